@@ -1,0 +1,228 @@
+"""Forms of a Gaussian's second-order statistics: how a covariance is packed behind the mean in T, η and ∇A.
+
+A form maps between packed parameters and (mean, covariance). Shapes: ``mean`` (K, d); ``covariance`` (K, d, d) for
+Triangle, (K, d) for Squares, (K,) for Sphere. Everything is in the coordinates z of the family's frame.
+"""
+
+import numpy as np
+
+
+def cholesky(matrices) -> np.ndarray:
+    """Lower Cholesky factors, (K, d, d); NaN for a matrix that is not positive definite."""
+    try:
+        return np.linalg.cholesky(matrices)
+    except np.linalg.LinAlgError:
+        out = np.full(matrices.shape, np.nan)
+        for k, matrix in enumerate(matrices):
+            try:
+                out[k] = np.linalg.cholesky(matrix)
+            except np.linalg.LinAlgError:
+                continue  # stays NaN
+        return out
+
+
+def invert(matrices) -> tuple[np.ndarray, np.ndarray]:
+    """Inverses of symmetric positive definite matrices and the logarithms of their determinants."""
+    factor = cholesky(matrices)
+    identity = np.broadcast_to(np.eye(matrices.shape[-1]), matrices.shape)
+    root = np.where(np.isnan(factor), np.nan, 0.0)
+    fine = np.isfinite(factor).all(axis=(1, 2))
+    if fine.any():
+        root[fine] = np.linalg.solve(factor[fine], identity[fine])
+    log_det = 2 * np.log(np.einsum("kii->ki", factor)).sum(axis=1)
+    return np.einsum("kji,kjl->kil", root, root), log_det
+
+
+class Triangle:
+    """T(z) = (z, z_i z_j for i ≤ j): any covariance."""
+
+    isotropic = False
+
+    def products(self, d):
+        i, j = np.triu_indices(d)
+        return np.column_stack([i, j, d + np.arange(len(i))])
+
+    def n_features(self, n_statistics):
+        return round((np.sqrt(9 + 8 * n_statistics) - 3) / 2)
+
+    def _unpack(self, packed, off_diagonal):
+        d = self.n_features(packed.shape[1])
+        i, j = np.triu_indices(d)
+        values = packed[:, d:] * np.where(i == j, 1.0, off_diagonal)
+        matrix = np.empty((len(packed), d, d))
+        matrix[:, i, j] = matrix[:, j, i] = values
+        return packed[:, :d], matrix
+
+    def _pack(self, linear, matrix, off_diagonal):
+        i, j = np.triu_indices(linear.shape[1])
+        return np.concatenate([linear, matrix[:, i, j] * np.where(i == j, 1.0, off_diagonal)], axis=1)
+
+    def log_partition(self, natural):
+        linear, matrix = self._unpack(natural, 0.5)
+        factor = cholesky(-2 * matrix)
+        out = np.full(len(natural), np.inf)
+        fine = np.isfinite(factor).all(axis=(1, 2))
+        if fine.any():
+            half = np.linalg.solve(factor[fine], linear[fine, :, None])[:, :, 0]
+            out[fine] = 0.5 * np.sum(half**2, axis=1) - np.log(np.einsum("kii->ki", factor[fine])).sum(axis=1)
+        return out
+
+    def moments(self, natural):
+        linear, matrix = self._unpack(natural, 0.5)
+        covariance = invert(-2 * matrix)[0]
+        return np.einsum("kij,kj->ki", covariance, linear), covariance
+
+    def natural(self, mean, covariance):
+        precision = invert(covariance)[0]
+        return self._pack(np.einsum("kij,kj->ki", precision, mean), -0.5 * precision, 2.0)
+
+    def expectation(self, mean, covariance):
+        return self._pack(mean, covariance + mean[:, :, None] * mean[:, None, :], 1.0)
+
+    def central(self, expectation):
+        mean, second = self._unpack(expectation, 1.0)
+        return mean, second - mean[:, :, None] * mean[:, None, :]
+
+    def add_diagonal(self, covariance, diagonal):
+        return covariance + np.diag(diagonal)
+
+    def scale(self, covariance, scale):
+        return covariance * (scale[:, None] * scale)
+
+    def draw(self, covariance, noise):
+        return noise @ cholesky(covariance[None])[0].T
+
+    def marginal(self, covariance, columns):
+        return covariance[:, columns[:, None], columns]
+
+    def conditional(self, mean, covariance, given, rest, values):
+        """Mean and covariance of the columns ``rest`` given ``values`` of the columns ``given``."""
+        cross = covariance[:, rest[:, None], given]
+        gain = np.linalg.solve(self.marginal(covariance, given), cross.transpose(0, 2, 1)).transpose(0, 2, 1)
+        shifted = mean[:, rest] + np.einsum("kij,kj->ki", gain, values - mean[:, given])
+        return shifted, self.marginal(covariance, rest) - gain @ cross.transpose(0, 2, 1)
+
+
+class Squares(Triangle):
+    """T(z) = (z, z²): a diagonal covariance."""
+
+    def products(self, d):
+        j = np.arange(d)
+        return np.column_stack([j, j, d + j])
+
+    def n_features(self, n_statistics):
+        return n_statistics // 2
+
+    def _split(self, packed):
+        d = self.n_features(packed.shape[1])
+        return packed[:, :d], packed[:, d:]
+
+    def log_partition(self, natural):
+        linear, second = self._split(natural)
+        precision = np.where(second < 0, -2 * second, np.nan)
+        return 0.5 * (linear**2 / precision - np.log(precision)).sum(axis=1)
+
+    def moments(self, natural):
+        linear, second = self._split(natural)
+        covariance = -0.5 / second
+        return covariance * linear, covariance
+
+    def natural(self, mean, covariance):
+        precision = 1 / np.where(covariance > 0, covariance, np.nan)
+        return np.concatenate([precision * mean, -0.5 * precision], axis=1)
+
+    def expectation(self, mean, covariance):
+        return np.concatenate([mean, covariance + mean**2], axis=1)
+
+    def central(self, expectation):
+        mean, second = self._split(expectation)
+        return mean, second - mean**2
+
+    def add_diagonal(self, covariance, diagonal):
+        return covariance + diagonal
+
+    def scale(self, covariance, scale):
+        return covariance * scale**2
+
+    def draw(self, covariance, noise):
+        return noise * np.sqrt(covariance)
+
+    def marginal(self, covariance, columns):
+        return covariance[:, columns]
+
+    def conditional(self, mean, covariance, given, rest, values):
+        return mean[:, rest], self.marginal(covariance, rest)
+
+
+class Sphere(Squares):
+    """T(z) = (z, ‖z‖²): one variance for all columns; the frame must scale all columns alike."""
+
+    isotropic = True
+
+    def products(self, d):
+        j = np.arange(d)
+        return np.column_stack([j, j, np.full(d, d)])
+
+    def n_features(self, n_statistics):
+        return n_statistics - 1
+
+    def log_partition(self, natural):
+        linear, second = self._split(natural)
+        precision = np.where(second[:, 0] < 0, -2 * second[:, 0], np.nan)
+        return 0.5 * (np.sum(linear**2, axis=1) / precision - linear.shape[1] * np.log(precision))
+
+    def moments(self, natural):
+        linear, second = self._split(natural)
+        variance = -0.5 / second
+        return variance * linear, variance[:, 0]
+
+    def natural(self, mean, covariance):
+        return super().natural(mean, covariance[:, None])
+
+    def expectation(self, mean, covariance):
+        second = mean.shape[1] * covariance + np.sum(mean**2, axis=1)
+        return np.concatenate([mean, second[:, None]], axis=1)
+
+    def central(self, expectation):
+        mean, second = self._split(expectation)
+        return mean, (second[:, 0] - np.sum(mean**2, axis=1)) / mean.shape[1]
+
+    def add_diagonal(self, covariance, diagonal):
+        return covariance + diagonal[0]
+
+    def scale(self, covariance, scale):
+        return covariance * scale[0] ** 2
+
+    def marginal(self, covariance, columns):
+        return covariance
+
+
+class Constant(Sphere):
+    """T(z) = z: the covariance is a known multiple of the identity and not a parameter."""
+
+    def __init__(self, variance):
+        self.variance = variance
+
+    def products(self, d):
+        return np.empty((0, 3), np.int64)
+
+    def n_features(self, n_statistics):
+        return n_statistics
+
+    def log_partition(self, natural):
+        return 0.5 * self.variance * np.sum(natural**2, axis=1)
+
+    def moments(self, natural):
+        return self.variance * natural, np.full(len(natural), self.variance)
+
+    def natural(self, mean, covariance):
+        return mean / self.variance
+
+    def expectation(self, mean, covariance):
+        return mean
+
+    def central(self, expectation):
+        return expectation, np.full(len(expectation), self.variance)
+
+    def add_diagonal(self, covariance, diagonal):
+        return covariance

@@ -1,0 +1,44 @@
+"""Independent 0/1 columns."""
+
+import numpy as np
+from scipy.special import expit, log1p
+
+from expfam_em.families._support import require
+from expfam_em.family import NATURAL_LIMIT, ExponentialFamily, Monomials
+
+
+class Bernoulli(ExponentialFamily):
+    """Product of Bernoulli columns: T(x) = x, A(η) = Σ log(1 + e^η), h(x) = 1, η = log(p / (1 − p))."""
+
+    def sufficient_statistics(self, X):
+        return np.asarray(X, np.float64)
+
+    def log_partition(self, natural):
+        return np.logaddexp(0, natural).sum(axis=1)
+
+    def to_expectation(self, natural):
+        return expit(natural)
+
+    def to_natural(self, expectation):
+        with np.errstate(divide="ignore"):
+            natural = np.log(expectation) - log1p(-np.asarray(expectation))
+        return np.clip(natural, -NATURAL_LIMIT, NATURAL_LIMIT)
+
+    def parameters(self, natural):
+        probabilities = expit(natural)
+        return {"probabilities": np.where(natural <= -NATURAL_LIMIT, 0.0, probabilities)}
+
+    def sample(self, natural, n, rng):
+        return (rng.random((n, len(natural))) < self.parameters(natural)["probabilities"]).astype(np.float64)
+
+    def check_support(self, X):
+        require((X == 0) | (X == 1), X, "Bernoulli needs 0 or 1")
+
+    def monomials(self, n_features):
+        return Monomials.identity(n_features)
+
+    def marginal(self, natural, columns):
+        return self, natural[:, columns]
+
+    def conditional(self, natural, columns, values):
+        return self, np.delete(natural, columns, axis=1)

@@ -1,0 +1,189 @@
+"""Multivariate normal densities, in a coordinate frame that keeps their natural parameters well conditioned."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from expfam_em.families import _covariance
+from expfam_em.family import ExponentialFamily, Monomials
+
+LOG_2PI = float(np.log(2 * np.pi))
+COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", "fixed")
+
+
+class Gaussian(ExponentialFamily):
+    """Normal density: T(x) = (z, z zᵀ), A(η) = −¼ η₁ᵀ η₂⁻¹ η₁ − ½ log |−2 η₂|, h(x) = (2π)^(−d/2).
+
+    z = (x − shift) / scale is the observation in the family's frame. The frame is the identity until ``bind`` sets
+    it to the mean and spread of the data: xxᵀ loses ε·κ² of its digits at κ standard deviations from the origin.
+    ``parameters`` and ``sample`` speak of x, whatever the frame.
+
+    Parameters
+    ----------
+    covariance_type : {"full", "tied", "diag", "spherical", "fixed"}
+        Free; one for all components; diagonal; a multiple of the identity; known to be ``variance`` · I.
+    variance : float > 0
+        The known variance ε of "fixed".
+    regularization : float ≥ 0
+        Added to the diagonal of every covariance, as a multiple of the variance of the column (no unit).
+    reg_covar : float ≥ 0
+        Added to the diagonal of every covariance (unit of x²).
+
+    Raises
+    ------
+    ValueError
+        For an unknown covariance type or a number out of its range.
+    """
+
+    def __init__(self, covariance_type="full", *, variance=1.0, regularization=0.0, reg_covar=0.0):
+        if covariance_type not in COVARIANCE_TYPES:
+            raise ValueError(f"covariance_type is {covariance_type!r}; it must be one of {', '.join(COVARIANCE_TYPES)}")
+        if not variance > 0:
+            raise ValueError(f"variance is {variance!r}; it must be positive")
+        if not (regularization >= 0 and reg_covar >= 0):
+            raise ValueError(f"regularization={regularization!r}, reg_covar={reg_covar!r}: neither may be negative")
+        self.covariance_type = covariance_type
+        self.variance = float(variance)
+        self.regularization = float(regularization)
+        self.reg_covar = float(reg_covar)
+        self.shift = None
+        self.scale = None
+
+    @property
+    def regularized(self):
+        return self.regularization > 0 or self.reg_covar > 0
+
+    @property
+    def tied(self):
+        return self.covariance_type == "tied"
+
+    @property
+    def form(self):
+        if self.covariance_type == "fixed":
+            return _covariance.Constant(self.variance if self.scale is None else self.variance / self.scale[0] ** 2)
+        return {
+            "full": _covariance.Triangle,
+            "tied": _covariance.Triangle,
+            "diag": _covariance.Squares,
+            "spherical": _covariance.Sphere,
+        }[self.covariance_type]()
+
+    # ---- the frame ------------------------------------------------------------------------------------------
+
+    def bind(self, blocks):
+        """Return a copy whose frame is the weighted mean and standard deviation of the columns."""
+        total, mean, scatter = 0.0, 0.0, 0.0
+        for X, sample_weight in blocks:
+            X = np.asarray(X, np.float64)
+            weight = np.ones(len(X)) if sample_weight is None else sample_weight
+            here = weight.sum()
+            if here == 0:
+                continue
+            centre = weight @ X / here
+            step = centre - mean
+            scatter = scatter + weight @ (X - centre) ** 2 + step**2 * (total * here / (total + here))
+            total += here
+            mean = mean + step * (here / total)
+        variance = scatter / total
+        if self.form.isotropic:
+            variance = np.full_like(variance, variance.mean())
+        # a column without spread, up to the rounding of its mean, keeps its unit
+        spread = np.where(variance > (4 * np.finfo(float).eps * np.abs(mean)) ** 2, np.sqrt(variance), 1.0)
+        return self.replace(shift=mean, scale=spread)
+
+    def frame(self, n_features):
+        """Return shift and scale, each (d,)."""
+        if self.shift is None:
+            return np.zeros(n_features), np.ones(n_features)
+        return self.shift, self.scale
+
+    def change_frame(self, natural, target):
+        return target.from_moments(*self.to_moments(natural))
+
+    def to_moments(self, natural):
+        """Return means (K, d) and covariances, in the form of the covariance type, in the coordinates of x."""
+        mean, covariance = self.form.moments(natural)
+        shift, scale = self.frame(mean.shape[1])
+        return mean * scale + shift, self.form.scale(covariance, scale)
+
+    def from_moments(self, means, covariances):
+        """Return the natural parameters (K, p) of means and covariances in the coordinates of x; NaN if singular."""
+        shift, scale = self.frame(means.shape[1])
+        return self.form.natural((means - shift) / scale, self.form.scale(covariances, 1 / scale))
+
+    # ---- the family -----------------------------------------------------------------------------------------
+
+    def monomials(self, n_features):
+        shift, scale = self.frame(n_features)
+        return Monomials(shift, 1 / scale, np.ascontiguousarray(self.form.products(n_features), np.int64))
+
+    def sufficient_statistics(self, X):
+        return self.monomials(X.shape[1]).evaluate(X)
+
+    def log_partition(self, natural):
+        return self.form.log_partition(natural)
+
+    def log_base_measure(self, X):
+        shift, scale = self.frame(X.shape[1])
+        constant = -0.5 * X.shape[1] * LOG_2PI - np.log(scale).sum()
+        if self.covariance_type != "fixed":
+            return np.full(len(X), constant)
+        variance = self.form.variance
+        Z = (np.asarray(X, np.float64) - shift) / scale
+        return constant - 0.5 * X.shape[1] * np.log(variance) - 0.5 * np.einsum("ij,ij->i", Z, Z) / variance
+
+    def to_expectation(self, natural):
+        return self.form.expectation(*self.form.moments(natural))
+
+    def to_natural(self, expectation):
+        return self.form.natural(*self.form.central(expectation))
+
+    def maximize(self, counts, sums):
+        mean, covariance = self.form.central(sums / counts[:, None])
+        if self.tied:
+            pooled = np.tensordot(counts, covariance, 1) / counts.sum()
+            covariance = np.broadcast_to(pooled, covariance.shape)
+        scale = self.frame(mean.shape[1])[1]
+        covariance = self.form.add_diagonal(covariance, self.regularization + self.reg_covar / scale**2)
+        return self.form.natural(mean, covariance)
+
+    def parameters(self, natural):
+        means, covariances = self.to_moments(natural)
+        return {"means": means, "covariances": covariances[0] if self.tied else covariances}
+
+    def sample(self, natural, n, rng):
+        means, covariances = self.to_moments(natural[None])
+        return means[0] + self.form.draw(covariances[0], rng.standard_normal((n, means.shape[1])))
+
+    def check_support(self, X):
+        return None  # every finite row is possible
+
+    def n_parameters(self, n_components):
+        if not self.tied:
+            return None
+        if self.shift is None:
+            raise ValueError("a tied Gaussian counts its parameters once its dimension is known: call bind first")
+        d = len(self.shift)
+        return n_components * d + d * (d + 1) // 2
+
+    # ---- parts of an observation ----------------------------------------------------------------------------
+
+    def _part(self, columns):
+        return self if self.shift is None else self.replace(shift=self.shift[columns], scale=self.scale[columns])
+
+    def marginal(self, natural, columns):
+        means, covariances = self.to_moments(natural)
+        part = self._part(columns)
+        return part, part.from_moments(means[:, columns], self.form.marginal(covariances, columns))
+
+    def conditional(self, natural, columns, values):
+        means, covariances = self.to_moments(natural)
+        rest = np.setdiff1d(np.arange(means.shape[1]), columns)
+        part = self._part(rest)
+        # only the covariances depend on the type, and those of x|y do not depend on y: a tied family stays tied
+        return part, part.from_moments(*self.form.conditional(means, covariances, columns, rest, values))
+
+    def __repr__(self):
+        extra = [f"variance={self.variance:g}"] if self.covariance_type == "fixed" else []
+        extra += [f"{name}={getattr(self, name):g}" for name in ("regularization", "reg_covar") if getattr(self, name)]
+        return f"Gaussian({', '.join([repr(self.covariance_type), *extra])})"

@@ -1,0 +1,45 @@
+"""Independent columns of counts."""
+
+import numpy as np
+from scipy.special import gammaln
+
+from expfam_em.families._support import require
+from expfam_em.family import NATURAL_LIMIT, ExponentialFamily, Monomials
+
+
+class Poisson(ExponentialFamily):
+    """Product of Poisson columns: T(x) = x, A(η) = Σ e^η, h(x) = Π 1/x!, η = log rate."""
+
+    def sufficient_statistics(self, X):
+        return np.asarray(X, np.float64)
+
+    def log_partition(self, natural):
+        return np.exp(natural).sum(axis=1)
+
+    def log_base_measure(self, X):
+        return -gammaln(np.asarray(X, np.float64) + 1).sum(axis=1)
+
+    def to_expectation(self, natural):
+        return np.exp(natural)
+
+    def to_natural(self, expectation):
+        with np.errstate(divide="ignore"):
+            return np.maximum(np.log(expectation), -NATURAL_LIMIT)
+
+    def parameters(self, natural):
+        return {"rates": np.where(natural <= -NATURAL_LIMIT, 0.0, np.exp(natural))}
+
+    def sample(self, natural, n, rng):
+        return rng.poisson(self.parameters(natural)["rates"], (n, len(natural))).astype(np.float64)
+
+    def check_support(self, X):
+        require((X >= 0) & (X == np.floor(X)), X, "Poisson needs whole numbers from 0")
+
+    def monomials(self, n_features):
+        return Monomials.identity(n_features)
+
+    def marginal(self, natural, columns):
+        return self, natural[:, columns]
+
+    def conditional(self, natural, columns, values):
+        return self, np.delete(natural, columns, axis=1)

@@ -1,0 +1,184 @@
+"""The one abstract class: a family is its sufficient statistics T, its log-partition A, and what follows from them."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+
+from expfam_em import legendre
+
+NATURAL_LIMIT = 700.0
+"""Natural parameters of a boundary estimate (a probability of 0 or 1) stay within ± this, so that exp is finite."""
+
+
+class Monomials(NamedTuple):
+    """A T that the kernel can build itself: z = (x − shift) · inverse_scale, then sums of products of columns of z.
+
+    Attributes
+    ----------
+    shift, inverse_scale : (d,) float64
+    products : (q, 3) int64
+        Rows (i, j, target): z_i z_j is added to statistic ``target``; equal targets are adjacent.
+    """
+
+    shift: np.ndarray
+    inverse_scale: np.ndarray
+    products: np.ndarray
+
+    @classmethod
+    def identity(cls, n_features: int) -> Monomials:
+        """T(x) = x."""
+        return cls(np.zeros(n_features), np.ones(n_features), np.empty((0, 3), np.int64))
+
+    def evaluate(self, X) -> np.ndarray:
+        """T of the rows of X, (n, d) -> (n, p), as the kernel computes it."""
+        Z = (np.asarray(X, np.float64) - self.shift) * self.inverse_scale
+        if not len(self.products):
+            return Z
+        d = Z.shape[1]
+        out = np.zeros((len(Z), 1 + self.products[:, 2].max()))
+        out[:, :d] = Z
+        for i, j, target in self.products:
+            out[:, target] += Z[:, i] * Z[:, j]
+        return out
+
+
+class ExponentialFamily(ABC):
+    """Densities p(x|η) = h(x) exp(⟨η, T(x)⟩ − e(x) A(η)), with exposure e = 1 unless the family says otherwise.
+
+    ``sufficient_statistics`` and ``log_partition`` are enough. Everything else has a default that works and may be
+    overridden to be faster. A family holds structural constants (levels, a coordinate frame) but never data or
+    fitted numbers, and its methods never change it.
+
+    In every method K counts components, d columns of X and p statistics.
+    """
+
+    regularized = False
+    """Whether the M-step adds something to the estimate, so that the bound alone may fall."""
+
+    # ---- what a family says ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def sufficient_statistics(self, X):
+        """Return T(x) of each row, (n, d) -> (n, p)."""
+
+    @abstractmethod
+    def log_partition(self, natural):
+        """Return A(η), (K, p) -> (K,); not finite outside the natural-parameter space."""
+
+    def log_base_measure(self, X):
+        """Return log h(x) of each row, (n, d) -> (n,); 0 by default."""
+        return np.zeros(len(X))
+
+    def exposure(self, X):
+        """Return e(x), the size of each observation (trials, time at risk), (n,), or None where it is always 1."""
+        return None
+
+    def check_support(self, X) -> None:
+        """Raise a ValueError that names a column and a value if a row of X is impossible under every η."""
+
+    def to_expectation(self, natural):
+        """Return ∇A(η) = E[T], (K, p) -> (K, p); by default from differences of A."""
+        return legendre.gradient(self.evaluate_log_partition, np.asarray(natural, np.float64))
+
+    def to_natural(self, expectation):
+        """Return the η with ∇A(η) = m, (K, p) -> (K, p); by default from Newton's method on ⟨η, m⟩ − A(η)."""
+        return self.solve_natural(expectation)
+
+    def maximize(self, counts, sums):
+        """Return the M-step's η, (K,), (K, p) -> (K, p); families that couple components override it."""
+        return self.to_natural(sums / counts[:, None])
+
+    def parameters(self, natural) -> dict[str, np.ndarray]:
+        """Return the named parameters people know the family by."""
+        return {"expectation": self.to_expectation(natural)}
+
+    def sample(self, natural, n, rng):
+        """Return n rows drawn from one component, (p,) -> (n, d), with ``rng`` a numpy Generator."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be sampled: define sample(self, natural, n, rng)")
+
+    def bind(self, blocks) -> ExponentialFamily:
+        """Return a copy that holds the structural constants found in one pass over ``(X, sample_weight)`` blocks."""
+        return self
+
+    def change_frame(self, natural, target):
+        """Return natural parameters of this family as those of ``target``, the same family otherwise bound."""
+        return natural
+
+    def n_parameters(self, n_components) -> int | None:
+        """Return the number of free parameters of K components; None, the default, stands for K · p."""
+        return None
+
+    def monomials(self, n_features) -> Monomials | None:
+        """Return T as products of columns, if it is, so that the kernel builds it; None evaluates T in NumPy."""
+        return None
+
+    def marginal(self, natural, columns):
+        """Return the family and natural parameters of the chosen columns alone."""
+        raise NotImplementedError(f"{type(self).__name__} has no marginals: define marginal(self, natural, columns)")
+
+    def conditional(self, natural, columns, values):
+        """Return the family and natural parameters of the other columns, given the values of these."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no conditionals: define conditional(self, natural, columns, values)"
+        )
+
+    # ---- derived once, for all ------------------------------------------------------------------------------
+
+    def evaluate_log_partition(self, natural) -> np.ndarray:
+        """Return A(η) without floating-point warnings; not finite outside the space."""
+        with np.errstate(all="ignore"):
+            return np.asarray(self.log_partition(natural))
+
+    def solve_natural(self, expectation, start=None) -> np.ndarray:
+        """Solve ∇A(η) = m numerically, from ``start`` (K, p) if given.
+
+        Raises
+        ------
+        ValueError
+            If no η with a finite A is found to start from.
+        """
+        gradient = None if type(self).to_expectation is ExponentialFamily.to_expectation else self.to_expectation
+        return legendre.inverse_gradient(
+            self.evaluate_log_partition, np.asarray(expectation, np.float64), gradient, start, NATURAL_LIMIT,
+            type(self).__name__,
+        )  # fmt: skip
+
+    def statistics_and_exposure(self, X) -> tuple[np.ndarray, np.ndarray]:
+        """Return T (n, p) as float64 and e (n,), checked for shape."""
+        T = np.asarray(self.sufficient_statistics(X), np.float64)
+        if T.ndim != 2 or len(T) != len(X):
+            raise ValueError(
+                f"{type(self).__name__}.sufficient_statistics returned shape {T.shape} for {len(X)} rows: "
+                "it must return one row of statistics per row of X, (n, p)"
+            )
+        exposure = self.exposure(X)
+        return T, np.ones(len(X)) if exposure is None else np.asarray(exposure, np.float64)
+
+    def log_density(self, X, natural) -> np.ndarray:
+        """Return log p(x|η_k) = ⟨η_k, T(x)⟩ − e(x) A(η_k) + log h(x), (n, K)."""
+        T, exposure = self.statistics_and_exposure(X)
+        natural = np.atleast_2d(natural)
+        partition = exposure[:, None] * self.evaluate_log_partition(natural)
+        return T @ natural.T - partition + np.asarray(self.log_base_measure(X))[:, None]
+
+    def divergence(self, natural, other) -> np.ndarray:
+        """Return KL(p(·|η) ‖ p(·|η′)) = A(η′) − A(η) − ⟨η′ − η, ∇A(η)⟩, row by row, (K,).
+
+        This is the Bregman divergence of A (Banerjee et al. 2005, eq. 5), so it holds for every family.
+        """
+        natural, other = np.atleast_2d(natural), np.atleast_2d(other)
+        change = self.evaluate_log_partition(other) - self.evaluate_log_partition(natural)
+        return change - np.sum((other - natural) * self.to_expectation(natural), axis=1)
+
+    def replace(self, **constants) -> ExponentialFamily:
+        """Return a copy with some structural constants replaced."""
+        other = copy.copy(self)
+        vars(other).update(constants)
+        return other
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"

@@ -1,0 +1,216 @@
+"""Where to start: from what the user gives, or drawn from the rows in a way that sees weights, not repetitions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from expfam_em import em
+from expfam_em.family import ExponentialFamily
+from expfam_em.mixture import Mixture
+from expfam_em.statistics import ExpectedStatistics
+
+INITS = ("k-means++", "kmeans", "random", "random_from_data")
+SMOOTHING = 0.5
+"""ν: a row's own statistics are averaged with ν pseudo-rows of the mean, because one row alone is often on the
+boundary of the expectation space (a variance of 0, a probability of 1)."""
+
+SEEDING_ROWS = 20_000
+"""Seeds are drawn from at most this many rows, themselves drawn by weight."""
+
+HARD_STEPS = 25
+
+
+def check(family, rows) -> None:
+    """Raise the family's ValueError if a row that carries weight is outside its support."""
+    for X, sample_weight in rows:
+        family.check_support(X if sample_weight is None else X[sample_weight > 0])
+
+
+def initialise(family, rows, n_components, init="k-means++", rng=None, *, weights="free", prior=None) -> Mixture:
+    """Return a mixture of a bound family to start EM from.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+        Bound to the rows.
+    rows : ArrayRows
+    n_components : int
+    init : str, Mixture, (n, K) responsibilities or (n,) labels
+        "k-means++": rows far from one another in the family's own divergence. "kmeans": the same, followed by hard
+        assignment in that divergence. "random": random responsibilities. "random_from_data": random rows.
+    rng : numpy Generator or seed
+    weights, prior
+        As in `em.maximize`.
+
+    Raises
+    ------
+    ValueError
+        If ``init`` has a name, shape or values that make no sense.
+    """
+    if isinstance(init, Mixture):
+        return _given_mixture(init, family, n_components)
+    if not isinstance(init, str):
+        return from_responsibilities(family, rows, _as_responsibilities(init, len(rows), n_components), weights, prior)
+    rng = np.random.default_rng(rng)
+    if init == "random":
+        responsibilities = rng.dirichlet(np.ones(n_components), len(rows))
+        return from_responsibilities(family, rows, responsibilities, weights, prior)
+    if init not in INITS:
+        raise ValueError(f"init is {init!r}; it must be one of {', '.join(INITS)}, a Mixture, responsibilities, labels")
+    seeds = Seeds(family, rows, rng)
+    equal = np.full(n_components, 1 / n_components)
+    start = Mixture(family, equal, seeds.draw(n_components, spread=init != "random_from_data"))
+    if init != "kmeans":
+        return start
+    hard = em.fit(start, rows, max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=seeds.prior(n_components))
+    return _refit(hard.mixture, rows, weights, prior)
+
+
+def _refit(mixture, rows, weights, prior):
+    """One soft step, so that the start has mixing weights and no trace of the smoothing prior."""
+    statistics = em.accumulate(mixture, rows)
+    return em.maximize(statistics, mixture, prior=prior, weights=weights)
+
+
+def _given_mixture(mixture, family, n_components):
+    if type(mixture.family) is not type(family):
+        raise ValueError(f"init is a mixture of {mixture.family!r}, but a mixture of {family!r} is to be fitted")
+    if mixture.n_components != n_components:
+        raise ValueError(f"init has {mixture.n_components} components, but n_components is {n_components}")
+    return mixture.in_family(family)
+
+
+def _as_responsibilities(init, n, n_components):
+    init = np.asarray(init)
+    if init.ndim == 1 and len(init) == n and np.issubdtype(init.dtype, np.integer):
+        if init.min() < 0 or init.max() >= n_components:
+            raise ValueError(f"labels must lie in 0..{n_components - 1}, not {init.min()}..{init.max()}")
+        return np.eye(n_components)[init]
+    if init.shape != (n, n_components):
+        raise ValueError(
+            f"init has shape {init.shape} and dtype {init.dtype}; responsibilities must be ({n}, {n_components}), "
+            f"labels ({n},) whole numbers"
+        )
+    if not (np.all(init >= 0) and np.allclose(init.sum(axis=1), 1)):
+        raise ValueError("responsibilities must be non-negative and sum to 1 in every row")
+    return np.asarray(init, np.float64)
+
+
+def from_responsibilities(family, rows, responsibilities, weights="free", prior=None) -> Mixture:
+    """Return the M-step of given responsibilities (n, K)."""
+
+    def chunk(X, sample_weight, where):
+        r = responsibilities[where]
+        r = r if sample_weight is None else r * sample_weight[:, None]
+        T, exposure = family.statistics_and_exposure(X)
+        return ExpectedStatistics(r.sum(axis=0), r.T @ T, 0.0, r.T @ exposure)
+
+    parts = rows.map(chunk, 64)
+    statistics = sum(parts[1:], parts[0])
+    K = responsibilities.shape[1]
+    pooled = Mixture(family, np.full(K, 1 / K), np.repeat(_pooled(family, statistics), K, axis=0))
+    return em.maximize(statistics, pooled, prior=prior, weights=weights)
+
+
+def _pooled(family, statistics):
+    """Natural parameters of one component that has all the rows, (1, p)."""
+    exposures, sums = statistics.exposures.sum(keepdims=True), statistics.sums.sum(axis=0, keepdims=True)
+    natural = family.maximize(exposures, sums)
+    if not np.isfinite(family.evaluate_log_partition(natural)).all():
+        raise ValueError(f"the rows as a whole give no finite natural parameters of {family!r}: is a column constant?")
+    return natural
+
+
+class Seeds:
+    """Single rows as components.
+
+    Rows are ordered by a random projection, so that equal rows are neighbours, and drawn by cumulative weight:
+    a row of weight 2 and the same row given twice are then the same thing, draw by draw.
+    """
+
+    def __init__(self, family: ExponentialFamily, rows, rng):
+        self.family, self.rng = family, rng
+        X, weight = _ordered_sample(rows, rng)
+        self.weight = weight
+        self.T, self.exposure = family.statistics_and_exposure(X)
+        exposure = self.exposure[:, None]
+        self.mean = (weight @ self.T / (weight @ self.exposure))[None]
+        smoothed = (self.T / exposure + SMOOTHING * self.mean) / (1 + SMOOTHING)
+        self.expectation = smoothed if _needs_smoothing(family, self.T / exposure) else self.T / exposure
+
+    def prior(self, n_components) -> ExpectedStatistics | None:
+        """The smoothing as a prior, which keeps hard assignment away from the boundary."""
+        nu = np.full(n_components, SMOOTHING)
+        return ExpectedStatistics(nu, SMOOTHING * np.repeat(self.mean, n_components, axis=0))
+
+    def natural(self, chosen):
+        with np.errstate(all="ignore"):
+            return np.asarray(self.family.to_natural(self.expectation[chosen]))
+
+    def draw(self, n_components, spread=True) -> np.ndarray:
+        """Return natural parameters (K, p) of rows drawn by weight, or by weight times divergence from the nearest."""
+        chosen = self._by(self.weight, 1)
+        if not spread:
+            return self.natural(self._by(self.weight, n_components))
+        closest = self._divergence(chosen)[:, 0]
+        trials = 2 + int(np.log(n_components))
+        for _ in range(1, n_components):
+            candidates = self._by(self.weight * closest, trials)
+            reach = np.minimum(closest[:, None], self._divergence(candidates))
+            best = int(np.argmin(self.weight @ reach))
+            chosen = np.append(chosen, candidates[best])
+            closest = reach[:, best]
+        return self.natural(chosen)
+
+    def _by(self, mass, size):
+        cumulative = np.cumsum(mass)
+        if not cumulative[-1] > 0:  # fewer distinct rows than components
+            cumulative = np.cumsum(self.weight)
+        at = np.searchsorted(cumulative, self.rng.random(size) * cumulative[-1], side="right")
+        return np.minimum(at, len(mass) - 1)
+
+    def _divergence(self, chosen):
+        """Loss of log-likelihood of each row under each candidate, against the best of itself and the candidates.
+
+        φ(m) = ⟨η_m, m⟩ − A(η_m) is only evaluated where the family inverts ∇A in closed form; differences of
+        log-densities need no more than the candidates' η.
+        """
+        eta = self.natural(chosen)
+        score = self.expectation @ eta.T - self.family.evaluate_log_partition(eta)
+        return np.maximum(self._own()[:, None] - score, 0.0)
+
+    def _own(self):
+        if not hasattr(self, "_own_score"):
+            eta = self.natural(slice(None))
+            self._own_score = np.sum(self.expectation * eta, axis=1) - self.family.evaluate_log_partition(eta)
+        return self._own_score
+
+
+def _needs_smoothing(family, expectation) -> bool:
+    with np.errstate(all="ignore"):
+        natural = np.asarray(family.to_natural(expectation[:1]))
+        finite = np.isfinite(family.evaluate_log_partition(natural)).all() and np.isfinite(natural).all()
+    return not finite or bool(np.any(np.abs(natural) >= 100))
+
+
+def _ordered_sample(rows, rng):
+    """Return at most SEEDING_ROWS rows that carry weight, ordered by a projection, and their weights."""
+    direction = rng.standard_normal(rows.n_features)
+    keys = np.concatenate([_project(X, direction) for X, _ in rows])
+    weight = np.ones(len(keys)) if rows.sample_weight is None else rows.sample_weight
+    order = np.argsort(keys, kind="stable")
+    order = order[weight[order] > 0]
+    if len(order) > SEEDING_ROWS:
+        cumulative = np.cumsum(weight[order])
+        at = (np.arange(SEEDING_ROWS) + rng.random()) / SEEDING_ROWS * cumulative[-1]
+        picked, times = np.unique(np.searchsorted(cumulative, at, side="right"), return_counts=True)
+        return np.asarray(rows.X[order[picked]]), times * (cumulative[-1] / SEEDING_ROWS)
+    return np.asarray(rows.X[order]), np.asarray(weight[order], np.float64)
+
+
+def _project(X, direction):
+    """X · direction added column by column: equal rows get equal keys, which a BLAS product does not promise."""
+    key = np.zeros(len(X))
+    for column, coefficient in zip(np.asarray(X).T, direction, strict=True):
+        key += column * coefficient
+    return key

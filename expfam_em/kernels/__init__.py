@@ -1,0 +1,5 @@
+"""Jitted code: numba and NumPy only, one file per call graph."""
+
+from expfam_em.kernels.em import block_rows, em_rows
+
+__all__ = ["block_rows", "em_rows"]

@@ -1,0 +1,69 @@
+"""Expected sufficient statistics: the value that threads, blocks and priors add up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ExpectedStatistics:
+    """Counts N_k = Σ r_nk, sums S_k = Σ r_nk T(x_n) and the bound; ``+`` adds two, ``*`` scales one.
+
+    A conjugate prior is one of these too: ``counts`` ν_k pseudo-observations whose statistics sum to ``sums`` χ_k.
+
+    Parameters
+    ----------
+    counts : (K,)
+    sums : (K, p)
+    bound : float
+        Σ τ logsumexp(scores/τ) + Σ log h, the log-likelihood at temperature 1; 0 for a prior.
+    exposures : (K,), optional
+        Σ r_nk e(x_n); equal to the counts where every observation has exposure 1.
+    """
+
+    counts: np.ndarray
+    sums: np.ndarray
+    bound: float = 0.0
+    exposures: Any = None  # an array once constructed
+
+    def __post_init__(self):
+        counts, sums = np.asarray(self.counts, np.float64), np.asarray(self.sums, np.float64)
+        exposures = counts if self.exposures is None else np.asarray(self.exposures, np.float64)
+        if counts.ndim != 1 or sums.ndim != 2 or len(sums) != len(counts) or exposures.shape != counts.shape:
+            raise ValueError(
+                f"counts have shape {counts.shape}, sums {sums.shape}, exposures {exposures.shape}: "
+                "they must be (K,), (K, p) and (K,)"
+            )
+        object.__setattr__(self, "counts", counts)
+        object.__setattr__(self, "sums", sums)
+        object.__setattr__(self, "exposures", exposures)
+
+    @property
+    def expectation(self) -> np.ndarray:
+        """S_k / Σ r e, the right-hand side of the M-step, (K, p); NaN for a component without observations."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.sums / self.exposures[:, None]
+
+    def __add__(self, other: ExpectedStatistics) -> ExpectedStatistics:
+        if not isinstance(other, ExpectedStatistics):
+            return NotImplemented
+        if self.sums.shape != other.sums.shape:
+            raise ValueError(f"cannot add sums of shape {other.sums.shape} to sums of shape {self.sums.shape}")
+        return ExpectedStatistics(
+            self.counts + other.counts,
+            self.sums + other.sums,
+            self.bound + other.bound,
+            self.exposures + other.exposures,
+        )
+
+    def __mul__(self, factor: float) -> ExpectedStatistics:
+        if not np.isscalar(factor):
+            return NotImplemented
+        return ExpectedStatistics(
+            self.counts * factor, self.sums * factor, self.bound * factor, self.exposures * factor
+        )  # fmt: skip
+
+    __rmul__ = __mul__
