@@ -28,10 +28,6 @@ class Status(Enum):
     )
 
 
-class BoundFellError(ValueError):
-    """The bound fell beyond rounding: a fault of the family."""
-
-
 @dataclass(frozen=True)
 class FitResult:
     """What a fit returns.
@@ -42,6 +38,9 @@ class FitResult:
         The last parameters (the last good ones after BOUND_FELL).
     bounds : (n_iter + 1,)
         The bound at the start and after each step; ``bounds[-1]`` belongs to ``mixture``.
+    half_bounds : (n_iter,)
+        The bound after each M-step and before the next E-step, with the responsibilities still the old ones: between
+        ``bounds[i]`` and ``bounds[i + 1]`` by Jensen's inequality.
     log_priors : (n_iter + 1,)
         Log-prior at the same parameters; 0 without one. ``bounds + log_priors`` never falls at constant temperature.
     status : Status
@@ -49,14 +48,18 @@ class FitResult:
         Steps made, each an E-step and an M-step.
     total_weight : float
         Σ of the row weights.
+    fall : float
+        By how much the bound fell; 0 unless the status is BOUND_FELL.
     """
 
     mixture: Mixture
     bounds: np.ndarray
+    half_bounds: np.ndarray
     log_priors: np.ndarray
     status: Status
     n_iter: int
     total_weight: float
+    fall: float = 0.0
 
     @property
     def bound(self) -> float:
@@ -190,6 +193,18 @@ def _mixing_weights(counts, previous, concentration, weights):
     return mass / mass.sum()
 
 
+def expected_gain(statistics, before, after) -> float:
+    """Return Q(θ′, θ) − Q(θ, θ) = Σ_k ⟨η′_k − η_k, S_k⟩ − (A(η′_k) − A(η_k)) Σ r e + N_k (log π′_k − log π_k).
+
+    Q is the expected complete-data log-likelihood under the responsibilities that gave ``statistics``.
+    """
+    counts = statistics.counts
+    with np.errstate(invalid="ignore"):
+        weights = np.where(counts > 0, counts * (after.log_weights - before.log_weights), 0.0)
+    components = np.sum((after.natural - before.natural) * statistics.sums)
+    return float(components - statistics.exposures @ (after.log_partition - before.log_partition) + weights.sum())
+
+
 def log_prior(mixture, prior=None, concentration=1.0) -> float:
     """Return Σ_k ⟨χ_k, η_k⟩ − ν_k A(η_k) + (α_k − 1) log π_k, up to a constant."""
     value = 0.0
@@ -258,25 +273,28 @@ def fit(
 
     statistics, now = step_to(mixture, 0)
     bounds, priors = [_checked(statistics.bound, mixture)], [log_prior(mixture, prior, concentration)]
-    status, done = Status.MAX_ITER, 0
+    halves: list[float] = []
+    status, done, fall = Status.MAX_ITER, 0, 0.0
     while done < max_iter and status is Status.MAX_ITER:
         before, was, rounding = mixture, now, _rounding(statistics, mixture)
         mixture = maximize(statistics, before, prior=prior, concentration=concentration, weights=weights)
+        half = bounds[-1] + expected_gain(statistics, before, mixture)
         statistics, now = step_to(mixture, done + 1)
         bound, log_p = _checked(statistics.bound, mixture), log_prior(mixture, prior, concentration)
         gain = bound + log_p - bounds[-1] - priors[-1]
         if now == was and gain < -rounding and not mixture.family.regularized:
-            mixture, status = before, Status.BOUND_FELL
+            mixture, status, fall = before, Status.BOUND_FELL, -gain
             break
         done += 1
         bounds.append(bound)
+        halves.append(half)
         priors.append(log_p)
         if callback is not None:
             callback(done, mixture, bound)
         settled = now == was and done + 1 >= len(schedule)
         if settled and (abs(gain) < tol * total if stop == "bound" else _distance(mixture, before) <= tol):
             status = Status.CONVERGED
-    return FitResult(mixture, np.array(bounds), np.array(priors), status, done, total)
+    return FitResult(mixture, np.array(bounds), np.array(halves), np.array(priors), status, done, total, fall)
 
 
 def _schedule(temperature) -> list[float]:

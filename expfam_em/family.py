@@ -59,6 +59,10 @@ class ExponentialFamily(ABC):
     regularized = False
     """Whether the M-step adds something to the estimate, so that the bound alone may fall."""
 
+    seed_smoothing = 0.5
+    """ν: as a seed, a row's statistics are averaged with ν pseudo-rows of the mean of all rows, because one row alone
+    is often on the boundary of the expectation space (a variance of 0, a probability of 1); 0 where it never is."""
+
     # ---- what a family says ---------------------------------------------------------------------------------
 
     @abstractmethod
@@ -107,6 +111,10 @@ class ExponentialFamily(ABC):
     def change_frame(self, natural, target):
         """Return natural parameters of this family as those of ``target``, the same family otherwise bound."""
         return natural
+
+    def change_frame_of_expectation(self, expectation, target):
+        """Return expectation parameters of this family as those of ``target``, the same family otherwise bound."""
+        return expectation
 
     def n_parameters(self, n_components) -> int | None:
         """Return the number of free parameters of K components; None, the default, stands for K · p."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from expfam_em import em
@@ -10,12 +12,9 @@ from expfam_em.mixture import Mixture
 from expfam_em.statistics import ExpectedStatistics
 
 INITS = ("k-means++", "kmeans", "random", "random_from_data")
-SMOOTHING = 0.5
-"""ν: a row's own statistics are averaged with ν pseudo-rows of the mean, because one row alone is often on the
-boundary of the expectation space (a variance of 0, a probability of 1)."""
-
 SEEDING_ROWS = 20_000
-"""Seeds are drawn from at most this many rows, themselves drawn by weight."""
+SEEDING_ROWS_NUMERIC = 500
+"""Seeds are drawn from at most this many rows, themselves drawn by weight; fewer where η is solved numerically."""
 
 HARD_STEPS = 25
 
@@ -62,14 +61,11 @@ def initialise(family, rows, n_components, init="k-means++", rng=None, *, weight
     start = Mixture(family, equal, seeds.draw(n_components, spread=init != "random_from_data"))
     if init != "kmeans":
         return start
-    hard = em.fit(start, rows, max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=seeds.prior(n_components))
-    return _refit(hard.mixture, rows, weights, prior)
-
-
-def _refit(mixture, rows, weights, prior):
-    """One soft step, so that the start has mixing weights and no trace of the smoothing prior."""
-    statistics = em.accumulate(mixture, rows)
-    return em.maximize(statistics, mixture, prior=prior, weights=weights)
+    smoothing = seeds.prior(n_components)
+    hard = em.fit(start, rows, max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing)
+    statistics = em.accumulate(hard.mixture, rows, temperature=0.0)
+    # half a row more for each component, so that an empty one is not lost
+    return em.maximize(statistics, hard.mixture, prior=smoothing, concentration=1.5, weights=weights)
 
 
 def _given_mixture(mixture, family, n_components):
@@ -112,6 +108,16 @@ def from_responsibilities(family, rows, responsibilities, weights="free", prior=
     return em.maximize(statistics, pooled, prior=prior, weights=weights)
 
 
+def from_labels(family, rows, labels, n_components, weights="free", prior=None) -> Mixture:
+    """Return the M-step of given labels (n,)."""
+    return from_responsibilities(family, rows, np.eye(n_components)[labels], weights, prior)
+
+
+def hard_labels(mixture, rows) -> np.ndarray:
+    """Return the component with the highest score of each row, (n,)."""
+    return em.evaluate(mixture, rows, log_density=False, labels=True)[0]
+
+
 def _pooled(family, statistics):
     """Natural parameters of one component that has all the rows, (1, p)."""
     exposures, sums = statistics.exposures.sum(keepdims=True), statistics.sums.sum(axis=0, keepdims=True)
@@ -130,18 +136,19 @@ class Seeds:
 
     def __init__(self, family: ExponentialFamily, rows, rng):
         self.family, self.rng = family, rng
-        X, weight = _ordered_sample(rows, rng)
+        numeric = type(family).to_natural is ExponentialFamily.to_natural
+        X, weight = _ordered_sample(rows, rng, SEEDING_ROWS_NUMERIC if numeric else SEEDING_ROWS)
         self.weight = weight
         self.T, self.exposure = family.statistics_and_exposure(X)
-        exposure = self.exposure[:, None]
         self.mean = (weight @ self.T / (weight @ self.exposure))[None]
-        smoothed = (self.T / exposure + SMOOTHING * self.mean) / (1 + SMOOTHING)
-        self.expectation = smoothed if _needs_smoothing(family, self.T / exposure) else self.T / exposure
+        nu = family.seed_smoothing
+        self.expectation = (self.T / self.exposure[:, None] + nu * self.mean) / (1 + nu)
 
     def prior(self, n_components) -> ExpectedStatistics | None:
         """The smoothing as a prior, which keeps hard assignment away from the boundary."""
-        nu = np.full(n_components, SMOOTHING)
-        return ExpectedStatistics(nu, SMOOTHING * np.repeat(self.mean, n_components, axis=0))
+        if not (nu := self.family.seed_smoothing):
+            return None
+        return ExpectedStatistics(np.full(n_components, nu), nu * np.repeat(self.mean, n_components, axis=0))
 
     def natural(self, chosen):
         with np.errstate(all="ignore"):
@@ -170,42 +177,30 @@ class Seeds:
         return np.minimum(at, len(mass) - 1)
 
     def _divergence(self, chosen):
-        """Loss of log-likelihood of each row under each candidate, against the best of itself and the candidates.
-
-        φ(m) = ⟨η_m, m⟩ − A(η_m) is only evaluated where the family inverts ∇A in closed form; differences of
-        log-densities need no more than the candidates' η.
-        """
+        """KL(row as a component ‖ candidate) = φ(m) − ⟨η, m⟩ + A(η) with φ(m) = ⟨η_m, m⟩ − A(η_m), (n, candidates)."""
         eta = self.natural(chosen)
         score = self.expectation @ eta.T - self.family.evaluate_log_partition(eta)
-        return np.maximum(self._own()[:, None] - score, 0.0)
+        return np.maximum(self._own[:, None] - score, 0.0)
 
+    @cached_property
     def _own(self):
-        if not hasattr(self, "_own_score"):
-            eta = self.natural(slice(None))
-            self._own_score = np.sum(self.expectation * eta, axis=1) - self.family.evaluate_log_partition(eta)
-        return self._own_score
+        eta = self.natural(slice(None))
+        return np.sum(self.expectation * eta, axis=1) - self.family.evaluate_log_partition(eta)
 
 
-def _needs_smoothing(family, expectation) -> bool:
-    with np.errstate(all="ignore"):
-        natural = np.asarray(family.to_natural(expectation[:1]))
-        finite = np.isfinite(family.evaluate_log_partition(natural)).all() and np.isfinite(natural).all()
-    return not finite or bool(np.any(np.abs(natural) >= 100))
-
-
-def _ordered_sample(rows, rng):
-    """Return at most SEEDING_ROWS rows that carry weight, ordered by a projection, and their weights."""
+def _ordered_sample(rows, rng, most):
+    """Return at most ``most`` rows that carry weight, ordered by a projection, and their weights."""
     direction = rng.standard_normal(rows.n_features)
     keys = np.concatenate([_project(X, direction) for X, _ in rows])
     weight = np.ones(len(keys)) if rows.sample_weight is None else rows.sample_weight
     order = np.argsort(keys, kind="stable")
     order = order[weight[order] > 0]
-    if len(order) > SEEDING_ROWS:
-        cumulative = np.cumsum(weight[order])
-        at = (np.arange(SEEDING_ROWS) + rng.random()) / SEEDING_ROWS * cumulative[-1]
-        picked, times = np.unique(np.searchsorted(cumulative, at, side="right"), return_counts=True)
-        return np.asarray(rows.X[order[picked]]), times * (cumulative[-1] / SEEDING_ROWS)
-    return np.asarray(rows.X[order]), np.asarray(weight[order], np.float64)
+    if len(order) <= most:
+        return np.asarray(rows.X[order]), weight[order]
+    cumulative = np.cumsum(weight[order])
+    at = (np.arange(most) + rng.random()) / most * cumulative[-1]
+    picked, times = np.unique(np.searchsorted(cumulative, at, side="right"), return_counts=True)
+    return np.asarray(rows.X[order[picked]]), times * (cumulative[-1] / most)
 
 
 def _project(X, direction):

@@ -152,13 +152,17 @@ def _line_search(log_partition, eta, m, step, decrement, value, limit):
     pending = np.arange(len(eta))
     length = np.ones(len(eta))
     for _ in range(HALVINGS):
-        trial = np.clip(eta[pending] + length[pending, None] * step[pending], -limit, limit)
+        here = eta[pending]
+        trial = np.clip(here + length[pending, None] * step[pending], -limit, limit)
         partition = log_partition(trial)
         with np.errstate(all="ignore"):
             new = np.sum(trial * m[pending], axis=1) - partition
             # close to the maximum the gain drowns in rounding: a full Newton step is then taken on trust
             noise = 1e-14 * (np.abs(partition) + np.sum(np.abs(trial * m[pending]), axis=1))
             fine = np.isfinite(new) & (new - value[pending] >= 1e-4 * length[pending] * decrement[pending] - noise)
+            fine &= _convex_between(
+                log_partition, here, trial, np.sum(here * m[pending], axis=1) - value[pending], partition
+            )
         accepted = pending[fine]
         out[accepted], gain[accepted] = trial[fine], new[fine] - value[accepted]
         pending = pending[~fine]
@@ -166,6 +170,15 @@ def _line_search(log_partition, eta, m, step, decrement, value, limit):
             break
         length[pending] /= 2
     return out, gain
+
+
+def _convex_between(log_partition, here, there, at_here, at_there):
+    """Whether A is finite and convex half way: it is not where the step has crossed a pole into a false region.
+
+    A formula may be finite where its integral diverges, as log|Γ| is for negative arguments.
+    """
+    middle = log_partition((here + there) / 2)
+    return np.isfinite(middle) & (2 * middle <= at_here + at_there + 1e-12 * (np.abs(at_here) + np.abs(at_there)))
 
 
 def _feasible_start(log_partition, expectation, start, name):
@@ -177,14 +190,17 @@ def _feasible_start(log_partition, expectation, start, name):
     directions += [size * rng.standard_normal((SEARCH_DRAWS, p)) for size in (1.0, 0.1, 10.0)]
     directions += [s * size * np.eye(p)[:, : p + 1] for size in (1.0, 0.01) for s in (-1, 1)]
     candidates = np.concatenate(directions)
-    partition = log_partition(candidates)
-    finite = np.isfinite(partition)
     if start is not None and np.all(np.isfinite(log_partition(start))):
         return np.array(start, dtype=np.float64)
+    partition = log_partition(candidates)
+    finite = np.isfinite(partition)
     if not finite.any():
         raise ValueError(
             f"{name}: no natural parameter with a finite log_partition was found among {len(candidates)} candidates, "
             "so ∇A(η) = m cannot be solved: define to_natural(self, expectation)"
         )
-    score = expectation @ candidates[finite].T - partition[finite]
-    return candidates[finite][np.argmax(score, axis=1)]
+    candidates, partition = candidates[finite], partition[finite]
+    connected = _convex_between(log_partition, candidates[:1], candidates, partition[0], partition)
+    connected[0] = True
+    score = np.where(connected, expectation @ candidates.T - partition, -np.inf)
+    return candidates[np.argmax(score, axis=1)]

@@ -86,6 +86,19 @@ class Triangle:
     def add_diagonal(self, covariance, diagonal):
         return covariance + np.diag(diagonal)
 
+    def floor(self, covariance, floor):
+        """Raise eigenvalues below the floor to it: the maximum likelihood estimate under that constraint."""
+        if floor <= 0:
+            return covariance
+        # trace(Σ⁻¹) ≥ 1/λ_min, and NaN where Σ is not positive definite
+        low = ~(np.einsum("kii->k", invert(covariance)[0]) < 1 / floor)
+        if not low.any():
+            return covariance
+        values, vectors = np.linalg.eigh(covariance[low])
+        raised = np.array(covariance)
+        raised[low] = np.einsum("kij,kj,klj->kil", vectors, np.maximum(values, floor), vectors)
+        return raised
+
     def scale(self, covariance, scale):
         return covariance * (scale[:, None] * scale)
 
@@ -140,6 +153,9 @@ class Squares(Triangle):
 
     def add_diagonal(self, covariance, diagonal):
         return covariance + diagonal
+
+    def floor(self, covariance, floor):
+        return np.maximum(covariance, floor) if floor > 0 else covariance
 
     def scale(self, covariance, scale):
         return covariance * scale**2
@@ -225,4 +241,7 @@ class Constant(Sphere):
         return expectation, np.full(len(expectation), self.variance)
 
     def add_diagonal(self, covariance, diagonal):
+        return covariance
+
+    def floor(self, covariance, floor):
         return covariance

@@ -24,10 +24,11 @@ class Gaussian(ExponentialFamily):
         Free; one for all components; diagonal; a multiple of the identity; known to be ``variance`` · I.
     variance : float > 0
         The known variance ε of "fixed".
-    regularization : float ≥ 0
-        Added to the diagonal of every covariance, as a multiple of the variance of the column (no unit).
+    variance_floor : float ≥ 0
+        Smallest variance in any direction, as a multiple of the variance of the columns (so it acts once the family
+        is bound). The M-step is the maximum under this constraint, so the bound still never falls.
     reg_covar : float ≥ 0
-        Added to the diagonal of every covariance (unit of x²).
+        Added to the diagonal of every covariance in the M-step (unit of x²).
 
     Raises
     ------
@@ -35,23 +36,27 @@ class Gaussian(ExponentialFamily):
         For an unknown covariance type or a number out of its range.
     """
 
-    def __init__(self, covariance_type="full", *, variance=1.0, regularization=0.0, reg_covar=0.0):
+    def __init__(self, covariance_type="full", *, variance=1.0, variance_floor=1e-10, reg_covar=0.0):
         if covariance_type not in COVARIANCE_TYPES:
             raise ValueError(f"covariance_type is {covariance_type!r}; it must be one of {', '.join(COVARIANCE_TYPES)}")
         if not variance > 0:
             raise ValueError(f"variance is {variance!r}; it must be positive")
-        if not (regularization >= 0 and reg_covar >= 0):
-            raise ValueError(f"regularization={regularization!r}, reg_covar={reg_covar!r}: neither may be negative")
+        if not (variance_floor >= 0 and reg_covar >= 0):
+            raise ValueError(f"variance_floor={variance_floor!r}, reg_covar={reg_covar!r}: neither may be negative")
         self.covariance_type = covariance_type
         self.variance = float(variance)
-        self.regularization = float(regularization)
+        self.variance_floor = float(variance_floor)
         self.reg_covar = float(reg_covar)
         self.shift = None
         self.scale = None
 
     @property
     def regularized(self):
-        return self.regularization > 0 or self.reg_covar > 0
+        return self.reg_covar > 0
+
+    @property
+    def seed_smoothing(self):
+        return 0.0 if self.covariance_type == "fixed" else ExponentialFamily.seed_smoothing
 
     @property
     def tied(self):
@@ -100,16 +105,25 @@ class Gaussian(ExponentialFamily):
     def change_frame(self, natural, target):
         return target.from_moments(*self.to_moments(natural))
 
+    def change_frame_of_expectation(self, expectation, target):
+        moments = target._into_frame(*self._out_of_frame(*self.form.central(expectation)))
+        return target.form.expectation(*moments)
+
     def to_moments(self, natural):
         """Return means (K, d) and covariances, in the form of the covariance type, in the coordinates of x."""
-        mean, covariance = self.form.moments(natural)
-        shift, scale = self.frame(mean.shape[1])
-        return mean * scale + shift, self.form.scale(covariance, scale)
+        return self._out_of_frame(*self.form.moments(natural))
 
     def from_moments(self, means, covariances):
         """Return the natural parameters (K, p) of means and covariances in the coordinates of x; NaN if singular."""
+        return self.form.natural(*self._into_frame(means, covariances))
+
+    def _out_of_frame(self, mean, covariance):
+        shift, scale = self.frame(mean.shape[1])
+        return mean * scale + shift, self.form.scale(covariance, scale)
+
+    def _into_frame(self, means, covariances):
         shift, scale = self.frame(means.shape[1])
-        return self.form.natural((means - shift) / scale, self.form.scale(covariances, 1 / scale))
+        return (means - shift) / scale, self.form.scale(covariances, 1 / scale)
 
     # ---- the family -----------------------------------------------------------------------------------------
 
@@ -136,16 +150,22 @@ class Gaussian(ExponentialFamily):
         return self.form.expectation(*self.form.moments(natural))
 
     def to_natural(self, expectation):
-        return self.form.natural(*self.form.central(expectation))
+        mean, covariance = self.form.central(expectation)
+        return self.form.natural(mean, self._floored(covariance))
 
     def maximize(self, counts, sums):
         mean, covariance = self.form.central(sums / counts[:, None])
         if self.tied:
             pooled = np.tensordot(counts, covariance, 1) / counts.sum()
             covariance = np.broadcast_to(pooled, covariance.shape)
-        scale = self.frame(mean.shape[1])[1]
-        covariance = self.form.add_diagonal(covariance, self.regularization + self.reg_covar / scale**2)
-        return self.form.natural(mean, covariance)
+        if self.reg_covar:
+            scale = self.frame(mean.shape[1])[1]
+            covariance = self.form.add_diagonal(covariance, self.reg_covar / scale**2)
+        return self.form.natural(mean, self._floored(covariance))
+
+    def _floored(self, covariance):
+        # without a frame there is no scale that a variance could be small against
+        return covariance if self.scale is None else self.form.floor(covariance, self.variance_floor)
 
     def parameters(self, natural):
         means, covariances = self.to_moments(natural)
@@ -185,5 +205,5 @@ class Gaussian(ExponentialFamily):
 
     def __repr__(self):
         extra = [f"variance={self.variance:g}"] if self.covariance_type == "fixed" else []
-        extra += [f"{name}={getattr(self, name):g}" for name in ("regularization", "reg_covar") if getattr(self, name)]
+        extra += [f"reg_covar={self.reg_covar:g}"] if self.reg_covar else []
         return f"Gaussian({', '.join([repr(self.covariance_type), *extra])})"

@@ -1,0 +1,48 @@
+"""Mixtures of any exponential family: one jitted EM driver, your own family in ten lines."""
+
+from __future__ import annotations
+
+import importlib
+
+from expfam_em import families
+from expfam_em.em import FitResult, Status, accumulate, fit, maximize
+from expfam_em.family import ExponentialFamily
+from expfam_em.mixture import Mixture
+from expfam_em.statistics import ExpectedStatistics
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "BernoulliMixture": "expfam_em.estimators",
+    "ExponentialFamilyMixture": "expfam_em.estimators",
+    "GaussianMixture": "expfam_em.estimators",
+    "KMeans": "expfam_em.estimators",
+    "load": "expfam_em.persistence",
+    "register": "expfam_em.persistence",
+}
+"""Names whose modules need more than NumPy, SciPy and numba: imported when first used."""
+
+__all__ = [
+    "ExpectedStatistics",
+    "ExponentialFamily",
+    "FitResult",
+    "Mixture",
+    "Status",
+    "accumulate",
+    "families",
+    "fit",
+    "maximize",
+    *_LAZY,
+]
+
+
+def __getattr__(name):
+    if name in _LAZY:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(set(globals()) | set(_LAZY))

@@ -1,0 +1,117 @@
+"""Mixtures of products of Bernoulli distributions: latent classes of binary data."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Real
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from expfam_em.estimators._base import BaseMixture
+from expfam_em.families.bernoulli import Bernoulli
+
+BINARY_SHARE = 0.7
+"""Data with at least this share of 0s and 1s are taken for binary data with mistakes, and refused."""
+
+
+class BernoulliMixture(BaseMixture):
+    """Mixture of products of Bernoulli distributions, for 0/1 data.
+
+    Parameters
+    ----------
+    n_components : int ≥ 1
+    binarize : "auto", float or None
+        A float makes x > binarize a 1, as in scikit-learn's BernoulliNB. None refuses everything but 0 and 1. "auto"
+        refuses other values where most are 0 or 1, for they are mistakes then, and otherwise takes values above 0
+        as 1 and warns.
+    temperature, tol, max_iter, n_init, init, prior, concentration, weights, stop, acceleration, random_state,
+    n_jobs, warm_start, verbose, verbose_interval
+        See `ExponentialFamilyMixture`.
+
+    Attributes
+    ----------
+    weights_ : (K,)
+    probabilities_ : (K, d)
+    threshold_ : float or None
+        The threshold in use.
+    mixture_, parameters_, natural_parameters_, expectation_parameters_, lower_bound_, lower_bounds_, n_iter_,
+    converged_
+        See `ExponentialFamilyMixture`.
+
+    Examples
+    --------
+    >>> import numpy as np, expfam_em as ef
+    >>> X = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]])
+    >>> ef.BernoulliMixture(2, random_state=0).fit(X).weights_.round(3).tolist()
+    [0.5, 0.5]
+    """
+
+    _dtypes = (np.float64, np.float32, np.uint8, np.bool_)
+    _parameter_constraints: dict = {
+        **BaseMixture._parameter_constraints,
+        "binarize": [StrOptions({"auto"}), Interval(Real, None, None, closed="neither"), None],
+    }
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        binarize="auto",
+        temperature=1.0,
+        tol=1e-6,
+        max_iter=500,
+        n_init=1,
+        init="k-means++",
+        prior=None,
+        concentration=1.0,
+        weights="free",
+        stop="bound",
+        acceleration=None,
+        random_state=None,
+        n_jobs=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+    ):
+        self.n_components = n_components
+        self.binarize = binarize
+        self.temperature = temperature
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init = init
+        self.prior = prior
+        self.concentration = concentration
+        self.weights = weights
+        self.stop = stop
+        self.acceleration = acceleration
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+
+    def _make_family(self):
+        return Bernoulli()
+
+    def _prepare(self, X, fitting=False):
+        threshold = self._choose_threshold(X) if fitting else self.threshold_
+        return (X if threshold is None else X > threshold), {"threshold_": threshold}
+
+    def _choose_threshold(self, X):
+        if self.binarize != "auto":
+            return self.binarize
+        if X.dtype == np.bool_ or np.mean((X == 0) | (X == 1)) >= BINARY_SHARE:
+            return None
+        warnings.warn(
+            "X is not binary: values above 0 are taken as 1. Give binarize=threshold to choose, or binarize=None to "
+            "have such data refused.",
+            UserWarning,
+            stacklevel=5,
+        )
+        return 0.0
+
+    def _fitted(self, plain, result, dtype):
+        fitted = super()._fitted(plain, result, dtype)
+        return fitted | {"probabilities_": fitted["parameters_"]["probabilities"]}

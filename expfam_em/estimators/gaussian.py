@@ -1,0 +1,225 @@
+"""Gaussian mixtures with scikit-learn's names."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from expfam_em import initialisation
+from expfam_em.estimators._base import ANY_INIT, BaseMixture
+from expfam_em.families._covariance import invert
+from expfam_em.families.gaussian import Gaussian
+from expfam_em.mixture import Mixture
+
+COLLAPSED = (
+    "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
+    "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or "
+    "scale the input data."
+)
+
+
+class GaussianMixture(BaseMixture):
+    """Gaussian mixture with the parameters, attributes and defaults of scikit-learn's, and row weights.
+
+    Parameters
+    ----------
+    n_components : int ≥ 1
+    covariance_type : {"full", "tied", "diag", "spherical"}
+    tol : float ≥ 0
+        Change of the mean bound per step at which to stop; 0 makes exactly max_iter steps.
+    reg_covar : float ≥ 0
+        Added to the diagonal of the covariances, in units of x².
+    max_iter : int ≥ 0
+    n_init : int ≥ 1
+    init_params : {"kmeans", "k-means++", "random", "random_from_data"}
+    weights_init, means_init, precisions_init : array-like, optional
+        Parameters to start from; what is missing comes from ``init_params``.
+    random_state : int, RandomState, Generator, optional
+    warm_start : bool
+    verbose, verbose_interval : int
+    init : str, Mixture, responsibilities or labels, optional
+        Used instead of ``init_params`` when given.
+    temperature, prior, concentration, weights, stop, acceleration, n_jobs
+        See `ExponentialFamilyMixture`.
+
+    Attributes
+    ----------
+    weights_ : (K,)
+    means_ : (K, d)
+    covariances_, precisions_, precisions_cholesky_
+        (K, d, d), tied (d, d), diag (K, d), spherical (K,).
+    converged_, n_iter_, lower_bound_, lower_bounds_, mixture_, parameters_, natural_parameters_,
+    expectation_parameters_
+        See `ExponentialFamilyMixture`.
+
+    Examples
+    --------
+    >>> import numpy as np, expfam_em as ef
+    >>> X = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]])
+    >>> ef.GaussianMixture(2, random_state=0).fit(X).means_.round(3).ravel().tolist()
+    [1.0, 11.0]
+    """
+
+    _parameter_constraints: dict = {
+        **BaseMixture._parameter_constraints,
+        "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
+        "reg_covar": [Interval(Real, 0, None, closed="left")],
+        "init_params": [StrOptions(set(initialisation.INITS))],
+        "weights_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "precisions_init": ["array-like", None],
+        "init": [*ANY_INIT, None],
+    }
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        covariance_type="full",
+        tol=1e-3,
+        reg_covar=1e-6,
+        max_iter=100,
+        n_init=1,
+        init_params="kmeans",
+        weights_init=None,
+        means_init=None,
+        precisions_init=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        init=None,
+        temperature=1.0,
+        prior=None,
+        concentration=1.0,
+        weights="free",
+        stop="bound",
+        acceleration=None,
+        n_jobs=None,
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.init = init
+        self.temperature = temperature
+        self.prior = prior
+        self.concentration = concentration
+        self.weights = weights
+        self.stop = stop
+        self.acceleration = acceleration
+        self.n_jobs = n_jobs
+
+    def _make_family(self):
+        return Gaussian(self.covariance_type, variance_floor=0.0, reg_covar=self.reg_covar)
+
+    def _fit(self, X, weight):
+        try:
+            super()._fit(X, weight)
+        except ValueError as error:
+            if "collapsed" in str(error):
+                raise ValueError(COLLAPSED) from error
+            raise
+
+    def _start(self, family, rows, rng, prior):
+        weights, means, precisions = self._given(rows.n_features)
+        if weights is not None and means is not None and precisions is not None:
+            return Mixture(family, weights, family.from_moments(means, self._covariances(precisions)))
+        init = self.init_params if self.init is None else self.init
+        start = self._drawn(family, rows, init, rng, prior)
+        if weights is None and means is None and precisions is None:
+            return start
+        drawn_means, covariances = family.to_moments(start.natural)
+        natural = family.from_moments(
+            drawn_means if means is None else means,
+            covariances if precisions is None else self._covariances(precisions),
+        )
+        return Mixture(family, start.weights if weights is None else weights, natural)
+
+    def _drawn(self, family, rows, init, rng, prior):
+        if init != "kmeans" or not isinstance(init, str):
+            return initialisation.initialise(
+                family, rows, self.n_components, init, rng, weights=self.weights, prior=prior
+            )  # fmt: skip
+        # as in scikit-learn, k-means of the observations themselves; its labels give the first estimates
+        sphere = Gaussian("fixed").bind(rows)
+        centres = initialisation.initialise(sphere, rows, self.n_components, "kmeans", rng, weights="equal")
+        labels = initialisation.hard_labels(centres, rows)
+        return initialisation.from_labels(family, rows, labels, self.n_components, self.weights, prior)
+
+    def _given(self, d):
+        K = self.n_components
+        weights = self._checked("weights", self.weights_init, (K,))
+        if weights is not None:
+            if np.any(weights < 0) or np.any(weights > 1):
+                raise ValueError(
+                    "The parameter 'weights' should be in the range [0, 1], but got max value "
+                    f"{weights.min():.5f}, min value {weights.max():.5f}"
+                )
+            if not np.allclose(abs(1 - weights.sum()), 0, atol=1e-6):
+                raise ValueError(
+                    f"The parameter 'weights' should be normalized, but got sum(weights) = {weights.sum():.5f}"
+                )
+            weights = weights / weights.sum()
+        means = self._checked("means", self.means_init, (K, d))
+        shape = {"full": (K, d, d), "tied": (d, d), "diag": (K, d), "spherical": (K,)}[self.covariance_type]
+        precisions = self._checked(f"{self.covariance_type} precision", self.precisions_init, shape)
+        if precisions is not None:
+            self._check_precisions(precisions)
+        return weights, means, precisions
+
+    def _checked(self, name, value, shape):
+        if value is None:
+            return None
+        value = check_array(value, dtype=np.float64, ensure_2d=False, allow_nd=True)
+        if value.shape != shape:
+            raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {value.shape}")
+        return value
+
+    def _check_precisions(self, precisions):
+        if self.covariance_type in ("diag", "spherical"):
+            if np.any(precisions <= 0):
+                raise ValueError(f"'{self.covariance_type} precision' should be positive")
+            return
+        matrices = np.atleast_3d(precisions.T).T
+        symmetric = np.allclose(matrices, matrices.transpose(0, 2, 1))
+        if not symmetric or np.any(np.linalg.eigvalsh(matrices) <= 0):
+            raise ValueError(f"'{self.covariance_type} precision' should be symmetric, positive-definite")
+
+    def _covariances(self, precisions):
+        if self.covariance_type in ("diag", "spherical"):
+            return 1 / precisions
+        matrices = np.broadcast_to(precisions, (self.n_components, *precisions.shape[-2:]))
+        return invert(matrices)[0]
+
+    def _fitted(self, plain, result, dtype):
+        fitted = super()._fitted(plain, result, dtype)
+        as_given = fitted["weights_"].dtype
+        covariances = result.mixture.parameters["covariances"]
+        if self.covariance_type in ("diag", "spherical"):
+            root = 1 / np.sqrt(covariances)
+            precisions = root**2
+        else:
+            # the upper triangular U with precision U Uᵀ, as scikit-learn defines it
+            lower = np.linalg.cholesky(covariances)
+            root = np.swapaxes(np.linalg.inv(lower), -1, -2)
+            precisions = root @ np.swapaxes(root, -1, -2)
+        return fitted | {
+            "means_": fitted["parameters_"]["means"],
+            "covariances_": fitted["parameters_"]["covariances"],
+            "precisions_cholesky_": root.astype(as_given),
+            "precisions_": precisions.astype(as_given),
+        }

@@ -1,0 +1,109 @@
+"""Mixtures of any exponential family."""
+
+from sklearn.utils._param_validation import HasMethods
+
+from expfam_em.estimators._base import BaseMixture
+
+
+class ExponentialFamilyMixture(BaseMixture):
+    """Mixture of an exponential family, fitted by EM.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+        Your own, or one of `expfam_em.families`.
+    n_components : int ≥ 1
+    temperature : float ≥ 0, or a sequence of them
+        1 is EM, 0 hard assignment; a sequence anneals, one value per step.
+    tol : float ≥ 0
+        Change of the mean bound per step at which to stop (for stop="parameters", of the parameters); 0 makes
+        exactly max_iter steps.
+    max_iter : int ≥ 0
+    n_init : int ≥ 1
+        Starts; the best fit is kept.
+    init : str, Mixture, responsibilities (n, K) or labels (n,)
+        One of "k-means++", "kmeans", "random", "random_from_data"; see `expfam_em.initialisation`.
+    prior : ExpectedStatistics, optional
+        Conjugate prior: pseudo-counts and sums of statistics, in the family's own coordinates.
+    concentration : float > 0 or (K,)
+        Dirichlet parameter of the prior on the mixing weights.
+    weights : {"free", "equal", "fixed"}
+        Mixing weights: estimated, all 1/K, or kept as they start.
+    stop : {"bound", "parameters"}
+        What ``tol`` refers to.
+    acceleration : None
+    random_state : int, RandomState, Generator, optional
+    n_jobs : int, optional
+        Threads, all cores by default. Results do not depend on it.
+    warm_start : bool
+        Continue from the last fit.
+    verbose : int
+    verbose_interval : int
+
+    Attributes
+    ----------
+    mixture_ : Mixture
+    weights_ : (K,)
+    natural_parameters_, expectation_parameters_ : (K, p)
+    parameters_ : dict of named arrays
+    lower_bound_ : float
+        Bound per unit of row weight, at the parameters returned.
+    lower_bounds_ : list of float
+        The same after each step.
+    n_iter_ : int
+    converged_ : bool
+
+    Examples
+    --------
+    >>> import numpy as np, expfam_em as ef
+    >>> X = np.concatenate([np.arange(5.0), np.arange(20.0, 25.0)])[:, None]
+    >>> ef.ExponentialFamilyMixture(ef.families.Poisson(), 2, random_state=0).fit(X).predict([[1.0], [22.0]]).tolist()
+    [0, 1]
+    """
+
+    _parameter_constraints: dict = {
+        **BaseMixture._parameter_constraints,
+        "family": [HasMethods(["sufficient_statistics", "log_partition"])],
+    }
+
+    def __init__(
+        self,
+        family,
+        n_components=1,
+        *,
+        temperature=1.0,
+        tol=1e-6,
+        max_iter=500,
+        n_init=1,
+        init="k-means++",
+        prior=None,
+        concentration=1.0,
+        weights="free",
+        stop="bound",
+        acceleration=None,
+        random_state=None,
+        n_jobs=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+    ):
+        self.family = family
+        self.n_components = n_components
+        self.temperature = temperature
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init = init
+        self.prior = prior
+        self.concentration = concentration
+        self.weights = weights
+        self.stop = stop
+        self.acceleration = acceleration
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+
+    def _make_family(self):
+        return self.family

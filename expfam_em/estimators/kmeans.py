@@ -1,0 +1,292 @@
+"""k-means: hard assignment of the driver under Gaussians with one known covariance and equal weights."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.spatial.distance import cdist
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_array
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from expfam_em import em, initialisation
+from expfam_em.blocks import ArrayRows
+from expfam_em.estimators._base import checked_weight, generator
+from expfam_em.families.gaussian import LOG_2PI, Gaussian
+from expfam_em.mixture import Mixture
+
+
+class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+    """k-means with the parameters and attributes of scikit-learn's.
+
+    The model is Σ_k (1/K) N(μ_k, εI) at temperature 0, the limit ε → 0 of EM. A row at the same distance from two
+    centres belongs to the one with the lower index.
+
+    Parameters
+    ----------
+    n_clusters : int ≥ 1
+    init : {"k-means++", "random"}, (K, d) centres, or callable(X, n_clusters, random_state)
+        Rows are drawn by weight, from an order in which equal rows are neighbours: a row of weight 2 and the same
+        row given twice lead to the same fit.
+    n_init : "auto" or int ≥ 1
+        Starts; "auto" is 10 for random or callable starts, else 1.
+    max_iter : int ≥ 1
+    tol : float ≥ 0
+        Largest squared movement of the centres, relative to the mean variance of the columns, to stop at.
+    verbose : int
+    random_state : int, RandomState, Generator, optional
+    copy_x : bool
+        For scikit-learn's sake; X is never changed.
+    algorithm : {"lloyd", "elkan"}
+        For scikit-learn's sake; both find the same clusters.
+    n_jobs : int, optional
+        Threads, all cores by default. Results do not depend on it.
+
+    Attributes
+    ----------
+    cluster_centers_ : (K, d)
+    labels_ : (n,)
+    inertia_ : float
+        J = Σ w ‖x − μ_label‖².
+    n_iter_ : int
+    distortions_ : list of float
+        J after every E-step and every M-step in turn.
+    mixture_ : Mixture
+
+    Examples
+    --------
+    >>> import numpy as np, expfam_em as ef
+    >>> ef.KMeans(2, random_state=0).fit(np.array([[0.0], [1.0], [10.0], [11.0]])).inertia_
+    1.0
+    """
+
+    _parameter_constraints: dict = {
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "init": [StrOptions({"k-means++", "random"}), callable, "array-like"],
+        "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "random_state": ["random_state", np.random.Generator],
+        "copy_x": ["boolean"],
+        "algorithm": [StrOptions({"lloyd", "elkan"})],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        init="k-means++",
+        n_init="auto",
+        max_iter=300,
+        tol=1e-4,
+        verbose=0,
+        random_state=None,
+        copy_x=True,
+        algorithm="lloyd",
+        n_jobs=None,
+    ):
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.random_state = random_state
+        self.copy_x = copy_x
+        self.algorithm = algorithm
+        self.n_jobs = n_jobs
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    # ---- fitting --------------------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None, sample_weight=None):
+        """Find the centres.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : ignored
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For fewer rows than clusters or centres of the wrong shape.
+        """
+        X = validate_data(self, X, dtype=[np.float64, np.float32], order=None)
+        if len(X) < self.n_clusters:
+            raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
+        rows = ArrayRows(X, checked_weight(sample_weight, X), self.n_jobs)
+        family = Gaussian("fixed").bind(rows)
+        rng = generator(self.random_state)
+        best = None
+        for attempt in range(self._starts()):
+            run = _Run(family, rows, self._start(family, rows, rng), self.max_iter, self.tol)
+            if self.verbose:
+                print(f"start {attempt}: inertia {run.inertia:.8g} after {run.n_iter} iterations")
+            if best is None or run.inertia < best.inertia:
+                best = run
+        vars(self).update(best.attributes(X.dtype))
+        if (found := len(np.unique(self.labels_))) < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({found}) found smaller than n_clusters ({self.n_clusters}). Possibly "
+                "due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def _starts(self):
+        if self.n_init == "auto":
+            return 10 if callable(self.init) or (isinstance(self.init, str) and self.init == "random") else 1
+        return 1 if not isinstance(self.init, str) and not callable(self.init) else self.n_init
+
+    def _start(self, family, rows, rng):
+        K = self.n_clusters
+        if isinstance(self.init, str):
+            name = {"k-means++": "k-means++", "random": "random_from_data"}[self.init]
+            return initialisation.initialise(family, rows, K, name, rng)
+        centres = self.init(rows.X, K, random_state=self.random_state) if callable(self.init) else self.init
+        centres = check_array(centres, dtype=np.float64)
+        if len(centres) != K:
+            raise ValueError(
+                f"The shape of the initial centers {centres.shape} does not match the number of clusters {K}."
+            )
+        if centres.shape[1] != rows.n_features:
+            raise ValueError(
+                f"The shape of the initial centers {centres.shape} does not match the number of features of the data "
+                f"{rows.n_features}."
+            )
+        return _mixture_of(family, centres)
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit and return the label of each row, (n,)."""
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def fit_transform(self, X, y=None, sample_weight=None):
+        """Fit and return the distance of each row to each centre, (n, K)."""
+        return self.fit(X, sample_weight=sample_weight).transform(X)
+
+    # ---- using ----------------------------------------------------------------------------------------------
+
+    def _rows(self, X):
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=[np.float64, np.float32], order=None, reset=False)
+
+    def predict(self, X):
+        """Return the label of the closest centre of each row, (n,)."""
+        X = self._rows(X)
+        return _labels(self.mixture_, ArrayRows(X, None, self.n_jobs))
+
+    def transform(self, X):
+        """Return the distance of each row to each centre, (n, K)."""
+        X = self._rows(X)
+        return cdist(X, self.cluster_centers_).astype(X.dtype, copy=False)  # from differences: nothing cancels
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return −J = −Σ w ‖x − μ_label‖² of the rows."""
+        X = self._rows(X)
+        rows = ArrayRows(X, checked_weight(sample_weight, X), self.n_jobs)
+        return -_inertia(rows, self.cluster_centers_, _labels(self.mixture_, rows))
+
+    @property
+    def _n_features_out(self):
+        return len(self.cluster_centers_)
+
+    def save(self, path):
+        """Write the estimator to one file without pickle; `expfam_em.load` reads it back."""
+        from expfam_em.persistence import save
+
+        save(self, path)
+
+
+class _Run:
+    """One start followed to its end: EM at temperature 0, with empty clusters moved to the farthest rows."""
+
+    def __init__(self, family, rows, start, max_iter, tol):
+        self.rows, self.n_iter, self.distortions = rows, 0, []
+        for _ in range(start.n_components):
+            result = em.fit(
+                start, rows, max_iter=max_iter - self.n_iter, tol=np.sqrt(tol), temperature=0.0, weights="equal",
+                stop="parameters",  # in the frame, where the mean variance of the columns is 1
+            )  # fmt: skip
+            self.mixture = result.mixture
+            self.n_iter += result.n_iter
+            self.distortions += self._distortions(result)
+            self.labels = _labels(self.mixture, rows)
+            self.centres = self.mixture.parameters["means"]
+            empty = np.setdiff1d(np.arange(start.n_components), self.labels)
+            if not len(empty) or self.n_iter >= max_iter:
+                break
+            start = self._without_empty(family, empty)
+            if start is None:
+                break
+        self.n_iter = max(self.n_iter, 1)
+        self.inertia = _inertia(rows, self.centres, self.labels)
+
+    def _without_empty(self, family, empty):
+        """Return the mixture with empty clusters at the rows farthest from their centres; None if all are at 0."""
+        loss = _losses(self.rows, self.centres, self.labels)
+        farthest = np.argsort(-loss, kind="stable")[: len(empty)]
+        farthest = farthest[loss[farthest] > 0]
+        if not len(farthest):
+            return None
+        centres = self.centres.copy()
+        centres[empty[: len(farthest)]] = self.rows.X[farthest]
+        return _mixture_of(family, centres)
+
+    def _distortions(self, result):
+        """J = −2ε (bound − the terms of the log-density that do not depend on the centres), ε = 1."""
+        d, K = self.rows.n_features, self.mixture.n_components
+        constant = result.total_weight * (0.5 * d * LOG_2PI + np.log(K))
+        trace = np.empty(2 * result.n_iter + 1)
+        trace[::2], trace[1::2] = result.bounds, result.half_bounds
+        return np.maximum(-2 * (trace + constant), 0.0).tolist()
+
+    def attributes(self, dtype):
+        return {
+            "mixture_": self.mixture,
+            "cluster_centers_": self.centres.astype(dtype),
+            "labels_": self.labels,
+            "inertia_": self.inertia,
+            "n_iter_": self.n_iter,
+            "distortions_": self.distortions,
+        }
+
+
+def _mixture_of(family, centres):
+    K = len(centres)
+    return Mixture(family, np.full(K, 1 / K), family.from_moments(centres, np.ones(K)))
+
+
+def _labels(mixture, rows):
+    return initialisation.hard_labels(mixture, rows).astype(np.int32)
+
+
+def _losses(rows, centres, labels):
+    """Return w ‖x − μ_label‖² of each row from the differences themselves, (n,)."""
+
+    def chunk(X, weight, where):
+        loss = np.sum((X - centres[labels[where]]) ** 2, axis=1, dtype=np.float64)
+        return loss if weight is None else loss * weight
+
+    return np.concatenate(rows.map(chunk, 64))
+
+
+def _inertia(rows, centres, labels) -> float:
+    return float(_losses(rows, centres, labels).sum())
