@@ -9,6 +9,7 @@ from expfam_em.em import FitResult, Status, accumulate, fit, maximize
 from expfam_em.family import ExponentialFamily
 from expfam_em.mixture import Mixture
 from expfam_em.statistics import ExpectedStatistics
+from expfam_em.variational import expected_log_likelihood, gap, lower_bound
 
 __version__ = "0.1.0"
 
@@ -29,8 +30,11 @@ __all__ = [
     "Mixture",
     "Status",
     "accumulate",
+    "expected_log_likelihood",
     "families",
     "fit",
+    "gap",
+    "lower_bound",
     "maximize",
     *_LAZY,
 ]

@@ -56,7 +56,7 @@ class ExponentialFamily(ABC):
     In every method K counts components, d columns of X and p statistics.
     """
 
-    regularized = False
+    regularized: bool = False
     """Whether the M-step adds something to the estimate, so that the bound alone may fall."""
 
     seed_smoothing = 0.5
@@ -77,11 +77,11 @@ class ExponentialFamily(ABC):
         """Return log h(x) of each row, (n, d) -> (n,); 0 by default."""
         return np.zeros(len(X))
 
-    def exposure(self, X):
+    def exposure(self, X) -> np.ndarray | None:
         """Return e(x), the size of each observation (trials, time at risk), (n,), or None where it is always 1."""
-        return None
+        return None  # noqa: RET501 - a value here
 
-    def check_support(self, X) -> None:
+    def check_support(self, X) -> None:  # noqa: B027 - every row is possible unless a family says otherwise
         """Raise a ValueError that names a column and a value if a row of X is impossible under every η."""
 
     def to_expectation(self, natural):

@@ -183,7 +183,7 @@ def _convex_between(log_partition, here, there, at_here, at_there):
 
 def _feasible_start(log_partition, expectation, start, name):
     """Return for each row a point with finite A, preferring the given start, then the best simple candidate."""
-    K, p = expectation.shape
+    p = expectation.shape[1]
     rng = np.random.default_rng(0)
     sizes = 10.0 ** np.array([0, -1, 1, -2, 2, -3, 3, -4, -6])
     directions = [np.zeros((1, p)), *(sign * size * np.ones((1, p)) for size in sizes for sign in (-1, 1))]

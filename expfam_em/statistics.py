@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,8 @@ class ExpectedStatistics:
             self.exposures + other.exposures,
         )
 
-    def __mul__(self, factor: float) -> ExpectedStatistics:
-        if not np.isscalar(factor):
+    def __mul__(self, factor) -> ExpectedStatistics:
+        if not isinstance(factor, Real):
             return NotImplemented
         return ExpectedStatistics(
             self.counts * factor, self.sums * factor, self.bound * factor, self.exposures * factor

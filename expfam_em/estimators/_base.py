@@ -128,7 +128,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        vars(self).update(self._fitted(plain, best, X.dtype) | remembered)
+        self.__dict__.update(self._fitted(plain, best, X.dtype) | remembered)
 
     def _prior_of(self, plain, family):
         """Return the prior, given in the coordinates of the observations, in those of the bound family."""

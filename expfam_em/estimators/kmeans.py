@@ -141,7 +141,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
                 print(f"start {attempt}: inertia {run.inertia:.8g} after {run.n_iter} iterations")
             if best is None or run.inertia < best.inertia:
                 best = run
-        vars(self).update(best.attributes(X.dtype))
+        self.__dict__.update(best.attributes(X.dtype))
         if (found := len(np.unique(self.labels_))) < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({found}) found smaller than n_clusters ({self.n_clusters}). Possibly "

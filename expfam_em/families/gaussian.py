@@ -47,11 +47,11 @@ class Gaussian(ExponentialFamily):
         self.variance = float(variance)
         self.variance_floor = float(variance_floor)
         self.reg_covar = float(reg_covar)
-        self.shift = None
-        self.scale = None
+        self.shift: np.ndarray | None = None
+        self.scale: np.ndarray | None = None
 
     @property
-    def regularized(self):
+    def regularized(self):  # type: ignore[override]  # it follows from reg_covar
         return self.reg_covar > 0
 
     @property
@@ -77,7 +77,7 @@ class Gaussian(ExponentialFamily):
 
     def bind(self, blocks):
         """Return a copy whose frame is the weighted mean and standard deviation of the columns."""
-        total, mean, scatter = 0.0, 0.0, 0.0
+        total, mean, scatter = 0.0, np.zeros(()), np.zeros(())
         for X, sample_weight in blocks:
             X = np.asarray(X, np.float64)
             weight = np.ones(len(X)) if sample_weight is None else sample_weight
