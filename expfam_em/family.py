@@ -59,7 +59,7 @@ class ExponentialFamily(ABC):
     regularized: bool = False
     """Whether the M-step adds something to the estimate, so that the bound alone may fall."""
 
-    seed_smoothing = 0.5
+    seed_smoothing: float = 0.5
     """ν: as a seed, a row's statistics are averaged with ν pseudo-rows of the mean of all rows, because one row alone
     is often on the boundary of the expectation space (a variance of 0, a probability of 1); 0 where it never is."""
 
@@ -79,7 +79,7 @@ class ExponentialFamily(ABC):
 
     def exposure(self, X) -> np.ndarray | None:
         """Return e(x), the size of each observation (trials, time at risk), (n,), or None where it is always 1."""
-        return None  # noqa: RET501 - a value here
+        return None
 
     def check_support(self, X) -> None:  # noqa: B027 - every row is possible unless a family says otherwise
         """Raise a ValueError that names a column and a value if a row of X is impossible under every η."""

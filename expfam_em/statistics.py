@@ -64,7 +64,7 @@ class ExpectedStatistics:
         if not isinstance(factor, Real):
             return NotImplemented
         return ExpectedStatistics(
-            self.counts * factor, self.sums * factor, self.bound * factor, self.exposures * factor
+            self.counts * factor, self.sums * factor, self.bound * float(factor), self.exposures * factor
         )  # fmt: skip
 
     __rmul__ = __mul__

@@ -115,12 +115,13 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         rng = generator(self.random_state)
         prior = self._prior_of(plain, family)
         warm = self.warm_start and hasattr(self, "mixture_")
-        best = None
-        for attempt in range(1 if warm else self.n_init):
-            start = self.mixture_.in_family(family) if warm else self._start(family, rows, rng, prior)
-            result = self._run(start, rows, prior, attempt)
-            if best is None or result.bounds[-1] + result.log_priors[-1] > best.bounds[-1] + best.log_priors[-1]:
-                best = result
+        results = (
+            self._run(
+                self.mixture_.in_family(family) if warm else self._start(family, rows, rng, prior), rows, prior, attempt
+            )
+            for attempt in range(1 if warm else self.n_init)
+        )
+        best = max(results, key=lambda result: result.bounds[-1] + result.log_priors[-1])
         if not best.converged and self.max_iter > 0:
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase "
@@ -158,6 +159,9 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         return result
 
     def _report(self, attempt, total):
+        """Return what to call after every step of a start: the command line sets ``_progress``."""
+        if (progress := getattr(self, "_progress", None)) is not None:
+            return progress(attempt, total)
         if not self.verbose:
             return None
 

@@ -134,13 +134,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         rows = ArrayRows(X, checked_weight(sample_weight, X), self.n_jobs)
         family = Gaussian("fixed").bind(rows)
         rng = generator(self.random_state)
-        best = None
-        for attempt in range(self._starts()):
-            run = _Run(family, rows, self._start(family, rows, rng), self.max_iter, self.tol)
-            if self.verbose:
-                print(f"start {attempt}: inertia {run.inertia:.8g} after {run.n_iter} iterations")
-            if best is None or run.inertia < best.inertia:
-                best = run
+        starts = (self._start(family, rows, rng) for _ in range(self._starts()))
+        best = min((self._followed(family, rows, start) for start in starts), key=lambda run: run.inertia)
         self.__dict__.update(best.attributes(X.dtype))
         if (found := len(np.unique(self.labels_))) < self.n_clusters:
             warnings.warn(
@@ -150,6 +145,12 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
                 stacklevel=2,
             )
         return self
+
+    def _followed(self, family, rows, start):
+        run = _Run(family, rows, start, self.max_iter, self.tol)
+        if self.verbose:
+            print(f"inertia {run.inertia:.8g} after {run.n_iter} iterations")
+        return run
 
     def _starts(self):
         if self.n_init == "auto":

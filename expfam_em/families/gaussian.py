@@ -47,16 +47,10 @@ class Gaussian(ExponentialFamily):
         self.variance = float(variance)
         self.variance_floor = float(variance_floor)
         self.reg_covar = float(reg_covar)
+        self.regularized = reg_covar > 0
+        self.seed_smoothing = 0.0 if covariance_type == "fixed" else ExponentialFamily.seed_smoothing
         self.shift: np.ndarray | None = None
         self.scale: np.ndarray | None = None
-
-    @property
-    def regularized(self):  # type: ignore[override]  # it follows from reg_covar
-        return self.reg_covar > 0
-
-    @property
-    def seed_smoothing(self):
-        return 0.0 if self.covariance_type == "fixed" else ExponentialFamily.seed_smoothing
 
     @property
     def tied(self):
@@ -98,7 +92,7 @@ class Gaussian(ExponentialFamily):
 
     def frame(self, n_features):
         """Return shift and scale, each (d,)."""
-        if self.shift is None:
+        if self.shift is None or self.scale is None:
             return np.zeros(n_features), np.ones(n_features)
         return self.shift, self.scale
 
@@ -189,7 +183,9 @@ class Gaussian(ExponentialFamily):
     # ---- parts of an observation ----------------------------------------------------------------------------
 
     def _part(self, columns):
-        return self if self.shift is None else self.replace(shift=self.shift[columns], scale=self.scale[columns])
+        if self.shift is None or self.scale is None:
+            return self
+        return self.replace(shift=self.shift[columns], scale=self.scale[columns])
 
     def marginal(self, natural, columns):
         means, covariances = self.to_moments(natural)
