@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from abc import ABCMeta, abstractmethod
 from numbers import Integral, Real
@@ -33,6 +34,18 @@ def checked_weight(sample_weight, X):
     if sample_weight is None:
         return None
     return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+
+@contextlib.contextmanager
+def all_or_nothing(estimator):
+    """Put every attribute back as it was if what is inside fails: nothing half fitted is left behind."""
+    before = estimator.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
 
 
 class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
@@ -93,9 +106,9 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         ValueError
             For rows outside the family's support, fewer rows than components, or a component that collapses.
         """
-        X = validate_data(self, X, dtype=list(self._dtypes), order=None)
-        weight = checked_weight(sample_weight, X)
-        self._fit(X, weight)
+        with all_or_nothing(self):
+            X = validate_data(self, X, dtype=list(self._dtypes), order=None)
+            self._fit(X, checked_weight(sample_weight, X))
         return self
 
     def fit_predict(self, X, y=None, sample_weight=None):
@@ -115,19 +128,22 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         rng = generator(self.random_state)
         prior = self._prior_of(plain, family)
         warm = self.warm_start and hasattr(self, "mixture_")
-        results = (
-            self._run(
-                self.mixture_.in_family(family) if warm else self._start(family, rows, rng, prior), rows, prior, attempt
-            )
-            for attempt in range(1 if warm else self.n_init)
-        )
+
+        def attempt(number):
+            if warm:
+                start = initialisation.initialise(family, rows, self.n_components, self.mixture_)
+            else:
+                start = self._start(family, rows, rng, prior)
+            return self._run(start, rows, prior, number)
+
+        results = map(attempt, range(1 if warm else self.n_init))
         best = max(results, key=lambda result: result.bounds[-1] + result.log_priors[-1])
         if not best.converged and self.max_iter > 0:
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase "
                 "max_iter, tol, or check for degenerate data.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         self.__dict__.update(self._fitted(plain, best, X.dtype) | remembered)
 

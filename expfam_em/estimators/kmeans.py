@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from expfam_em import em, initialisation
 from expfam_em.blocks import ArrayRows
-from expfam_em.estimators._base import checked_weight, generator
+from expfam_em.estimators._base import all_or_nothing, checked_weight, generator
 from expfam_em.families.gaussian import LOG_2PI, Gaussian
 from expfam_em.mixture import Mixture
 
@@ -128,15 +128,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         ValueError
             For fewer rows than clusters or centres of the wrong shape.
         """
-        X = validate_data(self, X, dtype=[np.float64, np.float32], order=None)
-        if len(X) < self.n_clusters:
-            raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
-        rows = ArrayRows(X, checked_weight(sample_weight, X), self.n_jobs)
-        family = Gaussian("fixed").bind(rows)
-        rng = generator(self.random_state)
-        starts = (self._start(family, rows, rng) for _ in range(self._starts()))
-        best = min((self._followed(family, rows, start) for start in starts), key=lambda run: run.inertia)
-        self.__dict__.update(best.attributes(X.dtype))
+        with all_or_nothing(self):
+            self._fit(validate_data(self, X, dtype=[np.float64, np.float32], order=None), sample_weight)
         if (found := len(np.unique(self.labels_))) < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({found}) found smaller than n_clusters ({self.n_clusters}). Possibly "
@@ -145,6 +138,16 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
                 stacklevel=2,
             )
         return self
+
+    def _fit(self, X, sample_weight):
+        if len(X) < self.n_clusters:
+            raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
+        rows = ArrayRows(X, checked_weight(sample_weight, X), self.n_jobs)
+        family = Gaussian("fixed").bind(rows)
+        rng = generator(self.random_state)
+        starts = (self._start(family, rows, rng) for _ in range(self._starts()))
+        best = min((self._followed(family, rows, start) for start in starts), key=lambda run: run.inertia)
+        self.__dict__.update(best.attributes(X.dtype))
 
     def _followed(self, family, rows, start):
         run = _Run(family, rows, start, self.max_iter, self.tol)
