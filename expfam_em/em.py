@@ -317,8 +317,6 @@ def _rounding(statistics, mixture) -> float:
 
 
 def _distance(mixture, before) -> float:
-    return float(
-        np.sqrt(
-            np.sum((mixture.weights - before.weights) ** 2) + np.sum((mixture.expectation - before.expectation) ** 2)
-        )
-    )  # fmt: skip
+    """Return the norm of the change; ½ Σ Δπ² is Δπ₁² for two components, whose weights are one free parameter."""
+    weights, expectation = mixture.weights - before.weights, mixture.expectation - before.expectation
+    return float(np.sqrt(0.5 * np.sum(weights**2) + np.sum(expectation**2)))

@@ -11,8 +11,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from expfam_em.estimators._base import BaseMixture
 from expfam_em.families.bernoulli import Bernoulli
 
-BINARY_SHARE = 0.7
-"""Data with at least this share of 0s and 1s are taken for binary data with mistakes, and refused."""
+BINARY_SHARE = 0.8
+"""Data with a binary column, or at least this share of 0s and 1s, are taken for binary data with mistakes."""
 
 
 class BernoulliMixture(BaseMixture):
@@ -23,8 +23,8 @@ class BernoulliMixture(BaseMixture):
     n_components : int ≥ 1
     binarize : "auto", float or None
         A float makes x > binarize a 1, as in scikit-learn's BernoulliNB. None refuses everything but 0 and 1. "auto"
-        refuses other values where most are 0 or 1, for they are mistakes then, and otherwise takes values above 0
-        as 1 and warns.
+        refuses other values where a column or most of the data are 0 or 1, for they are mistakes then; otherwise it
+        takes values above 0 as 1, and warns.
     temperature, tol, max_iter, n_init, init, prior, concentration, weights, stop, acceleration, random_state,
     n_jobs, warm_start, verbose, verbose_interval
         See `ExponentialFamilyMixture`.
@@ -102,7 +102,8 @@ class BernoulliMixture(BaseMixture):
     def _choose_threshold(self, X):
         if self.binarize != "auto":
             return self.binarize
-        if X.dtype == np.bool_ or np.mean((X == 0) | (X == 1)) >= BINARY_SHARE:
+        binary = np.mean((X == 0) | (X == 1), axis=0)
+        if binary.max() == 1 or binary.mean() >= BINARY_SHARE:
             return None
         warnings.warn(
             "X is not binary: values above 0 are taken as 1. Give binarize=threshold to choose, or binarize=None to "

@@ -1,0 +1,141 @@
+"""The measurements quoted in docs/design.md: run ``python docs/measurements.py``; it prints ratios, not seconds."""
+
+import inspect
+import time
+
+import numpy as np
+
+import expfam_em as ef
+from expfam_em import blocks
+from expfam_em.family import Monomials
+from expfam_em.kernels import block_rows
+from expfam_em.kernels import em as kernel
+from expfam_em.kernels._jit import EXACT, jit
+
+RNG = np.random.default_rng(0)
+NOTHING, NOTHING_2D, NO_LABELS = np.empty(0), np.empty((0, 0)), np.empty(0, np.int64)
+
+
+def ratio(slow, fast, repeats=9):
+    """Print-ready ratio of the best times, the two taking turns, after one call of each."""
+    best = [np.inf, np.inf]
+    for repeat in range(repeats + 1):
+        for i, function in enumerate((slow, fast)):
+            start = time.perf_counter()
+            function()
+            if repeat:
+                best[i] = min(best[i], time.perf_counter() - start)
+    return f"{best[0] / best[1]:.2f}"
+
+
+def variant(old, new):
+    """Return the kernel's em_rows compiled from its source with one line changed."""
+    source = inspect.getsource(kernel)
+    assert old in source, old
+    names = {}
+    exec(compile(source.replace(old, new), "<variant>", "exec"), names)
+    return names["em_rows"]
+
+
+def problem(n, d, K, form="full"):
+    X = RNG.normal(size=(n, d)) + 3 * RNG.integers(0, K, size=(n, 1))
+    family = ef.families.Gaussian(form)
+    means, covariance = RNG.normal(size=(K, d)) * 3, {"full": np.eye(d), "diag": np.ones(d)}[form]
+    natural = family.from_moments(means, np.broadcast_to(covariance, (K, *covariance.shape)))
+    return X, ef.Mixture(family, np.full(K, 1 / K), natural)
+
+
+def one_pass(em_rows, X, mixture, monomials=None, natural=None):
+    """Return a call of the kernel over all rows, in this thread alone."""
+    monomials = mixture.family.monomials(X.shape[1]) if monomials is None else monomials
+    natural = mixture.natural if natural is None else natural
+    K, p = natural.shape
+    offset, block = mixture.log_weights - mixture.log_partition, block_rows(p, K)
+    counts, sums = np.zeros(K), np.zeros((K, p))
+    return lambda: em_rows(
+        X, 0, len(X), *monomials, natural, offset, NOTHING, 1.0, block, counts, sums, NOTHING_2D, NOTHING, NO_LABELS
+    )
+
+
+exp_nonpositive, log_positive = kernel.exp_nonpositive, kernel.log_positive
+
+
+@jit(EXACT)
+def rows_first(X, start, stop, shift, scale, products, natural, offset, w, tau, block, counts, sums, r, e, labels):
+    """The same pass with the statistics of a block stored as (b, p) and the scores as (b, K)."""
+    K, p = natural.shape
+    d = X.shape[1]
+    bound, eta = 0.0, np.ascontiguousarray(natural.T)
+    T_memory, S_memory, scratch = np.empty((block, p)), np.empty((block, K)), np.empty((K, p))
+    for first in range(start, stop, block):
+        rows = min(block, stop - first)
+        T, S = T_memory[:rows], S_memory[:rows]
+        for i in range(rows):
+            for j in range(d):
+                T[i, j] = (X[first + i, j] - shift[j]) * scale[j]
+            for q in range(products.shape[0]):
+                T[i, products[q, 2]] = T[i, products[q, 0]] * T[i, products[q, 1]]
+        np.dot(T, eta, S)
+        for i in range(rows):
+            top, total = -np.inf, 0.0
+            for k in range(K):
+                S[i, k] += offset[k]
+                top = max(top, S[i, k])
+            for k in range(K):
+                S[i, k] = exp_nonpositive(S[i, k] - top)
+                total += S[i, k]
+            bound += top + log_positive(total)
+            for k in range(K):
+                S[i, k] /= total
+                counts[k] += S[i, k]
+        np.dot(S.T, T, scratch)
+        sums += scratch
+    return bound
+
+
+def all_products(d, natural):
+    """Return Monomials with all d² products, and natural parameters that give the same scores."""
+    i, j = np.divmod(np.arange(d * d), d)
+    packed = np.empty((d, d), np.int64)
+    upper = np.triu_indices(d)
+    packed[upper] = packed.T[upper] = np.arange(len(upper[0]))
+    second = natural[:, d:][:, packed.ravel()] * np.where(i == j, 1.0, 0.5)
+    monomials = Monomials(np.zeros(d), np.ones(d), np.column_stack([i, j, d + np.arange(d * d)]))
+    return monomials, np.ascontiguousarray(np.hstack([natural[:, :d], second]))
+
+
+class InNumPy(ef.families.Gaussian):
+    """The Gaussian without ``monomials``: T is evaluated in NumPy and handed to the kernel."""
+
+    def monomials(self, n_features):
+        return None
+
+    def sufficient_statistics(self, X):
+        i, j = np.triu_indices(X.shape[1])
+        return np.hstack([X, X[:, i] * X[:, j]]) if self.covariance_type == "full" else np.hstack([X, X**2])
+
+
+def digits(distance):
+    """Return the relative error of the covariance of normal data at this distance, without and with a frame."""
+    X = RNG.normal(size=(10_000, 2)) + distance
+    errors = []
+    for family in (ef.families.Gaussian(variance_floor=0), ef.families.Gaussian().bind([(X, None)])):
+        mean = family.sufficient_statistics(X).mean(axis=0, keepdims=True)
+        second = family.form.scale(family.form.central(mean)[1], family.frame(2)[1])[0]
+        errors.append(np.abs(second - np.cov(X.T, bias=True)).max())
+    return f"{errors[0]:.0e} without a frame, {errors[1]:.0e} with one"
+
+
+def main():
+    for n, d, K in ((100_000, 2, 3), (50_000, 8, 16), (20_000, 16, 16)):
+        X, mixture = problem(n, d, K)
+        here = one_pass(kernel.em_rows, X, mixture)
+        print(f"d={d} K={K} full: p·K = {mixture.natural.size}")
+        print("  rows first / rows last           ", ratio(one_pass(rows_first, X, mixture), here))
+        print("  all d² products / triangle       ", ratio(one_pass(kernel.em_rows, X, mixture, *all_products(d, mixture.natural)), here))
+        print("  np.exp / polynomial exp          ", ratio(one_pass(variant("value = exp_nonpositive(", "value = np.exp("), X, mixture), here))
+        print("  always BLAS / as it is           ", ratio(one_pass(variant("SMALL = 96", "SMALL = 0"), X, mixture), here))
+        print("  never BLAS / as it is            ", ratio(one_pass(variant("SMALL = 96", "SMALL = 10**9"), X, mixture), here))
+
+
+main()

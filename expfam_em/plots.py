@@ -1,0 +1,371 @@
+"""Pictures of mixtures: rows coloured by responsibility, bounds step by step, prototypes as images.
+
+matplotlib is imported when a picture is drawn: ``pip install "expfam_em[plot]"``. Every function draws into the axes
+it is given, or into a figure of its own, and returns the axes, so that titles and labels can be changed afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from expfam_em.em import FitResult
+from expfam_em.families.gaussian import Gaussian
+from expfam_em.mixture import Mixture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's colours that stand out on white, apart from one another under every colour blindness."""
+
+E_STEP, M_STEP = PALETTE[:2]
+INK, FAINT = "#222222", "#888888"
+CERTAIN = 0.95
+"""A row with a responsibility of at least this is said to belong to one component."""
+
+
+def plot_clusters(
+    X,
+    responsibilities,
+    *,
+    mixture: Mixture | None = None,
+    columns: Sequence[int] = (0, 1),
+    names: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw rows in the colours of their components, mixed by the responsibilities.
+
+    Two columns give a scatter plot, with ellipses at 1 and 2 standard deviations if their marginal under ``mixture``
+    is Gaussian. One column gives a histogram, with the densities of ``mixture`` and of its components.
+
+    Parameters
+    ----------
+    X : (n, d) or (n,)
+    responsibilities : (n, K)
+        Rows non-negative with sum 1; ``np.eye(K)[labels]`` for hard labels.
+    mixture : Mixture, optional
+        ``estimator.mixture_``.
+    columns : one or two column numbers
+    names : as many strings as columns, optional
+        What the columns are and in which unit, as in "waiting time, minutes".
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    ValueError
+        If the shapes disagree.
+    """
+    X = np.asarray(X)
+    X = X[:, None] if X.ndim == 1 else X
+    r = np.asarray(responsibilities, np.float64)
+    if X.ndim != 2 or r.ndim != 2 or len(r) != len(X):
+        raise ValueError(f"X has shape {X.shape} and responsibilities {r.shape}: they must be (n, d) and (n, K)")
+    if mixture is not None and mixture.n_components != r.shape[1]:
+        raise ValueError(f"mixture has {mixture.n_components} components and responsibilities {r.shape[1]} columns")
+    chosen = [0] if X.shape[1] == 1 else list(columns)
+    if len(chosen) not in (1, 2) or not all(0 <= column < X.shape[1] for column in chosen):
+        raise ValueError(f"columns is {columns!r}; it must name one or two of the {X.shape[1]} columns of X")
+    names = [f"column {column}" for column in chosen] if names is None else list(names)
+    if len(names) != len(chosen):
+        raise ValueError(f"{len(names)} names are given for {len(chosen)} columns")
+    ax = _axes(ax)
+    part = None if mixture is None else _part(mixture, chosen, X.shape[1])
+    draw = _histogram if len(chosen) == 1 else _scatter
+    draw(ax, X[:, chosen], r, part, names)
+    ax.set_title(_certainty(r), loc="left", fontsize="medium")
+    return ax
+
+
+def plot_bounds(result_or_estimator, ax: Axes | None = None) -> Axes:
+    """Draw what a fit climbed: the bound after each step, or for `KMeans` the distortion it went down.
+
+    A `FitResult` and `KMeans` also know the value between the M-step and the next E-step; E-steps are then blue and
+    M-steps red.
+
+    Parameters
+    ----------
+    result_or_estimator : FitResult, KMeans, or a fitted estimator of a mixture
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    TypeError
+        If there is no trace to draw.
+    """
+    fit = result_or_estimator
+    if isinstance(fit, FitResult):
+        ax = _axes(ax)
+        _half_steps(ax, fit.bounds, fit.half_bounds)
+        ax.set_ylabel("bound, nats")
+        _title_of_bounds(ax, fit.bounds, fit.n_iter, "nats")
+    elif hasattr(fit, "distortions_"):
+        ax = _axes(ax)
+        trace = np.asarray(fit.distortions_)
+        _half_steps(ax, trace[::2], trace[1::2])
+        ax.set_ylabel("distortion J, squared units of X")
+        ax.set_title(f"J falls from {trace[0]:.5g} to {trace[-1]:.5g} in {_steps(fit.n_iter_)}", loc="left", fontsize="medium")
+    elif hasattr(fit, "lower_bounds_"):
+        ax = _axes(ax)
+        trace = np.asarray(fit.lower_bounds_)
+        ax.plot(np.arange(1, len(trace) + 1), trace, color=INK, marker="o", markersize=3, linewidth=1)
+        ax.set_ylabel("bound per row, nats")
+        _title_of_bounds(ax, trace, len(trace), "nats per row")
+    else:
+        raise TypeError(f"{type(fit).__name__} has no trace to draw: give a FitResult or a fitted estimator")
+    ax.set_xlabel("iteration")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return ax
+
+
+def plot_prototypes(probabilities, shape: tuple[int, int], weights=None, axes=None) -> np.ndarray:
+    """Draw the probabilities of each component of a Bernoulli mixture as an image, black for 1.
+
+    Parameters
+    ----------
+    probabilities : (K, d)
+    shape : (rows, columns)
+        Of the image, with product d.
+    weights : (K,), optional
+        Mixing weights, written above the images.
+    axes : array of at least K Axes, optional
+
+    Returns
+    -------
+    (K,) array of Axes
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    ValueError
+        If the shapes disagree.
+    """
+    probabilities = np.atleast_2d(np.asarray(probabilities, np.float64))
+    K, d = probabilities.shape
+    if d != np.prod(shape):
+        raise ValueError(f"an image of shape {tuple(shape)} has {np.prod(shape)} pixels; probabilities has {d} columns")
+    if weights is not None and len(weights) != K:
+        raise ValueError(f"{len(weights)} weights are given for {K} prototypes")
+    axes = _image_grid(K, shape) if axes is None else np.ravel(np.asarray(axes, object))
+    if len(axes) < K:
+        raise ValueError(f"{len(axes)} axes are given for {K} prototypes")
+    for k in range(K):
+        axes[k].imshow(probabilities[k].reshape(shape), cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
+        axes[k].set_xticks([])
+        axes[k].set_yticks([])
+        axes[k].spines[:].set_color(FAINT)
+        if weights is not None:
+            axes[k].set_title(f"π = {weights[k]:.3f}", fontsize="small", pad=3)
+    return axes[:K]
+
+
+# ---- clusters -----------------------------------------------------------------------------------------------
+
+
+def component_colours(n_components: int) -> np.ndarray:
+    """Return one colour for each component, (K, 3)."""
+    _pyplot()
+    from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
+
+    if n_components <= len(PALETTE):
+        return np.array([to_rgb(colour) for colour in PALETTE[:n_components]])
+    return colormaps["viridis"](np.linspace(0, 0.95, n_components))[:, :3]
+
+
+def _scatter(ax, X, r, part, names):
+    colours = component_colours(r.shape[1])
+    mixed = np.clip(r @ colours, 0, 1)
+    size = float(np.clip(6000 / max(len(X), 1), 4, 24))
+    ax.scatter(X[:, 0], X[:, 1], c=mixed, s=size, linewidths=0, alpha=0.8, rasterized=len(X) > 5000)
+    ax.set_xlabel(names[0])
+    ax.set_ylabel(names[1])
+    if part is None or not isinstance(part.family, Gaussian):
+        return
+    means, covariances = part.parameters["means"], _full_covariances(part)
+    for k in range(part.n_components):
+        for deviations in (1, 2):
+            ax.add_patch(_ellipse(means[k], covariances[k], deviations, _ink(colours[k])))
+        _label(ax, f"π = {part.weights[k]:.2f}", means[k], _ink(colours[k]), ha="center", va="center")
+    to_top = covariances[0][:, 1] / np.sqrt(covariances[0][1, 1])  # from the centre to where an ellipse is highest
+    for deviations in (1, 2):
+        where = means[0] + deviations * to_top
+        _label(ax, f"{deviations} sd", where, _ink(colours[0]), ha="center", va="bottom", fontsize="x-small")
+
+
+def _histogram(ax, x, r, part, names):
+    x = x[:, 0]
+    colours = component_colours(r.shape[1])
+    edges = _edges(x)
+    width = edges[1] - edges[0]
+    floor = np.zeros(len(edges) - 1)
+    for k in range(r.shape[1]):
+        height = np.histogram(x, edges, weights=r[:, k])[0] / (len(x) * width)
+        ax.bar(edges[:-1], height, width, bottom=floor, align="edge", color=colours[k], alpha=0.35, linewidth=0)
+        floor = floor + height
+    ax.set_xlabel(names[0])
+    ax.set_ylabel(f"density, per unit of {names[0].rpartition(', ')[2]}" if ", " in names[0] else "density")
+    if part is None:
+        return
+    grid, whole = _grid(part, edges)
+    style = {"marker": "o", "markersize": 3, "linestyle": "none"} if whole else {"linewidth": 1.2}
+    joint = np.exp(part.log_weights + part.family.log_density(grid[:, None], part.natural))
+    for k in range(part.n_components):
+        ax.plot(grid, joint[:, k], color=_ink(colours[k]), **style)
+        peak = int(np.argmax(joint[:, k]))
+        _label(
+            ax, f"π = {part.weights[k]:.2f}", (grid[peak], joint[peak, k] / 2), _ink(colours[k]), ha="center", va="center"
+        )
+    ax.plot(grid, joint.sum(axis=1), color=INK, **style)
+    peak = int(np.argmax(joint.sum(axis=1)))
+    _label(ax, "mixture", (grid[peak], joint[peak].sum()), INK, ha="center", va="bottom")
+    ax.margins(x=0.02, y=0.1)
+
+
+def _part(mixture, columns, d) -> Mixture | None:
+    """The mixture of the columns drawn, or None if its family cannot say."""
+    if d == len(columns) and list(columns) == sorted(columns):
+        return mixture
+    try:
+        return mixture.marginal(columns)
+    except NotImplementedError:
+        return None
+
+
+def _full_covariances(mixture) -> np.ndarray:
+    """Covariance matrices (K, d, d), whatever the covariance type keeps."""
+    means, covariances = mixture.parameters["means"], mixture.parameters["covariances"]
+    K, d = means.shape
+    kind = mixture.family.covariance_type
+    if kind in ("full", "tied"):
+        return np.broadcast_to(covariances, (K, d, d))
+    if kind == "diag":
+        return covariances[:, :, None] * np.eye(d)
+    return covariances[:, None, None] * np.eye(d)
+
+
+def _ellipse(mean, covariance, deviations, colour):
+    from matplotlib.patches import Ellipse
+
+    variances, axes = np.linalg.eigh(covariance)
+    angle = np.degrees(np.arctan2(axes[1, 1], axes[0, 1]))
+    minor, major = 2 * deviations * np.sqrt(np.maximum(variances, 0))
+    return Ellipse(
+        tuple(mean), major, minor, angle=angle, fill=False, edgecolor=colour, linewidth=1.4 if deviations == 1 else 0.8
+    )
+
+
+def _edges(x):
+    """Bins of equal width; one for each whole number where the values are few whole numbers."""
+    if np.all(x == np.floor(x)) and np.ptp(x) <= 60:
+        return np.arange(x.min() - 0.5, x.max() + 1)
+    edges = np.histogram_bin_edges(x, "fd" if np.ptp(x) > 0 else 1)
+    few, many = 10, 80  # a spread driven by outliers, or hardly any spread, gives useless widths
+    return edges if few <= len(edges) - 1 <= many else np.linspace(x.min(), x.max(), np.clip(len(edges), few, many))
+
+
+def _grid(part, edges):
+    """Values to draw a density at, and whether the family knows whole numbers only."""
+    grid = np.linspace(edges[0], edges[-1], 600)
+    for values, whole in ((grid, False), (np.arange(np.ceil(edges[0]), edges[-1]), True)):
+        try:
+            part.family.check_support(values[:, None])
+        except ValueError:
+            continue
+        return values, whole
+    return grid[grid > 0], False
+
+
+def _certainty(r) -> str:
+    largest = r.max(axis=1)
+    if np.all(largest == 1):
+        sizes = r.sum(axis=0).astype(int)
+        few = f": {' + '.join(f'{size:,}' for size in sizes)}" if len(sizes) <= len(PALETTE) else ""
+        return f"{len(r):,} rows in {len(sizes)} clusters{few}" if len(sizes) > 1 else f"{len(r):,} rows"
+    return f"{np.mean(largest >= CERTAIN):.0%} of {len(r):,} rows belong to one component (responsibility ≥ {CERTAIN:g})"
+
+
+# ---- bounds -------------------------------------------------------------------------------------------------
+
+
+def _half_steps(ax, after_e, after_m):
+    """E-steps at whole iterations, the M-step that follows half-way to the next."""
+    n = len(after_m)
+    at_e, at_m = np.arange(len(after_e)), np.arange(n) + 0.5
+    trace, at = np.empty(2 * n + 1), np.arange(2 * n + 1) / 2
+    trace[::2], trace[1::2] = after_e[: n + 1], after_m
+    ax.plot(at, trace, color=FAINT, linewidth=0.8, zorder=1)
+    size = 5 if n <= 25 else 2.5
+    for where, values, colour, name in ((at_e, after_e, E_STEP, "E-step"), (at_m, after_m, M_STEP, "M-step")):
+        if len(values):
+            ax.plot(where, values, color=colour, marker="o", markersize=size, linestyle="none", label=f"after {name}")
+            ax.annotate(
+                f"after {name}", (where[0], values[0]), xytext=(8, 0), textcoords="offset points", color=colour, va="center"
+            )
+
+
+def _title_of_bounds(ax, trace, n_iter, unit):
+    if not len(trace):
+        return
+    gain = trace[-1] - trace[0]
+    verb = "rises" if gain >= 0 else "falls"  # at a falling temperature it may
+    ax.set_title(f"Bound {verb} by {abs(gain):.4g} {unit} in {_steps(n_iter)}", loc="left", fontsize="medium")
+
+
+def _steps(n):
+    return f"{n} iteration" + ("" if n == 1 else "s")
+
+
+# ---- shared -------------------------------------------------------------------------------------------------
+
+
+def _pyplot():
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError('pictures need matplotlib: pip install "expfam_em[plot]"') from error
+    return plt
+
+
+def _axes(ax):
+    if ax is None:
+        _, ax = _pyplot().subplots(figsize=(6, 4.2), layout="constrained")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _image_grid(K, shape):
+    columns = min(K, 10)
+    rows = -(-K // columns)
+    size = (1.1 * columns, 1.1 * rows * shape[0] / shape[1] + 0.3 * rows)
+    _, axes = _pyplot().subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for unused in axes.flat[K:]:
+        unused.set_axis_off()
+    return axes.ravel()
+
+
+def _ink(colour):
+    """A darker form of a colour, for lines and words over marks of that colour."""
+    return tuple(0.72 * np.asarray(colour))
+
+
+def _label(ax, text, where, colour, **style):
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=3, foreground="white")]
+    ax.text(*where, text, color=colour, path_effects=halo, clip_on=True, **{"fontsize": "small", **style})
