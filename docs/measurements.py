@@ -126,16 +126,46 @@ def digits(distance):
     return f"{errors[0]:.0e} without a frame, {errors[1]:.0e} with one"
 
 
-def main():
-    for n, d, K in ((100_000, 2, 3), (50_000, 8, 16), (20_000, 16, 16)):
+def kernels():
+    for n, d, K in ((100_000, 2, 3), (50_000, 4, 6), (50_000, 8, 16), (20_000, 16, 16), (5_000, 64, 16)):
         X, mixture = problem(n, d, K)
         here = one_pass(kernel.em_rows, X, mixture)
-        print(f"d={d} K={K} full: p·K = {mixture.natural.size}")
-        print("  rows first / rows last           ", ratio(one_pass(rows_first, X, mixture), here))
-        print("  all d² products / triangle       ", ratio(one_pass(kernel.em_rows, X, mixture, *all_products(d, mixture.natural)), here))
-        print("  np.exp / polynomial exp          ", ratio(one_pass(variant("value = exp_nonpositive(", "value = np.exp("), X, mixture), here))
-        print("  always BLAS / as it is           ", ratio(one_pass(variant("SMALL = 96", "SMALL = 0"), X, mixture), here))
-        print("  never BLAS / as it is            ", ratio(one_pass(variant("SMALL = 96", "SMALL = 10**9"), X, mixture), here))
+        others = {
+            "rows first / rows last": one_pass(rows_first, X, mixture),
+            "all d² products / triangle": one_pass(kernel.em_rows, X, mixture, *all_products(d, mixture.natural)),
+            "np.exp / polynomial exp": one_pass(variant("value = exp_nonpositive(", "value = np.exp("), X, mixture),
+            "always BLAS / as it is": one_pass(variant("SMALL = 96", "SMALL = 0"), X, mixture),
+            "never BLAS / as it is": one_pass(variant("SMALL = 96", "SMALL = 10**9"), X, mixture),
+        }
+        print(f"full covariance, d = {d}, K = {K}, p·K = {mixture.natural.size}")
+        for name, other in others.items():
+            print(f"    {name:30}", ratio(other, here))
 
 
-main()
+def families():
+    for n, d, K, form in ((200_000, 2, 3, "full"), (100_000, 16, 16, "full"), (100_000, 16, 16, "diag")):
+        X, mixture = problem(n, d, K, form)
+        numpy_t = ef.Mixture(InNumPy(form), mixture.weights, mixture.natural)
+        compared = ratio(lambda: ef.accumulate(numpy_t, X), lambda: ef.accumulate(mixture, X))
+        print(f"T in NumPy / Monomials, {form}, d = {d}, K = {K}:", compared)
+
+
+def chunks():
+    X, mixture = problem(500_000, 8, 8)
+    compared = ratio(lambda: ef.accumulate(mixture, X, n_jobs=1), lambda: ef.accumulate(mixture, X, n_jobs=2))
+    print("1 thread / 2 threads:", compared)
+    with blocks.single_threaded_blas():
+        one_call = one_pass(kernel.em_rows, X, mixture)
+        print("64 chunks / one call, both in 1 thread:", ratio(lambda: ef.accumulate(mixture, X, n_jobs=1), one_call))
+    results = [ef.accumulate(mixture, X, n_jobs=jobs) for jobs in (1, 2, 5)]
+    same = all(np.array_equal(result.sums, results[0].sums) for result in results)
+    print("same bits for 1, 2 and 5 threads:", same)
+
+
+if __name__ == "__main__":
+    with blocks.single_threaded_blas():
+        kernels()
+    families()
+    chunks()
+    for distance in (0, 1e3, 1e5, 1e7):
+        print(f"error of the covariance of data of width 1 at {distance:g}:", digits(distance))

@@ -3,15 +3,13 @@
 import numpy as np
 from scipy.special import expit, log1p
 
+from expfam_em.families._columns import IndependentColumns
 from expfam_em.families._support import require
-from expfam_em.family import NATURAL_LIMIT, ExponentialFamily, Monomials
+from expfam_em.family import NATURAL_LIMIT
 
 
-class Bernoulli(ExponentialFamily):
+class Bernoulli(IndependentColumns):
     """Product of Bernoulli columns: T(x) = x, A(η) = Σ log(1 + e^η), h(x) = 1, η = log(p / (1 − p))."""
-
-    def sufficient_statistics(self, X):
-        return np.asarray(X, np.float64)
 
     def log_partition(self, natural):
         return np.logaddexp(0, natural).sum(axis=1)
@@ -33,12 +31,3 @@ class Bernoulli(ExponentialFamily):
 
     def check_support(self, X):
         require((X == 0) | (X == 1), X, "Bernoulli needs 0 or 1")
-
-    def monomials(self, n_features):
-        return Monomials.identity(n_features)
-
-    def marginal(self, natural, columns):
-        return self, natural[:, columns]
-
-    def conditional(self, natural, columns, values):
-        return self, np.delete(natural, columns, axis=1)

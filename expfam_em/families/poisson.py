@@ -3,15 +3,13 @@
 import numpy as np
 from scipy.special import gammaln
 
+from expfam_em.families._columns import IndependentColumns
 from expfam_em.families._support import require
-from expfam_em.family import NATURAL_LIMIT, ExponentialFamily, Monomials
+from expfam_em.family import NATURAL_LIMIT
 
 
-class Poisson(ExponentialFamily):
+class Poisson(IndependentColumns):
     """Product of Poisson columns: T(x) = x, A(η) = Σ e^η, h(x) = Π 1/x!, η = log rate."""
-
-    def sufficient_statistics(self, X):
-        return np.asarray(X, np.float64)
 
     def log_partition(self, natural):
         return np.exp(natural).sum(axis=1)
@@ -34,12 +32,3 @@ class Poisson(ExponentialFamily):
 
     def check_support(self, X):
         require((X >= 0) & (X == np.floor(X)), X, "Poisson needs whole numbers from 0")
-
-    def monomials(self, n_features):
-        return Monomials.identity(n_features)
-
-    def marginal(self, natural, columns):
-        return self, natural[:, columns]
-
-    def conditional(self, natural, columns, values):
-        return self, np.delete(natural, columns, axis=1)
