@@ -11,6 +11,7 @@ from expfam_em.family import Monomials
 from expfam_em.kernels import block_rows
 from expfam_em.kernels import em as kernel
 from expfam_em.kernels._jit import EXACT, jit
+from expfam_em.kernels.em import exp_nonpositive, log_positive
 
 RNG = np.random.default_rng(0)
 NOTHING, NOTHING_2D, NO_LABELS = np.empty(0), np.empty((0, 0)), np.empty(0, np.int64)
@@ -55,9 +56,6 @@ def one_pass(em_rows, X, mixture, monomials=None, natural=None):
     return lambda: em_rows(
         X, 0, len(X), *monomials, natural, offset, NOTHING, 1.0, block, counts, sums, NOTHING_2D, NOTHING, NO_LABELS
     )
-
-
-exp_nonpositive, log_positive = kernel.exp_nonpositive, kernel.log_positive
 
 
 @jit(EXACT)
@@ -126,37 +124,32 @@ def digits(distance):
     return f"{errors[0]:.0e} without a frame, {errors[1]:.0e} with one"
 
 
-def kernels():
-    for n, d, K in ((100_000, 2, 3), (50_000, 4, 6), (50_000, 8, 16), (20_000, 16, 16), (5_000, 64, 16)):
-        X, mixture = problem(n, d, K)
-        here = one_pass(kernel.em_rows, X, mixture)
-        others = {
-            "rows first / rows last": one_pass(rows_first, X, mixture),
-            "all d² products / triangle": one_pass(kernel.em_rows, X, mixture, *all_products(d, mixture.natural)),
-            "np.exp / polynomial exp": one_pass(variant("value = exp_nonpositive(", "value = np.exp("), X, mixture),
-            "always BLAS / as it is": one_pass(variant("SMALL = 96", "SMALL = 0"), X, mixture),
-            "never BLAS / as it is": one_pass(variant("SMALL = 96", "SMALL = 10**9"), X, mixture),
-        }
-        print(f"full covariance, d = {d}, K = {K}, p·K = {mixture.natural.size}")
-        for name, other in others.items():
-            print(f"    {name:30}", ratio(other, here))
+def kernels(n, d, K):
+    X, mixture = problem(n, d, K)
+    here = one_pass(kernel.em_rows, X, mixture)
+    others = {
+        "rows first / rows last": one_pass(rows_first, X, mixture),
+        "all d² products / triangle": one_pass(kernel.em_rows, X, mixture, *all_products(d, mixture.natural)),
+        "np.exp / polynomial exp": one_pass(variant("value = exp_nonpositive(", "value = np.exp("), X, mixture),
+        "always BLAS / as it is": one_pass(variant("SMALL = 96", "SMALL = 0"), X, mixture),
+        "never BLAS / as it is": one_pass(variant("SMALL = 96", "SMALL = 10**9"), X, mixture),
+    }
+    print(f"full covariance, d = {d}, K = {K}, p·K = {mixture.natural.size}")
+    for name, other in others.items():
+        print(f"    {name:30}", ratio(other, here))
 
 
-def families():
-    for n, d, K, form in ((200_000, 2, 3, "full"), (100_000, 16, 16, "full"), (100_000, 16, 16, "diag")):
-        X, mixture = problem(n, d, K, form)
-        numpy_t = ef.Mixture(InNumPy(form), mixture.weights, mixture.natural)
-        compared = ratio(lambda: ef.accumulate(numpy_t, X), lambda: ef.accumulate(mixture, X))
-        print(f"T in NumPy / Monomials, {form}, d = {d}, K = {K}:", compared)
+def statistics_in_numpy(n, d, K, form):
+    X, mixture = problem(n, d, K, form)
+    other = ef.Mixture(InNumPy(form), mixture.weights, mixture.natural)
+    compared = ratio(lambda: ef.accumulate(other, X), lambda: ef.accumulate(mixture, X))
+    print(f"T in NumPy / Monomials, {form}, d = {d}, K = {K}:", compared)
 
 
 def chunks():
     X, mixture = problem(500_000, 8, 8)
-    compared = ratio(lambda: ef.accumulate(mixture, X, n_jobs=1), lambda: ef.accumulate(mixture, X, n_jobs=2))
-    print("1 thread / 2 threads:", compared)
-    with blocks.single_threaded_blas():
-        one_call = one_pass(kernel.em_rows, X, mixture)
-        print("64 chunks / one call, both in 1 thread:", ratio(lambda: ef.accumulate(mixture, X, n_jobs=1), one_call))
+    one, two = (lambda: ef.accumulate(mixture, X, n_jobs=1)), (lambda: ef.accumulate(mixture, X, n_jobs=2))
+    print("1 thread / 2 threads:", ratio(one, two))
     results = [ef.accumulate(mixture, X, n_jobs=jobs) for jobs in (1, 2, 5)]
     same = all(np.array_equal(result.sums, results[0].sums) for result in results)
     print("same bits for 1, 2 and 5 threads:", same)
@@ -164,8 +157,10 @@ def chunks():
 
 if __name__ == "__main__":
     with blocks.single_threaded_blas():
-        kernels()
-    families()
+        for sizes in ((100_000, 2, 3), (50_000, 4, 6), (50_000, 8, 16), (20_000, 16, 16), (5_000, 64, 16)):
+            kernels(*sizes)
+    for sizes in ((200_000, 2, 3, "full"), (100_000, 16, 16, "full"), (100_000, 16, 16, "diag")):
+        statistics_in_numpy(*sizes)
     chunks()
     for distance in (0, 1e3, 1e5, 1e7):
         print(f"error of the covariance of data of width 1 at {distance:g}:", digits(distance))

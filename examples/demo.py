@@ -41,7 +41,7 @@ def digits(folder):
     fit = ef.BernoulliMixture(20, random_state=0).fit(X)
     trace_table("1,797 binary digits of 8×8 pixels: BernoulliMixture(20)", fit.lower_bounds_)
     order = np.argsort(-fit.weights_)
-    figure = Figure(figsize=(10, 2.9), layout="constrained")
+    figure = Figure(figsize=(10, 2.75), layout="constrained")
     figure.suptitle("20 prototypes found without labels: darker means ink is more probable", x=0.01, ha="left")
     plot_prototypes(fit.probabilities_[order], (8, 8), fit.weights_[order], figure.subplots(2, 10))
     assert never_falls(fit.lower_bounds_)
@@ -51,7 +51,7 @@ def digits(folder):
 def colours(folder):
     image = photograph()
     pixels = image.reshape(-1, 3).astype(np.float32)
-    figure = Figure(figsize=(10, 2.7), layout="constrained")
+    figure = Figure(figsize=(10, 2.05), layout="constrained")
     axes = figure.subplots(1, 4)
     axes[0].imshow(image)
     axes[0].set_title("all colours", loc="left", fontsize="medium")

@@ -122,16 +122,25 @@ class Mixture:
 
     def marginal(self, columns) -> Mixture:
         """Return the mixture of the chosen columns alone, p(x_columns)."""
-        return Mixture(*_with_weights(self.weights, self.family.marginal(self.natural, np.atleast_1d(columns))))
+        return Mixture(*_with_weights(self.weights, self.family.marginal(self.natural, _indices(columns))))
 
     def conditional(self, columns, values) -> Mixture:
         """Return the mixture of the other columns given the values of these, p(x_rest | x_columns = values)."""
-        columns, values = np.atleast_1d(columns), np.atleast_1d(np.asarray(values, np.float64))
+        columns, values = _indices(columns), np.atleast_1d(np.asarray(values, np.float64))
         if values.shape != columns.shape:
             raise ValueError(f"{columns.size} columns are given {values.size} values: one value for each is needed")
         weights = self.marginal(columns).responsibilities(values[None])[0]
         rest = self.family.conditional(self.natural, columns, values)
         return Mixture(*_with_weights(weights / weights.sum(), rest))
+
+
+def _indices(columns) -> np.ndarray:
+    columns = np.atleast_1d(columns)
+    if columns.dtype == np.bool_:
+        columns = np.flatnonzero(columns)
+    if len(np.unique(columns)) < len(columns) or np.any(columns < 0):
+        raise ValueError(f"columns are {columns.tolist()}; they must be different and counted from 0")
+    return columns
 
 
 def _with_weights(weights, part):

@@ -118,7 +118,9 @@ def plot_bounds(result_or_estimator, ax: Axes | None = None) -> Axes:
         trace = np.asarray(fit.distortions_)
         _half_steps(ax, trace[::2], trace[1::2])
         ax.set_ylabel("distortion J, squared units of X")
-        ax.set_title(f"J falls from {trace[0]:.5g} to {trace[-1]:.5g} in {_steps(fit.n_iter_)}", loc="left", fontsize="medium")
+        ax.set_title(
+            f"J falls from {trace[0]:.5g} to {trace[-1]:.5g} in {_steps(fit.n_iter_)}", loc="left", fontsize="medium"
+        )
     elif hasattr(fit, "lower_bounds_"):
         ax = _axes(ax)
         trace = np.asarray(fit.lower_bounds_)
@@ -197,15 +199,20 @@ def _scatter(ax, X, r, part, names):
     ax.set_ylabel(names[1])
     if part is None or not isinstance(part.family, Gaussian):
         return
+    ax.margins(0.08)  # room for the words below and above the ellipses
     means, covariances = part.parameters["means"], _full_covariances(part)
     for k in range(part.n_components):
         for deviations in (1, 2):
             ax.add_patch(_ellipse(means[k], covariances[k], deviations, _ink(colours[k])))
-        _label(ax, f"π = {part.weights[k]:.2f}", means[k], _ink(colours[k]), ha="center", va="center")
-    to_top = covariances[0][:, 1] / np.sqrt(covariances[0][1, 1])  # from the centre to where an ellipse is highest
-    for deviations in (1, 2):
-        where = means[0] + deviations * to_top
-        _label(ax, f"{deviations} sd", where, _ink(colours[0]), ha="center", va="bottom", fontsize="x-small")
+    to_top = covariances[:, :, 1] / np.sqrt(covariances[:, 1, 1, None])  # from a centre to its ellipse's highest point
+    for k, lowest in enumerate(means - 2 * to_top):
+        _label(ax, f"π = {part.weights[k]:.2f}", lowest, _ink(colours[k]), ha="center", va="top")
+    for deviations in (1, 2):  # on the line, as on a map's contours
+        where = means[0] + deviations * to_top[0]
+        paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+        _label(
+            ax, f"{deviations} sd", where, _ink(colours[0]), ha="center", va="center", fontsize="x-small", bbox=paper
+        )
 
 
 def _histogram(ax, x, r, part, names):
@@ -219,7 +226,8 @@ def _histogram(ax, x, r, part, names):
         ax.bar(edges[:-1], height, width, bottom=floor, align="edge", color=colours[k], alpha=0.35, linewidth=0)
         floor = floor + height
     ax.set_xlabel(names[0])
-    ax.set_ylabel(f"density, per unit of {names[0].rpartition(', ')[2]}" if ", " in names[0] else "density")
+    ax.margins(x=0.02, y=0.1)
+    ax.set_ylabel(f"density, per {names[0].rpartition(', ')[2]}" if ", " in names[0] else "density")
     if part is None:
         return
     grid, whole = _grid(part, edges)
@@ -229,12 +237,16 @@ def _histogram(ax, x, r, part, names):
         ax.plot(grid, joint[:, k], color=_ink(colours[k]), **style)
         peak = int(np.argmax(joint[:, k]))
         _label(
-            ax, f"π = {part.weights[k]:.2f}", (grid[peak], joint[peak, k] / 2), _ink(colours[k]), ha="center", va="center"
+            ax,
+            f"π = {part.weights[k]:.2f}",
+            (grid[peak], joint[peak, k] / 2),
+            _ink(colours[k]),
+            ha="center",
+            va="center",
         )
     ax.plot(grid, joint.sum(axis=1), color=INK, **style)
     peak = int(np.argmax(joint.sum(axis=1)))
     _label(ax, "mixture", (grid[peak], joint[peak].sum()), INK, ha="center", va="bottom")
-    ax.margins(x=0.02, y=0.1)
 
 
 def _part(mixture, columns, d) -> Mixture | None:
@@ -297,7 +309,7 @@ def _certainty(r) -> str:
         sizes = r.sum(axis=0).astype(int)
         few = f": {' + '.join(f'{size:,}' for size in sizes)}" if len(sizes) <= len(PALETTE) else ""
         return f"{len(r):,} rows in {len(sizes)} clusters{few}" if len(sizes) > 1 else f"{len(r):,} rows"
-    return f"{np.mean(largest >= CERTAIN):.0%} of {len(r):,} rows belong to one component (responsibility ≥ {CERTAIN:g})"
+    return f"{np.sum(largest >= CERTAIN):,} of {len(r):,} rows have a responsibility of at least {CERTAIN:g}"
 
 
 # ---- bounds -------------------------------------------------------------------------------------------------
@@ -315,7 +327,12 @@ def _half_steps(ax, after_e, after_m):
         if len(values):
             ax.plot(where, values, color=colour, marker="o", markersize=size, linestyle="none", label=f"after {name}")
             ax.annotate(
-                f"after {name}", (where[0], values[0]), xytext=(8, 0), textcoords="offset points", color=colour, va="center"
+                f"after {name}",
+                (where[0], values[0]),
+                xytext=(8, 0),
+                textcoords="offset points",
+                color=colour,
+                va="center",
             )
 
 

@@ -28,15 +28,22 @@ class _ForgivingCache(FunctionCache):
                 super().save_overload(sig, data)
 
 
-def jit(fastmath):
-    """Compile without the GIL, with division by zero as in NumPy, cached on disk if a folder allows it."""
+def inner(fastmath):
+    """Compile a function that is only called by other kernels, as part of them."""
+    return njit(nogil=True, error_model="numpy", fastmath=fastmath)
 
-    def decorate(function):
-        dispatcher = njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
-        if hasattr(dispatcher, "_cache"):  # a plain function when the jit is disabled
-            # no folder for the cache: every process compiles anew
-            with contextlib.suppress(RuntimeError):
-                dispatcher._cache = _ForgivingCache(function)
+
+def entry(function, signature):
+    """Compile a kernel that Python calls, for one signature only, without the GIL and cached on disk if possible.
+
+    One signature, because every other layout or writability of an array would cost a compilation of its own, and
+    be refused by nothing.
+    """
+    dispatcher = inner(EXACT)(function)
+    if not hasattr(dispatcher, "compile"):  # the jit is disabled
         return dispatcher
-
-    return decorate
+    with contextlib.suppress(RuntimeError):  # no folder for a cache: every process compiles anew
+        dispatcher._cache = _ForgivingCache(function)
+    dispatcher.compile(signature)
+    dispatcher.disable_compile()
+    return dispatcher

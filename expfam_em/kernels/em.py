@@ -8,9 +8,13 @@ The statistics of a block are z = (x − shift) · inverse_scale, followed by su
 in ``products``. A family whose T has another form evaluates T in NumPy and passes it as X.
 """
 
-import numpy as np
+import functools
+import threading
 
-from expfam_em.kernels._jit import EXACT, SUMS, jit
+import numpy as np
+from numba import types
+
+from expfam_em.kernels._jit import EXACT, SUMS, entry, inner
 
 SMALL = 96  # up to this p·K a BLAS call costs more than the product itself
 LOG2E = 1.4426950408889634
@@ -19,6 +23,7 @@ LN2_LOW = 1.9082149292705877e-10
 ROUND = 6755399441055744.0  # 1.5 · 2⁵²: adding it rounds to an integer held in the low bits
 LOG_FLUSH = -460.0  # e⁻⁴⁶⁰ ≈ 1e-200: smaller responsibilities are 0, for subnormals are slow
 SQRT_HALF_BITS = 0x3FE6A09E00000000
+_compiling = threading.Lock()
 
 
 def block_rows(n_statistics, n_components):
@@ -28,7 +33,7 @@ def block_rows(n_statistics, n_components):
     return max(128, min(1024, 65536 // (n_statistics + n_components) // 8 * 8))
 
 
-@jit(EXACT)
+@inner(EXACT)
 def exp_nonpositive(x):
     """e^x for x ≤ 0, at most 1 ulp from the true value; exactly 0 below LOG_FLUSH."""
     clamped = max(x, LOG_FLUSH)
@@ -50,7 +55,7 @@ def exp_nonpositive(x):
     return np.int64(bits).view(np.float64) if x >= LOG_FLUSH else 0.0
 
 
-@jit(EXACT)
+@inner(EXACT)
 def log_positive(x):
     """log x for normal positive x, at most 1 ulp from the true value (the reduction of fdlibm's e_log.c)."""
     bits = np.float64(x).view(np.int64) - SQRT_HALF_BITS
@@ -65,7 +70,7 @@ def log_positive(x):
     return n * LN2_HIGH - ((half - (s * (half + (even + odd)) + n * LN2_LOW)) - f)
 
 
-@jit(EXACT)
+@inner(EXACT)
 def load(X, first, shift, inverse_scale, products, T):
     """T[:, i] = statistics of row first + i."""
     d = X.shape[1]
@@ -86,7 +91,7 @@ def load(X, first, shift, inverse_scale, products, T):
         previous = target
 
 
-@jit(EXACT)
+@inner(EXACT)
 def score(natural, offset, T, S):
     """S = natural T + offset."""
     K, p = natural.shape
@@ -108,7 +113,7 @@ def score(natural, offset, T, S):
                 S[k, i] += offset[k]
 
 
-@jit(EXACT)
+@inner(EXACT)
 def maximum(S, top, label):
     """Largest score of each row and the component that has it; the lower index wins a tie."""
     rows = S.shape[1]
@@ -122,7 +127,7 @@ def maximum(S, top, label):
             top[i] = S[k, i] if larger else top[i]
 
 
-@jit(EXACT)
+@inner(EXACT)
 def soften(S, top, temperature, total):
     """S becomes the responsibilities softmax(S/τ); top becomes τ logsumexp(S/τ)."""
     K, rows = S.shape
@@ -142,7 +147,7 @@ def soften(S, top, temperature, total):
             S[k, i] *= total[i]
 
 
-@jit(EXACT)
+@inner(EXACT)
 def harden(S, label):
     """S becomes the indicator of the label."""
     for k in range(S.shape[0]):
@@ -150,7 +155,7 @@ def harden(S, label):
             S[k, i] = 1.0 if label[i] == k else 0.0
 
 
-@jit(SUMS)
+@inner(SUMS)
 def collect(S, T, weight, counts, sums, scratch):
     """Add the weighted responsibilities and statistics of a block to counts and sums."""
     K, rows = S.shape
@@ -175,7 +180,7 @@ def collect(S, T, weight, counts, sums, scratch):
                 sums[k, j] += scratch[k, j]
 
 
-@jit(SUMS)
+@inner(SUMS)
 def weighted_sum(top, weight):
     total = 0.0
     for i in range(top.shape[0]):
@@ -184,8 +189,7 @@ def weighted_sum(top, weight):
     return total
 
 
-@jit(EXACT)
-def em_rows(
+def _em_rows(
     X, start, stop, shift, inverse_scale, products, natural, offset, sample_weight, temperature, block,
     counts, sums, responsibilities, evidence, labels,
 ):  # fmt: skip
@@ -246,3 +250,29 @@ def em_rows(
             collect(S, T, weight, counts, sums, scratch)
         first += rows
     return bound
+
+
+@functools.cache
+def _compiled(dtype):
+    """Return the pass for one dtype of X; its other arguments have one type each."""
+
+    def array(ndim, element=types.float64, layout="C", writable=False):
+        return types.Array(element, ndim, layout, readonly=not writable)
+
+    rows = types.Array(types.bool_ if dtype == np.bool_ else getattr(types, dtype.name), 2, "A", readonly=True)
+    frame, products, natural, offset, weight = array(1), array(2, types.int64), array(2), array(1), array(1)
+    outputs = (array(1, writable=True), array(2, writable=True), array(2, writable=True), array(1, writable=True))
+    return entry(
+        _em_rows,
+        types.float64(
+            rows, types.int64, types.int64, frame, frame, products, natural, offset, weight, types.float64, types.int64,
+            *outputs, array(1, types.int64, writable=True),
+        ),
+    )  # fmt: skip
+
+
+def em_rows(X, *arguments):
+    """Run the pass compiled for the dtype of X; see `_em_rows`."""
+    with _compiling:  # threads that arrive together wait for one compilation
+        kernel = _compiled(X.dtype)
+    return kernel(X, *arguments)
