@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format coverage clean
+.PHONY: demo test check format clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/demo.py out
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/test_kernels.py --cov=expfam_em.kernels --cov-fail-under=95
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -19,9 +20,6 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-coverage: $(VENV)/.dev
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/test_kernels.py --cov=expfam_em.kernels --cov-report=term-missing
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -10,7 +10,7 @@ from expfam_em import blocks
 from expfam_em.family import Monomials
 from expfam_em.kernels import block_rows
 from expfam_em.kernels import em as kernel
-from expfam_em.kernels._jit import EXACT, jit
+from expfam_em.kernels._jit import EXACT, inner
 from expfam_em.kernels.em import exp_nonpositive, log_positive
 
 RNG = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def one_pass(em_rows, X, mixture, monomials=None, natural=None):
     )
 
 
-@jit(EXACT)
+@inner(EXACT)
 def rows_first(X, start, stop, shift, scale, products, natural, offset, w, tau, block, counts, sums, r, e, labels):
     """The same pass with the statistics of a block stored as (b, p) and the scores as (b, K)."""
     K, p = natural.shape

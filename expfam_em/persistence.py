@@ -92,7 +92,7 @@ for _name in families.__all__:
         register(_member)
 
 
-def _estimators() -> dict[str, type]:
+def _estimators() -> dict[str, Any]:
     from expfam_em import estimators  # scikit-learn is loaded here and not by `register`
 
     return {name: getattr(estimators, name) for name in estimators.__all__}
@@ -125,7 +125,7 @@ def save(estimator, path) -> None:
     name = type(estimator).__name__
     if _estimators().get(name) is not type(estimator):
         raise TypeError(f"{name} cannot be saved: it must be one of {', '.join(sorted(_estimators()))}")
-    check_is_fitted(estimator)
+    check_is_fitted(estimator, "mixture_")
     writer = _Writer()
     header = {
         "estimator": name,
@@ -234,8 +234,8 @@ def _is_cache(family, name) -> bool:
 def _cannot_save(value, where) -> str:
     if callable(value):
         return (
-            f"{where} is a function, which cannot be saved without pickle: replace it, for instance with "
-            f"estimator.set_params({where}=...), before saving"
+            f"{where} is a function, which cannot be saved without pickle: replace it by a value before saving "
+            "(set_params changes a parameter)"
         )
     return (
         f"{where} is a {type(value).__name__}, which cannot be saved: only numbers, strings, lists, tuples, dicts, "
@@ -270,7 +270,8 @@ def load(path):
     try:
         return _estimator(json.loads(header), _Reader(arrays))
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} cannot be loaded: {error}") from error
+        reason = f"its header lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path} cannot be loaded: {reason}") from error
 
 
 def _read(path) -> tuple[bytes, bytes]:
@@ -285,7 +286,7 @@ def _read(path) -> tuple[bytes, bytes]:
         _, version, header_length, arrays_length = PREAMBLE.unpack(preamble)
         if version != VERSION:
             raise ValueError(
-                f"{path} has format version {version}, this is version {VERSION}: install a newer expfam_em"
+                f"{path} has format version {version} and this expfam_em reads version {VERSION}: install a newer one"
             )
         # lengths are compared with the file before anything is read, so that wrong ones allocate nothing
         expected = PREAMBLE.size + header_length + arrays_length + CHECKSUM().digest_size
@@ -327,7 +328,7 @@ class _Reader:
             "float": lambda node: float(node["value"]),
             "tuple": lambda node: tuple(self.decode(node["items"])),
             "dict": lambda node: {self.decode(key): self.decode(value) for key, value in node["items"]},
-            "strings": lambda node: np.array(node["items"], object).reshape(node["shape"]),
+            "strings": lambda node: np.array([str(item) for item in node["items"]], object).reshape(node["shape"]),
             "array": self.array,
             "scalar": lambda node: self.array(node)[()],
             "family": self.family,

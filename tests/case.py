@@ -15,7 +15,7 @@ EPS = float(np.finfo(float).eps)
 mpmath.mp.dps = 60
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Case:
     """One family and what is independently known of it; n rows, K components, p statistics."""
 
@@ -35,11 +35,11 @@ class Case:
     named: Callable | None = None  # theta -> parameters by name
     n_parameters: Callable | None = None  # K -> free parameters; K p by default
     estimate_together: Callable | None = None  # thetas, counts -> thetas, where components share something
-    condition: Callable = staticmethod(lambda theta: 1.0)  # how much ``natural`` magnifies rounding
+    condition: Callable = lambda theta: 1.0  # how much ``natural`` magnifies rounding
     numeric: bool = False  # the mappings are solved from A alone
     frame: tuple | None = None
 
-    def __str__(self):
+    def __repr__(self):
         return self.name
 
     def estimate_all(self, X, R):

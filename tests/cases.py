@@ -104,7 +104,7 @@ def gaussian(kind, d, frame=None):
             numbers(-20, 20, (d,)),
             numbers(-1, 1, (d,)),
             numbers(-1, 1, (triangle,)),
-        ),  # fmt: skip
+        ),
         rows=matrix(numbers(-50, 50), d),
         components=components,
         natural=lambda theta: gaussian_natural(kind, theta, shift, scale),

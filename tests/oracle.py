@@ -1,4 +1,4 @@
-"""Textbook EM in dense NumPy, sharing nothing with the package: densities and estimates come from the table of cases."""
+"""Textbook EM in dense NumPy, sharing nothing with the package: densities and estimates come from the table."""
 
 import numpy as np
 from scipy.special import logsumexp

@@ -36,7 +36,7 @@ class Gaussian(ExponentialFamily):
         For an unknown covariance type or a number out of its range.
     """
 
-    def __init__(self, covariance_type="full", *, variance=1.0, variance_floor=1e-10, reg_covar=0.0):
+    def __init__(self, covariance_type="full", *, variance=1.0, variance_floor=1e-14, reg_covar=0.0):
         if covariance_type not in COVARIANCE_TYPES:
             raise ValueError(f"covariance_type is {covariance_type!r}; it must be one of {', '.join(COVARIANCE_TYPES)}")
         if not variance > 0:
