@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 matplotlib.use("Agg")  # pictures go to files
 matplotlib.rcParams.update({"figure.dpi": 110, "savefig.dpi": 160, "font.size": 10})
@@ -20,8 +21,18 @@ def output_folder():
     return folder
 
 
+def side_by_side(n, height=4.0, width=10.0, **shared):
+    """A figure and its n axes in one row, without repeating the names of an axis they share."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, n, **shared))
+    return figure, axes
+
+
 def save(figure, name, folder):
     """Write a picture and say so."""
+    for ax in figure.axes:
+        if len(ax.get_shared_y_axes().get_siblings(ax)) > 1:
+            ax.label_outer()
     path = folder / f"{name}.png"
     figure.savefig(path)
     print(f"\nwrote {path}")

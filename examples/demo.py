@@ -51,8 +51,7 @@ def digits(folder):
 def colours(folder):
     image = photograph()
     pixels = image.reshape(-1, 3).astype(np.float32)
-    figure = Figure(figsize=(10, 2.05), layout="constrained")
-    axes = figure.subplots(1, 4)
+    figure, axes = side_by_side(4, 2.05)
     axes[0].imshow(image)
     axes[0].set_title("all colours", loc="left", fontsize="medium")
     rows = []

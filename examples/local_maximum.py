@@ -21,10 +21,8 @@ def main():
 
     # two components share one cluster, so the third has to cover two
     bad, good = from_means(-7.0, -5.0, 3.0), from_means(-5.0, 1.0, 4.0)
-    restarts = [
-        ef.GaussianMixture(3, init_params="random_from_data", random_state=seed, **SETTINGS).fit(X) for seed in range(20)
-    ]
-    best_of = ef.GaussianMixture(3, init_params="random_from_data", n_init=20, random_state=0, **SETTINGS).fit(X)
+    restarts = [ef.GaussianMixture(3, init_params="random", random_state=seed, **SETTINGS).fit(X) for seed in range(20)]
+    best_of = ef.GaussianMixture(3, init_params="random", n_init=20, random_state=0, **SETTINGS).fit(X)
 
     def row(name, fit):
         order = np.argsort(fit.means_[:, 0])
@@ -37,7 +35,7 @@ def main():
     ends = np.round([fit.lower_bound_ * len(X) for fit in restarts], 2)
     values, times = np.unique(ends, return_counts=True)
     table(
-        "Where 20 single starts from random rows end", ["log-likelihood", "starts"],
+        "Where 20 single starts from random responsibilities end", ["log-likelihood", "starts"],
         [[f"{value:.2f}", int(count)] for value, count in zip(values[::-1], times[::-1], strict=True)],
     )  # fmt: skip
 

@@ -54,8 +54,7 @@ def main():
     assert np.isclose(statistics.bound, before)
     assert now > before
 
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
-    axes = figure.subplots(1, 2, sharex=True, sharey=True)
+    figure, axes = side_by_side(2, 4.4, sharex=True, sharey=True)
     for mixture, ax, title in zip(
         (start, after), axes, ("E-step: rows take the colours of the components", "M-step: components move to their rows"),
         strict=True,

@@ -104,6 +104,13 @@ class ExponentialFamily(ABC):
         """Return n rows drawn from one component, (p,) -> (n, d), with ``rng`` a numpy Generator."""
         raise NotImplementedError(f"{type(self).__name__} cannot be sampled: define sample(self, natural, n, rng)")
 
+    def seed(self, expectation, mean):
+        """Return single rows' T as expectation parameters inside their space, (m, p), given the T̄ of all rows, (1, p).
+
+        By default each is averaged with ν = ``seed_smoothing`` pseudo-rows of the mean.
+        """
+        return (expectation + self.seed_smoothing * mean) / (1 + self.seed_smoothing)
+
     def bind(self, blocks) -> ExponentialFamily:
         """Return a copy that holds the structural constants found in one pass over ``(X, sample_weight)`` blocks."""
         return self

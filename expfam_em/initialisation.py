@@ -141,8 +141,7 @@ class Seeds:
         self.weight = weight
         self.T, self.exposure = family.statistics_and_exposure(X)
         self.mean = (weight @ self.T / (weight @ self.exposure))[None]
-        nu = family.seed_smoothing
-        self.expectation = (self.T / self.exposure[:, None] + nu * self.mean) / (1 + nu)
+        self.expectation = family.seed(self.T / self.exposure[:, None], self.mean)
 
     def prior(self, n_components) -> ExpectedStatistics | None:
         """The smoothing as a prior, which keeps hard assignment away from the boundary."""

@@ -193,7 +193,7 @@ def component_colours(n_components: int) -> np.ndarray:
 def _scatter(ax, X, r, part, names):
     colours = component_colours(r.shape[1])
     mixed = np.clip(r @ colours, 0, 1)
-    size = float(np.clip(6000 / max(len(X), 1), 4, 24))
+    size = float(np.clip(6000 / max(len(X), 1), 4, 36))
     ax.scatter(X[:, 0], X[:, 1], c=mixed, s=size, linewidths=0, alpha=0.8, rasterized=len(X) > 5000)
     ax.set_xlabel(names[0])
     ax.set_ylabel(names[1])
@@ -205,7 +205,7 @@ def _scatter(ax, X, r, part, names):
         for deviations in (1, 2):
             ax.add_patch(_ellipse(means[k], covariances[k], deviations, _ink(colours[k])))
     to_top = covariances[:, :, 1] / np.sqrt(covariances[:, 1, 1, None])  # from a centre to its ellipse's highest point
-    for k, lowest in enumerate(means - 2 * to_top):
+    for k, lowest in enumerate(means - 2 * to_top if part.n_components > 1 else ()):
         _label(ax, f"π = {part.weights[k]:.2f}", lowest, _ink(colours[k]), ha="center", va="top")
     for deviations in (1, 2):  # on the line, as on a map's contours
         where = means[0] + deviations * to_top[0]
@@ -233,7 +233,7 @@ def _histogram(ax, x, r, part, names):
     grid, whole = _grid(part, edges)
     style = {"marker": "o", "markersize": 3, "linestyle": "none"} if whole else {"linewidth": 1.2}
     joint = np.exp(part.log_weights + part.family.log_density(grid[:, None], part.natural))
-    for k in range(part.n_components):
+    for k in range(part.n_components if part.n_components > 1 else 0):
         ax.plot(grid, joint[:, k], color=_ink(colours[k]), **style)
         peak = int(np.argmax(joint[:, k]))
         _label(

@@ -102,6 +102,9 @@ class Triangle:
     def scale(self, covariance, scale):
         return covariance * (scale[:, None] * scale)
 
+    def uncorrelated(self, covariance):
+        return covariance * np.eye(covariance.shape[-1])
+
     def draw(self, covariance, noise):
         return noise @ cholesky(covariance[None])[0].T
 
@@ -159,6 +162,9 @@ class Squares(Triangle):
 
     def scale(self, covariance, scale):
         return covariance * scale**2
+
+    def uncorrelated(self, covariance):
+        return covariance
 
     def draw(self, covariance, noise):
         return noise * np.sqrt(covariance)

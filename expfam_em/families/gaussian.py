@@ -161,6 +161,12 @@ class Gaussian(ExponentialFamily):
         # without a frame there is no scale that a variance could be small against
         return covariance if self.scale is None else self.form.floor(covariance, self.variance_floor)
 
+    def seed(self, expectation, mean):
+        """Return components at the rows, with the variances of the columns and no correlation."""
+        rows, _ = self.form.central(expectation)
+        pooled = self.form.uncorrelated(self.form.central(mean)[1])
+        return self.form.expectation(rows, np.broadcast_to(pooled, (len(rows), *pooled.shape[1:])))
+
     def parameters(self, natural):
         means, covariances = self.to_moments(natural)
         return {"means": means, "covariances": covariances[0] if self.tied else covariances}

@@ -1,0 +1,483 @@
+"""The command line: fit a mixture to a file of rows, apply it to another, list the families."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+
+from expfam_em import families as builtin
+from expfam_em.em import Status
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+except ImportError:  # the extra is missing; `main` says so
+    typer = None  # type: ignore[assignment]
+
+PATIENCE = 1.0
+"""Seconds a fit may take before a progress bar appears."""
+
+SHOWN = 6
+"""Numbers shown of a longer vector."""
+
+
+# ---- rows from files ----------------------------------------------------------------------------------------
+
+
+class Rows:
+    """The columns of a file: their names, and a way to get some of them as numbers."""
+
+    def __init__(self, names: list[str], read, named: bool = True):
+        self.names, self.named, self._read = names, named, read
+
+    def columns(self, names: list[str]) -> np.ndarray:
+        """Return the columns of these names as numbers, (n, d)."""
+        for name in names:
+            if self.names.count(name) != 1:
+                what = "two columns" if name in self.names else "no column"
+                raise ValueError(f"there are {what} named {name!r}; the columns are {', '.join(self.names)}")
+        if not names:
+            raise ValueError("no column is left to read")
+        return self._read([self.names.index(name) for name in names])
+
+
+def open_rows(path: Path) -> Rows:
+    """Look at a file; columns without names are called 1, 2, …"""
+    if path.suffix == ".npy":
+        return _open_npy(path)
+    if path.suffix in (".parquet", ".pq"):
+        return _open_parquet(path)
+    return _open_csv(path)
+
+
+def _numbered(n_columns) -> list[str]:
+    return [str(i + 1) for i in range(n_columns)]
+
+
+def _open_npy(path):
+    array = np.load(path, allow_pickle=False)
+    if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "biuf":
+        raise ValueError(f"{path} does not hold a table of numbers, (n, d)")
+    array = array.reshape(len(array), -1) if len(array) else array.reshape(0, 1)
+    return Rows(_numbered(array.shape[1]), lambda chosen: array[:, chosen], named=False)
+
+
+def _open_parquet(path):
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise ImportError('a Parquet file needs pyarrow: pip install "expfam_em[arrow]"') from None
+    table = parquet.read_table(path)
+
+    def read(chosen):
+        return np.column_stack([_column(table.column(i), table.column_names[i]) for i in chosen])
+
+    def _column(column, name):
+        if column.null_count:
+            row = column.is_null().to_pylist().index(True) + 1
+            raise ValueError(f"{path}: row {row}, column {name!r} is missing; remove such rows or fill them in")
+        kind = column.type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+            raise ValueError(f"{path}: row 1, column {name!r} holds {column[0].as_py()!r}, which is not a number")
+        return column.to_numpy().astype(np.float64)
+
+    return Rows(table.column_names, read)
+
+
+def _open_csv(path):
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        try:
+            line = next((line for line in file if line.strip()), "")
+        except UnicodeDecodeError:
+            raise ValueError(f"{path} is not a text file in UTF-8") from None
+    if not line:
+        raise ValueError(f"{path} is empty")
+    delimiter = max(",;\t", key=line.count)
+    first = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+    named = not any(_is_number(cell) for cell in first) and any(first)
+    names = [cell or str(i + 1) for i, cell in enumerate(first)] if named else _numbered(len(first))
+    return Rows(names, lambda chosen: _csv_columns(path, delimiter, names, named, chosen), named)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _csv_columns(path, delimiter, names, named, chosen) -> np.ndarray:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a file without rows
+            out = np.loadtxt(
+                path, delimiter=delimiter, skiprows=int(named), usecols=chosen, ndmin=2, encoding="utf-8-sig",
+                quotechar='"', comments=None,
+            )  # fmt: skip
+    except (ValueError, UserWarning):
+        out = None
+    if out is not None and not np.isnan(out).any():
+        return out
+    # cell by cell: slower, and able to say what is wrong where
+    return np.array(list(_csv_cells(path, delimiter, names, named, chosen))).reshape(-1, len(chosen))
+
+
+def _csv_cells(path, delimiter, names, named, chosen) -> Iterator[list[float]]:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        rows = (row for row in csv.reader(file, delimiter=delimiter) if row)
+        if named:
+            next(rows, None)
+        for number, row in enumerate(rows, 1):
+            if len(row) != len(names):
+                raise ValueError(f"{path}: row {number} has {len(row)} cells, not {len(names)}")
+            yield [_cell(row[i], f"{path}: row {number}, column {names[i]!r}") for i in chosen]
+
+
+def _cell(text: str, where: str) -> float:
+    text = text.strip()
+    if text.lower() in ("", "nan", "na", "n/a", "null", "none", "?"):
+        raise ValueError(f"{where} is missing (it holds {text!r}); remove such rows or fill them in")
+    if not _is_number(text):
+        raise ValueError(f"{where} holds {text!r}, which is not a number")
+    return float(text)
+
+
+# ---- families and estimators --------------------------------------------------------------------------------
+
+
+def _choices() -> dict[str, Any]:
+    """What can be fitted, by name: three estimators of their own, and every family that needs no arguments."""
+    from expfam_em import estimators
+    from expfam_em.persistence import registered
+
+    own = {"gaussian": estimators.GaussianMixture, "bernoulli": estimators.BernoulliMixture}
+    others = {_dashed(name): family for name, family in registered().items() if _needs_nothing(family)}
+    return own | {"kmeans": estimators.KMeans} | {name: others[name] for name in sorted(set(others) - set(own))}
+
+
+def _dashed(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+
+
+def _needs_nothing(family) -> bool:
+    parameters = inspect.signature(family).parameters.values()
+    return not inspect.isabstract(family) and all(
+        p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters
+    )
+
+
+def _make_estimator(name: str, components: int, options: dict[str, Any]):
+    from expfam_em.estimators import ExponentialFamilyMixture
+    from expfam_em.family import ExponentialFamily
+
+    choices = _choices()
+    if (choice := choices.get(_dashed(name))) is None:
+        raise ValueError(f"there is no family {name!r}; the families are {', '.join(choices)}")
+    wrapped = issubclass(choice, ExponentialFamily)
+    kind = ExponentialFamilyMixture if wrapped else choice
+    accepted = inspect.signature(kind).parameters
+    given = {option: value for option, value in options.items() if value is not None}
+    if unfit := [f"--{option.replace('_', '-')}" for option in given if option not in accepted]:
+        raise ValueError(f"the family {name} has no option {', '.join(unfit)}")
+    if "n_clusters" in accepted:
+        return kind(n_clusters=components, **given)
+    return kind(choice(), components, **given) if wrapped else kind(components, **given)
+
+
+# ---- commands -----------------------------------------------------------------------------------------------
+
+
+def fit(
+    data: Annotated[Path, typer.Argument(help="Rows to fit: .csv (with or without a header), .npy or .parquet.")],
+    family: Annotated[str, typer.Option("--family", "-f", help="A name that `expfam-em families` lists.")] = "gaussian",
+    components: Annotated[int, typer.Option("--components", "-k", help="Number of components.")] = 1,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the model to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the clusters into this file (.png, .pdf, .svg).")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns to use, as in a,b,c; all by default.")] = None,
+    weights_column: Annotated[str | None, typer.Option(help="Column with the weights of the rows.")] = None,
+    covariance_type: Annotated[str | None, typer.Option(help="gaussian: full, tied, diag or spherical.")] = None,
+    init: Annotated[str | None, typer.Option(help="k-means++, kmeans, random or random_from_data.")] = None,
+    n_init: Annotated[int | None, typer.Option(help="Starts; the best fit is kept.")] = None,
+    max_iter: Annotated[int | None, typer.Option(help="Most steps of a start.")] = None,
+    tol: Annotated[float | None, typer.Option(help="Change per step at which to stop; 0 makes all steps.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="1 is EM, 0 hard assignment.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the fit repeatable.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Fit a mixture to the rows of a file and print it."""
+    with _errors_in_one_sentence():
+        options = {
+            "covariance_type": covariance_type, "init": init, "n_init": n_init, "max_iter": max_iter, "tol": tol,
+            "temperature": temperature, "random_state": seed,
+        }  # fmt: skip
+        estimator = _make_estimator(family, components, options)
+        for file in filter(None, (output, plot)):
+            if not file.absolute().parent.is_dir():  # said before a long fit, not after it
+                raise ValueError(f"cannot write {file}: there is no folder {file.parent}")
+        if plot is not None:
+            _use_matplotlib()
+        rows = open_rows(data)
+        weight = None if weights_column is None else rows.columns([weights_column])[:, 0]
+        names = _split(columns) or [name for name in rows.names if name != weights_column]
+        X = rows.columns(names)
+        _fit(estimator, X, weight, quiet)
+        if rows.named or columns is not None:
+            estimator.column_names_ = names  # for `predict`
+        if output is not None:
+            estimator.save(output)
+        if plot is not None:
+            _draw(estimator, X, names, plot)
+        if not quiet:
+            _print_model(estimator, X, weight)
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="A file that `expfam-em fit --output` wrote.")],
+    data: Annotated[Path, typer.Argument(help="Rows: .csv (with or without a header), .npy or .parquet.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write CSV to this file.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns to use; those of the fit by default.")] = None,
+    proba: Annotated[bool, typer.Option("--proba", help="Also write the responsibilities.")] = False,
+) -> None:
+    """Write the component of each row of a file as CSV."""
+    from expfam_em.persistence import load
+
+    with _errors_in_one_sentence():
+        estimator = load(model)
+        rows = open_rows(data)
+        fitted = getattr(estimator, "column_names_", None)
+        by_name = fitted if rows.named else None
+        X = rows.columns(_split(columns) or by_name or rows.names)
+        header, table = ["label"], [estimator.predict(X).tolist()]
+        if proba:
+            if not hasattr(estimator, "predict_proba"):
+                raise ValueError(f"{model} is a k-means model, which has labels only: leave out --proba")
+            responsibilities = estimator.predict_proba(X)
+            header += [f"responsibility_{k}" for k in range(responsibilities.shape[1])]
+            table += responsibilities.T.tolist()
+        _write_csv(output, header, zip(*table, strict=True))
+
+
+def families() -> None:
+    """List the names that --family takes."""
+    with _errors_in_one_sentence():
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in ("name", "class", "what it is"):
+            table.add_column(title, overflow="fold", no_wrap=title == "name")
+        for name, kind in _choices().items():
+            sentence = re.split(r"(?<=\.)\s|\n\s*\n", inspect.getdoc(kind) or "")[0]
+            table.add_row(name, kind.__name__, escape(" ".join(sentence.split())))
+        Console().print(table)
+
+
+def _split(columns: str | None) -> list[str]:
+    return [] if columns is None else [name.strip() for name in columns.split(",")]
+
+
+def _write_csv(path, header, rows):
+    if path is None:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
+        return
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+# ---- fitting, with a bar when it takes long -----------------------------------------------------------------
+
+
+def _fit(estimator, X, weight, quiet):
+    console = Console(stderr=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if quiet or not console.is_terminal:
+            estimator.fit(X, sample_weight=weight)
+        else:
+            with _bar(estimator, console):
+                estimator.fit(X, sample_weight=weight)
+    for warning in [] if quiet else caught:
+        _say(f"warning: {warning.message}")
+
+
+@contextmanager
+def _bar(estimator, console):
+    """Show steps and bound of each start once the fit has taken PATIENCE seconds."""
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    progress = Progress(*columns, console=console, transient=True)
+    task = progress.add_task("fitting", total=None)
+
+    def report(attempt, total_weight):
+        def callback(step, mixture, bound):
+            words = f"start {attempt + 1}, step {step} of at most {estimator.max_iter}, mean bound"
+            progress.update(
+                task, total=estimator.max_iter, completed=step, description=f"{words} {bound / total_weight:.6g}"
+            )
+
+        return callback
+
+    timer = threading.Timer(PATIENCE, progress.start)
+    estimator._progress = report
+    timer.start()
+    try:
+        yield
+    finally:
+        del estimator._progress
+        timer.cancel()
+        timer.join()
+        progress.stop()
+
+
+# ---- what a fit looks like ----------------------------------------------------------------------------------
+
+
+def _print_model(estimator, X, weight):
+    console = Console()
+    mixture = estimator.mixture_
+    each, shared = _by_component(mixture)
+    if hasattr(estimator, "labels_"):  # k-means: the weights of the model are equal, those of the clusters are not
+        counts = np.bincount(estimator.labels_, weight, mixture.n_components)
+        weights = counts / counts.sum()
+    else:
+        weights = mixture.weights
+    table = Table(header_style="bold", show_lines=any(np.ndim(values) > 2 for values in each.values()))
+    table.add_column("component", justify="right")
+    table.add_column("weight", justify="right")
+    for name in each:
+        table.add_column(escape(name))
+    for k in range(mixture.n_components):
+        table.add_row(str(k), f"{weights[k]:.4f}", *(compact(values[k]) for values in each.values()))
+    console.print(table)
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in [(f"{name}, all components", compact(value)) for name, value in shared.items()]:
+        facts.add_row(name, value)
+    for name, value in _facts(estimator, X, weight):
+        facts.add_row(name, value)
+    console.print(facts)
+
+
+def _facts(estimator, X, weight) -> list[tuple[str, str]]:
+    if not hasattr(estimator, "bic"):
+        return [("inertia", f"{estimator.inertia_:.8g}"), ("iterations", str(estimator.n_iter_))]
+    total = len(X) if weight is None else weight.sum()
+    mean = estimator.score(X, sample_weight=weight)
+    return [
+        ("log-likelihood", f"{mean:.6f} per row, {mean * total:.8g} in all"),
+        ("iterations", str(estimator.n_iter_)),
+        ("status", (Status.CONVERGED if estimator.converged_ else Status.MAX_ITER).value),
+        *((name.upper(), f"{getattr(estimator, name)(X, weight):.8g}") for name in ("aic", "bic", "icl")),
+    ]
+
+
+def _by_component(mixture) -> tuple[dict, dict]:
+    """Split the named parameters into those of each component and those that all share."""
+    once, twice = (mixture.family.parameters(mixture.natural[[0] * n]) for n in (1, 2))
+    each, shared = {}, {}
+    for name, value in mixture.parameters.items():
+        (shared if np.shape(once[name]) == np.shape(twice[name]) else each)[name] = np.asarray(value)
+    return each, shared
+
+
+def compact(value) -> str:
+    """Return a number, vector or matrix in a few characters."""
+    value = np.asarray(value)
+    if value.ndim == 0:
+        return f"{value:.4g}" if value.dtype.kind in "biuf" else escape(str(value))
+    if value.ndim == 1:
+        shown = ", ".join(compact(item) for item in value[:SHOWN])
+        return shown if len(value) <= SHOWN else f"{shown}, … ({len(value)})"
+    if value.ndim == 2 and max(value.shape) <= SHOWN:
+        return "\n".join(compact(row) for row in value)
+    shape = " × ".join(map(str, value.shape))
+    if value.ndim == 2 and value.shape[0] == value.shape[1]:
+        return f"{shape}, diagonal {compact(np.diag(value))}"
+    return shape
+
+
+def _use_matplotlib():
+    try:
+        import matplotlib
+    except ImportError:
+        raise ImportError('--plot needs matplotlib: pip install "expfam_em[plot]"') from None
+    matplotlib.use("Agg")
+
+
+def _draw(estimator, X, names, path):
+    from expfam_em.plots import plot_clusters
+
+    mixture = estimator.mixture_
+    if hasattr(estimator, "predict_proba"):
+        responsibilities = estimator.predict_proba(X)
+    else:
+        responsibilities = np.eye(mixture.n_components)[estimator.labels_]
+    chosen = tuple(range(min(2, X.shape[1])))
+    axes = plot_clusters(X, responsibilities, mixture=mixture, columns=chosen, names=[names[i] for i in chosen])
+    axes.figure.savefig(path)
+
+
+# ---- errors and the entry -----------------------------------------------------------------------------------
+
+
+def _say(sentence: str) -> None:
+    print(" ".join(str(sentence).split()), file=sys.stderr)
+
+
+def _stop(sentence: str, code: int) -> NoReturn:
+    _say(f"error: {sentence}")
+    raise SystemExit(code)
+
+
+@contextmanager
+def _errors_in_one_sentence():
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _stop(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error), 1)
+    except (ValueError, ImportError, NotImplementedError, MemoryError, csv.Error) as error:
+        _stop(str(error) or type(error).__name__, 1)
+
+
+def _make_app():
+    app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+    for command in (fit, predict, families):
+        app.command()(command)
+    return app
+
+
+app = None if typer is None else _make_app()
+
+
+def main() -> None:
+    """Run the command line: exit code 0, 1 for bad input, 2 for a command that cannot be understood."""
+    if app is None:
+        _stop('the command line needs typer and rich: pip install "expfam_em[cli]"', 2)
+    try:
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        _stop("stopped", 1)
+    except Exception as error:
+        # the base class of what typer raises about its arguments is not exported by every version
+        if not hasattr(error, "format_message"):
+            raise
+        _stop(error.format_message(), 1 if type(error) is typer.BadParameter else 2)
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
