@@ -119,6 +119,7 @@ def inverse_gradient(log_partition, expectation, slope=None, start=None, limit=n
 
 def _newton(log_partition, slope, start, expectation, limit):
     natural, active = start.copy(), np.arange(len(start))
+    last = np.full(len(start), np.inf)
     value = np.sum(natural * expectation, axis=1) - log_partition(natural)
     for _ in range(MAX_STEPS):
         eta, m = natural[active], expectation[active]
@@ -126,10 +127,13 @@ def _newton(log_partition, slope, start, expectation, limit):
         step = _newton_step(hessian(slope, eta), residual)
         decrement = np.sum(step * residual, axis=1)
         eta, gain = _line_search(log_partition, eta, m, step, decrement, value[active], limit)
-        change = np.abs(eta - natural[active]) / np.maximum(np.abs(eta), 1e-300)
+        change = np.max(np.abs(eta - natural[active]) / np.maximum(np.abs(eta), 1e-300), axis=1)
         natural[active] = eta
         value[active] += gain
-        active = active[np.max(change, axis=1, initial=0) > 1e-13]
+        # Newton's steps shrink quadratically until they are the rounding of the gradient, and then no more
+        drowned = (change < 1e-7) & (change > 0.25 * last[active])
+        last[active] = change
+        active = active[(change > 1e-14) & ~drowned]
         if not len(active):
             break
     return natural
