@@ -15,7 +15,6 @@ from expfam_em.kernels.em import exp_nonpositive, log_positive
 from expfam_em.mixture import expected_statistics
 
 RNG = np.random.default_rng(0)
-NOTHING, NOTHING_2D, NO_LABELS = np.empty(0), np.empty((0, 0)), np.empty(0, np.int64)
 
 
 def ratio(slow, fast, repeats=9):
@@ -49,19 +48,15 @@ def one_pass(em_rows, X, mixture, monomials=None, natural=None):
     """Return a call of the kernel over all rows, in this thread alone."""
     monomials = mixture.family.monomials(X.shape[1]) if monomials is None else monomials
     natural = mixture.natural if natural is None else natural
-    K, p = natural.shape
-    offset, block = mixture.log_weights - mixture.log_partition, block_rows(p, K)
-    counts, sums = np.zeros(K), np.zeros((K, p))
-    return lambda: em_rows(
-        X, 0, len(X), *monomials, natural, offset, NOTHING, 1.0, block, counts, sums, NOTHING_2D, NOTHING, NO_LABELS
-    )
+    offset, block = mixture.log_weights - mixture.log_partition, block_rows(natural.shape[1], len(natural))
+    outputs = np.zeros(len(natural)), np.zeros(natural.shape), np.empty((0, 0)), np.empty(0), np.empty(0, np.int64)
+    return lambda: em_rows(X, 0, len(X), *monomials, natural, offset, np.empty(0), 1.0, block, *outputs)
 
 
 @inner(EXACT)
 def rows_first(X, start, stop, shift, scale, products, natural, offset, w, tau, block, counts, sums, r, e, labels):
     """The same pass with the statistics of a block stored as (b, p) and the scores as (b, K)."""
-    K, p = natural.shape
-    d = X.shape[1]
+    (K, p), d = natural.shape, X.shape[1]
     bound, eta = 0.0, np.ascontiguousarray(natural.T)
     T_memory, S_memory, scratch = np.empty((block, p)), np.empty((block, K)), np.empty((K, p))
     for first in range(start, stop, block):
@@ -102,8 +97,6 @@ def all_products(d, natural):
 
 
 class InNumPy(ef.families.Gaussian):
-    """The Gaussian without ``monomials``: T is evaluated in NumPy and handed to the kernel."""
-
     def monomials(self, n_features):
         return None
 
@@ -118,8 +111,7 @@ def digits(distance):
     errors = []
     for family in (ef.families.Gaussian(variance_floor=0), ef.families.Gaussian().bind([(X, None)])):
         mean = family.sufficient_statistics(X).mean(axis=0, keepdims=True)
-        second = family.form.scale(family.form.central(mean)[1], family.frame(2)[1])[0]
-        errors.append(np.abs(second - np.cov(X.T, bias=True)).max())
+        errors.append(np.abs(family._out_of_frame(*family.form.central(mean))[1][0] - np.cov(X.T, bias=True)).max())
     return f"{errors[0]:.0e} without a frame, {errors[1]:.0e} with one"
 
 
@@ -142,11 +134,9 @@ def kernels(n, d, K):
 
 def chunks():
     X, mixture = problem(500_000, 8, 8)
-    one, two = (lambda: ef.accumulate(mixture, X, n_jobs=1)), (lambda: ef.accumulate(mixture, X, n_jobs=2))
-    print("1 thread / 2 threads:", ratio(one, two))
+    print("1 / 2 threads:", ratio(*(lambda jobs=jobs: ef.accumulate(mixture, X, n_jobs=jobs) for jobs in (1, 2))))
     results = [ef.accumulate(mixture, X, n_jobs=jobs) for jobs in (1, 2, 5)]
-    same = all(np.array_equal(result.sums, results[0].sums) for result in results)
-    print("same bits for 1, 2 and 5 threads:", same)
+    print("same bits for 1, 2 and 5 threads:", all(np.array_equal(r.sums, results[0].sums) for r in results))
 
 
 if __name__ == "__main__":

@@ -21,11 +21,10 @@ def output_folder():
     return folder
 
 
-def side_by_side(n, height=4.0, width=10.0, **shared):
-    """A figure and its n axes in one row, without repeating the names of an axis they share."""
+def side_by_side(n, height=4.0, width=10.0, rows=1, **shared):
+    """A figure and its axes, n in a row, without repeating the names of an axis they share."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, n, **shared))
-    return figure, axes
+    return figure, np.ravel(figure.subplots(rows, n, **shared))
 
 
 def save(figure, name, folder):

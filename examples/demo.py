@@ -1,8 +1,18 @@
 """Four mixtures in one command: a geyser, handwritten digits, a photograph, and a family of your own."""
 
 import numpy as np
-from _common import MINUTES, binary_digits, faithful, never_falls, output_folder, photograph, save, table, trace_table
-from matplotlib.figure import Figure
+from _common import (
+    MINUTES,
+    binary_digits,
+    faithful,
+    never_falls,
+    output_folder,
+    photograph,
+    save,
+    side_by_side,
+    table,
+    trace_table,
+)
 
 import expfam_em as ef
 from expfam_em.plots import plot_clusters, plot_prototypes
@@ -30,8 +40,8 @@ def geyser(folder):
     trace_table("Old Faithful, 272 eruptions: GaussianMixture(2)", fit.lower_bounds_)
     rows = zip(fit.weights_, *fit.means_.T, strict=True)
     table("Its components", ["weight", *MINUTES], [[f"{value:.3f}" for value in row] for row in rows])
-    figure = Figure(figsize=(6, 4.4), layout="constrained")
-    plot_clusters(X, fit.predict_proba(X), mixture=fit.mixture_, names=MINUTES, ax=figure.subplots())
+    figure, (ax,) = side_by_side(1, 4.4, 6)
+    plot_clusters(X, fit.predict_proba(X), mixture=fit.mixture_, names=MINUTES, ax=ax)
     assert never_falls(fit.lower_bounds_)
     return save(figure, "demo_geyser", folder)
 
@@ -41,9 +51,9 @@ def digits(folder):
     fit = ef.BernoulliMixture(20, random_state=0).fit(X)
     trace_table("1,797 binary digits of 8×8 pixels: BernoulliMixture(20)", fit.lower_bounds_)
     order = np.argsort(-fit.weights_)
-    figure = Figure(figsize=(10, 2.75), layout="constrained")
+    figure, axes = side_by_side(10, 2.75, rows=2)
     figure.suptitle("20 prototypes found without labels: darker means ink is more probable", x=0.01, ha="left")
-    plot_prototypes(fit.probabilities_[order], (8, 8), fit.weights_[order], figure.subplots(2, 10))
+    plot_prototypes(fit.probabilities_[order], (8, 8), fit.weights_[order], axes)
     assert never_falls(fit.lower_bounds_)
     return save(figure, "demo_digits", folder)
 
@@ -79,14 +89,11 @@ def waves(folder):
     trace_table("2,000 wave heights of two sea states: your own Rayleigh family", fit.lower_bounds_)
     scale = np.sqrt(fit.expectation_parameters_[:, 0] / 2)  # E[x²] = 2 σ²
     order = np.argsort(scale)
-    table(
-        "Its components", ["weight", "drawn with", "scale, m", "drawn with"],
-        [[f"{fit.weights_[k]:.3f}", w, f"{scale[k]:.3f}", s] for k, w, s in zip(order, (0.75, 0.25), (0.5, 2.0), strict=True)],
-    )  # fmt: skip
-    figure = Figure(figsize=(6, 4.2), layout="constrained")
-    plot_clusters(
-        heights, fit.predict_proba(heights), mixture=fit.mixture_, names=["wave height, m"], ax=figure.subplots()
-    )
+    drawn = ((0.75, 0.5), (0.25, 2.0))
+    rows = [[f"{fit.weights_[k]:.3f}", w, f"{scale[k]:.3f}", s] for k, (w, s) in zip(order, drawn, strict=True)]
+    table("Its components", ["weight", "drawn with", "scale, m", "drawn with"], rows)
+    figure, (ax,) = side_by_side(1, 4.2, 6)
+    plot_clusters(heights, fit.predict_proba(heights), mixture=fit.mixture_, names=["wave height, m"], ax=ax)
     assert never_falls(fit.lower_bounds_)
     assert np.allclose(scale[order], [0.5, 2.0], rtol=0.05)
     return save(figure, "demo_waves", folder)

@@ -1,8 +1,7 @@
 """Note 001, the chicken and the egg: labels give the parameters, parameters give the labels."""
 
 import numpy as np
-from _common import output_folder, save, table
-from matplotlib.figure import Figure
+from _common import output_folder, save, side_by_side, table
 from scipy.special import expit
 
 import expfam_em as ef
@@ -25,7 +24,8 @@ def main():
     rows = []
     for k in range(2):
         mine = x[labels == k]
-        rows.append([k, f"{hard.means_[k, 0]:.6f}", f"{mine.mean():.6f}", f"{hard.covariances_[k].item():.6f}", f"{mine.var():.6f}"])
+        numbers = hard.means_[k, 0], mine.mean(), hard.covariances_[k].item(), mine.var()
+        rows.append([k, *(f"{number:.6f}" for number in numbers)])
         assert np.isclose(hard.means_[k, 0], mine.mean())
         assert np.isclose(hard.covariances_[k].item(), mine.var())
     headers = ["component", "μ", "mean of its rows", "σ²", "variance of its rows"]
@@ -37,7 +37,8 @@ def main():
     for k in range(2):
         mean = np.average(x, weights=r[:, k])
         variance = np.average((x - mean) ** 2, weights=r[:, k])
-        rows.append([k, f"{soft.means_[k, 0]:.6f}", f"{mean:.6f}", f"{soft.covariances_[k].item():.6f}", f"{variance:.6f}"])
+        numbers = soft.means_[k, 0], mean, soft.covariances_[k].item(), variance
+        rows.append([k, *(f"{number:.6f}" for number in numbers)])
         assert np.isclose(soft.means_[k, 0], mean)
         assert np.isclose(soft.covariances_[k].item(), variance)
     headers = ["component", "μ", "weighted mean", "σ²", "weighted variance"]
@@ -52,9 +53,9 @@ def main():
     )  # fmt: skip
     assert np.allclose(posterior, bayes)
 
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    figure, axes = side_by_side(2, 3.8, sharey=True)
     for ax, given, mixture, title in zip(
-        figure.subplots(1, 2, sharey=True), (np.eye(2)[labels], r), (hard.mixture_, true),
+        axes, (np.eye(2)[labels], r), (hard.mixture_, true),
         ("Given the labels: each component fits its own rows", "Given the components: rows between them are shared"),
         strict=True,
     ):  # fmt: skip

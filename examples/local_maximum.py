@@ -1,8 +1,7 @@
 """Notes 001 and 004: EM ends in a local maximum from a bad start; several starts escape it."""
 
 import numpy as np
-from _common import never_falls, output_folder, save, table
-from matplotlib.figure import Figure
+from _common import never_falls, output_folder, save, side_by_side, table
 
 import expfam_em as ef
 from expfam_em.plots import plot_clusters
@@ -21,8 +20,8 @@ def main():
 
     # two components share one cluster, so the third has to cover two
     bad, good = from_means(-7.0, -5.0, 3.0), from_means(-5.0, 1.0, 4.0)
-    restarts = [ef.GaussianMixture(3, init_params="random", random_state=seed, **SETTINGS).fit(X) for seed in range(20)]
-    best_of = ef.GaussianMixture(3, init_params="random", n_init=20, random_state=0, **SETTINGS).fit(X)
+    restarts = [ef.GaussianMixture(3, init_params="random", random_state=seed, **SETTINGS).fit(X) for seed in range(10)]
+    best_of = ef.GaussianMixture(3, init_params="random", n_init=10, random_state=0, **SETTINGS).fit(X)
 
     def row(name, fit):
         order = np.argsort(fit.means_[:, 0])
@@ -30,16 +29,16 @@ def main():
 
     table(
         "Three clusters of 100 rows at −6, 0, 6; three Gaussians", ["start", "iterations", "log-likelihood", "means"],
-        [row("bad: means −7, −5, 3", bad), row("good: means −5, 1, 4", good), row("best of 20 restarts", best_of)],
+        [row("bad: means −7, −5, 3", bad), row("good: means −5, 1, 4", good), row("best of 10 restarts", best_of)],
     )  # fmt: skip
     ends = np.round([fit.lower_bound_ * len(X) for fit in restarts], 2)
     values, times = np.unique(ends, return_counts=True)
     table(
-        "Where 20 single starts from random responsibilities end", ["log-likelihood", "starts"],
+        "Where 10 single starts from random responsibilities end", ["log-likelihood", "starts"],
         [[f"{value:.2f}", int(count)] for value, count in zip(values[::-1], times[::-1], strict=True)],
     )  # fmt: skip
 
-    # a true local maximum: the gradient is nought, for another step changes nothing
+    # EM has come to rest there: further steps change nothing
     still = ef.fit(bad.mixture_, X, max_iter=50, tol=0).mixture
     assert np.allclose(still.parameters["means"], bad.means_, atol=1e-2)
     assert bad.lower_bound_ < good.lower_bound_ - 0.05
@@ -47,10 +46,10 @@ def main():
     assert min(ends) < max(ends) - 10
     assert all(never_falls(fit.lower_bounds_) for fit in (bad, good, best_of))
 
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    for fit, ax, name in zip((bad, best_of), figure.subplots(1, 2, sharey=True), ("A bad start", "20 restarts"), strict=True):
+    figure, axes = side_by_side(2, 3.8, sharey=True)
+    for fit, ax, name in zip((bad, best_of), axes, ("A bad start", "Best of 10 restarts"), strict=True):
         plot_clusters(X, fit.predict_proba(X), mixture=fit.mixture_, names=["x"], ax=ax)
-        ax.set_title(f"{name}: log-likelihood {fit.lower_bound_ * len(X):.1f}", loc="left", fontsize="medium")
+        ax.set_title(f"{name}: log-likelihood −{-fit.lower_bound_ * len(X):.1f}", loc="left", fontsize="medium")
     save(figure, "local_maximum", folder)
 
 

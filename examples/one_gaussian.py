@@ -1,8 +1,7 @@
 """Note 003: one Gaussian by maximum likelihood, and how it fails on two clusters."""
 
 import numpy as np
-from _common import MINUTES, faithful, output_folder, save, table
-from matplotlib.figure import Figure
+from _common import MINUTES, faithful, output_folder, save, side_by_side, table
 
 import expfam_em as ef
 from expfam_em.plots import plot_clusters
@@ -37,9 +36,9 @@ def main():
 
     X = faithful()
     single, double = gaussian(X), gaussian(X, 2)
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure, axes = side_by_side(2, 4.2, sharex=True, sharey=True)
     rows = []
-    for fit, ax in zip((single, double), figure.subplots(1, 2, sharex=True, sharey=True), strict=True):
+    for fit, ax in zip((single, double), axes, strict=True):
         K = fit.n_components
         # rows within one standard deviation of a centre, the place where a Gaussian is densest
         offset = X[:, None] - fit.means_

@@ -4,8 +4,7 @@ The table of responsibilities in the note is made up, as the note says of its pa
 """
 
 import numpy as np
-from _common import output_folder, save, table
-from matplotlib.figure import Figure
+from _common import output_folder, save, side_by_side, table
 
 import expfam_em as ef
 from expfam_em.plots import plot_clusters
@@ -39,11 +38,12 @@ def main():
     means = r.T @ X / counts[:, None]
     offset = X[:, None] - means
     covariances = np.einsum("nk,nki,nkj->kij", r, offset, offset) / counts[:, None, None]
-    table(
-        "M-step: N_k, π_k = N_k / N, weighted mean, weighted covariance", ["cluster", "N", "π", "μ", "Σ"],
-        [[name, f"{statistics.counts[k]:.6f}", f"{after.weights[k]:.6f}", np.round(after.parameters["means"][k], 4).tolist(),
-          np.round(after.parameters["covariances"][k], 4).tolist()] for k, name in enumerate(("blue", "red"))],
-    )  # fmt: skip
+    rows = []
+    for k, name in enumerate(("blue", "red")):
+        mean, covariance = (np.round(after.parameters[what][k], 4).tolist() for what in ("means", "covariances"))
+        rows.append([name, f"{statistics.counts[k]:.6f}", f"{after.weights[k]:.6f}", mean, covariance])
+    headers = ["cluster", "N", "π", "μ", "Σ"]
+    table("M-step: N_k, π_k = N_k / N, weighted mean, weighted covariance", headers, rows)
     assert np.allclose(statistics.counts, counts)
     assert np.allclose(after.weights, counts / 4)
     assert np.allclose(after.parameters["means"], means)
@@ -55,10 +55,8 @@ def main():
     assert now > before
 
     figure, axes = side_by_side(2, 4.4, sharex=True, sharey=True)
-    for mixture, ax, title in zip(
-        (start, after), axes, ("E-step: rows take the colours of the components", "M-step: components move to their rows"),
-        strict=True,
-    ):  # fmt: skip
+    titles = "E-step: rows take the colours of the components", "M-step: components move to their rows"
+    for mixture, ax, title in zip((start, after), axes, titles, strict=True):
         plot_clusters(X, r, mixture=mixture, names=["x1", "x2"], ax=ax)
         ax.set_title(title, loc="left", fontsize="medium")
     save(figure, "worked_step", folder)

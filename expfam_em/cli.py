@@ -8,15 +8,14 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import numpy as np
 
-from expfam_em import families as builtin
 from expfam_em.em import Status
+from expfam_em.tables import open_table
 
 try:
     import typer
@@ -30,131 +29,8 @@ except ImportError:  # the extra is missing; `main` says so
 PATIENCE = 1.0
 """Seconds a fit may take before a progress bar appears."""
 
-SHOWN = 6
-"""Numbers shown of a longer vector."""
-
-
-# ---- rows from files ----------------------------------------------------------------------------------------
-
-
-class Rows:
-    """The columns of a file: their names, and a way to get some of them as numbers."""
-
-    def __init__(self, names: list[str], read, named: bool = True):
-        self.names, self.named, self._read = names, named, read
-
-    def columns(self, names: list[str]) -> np.ndarray:
-        """Return the columns of these names as numbers, (n, d)."""
-        for name in names:
-            if self.names.count(name) != 1:
-                what = "two columns" if name in self.names else "no column"
-                raise ValueError(f"there are {what} named {name!r}; the columns are {', '.join(self.names)}")
-        if not names:
-            raise ValueError("no column is left to read")
-        return self._read([self.names.index(name) for name in names])
-
-
-def open_rows(path: Path) -> Rows:
-    """Look at a file; columns without names are called 1, 2, …"""
-    if path.suffix == ".npy":
-        return _open_npy(path)
-    if path.suffix in (".parquet", ".pq"):
-        return _open_parquet(path)
-    return _open_csv(path)
-
-
-def _numbered(n_columns) -> list[str]:
-    return [str(i + 1) for i in range(n_columns)]
-
-
-def _open_npy(path):
-    array = np.load(path, allow_pickle=False)
-    if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "biuf":
-        raise ValueError(f"{path} does not hold a table of numbers, (n, d)")
-    array = array.reshape(len(array), -1) if len(array) else array.reshape(0, 1)
-    return Rows(_numbered(array.shape[1]), lambda chosen: array[:, chosen], named=False)
-
-
-def _open_parquet(path):
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError:
-        raise ImportError('a Parquet file needs pyarrow: pip install "expfam_em[arrow]"') from None
-    table = parquet.read_table(path)
-
-    def read(chosen):
-        return np.column_stack([_column(table.column(i), table.column_names[i]) for i in chosen])
-
-    def _column(column, name):
-        if column.null_count:
-            row = column.is_null().to_pylist().index(True) + 1
-            raise ValueError(f"{path}: row {row}, column {name!r} is missing; remove such rows or fill them in")
-        kind = column.type
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-            raise ValueError(f"{path}: row 1, column {name!r} holds {column[0].as_py()!r}, which is not a number")
-        return column.to_numpy().astype(np.float64)
-
-    return Rows(table.column_names, read)
-
-
-def _open_csv(path):
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        try:
-            line = next((line for line in file if line.strip()), "")
-        except UnicodeDecodeError:
-            raise ValueError(f"{path} is not a text file in UTF-8") from None
-    if not line:
-        raise ValueError(f"{path} is empty")
-    delimiter = max(",;\t", key=line.count)
-    first = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
-    named = not any(_is_number(cell) for cell in first) and any(first)
-    names = [cell or str(i + 1) for i, cell in enumerate(first)] if named else _numbered(len(first))
-    return Rows(names, lambda chosen: _csv_columns(path, delimiter, names, named, chosen), named)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _csv_columns(path, delimiter, names, named, chosen) -> np.ndarray:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a file without rows
-            out = np.loadtxt(
-                path, delimiter=delimiter, skiprows=int(named), usecols=chosen, ndmin=2, encoding="utf-8-sig",
-                quotechar='"', comments=None,
-            )  # fmt: skip
-    except (ValueError, UserWarning):
-        out = None
-    if out is not None and not np.isnan(out).any():
-        return out
-    # cell by cell: slower, and able to say what is wrong where
-    return np.array(list(_csv_cells(path, delimiter, names, named, chosen))).reshape(-1, len(chosen))
-
-
-def _csv_cells(path, delimiter, names, named, chosen) -> Iterator[list[float]]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = (row for row in csv.reader(file, delimiter=delimiter) if row)
-        if named:
-            next(rows, None)
-        for number, row in enumerate(rows, 1):
-            if len(row) != len(names):
-                raise ValueError(f"{path}: row {number} has {len(row)} cells, not {len(names)}")
-            yield [_cell(row[i], f"{path}: row {number}, column {names[i]!r}") for i in chosen]
-
-
-def _cell(text: str, where: str) -> float:
-    text = text.strip()
-    if text.lower() in ("", "nan", "na", "n/a", "null", "none", "?"):
-        raise ValueError(f"{where} is missing (it holds {text!r}); remove such rows or fill them in")
-    if not _is_number(text):
-        raise ValueError(f"{where} holds {text!r}, which is not a number")
-    return float(text)
+SHOWN, MATRIX = 6, 4
+"""Numbers shown of a longer vector; rows and columns of the largest matrix that is shown."""
 
 
 # ---- families and estimators --------------------------------------------------------------------------------
@@ -181,6 +57,10 @@ def _needs_nothing(family) -> bool:
     )
 
 
+def _is_kmeans(estimator) -> bool:
+    return hasattr(estimator, "cluster_centers_")
+
+
 def _make_estimator(name: str, components: int, options: dict[str, Any]):
     from expfam_em.estimators import ExponentialFamilyMixture
     from expfam_em.family import ExponentialFamily
@@ -189,7 +69,7 @@ def _make_estimator(name: str, components: int, options: dict[str, Any]):
     if (choice := choices.get(_dashed(name))) is None:
         raise ValueError(f"there is no family {name!r}; the families are {', '.join(choices)}")
     wrapped = issubclass(choice, ExponentialFamily)
-    kind = ExponentialFamilyMixture if wrapped else choice
+    kind: Any = ExponentialFamilyMixture if wrapped else choice
     accepted = inspect.signature(kind).parameters
     given = {option: value for option, value in options.items() if value is not None}
     if unfit := [f"--{option.replace('_', '-')}" for option in given if option not in accepted]:
@@ -231,13 +111,12 @@ def fit(
                 raise ValueError(f"cannot write {file}: there is no folder {file.parent}")
         if plot is not None:
             _use_matplotlib()
-        rows = open_rows(data)
-        weight = None if weights_column is None else rows.columns([weights_column])[:, 0]
-        names = _split(columns) or [name for name in rows.names if name != weights_column]
-        X = rows.columns(names)
+        table = open_table(data)
+        weight = None if weights_column is None else table.columns([weights_column])[:, 0]
+        names = _split(columns) or [name for name in table.names if name != weights_column]
+        X = table.columns(names)
         _fit(estimator, X, weight, quiet)
-        if rows.named or columns is not None:
-            estimator.column_names_ = names  # for `predict`
+        estimator.column_names_ = names  # saved with the model, for `predict`
         if output is not None:
             estimator.save(output)
         if plot is not None:
@@ -256,20 +135,20 @@ def predict(
     """Write the component of each row of a file as CSV."""
     from expfam_em.persistence import load
 
-    with _errors_in_one_sentence():
+    with _errors_in_one_sentence(), warnings.catch_warnings():
         estimator = load(model)
-        rows = open_rows(data)
-        fitted = getattr(estimator, "column_names_", None)
-        by_name = fitted if rows.named else None
-        X = rows.columns(_split(columns) or by_name or rows.names)
-        header, table = ["label"], [estimator.predict(X).tolist()]
+        table = open_table(data)
+        X = table.columns(_split(columns) or _names_for(estimator, table))
+        # the columns are known by name here; to scikit-learn an array has none
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        header, written = ["label"], [estimator.predict(X).tolist()]
         if proba:
-            if not hasattr(estimator, "predict_proba"):
+            if _is_kmeans(estimator):
                 raise ValueError(f"{model} is a k-means model, which has labels only: leave out --proba")
             responsibilities = estimator.predict_proba(X)
             header += [f"responsibility_{k}" for k in range(responsibilities.shape[1])]
-            table += responsibilities.T.tolist()
-        _write_csv(output, header, zip(*table, strict=True))
+            written += responsibilities.T.tolist()
+        _write_csv(output, header, zip(*written, strict=True))
 
 
 def families() -> None:
@@ -282,6 +161,14 @@ def families() -> None:
             sentence = re.split(r"(?<=\.)\s|\n\s*\n", inspect.getdoc(kind) or "")[0]
             table.add_row(name, kind.__name__, escape(" ".join(sentence.split())))
         Console().print(table)
+
+
+def _names_for(estimator, table) -> list[str]:
+    """Return the columns of the fit if the table has them, or if the names on both sides must mean something."""
+    fitted = list(getattr(estimator, "column_names_", getattr(estimator, "feature_names_in_", table.names)))
+    if set(fitted) <= set(table.names):
+        return fitted
+    return table.names if not table.named or all(name.isdigit() for name in fitted) else fitted
 
 
 def _split(columns: str | None) -> list[str]:
@@ -347,11 +234,10 @@ def _print_model(estimator, X, weight):
     console = Console()
     mixture = estimator.mixture_
     each, shared = _by_component(mixture)
-    if hasattr(estimator, "labels_"):  # k-means: the weights of the model are equal, those of the clusters are not
+    weights = mixture.weights
+    if _is_kmeans(estimator):  # its weights and variances are equal by decree: the shares of the clusters say more
         counts = np.bincount(estimator.labels_, weight, mixture.n_components)
-        weights = counts / counts.sum()
-    else:
-        weights = mixture.weights
+        each, weights = {"means": estimator.cluster_centers_}, counts / counts.sum()
     table = Table(header_style="bold", show_lines=any(np.ndim(values) > 2 for values in each.values()))
     table.add_column("component", justify="right")
     table.add_column("weight", justify="right")
@@ -371,7 +257,7 @@ def _print_model(estimator, X, weight):
 
 
 def _facts(estimator, X, weight) -> list[tuple[str, str]]:
-    if not hasattr(estimator, "bic"):
+    if _is_kmeans(estimator):
         return [("inertia", f"{estimator.inertia_:.8g}"), ("iterations", str(estimator.n_iter_))]
     total = len(X) if weight is None else weight.sum()
     mean = estimator.score(X, sample_weight=weight)
@@ -386,7 +272,8 @@ def _facts(estimator, X, weight) -> list[tuple[str, str]]:
 def _by_component(mixture) -> tuple[dict, dict]:
     """Split the named parameters into those of each component and those that all share."""
     once, twice = (mixture.family.parameters(mixture.natural[[0] * n]) for n in (1, 2))
-    each, shared = {}, {}
+    each: dict[str, np.ndarray] = {}
+    shared: dict[str, np.ndarray] = {}
     for name, value in mixture.parameters.items():
         (shared if np.shape(once[name]) == np.shape(twice[name]) else each)[name] = np.asarray(value)
     return each, shared
@@ -400,8 +287,10 @@ def compact(value) -> str:
     if value.ndim == 1:
         shown = ", ".join(compact(item) for item in value[:SHOWN])
         return shown if len(value) <= SHOWN else f"{shown}, … ({len(value)})"
-    if value.ndim == 2 and max(value.shape) <= SHOWN:
-        return "\n".join(compact(row) for row in value)
+    if value.ndim == 2 and max(value.shape) <= MATRIX:
+        cells = [[compact(item) for item in row] for row in value]
+        width = max(len(cell) for row in cells for cell in row)
+        return "\n".join("  ".join(cell.rjust(width) for cell in row) for row in cells)
     shape = " × ".join(map(str, value.shape))
     if value.ndim == 2 and value.shape[0] == value.shape[1]:
         return f"{shape}, diagonal {compact(np.diag(value))}"
@@ -417,16 +306,20 @@ def _use_matplotlib():
 
 
 def _draw(estimator, X, names, path):
+    from matplotlib import pyplot
+
     from expfam_em.plots import plot_clusters
 
     mixture = estimator.mixture_
-    if hasattr(estimator, "predict_proba"):
-        responsibilities = estimator.predict_proba(X)
-    else:
+    if _is_kmeans(estimator):
         responsibilities = np.eye(mixture.n_components)[estimator.labels_]
+    else:
+        responsibilities = estimator.predict_proba(X)
     chosen = tuple(range(min(2, X.shape[1])))
-    axes = plot_clusters(X, responsibilities, mixture=mixture, columns=chosen, names=[names[i] for i in chosen])
-    axes.figure.savefig(path)
+    figure, axes = pyplot.subplots(layout="constrained")
+    plot_clusters(X, responsibilities, mixture=mixture, columns=chosen, names=[names[i] for i in chosen], ax=axes)
+    figure.savefig(path)
+    pyplot.close(figure)
 
 
 # ---- errors and the entry -----------------------------------------------------------------------------------
@@ -475,7 +368,9 @@ def main() -> None:
         # the base class of what typer raises about its arguments is not exported by every version
         if not hasattr(error, "format_message"):
             raise
-        _stop(error.format_message(), 1 if type(error) is typer.BadParameter else 2)
+        if not (sentence := error.format_message()):
+            raise SystemExit(2) from None  # the help was printed instead
+        _stop(sentence, 1 if type(error) is typer.BadParameter else 2)
     raise SystemExit(code if isinstance(code, int) else 0)
 
 

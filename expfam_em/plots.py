@@ -89,7 +89,7 @@ def plot_bounds(result_or_estimator, ax: Axes | None = None) -> Axes:
     """Draw what a fit climbed: the bound after each step, or for `KMeans` the distortion it went down.
 
     A `FitResult` and `KMeans` also know the value between the M-step and the next E-step; E-steps are then blue and
-    M-steps red.
+    M-steps red, unless `KMeans` had to move an empty cluster on its way.
 
     Parameters
     ----------
@@ -116,7 +116,10 @@ def plot_bounds(result_or_estimator, ax: Axes | None = None) -> Axes:
     elif hasattr(fit, "distortions_"):
         ax = _axes(ax)
         trace = np.asarray(fit.distortions_)
-        _half_steps(ax, trace[::2], trace[1::2])
+        if len(trace) == 2 * fit.n_iter_ + 1:
+            _half_steps(ax, trace[::2], trace[1::2])
+        else:  # an empty cluster was moved and assignment began anew, so that E- and M-steps no longer alternate
+            ax.plot(np.arange(len(trace)) / 2, trace, color=INK, marker="o", markersize=3, linewidth=1)
         ax.set_ylabel("distortion J, squared units of X")
         ax.set_title(
             f"J falls from {trace[0]:.5g} to {trace[-1]:.5g} in {_steps(fit.n_iter_)}", loc="left", fontsize="medium"
@@ -130,7 +133,7 @@ def plot_bounds(result_or_estimator, ax: Axes | None = None) -> Axes:
     else:
         raise TypeError(f"{type(fit).__name__} has no trace to draw: give a FitResult or a fitted estimator")
     ax.set_xlabel("iteration")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(_whole_numbers())
     return ax
 
 
@@ -286,9 +289,9 @@ def _edges(x):
     """Bins of equal width; one for each whole number where the values are few whole numbers."""
     if np.all(x == np.floor(x)) and np.ptp(x) <= 60:
         return np.arange(x.min() - 0.5, x.max() + 1)
-    edges = np.histogram_bin_edges(x, "fd" if np.ptp(x) > 0 else 1)
-    few, many = 10, 80  # a spread driven by outliers, or hardly any spread, gives useless widths
-    return edges if few <= len(edges) - 1 <= many else np.linspace(x.min(), x.max(), np.clip(len(edges), few, many))
+    if np.ptp(x) == 0:
+        return np.linspace(x[0] - 0.5, x[0] + 0.5, 2)
+    return np.linspace(x.min(), x.max(), int(np.clip(2 * np.sqrt(len(x)), 10, 80)) + 1)
 
 
 def _grid(part, edges):
@@ -326,14 +329,10 @@ def _half_steps(ax, after_e, after_m):
     for where, values, colour, name in ((at_e, after_e, E_STEP, "E-step"), (at_m, after_m, M_STEP, "M-step")):
         if len(values):
             ax.plot(where, values, color=colour, marker="o", markersize=size, linestyle="none", label=f"after {name}")
-            ax.annotate(
-                f"after {name}",
-                (where[0], values[0]),
-                xytext=(8, 0),
-                textcoords="offset points",
-                color=colour,
-                va="center",
-            )
+            # in the corner that a curve that soon levels off leaves empty
+            line = 0.06 if name == "M-step" else 0.13
+            height = line if trace[-1] >= trace[0] else 1.03 - line
+            ax.text(0.98, height, f"● after {name}", color=colour, ha="right", va="center", transform=ax.transAxes)
 
 
 def _title_of_bounds(ax, trace, n_iter, unit):
@@ -364,6 +363,12 @@ def _axes(ax):
         _, ax = _pyplot().subplots(figsize=(6, 4.2), layout="constrained")
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def _whole_numbers():
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(integer=True)
 
 
 def _image_grid(K, shape):

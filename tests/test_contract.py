@@ -3,7 +3,7 @@
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from expfam_em import families
@@ -19,7 +19,9 @@ BUILT = [case for case in CASES if case.family.monomials(2) is not None]
 EXTREME = [pytest.param(case, eta, id=f"{case}-{i}") for case in CASES for i, eta in enumerate(case.extremes)]
 
 every_family = pytest.mark.parametrize("case", CASES, ids=str)
-drawn = settings(deadline=None, derandomize=True, max_examples=12, database=None)
+drawn = settings(
+    deadline=None, derandomize=True, max_examples=12, database=None, phases=[Phase.explicit, Phase.generate]
+)
 
 
 def numeric_error(case):
@@ -84,12 +86,12 @@ def test_mappings_invert_each_other(case, data):
     mean, fisher = case.moments(theta)
     inverse = np.abs(np.linalg.inv(fisher))
     # m known to EPS |m| determines η to |∇²A⁻¹| EPS |m|, and the other way round
+    relative = 32 * EPS * case.condition(theta) + numeric_error(case)
+    size = np.abs(mean) + np.sqrt(np.diag(fisher))
     back = case.family.to_natural(case.family.to_expectation(eta[None]))[0]
-    in_natural = inverse @ np.abs(mean) + np.abs(eta) + inverse @ np.abs(fisher) @ np.abs(eta)
-    assert np.all(np.abs(back - eta) <= (32 * EPS + numeric_error(case)) * case.condition(theta) * in_natural)
+    assert np.all(np.abs(back - eta) <= relative * (inverse @ size + inverse @ np.abs(fisher) @ np.abs(eta)))
     forth = case.family.to_expectation(case.family.to_natural(mean[None]))[0]
-    in_expectation = np.abs(fisher) @ (inverse @ np.abs(mean) + np.abs(eta)) + np.abs(mean)
-    assert np.all(np.abs(forth - mean) <= (32 * EPS + numeric_error(case)) * case.condition(theta) * in_expectation)
+    assert np.all(np.abs(forth - mean) <= relative * (np.abs(fisher) @ (inverse @ size + np.abs(eta)) + size))
 
 
 @every_family
@@ -145,7 +147,7 @@ def test_sample_has_the_moments_of_the_density(case):
         # the covariances too; their standard error is estimated from the rows
         Z = T - mean
         squares = Z[:, :, None] * Z[:, None, :]
-        assert np.all(np.abs(squares.mean(axis=0) - fisher) <= 5 * squares.std(axis=0) / np.sqrt(n))
+        assert np.all(np.abs(squares.mean(axis=0) - fisher) <= 5 * squares.std(axis=0) / np.sqrt(n) + 16 * EPS)
 
 
 def test_a_family_without_sample_says_what_to_define():
@@ -174,8 +176,9 @@ def test_rows_outside_the_support_are_named(case, rows, message):
 def test_extreme_parameters_are_finite_and_right(case, eta):
     partition = float(case.mp_partition([mpmath.mpf(float(value)) for value in eta]))
     gradient = case.mp_gradient(eta)
-    # A is the value at an η rounded in proportion to its largest entry (a Cholesky factor is stable in that sense)
-    allowed = 64 * EPS * (np.abs(gradient).sum() * np.abs(eta).max() + abs(partition) + 1e-300)
+    # A is the value at an η rounded in proportion to its largest entry (a Cholesky factor is stable in that sense);
+    # what matters is its absolute error, against a log-density of the order of 1
+    allowed = 64 * EPS * (np.abs(gradient).sum() * np.abs(eta).max() + abs(partition) + 1)
     assert abs(case.family.log_partition(eta[None])[0] - partition) <= allowed
     with np.errstate(all="ignore"):
         found = case.family.to_expectation(eta[None])[0]

@@ -1,0 +1,197 @@
+"""Rows in files, CSV, NumPy or Parquet, as numbers; what is wrong with them is said by row, column and text."""
+
+from __future__ import annotations
+
+import csv
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+MISSING = {"", "nan", "na", "n/a", "null", "none", "?"}
+"""What people write into an empty cell, in lower case."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file of rows: the names of its columns, and a way to get some of them as numbers.
+
+    Attributes
+    ----------
+    path : Path
+    names : list of str
+        1, 2, … where the file has no names.
+    named : bool
+        Whether the file has names.
+    read : callable(column numbers) -> (n, columns)
+    """
+
+    path: Path
+    names: list[str]
+    named: bool
+    read: Callable[[list[int]], np.ndarray]
+
+    def columns(self, names: list[str]) -> np.ndarray:
+        """Return the columns of these names, (n, d).
+
+        Raises
+        ------
+        ValueError
+            For a name that no column or several columns have, and for a cell that is missing or no number.
+        """
+        for name in names:
+            if self.names.count(name) != 1:
+                what = "several columns are" if name in self.names else "no column is"
+                raise ValueError(f"{self.path}: {what} named {name!r}; the columns are {', '.join(self.names)}")
+        if not names:
+            raise ValueError(f"{self.path}: no column is left to read")
+        # row after row, so that the last digits of a fit do not depend on where its rows come from
+        X = np.ascontiguousarray(self.read([self.names.index(name) for name in names]))
+        if X.dtype.kind == "f" and np.isnan(X).any():
+            row, column = np.argwhere(np.isnan(X))[0]
+            raise ValueError(_missing(_place(self.path, row + 1, names[column])))
+        return X
+
+
+def open_table(path: Path) -> Table:
+    """Look at a file without reading its rows yet; the suffix says what it is, and anything else is CSV.
+
+    Raises
+    ------
+    ValueError
+        If it holds no table of numbers.
+    ImportError
+        For Parquet without pyarrow.
+    """
+    return {".npy": _open_npy, ".parquet": _open_parquet, ".pq": _open_parquet}.get(path.suffix, _open_csv)(path)
+
+
+def _numbered(n_columns) -> list[str]:
+    return [str(i + 1) for i in range(n_columns)]
+
+
+def _place(path, row, name) -> str:
+    return f"{path}: row {row}, column {name!r}"
+
+
+def _missing(place) -> str:
+    return f"{place} is missing; remove such rows or fill them in"
+
+
+def _no_number(place, text) -> str:
+    shown = text if len(text) <= 40 else f"{text[:40]}…"
+    return f"{place} holds {shown!r}, which is not a number"
+
+
+# ---- NumPy and Parquet --------------------------------------------------------------------------------------
+
+
+def _open_npy(path) -> Table:
+    with open(path, "rb") as file:
+        try:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+        except ValueError as error:
+            raise ValueError(f"{path} is not a NumPy file of numbers: {error}") from None
+    if array.ndim not in (1, 2) or array.dtype.kind not in "biuf":
+        raise ValueError(f"{path} does not hold a table of numbers, (n, d)")
+    array = array[:, None] if array.ndim == 1 else array
+    return Table(path, _numbered(array.shape[1]), False, lambda chosen: array[:, chosen])
+
+
+def _open_parquet(path) -> Table:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise ImportError('a Parquet file needs pyarrow: pip install "expfam_em[arrow]"') from None
+    with open(path, "rb") as file:
+        try:
+            names = parquet.read_schema(file).names
+        except ValueError as error:
+            raise ValueError(f"{path} is not a Parquet file: {error}") from None
+
+    def read(chosen):
+        # column by column: a name may occur twice, and unused columns are not read
+        wanted = [names[i] for i in chosen]
+        table = parquet.read_table(path, columns=wanted)
+        return np.column_stack([_parquet_column(path, table.column(name), name) for name in wanted])
+
+    return Table(path, names, True, read)
+
+
+def _parquet_column(path, column, name) -> np.ndarray:
+    if column.null_count:
+        raise ValueError(_missing(_place(path, column.is_null().to_pylist().index(True) + 1, name)))
+    values = column.to_numpy()
+    if values.dtype.kind not in "biuf":
+        raise ValueError(_no_number(_place(path, 1, name), str(column[0].as_py()) if len(column) else str(column.type)))
+    return values.astype(np.float64, copy=False)
+
+
+# ---- CSV ----------------------------------------------------------------------------------------------------
+
+
+def _open_csv(path) -> Table:
+    with _csv_file(path) as file:
+        line = next((line for line in file if line.strip()), None)
+    if line is None:
+        raise ValueError(f"{path} is empty")
+    delimiter = max(",;\t", key=re.sub('"[^"]*"', "", line).count)
+    cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+    named = any(cells) and not any(_is_number(cell) for cell in cells)
+    names = _numbered(len(cells))
+    if named:
+        cells[0] = cells[0].removeprefix("#").lstrip()  # np.savetxt writes its header so
+        names = [cell or number for cell, number in zip(cells, names, strict=True)]
+    return Table(path, names, named, lambda chosen: _read_csv(path, delimiter, names, named, chosen))
+
+
+def _csv_file(path):
+    # bytes that are not UTF-8 end up in an error that names their cell
+    return open(path, newline="", encoding="utf-8-sig", errors="replace")
+
+
+def _read_csv(path, delimiter, names, named, chosen) -> np.ndarray:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # no rows at all are a warning
+            out = np.loadtxt(
+                path, delimiter=delimiter, skiprows=int(named), ndmin=2, encoding="utf-8-sig", quotechar='"',
+                comments=None,
+            )  # fmt: skip
+        if out.shape[1] == len(names) and not np.isnan(out).any():
+            return out[:, chosen]
+    except (ValueError, UserWarning):
+        pass
+    # cell by cell: slower, but it can leave out columns of text and say what is wrong where
+    rows = list(_csv_rows(path, delimiter, names, named, chosen))
+    return np.array(rows, np.float64).reshape(-1, len(chosen))
+
+
+def _csv_rows(path, delimiter, names, named, chosen) -> Iterator[list[float]]:
+    with _csv_file(path) as file:
+        rows = (row for row in csv.reader(file, delimiter=delimiter) if row)
+        if named:
+            next(rows)
+        for number, row in enumerate(rows, 1):
+            if len(row) != len(names):
+                raise ValueError(f"{path}: row {number} has {len(row)} cells; the first line has {len(names)}")
+            yield [_cell(row[i].strip(), _place(path, number, names[i])) for i in chosen]
+
+
+def _cell(text: str, place: str) -> float:
+    if text.lower() in MISSING:
+        raise ValueError(_missing(f"{place} ({text!r})" if text else place))
+    if not _is_number(text):
+        raise ValueError(_no_number(place, text))
+    return float(text)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text  # a number to Python, but nowhere else

@@ -1,0 +1,369 @@
+"""The command line: what it prints, writes, refuses, and which exit code it ends with."""
+
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("typer")
+pytest.importorskip("rich")
+
+from typer.testing import CliRunner
+
+import expfam_em as ef
+from expfam_em import cli
+
+RNG = np.random.default_rng(0)
+X = np.concatenate([RNG.normal(0, 1, (60, 2)), RNG.normal(8, 1, (40, 2))])
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Work in an empty folder, on a terminal 100 columns wide."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path
+
+
+@pytest.fixture
+def csv():
+    np.savetxt("data.csv", X, delimiter=",", header="a,b", comments="")
+    return "data.csv"
+
+
+def run(*arguments):
+    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def succeeds(*arguments) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def fails(*arguments) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 1, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def write(name, text):
+    with open(name, "w", encoding="utf-8") as file:
+        file.write(text)
+    return name
+
+
+# ---- fit ----------------------------------------------------------------------------------------------------
+
+
+def test_fit_prints_saves_and_draws(csv):
+    pytest.importorskip("matplotlib")
+    out = succeeds("fit", csv, "--family", "gaussian", "-k", 2, "--seed", 0, "--output", "m.efm", "--plot", "out.png")
+    model = ef.load("m.efm")
+    expected = ef.GaussianMixture(2, random_state=0).fit(X)
+    np.testing.assert_array_equal(model.means_, expected.means_)
+    for name in ("component", "weight", "means", "covariances", "log-likelihood", "iterations", "status"):
+        assert name in out
+    assert f"{expected.score(X):.6f} per row, {expected.score(X) * 100:.8g} in all" in out
+    for name in ("aic", "bic", "icl"):
+        assert f"{name.upper()}  " in out
+        assert f"{getattr(expected, name)(X):.8g}" in out
+    assert "0.6000" in out
+    assert "0.4000" in out
+    assert f"{expected.means_[0, 0]:.4g}" in out
+    with open("out.png", "rb") as file:
+        assert file.read(4) == b"\x89PNG"
+
+
+def test_fit_reads_all_formats_alike(csv):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    np.save("data.npy", X)
+    parquet.write_table(pa.table({"a": X[:, 0], "b": X[:, 1]}), "data.parquet")
+    np.savetxt("bare.csv", X, delimiter=",")
+    np.savetxt("semicolon.csv", X, delimiter=";", header="a;b")
+    np.savetxt("tab.tsv", X, delimiter="\t", header="a\tb", comments="")
+    write("mark.csv", "\ufeff" + '"a","b"\r\n' + "".join(f'"{a!r}",{b!r}\r\n' for a, b in X.tolist()))
+    outputs = {
+        succeeds("fit", name, "-k", 2, "--seed", 0)
+        for name in (csv, "data.npy", "data.parquet", "bare.csv", "semicolon.csv", "tab.tsv", "mark.csv")
+    }
+    assert len(outputs) == 1
+
+
+def test_fit_passes_its_options_on(csv):
+    succeeds(
+        "fit", csv, "-k", 3, "--covariance-type", "diag", "--tol", 0.01, "--max-iter", 7, "--n-init", 2, "--seed", 5,
+        "--temperature", 1.5, "--init", "random_from_data", "-o", "m.efm", "--quiet",
+    )  # fmt: skip
+    model = ef.load("m.efm")
+    expected = {
+        "n_components": 3, "covariance_type": "diag", "tol": 0.01, "max_iter": 7, "n_init": 2, "random_state": 5,
+        "temperature": 1.5, "init": "random_from_data",
+    }  # fmt: skip
+    assert {name: model.get_params()[name] for name in expected} == expected
+
+
+def test_weights_column_and_columns():
+    weight = RNG.integers(0, 3, len(X)).astype(float)
+    names = np.full((len(X), 1), "text")
+    rows = np.column_stack([X, weight.astype(str), names])
+    np.savetxt("data.csv", rows, delimiter=",", header="a,b,w,note", comments="", fmt="%s")
+    succeeds("fit", "data.csv", "-k", 2, "--seed", 0, "--weights-column", "w", "--columns", "b,a", "-o", "m.efm")
+    expected = ef.GaussianMixture(2, random_state=0).fit(X[:, ::-1], sample_weight=weight)
+    np.testing.assert_allclose(ef.load("m.efm").means_, expected.means_)
+    np.save("data.npy", np.column_stack([X, weight]))
+    out = succeeds("fit", "data.npy", "-k", 2, "--seed", 0, "--weights-column", 3, "-o", "n.efm")
+    expected = ef.GaussianMixture(2, random_state=0).fit(X, sample_weight=weight)
+    np.testing.assert_array_equal(ef.load("n.efm").means_, expected.means_)
+    assert f"{expected.bic(X, weight):.8g}" in out
+    # predict takes the columns of the fit out of a file that has more
+    assert succeeds("predict", "n.efm", "data.npy") == succeeds("predict", "m.efm", "data.csv").translate(
+        {} if (ef.load("m.efm").means_[0, 0] < 4) == (expected.means_[0, 0] < 4) else {48: "1", 49: "0"}
+    )
+
+
+def test_other_families():
+    np.savetxt("counts.csv", np.concatenate([RNG.poisson(2, 50), RNG.poisson(20, 50)]), fmt="%d")
+    assert "rates" in succeeds("fit", "counts.csv", "-f", "poisson", "-k", 2, "-o", "p.efm")
+    assert isinstance(ef.load("p.efm"), ef.ExponentialFamilyMixture)
+    np.save("binary.npy", RNG.random((50, 9)) < 0.5)
+    out = succeeds("fit", "binary.npy", "--family", "bernoulli", "-k", 2, "-o", "b.efm", "--seed", 1)
+    assert "probabilities" in out
+    assert "… (9)" in out
+    assert isinstance(ef.load("b.efm"), ef.BernoulliMixture)
+
+
+def test_kmeans(csv):
+    pytest.importorskip("matplotlib")
+    out = succeeds("fit", csv, "-f", "kmeans", "-k", 2, "--seed", 0, "-o", "k.efm", "--plot", "k.svg")
+    model = ef.load("k.efm")
+    assert isinstance(model, ef.KMeans)
+    assert f"{model.inertia_:.8g}" in out
+    assert "covariances" not in out
+    assert "0.6000" in out
+    assert "k-means model, which has labels only" in fails("predict", "k.efm", csv, "--proba")
+    assert "has no option --temperature" in fails("fit", csv, "-f", "kmeans", "--temperature", 1)
+
+
+def test_tied_covariances_are_shown_once(csv):
+    out = succeeds("fit", csv, "-k", 2, "--covariance-type", "tied")
+    assert out.count("covariances") == 1
+    assert "covariances, all components" in out
+
+
+def test_quiet_prints_nothing(csv):
+    result = run("fit", csv, "-k", 2, "--quiet", "--max-iter", 1, "--tol", 0)
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_a_fit_that_did_not_converge_says_so(csv):
+    result = run("fit", csv, "-k", 2, "--max-iter", 1, "--tol", 0)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("warning: ")
+    assert "max_iter steps were made" in result.stdout
+
+
+def test_a_registered_family_can_be_fitted(csv, monkeypatch):
+    from expfam_em import persistence
+
+    class HalfNormal(ef.ExponentialFamily):
+        """Half-normal [bold]columns[/bold]. More."""
+
+        def sufficient_statistics(self, X):
+            return X**2
+
+        def log_partition(self, natural):
+            return -0.5 * np.log(-natural).sum(axis=1)
+
+        def to_natural(self, expectation):
+            return -0.5 / expectation
+
+    monkeypatch.setattr(persistence, "_families", persistence.registered())
+    ef.register(HalfNormal)
+    out = succeeds("families")
+    assert "half-normal" in out
+    assert "Half-normal [bold]columns[/bold]." in out
+    assert "More" not in out
+    for name in ("half-normal", "HalfNormal"):
+        assert "expectation" in succeeds("fit", csv, "-f", name, "-k", 2)
+
+
+@pytest.mark.parametrize(("patience", "shown"), [(60.0, False), (0.0, True)])
+def test_the_bar_waits_and_leaves_nothing_behind(patience, shown, monkeypatch, folder):
+    from rich.console import Console
+
+    monkeypatch.setattr(cli, "PATIENCE", patience)
+    model, written = ef.GaussianMixture(2, max_iter=5), folder / "bar.txt"
+    with open(written, "w", encoding="utf-8") as file:
+        with cli._bar(model, Console(file=file, force_terminal=True, width=100)):
+            report = model._report(0, 100)
+            report(3, None, -250.0)
+            for _ in range(200 if shown else 1):
+                time.sleep(0.05)
+                file.flush()
+                if "start 1, step 3 of at most 5, mean bound -2.5" in written.read_text("utf-8"):
+                    break
+            else:
+                assert not shown
+        assert not hasattr(model, "_progress")
+    assert bool(written.read_text("utf-8")) == shown
+
+
+def test_compact():
+    assert cli.compact(1.23456) == "1.235"
+    assert cli.compact([1, 2.5]) == "1, 2.5"
+    assert cli.compact(np.arange(9)) == "0, 1, 2, 3, 4, 5, … (9)"
+    assert cli.compact([[1, -2.5], [3, 4]]) == "   1  -2.5\n   3     4"
+    assert cli.compact(np.eye(10)) == "10 × 10, diagonal 1, 1, 1, 1, 1, 1, … (10)"
+    assert cli.compact(np.zeros((2, 9, 3))) == "2 × 9 × 3"
+    assert cli.compact("[x]") == r"\[x]"
+
+
+# ---- predict and families -----------------------------------------------------------------------------------
+
+
+def test_predict(csv):
+    succeeds("fit", csv, "-k", 2, "--seed", 0, "-o", "m.efm", "-q")
+    model = ef.load("m.efm")
+    lines = succeeds("predict", "m.efm", csv).split("\n")
+    assert lines[0] == "label"
+    assert lines[-1] == ""
+    assert [int(line) for line in lines[1:-1]] == model.predict(X).tolist()
+    assert succeeds("predict", "m.efm", csv, "--proba", "--output", "labels.csv") == ""
+    with open("labels.csv", encoding="utf-8") as file:
+        assert file.readline() == "label,responsibility_0,responsibility_1\n"
+    table = np.loadtxt("labels.csv", delimiter=",", skiprows=1)
+    np.testing.assert_array_equal(table[:, 0], model.predict(X))
+    np.testing.assert_array_equal(table[:, 1:], model.predict_proba(X))
+
+
+def test_predict_finds_the_columns(csv):
+    succeeds("fit", csv, "-k", 2, "--seed", 0, "-o", "m.efm", "-q")
+    expected = succeeds("predict", "m.efm", csv)
+    np.savetxt("more.csv", np.column_stack([X[:, 1], X[:, 0] * 0, X[:, 0]]), delimiter=",", header="b,x,a", comments="")
+    assert succeeds("predict", "m.efm", "more.csv") == expected
+    np.savetxt("other.csv", X, delimiter=",", header="u,v", comments="")
+    assert "no column is named 'a'; the columns are u, v" in fails("predict", "m.efm", "other.csv")
+    assert succeeds("predict", "m.efm", "other.csv", "--columns", "u,v") == expected
+    np.save("bare.npy", X)
+    assert succeeds("predict", "m.efm", "bare.npy") == expected
+    np.save("bare.npy", X[:, :1])
+    assert "2 features" in fails("predict", "m.efm", "bare.npy")
+
+
+def test_predict_with_a_model_fitted_on_a_data_frame(csv):
+    pd = pytest.importorskip("pandas")
+    ef.GaussianMixture(2, random_state=0).fit(pd.read_csv(csv)).save("m.efm")
+    np.savetxt("more.csv", np.column_stack([X[:, 1], X[:, 0] * 0, X[:, 0]]), delimiter=",", header="b,x,a", comments="")
+    assert succeeds("predict", "m.efm", "more.csv") == succeeds("predict", "m.efm", csv)
+
+
+def test_families():
+    out = succeeds("families")
+    for name in ("gaussian", "bernoulli", "kmeans", "poisson", "GaussianMixture", "Poisson"):
+        assert name in out
+    assert "Mixture of products of Bernoulli distributions, for 0/1 data." in out
+
+
+# ---- bad input: one sentence, exit code 1 -------------------------------------------------------------------
+
+
+def test_plot_without_matplotlib(csv, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert 'pip install "expfam_em[plot]"' in fails("fit", csv, "--plot", "out.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.csv"], "missing.csv: No such file or directory"),
+        (["."], "Is a directory"),
+        (["data.csv", "--family", "cauchy"], "there is no family 'cauchy'; the families are gaussian, bernoulli"),
+        (["data.csv", "-k", 0], "n_components"),
+        (["data.csv", "-k", 1000], "n_samples"),
+        (["data.csv", "--tol", -1], "'tol'"),
+        (["data.csv", "--covariance-type", "round"], "covariance_type"),
+        (["data.csv", "--init", "magic"], "'init'"),
+        (["data.csv", "-f", "poisson"], "Poisson needs whole numbers"),
+        (["data.csv", "-f", "poisson", "--covariance-type", "full"], "poisson has no option --covariance-type"),
+        (["data.csv", "--columns", "a,z"], "no column is named 'z'; the columns are a, b"),
+        (["data.csv", "--weights-column", "w"], "no column is named 'w'"),
+        (["data.csv", "--columns", "b", "--weights-column", "a"], "egative"),
+        (["data.csv", "-o", "nowhere/m.efm"], "cannot write nowhere/m.efm: there is no folder nowhere"),
+        (["data.csv", "--plot", "nowhere/m.png"], "there is no folder nowhere"),
+    ],
+)
+def test_bad_arguments_of_fit(csv, arguments, message):
+    assert message in fails("fit", *arguments)
+
+
+def test_bad_models(csv):
+    assert "is not a file written by expfam_em" in fails("predict", csv, csv)
+    assert "No such file" in fails("predict", "missing.efm", csv)
+    succeeds("fit", csv, "-o", "m.efm", "-q")
+    with open("m.efm", "r+b") as file:
+        file.truncate(100)
+    assert "truncated" in fails("predict", "m.efm", csv)
+
+
+# ---- as a program -------------------------------------------------------------------------------------------
+
+
+def program(*arguments, code=None):
+    start = ["-c", code] if code else ["-m", "expfam_em.cli"]
+    return subprocess.run(
+        [sys.executable, *start, *arguments], capture_output=True, text=True, encoding="utf-8", timeout=120,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"}, check=False,
+    )  # fmt: skip
+
+
+def test_program(csv):
+    done = program("fit", csv, "-k", "2", "--seed", "0", "--output", "m.efm")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "log-likelihood" in done.stdout
+    done = program("predict", "m.efm", csv)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 101
+    done = program("fit", "missing.csv")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: missing.csv: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["fit"], 2), (["fit", "data.csv", "--unknown"], 2), (["unknown"], 2), (["fit", "data.csv", "-k", "two"], 1)],
+)
+def test_commands_that_cannot_be_understood(arguments, code, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["expfam-em", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == code
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 2), (["--help"], 0), (["families"], 0)])
+def test_help(arguments, code, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["expfam-em", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == code
+    assert "error" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_program_without_its_extra(missing):
+    hide = f"import sys; sys.modules[{missing!r}] = None; import expfam_em.cli as cli; cli.main()"
+    done = program("families", code=hide)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == 'error: the command line needs typer and rich: pip install "expfam_em[cli]"\n'

@@ -1,0 +1,440 @@
+"""Laws of the driver, over the table of cases × temperatures × row weights × chunks of rows."""
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+import expfam_em as ef
+from expfam_em import blocks, families
+from expfam_em import mixture as mixture_module
+from tests import oracle
+from tests import own_families as own
+from tests.case import EPS
+from tests.cases import CASES
+
+TEMPERATURES = [1.0, 0.5, 2.0, 0.0]
+WEIGHTS = ["none", "random", "whole"]
+PI = np.array([0.5, 0.3, 0.2])
+BY_NAME = {case.name: case for case in CASES}
+
+every_family = pytest.mark.parametrize("case", CASES, ids=str)
+every_temperature = pytest.mark.parametrize("temperature", TEMPERATURES)
+
+
+class Problem:
+    """Rows of three components, row weights, and a start that is neither the truth nor far from it."""
+
+    def __init__(self, case, weights="none", sizes=(90, 60, 40), seed=3):
+        rng = np.random.default_rng(seed)
+        rows = [case.draw(theta, size, rng) for theta, size in zip(case.components, sizes, strict=True)]
+        label = np.repeat(np.arange(3), sizes)
+        order = rng.permutation(len(label))
+        self.case, self.X, label = case, np.concatenate(rows)[order], label[order]
+        n = len(label)
+        self.w = {"none": None, "random": rng.uniform(0.1, 3, n), "whole": rng.integers(0, 4, n).astype(float)}[weights]
+        self.thetas = case.estimate_all(self.X, 0.75 * np.eye(3)[label] + 0.25 * rng.dirichlet(np.ones(3), n))
+        self.start = ef.Mixture(case.family, PI, case.naturals(self.thetas))
+        self.pseudo = (self.X[:6], np.full(6, 0.5))
+
+    def prior(self):
+        """The pseudo-rows as a prior of each component."""
+        X0, w0 = self.pseudo
+        T, e = self.case.family.statistics_and_exposure(X0)
+        return ef.ExpectedStatistics(np.full(3, w0.sum()), np.tile(w0 @ T, (3, 1)), exposures=np.full(3, w0 @ e))
+
+
+@pytest.fixture(params=["one chunk", "many chunks"])
+def chunks(request, monkeypatch):
+    """Rows in one chunk, or in chunks of a few rows each."""
+    if request.param == "many chunks":
+        monkeypatch.setattr(blocks, "CHUNK_WORK", 1)
+
+
+def assert_close(found, expected, relative):
+    """Close in units of the largest entry of each row: small entries are differences of large ones."""
+    size = np.abs(expected).max(axis=-1, keepdims=True) + 1
+    assert np.all(np.abs(found - expected) <= relative * size)
+
+
+def same(found, expected, relative=1e-12):
+    assert_close(found.weights[None], expected.weights[None], relative)
+    assert_close(found.natural, expected.natural, relative)
+
+
+# ---- the bound, and the textbook -----------------------------------------------------------------------------------
+
+
+@every_family
+@every_temperature
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("with_prior", [False, True], ids=["", "prior"])
+def test_the_smallest_step_of_the_bound_is_not_negative(case, temperature, weights, with_prior):
+    problem = Problem(case, weights)
+    prior = {"prior": problem.prior(), "concentration": np.array([1.5, 2.0, 3.0])} if with_prior else {}
+    result = ef.fit(problem.start, problem.X, problem.w, temperature=temperature, max_iter=25, tol=0, **prior)
+    total = result.bounds + result.log_priors
+    assert result.status is ef.Status.MAX_ITER
+    assert np.diff(total).min() >= -1e-9 * np.abs(result.bounds).max()
+    if not with_prior:
+        # Jensen: the M-step raises the bound at the old responsibilities, the E-step raises it further
+        slack = 1e-9 * np.abs(result.bounds).max()
+        assert np.all(result.half_bounds >= result.bounds[:-1] - slack)
+        assert np.all(result.half_bounds <= result.bounds[1:] + slack)
+
+
+@every_family
+@every_temperature
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("with_prior", [False, True], ids=["", "prior"])
+@pytest.mark.usefixtures("chunks")
+def test_every_step_is_the_textbooks(case, temperature, weights, with_prior):
+    problem = Problem(case, weights)
+    alpha = np.array([1.5, 2.0, 3.0])
+    ours = {"prior": problem.prior(), "concentration": alpha} if with_prior else {}
+    theirs = {"pseudo": problem.pseudo, "concentration": alpha} if with_prior else {}
+    path = oracle.run(
+        case, problem.X, PI, problem.thetas, 5, temperature=temperature, w=problem.w, **theirs
+    )  # fmt: skip
+    # rounding, EPS times a condition of up to 1e3, grows by less than 4 in each step; solved mappings have 1e-10
+    relative = {steps: (1e-10 if case.numeric else 1e3 * EPS) * 4.0**steps for steps in (1, 2, 5)}
+    for steps in (1, 2, 5):
+        found = ef.fit(
+            problem.start, problem.X, problem.w, temperature=temperature, max_iter=steps, tol=0, **ours
+        )  # fmt: skip
+        expected = path[steps]
+        same(found.mixture, ef.Mixture(case.family, expected.weights, case.naturals(expected.thetas)), relative[steps])
+        bounds = np.array([step.bound for step in path[: steps + 1]])
+        assert found.bounds == pytest.approx(bounds, rel=relative[steps])
+        # the log-prior is known up to a constant
+        priors = np.array([step.log_prior for step in path[: steps + 1]])
+        assert np.diff(found.log_priors) == pytest.approx(
+            np.diff(priors), abs=relative[steps] * (1 + np.abs(priors).max() + np.abs(found.log_priors).max())
+        )
+
+
+@every_family
+def test_the_exponential_family_m_step_is_the_mean_of_the_statistics(case):
+    problem = Problem(case, "random")
+    R = problem.w[:, None] * problem.start.responsibilities(problem.X)
+    statistics = ef.accumulate(problem.start, problem.X, problem.w)
+    T, e = case.family.statistics_and_exposure(problem.X)
+    assert statistics.counts == pytest.approx(R.sum(axis=0), rel=1e-13)
+    assert_close(statistics.sums, R.T @ T, 1e-13)
+    assert statistics.exposures == pytest.approx(R.T @ e, rel=1e-13)
+    mixture = ef.maximize(statistics, problem.start)
+    if case.estimate_together is None:
+        assert_close(mixture.expectation, (R.T @ T) / (R.T @ e)[:, None], 1e-10 if case.numeric else 1e-11)
+    assert mixture.weights == pytest.approx(R.sum(axis=0) / R.sum(), rel=1e-13)
+
+
+# ---- sums over rows ------------------------------------------------------------------------------------------------
+
+
+@every_family
+@every_temperature
+def test_any_partition_of_the_rows_gives_the_same_statistics(case, temperature, monkeypatch):
+    monkeypatch.setattr(mixture_module, "STATISTICS_BLOCK", 1)
+    problem = Problem(case, "random", sizes=(500, 300, 200))
+    whole = ef.accumulate(problem.start, problem.X, problem.w, temperature=temperature)
+    for cuts in ([1, 2, 3], [500], [64, 128, 700]):
+        parts = [
+            ef.accumulate(problem.start, X, w, temperature=temperature)
+            for X, w in zip(np.split(problem.X, cuts), np.split(problem.w, cuts), strict=True)
+        ]
+        total = sum(parts[1:], parts[0])
+        # sums of 1000 rows in another order
+        assert total.counts == pytest.approx(whole.counts, rel=1e-13)
+        assert total.exposures == pytest.approx(whole.exposures, rel=1e-13)
+        assert_close(total.sums, whole.sums, 1e-12)
+        assert total.bound == pytest.approx(whole.bound, rel=1e-12)
+
+
+@every_family
+@every_temperature
+def test_any_number_of_threads_gives_the_same_bits(case, temperature, monkeypatch):
+    monkeypatch.setattr(blocks, "CHUNK_WORK", 1)
+    problem = Problem(case, "random")
+    serial, *others = (
+        ef.accumulate(problem.start, problem.X, problem.w, temperature=temperature, n_jobs=n) for n in (1, 2, 3, -1)
+    )
+    for other in others:
+        assert np.array_equal(other.counts, serial.counts)
+        assert np.array_equal(other.sums, serial.sums)
+        assert np.array_equal(other.exposures, serial.exposures)
+        assert other.bound == serial.bound
+
+
+@every_family
+@every_temperature
+def test_a_whole_weight_is_a_repeated_row(case, temperature):
+    problem = Problem(case, "whole")
+    options = {"temperature": temperature, "max_iter": 10, "tol": 0}
+    weighted = ef.fit(problem.start, problem.X, problem.w, **options)
+    repeated = ef.fit(problem.start, np.repeat(problem.X, problem.w.astype(int), axis=0), **options)
+    same(weighted.mixture, repeated.mixture, 1e-7)
+    assert weighted.bounds == pytest.approx(repeated.bounds, rel=1e-7)
+    assert weighted.total_weight == repeated.total_weight
+
+
+@every_family
+@every_temperature
+def test_a_weight_of_zero_is_an_absent_row(case, temperature):
+    problem = Problem(case, "whole")
+    there = problem.w > 0
+    options = {"temperature": temperature, "max_iter": 10, "tol": 0}
+    weighted = ef.fit(problem.start, problem.X, problem.w, **options)
+    absent = ef.fit(problem.start, problem.X[there], problem.w[there], **options)
+    same(weighted.mixture, absent.mixture, 1e-7)
+    assert weighted.bounds == pytest.approx(absent.bounds, rel=1e-10)
+
+
+def test_a_row_of_weight_zero_may_be_impossible():
+    X, w = np.array([[1.0], [2.0], [-5.0]]), np.array([1.0, 1.0, 0.0])
+    start = ef.Mixture(own.Rayleigh(), [0.5, 0.5], [[-1.0], [-0.1]])
+    with np.errstate(invalid="ignore"):  # the logarithm of −5 in the test's own log h
+        found = ef.fit(start, X, w, max_iter=3, tol=0)
+    assert found.bounds == pytest.approx(ef.fit(start, X[:2], max_iter=3, tol=0).bounds, rel=1e-14)
+
+
+# ---- fixed points and symmetries -----------------------------------------------------------------------------------
+
+
+@every_family
+@every_temperature
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_one_component_has_its_estimate_in_one_step(case, temperature, weights):
+    problem = Problem(case, weights)
+    w = np.ones(len(problem.X)) if problem.w is None else problem.w
+    start = ef.Mixture(case.family, [1.0], problem.start.natural[:1])
+    found = ef.fit(start, problem.X, problem.w, temperature=temperature, max_iter=1, tol=0)
+    theta = case.estimate_all(problem.X, w[:, None])[0]
+    assert_close(found.mixture.natural, case.natural(theta)[None], 1e-10 if case.numeric else 1e-11)
+    there = w > 0
+    assert found.bound == pytest.approx(w[there] @ case.log_density(problem.X[there], theta), rel=1e-11)
+
+
+@every_family
+@every_temperature
+def test_a_fitted_point_is_a_fixed_point(case, temperature):
+    problem = Problem(case)
+    fitted = ef.fit(problem.start, problem.X, temperature=temperature, max_iter=3000, tol=1e-7, stop="parameters")
+    assert fitted.status is ef.Status.CONVERGED
+    again = ef.fit(fitted.mixture, problem.X, temperature=temperature, max_iter=1, tol=0)
+    # steps of a linearly convergent map shrink, so the next one is below tol too
+    assert np.linalg.norm(again.mixture.expectation - fitted.mixture.expectation) <= 1e-7
+    assert np.linalg.norm(again.mixture.weights - fitted.mixture.weights) <= 1.5e-7
+
+
+@every_family
+@every_temperature
+def test_permuting_components_permutes_the_fit(case, temperature):
+    problem = Problem(case, "random")
+    order = [2, 0, 1]
+    permuted = ef.Mixture(case.family, PI[order], problem.start.natural[order])
+    options = {"temperature": temperature, "max_iter": 6, "tol": 0}
+    plain = ef.fit(problem.start, problem.X, problem.w, **options)
+    other = ef.fit(permuted, problem.X, problem.w, **options)
+    expected = ef.Mixture(case.family, plain.mixture.weights[order], plain.mixture.natural[order])
+    same(other.mixture, expected, 1e-7 if case.numeric else 1e-9)
+    assert other.bounds == pytest.approx(plain.bounds, rel=1e-10)
+
+
+# ---- temperature ---------------------------------------------------------------------------------------------------
+
+# Bregman divergences d(T(x), μ) up to what depends on x alone (Banerjee et al. 2005, table 1), of theta
+DIVERGENCES = {
+    "Gaussian-fixed-2": lambda X, theta: np.sum((X - theta[0]) ** 2, axis=1) / 2,
+    "Bernoulli": lambda X, p: -np.sum(X * np.log(p) + (1 - X) * np.log1p(-p), axis=1),
+    "Poisson": lambda X, rate: np.sum(rate - X * np.log(rate), axis=1),
+    "Rayleigh": lambda X, s: np.sum(X**2 / (2 * s**2) + np.log(s**2), axis=1),
+    "Exponential": lambda X, rate: np.sum(X * rate - np.log(rate), axis=1),
+    "Geometric": lambda X, p: -np.sum(np.log(p) + X * np.log1p(-p), axis=1),
+}
+
+
+@every_family
+def test_temperature_zero_is_bregman_hard_clustering(case):
+    problem = Problem(case)
+    divergence = DIVERGENCES.get(case.name, lambda X, theta: -case.log_density(X, theta))
+    thetas = problem.thetas
+    for _ in range(6):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            nearest = np.column_stack([divergence(problem.X, theta) for theta in thetas])
+        labels = np.nan_to_num(nearest, nan=0.0).argmin(axis=1)
+        thetas = case.estimate_all(problem.X, np.eye(3)[labels])
+    found = ef.fit(problem.start, problem.X, temperature=0, weights="equal", max_iter=6, tol=0)
+    assert_close(found.mixture.natural, case.naturals(thetas), 1e-8 if case.numeric else 1e-10)
+    assert np.array_equal(found.mixture.weights, np.full(3, 1 / 3))
+
+
+def spheres(epsilon, means):
+    family = families.Gaussian("fixed", variance=epsilon)
+    return ef.Mixture(family, np.full(len(means), 1 / len(means)), means / epsilon)
+
+
+def test_soft_assignment_tends_to_k_means_as_the_variance_falls():
+    rng = np.random.default_rng(5)
+    X = np.concatenate([rng.normal(centre, 1, (60, 2)) for centre in ([0, 0], [3, 0], [0, 3])])
+    means = X[[0, 60, 120]]
+    options = {"weights": "equal", "max_iter": 15, "tol": 0}
+    hard = ef.fit(spheres(1.0, means), X, temperature=0, **options).mixture.parameters["means"]
+    distance = []
+    for epsilon in (4.0, 1.0, 0.25, 1e-2, 1e-6):
+        soft = ef.fit(spheres(epsilon, means), X, **options)
+        distance.append(np.abs(soft.mixture.parameters["means"] - hard).max())
+    assert np.all(np.diff(distance) <= 0)
+    assert distance[0] > 0.1
+    assert distance[-1] <= 1e-12
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 3.0])
+def test_a_temperature_is_a_variance(temperature):
+    problem = Problem(BY_NAME["Gaussian-fixed-2"])
+    means = problem.start.parameters["means"]
+    options = {"weights": "equal", "max_iter": 8, "tol": 0}
+    tempered = ef.fit(spheres(1.0, means), problem.X, temperature=temperature, **options)
+    wide = ef.fit(spheres(temperature, means), problem.X, **options)
+    assert_close(tempered.mixture.parameters["means"], wide.mixture.parameters["means"], 1e-11)
+
+
+@pytest.mark.parametrize("schedule", [[4.0, 2.0, 1.0], [3.0, 1.0, 0.5], [2.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
+def test_a_schedule_ends_at_its_last_temperature(schedule):
+    problem = Problem(BY_NAME["Gaussian-full-2"])
+    result = ef.fit(problem.start, problem.X, temperature=schedule, max_iter=200, tol=1e6)
+    assert result.converged
+    assert result.n_iter >= len(schedule) - 1
+    at = [ef.accumulate(problem.start, problem.X, temperature=schedule[0]).bound, None]
+    at[1] = ef.accumulate(result.mixture, problem.X, temperature=schedule[-1]).bound
+    assert result.bounds[[0, -1]] == pytest.approx(at, rel=1e-14)
+    fine = ef.fit(problem.start, problem.X, temperature=schedule, max_iter=500, tol=1e-12)
+    steady = ef.fit(fine.mixture, problem.X, temperature=schedule[-1], max_iter=1, tol=0)
+    assert steady.bound == pytest.approx(fine.bound, rel=1e-10)
+
+
+# ---- the loop ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [0, 1, 7, 60])
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_tol_zero_makes_exactly_max_iter_steps(steps, temperature):
+    problem = Problem(BY_NAME["Poisson"])
+    seen = []
+    result = ef.fit(
+        problem.start, problem.X, max_iter=steps, tol=0, temperature=temperature,
+        callback=lambda step, mixture, bound: seen.append((step, bound)),
+    )  # fmt: skip
+    assert result.n_iter == steps
+    assert result.status is ef.Status.MAX_ITER
+    assert (len(result.bounds), len(result.half_bounds), len(result.log_priors)) == (steps + 1, steps, steps + 1)
+    assert seen == list(zip(range(1, steps + 1), result.bounds[1:], strict=True))
+    assert result.bound == ef.accumulate(result.mixture, problem.X, temperature=temperature).bound
+
+
+def test_stopping_by_the_bound_or_by_the_parameters():
+    problem = Problem(BY_NAME["Poisson"])
+    path = [ef.fit(problem.start, problem.X, max_iter=steps, tol=0) for steps in range(40)]
+    gains = np.diff(path[-1].bounds) / len(problem.X)
+    for tol in (1e-2, 1e-4):
+        by_bound = ef.fit(problem.start, problem.X, tol=tol)
+        assert by_bound.n_iter == 1 + np.argmax(np.abs(gains) < tol)
+        by_parameters = ef.fit(problem.start, problem.X, tol=tol, stop="parameters")
+        moves = [
+            max(
+                np.abs(after.mixture.expectation - before.mixture.expectation).max(),
+                np.abs(after.mixture.weights - before.mixture.weights).max(),
+            )
+            for before, after in zip(path, path[1:], strict=False)
+        ]
+        # the norm lies between the largest change and √(6 + 3) times it
+        assert (
+            1 + np.argmax(np.array(moves) <= tol) <= by_parameters.n_iter <= 1 + np.argmax(np.array(moves) <= tol / 3)
+        )
+    settled = ef.fit(problem.start, problem.X, tol=0, stop="parameters", temperature=0, max_iter=100)
+    assert settled.converged  # hard assignment reaches a point that nothing changes
+    with pytest.raises(ValueError, match="stop is 'gradient'; it must be 'bound' or 'parameters'"):
+        ef.fit(problem.start, problem.X, stop="gradient")
+
+
+@pytest.mark.parametrize("temperature", [-1.0, [], [1.0, np.nan], np.inf])
+def test_a_temperature_out_of_range_is_refused(temperature):
+    problem = Problem(BY_NAME["Poisson"])
+    with pytest.raises(ValueError, match="temperature is .* it must be one or more finite numbers"):
+        ef.fit(problem.start, problem.X, temperature=temperature)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.estimate_together is None], ids=str)
+def test_an_empty_component_keeps_its_parameters(case):
+    problem = Problem(case)
+    # all rows of the first component, and a copy of its parameters that the lower index always beats
+    natural = problem.start.natural[[0, 1, 0]]
+    result = ef.fit(ef.Mixture(case.family, np.full(3, 1 / 3), natural), problem.X, temperature=0, max_iter=3, tol=0)
+    assert np.array_equal(result.mixture.natural[2], natural[2])
+    assert result.mixture.weights[2] == 0
+    assert np.all(np.isfinite(result.bounds))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.estimate_together is not None], ids=str)
+def test_an_empty_tied_component_keeps_its_mean(case):
+    problem = Problem(case)
+    start = ef.Mixture(case.family, np.full(3, 1 / 3), problem.start.natural[[0, 1, 0]])
+    result = ef.fit(start, problem.X, temperature=0, max_iter=3, tol=0)
+    assert_close(result.mixture.parameters["means"][2:], start.parameters["means"][2:], 1e-12)
+
+
+# ---- families that contradict themselves ---------------------------------------------------------------------------
+
+
+class WrongSign(families.Gaussian):
+    """Means of the wrong sign."""
+
+    def maximize(self, counts, sums):
+        return super().maximize(counts, -sums)
+
+
+class Swapped(families.Poisson):
+    """The rates of the two columns exchanged."""
+
+    def maximize(self, counts, sums):
+        return super().maximize(counts, sums[:, ::-1])
+
+
+class HalfStep(own.Rayleigh):
+    """η of half the size it should have."""
+
+    def to_natural(self, expectation):
+        return -0.5 / expectation
+
+
+FAULTS = [
+    pytest.param(WrongSign("fixed"), "Gaussian-fixed-2", id="sign"),
+    pytest.param(Swapped(), "Poisson", id="swapped"),
+    pytest.param(HalfStep(), "Rayleigh", id="half"),
+]
+
+
+@pytest.mark.parametrize(("family", "name"), FAULTS)
+def test_a_planted_fault_is_found(family, name):
+    problem = Problem(BY_NAME[name])
+    good = ef.fit(problem.start, problem.X, max_iter=50, tol=1e-8).mixture
+    start = ef.Mixture(family, good.weights, good.natural)
+    result = ef.fit(start, problem.X)
+    assert result.status is ef.Status.BOUND_FELL
+    assert result.fall > 0
+    assert not result.converged
+    assert len(result.bounds) == result.n_iter + 1
+    assert result.bound == ef.accumulate(result.mixture, problem.X).bound  # the last good parameters
+    with pytest.raises(ValueError, match="The bound fell although an EM step cannot lower it"):
+        ef.ExponentialFamilyMixture(family, 3, init=start).fit(problem.X)
+
+
+# ---- maxima --------------------------------------------------------------------------------------------------------
+
+
+def best(case, X, start):
+    """Largest mixture log-likelihood near a start, (weights, thetas as a vector) free, by a general optimiser."""
+
+    def negative(packed):
+        weights = np.array([packed[0], 1 - packed[0]])
+        return -oracle.bound(oracle.scores(case, X, weights, case.unpack(packed[1:])), 1.0, np.ones(len(X)))
+
+    return -optimize.minimize(negative, start, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-11}).fun

@@ -1,0 +1,150 @@
+"""Damaged files, and files written to do harm, are refused with a sentence."""
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import expfam_em as ef
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.efm"
+
+
+@pytest.fixture
+def content(path):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    ef.GaussianMixture(2, covariance_type="diag", max_iter=500, random_state=0).fit(X).save(path)
+    return path.read_bytes()
+
+
+# ---- damage -------------------------------------------------------------------------------------------------
+
+
+def test_every_flipped_bit_is_noticed(content, path):
+    positions = {*range(64), *range(0, len(content), 37), *range(len(content) - 40, len(content))}
+    for position in sorted(positions):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(ValueError, match=r"model\.efm (is|has|cannot)"):
+                ef.load(path)
+
+
+def test_every_truncation_is_noticed(content, path):
+    for length in {*range(64), *range(64, len(content), 53), *range(len(content) - 40, len(content))}:
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"model\.efm is (truncated|not a file)"):
+            ef.load(path)
+
+
+def test_bytes_at_the_end_are_noticed(content, path):
+    for extra in (b"\0", content):
+        path.write_bytes(content + extra)
+        with pytest.raises(ValueError, match=rf"model\.efm is damaged: .* {len(extra)} more than it needs"):
+            ef.load(path)
+
+
+def test_a_newer_version_is_named(content, path):
+    path.write_bytes(content[:8] + struct.pack("<I", 2) + content[12:])
+    with pytest.raises(ValueError, match=r"model\.efm has format version 2 .* reads version 1"):
+        ef.load(path)
+
+
+@pytest.mark.parametrize("other", [b"", b"hello", b"\x80\x04\x95" * 50, b"PK\x03\x04" * 50])
+def test_other_files(other, path):
+    path.write_bytes(other)
+    with pytest.raises(ValueError, match=r"model\.efm is not a file written by expfam_em"):
+        ef.load(path)
+
+
+def test_a_missing_file(path):
+    with pytest.raises(FileNotFoundError, match=r"model\.efm"):
+        ef.load(path)
+
+
+# ---- files written on purpose, with a right checksum --------------------------------------------------------
+
+
+def written(header, arrays=b"") -> bytes:
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    body = struct.pack("<8sIQQ", b"\x89EFM\r\n\x1a\n", 1, len(header), len(arrays)) + header + arrays
+    return body + hashlib.sha256(body).digest()
+
+
+def taken_apart(content):
+    _, _, header_length, arrays_length = struct.unpack_from("<8sIQQ", content)
+    return json.loads(content[28 : 28 + header_length]), content[28 + header_length :][:arrays_length]
+
+
+def test_the_format_is_as_documented(content):
+    header, arrays = taken_apart(content)
+    assert written(header, arrays) == content
+    assert list(header) == ["estimator", "parameters", "fitted"]
+
+
+def array(dtype="<f8", shape=(2,), order="C"):
+    return {"type": "array", "dtype": dtype, "shape": list(shape), "order": order}
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (array(shape=[10**15]), r"shape \[1000000000000000\], but 16 bytes"),
+        (array(shape=[2**63, 2**63]), "but 16 bytes"),
+        (array(shape=[-1, -2]), "shape"),
+        (array(shape=[2.0]), "shape"),
+        (array(shape=[0, 10**30]), ""),
+        (array(dtype="|O8"), "unknown dtype"),
+        (array(dtype="<f8,<f8"), "unknown dtype"),
+        (array(dtype="<f7"), ""),
+        (array(dtype="|S0"), "shape"),
+        (array(dtype="os.system"), "unknown dtype"),
+        (array(order="X"), "order"),
+        (array(shape=[1]), "8 bytes of its arrays belong to nothing"),
+        ([array(), array()], "but 0 bytes"),
+        ({"type": "eval", "value": "1"}, "unknown type 'eval'"),
+        ({"type": "family", "name": "os.system", "state": {}}, "not registered"),
+        ({"type": "Mixture", "fields": {"weights": [1.0]}}, ""),
+        ({"type": "strings", "items": ["a"], "shape": [10**12]}, ""),
+        ({"value": 1}, "lacks 'type'"),
+        ({"type": "dict", "items": [[[1], 2]]}, "unhashable"),
+    ],
+)
+def test_headers_that_make_no_sense(node, message, content, path):
+    header, _ = taken_apart(content)
+    path.write_bytes(written(header | {"fitted": {"extra_": node}}, bytes(16)))
+    with pytest.raises(ValueError, match=rf"model\.efm cannot be loaded: .*{message}"):
+        ef.load(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"", b"[]", b"{", b"\xff", b"[" * 100_000, b"1" * 5000, b"{}", b'{"estimator": []}',
+        {"estimator": "os.system", "parameters": {}, "fitted": {}},
+        {"estimator": "KMeans", "parameters": {"new": 1}, "fitted": {}},
+        {"estimator": "KMeans", "parameters": {}, "fitted": {"predict": 1}},
+        {"estimator": "KMeans", "parameters": {}, "fitted": {"__class__": 1}},
+        {"estimator": "KMeans", "parameters": {}, "fitted": []},
+    ],
+)  # fmt: skip
+def test_other_headers_that_make_no_sense(header, path):
+    path.write_bytes(written(header))
+    with pytest.raises(ValueError, match=r"model\.efm cannot be loaded"):
+        ef.load(path)
+
+
+def test_the_reader_in_the_documentation(content, path, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "file_format.md").read_text("utf-8")
+    code = page.split("```python\n")[-1].split("```")[0]
+    monkeypatch.chdir(path.parent)
+    namespace = {}
+    exec(code, namespace)
+    assert (namespace["header"], namespace["arrays"]) == taken_apart(content)

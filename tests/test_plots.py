@@ -1,0 +1,260 @@
+"""The axes of the pictures carry the data they should; how they look is for eyes to judge."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import expfam_em as ef
+from expfam_em import plots
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _closed_figures():
+    yield
+    matplotlib.pyplot.close("all")
+
+
+MEANS = np.array([[0.0, 0.0], [6.0, 2.0]])
+COVARIANCES = {
+    "full": np.array([[[2.0, 0.6], [0.6, 0.5]], [[1.0, 0.0], [0.0, 3.0]]]),
+    "tied": np.array([[[2.0, 0.6], [0.6, 0.5]]] * 2),
+    "diag": np.array([[2.0, 0.5], [1.0, 3.0]]),
+    "spherical": np.array([2.0, 0.5]),
+    "fixed": np.array([1.5, 1.5]),
+}
+
+
+def gaussians(kind="full", weights=(0.7, 0.3)):
+    family = ef.families.Gaussian(kind, variance=1.5)
+    return ef.Mixture(family, weights, family.from_moments(MEANS, COVARIANCES[kind]))
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_points_have_the_rows_as_places_and_mixed_colours():
+    mixture = gaussians()
+    X, _ = mixture.sample(50, rng=0)
+    r = mixture.responsibilities(X)
+    r[0] = 0.5
+    ax = plots.plot_clusters(X, r, names=["length, mm", "width, mm"])
+    (points,) = ax.collections
+    np.testing.assert_array_equal(points.get_offsets(), X)
+    colours = plots.component_colours(2)
+    np.testing.assert_allclose(points.get_facecolors()[:, :3], r @ colours)
+    np.testing.assert_allclose(points.get_facecolors()[0, :3], colours.mean(axis=0))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("length, mm", "width, mm")
+    certain = np.sum(r.max(axis=1) >= 0.95)
+    assert ax.get_title(loc="left") == f"{certain} of 50 rows have a responsibility of at least 0.95"
+    assert not ax.patches
+
+
+@pytest.mark.parametrize("kind", COVARIANCES)
+def test_ellipses_are_one_and_two_standard_deviations_from_the_means(kind):
+    mixture = gaussians(kind)
+    X, _ = mixture.sample(30, rng=0)
+    ax = plots.plot_clusters(X, mixture.responsibilities(X), mixture=mixture)
+    assert len(ax.patches) == 4
+    for i, ellipse in enumerate(ax.patches):
+        k, deviations = divmod(i, 2)
+        covariance = COVARIANCES[kind][k] * (np.eye(2) if COVARIANCES[kind].ndim < 3 else 1)
+        np.testing.assert_allclose(ellipse.center, MEANS[k], atol=1e-12)
+        # a path that is a unit circle, taken to the picture: every vertex is as far as the deviations say
+        outline = ellipse.get_patch_transform().transform(ellipse.get_path().vertices)
+        on_curve = outline[ellipse.get_path().codes != matplotlib.path.Path.CLOSEPOLY][::3]
+        offset = on_curve - MEANS[k]
+        distance = np.einsum("ni,ij,nj->n", offset, np.linalg.inv(covariance), offset)
+        np.testing.assert_allclose(distance, (deviations + 1) ** 2, rtol=1e-6)
+    assert {"π = 0.70", "π = 0.30", "1 sd", "2 sd"} == set(texts(ax))
+
+
+def test_columns_are_chosen_and_other_columns_left_out():
+    family = ef.families.Gaussian("full")
+    means = np.array([[0.0, 10.0, 20.0], [1.0, 11.0, 21.0]])
+    mixture = ef.Mixture(family, [0.5, 0.5], family.from_moments(means, np.array([np.diag([1.0, 4.0, 9.0])] * 2)))
+    X, _ = mixture.sample(20, rng=0)
+    ax = plots.plot_clusters(X, mixture.responsibilities(X), mixture=mixture, columns=(2, 0))
+    np.testing.assert_array_equal(ax.collections[0].get_offsets(), X[:, [2, 0]])
+    np.testing.assert_allclose([ellipse.center for ellipse in ax.patches[::2]], means[:, [2, 0]], atol=1e-9)
+    assert (ax.patches[0].width, ax.patches[0].height) == pytest.approx((6.0, 2.0))
+    assert ax.get_xlabel() == "column 2"
+
+
+def test_reversed_columns_of_two_are_drawn_reversed():
+    mixture = gaussians()
+    X, _ = mixture.sample(20, rng=0)
+    ax = plots.plot_clusters(X, mixture.responsibilities(X), mixture=mixture, columns=(1, 0))
+    np.testing.assert_allclose([ellipse.center for ellipse in ax.patches[::2]], MEANS[:, ::-1], atol=1e-9)
+
+
+def test_one_column_gives_a_histogram_of_mass_one_and_the_densities():
+    family = ef.families.Gaussian("diag")
+    mixture = ef.Mixture(family, [0.25, 0.75], family.from_moments(np.array([[-3.0], [3.0]]), np.ones((2, 1))))
+    X, _ = mixture.sample(400, rng=0)
+    r = mixture.responsibilities(X)
+    ax = plots.plot_clusters(X[:, 0], r, mixture=mixture, names=["length, mm"])
+    bars = ax.patches
+    assert sum(bar.get_width() * bar.get_height() for bar in bars) == pytest.approx(1)
+    half = len(bars) // 2
+    assert sum(bar.get_width() * bar.get_height() for bar in bars[:half]) == pytest.approx(r[:, 0].mean())
+    parts, total = ax.lines[:2], ax.lines[2]
+    at = total.get_xdata()
+    np.testing.assert_allclose(total.get_ydata(), np.exp(mixture.log_density(at[:, None])))
+    np.testing.assert_allclose(sum(line.get_ydata() for line in parts), total.get_ydata())
+    assert ax.get_ylabel() == "density, per mm"
+    assert {"π = 0.25", "π = 0.75", "mixture"} == set(texts(ax))
+
+
+def test_counts_get_one_bar_and_one_density_mark_for_each_number():
+    mixture = ef.Mixture(ef.families.Poisson(), [0.5, 0.5], np.log([[2.0], [12.0]]))
+    X, _ = mixture.sample(300, rng=0)
+    ax = plots.plot_clusters(X, mixture.responsibilities(X), mixture=mixture)
+    marks = ax.lines[-1].get_xdata()
+    np.testing.assert_array_equal(marks, np.arange(X.min(), X.max() + 1))
+    assert ax.lines[-1].get_linestyle() == "None"
+    assert {bar.get_width() for bar in ax.patches} == {1.0}
+
+
+def test_positive_families_are_drawn_where_they_live():
+    class Rayleigh(ef.ExponentialFamily):
+        def sufficient_statistics(self, X):
+            return X**2
+
+        def log_partition(self, natural):
+            return -np.log(-2 * natural).sum(axis=1)
+
+        def log_base_measure(self, X):
+            return np.log(X).sum(axis=1)
+
+    X = np.random.default_rng(0).rayleigh(1.0, 200)
+    mixture = ef.Mixture(Rayleigh(), [1.0], [[-0.5]])
+    ax = plots.plot_clusters(X, np.ones((200, 1)), mixture=mixture)
+    assert np.isfinite(ax.lines[-1].get_ydata()).all()
+
+
+def test_a_family_without_marginals_is_drawn_without_ellipses():
+    class Plain(ef.families.Poisson):
+        def marginal(self, natural, columns):
+            raise NotImplementedError
+
+    X = np.random.default_rng(0).poisson(3.0, (20, 3)).astype(float)
+    mixture = ef.Mixture(Plain(), [1.0], np.log([[3.0, 3.0, 3.0]]))
+    ax = plots.plot_clusters(X, np.ones((20, 1)), mixture=mixture)
+    assert len(ax.collections) == 1
+    assert not ax.patches
+
+
+def test_hard_labels_are_counted_in_the_title():
+    X = np.zeros((5, 2))
+    ax = plots.plot_clusters(X, np.eye(2)[[0, 0, 0, 1, 1]])
+    assert ax.get_title(loc="left") == "5 rows in 2 clusters: 3 + 2"
+
+
+def test_many_components_still_have_different_colours():
+    colours = plots.component_colours(30)
+    assert colours.shape == (30, 3)
+    assert len(np.unique(colours, axis=0)) == 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"responsibilities": np.ones((3, 1))}, "shape"),
+        ({"columns": (0, 5)}, "columns"),
+        ({"columns": (0, 1, 1)}, "columns"),
+        ({"names": ["one"]}, "1 names"),
+        ({"mixture": "three"}, "components"),
+    ],
+)
+def test_shapes_that_disagree_are_refused(arguments, sentence):
+    if arguments.get("mixture"):
+        family = ef.families.Bernoulli()
+        arguments = {"mixture": ef.Mixture(family, np.full(3, 1 / 3), np.zeros((3, 2)))}
+    with pytest.raises(ValueError, match=sentence):
+        plots.plot_clusters(np.zeros((4, 2)), **{"responsibilities": np.full((4, 2), 0.5), **arguments})
+
+
+def test_half_steps_of_a_fit_stand_between_its_bounds():
+    mixture = gaussians()
+    X, _ = mixture.sample(100, rng=0)
+    start = gaussians("full", (0.5, 0.5))
+    result = ef.fit(start, X, tol=0, max_iter=4)
+    ax = plots.plot_bounds(result)
+    _, e_steps, m_steps = ax.lines
+    np.testing.assert_array_equal(e_steps.get_xdata(), np.arange(5))
+    np.testing.assert_array_equal(e_steps.get_ydata(), result.bounds)
+    np.testing.assert_array_equal(m_steps.get_xdata(), np.arange(4) + 0.5)
+    np.testing.assert_array_equal(m_steps.get_ydata(), result.half_bounds)
+    assert (e_steps.get_color(), m_steps.get_color()) == (plots.E_STEP, plots.M_STEP)
+    assert texts(ax) == ["● after E-step", "● after M-step"]
+    assert "rises by" in ax.get_title(loc="left")
+    assert ax.get_xlabel() == "iteration"
+
+
+def test_distortions_of_k_means_alternate_between_e_and_m_steps():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    fit = ef.KMeans(3, init=X[:3], tol=0).fit(X)
+    ax = plots.plot_bounds(fit)
+    _, e_steps, m_steps = ax.lines
+    np.testing.assert_array_equal(e_steps.get_ydata(), fit.distortions_[::2])
+    np.testing.assert_array_equal(m_steps.get_ydata(), fit.distortions_[1::2])
+    assert ax.get_title(loc="left").startswith("J falls from")
+
+
+def test_distortions_after_an_empty_cluster_was_moved_are_drawn_without_the_colours_of_steps():
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    fit = ef.KMeans(3, init=np.array([[0.0, 0.0], [100.0, 100.0], [200.0, 200.0]])).fit(X)
+    assert len(fit.distortions_) > 2 * fit.n_iter_ + 1
+    ax = plots.plot_bounds(fit)
+    (line,) = ax.lines
+    np.testing.assert_array_equal(line.get_ydata(), fit.distortions_)
+    assert not ax.texts
+
+
+def test_bounds_of_an_estimator():
+    X = np.random.default_rng(0).normal(size=(60, 1))
+    fit = ef.ExponentialFamilyMixture(ef.families.Gaussian(), 2, random_state=0).fit(X)
+    ax = matplotlib.pyplot.figure().subplots()
+    assert plots.plot_bounds(fit, ax) is ax
+    (line,) = ax.lines
+    np.testing.assert_array_equal(line.get_ydata(), fit.lower_bounds_)
+    np.testing.assert_array_equal(line.get_xdata(), np.arange(1, fit.n_iter_ + 1))
+    assert ax.get_ylabel() == "bound per row, nats"
+
+
+def test_what_has_no_trace_is_refused():
+    with pytest.raises(TypeError, match="no trace"):
+        plots.plot_bounds(gaussians())
+
+
+def test_prototypes_are_images_with_their_weights():
+    probabilities = np.random.default_rng(0).random((12, 6))
+    axes = plots.plot_prototypes(probabilities, (2, 3), weights=np.full(12, 1 / 12))
+    assert len(axes) == 12
+    for k, ax in enumerate(axes):
+        np.testing.assert_array_equal(ax.images[0].get_array(), probabilities[k].reshape(2, 3))
+        assert ax.images[0].get_clim() == (0, 1)
+        assert ax.get_title() == "π = 0.083"
+
+
+def test_prototypes_go_into_the_axes_given():
+    axes = matplotlib.pyplot.figure().subplots(2, 2)
+    drawn = plots.plot_prototypes(np.zeros((3, 4)), (2, 2), axes=axes)
+    assert list(drawn) == list(axes.ravel()[:3])
+    with pytest.raises(ValueError, match="axes are given"):
+        plots.plot_prototypes(np.zeros((5, 4)), (2, 2), axes=axes)
+    with pytest.raises(ValueError, match="pixels"):
+        plots.plot_prototypes(np.zeros((5, 4)), (3, 3))
+    with pytest.raises(ValueError, match="weights"):
+        plots.plot_prototypes(np.zeros((5, 4)), (2, 2), weights=[1.0])
+
+
+def test_without_matplotlib_a_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r'pip install "expfam_em\[plot\]"'):
+        plots.plot_clusters(np.zeros((2, 2)), np.ones((2, 1)))
