@@ -210,8 +210,9 @@ def log_prior(mixture, prior=None, concentration=1.0) -> float:
     value = 0.0
     if prior is not None:
         value += np.sum(prior.sums * mixture.natural) - prior.exposures @ mixture.log_partition
-    pull = np.broadcast_to(np.asarray(concentration, np.float64) - 1, mixture.weights.shape)
-    return float(value + np.sum(np.where(pull == 0, 0.0, pull * np.where(pull == 0, 0.0, mixture.log_weights))))
+    pull = np.asarray(concentration, np.float64) - 1
+    # α < 1 lets weights reach 0, where the density of the prior has a pole; such a component is out of the model
+    return float(value + np.sum(pull * np.where(mixture.weights > 0, mixture.log_weights, 0.0)))
 
 
 def fit(
@@ -266,6 +267,8 @@ def fit(
         raise ValueError(f"stop is {stop!r}; it must be 'bound' or 'parameters'")
     log_base = total_log_base(mixture.family, rows)
     total = rows.total_weight
+    if weights == "equal":
+        mixture = Mixture(mixture.family, np.full(mixture.n_components, 1 / mixture.n_components), mixture.natural)
 
     def step_to(mixture, step):
         here = schedule[min(step, len(schedule) - 1)]
@@ -282,7 +285,8 @@ def fit(
         statistics, now = step_to(mixture, done + 1)
         bound, log_p = _checked(statistics.bound, mixture), log_prior(mixture, prior, concentration)
         gain = bound + log_p - bounds[-1] - priors[-1]
-        if now == was and gain < -rounding and not mixture.family.regularized:
+        same_model = now == was and np.array_equal(mixture.weights > 0, before.weights > 0)
+        if same_model and gain < -rounding and not mixture.family.regularized:
             mixture, status, fall = before, Status.BOUND_FELL, -gain
             break
         done += 1

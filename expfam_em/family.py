@@ -21,7 +21,7 @@ class Monomials(NamedTuple):
     ----------
     shift, inverse_scale : (d,) float64
     products : (q, 3) int64
-        Rows (i, j, target): z_i z_j is added to statistic ``target``; equal targets are adjacent.
+        Rows (i, j, target): z_i z_j is added to statistic ``target`` ≥ d; equal targets are adjacent.
     """
 
     shift: np.ndarray
@@ -32,6 +32,16 @@ class Monomials(NamedTuple):
     def identity(cls, n_features: int) -> Monomials:
         """T(x) = x."""
         return cls(np.zeros(n_features), np.ones(n_features), np.empty((0, 3), np.int64))
+
+    def checked(self) -> Monomials:
+        """Return self; a ValueError if a product would overwrite a column of z."""
+        d = len(self.shift)
+        if len(self.products) and self.products[:, 2].min() < d:
+            raise ValueError(
+                f"a product of Monomials has target {self.products[:, 2].min()}; the first {d} statistics are the "
+                f"columns themselves, so targets start at {d}"
+            )
+        return self
 
     def evaluate(self, X) -> np.ndarray:
         """T of the rows of X, (n, d) -> (n, p), as the kernel computes it."""
@@ -162,8 +172,8 @@ class ExponentialFamily(ABC):
             type(self).__name__,
         )  # fmt: skip
 
-    def statistics_and_exposure(self, X) -> tuple[np.ndarray, np.ndarray]:
-        """Return T (n, p) as float64 and e (n,), checked for shape."""
+    def statistics_and_exposure(self, X) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return T (n, p) as float64, checked for shape, and e (n,), None where it is 1."""
         T = np.asarray(self.sufficient_statistics(X), np.float64)
         if T.ndim != 2 or len(T) != len(X):
             raise ValueError(
@@ -171,13 +181,15 @@ class ExponentialFamily(ABC):
                 "it must return one row of statistics per row of X, (n, p)"
             )
         exposure = self.exposure(X)
-        return T, np.ones(len(X)) if exposure is None else np.asarray(exposure, np.float64)
+        return T, None if exposure is None else np.asarray(exposure, np.float64)
 
     def log_density(self, X, natural) -> np.ndarray:
         """Return log p(x|η_k) = ⟨η_k, T(x)⟩ − e(x) A(η_k) + log h(x), (n, K)."""
         T, exposure = self.statistics_and_exposure(X)
         natural = np.atleast_2d(natural)
-        partition = exposure[:, None] * self.evaluate_log_partition(natural)
+        partition = self.evaluate_log_partition(natural)
+        if exposure is not None:
+            partition = exposure[:, None] * partition
         return T @ natural.T - partition + np.asarray(self.log_base_measure(X))[:, None]
 
     def divergence(self, natural, other) -> np.ndarray:

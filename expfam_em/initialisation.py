@@ -99,7 +99,7 @@ def from_responsibilities(family, rows, responsibilities, weights="free", prior=
         r = responsibilities[where]
         r = r if sample_weight is None else r * sample_weight[:, None]
         T, exposure = family.statistics_and_exposure(X)
-        return ExpectedStatistics(r.sum(axis=0), r.T @ T, 0.0, r.T @ exposure)
+        return ExpectedStatistics(r.sum(axis=0), r.T @ T, 0.0, None if exposure is None else r.T @ exposure)
 
     parts = rows.map(chunk, 64)
     statistics = sum(parts[1:], parts[0])
@@ -139,9 +139,10 @@ class Seeds:
         numeric = type(family).to_natural is ExponentialFamily.to_natural
         X, weight = _ordered_sample(rows, rng, SEEDING_ROWS_NUMERIC if numeric else SEEDING_ROWS)
         self.weight = weight
-        self.T, self.exposure = family.statistics_and_exposure(X)
-        self.mean = (weight @ self.T / (weight @ self.exposure))[None]
-        self.expectation = family.seed(self.T / self.exposure[:, None], self.mean)
+        T, exposure = family.statistics_and_exposure(X)
+        exposure = np.ones(len(T)) if exposure is None else exposure
+        self.mean = (weight @ T / (weight @ exposure))[None]
+        self.expectation = family.seed(T / exposure[:, None], self.mean)
 
     def prior(self, n_components) -> ExpectedStatistics | None:
         """The smoothing as a prior, which keeps hard assignment away from the boundary."""

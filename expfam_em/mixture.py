@@ -151,8 +151,8 @@ def _with_weights(weights, part):
 def run_rows(
     mixture, X, sample_weight=None, temperature=1.0, *,
     counts=NOTHING_1D, sums=NOTHING_2D, responsibilities=NOTHING_2D, evidence=NOTHING_1D, labels=NO_LABELS,
-) -> float:  # fmt: skip
-    """Run the kernel over all rows of X, filling the outputs given; return the bound without log h.
+) -> tuple[float, np.ndarray | None]:  # fmt: skip
+    """Run the kernel over all rows of X, filling the outputs given.
 
     Parameters
     ----------
@@ -160,40 +160,54 @@ def run_rows(
     X : (n, d)
     sample_weight : (n,), optional
     temperature : float ≥ 0
-    counts, sums : (K,), (K, p + 1 where T is evaluated in NumPy, else p)
-        Added to. The last of p + 1 columns holds −Σ r e, the exposure being one more statistic with parameter A.
+    counts, sums : (K,), (K, p)
+        Added to.
     responsibilities, evidence, labels : (n, K), (n,), (n,)
         Written to.
+
+    Returns
+    -------
+    bound : float
+        Without log h.
+    exposures : (K,)
+        Σ r e; None where every exposure is 1.
     """
     weight = NOTHING_1D if sample_weight is None else sample_weight
-    monomials = mixture.family.monomials(X.shape[1])
-    if monomials is not None:
-        X = X if X.dtype in KERNEL_DTYPES else X.astype(np.float64)
-        offset = mixture.log_weights - mixture.log_partition
-        block = block_rows(mixture.natural.shape[1], mixture.n_components)
+    natural, offset = mixture.natural, mixture.log_weights - mixture.log_partition
+
+    def run(X, monomials, rows, natural, offset, sums):
+        block = block_rows(natural.shape[1], len(natural))
         return em_rows(
-            X, 0, len(X), *monomials, mixture.natural, offset, weight, float(temperature), block,
-            counts, sums, responsibilities, evidence, labels,
+            X, 0, len(X), *monomials, natural, offset, weight[rows], float(temperature), block,
+            counts, sums, responsibilities[rows], evidence[rows], labels[rows],
         )  # fmt: skip
-    natural = np.column_stack([mixture.natural, mixture.log_partition])
-    block = block_rows(natural.shape[1], mixture.n_components)
-    monomials = Monomials.identity(natural.shape[1])
+
+    if (monomials := mixture.family.monomials(X.shape[1])) is not None:
+        X = X if X.dtype in KERNEL_DTYPES else X.astype(np.float64)
+        return run(X, monomials.checked(), slice(None), natural, offset, sums), None
+    bound, exposures = 0.0, None
+    identity = Monomials.identity(natural.shape[1])
     step = max(256, STATISTICS_BLOCK // natural.shape[1])
-    bound = 0.0
     for first in range(0, len(X), step):
         rows = slice(first, min(first + step, len(X)))
         T, exposure = mixture.family.statistics_and_exposure(X[rows])
-        bound += em_rows(
-            np.column_stack([T, -exposure]), 0, len(T), *monomials, natural, mixture.log_weights, weight[rows],
-            float(temperature), block, counts, sums, responsibilities[rows], evidence[rows], labels[rows],
+        if exposure is None:
+            bound += run(T, identity, rows, natural, offset, sums)
+            continue
+        # the exposure is one more statistic, −e, whose natural parameter is A
+        wider = np.zeros((sums.shape[0], sums.shape[1] + 1)) if sums.size else sums
+        bound += run(
+            np.column_stack([T, -exposure]), Monomials.identity(natural.shape[1] + 1), rows,
+            np.column_stack([natural, mixture.log_partition]), mixture.log_weights, wider,
         )  # fmt: skip
-    return bound
+        if sums.size:
+            sums += wider[:, :-1]
+            exposures = -wider[:, -1] + (0.0 if exposures is None else exposures)
+    return bound, exposures
 
 
 def expected_statistics(mixture, X, sample_weight=None, temperature=1.0) -> ExpectedStatistics:
     """Return the expected statistics of the rows of X, with a bound that leaves out log h."""
-    K, p = mixture.natural.shape
-    extra = mixture.family.monomials(X.shape[1]) is None
-    counts, sums = np.zeros(K), np.zeros((K, p + extra))
-    bound = run_rows(mixture, X, sample_weight, temperature, counts=counts, sums=sums)
-    return ExpectedStatistics(counts, sums[:, :p], bound, -sums[:, p] if extra else None)
+    counts, sums = np.zeros(mixture.n_components), np.zeros(mixture.natural.shape)
+    bound, exposures = run_rows(mixture, X, sample_weight, temperature, counts=counts, sums=sums)
+    return ExpectedStatistics(counts, sums, bound, exposures)

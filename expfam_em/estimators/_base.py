@@ -8,6 +8,7 @@ from abc import ABCMeta, abstractmethod
 from numbers import Integral, Real
 
 import numpy as np
+from scipy.special import entr
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -15,7 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from expfam_em import em, initialisation
-from expfam_em.blocks import ArrayRows
+from expfam_em.blocks import ArrayRows, single_threaded_blas
 from expfam_em.mixture import Mixture
 from expfam_em.statistics import ExpectedStatistics
 
@@ -106,7 +107,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         ValueError
             For rows outside the family's support, fewer rows than components, or a component that collapses.
         """
-        with all_or_nothing(self):
+        with all_or_nothing(self), single_threaded_blas():  # products outside the kernel: same bits everywhere
             X = validate_data(self, X, dtype=list(self._dtypes), order=None)
             self._fit(X, checked_weight(sample_weight, X))
         return self
@@ -202,6 +203,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             "lower_bounds_": (result.bounds[1:] / result.total_weight).tolist(),
             "n_iter_": result.n_iter,
             "converged_": result.converged,
+            "status_": result.status.value,
         }
 
     # ---- using ----------------------------------------------------------------------------------------------
@@ -246,27 +248,25 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     # ---- criteria -------------------------------------------------------------------------------------------
 
-    def _criteria(self, X, sample_weight):
-        X, _ = self._rows(X)
-        weight = checked_weight(sample_weight, X)
-        log_density, responsibilities = self._evaluate(X, responsibilities=True)
-        weight = np.ones(len(X)) if weight is None else weight
-        r = np.where(responsibilities > 0, responsibilities, 1.0)
-        return weight @ log_density, weight.sum(), -float(weight @ np.sum(r * np.log(r), axis=1))
+    def _deviance(self, X, sample_weight):
+        """Return −2 log L and n, the total row weight."""
+        n = float(len(X) if sample_weight is None else checked_weight(sample_weight, X).sum())
+        return -2 * n * self.score(X, sample_weight=sample_weight), n
 
     def aic(self, X, sample_weight=None):
         """Return Akaike's criterion −2 log L + 2 m for m free parameters; lower is better."""
-        return float(-2 * self._criteria(X, sample_weight)[0] + 2 * self.mixture_.n_parameters)
+        return self._deviance(X, sample_weight)[0] + 2 * self.mixture_.n_parameters
 
     def bic(self, X, sample_weight=None):
         """Return Schwarz's criterion −2 log L + m log n; lower is better."""
-        log_likelihood, n, _ = self._criteria(X, sample_weight)
-        return float(-2 * log_likelihood + self.mixture_.n_parameters * np.log(n))
+        deviance, n = self._deviance(X, sample_weight)
+        return float(deviance + self.mixture_.n_parameters * np.log(n))
 
     def icl(self, X, sample_weight=None):
         """Return the integrated completed likelihood, BIC + 2 Σ −r log r (Biernacki et al. 2000); lower is better."""
-        log_likelihood, n, entropy = self._criteria(X, sample_weight)
-        return float(-2 * log_likelihood + self.mixture_.n_parameters * np.log(n) + 2 * entropy)
+        entropy = entr(self.predict_proba(X)).sum(axis=1)
+        weight = checked_weight(sample_weight, X)
+        return self.bic(X, sample_weight) + 2 * float(entropy.sum() if weight is None else weight @ entropy)
 
     def save(self, path):
         """Write the estimator to one file without pickle; `expfam_em.load` reads it back."""

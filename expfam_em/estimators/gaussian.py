@@ -150,7 +150,7 @@ class GaussianMixture(BaseMixture):
         return Mixture(family, start.weights if weights is None else weights, natural)
 
     def _drawn(self, family, rows, init, rng, prior):
-        if init != "kmeans" or not isinstance(init, str):
+        if not isinstance(init, str) or init != "kmeans":
             return initialisation.initialise(
                 family, rows, self.n_components, init, rng, weights=self.weights, prior=prior
             )  # fmt: skip

@@ -52,6 +52,8 @@ class ExponentialFamilyMixture(BaseMixture):
         The same after each step.
     n_iter_ : int
     converged_ : bool
+    status_ : str
+        How the fit ended, as a sentence.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from expfam_em import em, initialisation
-from expfam_em.blocks import ArrayRows
+from expfam_em.blocks import ArrayRows, single_threaded_blas
 from expfam_em.estimators._base import all_or_nothing, checked_weight, generator
 from expfam_em.families.gaussian import LOG_2PI, Gaussian
 from expfam_em.mixture import Mixture
@@ -128,7 +128,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         ValueError
             For fewer rows than clusters or centres of the wrong shape.
         """
-        with all_or_nothing(self):
+        with all_or_nothing(self), single_threaded_blas():
             self._fit(validate_data(self, X, dtype=[np.float64, np.float32], order=None), sample_weight)
         if (found := len(np.unique(self.labels_))) < self.n_clusters:
             warnings.warn(
@@ -189,7 +189,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     # ---- using ----------------------------------------------------------------------------------------------
 
     def _rows(self, X):
-        check_is_fitted(self)
+        check_is_fitted(self, "mixture_")
         return validate_data(self, X, dtype=[np.float64, np.float32], order=None, reset=False)
 
     def predict(self, X):
@@ -231,7 +231,8 @@ class _Run:
             )  # fmt: skip
             self.mixture = result.mixture
             self.n_iter += result.n_iter
-            self.distortions += self._distortions(result)
+            # a relocation of empty clusters takes the place of an M-step: its E-step replaces the last one
+            self.distortions = self.distortions[:-1] + self._distortions(result)
             self.labels = _labels(self.mixture, rows)
             self.centres = self.mixture.parameters["means"]
             empty = np.setdiff1d(np.arange(start.n_components), self.labels)

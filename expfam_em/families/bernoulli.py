@@ -18,8 +18,9 @@ class Bernoulli(IndependentColumns):
         return expit(natural)
 
     def to_natural(self, expectation):
+        share = np.clip(expectation, 0.0, 1.0)  # S/N may round to one unit above 1
         with np.errstate(divide="ignore"):
-            natural = np.log(expectation) - log1p(-np.asarray(expectation))
+            natural = np.log(share) - log1p(-share)
         return np.clip(natural, -NATURAL_LIMIT, NATURAL_LIMIT)
 
     def parameters(self, natural):

@@ -109,7 +109,8 @@ class Gaussian(ExponentialFamily):
 
     def from_moments(self, means, covariances):
         """Return the natural parameters (K, p) of means and covariances in the coordinates of x; NaN if singular."""
-        return self.form.natural(*self._into_frame(means, covariances))
+        mean, covariance = self._into_frame(means, covariances)
+        return self.form.natural(mean, self._floored(covariance))
 
     def _out_of_frame(self, mean, covariance):
         shift, scale = self.frame(mean.shape[1])

@@ -1,0 +1,312 @@
+"""What is wrong is refused with words that say what and where, and nothing half done is left behind."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+
+import expfam_em as ef
+from expfam_em import families
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(30, 4))
+B = RNG.integers(0, 2, (30, 4)).astype(float)
+COUNTS = RNG.poisson(3, (30, 4)).astype(float)
+for _array in (X, B, COUNTS):
+    _array.flags.writeable = False
+
+
+def gaussian(**parameters):
+    return ef.GaussianMixture(**{"n_components": 2, "random_state": 0, "tol": 0.1} | parameters)
+
+
+def bernoulli(**parameters):
+    return ef.BernoulliMixture(**{"n_components": 2, "random_state": 0, "tol": 0.1} | parameters)
+
+
+def poisson(**parameters):
+    args = {"n_components": 2, "random_state": 0, "tol": 0.1} | parameters
+    return ef.ExponentialFamilyMixture(families.Poisson(), **args)
+
+
+def kmeans(**parameters):
+    return ef.KMeans(**{"n_clusters": 2, "random_state": 0} | parameters)
+
+
+GOOD = {gaussian: X, bernoulli: B, poisson: COUNTS, kmeans: X}
+METHODS = ["predict", "predict_proba", "score", "score_samples", "aic", "bic", "icl", "transform"]
+
+
+def with_value(rows, value, row=3, column=2):
+    out = np.array(rows)
+    out[row, column] = value
+    return out
+
+
+# ---- rows ----------------------------------------------------------------------------------------------------------
+
+BAD_ROWS = [
+    (lambda good: with_value(good, np.nan), "contains NaN"),
+    (lambda good: with_value(good, np.inf), "contains infinity"),
+    (lambda good: with_value(good, -np.inf), "contains infinity"),
+    (lambda good: good[:0], "minimum of 1 is required"),
+    (lambda good: good[:, :0], "0 feature"),
+    (lambda good: good[:, 0], "Expected 2D array, got 1D array"),
+    (lambda good: good[None], "dim"),
+    (lambda good: np.full(good.shape, "word"), "could not convert string to float"),
+    (lambda good: np.full(good.shape, 1j), "Complex data not supported"),
+    (lambda good: None, "[Nn]one"),
+]
+
+
+@pytest.mark.parametrize("bad", BAD_ROWS, ids=lambda bad: bad[1])
+@pytest.mark.parametrize("make", GOOD, ids=lambda make: make.__name__)
+def test_rows_that_are_no_matrix_of_finite_numbers(make, bad):
+    spoil, words = bad
+    rows = spoil(GOOD[make])
+    refused(make(), words, rows)
+    fitted = make().fit(GOOD[make])
+    before = pickle.dumps(fitted)
+    for method in available(fitted):
+        with pytest.raises((ValueError, TypeError), match=words):
+            getattr(fitted, method)(rows)
+    assert pickle.dumps(fitted) == before
+
+
+@pytest.mark.parametrize("make", GOOD, ids=lambda make: make.__name__)
+def test_more_components_than_rows(make):
+    name = "n_clusters" if make is kmeans else "n_components"
+    words = "n_samples=3 should be >= n_clusters=5" if make is kmeans else "n_components = 5, n_samples = 3"
+    refused(make(**{name: 5}), words, GOOD[make][:3])
+
+
+SUPPORT = [
+    (bernoulli, 0.5, "Bernoulli needs 0 or 1; column 2 holds 0.5 (row 3)"),
+    (bernoulli, -1.0, "Bernoulli needs 0 or 1; column 2 holds -1.0 (row 3)"),
+    (poisson, 0.5, "Poisson needs whole numbers from 0; column 2 holds 0.5 (row 3)"),
+    (poisson, -2.0, "Poisson needs whole numbers from 0; column 2 holds -2.0 (row 3)"),
+]
+
+
+@pytest.mark.parametrize(("make", "value", "words"), SUPPORT)
+def test_values_outside_the_support_are_named(make, value, words):
+    rows = with_value(GOOD[make], value)
+    words = words.replace("(", r"\(").replace(")", r"\)")
+    refused(make(), words, rows)
+    refused(make(**({"binarize": None} if make is bernoulli else {})), words, rows)
+    fitted = make().fit(GOOD[make])
+    for method in available(fitted):
+        with pytest.raises(ValueError, match=words):
+            getattr(fitted, method)(rows)
+
+
+def test_data_with_a_mistake_in_them_are_not_made_binary():
+    spoiled = B.copy()
+    spoiled[:8, 0] = 0.3
+    refused(bernoulli(), "column 0 holds 0.3", spoiled)
+    with pytest.warns(UserWarning, match="X is not binary"):
+        assert bernoulli().fit(X).threshold_ == 0.0
+    assert bernoulli(binarize=0.25).fit(X).threshold_ == 0.25
+    refused(bernoulli(binarize=None), "Bernoulli needs 0 or 1", X)
+
+
+# ---- row weights ---------------------------------------------------------------------------------------------------
+
+BAD_WEIGHTS = [
+    (np.where(np.arange(30) == 3, -1.0, 1.0), "[Nn]egative"),
+    (np.zeros(30), "zero|positive|sum"),
+    (np.ones(29), "inconsistent|shape"),
+    (np.ones((30, 2)), "1D array or scalar"),
+    (np.where(np.arange(30) == 3, np.nan, 1.0), "NaN"),
+    (np.where(np.arange(30) == 3, np.inf, 1.0), "infinity"),
+    (np.full(30, "word"), "could not convert|string"),
+]
+
+
+@pytest.mark.parametrize("bad", BAD_WEIGHTS, ids=lambda bad: bad[1])
+@pytest.mark.parametrize("make", GOOD, ids=lambda make: make.__name__)
+def test_row_weights(make, bad):
+    weight, words = bad
+    refused(make(), words, GOOD[make], sample_weight=weight)
+    fitted = make().fit(GOOD[make])
+    with pytest.raises(ValueError, match=words):
+        fitted.score(GOOD[make], sample_weight=weight)
+
+
+# ---- before fitting, and with other columns ------------------------------------------------------------------------
+
+
+def available(model):
+    return [method for method in METHODS if hasattr(model, method)]
+
+
+@pytest.mark.parametrize("make", GOOD, ids=lambda make: make.__name__)
+def test_nothing_works_before_fitting(make):
+    for method in available(make()):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            getattr(make(), method)(GOOD[make])
+    if make is not kmeans:
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            make().sample(3)
+
+
+@pytest.mark.parametrize("make", GOOD, ids=lambda make: make.__name__)
+def test_another_number_of_columns(make):
+    fitted = make().fit(GOOD[make])
+    for method in available(fitted):
+        with pytest.raises(ValueError, match="X has 3 features, but .* is expecting 4 features"):
+            getattr(fitted, method)(GOOD[make][:, :3])
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_samples_of_nothing(n):
+    with pytest.raises(ValueError, match="at least one sample"):
+        gaussian().fit(X).sample(n)
+
+
+# ---- parameters ----------------------------------------------------------------------------------------------------
+
+OTHER = ef.Mixture(families.Poisson(), [0.5, 0.5], np.zeros((2, 4)))
+THREE = ef.Mixture(families.Bernoulli(), np.full(3, 1 / 3), np.zeros((3, 4)))
+NARROW = ef.Mixture(families.Bernoulli(), [0.5, 0.5], np.zeros((2, 3)))
+UNEVEN = np.full((30, 2), 0.4)
+LONG = np.full((31, 2), 0.5)
+PRIOR = ef.ExpectedStatistics(np.ones(3), np.ones((3, 4)))
+NARROW_PRIOR = ef.ExpectedStatistics(np.ones(2), np.ones((2, 3)))
+
+BAD_PARAMETERS = [
+    *((make, {name: value}, f"The '{name}' parameter")
+      for make in (gaussian, bernoulli, poisson)
+      for name, values in {
+          "n_components": [0, -1, 1.5, "abc", None], "tol": [-1, "abc", np.nan], "max_iter": [-1, 2.5],
+          "n_init": [0, "2"], "temperature": [-1, "abc"], "stop": ["later"], "weights": ["equals"],
+          "concentration": [0, -1.0], "acceleration": ["warp"], "random_state": ["abc", -1], "n_jobs": ["all"],
+          "warm_start": ["yes"], "prior": [1.0], "verbose_interval": [0],
+      }.items()
+      for value in values),
+    *((make, {"init": "nonsense"}, "The 'init' parameter") for make in (gaussian, bernoulli, poisson, kmeans)),
+    (gaussian, {"covariance_type": "round"}, "The 'covariance_type' parameter"),
+    (gaussian, {"reg_covar": -1}, "The 'reg_covar' parameter"),
+    (gaussian, {"init_params": "nonsense"}, "The 'init_params' parameter"),
+    (bernoulli, {"binarize": "yes"}, "The 'binarize' parameter"),
+    *((kmeans, {name: value}, f"The '{name}' parameter")
+      for name, value in [("n_clusters", 0), ("n_clusters", "abc"), ("n_init", 0), ("n_init", "some"),
+                          ("max_iter", 0), ("tol", -1), ("algorithm", "guess"), ("random_state", "abc")]),
+    (kmeans, {"init": X[:3]}, r"shape of the initial centers \(3, 4\) does not match the number of clusters 2"),
+    (kmeans, {"init": X[:2, :3]}, r"shape of the initial centers \(2, 3\) does not match the number of features"),
+    (kmeans, {"init": with_value(X[:2], np.nan, 1)}, "NaN"),
+    (kmeans, {"init": lambda X, k, random_state: X[:3]}, "does not match the number of clusters 2"),
+    *((make, {"n_jobs": 0}, "n_jobs is 0") for make in GOOD),
+    *((bernoulli, {"temperature": t}, "temperature is") for t in ([1.0, -1.0], [], [np.inf], [np.nan])),
+    (bernoulli, {"concentration": [1.0, -1.0]}, "concentration"),
+    (bernoulli, {"concentration": [1.0, 1.0, 1.0]}, "concentration"),
+    (bernoulli, {"init": OTHER}, r"init is a mixture of Poisson\(\), but a mixture of Bernoulli\(\) is to be fitted"),
+    (bernoulli, {"init": THREE}, "init has 3 components, but n_components is 2"),
+    (bernoulli, {"init": NARROW}, "init"),
+    (bernoulli, {"init": UNEVEN}, "sum to 1"),
+    (bernoulli, {"init": LONG}, r"init has shape \(31, 2\).*must be \(30, 2\)"),
+    (bernoulli, {"init": -UNEVEN}, "non-negative"),
+    (bernoulli, {"init": np.full((30, 2), np.nan)}, "responsibilities"),
+    (bernoulli, {"init": np.full(30, 2)}, r"labels must lie in 0\.\.1, not 2\.\.2"),
+    (bernoulli, {"init": np.full(30, -1)}, r"labels must lie in 0\.\.1"),
+    (bernoulli, {"init": np.full(30, 0.5)}, "whole numbers"),
+    (bernoulli, {"init": np.zeros(29, int)}, "shape"),
+    (bernoulli, {"prior": PRIOR}, "prior has 3 components; this mixture has 2"),
+    (bernoulli, {"prior": NARROW_PRIOR}, r"prior has sums of shape \(2, 3\); this mixture needs \(2, 4\)"),
+]  # fmt: skip
+
+
+def described(value):
+    return value if isinstance(value, str) else None if isinstance(value, dict) else value.__name__
+
+
+@pytest.mark.parametrize(("make", "parameters", "words"), BAD_PARAMETERS, ids=described)
+def test_parameters(make, parameters, words):
+    refused(make(**parameters), words, GOOD[make])
+
+
+EYES = np.repeat(np.eye(4)[None], 2, axis=0)
+LOPSIDED = EYES + np.triu(np.full((4, 4), 0.1), 1)
+
+BAD_STARTS = [
+    ({"weights_init": [0.5, 0.5, 0.0]}, r"The parameter 'weights' should have the shape of \(2,\), but got \(3,\)"),
+    ({"weights_init": [-0.5, 1.5]}, r"The parameter 'weights' should be in the range \[0, 1\]"),
+    ({"weights_init": [0.5, 0.4]}, "The parameter 'weights' should be normalized, but got sum"),
+    ({"means_init": np.zeros((2, 3))}, r"The parameter 'means' should have the shape of \(2, 4\), but got \(2, 3\)"),
+    ({"means_init": np.full((2, 4), np.nan)}, "NaN"),
+    ({"precisions_init": np.eye(4)}, r"The parameter 'full precision' should have the shape of \(2, 4, 4\)"),
+    ({"precisions_init": -EYES}, "'full precision' should be symmetric, positive-definite"),
+    ({"precisions_init": LOPSIDED}, "'full precision' should be symmetric, positive-definite"),
+    ({"covariance_type": "tied", "precisions_init": EYES}, "The parameter 'tied precision' should have the shape"),
+    ({"covariance_type": "tied", "precisions_init": -np.eye(4)}, "'tied precision' should be symmetric, pos"),
+    ({"covariance_type": "diag", "precisions_init": -np.ones((2, 4))}, "'diag precision' should be positive"),
+    ({"covariance_type": "spherical", "precisions_init": np.zeros(2)}, "'spherical precision' should be positive"),
+    ({"covariance_type": "spherical", "precisions_init": np.ones(3)}, "'spherical precision' should have the shape"),
+]
+
+
+@pytest.mark.parametrize(("parameters", "words"), BAD_STARTS, ids=described)
+def test_starts_of_gaussian_mixtures_in_the_words_of_scikit_learn(parameters, words):
+    refused(gaussian(**parameters), words, X)
+
+
+def test_a_collapsed_component_in_the_words_of_scikit_learn():
+    rows = np.concatenate([X, np.full((5, 4), 9.0)])
+    refused(gaussian(reg_covar=0), "ill-defined empirical covariance .* increase reg_covar", rows)
+
+
+# ---- nothing half done ---------------------------------------------------------------------------------------------
+
+
+def refused(model, words, rows, **weights):
+    """Assert that a fit is refused with these words, leaves nothing on a new model and an old fit as it was."""
+    with pytest.raises((ValueError, TypeError), match=words):
+        model.fit(rows, **weights)
+    assert not [name for name in vars(model) if name.endswith("_") and not name.startswith("_")]
+    make = next(make for make in GOOD if type(make()) is type(model))
+    old = make().fit(GOOD[make])
+    state, labels = pickle.dumps(old), old.predict(GOOD[make])
+    parameters = old.get_params(deep=False)
+    old.set_params(**model.get_params(deep=False))
+    with pytest.raises((ValueError, TypeError), match=words):
+        old.fit(rows, **weights)
+    old.set_params(**parameters)
+    assert pickle.dumps(old) == state
+    assert np.array_equal(old.predict(GOOD[make]), labels)
+
+
+@pytest.mark.parametrize("make", GOOD, ids=lambda make: make.__name__)
+def test_a_refused_fit_of_other_columns_leaves_the_number_of_columns(make):
+    fitted = make().fit(GOOD[make])
+    narrow = GOOD[make][:1, :2]
+    with pytest.raises(ValueError, match="n_samples"):
+        fitted.fit(narrow)
+    assert fitted.n_features_in_ == 4
+    fitted.predict(GOOD[make])
+
+
+@pytest.mark.parametrize("make", GOOD, ids=lambda make: make.__name__)
+def test_arrays_given_are_never_changed(make):
+    weight = RNG.uniform(0.5, 1, 30)
+    rows = GOOD[make].copy()
+    before = rows.copy(), weight.copy()
+    rows.flags.writeable = weight.flags.writeable = False
+    model = make().fit(rows, sample_weight=weight)
+    for method in available(model):
+        getattr(model, method)(rows)
+    assert np.array_equal(rows, before[0])
+    assert np.array_equal(weight, before[1])
+
+
+def test_starts_given_are_never_changed():
+    values = {"weights_init": np.array([0.3, 0.7]), "means_init": X[:2].copy(), "precisions_init": EYES.copy()}
+    before = {name: value.copy() for name, value in values.items()}
+    for value in values.values():
+        value.flags.writeable = False
+    gaussian(**values).fit(X)
+    r = np.full((30, 2), [0.2, 0.8])
+    r.flags.writeable = False
+    gaussian(init=r).fit(X)
+    kmeans(init=values["means_init"]).fit(X)
+    assert all(np.array_equal(values[name], before[name]) for name in values)
