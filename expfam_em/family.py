@@ -168,7 +168,7 @@ class ExponentialFamily(ABC):
         """
         gradient = None if type(self).to_expectation is ExponentialFamily.to_expectation else self.to_expectation
         return legendre.inverse_gradient(
-            self.evaluate_log_partition, np.asarray(expectation, np.float64), gradient, start, NATURAL_LIMIT,
+            self.evaluate_log_partition, np.asarray(expectation, np.float64), gradient, start,
             type(self).__name__,
         )  # fmt: skip
 

@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 
-LEVELS = 14  # step sizes of a difference table, each half the one before
+LEVELS = 10  # step sizes of a difference table, each half the one before
+SEARCH = 4.0 ** np.arange(6, -23, -1)  # step sizes tried for the scale of a coordinate, in units of max(1, |η|)
+CURVATURE = 0.1  # second difference of A over a step that is neither rounding nor another landscape
 COMPLEX_STEP = 1e-40
-AGREEMENT = 1e-6  # relative: differences this close confirm the complex step
+AGREEMENT = 1e-6  # relative: differences this close to it confirm the complex step
 MAX_STEPS = 200
 HALVINGS = 60
 SEARCH_DRAWS = 64
+FAR = 0.01  # squared length, in standard deviations, of a step that might leave the space
+INSIDE = np.arange(1, 8) / 8  # where on the way between two points A is checked to be convex
+
+
+def scales(log_partition, natural) -> np.ndarray:
+    """Return for each coordinate a step over which A bends by about CURVATURE, staying finite, (K, p)."""
+    K, p = natural.shape
+    unit = np.maximum(1.0, np.abs(natural))
+    steps = SEARCH[:, None, None] * unit
+    shift = steps[..., None] * np.eye(p)
+    above = log_partition((natural[:, None, :] + shift).reshape(-1, p)).reshape(-1, K, p)
+    below = log_partition((natural[:, None, :] - shift).reshape(-1, p)).reshape(-1, K, p)
+    with np.errstate(all="ignore"):
+        bend = above + below - 2 * log_partition(natural)[:, None]
+        # a step that leaves the space has an infinite or undefined bend; further out, A may be finite again
+        fine = np.isfinite(bend) & (np.abs(bend) <= CURVATURE)
+    smaller_too = np.flip(np.logical_and.accumulate(np.flip(fine, 0), 0), 0)
+    largest = np.argmax(smaller_too, axis=0)
+    return np.take_along_axis(steps, largest[None], axis=0)[0]
 
 
 def gradient(log_partition, natural) -> np.ndarray:
@@ -29,13 +50,13 @@ def gradient(log_partition, natural) -> np.ndarray:
     (K, p); NaN where A is not finite on both sides at every step size.
     """
     K, p = natural.shape
-    unit = np.eye(p)
-    size = np.where(natural != 0, np.abs(natural), 1.0) * 0.125
+    size = scales(log_partition, natural)
     best, error = np.full((K, p), np.nan), np.full((K, p), np.inf)
     table: list[np.ndarray] = []
     for level in range(LEVELS):
         h = size / 2.0**level
-        shift = h[:, :, None] * unit
+        h = (natural + h) - natural  # the step that is really made
+        shift = h[:, :, None] * np.eye(p)
         above = log_partition((natural[:, None, :] + shift).reshape(-1, p)).reshape(K, p)
         below = log_partition((natural[:, None, :] - shift).reshape(-1, p)).reshape(K, p)
         with np.errstate(all="ignore"):
@@ -51,7 +72,9 @@ def gradient(log_partition, natural) -> np.ndarray:
     if exact is None:
         return best
     with np.errstate(all="ignore"):
-        confirmed = np.abs(exact - best) <= 10 * error + AGREEMENT * np.abs(best)
+        # ∇A of an unskewed statistic may be 0: differences are then judged by its standard deviation, √A″
+        deviation = np.sqrt(CURVATURE) / size
+        confirmed = np.abs(exact - best) <= AGREEMENT * (np.abs(best) + deviation)
     return np.where(confirmed, exact, best)
 
 
@@ -67,20 +90,31 @@ def complex_gradient(log_partition, natural) -> np.ndarray | None:
     return values.imag.reshape(K, p) / COMPLEX_STEP
 
 
-def hessian(slope, natural) -> np.ndarray:
-    """Return ∇²A (K, p, p) by central differences of the gradient ``slope``, (m, p) -> (m, p), made symmetric."""
+def hessian(slope, natural, size) -> np.ndarray:
+    """Return ∇²A (K, p, p), symmetric, by five-point differences of the gradient, given the scales (K, p).
+
+    Two-point differences would do for Newton's method, were statistics not often nearly collinear: x and x² of data
+    far from the origin multiply every relative error by the condition number.
+    """
     K, p = natural.shape
-    h = np.where(natural != 0, np.abs(natural), 1.0) * 1e-5
+    h = (natural + 0.02 * size) - natural
     shift = h[:, :, None] * np.eye(p)
-    above = slope((natural[:, None, :] + shift).reshape(-1, p)).reshape(K, p, p)
-    below = slope((natural[:, None, :] - shift).reshape(-1, p)).reshape(K, p, p)
+
+    def difference(times):
+        above = slope((natural[:, None, :] + times * shift).reshape(-1, p))
+        below = slope((natural[:, None, :] - times * shift).reshape(-1, p))
+        return (above - below).reshape(K, p, p)
+
     with np.errstate(all="ignore"):
-        H = (above - below) / (2 * h[:, :, None])
+        H = (8 * difference(1) - difference(2)) / (12 * h[:, :, None])
     return (H + H.transpose(0, 2, 1)) / 2
 
 
-def inverse_gradient(log_partition, expectation, slope=None, start=None, limit=np.inf, name="the family"):
+def inverse_gradient(log_partition, expectation, slope=None, start=None, name="the family"):
     """Solve ∇A(η) = m for each row by Newton's method on the concave ⟨η, m⟩ − A(η), staying where A is finite.
+
+    An expectation on the boundary of its space has its solution at infinity; η then goes only as far as ∇A(η) can
+    be told from m.
 
     Parameters
     ----------
@@ -90,8 +124,6 @@ def inverse_gradient(log_partition, expectation, slope=None, start=None, limit=n
         ∇A, (m, p) -> (m, p); differences of A otherwise.
     start : (K, p), optional
         Where to begin, if A is finite there.
-    limit : float
-        Largest |η|: an expectation on the boundary of its space has its solution at infinity.
     name : str
         Used in errors.
 
@@ -102,7 +134,7 @@ def inverse_gradient(log_partition, expectation, slope=None, start=None, limit=n
     """
     natural = _feasible_start(log_partition, expectation, start, name)
     if slope is not None:
-        return _newton(log_partition, slope, natural, expectation, limit)
+        return _newton(log_partition, slope, natural, expectation)
 
     def confirmed(at):
         return gradient(log_partition, at)
@@ -111,29 +143,28 @@ def inverse_gradient(log_partition, expectation, slope=None, start=None, limit=n
         return complex_gradient(log_partition, at)
 
     if np.array_equal(confirmed(natural), quick(natural)):
-        solved = _newton(log_partition, quick, natural, expectation, limit)
+        solved = _newton(log_partition, quick, natural, expectation)
         if np.array_equal(confirmed(solved), quick(solved)):
             return solved
-    return _newton(log_partition, confirmed, natural, expectation, limit)
+    return _newton(log_partition, confirmed, natural, expectation)
 
 
-def _newton(log_partition, slope, start, expectation, limit):
+def _newton(log_partition, slope, start, expectation):
     natural, active = start.copy(), np.arange(len(start))
     last = np.full(len(start), np.inf)
     value = np.sum(natural * expectation, axis=1) - log_partition(natural)
     for _ in range(MAX_STEPS):
         eta, m = natural[active], expectation[active]
         residual = m - slope(eta)
-        step = _newton_step(hessian(slope, eta), residual)
+        step = _newton_step(hessian(slope, eta, scales(log_partition, eta)), residual)
         decrement = np.sum(step * residual, axis=1)
-        eta, gain = _line_search(log_partition, eta, m, step, decrement, value[active], limit)
-        change = np.max(np.abs(eta - natural[active]) / np.maximum(np.abs(eta), 1e-300), axis=1)
-        natural[active] = eta
+        natural[active], gain = _line_search(log_partition, eta, m, step, decrement, value[active])
         value[active] += gain
-        # Newton's steps shrink quadratically until they are the rounding of the gradient, and then no more
-        drowned = (change < 1e-7) & (change > 0.25 * last[active])
-        last[active] = change
-        active = active[(change > 1e-14) & ~drowned]
+        # the length of a step in standard deviations shrinks until it is rounding, and then no more
+        length = np.sqrt(np.maximum(decrement, 0))
+        drowned = (length < 1e-6) & (length > 0.9 * last[active])
+        last[active] = length
+        active = active[(length > 1e-12) & ~drowned]
         if not len(active):
             break
     return natural
@@ -145,28 +176,29 @@ def _newton_step(H, residual):
     scale = np.where(np.isfinite(diagonal) & (diagonal > 0), diagonal, 1.0)
     scaled = np.nan_to_num(H / (scale[:, :, None] * scale[:, None, :]), posinf=0.0, neginf=0.0)
     values, vectors = np.linalg.eigh(scaled)
-    values = np.maximum(values, 1e-10 * np.maximum(values[:, -1:], 1.0))
+    values = np.maximum(values, 1e-12 * np.maximum(values[:, -1:], 1.0))
     along = np.einsum("kij,ki->kj", vectors, np.nan_to_num(residual / scale))
     return np.einsum("kij,kj->ki", vectors, along / values) / scale
 
 
-def _line_search(log_partition, eta, m, step, decrement, value, limit):
+def _line_search(log_partition, eta, m, step, decrement, value):
     """Halve each row's step until ⟨η, m⟩ − A(η) is finite and does not fall; a row with no such step stays."""
     out, gain = eta.copy(), np.zeros(len(eta))
     pending = np.arange(len(eta))
     length = np.ones(len(eta))
     for _ in range(HALVINGS):
         here = eta[pending]
-        trial = np.clip(here + length[pending, None] * step[pending], -limit, limit)
+        trial = here + length[pending, None] * step[pending]
         partition = log_partition(trial)
         with np.errstate(all="ignore"):
             new = np.sum(trial * m[pending], axis=1) - partition
             # close to the maximum the gain drowns in rounding: a full Newton step is then taken on trust
             noise = 1e-14 * (np.abs(partition) + np.sum(np.abs(trial * m[pending]), axis=1))
             fine = np.isfinite(new) & (new - value[pending] >= 1e-4 * length[pending] * decrement[pending] - noise)
-            fine &= _convex_between(
-                log_partition, here, trial, np.sum(here * m[pending], axis=1) - value[pending], partition
-            )
+        far = np.flatnonzero(fine & (length[pending] ** 2 * decrement[pending] > FAR))
+        if len(far):
+            before = np.sum(here * m[pending], axis=1) - value[pending]
+            fine[far] = _convex_between(log_partition, here[far], trial[far], before[far], partition[far])
         accepted = pending[fine]
         out[accepted], gain[accepted] = trial[fine], new[fine] - value[accepted]
         pending = pending[~fine]
@@ -177,34 +209,36 @@ def _line_search(log_partition, eta, m, step, decrement, value, limit):
 
 
 def _convex_between(log_partition, here, there, at_here, at_there):
-    """Whether A is finite and convex half way: it is not where the step has crossed a pole into a false region.
+    """Whether A is finite and convex on the way: it is not where the way crosses a pole into a false region.
 
     A formula may be finite where its integral diverges, as log|Γ| is for negative arguments.
     """
-    middle = log_partition((here + there) / 2)
-    return np.isfinite(middle) & (2 * middle <= at_here + at_there + 1e-12 * (np.abs(at_here) + np.abs(at_there)))
+    inside = INSIDE[:, None, None]
+    points = (1 - inside) * here + inside * there
+    values = log_partition(points.reshape(-1, points.shape[-1])).reshape(points.shape[:2])
+    with np.errstate(all="ignore"):
+        chord = (1 - INSIDE[:, None]) * at_here + INSIDE[:, None] * at_there
+        slack = 1e-12 * (1 + np.abs(at_here) + np.abs(at_there))
+        return np.all(np.isfinite(values) & (values <= chord + slack), axis=0)
 
 
 def _feasible_start(log_partition, expectation, start, name):
-    """Return for each row a point with finite A, preferring the given start, then the best simple candidate."""
+    """Return for each row a point with finite A: the given start, or the first of simple candidates."""
+    if start is not None and np.all(np.isfinite(log_partition(start))):
+        return np.array(start, dtype=np.float64)
     p = expectation.shape[1]
     rng = np.random.default_rng(0)
     sizes = 10.0 ** np.array([0, -1, 1, -2, 2, -3, 3, -4, -6])
     directions = [np.zeros((1, p)), *(sign * size * np.ones((1, p)) for size in sizes for sign in (-1, 1))]
     directions += [size * rng.standard_normal((SEARCH_DRAWS, p)) for size in (1.0, 0.1, 10.0)]
-    directions += [s * size * np.eye(p)[:, : p + 1] for size in (1.0, 0.01) for s in (-1, 1)]
+    directions += [sign * size * np.eye(p) for size in (1.0, 0.01) for sign in (-1, 1)]
     candidates = np.concatenate(directions)
-    if start is not None and np.all(np.isfinite(log_partition(start))):
-        return np.array(start, dtype=np.float64)
-    partition = log_partition(candidates)
-    finite = np.isfinite(partition)
+    finite = np.isfinite(log_partition(candidates))
     if not finite.any():
         raise ValueError(
             f"{name}: no natural parameter with a finite log_partition was found among {len(candidates)} candidates, "
             "so ∇A(η) = m cannot be solved: define to_natural(self, expectation)"
         )
-    candidates, partition = candidates[finite], partition[finite]
-    connected = _convex_between(log_partition, candidates[:1], candidates, partition[0], partition)
-    connected[0] = True
-    score = np.where(connected, expectation @ candidates.T - partition, -np.inf)
-    return candidates[np.argmax(score, axis=1)]
+    # The first, not the best: where A is log|Γ| of something, it is finite outside the space as well, and the points
+    # near the origin are the ones to trust.
+    return np.repeat(candidates[finite][:1], len(expectation), axis=0)

@@ -116,10 +116,7 @@ def plot_bounds(result_or_estimator, ax: Axes | None = None) -> Axes:
     elif hasattr(fit, "distortions_"):
         ax = _axes(ax)
         trace = np.asarray(fit.distortions_)
-        if len(trace) == 2 * fit.n_iter_ + 1:
-            _half_steps(ax, trace[::2], trace[1::2])
-        else:  # an empty cluster was moved and assignment began anew, so that E- and M-steps no longer alternate
-            ax.plot(np.arange(len(trace)) / 2, trace, color=INK, marker="o", markersize=3, linewidth=1)
+        _half_steps(ax, trace[::2], trace[1::2])
         ax.set_ylabel("distortion J, squared units of X")
         ax.set_title(
             f"J falls from {trace[0]:.5g} to {trace[-1]:.5g} in {_steps(fit.n_iter_)}", loc="left", fontsize="medium"

@@ -46,6 +46,10 @@ class Case:
         thetas = [self.estimate(X, R[:, k]) for k in range(R.shape[1])]
         return thetas if self.estimate_together is None else self.estimate_together(thetas, R.sum(axis=0))
 
+    def exposures(self, X):
+        e = self.family.exposure(X)
+        return np.ones(len(X)) if e is None else e
+
     def naturals(self, thetas):
         return np.array([self.natural(theta) for theta in thetas])
 

@@ -30,6 +30,13 @@ def bound(S, temperature, w):
     return np.sum(w[w > 0] * rows[w > 0])
 
 
+def estimate_present(case, X, R, thetas):
+    """Estimates of the components that have observations; the others stay."""
+    present = np.flatnonzero(R.sum(axis=0) > 0)
+    found = dict(zip(present, case.estimate_all(X, R[:, present]), strict=True))
+    return [found.get(k, theta) for k, theta in enumerate(thetas)]
+
+
 def run(case, X, weights, thetas, steps, *, temperature=1.0, w=None, pseudo=None, concentration=1.0, free=True):
     """Return the start and ``steps`` EM steps.
 
@@ -42,7 +49,7 @@ def run(case, X, weights, thetas, steps, *, temperature=1.0, w=None, pseudo=None
     out = []
     for step in range(steps + 1):
         S = scores(case, X, weights, thetas)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             on_weights = np.where(alpha == 1, 0.0, (alpha - 1) * np.log(weights)).sum()
         on_components = sum(w0 @ case.log_density(X0, theta) for theta in thetas)
         out.append(Step(weights, thetas, bound(S, temperature, w), on_weights + on_components))
@@ -51,5 +58,5 @@ def run(case, X, weights, thetas, steps, *, temperature=1.0, w=None, pseudo=None
             if free:
                 weights = (R.sum(axis=0) + alpha - 1) / (R.sum() + alpha.sum() - K)
             everything = np.concatenate([R, np.repeat(w0[:, None], K, axis=1)])
-            thetas = case.estimate_all(np.concatenate([X, X0]), everything)
+            thetas = estimate_present(case, np.concatenate([X, X0]), everything, thetas)
     return out

@@ -1,8 +1,10 @@
 """Laws of the driver, over the table of cases × temperatures × row weights × chunks of rows."""
 
+import itertools
+
 import numpy as np
 import pytest
-from scipy import optimize
+from scipy.special import xlog1py, xlogy
 
 import expfam_em as ef
 from expfam_em import blocks, families
@@ -11,36 +13,13 @@ from tests import oracle
 from tests import own_families as own
 from tests.case import EPS
 from tests.cases import CASES
+from tests.problems import BY_NAME, PI, Problem, assert_close, same
 
 TEMPERATURES = [1.0, 0.5, 2.0, 0.0]
 WEIGHTS = ["none", "random", "whole"]
-PI = np.array([0.5, 0.3, 0.2])
-BY_NAME = {case.name: case for case in CASES}
 
 every_family = pytest.mark.parametrize("case", CASES, ids=str)
 every_temperature = pytest.mark.parametrize("temperature", TEMPERATURES)
-
-
-class Problem:
-    """Rows of three components, row weights, and a start that is neither the truth nor far from it."""
-
-    def __init__(self, case, weights="none", sizes=(90, 60, 40), seed=3):
-        rng = np.random.default_rng(seed)
-        rows = [case.draw(theta, size, rng) for theta, size in zip(case.components, sizes, strict=True)]
-        label = np.repeat(np.arange(3), sizes)
-        order = rng.permutation(len(label))
-        self.case, self.X, label = case, np.concatenate(rows)[order], label[order]
-        n = len(label)
-        self.w = {"none": None, "random": rng.uniform(0.1, 3, n), "whole": rng.integers(0, 4, n).astype(float)}[weights]
-        self.thetas = case.estimate_all(self.X, 0.75 * np.eye(3)[label] + 0.25 * rng.dirichlet(np.ones(3), n))
-        self.start = ef.Mixture(case.family, PI, case.naturals(self.thetas))
-        self.pseudo = (self.X[:6], np.full(6, 0.5))
-
-    def prior(self):
-        """The pseudo-rows as a prior of each component."""
-        X0, w0 = self.pseudo
-        T, e = self.case.family.statistics_and_exposure(X0)
-        return ef.ExpectedStatistics(np.full(3, w0.sum()), np.tile(w0 @ T, (3, 1)), exposures=np.full(3, w0 @ e))
 
 
 @pytest.fixture(params=["one chunk", "many chunks"])
@@ -48,17 +27,6 @@ def chunks(request, monkeypatch):
     """Rows in one chunk, or in chunks of a few rows each."""
     if request.param == "many chunks":
         monkeypatch.setattr(blocks, "CHUNK_WORK", 1)
-
-
-def assert_close(found, expected, relative):
-    """Close in units of the largest entry of each row: small entries are differences of large ones."""
-    size = np.abs(expected).max(axis=-1, keepdims=True) + 1
-    assert np.all(np.abs(found - expected) <= relative * size)
-
-
-def same(found, expected, relative=1e-12):
-    assert_close(found.weights[None], expected.weights[None], relative)
-    assert_close(found.natural, expected.natural, relative)
 
 
 # ---- the bound, and the textbook -----------------------------------------------------------------------------------
@@ -117,7 +85,7 @@ def test_the_exponential_family_m_step_is_the_mean_of_the_statistics(case):
     problem = Problem(case, "random")
     R = problem.w[:, None] * problem.start.responsibilities(problem.X)
     statistics = ef.accumulate(problem.start, problem.X, problem.w)
-    T, e = case.family.statistics_and_exposure(problem.X)
+    T, e = case.family.sufficient_statistics(problem.X), case.exposures(problem.X)
     assert statistics.counts == pytest.approx(R.sum(axis=0), rel=1e-13)
     assert_close(statistics.sums, R.T @ T, 1e-13)
     assert statistics.exposures == pytest.approx(R.T @ e, rel=1e-13)
@@ -244,7 +212,7 @@ def test_permuting_components_permutes_the_fit(case, temperature):
 # Bregman divergences d(T(x), μ) up to what depends on x alone (Banerjee et al. 2005, table 1), of theta
 DIVERGENCES = {
     "Gaussian-fixed-2": lambda X, theta: np.sum((X - theta[0]) ** 2, axis=1) / 2,
-    "Bernoulli": lambda X, p: -np.sum(X * np.log(p) + (1 - X) * np.log1p(-p), axis=1),
+    "Bernoulli": lambda X, p: -np.sum(xlogy(X, p) + xlog1py(1 - X, -p), axis=1),
     "Poisson": lambda X, rate: np.sum(rate - X * np.log(rate), axis=1),
     "Rayleigh": lambda X, s: np.sum(X**2 / (2 * s**2) + np.log(s**2), axis=1),
     "Exponential": lambda X, rate: np.sum(X * rate - np.log(rate), axis=1),
@@ -258,10 +226,8 @@ def test_temperature_zero_is_bregman_hard_clustering(case):
     divergence = DIVERGENCES.get(case.name, lambda X, theta: -case.log_density(X, theta))
     thetas = problem.thetas
     for _ in range(6):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            nearest = np.column_stack([divergence(problem.X, theta) for theta in thetas])
-        labels = np.nan_to_num(nearest, nan=0.0).argmin(axis=1)
-        thetas = case.estimate_all(problem.X, np.eye(3)[labels])
+        distance = np.column_stack([divergence(problem.X, theta) for theta in thetas])
+        thetas = oracle.estimate_present(case, problem.X, np.eye(3)[distance.argmin(axis=1)], thetas)
     found = ef.fit(problem.start, problem.X, temperature=0, weights="equal", max_iter=6, tol=0)
     assert_close(found.mixture.natural, case.naturals(thetas), 1e-8 if case.numeric else 1e-10)
     assert np.array_equal(found.mixture.weights, np.full(3, 1 / 3))
@@ -279,10 +245,10 @@ def test_soft_assignment_tends_to_k_means_as_the_variance_falls():
     options = {"weights": "equal", "max_iter": 15, "tol": 0}
     hard = ef.fit(spheres(1.0, means), X, temperature=0, **options).mixture.parameters["means"]
     distance = []
-    for epsilon in (4.0, 1.0, 0.25, 1e-2, 1e-6):
+    for epsilon in (4.0, 1.0, 1e-2, 1e-4, 1e-6):
         soft = ef.fit(spheres(epsilon, means), X, **options)
         distance.append(np.abs(soft.mixture.parameters["means"] - hard).max())
-    assert np.all(np.diff(distance) <= 0)
+    assert np.all(np.diff(distance) <= 1e-12)
     assert distance[0] > 0.1
     assert distance[-1] <= 1e-12
 
@@ -343,7 +309,7 @@ def test_stopping_by_the_bound_or_by_the_parameters():
                 np.abs(after.mixture.expectation - before.mixture.expectation).max(),
                 np.abs(after.mixture.weights - before.mixture.weights).max(),
             )
-            for before, after in zip(path, path[1:], strict=False)
+            for before, after in itertools.pairwise(path)
         ]
         # the norm lies between the largest change and √(6 + 3) times it
         assert (
@@ -358,7 +324,7 @@ def test_stopping_by_the_bound_or_by_the_parameters():
 @pytest.mark.parametrize("temperature", [-1.0, [], [1.0, np.nan], np.inf])
 def test_a_temperature_out_of_range_is_refused(temperature):
     problem = Problem(BY_NAME["Poisson"])
-    with pytest.raises(ValueError, match="temperature is .* it must be one or more finite numbers"):
+    with pytest.raises(ValueError, match=r"temperature is .* it must be one or more finite numbers"):
         ef.fit(problem.start, problem.X, temperature=temperature)
 
 
@@ -368,7 +334,8 @@ def test_an_empty_component_keeps_its_parameters(case):
     # all rows of the first component, and a copy of its parameters that the lower index always beats
     natural = problem.start.natural[[0, 1, 0]]
     result = ef.fit(ef.Mixture(case.family, np.full(3, 1 / 3), natural), problem.X, temperature=0, max_iter=3, tol=0)
-    assert np.array_equal(result.mixture.natural[2], natural[2])
+    # a family with an M-step of its own takes the parameters through ∇A and back
+    assert_close(result.mixture.natural[2:], natural[2:], 1e-12)
     assert result.mixture.weights[2] == 0
     assert np.all(np.isfinite(result.bounds))
 
@@ -379,62 +346,3 @@ def test_an_empty_tied_component_keeps_its_mean(case):
     start = ef.Mixture(case.family, np.full(3, 1 / 3), problem.start.natural[[0, 1, 0]])
     result = ef.fit(start, problem.X, temperature=0, max_iter=3, tol=0)
     assert_close(result.mixture.parameters["means"][2:], start.parameters["means"][2:], 1e-12)
-
-
-# ---- families that contradict themselves ---------------------------------------------------------------------------
-
-
-class WrongSign(families.Gaussian):
-    """Means of the wrong sign."""
-
-    def maximize(self, counts, sums):
-        return super().maximize(counts, -sums)
-
-
-class Swapped(families.Poisson):
-    """The rates of the two columns exchanged."""
-
-    def maximize(self, counts, sums):
-        return super().maximize(counts, sums[:, ::-1])
-
-
-class HalfStep(own.Rayleigh):
-    """η of half the size it should have."""
-
-    def to_natural(self, expectation):
-        return -0.5 / expectation
-
-
-FAULTS = [
-    pytest.param(WrongSign("fixed"), "Gaussian-fixed-2", id="sign"),
-    pytest.param(Swapped(), "Poisson", id="swapped"),
-    pytest.param(HalfStep(), "Rayleigh", id="half"),
-]
-
-
-@pytest.mark.parametrize(("family", "name"), FAULTS)
-def test_a_planted_fault_is_found(family, name):
-    problem = Problem(BY_NAME[name])
-    good = ef.fit(problem.start, problem.X, max_iter=50, tol=1e-8).mixture
-    start = ef.Mixture(family, good.weights, good.natural)
-    result = ef.fit(start, problem.X)
-    assert result.status is ef.Status.BOUND_FELL
-    assert result.fall > 0
-    assert not result.converged
-    assert len(result.bounds) == result.n_iter + 1
-    assert result.bound == ef.accumulate(result.mixture, problem.X).bound  # the last good parameters
-    with pytest.raises(ValueError, match="The bound fell although an EM step cannot lower it"):
-        ef.ExponentialFamilyMixture(family, 3, init=start).fit(problem.X)
-
-
-# ---- maxima --------------------------------------------------------------------------------------------------------
-
-
-def best(case, X, start):
-    """Largest mixture log-likelihood near a start, (weights, thetas as a vector) free, by a general optimiser."""
-
-    def negative(packed):
-        weights = np.array([packed[0], 1 - packed[0]])
-        return -oracle.bound(oracle.scores(case, X, weights, case.unpack(packed[1:])), 1.0, np.ones(len(X)))
-
-    return -optimize.minimize(negative, start, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-11}).fun

@@ -206,14 +206,11 @@ def test_distortions_of_k_means_alternate_between_e_and_m_steps():
     assert ax.get_title(loc="left").startswith("J falls from")
 
 
-def test_distortions_after_an_empty_cluster_was_moved_are_drawn_without_the_colours_of_steps():
+def test_steps_alternate_also_where_an_empty_cluster_was_moved():
     X = np.random.default_rng(0).normal(size=(50, 2))
     fit = ef.KMeans(3, init=np.array([[0.0, 0.0], [100.0, 100.0], [200.0, 200.0]])).fit(X)
-    assert len(fit.distortions_) > 2 * fit.n_iter_ + 1
-    ax = plots.plot_bounds(fit)
-    (line,) = ax.lines
-    np.testing.assert_array_equal(line.get_ydata(), fit.distortions_)
-    assert not ax.texts
+    assert len(fit.distortions_) == 2 * fit.n_iter_ + 1
+    assert plots.plot_bounds(fit).get_title(loc="left").startswith("J falls from")
 
 
 def test_bounds_of_an_estimator():

@@ -223,7 +223,8 @@ class _Run:
     """One start followed to its end: EM at temperature 0, with empty clusters moved to the farthest rows."""
 
     def __init__(self, family, rows, start, max_iter, tol):
-        self.rows, self.n_iter, self.distortions = rows, 0, []
+        self.rows, self.n_iter = rows, 0
+        self.distortions: list[float] = []
         for _ in range(start.n_components):
             result = em.fit(
                 start, rows, max_iter=max_iter - self.n_iter, tol=np.sqrt(tol), temperature=0.0, weights="equal",

@@ -1,0 +1,127 @@
+"""Compiled code is kept on disk; a missing, damaged or forbidden cache costs a compilation and nothing else."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import expfam_em as ef
+
+PACKAGE = Path(ef.__file__).parent
+
+SCRIPT = """
+import json, warnings
+import numpy as np
+import expfam_em as ef
+from expfam_em.kernels import em
+
+warnings.simplefilter("error")
+warnings.filterwarnings("ignore", "Best performing initialization did not converge")
+rng = np.random.default_rng(0)
+X = rng.normal(size=(60, 2)) + 4 * rng.integers(0, 2, (60, 1))
+fits = [
+    ef.GaussianMixture(2, random_state=0, tol=0, max_iter=3).fit(X, sample_weight=rng.uniform(size=60)),
+    ef.ExponentialFamilyMixture(ef.families.Poisson(), 2, random_state=0, tol=0, max_iter=3).fit(np.floor(X**2)),
+]
+numbers = [value for fit in fits for value in (fit.lower_bounds_, fit.weights_, fit.natural_parameters_)]
+numbers += [fits[0].predict_proba(X), ef.KMeans(3, random_state=0).fit(X).cluster_centers_]
+kernel = em._compiled(np.dtype(float))
+stats = getattr(kernel, "stats", None)
+print(json.dumps({
+    "numbers": [float(v) for value in numbers for v in np.ravel(value)],
+    "hits": stats and sum(stats.cache_hits.values()), "misses": stats and sum(stats.cache_misses.values()),
+}))
+"""
+
+
+def run(cache, cwd=None, **environment):
+    """Fit in a new process with its cache in a folder; return the numbers and how often the cache was hit."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT],
+        env=os.environ | {"NUMBA_CACHE_DIR": str(cache), "NUMBA_DISABLE_JIT": "0"} | environment,
+        capture_output=True, text=True, check=False, cwd=cwd or PACKAGE.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def cold(tmp_path_factory):
+    """The folder of a cache after one process, and what that process said."""
+    folder = tmp_path_factory.mktemp("cache")
+    return folder, run(folder)
+
+
+def test_the_second_process_compiles_nothing(cold):
+    folder, first = cold
+    assert (first["hits"], first["misses"]) == (0, 1)
+    assert {".nbi", ".nbc"} <= {path.suffix for path in folder.rglob("*")}
+    second = run(folder)
+    assert (second["hits"], second["misses"]) == (1, 0)
+    assert second["numbers"] == first["numbers"]
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def scramble(path):
+    path.write_bytes(np.random.default_rng(0).bytes(path.stat().st_size))
+
+
+def make_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "suffixes", "repaired"),
+    [
+        (truncate, ".nbi .nbc", True),
+        (scramble, ".nbi .nbc", True),
+        (scramble, ".nbc", True),
+        (make_folder, ".nbi .nbc", False),
+    ],
+)
+def test_a_damaged_cache_is_survived(cold, tmp_path, damage, suffixes, repaired):
+    folder, first = cold
+    shutil.copytree(folder, tmp_path / "copy")
+    files = [path for path in (tmp_path / "copy").rglob("*") if path.suffix in suffixes.split()]
+    assert files
+    for path in files:
+        damage(path)
+    found = run(tmp_path / "copy")
+    assert found["numbers"] == first["numbers"]
+    assert found["hits"] == 0
+    if repaired:
+        again = run(tmp_path / "copy")
+        assert again["numbers"] == first["numbers"]
+        assert again["hits"] == 1
+
+
+def test_no_folder_for_a_cache_is_survived(cold, tmp_path):
+    """Neither the folder asked for, nor beside the source, nor in the home: files stand where folders should be."""
+    shutil.copytree(PACKAGE, tmp_path / "expfam_em", ignore=shutil.ignore_patterns("__pycache__"))
+    blocked = tmp_path / "blocked"
+    blocked.write_text("")
+    (tmp_path / "expfam_em/kernels/__pycache__").write_text("")
+    places = {"HOME": blocked, "XDG_CACHE_HOME": blocked, "PYTHONDONTWRITEBYTECODE": "1"}
+    # the copy is found first, because it is in the current folder
+    found = run(blocked / "cache", tmp_path, **{name: str(value) for name, value in places.items()})
+    assert found["numbers"] == cold[1]["numbers"]
+    assert found["hits"] == 0
+    assert not list(tmp_path.rglob("*.nb*"))
+
+
+def test_the_kernel_is_right_without_the_compiler(cold, tmp_path):
+    found = run(tmp_path, NUMBA_DISABLE_JIT="1")
+    assert found["hits"] is None
+    # sums are taken in another order: n · ε = 60 · 2e-16 per step, times the conditioning of the covariances
+    np.testing.assert_allclose(found["numbers"], cold[1]["numbers"], rtol=1e-10, atol=1e-10)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,119 @@
+"""What the documents show runs, what they link to exists, and every example ends well."""
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+import expfam_em as ef
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
+EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if not path.name.startswith("_"))
+MODULES = [name for _, name, _ in pkgutil.walk_packages(ef.__path__, "expfam_em.")]
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LONGEST = {"README.md": 120, "CONTRIBUTING.md": 60}
+
+
+def named(path):
+    return str(path.relative_to(ROOT))
+
+
+def python_of(page):
+    """The python blocks of a page as one program in which every line keeps its number."""
+    text = page.read_text(encoding="utf-8")
+    program = [""] * text.count("\n")
+    for block in FENCE.finditer(text):
+        if block[1] == "python":
+            first = text.count("\n", 0, block.start(2))
+            for offset, line in enumerate(block[2].splitlines()):
+                program[first + offset] = line
+    return "\n".join(program)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_the_python_of_a_page_runs_top_to_bottom(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    program = python_of(page)
+    module = type(sys)("page")  # classes that a page defines are looked up in their module when they are saved
+    monkeypatch.setitem(sys.modules, "page", module)
+    exec(compile(program, str(page), "exec"), vars(module))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_in_docstrings(module):
+    results = doctest.testmod(importlib.import_module(module))
+    assert results.failed == 0
+
+
+def test_every_estimator_shows_an_example():
+    for name in ("GaussianMixture", "BernoulliMixture", "KMeans", "ExponentialFamilyMixture"):
+        assert doctest.DocTestFinder(recurse=False).find(getattr(ef, name), name)[0].examples
+
+
+def run_example(example, folder):
+    cwd = folder / "cwd"
+    cwd.mkdir()
+    run = subprocess.run(
+        [sys.executable, "-W", "error", str(example), str(folder / "out")],
+        env=os.environ | {"MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, cwd=cwd, check=False,
+    )  # fmt: skip
+    return run, folder
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    """The examples, two at a time: most of their time is spent on imports."""
+    pool = ThreadPoolExecutor(2)
+    yield {path: pool.submit(run_example, path, tmp_path_factory.mktemp(path.stem)) for path in EXAMPLES}
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=named)
+def test_every_example_runs_and_writes_only_to_its_folder(example, running):
+    run, folder = running[example].result()
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip()
+    assert not list((folder / "cwd").iterdir())
+    for picture in (folder / "out").glob("*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_example_is_listed():
+    listed = (ROOT / "examples/README.md").read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES if f"({path.name})" not in listed] == []
+
+
+@pytest.mark.parametrize("name", LONGEST)
+def test_short_documents_stay_short(name):
+    assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= LONGEST[name]
+
+
+def anchors_of(page):
+    """The anchors of the headings, as they are made from their words."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.*?)#*$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_inside_the_project_lead_somewhere(page):
+    text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text(encoding="utf-8")))
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"\w+:", target):
+            continue
+        name, _, anchor = unquote(target).partition("#")
+        there = (page.parent / name).resolve() if name else page
+        if not there.exists() or (anchor and anchor not in anchors_of(there)):
+            broken.append(target)
+    assert not broken

@@ -1,0 +1,185 @@
+"""k-means: the hard limit of the driver with the manners of scikit-learn's."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+import expfam_em as ef
+
+RNG = np.random.default_rng(2)
+X = RNG.normal(size=(400, 3)) + 3 * RNG.integers(0, 3, (400, 3))
+WEIGHT = RNG.integers(0, 4, 400)
+X.flags.writeable = False
+
+
+@pytest.fixture(params=[None, "weighted"])
+def weight(request):
+    return None if request.param is None else WEIGHT
+
+
+def test_attributes_belong_together(weight):
+    m = ef.KMeans(5, random_state=0).fit(X, sample_weight=weight)
+    w = np.ones(len(X)) if weight is None else weight
+    distance = cdist(X, m.cluster_centers_)
+    assert m.cluster_centers_.shape == (5, 3)
+    assert m.labels_.dtype == np.int32
+    assert np.array_equal(m.labels_, distance.argmin(axis=1))
+    assert np.array_equal(m.predict(X), m.labels_)
+    assert m.inertia_ == pytest.approx(w @ distance.min(axis=1) ** 2, rel=1e-12)
+    assert m.transform(X) == pytest.approx(distance, rel=1e-12)
+    assert m.score(X, sample_weight=weight) == pytest.approx(-m.inertia_, rel=1e-12)
+    assert isinstance(m.inertia_, float)
+    assert isinstance(m.n_iter_, int)
+    assert m.get_feature_names_out().tolist() == [f"kmeans{k}" for k in range(5)]
+    again = clone(m)
+    assert np.array_equal(again.fit_predict(X, sample_weight=weight), m.labels_)
+    assert np.array_equal(again.fit_transform(X, sample_weight=weight), m.transform(X))
+    assert np.array_equal(pickle.loads(pickle.dumps(m)).predict(X), m.labels_)
+
+
+def test_the_distortion_falls_by_halves(weight):
+    w = np.ones(len(X)) if weight is None else weight
+    centres = X[:4]
+    J = []
+    labels = cdist(X, centres).argmin(axis=1)
+    while True:
+        J.append(w @ np.sum((X - centres[labels]) ** 2, axis=1))
+        moved = np.array([np.average(X[labels == k], axis=0, weights=w[labels == k]) for k in range(4)])
+        if np.array_equal(moved, centres):
+            break
+        centres = moved
+        J.append(w @ np.sum((X - centres[labels]) ** 2, axis=1))
+        labels = cdist(X, centres).argmin(axis=1)
+    m = ef.KMeans(4, init=X[:4], tol=0).fit(X, sample_weight=weight)
+    # J starts after the first E-step and ends after an E-step that moves nothing, which may be taken once more
+    assert len(m.distortions_) == 2 * m.n_iter_ + 1
+    assert m.distortions_[: len(J)] == pytest.approx(J, rel=1e-10)
+    assert m.distortions_[len(J) :] == pytest.approx([J[-1]] * (len(m.distortions_) - len(J)), rel=1e-10)
+    assert np.all(np.diff(m.distortions_) <= 1e-12 * J[0])
+    assert m.inertia_ == pytest.approx(m.distortions_[-1], rel=1e-10)
+    assert m.cluster_centers_ == pytest.approx(centres, rel=1e-12)
+
+
+def test_weights_are_repetitions():
+    repeated = np.repeat(X, WEIGHT, axis=0)
+    for K in (2, 5):
+        one = ef.KMeans(K, random_state=1, tol=0).fit(X, sample_weight=WEIGHT)
+        two = ef.KMeans(K, random_state=1, tol=0).fit(repeated)
+        assert one.cluster_centers_ == pytest.approx(two.cluster_centers_, rel=1e-10)
+        assert one.inertia_ == pytest.approx(two.inertia_, rel=1e-10)
+        assert np.array_equal(np.repeat(one.labels_, WEIGHT), two.labels_)
+
+
+@pytest.mark.parametrize("jobs", [2, 4, None, -1])
+def test_any_number_of_threads(jobs):
+    rows = np.repeat(X, 60, axis=0)
+    one, more = (ef.KMeans(7, random_state=0, n_jobs=j).fit(rows) for j in (1, jobs))
+    assert one.cluster_centers_.tobytes() == more.cluster_centers_.tobytes()
+    assert one.inertia_ == more.inertia_
+    assert one.distortions_ == more.distortions_
+    assert np.array_equal(one.labels_, more.labels_)
+
+
+def test_the_lower_index_wins_a_tie():
+    # whole numbers: distances are exact, and many rows are equally far from two centres
+    grid = np.stack(np.meshgrid(np.arange(21.0), np.arange(13.0)), axis=-1).reshape(-1, 2)
+    centres = np.array([[3.0, 4], [7, 4], [3, 8], [7, 8], [15, 6], [19, 6]])
+    distance = cdist(grid, centres, "sqeuclidean")
+    two = np.sort(distance, axis=1)[:, :2]
+    assert np.sum(two[:, 0] == two[:, 1]) == 40
+    # every centre is fitted to a row of its own, and stays
+    m = ef.KMeans(6, init=centres, tol=0).fit(centres)
+    assert np.array_equal(m.cluster_centers_, centres)
+    assert np.array_equal(m.predict(grid), distance.argmin(axis=1))
+
+
+def test_empty_clusters_are_filled(weight):
+    far = np.concatenate([X[:2], np.full((3, 3), 1e3)])
+    m = ef.KMeans(5, init=far).fit(X, sample_weight=weight)
+    assert set(m.labels_) == set(range(5))
+    assert np.abs(m.cluster_centers_).max() < 20
+    distinct = ef.KMeans(5, random_state=0, n_init=10).fit(X, sample_weight=weight)
+    assert m.inertia_ < 2 * distinct.inertia_
+
+
+def test_fewer_distinct_rows_than_clusters_warns():
+    rows = np.repeat(np.eye(3), 4, axis=0)
+    for init in ("k-means++", "random"):
+        model = ef.KMeans(5, init=init, random_state=0, n_init=20)
+        with pytest.warns(
+            ConvergenceWarning, match=r"distinct clusters \(3\) found smaller than n_clusters \(5\)"
+        ) as w:
+            model.fit(rows)
+        assert w[0].filename == __file__
+        assert model.inertia_ == pytest.approx(0, abs=1e-28)
+        assert len(set(model.labels_)) == 3
+
+
+def test_how_often_it_starts():
+    calls = []
+
+    def start(rows, K, random_state):
+        calls.append(len(rows))
+        return rows[RNG.choice(len(rows), K, replace=False)]
+
+    ef.KMeans(3, init=start).fit(X)
+    assert calls == [400] * 10
+    ef.KMeans(3, init=start, n_init=2).fit(X)
+    assert len(calls) == 12
+    single = [ef.KMeans(6, init="random", n_init=1, random_state=seed).fit(X).inertia_ for seed in range(5)]
+    assert ef.KMeans(6, init="random", random_state=0).fit(X).inertia_ <= min(single) * 1.05
+
+
+def test_the_best_start_is_kept():
+    stream = np.random.default_rng(3)
+    alone = [ef.KMeans(9, init="random", n_init=1, random_state=stream).fit(X).inertia_ for _ in range(4)]
+    assert len(set(alone)) > 1
+    together = ef.KMeans(9, init="random", n_init=4, random_state=np.random.default_rng(3)).fit(X)
+    assert together.inertia_ == min(alone)
+
+
+def test_it_is_the_limit_of_em():
+    """EM with Σ = εI and π = 1/K, as ε → 0."""
+    centres = X[:4]
+    hard = ef.KMeans(4, init=centres, tol=0).fit(X)
+    family = ef.families.Gaussian("fixed", variance=1e-6)
+    start = ef.Mixture(family, np.full(4, 0.25), centres / 1e-6)
+    soft = ef.ExponentialFamilyMixture(family, 4, init=start, weights="equal", tol=1e-12).fit(X)
+    # a responsibility differs from 0 or 1 by exp(−Δ/2ε), Δ the difference of two squared distances: 0 in float64 but
+    # for rows within 1e-4 of a boundary, of which there are none
+    assert soft.parameters_["means"] == pytest.approx(hard.cluster_centers_, rel=1e-8)
+    assert np.array_equal(soft.predict(X), hard.labels_)
+
+
+def test_float32_rows():
+    rows = X.astype(np.float32)
+    m, double = ef.KMeans(5, random_state=0).fit(rows), ef.KMeans(5, random_state=0).fit(rows.astype(np.float64))
+    assert m.cluster_centers_.dtype == m.transform(rows).dtype == np.float32
+    assert m.cluster_centers_ == pytest.approx(double.cluster_centers_, rel=1e-6)
+    assert np.array_equal(m.labels_, double.labels_)
+    assert m.inertia_ == pytest.approx(double.inertia_, rel=1e-6)
+
+
+def test_far_from_the_origin():
+    """Distances between rows are what matters, at 1e6 spreads from the origin too."""
+    shifted = X + 2.0**23
+    near, far = (ef.KMeans(4, init=rows[:4], tol=0).fit(rows) for rows in (shifted - 2.0**23, shifted))
+    assert np.array_equal(near.labels_, far.labels_)
+    # the shift is exact, so both are the same numbers but for the rounding of the centres, ε·2²³ = 2e-9
+    assert far.inertia_ == pytest.approx(near.inertia_, rel=1e-8)
+    assert far.cluster_centers_ - 2.0**23 == pytest.approx(near.cluster_centers_, abs=4e-9)
+
+
+def test_one_row_each_and_one_cluster():
+    m = ef.KMeans(400, random_state=0).fit(X)
+    assert m.inertia_ == pytest.approx(0, abs=1e-20)
+    one = ef.KMeans(1).fit(X)
+    assert one.cluster_centers_[0] == pytest.approx(X.mean(axis=0), rel=1e-13)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ef.KMeans(1).fit(np.ones((5, 2))).inertia_ == 0

@@ -1,0 +1,259 @@
+"""The jitted kernels against NumPy; the file also passes with NUMBA_DISABLE_JIT=1."""
+
+import numpy as np
+import pytest
+from numba import config, njit
+from scipy.special import logsumexp
+
+from expfam_em.family import Monomials
+from expfam_em.kernels import block_rows, em_rows
+from expfam_em.kernels.em import LOG_FLUSH, exp_nonpositive, log_positive
+from tests.case import EPS
+
+POINTS = 2_000 if config.DISABLE_JIT else 400_000
+
+
+@njit
+def exp_all(x):
+    out = np.empty_like(x)
+    for i in range(len(x)):
+        out[i] = exp_nonpositive(x[i])
+    return out
+
+
+@njit
+def log_all(x):
+    out = np.empty_like(x)
+    for i in range(len(x)):
+        out[i] = log_positive(x[i])
+    return out
+
+
+def ulps(found, exact):
+    """Distance in units of the last place of the exact value rounded to float64."""
+    return np.abs(found.astype(np.longdouble) - exact) / np.spacing(np.abs(exact.astype(np.float64)))
+
+
+def test_exp_is_within_two_units_of_the_last_place():
+    rng = np.random.default_rng(0)
+    x = np.concatenate(
+        [
+            np.linspace(LOG_FLUSH, 0, POINTS),
+            -(10.0 ** rng.uniform(-20, np.log10(-LOG_FLUSH), POINTS)),
+            # where the range reduction changes over: odd multiples of ½ log 2
+            *(-np.log(2) * (np.arange(0.5, 663) + shift) for shift in (-1e-15, 0, 1e-15)),
+            [0.0, -0.0, -5e-324, -1e-300, LOG_FLUSH, np.nextafter(LOG_FLUSH, 0)],
+        ]
+    )
+    x = x[x >= LOG_FLUSH]
+    assert ulps(exp_all(x), np.exp(x.astype(np.longdouble))).max() <= 2
+    assert exp_all(np.zeros(1))[0] == 1
+
+
+def test_exp_far_below_is_exactly_zero():
+    assert np.all(exp_all(np.array([np.nextafter(LOG_FLUSH, -np.inf), -500.0, -1e6, -1e300, -np.inf])) == 0)
+
+
+def test_log_is_within_two_units_of_the_last_place():
+    rng = np.random.default_rng(1)
+    tiny, huge = np.finfo(float).tiny, np.finfo(float).max
+    x = np.concatenate(
+        [
+            np.exp(rng.uniform(np.log(tiny), np.log(huge), POINTS)),
+            rng.uniform(0.5, 2, POINTS),
+            1 + 10.0 ** rng.uniform(-16, 0, POINTS),
+            1 - 10.0 ** rng.uniform(-16, -0.1, POINTS),
+            np.arange(1.0, 300),
+            [1.0, tiny, huge, np.sqrt(0.5), np.nextafter(1, 0), np.nextafter(1, 2)],
+        ]
+    )
+    exact = np.log(x.astype(np.longdouble))
+    found = log_all(x)
+    assert ulps(found[x != 1], exact[x != 1]).max() <= 2
+    assert np.all(found[x == 1] == 0)
+
+
+# ---- one pass over rows --------------------------------------------------------------------------------------------
+
+PRODUCTS = np.array([[0, 0, 2], [0, 1, 3], [1, 1, 4]])
+SHAPES = [pytest.param(3, 2, id="loops"), pytest.param(40, 6, id="blas")]
+
+
+def problem(dtype=np.float64, n=150, K=3, d=2, seed=0):
+    """Rows, a T of squares and products, natural parameters, log π − A."""
+    rng = np.random.default_rng(seed)
+    X = rng.integers(0, 2, (n, d)) if dtype in (np.uint8, np.bool_) else rng.normal(0, 2, (n, d))
+    i, j = np.triu_indices(d)
+    products = np.column_stack([i, j, d + np.arange(len(i))])
+    monomials = Monomials(rng.normal(size=d), rng.uniform(0.5, 2, d), products)
+    natural = np.column_stack([rng.normal(size=(K, d)), rng.normal(0, 0.1, (K, len(i))) - 0.5 * (i == j)])
+    return X.astype(dtype), monomials, natural, rng.normal(size=K)
+
+
+def run(X, monomials, natural, offset, weight=None, temperature=1.0, block=64, start=0, stop=None):
+    n, (K, p) = len(X), natural.shape
+    out = {
+        "counts": np.zeros(K), "sums": np.zeros((K, p)), "responsibilities": np.full((n, K), np.nan),
+        "evidence": np.full(n, np.nan), "labels": np.full(n, -1),
+    }  # fmt: skip
+    weight = np.empty(0) if weight is None else weight
+    stop = n if stop is None else stop
+    out["bound"] = em_rows(X, start, stop, *monomials, natural, offset, weight, temperature, block, *out.values())
+    return out
+
+
+def dense(X, monomials, natural, offset, weight=None, temperature=1.0):
+    """The same in NumPy."""
+    weight = np.ones(len(X)) if weight is None else weight
+    T = monomials.evaluate(X)
+    S = T @ natural.T + offset
+    labels = S.argmax(axis=1)
+    if temperature == 0:
+        R, evidence = np.eye(len(offset))[labels], S.max(axis=1)
+    else:
+        evidence = temperature * logsumexp(S / temperature, axis=1)
+        R = np.exp((S - evidence[:, None]) / temperature)
+    W = weight[:, None] * R
+    there = weight > 0
+    return {
+        "counts": W.sum(axis=0), "sums": W.T @ T, "responsibilities": R, "evidence": evidence, "labels": labels,
+        "bound": weight[there] @ evidence[there],
+    }  # fmt: skip
+
+
+def assert_same(found, expected, relative=1e-12):
+    for name, value in expected.items():
+        scale = np.abs(value).max() if name in ("counts", "sums", "bound") else 1 + np.abs(value)
+        assert np.all(np.abs(found[name] - value) <= relative * scale), name
+
+
+@pytest.mark.parametrize(("K", "d"), SHAPES)
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0, 0.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_pass_is_the_dense_computation(K, d, temperature, weighted):
+    args = problem(K=K, d=d)
+    weight = np.random.default_rng(1).uniform(0, 2, 150) if weighted else None
+    assert_same(run(*args, weight, temperature), dense(*args, weight, temperature))
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 149, 150, 1000])
+@pytest.mark.parametrize(("K", "d"), SHAPES)
+def test_the_size_of_a_block_changes_rounding_only(block, K, d):
+    args = problem(K=K, d=d)
+    assert_same(run(*args, block=block), dense(*args))
+
+
+def test_a_range_of_rows_leaves_the_others_alone():
+    X, *args = problem()
+    part, whole = run(X, *args, start=30, stop=100), run(X[30:100], *args)
+    assert np.array_equal(part["sums"], whole["sums"])
+    assert np.array_equal(part["evidence"][30:100], whole["evidence"])
+    for outside in (slice(0, 30), slice(100, None)):
+        assert np.all(np.isnan(part["evidence"][outside]))
+        assert np.all(part["labels"][outside] == -1)
+
+
+def test_statistics_are_added_to_what_is_there():
+    args = problem()
+    counts, sums = np.full(3, 5.0), np.full((3, 5), -2.0)
+    nothing = np.empty((0, 0))
+    em_rows(
+        args[0], 0, 150, *args[1], *args[2:], np.empty(0), 1.0, 64, counts, sums, nothing, np.empty(0),
+        np.empty(0, np.int64),
+    )  # fmt: skip
+    alone = run(*args)
+    assert counts - 5 == pytest.approx(alone["counts"], rel=1e-13)
+    assert sums + 2 == pytest.approx(alone["sums"], rel=1e-12, abs=1e-11)
+
+
+LAYOUTS = {
+    "C": lambda X: X,
+    "F": np.asfortranarray,
+    "strided rows": lambda X: np.repeat(X, 2, axis=0)[::2],
+    "strided columns": lambda X: np.repeat(X, 3, axis=1)[:, ::3],
+    "reversed": lambda X: X[::-1].copy()[::-1],
+    "read-only": lambda X: np.frombuffer(X.tobytes(), X.dtype).reshape(X.shape),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8, np.bool_])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_dtype_and_layout_of_rows_gives_the_same_bits(dtype, layout):
+    X, *args = problem(dtype)
+    expected = run(X.astype(np.float64), *args)
+    found = run(LAYOUTS[layout](X), *args)
+    for name, value in expected.items():
+        assert np.array_equal(found[name], value), name
+
+
+def unit_normals(means):
+    """T of all products, unit covariances, equal weights."""
+    means = np.array(means, float)
+    natural = np.column_stack([means, np.tile([-0.5, 0.0, -0.5], (len(means), 1))])
+    monomials = Monomials(np.zeros(2), np.ones(2), PRODUCTS)
+    return monomials, natural, -0.5 * np.sum(means**2, axis=1) - np.log(len(means))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
+def test_rows_far_away_belong_to_the_nearest_component(temperature):
+    directions = np.array([[1.0, 0.1], [-1.0, 0.2], [0.1, 1.0], [0.3, -1.0]])
+    means = np.array([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
+    for distance in (1e3, 1e8):
+        found = run(distance * directions, *unit_normals(means), temperature=temperature)
+        assert np.abs(found["responsibilities"].sum(axis=1) - 1).max() <= 4 * EPS
+        assert found["labels"].tolist() == [0, 1, 2, 3]
+        assert np.all(found["responsibilities"].argmax(axis=1) == [0, 1, 2, 3])
+        assert np.all(np.isfinite(found["evidence"]))
+        assert np.all(np.isfinite(found["sums"]))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0, 0.0])
+def test_responsibilities_are_distributions(temperature):
+    X, monomials, natural, offset = problem(n=300, K=7)
+    R = run(30 * X, monomials, natural, offset, temperature=temperature)["responsibilities"]
+    assert np.all(R >= 0)
+    assert np.all((R == 0) | (R > 1e-200))
+    # a sum of 7 quotients, each with an error of 1.5 EPS
+    assert np.abs(R.sum(axis=1) - 1).max() <= 4 * EPS
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 0.0])
+@pytest.mark.parametrize(("K", "d"), SHAPES)
+def test_a_component_of_weight_zero_takes_no_rows(temperature, K, d):
+    X, monomials, natural, offset = problem(K=K, d=d)
+    offset = np.where(np.arange(K) == 1, -np.inf, offset)
+    found = run(X, monomials, natural, offset, temperature=temperature)
+    rest = np.arange(K) != 1
+    expected = run(X, monomials, natural[rest], offset[rest], temperature=temperature)
+    assert found["counts"][1] == 0
+    assert np.all(found["sums"][1] == 0)
+    assert np.all(found["responsibilities"][:, 1] == 0)
+    assert found["counts"][rest] == pytest.approx(expected["counts"], rel=1e-12)
+    assert found["bound"] == pytest.approx(expected["bound"], rel=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_the_lower_index_wins_a_tie(temperature):
+    monomials, natural, offset = unit_normals([[1.0, 0], [-1, 0], [1, 0], [-1, 0]])
+    found = run(np.array([[0.0, 0], [2, 1], [-2, 1]]), monomials, natural, offset, temperature=temperature)
+    assert found["labels"].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_a_row_of_weight_zero_is_absent(temperature):
+    X, *args = problem()
+    weight = np.ones(150)
+    weight[::3] = 0
+    there = weight > 0
+    found, expected = run(X, *args, weight, temperature), run(X[there], *args, None, temperature)
+    assert found["counts"] == pytest.approx(expected["counts"], rel=1e-13)
+    assert found["sums"] == pytest.approx(expected["sums"], rel=1e-12, abs=1e-11)
+    assert found["bound"] == pytest.approx(expected["bound"], rel=1e-13)
+
+
+@pytest.mark.parametrize("K", [1, 3, 64, 1000])
+@pytest.mark.parametrize("p", [1, 5, 152, 8384])
+def test_blocks_are_whole_vectors_of_rows(p, K):
+    rows = block_rows(p, K)
+    assert 64 <= rows <= 1024
+    assert rows % 8 == 0
