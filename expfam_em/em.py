@@ -205,6 +205,16 @@ def expected_gain(statistics, before, after) -> float:
     return float(components - statistics.exposures @ (after.log_partition - before.log_partition) + weights.sum())
 
 
+def check_concentration(concentration, n_components) -> None:
+    """Raise a ValueError unless the Dirichlet parameter is one positive number, or one for each component."""
+    alpha = np.asarray(concentration, np.float64)
+    if alpha.shape not in ((), (n_components,)) or not np.all(alpha > 0):
+        raise ValueError(
+            f"concentration is {concentration!r}; it must be a positive number or {n_components} of them, one for "
+            "each component"
+        )
+
+
 def log_prior(mixture, prior=None, concentration=1.0) -> float:
     """Return Σ_k ⟨χ_k, η_k⟩ − ν_k A(η_k) + (α_k − 1) log π_k, up to a constant."""
     value = 0.0
@@ -263,6 +273,7 @@ def fit(
     """
     rows = as_rows(X, sample_weight, n_jobs)
     schedule = _schedule(temperature)
+    check_concentration(concentration, mixture.n_components)
     if stop not in ("bound", "parameters"):
         raise ValueError(f"stop is {stop!r}; it must be 'bound' or 'parameters'")
     log_base = total_log_base(mixture.family, rows)

@@ -33,23 +33,24 @@ class Monomials(NamedTuple):
         """T(x) = x."""
         return cls(np.zeros(n_features), np.ones(n_features), np.empty((0, 3), np.int64))
 
-    def checked(self) -> Monomials:
-        """Return self; a ValueError if a product would overwrite a column of z."""
+    @property
+    def n_statistics(self) -> int:
+        """Number of statistics p; a ValueError if a product would overwrite a column of z."""
         d = len(self.shift)
-        if len(self.products) and self.products[:, 2].min() < d:
+        if not len(self.products):
+            return d
+        if self.products[:, 2].min() < d:
             raise ValueError(
                 f"a product of Monomials has target {self.products[:, 2].min()}; the first {d} statistics are the "
                 f"columns themselves, so targets start at {d}"
             )
-        return self
+        return 1 + int(self.products[:, 2].max())
 
     def evaluate(self, X) -> np.ndarray:
         """T of the rows of X, (n, d) -> (n, p), as the kernel computes it."""
         Z = (np.asarray(X, np.float64) - self.shift) * self.inverse_scale
-        if not len(self.products):
-            return Z
         d = Z.shape[1]
-        out = np.zeros((len(Z), 1 + self.products[:, 2].max()))
+        out = np.zeros((len(Z), self.n_statistics))
         out[:, :d] = Z
         for i, j, target in self.products:
             out[:, target] += Z[:, i] * Z[:, j]

@@ -182,15 +182,24 @@ def run_rows(
             counts, sums, responsibilities[rows], evidence[rows], labels[rows],
         )  # fmt: skip
 
+    def check_width(n_statistics):
+        if n_statistics != natural.shape[1]:
+            raise ValueError(
+                f"rows of {X.shape[1]} columns have {n_statistics} statistics under {mixture.family!r}; the mixture "
+                f"has natural parameters for {natural.shape[1]}: give rows of the columns it was made for"
+            )
+
     if (monomials := mixture.family.monomials(X.shape[1])) is not None:
+        check_width(monomials.n_statistics)
         X = X if X.dtype in KERNEL_DTYPES else X.astype(np.float64)
-        return run(X, monomials.checked(), slice(None), natural, offset, sums), None
+        return run(X, monomials, slice(None), natural, offset, sums), None
     bound, exposures = 0.0, None
     identity = Monomials.identity(natural.shape[1])
     step = max(256, STATISTICS_BLOCK // natural.shape[1])
     for first in range(0, len(X), step):
         rows = slice(first, min(first + step, len(X)))
         T, exposure = mixture.family.statistics_and_exposure(X[rows])
+        check_width(T.shape[1])
         if exposure is None:
             bound += run(T, identity, rows, natural, offset, sums)
             continue

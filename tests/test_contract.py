@@ -302,7 +302,7 @@ def test_a_frame_changes_the_coordinates_and_not_the_density(case):
 
 
 @pytest.mark.parametrize("kind", ["full", "spherical"])
-def test_bind_finds_the_weighted_mean_and_spread(kind):
+def test_the_frame_is_about_the_weighted_mean_and_spread(kind):
     rng = np.random.default_rng(1)
     X, w = rng.normal([1e3, -1.0], [1e-2, 5.0], (500, 2)), rng.integers(0, 4, 500)
     weighted = families.Gaussian(kind).bind(as_rows(X, w))
@@ -310,6 +310,9 @@ def test_bind_finds_the_weighted_mean_and_spread(kind):
     Y = np.repeat(X, w, axis=0)
     spread = Y.std(axis=0) if kind == "full" else np.full(2, np.sqrt(Y.var(axis=0).mean()))
     for family in (weighted, repeated):
-        assert family.shift == pytest.approx(Y.mean(axis=0), rel=1e-14)
         # the deviations are 1e5 times smaller than the values they come from
-        assert family.scale == pytest.approx(spread, rel=1e5 * 16 * EPS)
+        assert family.column_variance == pytest.approx(Y.var(axis=0), rel=1e5 * 16 * EPS)
+        # both are rounded: the scale to a power of two, the shift to 1/64 of it
+        assert np.all(np.abs(np.log2(family.scale / spread)) <= 0.5)
+        assert np.all(np.frexp(family.scale)[0] == 0.5)
+        assert np.all(np.abs(family.shift - Y.mean(axis=0)) <= family.scale / 128 * (1 + 1e-9))

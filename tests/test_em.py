@@ -335,7 +335,8 @@ def test_an_empty_component_keeps_its_parameters(case):
     natural = problem.start.natural[[0, 1, 0]]
     result = ef.fit(ef.Mixture(case.family, np.full(3, 1 / 3), natural), problem.X, temperature=0, max_iter=3, tol=0)
     # a family with an M-step of its own takes the parameters through ∇A and back
-    assert_close(result.mixture.natural[2:], natural[2:], 1e-12)
+    own_m_step = type(case.family).maximize is not ef.ExponentialFamily.maximize
+    assert_close(result.mixture.natural[2:], natural[2:], 1e-12 if own_m_step else 0)
     assert result.mixture.weights[2] == 0
     assert np.all(np.isfinite(result.bounds))
 

@@ -251,6 +251,18 @@ def test_a_row_of_weight_zero_is_absent(temperature):
     assert found["bound"] == pytest.approx(expected["bound"], rel=1e-13)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_a_row_of_weight_zero_may_be_infinitely_improbable(temperature):
+    X = np.array([[0.5], [1e308], [2.0]])
+    natural, offset, weight = np.array([[-10.0], [-20.0]]), np.zeros(2), np.array([1.0, 0.0, 2.0])
+    with np.errstate(all="ignore"):  # NumPy reports the overflow where numba is off
+        found = run(X, Monomials.identity(1), natural, offset, weight, temperature)
+    expected = run(X[[0, 2]], Monomials.identity(1), natural, offset, weight[[0, 2]], temperature)
+    assert found["evidence"][1] == -np.inf
+    assert found["bound"] == expected["bound"]
+    assert np.array_equal(found["sums"], expected["sums"])
+
+
 @pytest.mark.parametrize("K", [1, 3, 64, 1000])
 @pytest.mark.parametrize("p", [1, 5, 152, 8384])
 def test_blocks_are_whole_vectors_of_rows(p, K):

@@ -114,7 +114,7 @@ def test_t_and_a_alone_agree_with_the_closed_form():
     assert alone.bounds == pytest.approx(closed.bounds, rel=1e-10)
 
 
-@pytest.mark.parametrize("name", ["Normal", "Exponential", "Geometric"])
+@pytest.mark.parametrize("name", ["Normal", "Exponential", "Geometric", "Gamma"])
 def test_the_estimator_fits_a_family_from_t_and_a_alone(name):
     case = BY_NAME[name]
     rng = np.random.default_rng(13)
@@ -124,6 +124,20 @@ def test_the_estimator_fits_a_family_from_t_and_a_alone(name):
     known = ef.fit(start, X, tol=1e-9, max_iter=2000)
     # both stop where a step gains less than 1e-9 a row
     assert model.lower_bound_ == pytest.approx(known.bound / len(X), abs=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-3, 1e3, 1e6])
+def test_the_unit_of_the_rows_changes_the_unit_of_the_fit(unit):
+    case = BY_NAME["Exponential"]
+    X = np.concatenate([case.draw(theta, 100, np.random.default_rng(14)) for theta in case.components[:2]])
+    natural = case.naturals(case.components[:2])
+    plain = ef.fit(ef.Mixture(case.family, [0.5, 0.5], natural), X, max_iter=20, tol=0)
+    scaled = ef.fit(ef.Mixture(case.family, [0.5, 0.5], natural / unit), unit * X, max_iter=20, tol=0)
+    # mappings solved to 1e-10 in each of 20 steps
+    assert scaled.mixture.natural * unit == pytest.approx(plain.mixture.natural, rel=1e-8)
+    assert scaled.bounds + len(X) * np.log(unit) == pytest.approx(plain.bounds, rel=1e-8)
+    fitted = ef.ExponentialFamilyMixture(case.family, 1).fit(unit * X)
+    assert fitted.natural_parameters_[0, 0] == pytest.approx(-1 / (unit * X.mean()), rel=1e-9)
 
 
 # ---- priors --------------------------------------------------------------------------------------------------------

@@ -128,6 +128,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         family = plain.bind(rows)
         rng = generator(self.random_state)
         prior = self._prior_of(plain, family)
+        em.check_concentration(self.concentration, self.n_components)
         warm = self.warm_start and hasattr(self, "mixture_")
 
         def attempt(number):
@@ -250,8 +251,9 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _deviance(self, X, sample_weight):
         """Return −2 log L and n, the total row weight."""
+        score = self.score(X, sample_weight=sample_weight)
         n = float(len(X) if sample_weight is None else checked_weight(sample_weight, X).sum())
-        return -2 * n * self.score(X, sample_weight=sample_weight), n
+        return -2 * n * score, n
 
     def aic(self, X, sample_weight=None):
         """Return Akaike's criterion −2 log L + 2 m for m free parameters; lower is better."""

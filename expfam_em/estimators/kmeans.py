@@ -135,7 +135,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
                 f"Number of distinct clusters ({found}) found smaller than n_clusters ({self.n_clusters}). Possibly "
                 "due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,  # past the decorator, to the caller
             )
         return self
 
@@ -225,10 +225,11 @@ class _Run:
     def __init__(self, family, rows, start, max_iter, tol):
         self.rows, self.n_iter = rows, 0
         self.distortions: list[float] = []
+        movement = family.column_variance.mean() / family.scale[0] ** 2  # parameters move in the frame
         for _ in range(start.n_components):
             result = em.fit(
-                start, rows, max_iter=max_iter - self.n_iter, tol=np.sqrt(tol), temperature=0.0, weights="equal",
-                stop="parameters",  # in the frame, where the mean variance of the columns is 1
+                start, rows, max_iter=max_iter - self.n_iter, tol=np.sqrt(tol * movement), temperature=0.0,
+                weights="equal", stop="parameters",
             )  # fmt: skip
             self.mixture = result.mixture
             self.n_iter += result.n_iter

@@ -25,8 +25,9 @@ class Gaussian(ExponentialFamily):
     variance : float > 0
         The known variance ε of "fixed".
     variance_floor : float ≥ 0
-        Smallest variance in any direction, as a multiple of the variance of the columns (so it acts once the family
-        is bound). The M-step is the maximum under this constraint, so the bound still never falls.
+        Smallest variance in any direction, as a multiple of the squared scale of the frame, which is the variance of
+        the columns within a factor of two (so it acts once the family is bound). The M-step is the maximum under
+        this constraint, so the bound still never falls.
     reg_covar : float ≥ 0
         Added to the diagonal of every covariance in the M-step (unit of x²).
 
@@ -51,6 +52,7 @@ class Gaussian(ExponentialFamily):
         self.seed_smoothing = 0.0 if covariance_type == "fixed" else ExponentialFamily.seed_smoothing
         self.shift: np.ndarray | None = None
         self.scale: np.ndarray | None = None
+        self.column_variance: np.ndarray | None = None
 
     @property
     def tied(self):
@@ -70,7 +72,7 @@ class Gaussian(ExponentialFamily):
     # ---- the frame ------------------------------------------------------------------------------------------
 
     def bind(self, blocks):
-        """Return a copy whose frame is the weighted mean and standard deviation of the columns."""
+        """Return a copy whose frame is about the weighted mean and standard deviation of the columns."""
         total, mean, scatter = 0.0, np.zeros(()), np.zeros(())
         for X, sample_weight in blocks:
             X = np.asarray(X, np.float64)
@@ -84,16 +86,20 @@ class Gaussian(ExponentialFamily):
             total += here
             mean = mean + step * (here / total)
         variance = scatter / total
-        if self.form.isotropic:
-            variance = np.full_like(variance, variance.mean())
+        spread = np.full_like(variance, variance.mean()) if self.form.isotropic else variance
         # a column without spread, up to the rounding of its mean, keeps its unit
-        spread = np.where(variance > (4 * np.finfo(float).eps * np.abs(mean)) ** 2, np.sqrt(variance), 1.0)
-        return self.replace(shift=mean, scale=spread)
+        spread = np.where(spread > (4 * np.finfo(float).eps * np.abs(mean)) ** 2, np.sqrt(spread), 1.0)
+        # A power of two scales without rounding, and a mean with few digits leaves whole numbers exact: rows that are
+        # equally far from two means then have equal scores.
+        scale = np.exp2(np.round(np.log2(spread)))
+        return self.replace(shift=np.round(mean / scale * 64) / 64 * scale, scale=scale, column_variance=variance)
 
     def frame(self, n_features):
         """Return shift and scale, each (d,)."""
         if self.shift is None or self.scale is None:
             return np.zeros(n_features), np.ones(n_features)
+        if len(self.shift) != n_features:
+            raise ValueError(f"{n_features} columns; {self!r} is bound to rows of {len(self.shift)} columns")
         return self.shift, self.scale
 
     def change_frame(self, natural, target):
@@ -192,7 +198,8 @@ class Gaussian(ExponentialFamily):
     def _part(self, columns):
         if self.shift is None or self.scale is None:
             return self
-        return self.replace(shift=self.shift[columns], scale=self.scale[columns])
+        variance = None if self.column_variance is None else self.column_variance[columns]
+        return self.replace(shift=self.shift[columns], scale=self.scale[columns], column_variance=variance)
 
     def marginal(self, natural, columns):
         means, covariances = self.to_moments(natural)

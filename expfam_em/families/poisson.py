@@ -31,4 +31,4 @@ class Poisson(IndependentColumns):
         return rng.poisson(self.parameters(natural)["rates"], (n, len(natural))).astype(np.float64)
 
     def check_support(self, X):
-        require((X >= 0) & (X == np.floor(X)), X, "Poisson needs whole numbers from 0")
+        require((X >= 0) & (X == np.floor(X)) & (X < np.inf), X, "Poisson needs whole numbers from 0")
