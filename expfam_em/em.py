@@ -63,10 +63,12 @@ class FitResult:
 
     @property
     def bound(self) -> float:
+        """The bound at the parameters returned."""
         return float(self.bounds[-1])
 
     @property
     def converged(self) -> bool:
+        """Whether tol was reached."""
         return self.status is Status.CONVERGED
 
 

@@ -61,6 +61,7 @@ class Mixture:
 
     @property
     def n_components(self) -> int:
+        """K."""
         return len(self.weights)
 
     @cached_property

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 import expfam_em as ef
+from expfam_em import blocks
 
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=(400, 3)) + 3 * RNG.integers(0, 3, (400, 3))
@@ -76,8 +77,9 @@ def test_weights_are_repetitions():
 
 
 @pytest.mark.parametrize("jobs", [2, 4, None, -1])
-def test_any_number_of_threads(jobs):
-    rows = np.repeat(X, 60, axis=0)
+def test_any_number_of_threads(jobs, monkeypatch):
+    monkeypatch.setattr(blocks, "CHUNK_WORK", 1000)  # so that few rows are many chunks
+    rows = np.repeat(X, 20, axis=0)
     one, more = (ef.KMeans(7, random_state=0, n_jobs=j).fit(rows) for j in (1, jobs))
     assert one.cluster_centers_.tobytes() == more.cluster_centers_.tobytes()
     assert one.inertia_ == more.inertia_

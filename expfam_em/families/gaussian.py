@@ -56,10 +56,12 @@ class Gaussian(ExponentialFamily):
 
     @property
     def tied(self):
+        """Whether all components share one covariance."""
         return self.covariance_type == "tied"
 
     @property
     def form(self):
+        """How second-order statistics are packed, in the coordinates of the frame."""
         if self.covariance_type == "fixed":
             return _covariance.Constant(self.variance if self.scale is None else self.variance / self.scale[0] ** 2)
         return {

@@ -182,6 +182,7 @@ def collect(S, T, weight, counts, sums, scratch):
 
 @inner(SUMS)
 def weighted_sum(top, weight):
+    """Σ weight · top over the rows that are present."""
     total = 0.0
     for i in range(top.shape[0]):
         # a row of weight zero is absent, even where its log-density is −∞
