@@ -161,6 +161,15 @@ def test_k_means_after_some_steps(data, K, steps, weighted):
     assert ours.score(data) == pytest.approx(theirs.score(data), rel=1e-8)
 
 
+@pytest.mark.parametrize("tol", [1e-4, 1e-2, 0.3])
+def test_k_means_stops_where_scikit_learn_stops(data, tol):
+    rng = np.random.default_rng(2)
+    centres = data[rng.choice(len(data), 6, replace=False)] + 0.01 * data.std(axis=0) * rng.standard_normal((6, 1))
+    ours, theirs = (kind(6, init=centres, n_init=1, tol=tol).fit(data) for kind in (ef.KMeans, cluster.KMeans))
+    assert ours.n_iter_ == theirs.n_iter_
+    np.testing.assert_allclose(ours.cluster_centers_, theirs.cluster_centers_, **CLOSE)
+
+
 def test_k_means_default_is_as_good(blobs):
     ours = ef.KMeans(3, random_state=0, n_init=5).fit(blobs)
     theirs = cluster.KMeans(3, random_state=0, n_init=5).fit(blobs)

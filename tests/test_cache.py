@@ -82,12 +82,7 @@ def make_folder(path):
 
 @pytest.mark.parametrize(
     ("damage", "suffixes", "repaired"),
-    [
-        (truncate, ".nbi .nbc", True),
-        (scramble, ".nbi .nbc", True),
-        (scramble, ".nbc", True),
-        (make_folder, ".nbi .nbc", False),
-    ],
+    [(truncate, ".nbi .nbc", True), (scramble, ".nbi .nbc", True), (make_folder, ".nbc", False)],
 )
 def test_a_damaged_cache_is_survived(cold, tmp_path, damage, suffixes, repaired):
     folder, first = cold
