@@ -14,7 +14,7 @@ from expfam_em.mixture import Mixture, expected_statistics, run_rows
 from expfam_em.statistics import ExpectedStatistics
 
 EMPTY = 1e-200
-"""Counts of a component without observations, in an M-step that couples components: small, but not 0/0."""
+"""Share of the rows that a component without any is given, lest its M-step be 0/0."""
 
 
 class Status(Enum):
@@ -26,6 +26,10 @@ class Status(Enum):
         "The bound fell although an EM step cannot lower it: the mappings, log_partition and sufficient_statistics "
         "of the family contradict one another."
     )
+
+
+class CollapsedError(ValueError):
+    """A component has too few or too equal observations to have finite natural parameters."""
 
 
 @dataclass(frozen=True)
@@ -147,15 +151,16 @@ def maximize(statistics, previous, *, prior=None, concentration=1.0, weights="fr
 
     Raises
     ------
-    ValueError
-        If a component leaves the natural-parameter space (it has collapsed).
+    CollapsedError
+        If a component leaves the natural-parameter space.
     """
     family, full = previous.family, statistics if prior is None else statistics + prior
     exposures, sums = full.exposures, full.sums
     empty = exposures <= 0
     if empty.any():
-        exposures = np.where(empty, EMPTY, exposures)
-        sums = np.where(empty[:, None], previous.expectation * EMPTY, sums)
+        nearly_none = EMPTY * max(exposures.sum(), 1.0)
+        exposures = np.where(empty, nearly_none, exposures)
+        sums = np.where(empty[:, None], previous.expectation * nearly_none, sums)
     with np.errstate(all="ignore"):
         if _mapping_is_numeric(family):
             natural = family.solve_natural(sums / exposures[:, None], previous.natural)
@@ -163,13 +168,12 @@ def maximize(statistics, previous, *, prior=None, concentration=1.0, weights="fr
             natural = np.asarray(family.maximize(exposures, sums))
     if natural.shape != sums.shape:
         raise ValueError(f"the M-step of {family!r} returned shape {natural.shape} for statistics {sums.shape}")
-    separate = type(family).maximize is ExponentialFamily.maximize
-    if empty.any() and separate:
+    if empty.any() and not family.coupled:
         natural = np.where(empty[:, None], previous.natural, natural)
     outside = ~np.isfinite(family.evaluate_log_partition(natural))
     if outside.any():
         k = int(np.argmax(outside))
-        raise ValueError(
+        raise CollapsedError(
             f"component {k} has collapsed: its {statistics.counts[k]:.3g} observations give no finite natural "
             f"parameters of {family!r}; fit fewer components, start elsewhere, or add a prior or regularisation"
         )
@@ -276,6 +280,8 @@ def fit(
     rows = as_rows(X, sample_weight, n_jobs)
     schedule = _schedule(temperature)
     check_concentration(concentration, mixture.n_components)
+    if prior is not None and np.any(prior.exposures < 0):
+        raise ValueError(f"prior has counts {prior.exposures}; pseudo-observations cannot be fewer than none")
     if stop not in ("bound", "parameters"):
         raise ValueError(f"stop is {stop!r}; it must be 'bound' or 'parameters'")
     log_base = total_log_base(mixture.family, rows)

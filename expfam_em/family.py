@@ -107,6 +107,11 @@ class ExponentialFamily(ABC):
         """Return the M-step's η, (K,), (K, p) -> (K, p); families that couple components override it."""
         return self.to_natural(sums / counts[:, None])
 
+    @property
+    def coupled(self) -> bool:
+        """Whether the M-step of one component depends on the others; assumed of a family that defines ``maximize``."""
+        return type(self).maximize is not ExponentialFamily.maximize
+
     def parameters(self, natural) -> dict[str, np.ndarray]:
         """Return the named parameters people know the family by."""
         return {"expectation": self.to_expectation(natural)}

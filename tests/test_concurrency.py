@@ -47,7 +47,10 @@ def test_an_error_in_one_chunk_reaches_the_caller_and_the_next_fit_works(monkeyp
 
 FORK = """
 import os
+import threading
+
 import numpy as np
+
 import expfam_em as ef
 from expfam_em import blocks
 
@@ -58,6 +61,8 @@ before = ef.fit(start, X, max_iter=3, tol=0, n_jobs=2).bounds
 child = os.fork()
 if child == 0:
     same = np.array_equal(ef.fit(start, X, max_iter=3, tol=0, n_jobs=2).bounds, before)
+    meeting = threading.Barrier(2, timeout=20)  # broken unless two threads of the child come
+    blocks.as_rows(X[:2], n_jobs=2).map(lambda X, w, where: meeting.wait())
     os._exit(0 if same else 1)
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

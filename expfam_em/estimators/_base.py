@@ -131,14 +131,19 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         em.check_concentration(self.concentration, self.n_components)
         warm = self.warm_start and hasattr(self, "mixture_")
 
-        def attempt(number):
-            if warm:
-                start = initialisation.initialise(family, rows, self.n_components, self.mixture_)
-            else:
-                start = self._start(family, rows, rng, prior)
-            return self._run(start, rows, prior, number)
-
-        results = map(attempt, range(1 if warm else self.n_init))
+        collapsed: list[em.CollapsedError] = []
+        results = []
+        for number in range(1 if warm else self.n_init):
+            try:
+                if warm:
+                    start = initialisation.initialise(family, rows, self.n_components, self.mixture_)
+                else:
+                    start = self._start(family, rows, rng, prior)
+                results.append(self._run(start, rows, prior, number))
+            except em.CollapsedError as error:  # the other starts may do better
+                collapsed.append(error)
+        if not results:
+            raise self._refusal(collapsed[0]) from collapsed[0]
         best = max(results, key=lambda result: result.bounds[-1] + result.log_priors[-1])
         if not best.converged and self.max_iter > 0:
             warnings.warn(
@@ -148,6 +153,10 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 stacklevel=4,
             )
         self.__dict__.update(self._fitted(plain, best, X.dtype) | remembered)
+
+    def _refusal(self, error):
+        """Return the error for a fit of which every start has collapsed."""
+        return ValueError(str(error))
 
     def _prior_of(self, plain, family):
         """Return the prior, given in the coordinates of the observations, in those of the bound family."""

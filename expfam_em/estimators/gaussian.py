@@ -126,13 +126,8 @@ class GaussianMixture(BaseMixture):
     def _make_family(self):
         return Gaussian(self.covariance_type, variance_floor=0.0, reg_covar=self.reg_covar)
 
-    def _fit(self, X, weight):
-        try:
-            super()._fit(X, weight)
-        except ValueError as error:
-            if "collapsed" in str(error):
-                raise ValueError(COLLAPSED) from error
-            raise
+    def _refusal(self, error):
+        return ValueError(COLLAPSED)
 
     def _start(self, family, rows, rng, prior):
         weights, means, precisions = self._given(rows.n_features)

@@ -1,8 +1,7 @@
 """Mixtures of any exponential family."""
 
-from sklearn.utils._param_validation import HasMethods
-
 from expfam_em.estimators._base import BaseMixture
+from expfam_em.family import ExponentialFamily
 
 
 class ExponentialFamilyMixture(BaseMixture):
@@ -65,7 +64,7 @@ class ExponentialFamilyMixture(BaseMixture):
 
     _parameter_constraints: dict = {
         **BaseMixture._parameter_constraints,
-        "family": [HasMethods(["sufficient_statistics", "log_partition"])],
+        "family": [ExponentialFamily],
     }
 
     def __init__(

@@ -60,6 +60,10 @@ class Gaussian(ExponentialFamily):
         return self.covariance_type == "tied"
 
     @property
+    def coupled(self):
+        return self.tied
+
+    @property
     def form(self):
         """How second-order statistics are packed, in the coordinates of the frame."""
         if self.covariance_type == "fixed":
@@ -84,10 +88,14 @@ class Gaussian(ExponentialFamily):
                 continue
             centre = weight @ X / here
             step = centre - mean
-            scatter = scatter + weight @ (X - centre) ** 2 + step**2 * (total * here / (total + here))
+            with np.errstate(over="ignore"):
+                scatter = scatter + weight @ (X - centre) ** 2 + step**2 * (total * here / (total + here))
             total += here
             mean = mean + step * (here / total)
         variance = scatter / total
+        if not np.isfinite(variance).all():
+            column = int(np.argmin(np.isfinite(variance)))
+            raise ValueError(f"the variance of column {column} is beyond the range of float64: divide X by its size")
         spread = np.full_like(variance, variance.mean()) if self.form.isotropic else variance
         # a column without spread, up to the rounding of its mean, keeps its unit
         spread = np.where(spread > (4 * np.finfo(float).eps * np.abs(mean)) ** 2, np.sqrt(spread), 1.0)

@@ -128,7 +128,7 @@ def maximum(S, top, label):
 
 
 @inner(EXACT)
-def soften(S, top, temperature, total):
+def soften(S, top, temperature, total, label):
     """S becomes the responsibilities softmax(S/τ); top becomes τ logsumexp(S/τ)."""
     K, rows = S.shape
     inverse = 1.0 / temperature
@@ -145,6 +145,9 @@ def soften(S, top, temperature, total):
     for k in range(K):
         for i in range(rows):
             S[k, i] *= total[i]
+    for i in range(rows):
+        if total[i] == 0.0:  # every score is −∞: the row belongs where `maximum` has put it
+            S[label[i], i] = 1.0
 
 
 @inner(EXACT)
@@ -230,7 +233,7 @@ def _em_rows(
         score(natural, offset, T, S)
         maximum(S, top, label)
         if temperature > 0.0:
-            soften(S, top, temperature, total)
+            soften(S, top, temperature, total, label)
         elif sums.size > 0 or responsibilities.size > 0:
             harden(S, label)
         if sample_weight.size > 0:
