@@ -48,14 +48,25 @@ class ArrayRows:
     def total_weight(self) -> float:
         return float(len(self)) if self.sample_weight is None else float(self.sample_weight.sum())
 
+    def check_total(self) -> None:
+        """Raise a ValueError if the weights sum to 0, or to what products of float64 cannot hold."""
+        if not 1e-150 < self.total_weight < 1e150:
+            raise ValueError(
+                f"sample_weight sums to {self.total_weight:.3g}; it must be positive, and between 1e-150 and 1e150: "
+                "divide the weights by their mean"
+            )
+
     def part(self, rows: slice):
         """Return X and sample_weight of some rows."""
         return self.X[rows], None if self.sample_weight is None else self.sample_weight[rows]
 
     def __iter__(self):
-        """Yield (X, sample_weight) blocks of at most 2¹⁶ rows."""
+        """Yield (X, sample_weight) blocks of at most 2¹⁶ rows, without the rows of weight 0."""
         for first in range(0, len(self), 1 << 16):
-            yield self.part(slice(first, first + (1 << 16)))
+            X, weight = self.part(slice(first, first + (1 << 16)))
+            if weight is not None and not np.all(weight > 0):
+                X, weight = X[weight > 0], weight[weight > 0]
+            yield X, weight
 
     def map(self, function, work_per_row=1) -> list:
         """Return [function(X, sample_weight, rows)] over the chunks, ``rows`` being the slice that each covers."""
@@ -69,12 +80,29 @@ class ArrayRows:
 
 
 def as_rows(X, sample_weight=None, n_jobs=None) -> ArrayRows:
-    """Return X as rows, unless it is rows already."""
+    """Return X as rows, unless it is rows already.
+
+    Raises
+    ------
+    ValueError
+        If X is no matrix with a row, or the weights are not one non-negative number for each row with a positive sum.
+    """
     if isinstance(X, ArrayRows):
         return X
+    X = np.asarray(X)
+    if X.ndim != 2 or 0 in X.shape:
+        raise ValueError(f"X has shape {X.shape}; it must be (n, d), with at least one row and one column")
     if sample_weight is not None:
         sample_weight = np.ascontiguousarray(sample_weight, np.float64)
-    return ArrayRows(np.asarray(X), sample_weight, n_jobs)
+        if sample_weight.shape != (len(X),):
+            raise ValueError(
+                f"sample_weight has shape {sample_weight.shape}; X has {len(X)} rows, so it must be ({len(X)},)"
+            )
+        if not (np.all(sample_weight >= 0) and np.all(np.isfinite(sample_weight))):
+            raise ValueError("sample_weight has a negative or infinite value or a NaN; weights must be finite and ≥ 0")
+    rows = ArrayRows(X, sample_weight, n_jobs)
+    rows.check_total()
+    return rows
 
 
 def thread_count(n_jobs) -> int:

@@ -102,7 +102,7 @@ def total_log_base(family, rows) -> float:
     """Return Σ sample_weight · log h(x)."""
 
     def chunk(X, weight):
-        log_h = np.asarray(family.log_base_measure(X), np.float64)
+        log_h = family.checked_log_base_measure(X)
         if weight is None:
             return log_h.sum()
         return np.sum(weight * np.where(weight > 0, log_h, 0.0))  # an absent row may be impossible
@@ -124,7 +124,7 @@ def evaluate(mixture, X, *, temperature=1.0, n_jobs=None, log_density=True, resp
         here = {name: array[where] for name, array in outputs.items() if len(array)}
         run_rows(mixture, X, None, temperature, **here)
         if log_density:
-            here["evidence"] += mixture.family.log_base_measure(X)
+            here["evidence"] += mixture.family.checked_log_base_measure(X)
 
     rows.map(chunk, K * (mixture.natural.shape[1] + 8))
     wanted = (log_density, responsibilities, labels)
@@ -280,6 +280,8 @@ def fit(
     rows = as_rows(X, sample_weight, n_jobs)
     schedule = _schedule(temperature)
     check_concentration(concentration, mixture.n_components)
+    if not (max_iter >= 0 and tol >= 0):
+        raise ValueError(f"max_iter is {max_iter!r} and tol {tol!r}; neither may be negative")
     if prior is not None and np.any(prior.exposures < 0):
         raise ValueError(f"prior has counts {prior.exposures}; pseudo-observations cannot be fewer than none")
     if stop not in ("bound", "parameters"):
@@ -298,7 +300,7 @@ def fit(
     halves: list[float] = []
     status, done, fall = Status.MAX_ITER, 0, 0.0
     while done < max_iter and status is Status.MAX_ITER:
-        before, was, rounding = mixture, now, _rounding(statistics, mixture)
+        before, was, rounding = mixture, now, _rounding(statistics, mixture, prior)
         mixture = maximize(statistics, before, prior=prior, concentration=concentration, weights=weights)
         half = bounds[-1] + expected_gain(statistics, before, mixture)
         statistics, now = step_to(mixture, done + 1)
@@ -333,8 +335,9 @@ def _checked(bound, mixture) -> float:
     return bound
 
 
-def _rounding(statistics, mixture) -> float:
+def _rounding(statistics, mixture, prior) -> float:
     """Return how far rounding may move the bound: the terms ⟨η, S⟩ cancel, and each carries its own error."""
+    statistics = statistics if prior is None else statistics + prior
     terms = np.abs(statistics.sums * mixture.natural).sum() + np.abs(statistics.exposures @ mixture.log_partition)
     return 1e-10 * abs(statistics.bound) + 64 * np.finfo(float).eps * (terms + statistics.counts.sum())
 

@@ -21,7 +21,7 @@ class Monomials(NamedTuple):
     ----------
     shift, inverse_scale : (d,) float64
     products : (q, 3) int64
-        Rows (i, j, target): z_i z_j is added to statistic ``target`` ≥ d; equal targets are adjacent.
+        Rows (i, j, target): z_i z_j is added to statistic ``target``; targets ascend from d without gaps.
     """
 
     shift: np.ndarray
@@ -35,16 +35,19 @@ class Monomials(NamedTuple):
 
     @property
     def n_statistics(self) -> int:
-        """Number of statistics p; a ValueError if a product would overwrite a column of z."""
+        """Number of statistics p; a ValueError if the list of products makes no sense."""
         d = len(self.shift)
         if not len(self.products):
             return d
-        if self.products[:, 2].min() < d:
+        columns, targets = self.products[:, :2], self.products[:, 2]
+        steps = np.diff(targets)
+        ascending = targets[0] == d and np.all((steps == 0) | (steps == 1))
+        if columns.min() < 0 or columns.max() >= d or not ascending:
             raise ValueError(
-                f"a product of Monomials has target {self.products[:, 2].min()}; the first {d} statistics are the "
-                f"columns themselves, so targets start at {d}"
+                f"Monomials have products {self.products.tolist()}; they must multiply columns below {d}, into targets "
+                f"that ascend from {d} without gaps, for the first {d} statistics are the columns themselves"
             )
-        return 1 + int(self.products[:, 2].max())
+        return 1 + int(targets[-1])
 
     def evaluate(self, X) -> np.ndarray:
         """T of the rows of X, (n, d) -> (n, p), as the kernel computes it."""
@@ -162,7 +165,13 @@ class ExponentialFamily(ABC):
     def evaluate_log_partition(self, natural) -> np.ndarray:
         """Return A(η) without floating-point warnings; not finite outside the space."""
         with np.errstate(all="ignore"):
-            return np.asarray(self.log_partition(natural))
+            value = np.asarray(self.log_partition(natural))
+        if value.shape != (len(natural),):
+            raise ValueError(
+                f"{type(self).__name__}.log_partition returned shape {value.shape} for {len(natural)} rows of natural "
+                "parameters: it must be one number per row, (K,)"
+            )
+        return value
 
     def solve_natural(self, expectation, start=None) -> np.ndarray:
         """Solve ∇A(η) = m numerically, from ``start`` (K, p) if given.
@@ -178,8 +187,21 @@ class ExponentialFamily(ABC):
             type(self).__name__,
         )  # fmt: skip
 
+    def checked_log_base_measure(self, X) -> np.ndarray:
+        """Return log h (n,) as float64, checked for shape."""
+        with np.errstate(all="ignore"):  # impossible rows have log h = −∞
+            value = np.asarray(self.log_base_measure(X), np.float64)
+        if value.shape != (len(X),):
+            raise ValueError(
+                f"{type(self).__name__}.log_base_measure returned shape {value.shape} for {len(X)} rows: it must be "
+                "one number per row, (n,)"
+            )
+        return value
+
     def statistics_and_exposure(self, X) -> tuple[np.ndarray, np.ndarray | None]:
         """Return T (n, p) as float64, checked for shape, and e (n,), None where it is 1."""
+        X = X.view()
+        X.flags.writeable = False  # T is no place to change the observations
         T = np.asarray(self.sufficient_statistics(X), np.float64)
         if T.ndim != 2 or len(T) != len(X):
             raise ValueError(
@@ -187,7 +209,15 @@ class ExponentialFamily(ABC):
                 "it must return one row of statistics per row of X, (n, p)"
             )
         exposure = self.exposure(X)
-        return T, None if exposure is None else np.asarray(exposure, np.float64)
+        if exposure is None:
+            return T, None
+        exposure = np.asarray(exposure, np.float64)
+        if exposure.shape != (len(X),) or not np.all(exposure > 0):
+            raise ValueError(
+                f"{type(self).__name__}.exposure returned shape {exposure.shape}, smallest value "
+                f"{exposure.min(initial=np.inf)}, for {len(X)} rows: it must be one positive number per row, (n,)"
+            )
+        return T, exposure
 
     def log_density(self, X, natural) -> np.ndarray:
         """Return log p(x|η_k) = ⟨η_k, T(x)⟩ − e(x) A(η_k) + log h(x), (n, K)."""
@@ -196,7 +226,7 @@ class ExponentialFamily(ABC):
         partition = self.evaluate_log_partition(natural)
         if exposure is not None:
             partition = exposure[:, None] * partition
-        return T @ natural.T - partition + np.asarray(self.log_base_measure(X))[:, None]
+        return T @ natural.T - partition + self.checked_log_base_measure(X)[:, None]
 
     def divergence(self, natural, other) -> np.ndarray:
         """Return KL(p(·|η) ‖ p(·|η′)) = A(η′) − A(η) − ⟨η′ − η, ∇A(η)⟩, row by row, (K,).

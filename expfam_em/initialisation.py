@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from functools import cached_property
 
 import numpy as np
@@ -16,7 +18,11 @@ SEEDING_ROWS = 20_000
 SEEDING_ROWS_NUMERIC = 500
 """Seeds are drawn from at most this many rows, themselves drawn by weight; fewer where η is solved numerically."""
 
+SEEDING_NUMBERS = 2_000_000
+"""Statistics of these rows held at a time, at most (or 20 rows for each component)."""
+
 HARD_STEPS = 25
+BLOCK = 256
 
 
 def check(family, rows) -> None:
@@ -56,7 +62,7 @@ def initialise(family, rows, n_components, init="k-means++", rng=None, *, weight
         return from_responsibilities(family, rows, responsibilities, weights, prior)
     if init not in INITS:
         raise ValueError(f"init is {init!r}; it must be one of {', '.join(INITS)}, a Mixture, responsibilities, labels")
-    seeds = Seeds(family, rows, rng)
+    seeds = Seeds(family, rows, n_components, rng)
     equal = np.full(n_components, 1 / n_components)
     start = Mixture(family, equal, seeds.draw(n_components, spread=init != "random_from_data"))
     if init != "kmeans":
@@ -95,14 +101,20 @@ def _as_responsibilities(init, n, n_components):
 def from_responsibilities(family, rows, responsibilities, weights="free", prior=None) -> Mixture:
     """Return the M-step of given responsibilities (n, K)."""
 
-    def chunk(X, sample_weight, where):
-        r = responsibilities[where]
-        r = r if sample_weight is None else r * sample_weight[:, None]
+    def block(X, sample_weight, r):
         T, exposure = family.statistics_and_exposure(X)
+        if sample_weight is not None:
+            T = np.where(sample_weight[:, None] > 0, T, 0.0)  # an absent row may have infinite statistics
+            r = r * sample_weight[:, None]
         return ExpectedStatistics(r.sum(axis=0), r.T @ T, 0.0, None if exposure is None else r.T @ exposure)
 
-    parts = rows.map(chunk, 64)
-    statistics = sum(parts[1:], parts[0])
+    def chunk(X, sample_weight, where):
+        r = responsibilities[where]
+        parts = (slice(first, first + BLOCK) for first in range(0, len(X), BLOCK))
+        blocks = (block(X[s], None if sample_weight is None else sample_weight[s], r[s]) for s in parts)
+        return functools.reduce(operator.add, blocks)
+
+    statistics = functools.reduce(operator.add, rows.map(chunk, 1024))
     K = responsibilities.shape[1]
     pooled = Mixture(family, np.full(K, 1 / K), np.repeat(_pooled(family, statistics), K, axis=0))
     return em.maximize(statistics, pooled, prior=prior, weights=weights)
@@ -134,10 +146,12 @@ class Seeds:
     a row of weight 2 and the same row given twice are then the same thing, draw by draw.
     """
 
-    def __init__(self, family: ExponentialFamily, rows, rng):
+    def __init__(self, family: ExponentialFamily, rows, n_components, rng):
         self.family, self.rng = family, rng
         numeric = type(family).to_natural is ExponentialFamily.to_natural
-        X, weight = _ordered_sample(rows, rng, SEEDING_ROWS_NUMERIC if numeric else SEEDING_ROWS)
+        p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
+        most = min(SEEDING_ROWS_NUMERIC if numeric else SEEDING_ROWS, max(SEEDING_NUMBERS // p, 20 * n_components))
+        X, weight = _ordered_sample(rows, rng, most)
         self.weight = weight
         T, exposure = family.statistics_and_exposure(X)
         exposure = np.ones(len(T)) if exposure is None else exposure
@@ -191,7 +205,7 @@ class Seeds:
 def _ordered_sample(rows, rng, most):
     """Return at most ``most`` rows that carry weight, ordered by a projection, and their weights."""
     direction = rng.standard_normal(rows.n_features)
-    keys = np.concatenate([_project(X, direction) for X, _ in rows])
+    keys = np.concatenate(rows.map(lambda X, weight, where: _project(X, direction), 8 * rows.n_features))
     weight = np.ones(len(keys)) if rows.sample_weight is None else rows.sample_weight
     order = np.argsort(keys, kind="stable")
     order = order[weight[order] > 0]

@@ -10,6 +10,8 @@ CURVATURE = 0.1  # second difference of A over a step that is neither rounding n
 COMPLEX_STEP = 1e-40
 AGREEMENT = 1e-6  # relative: differences this close to it confirm the complex step
 MAX_STEPS = 200
+SOLVED = 1e-5  # length, in standard deviations of one row, of a last step after which the next one is rounding
+STARTS = 40
 HALVINGS = 60
 SEARCH_DRAWS = 64
 FAR = 0.01  # squared length, in standard deviations, of a step that might leave the space
@@ -18,8 +20,16 @@ INSIDE = np.arange(1, 8) / 8  # where on the way between two points A is checked
 
 def scales(log_partition, natural) -> np.ndarray:
     """Return for each coordinate a step over which A bends by about CURVATURE, staying finite, (K, p)."""
+    size, found = _scales_near(log_partition, natural, np.maximum(1.0, np.abs(natural)))
+    if found.all():
+        return size
+    # a scale much below 1, as of a rate 1e-15: η itself tells it
+    smaller, _ = _scales_near(log_partition, natural, np.where(natural != 0, np.abs(natural), SEARCH[-1]))
+    return np.where(found, size, smaller)
+
+
+def _scales_near(log_partition, natural, unit):
     K, p = natural.shape
-    unit = np.maximum(1.0, np.abs(natural))
     steps = SEARCH[:, None, None] * unit
     shift = steps[..., None] * np.eye(p)
     above = log_partition((natural[:, None, :] + shift).reshape(-1, p)).reshape(-1, K, p)
@@ -30,7 +40,7 @@ def scales(log_partition, natural) -> np.ndarray:
         fine = np.isfinite(bend) & (np.abs(bend) <= CURVATURE)
     smaller_too = np.flip(np.logical_and.accumulate(np.flip(fine, 0), 0), 0)
     largest = np.argmax(smaller_too, axis=0)
-    return np.take_along_axis(steps, largest[None], axis=0)[0]
+    return np.take_along_axis(steps, largest[None], axis=0)[0], smaller_too.any(axis=0)
 
 
 def gradient(log_partition, natural) -> np.ndarray:
@@ -130,11 +140,31 @@ def inverse_gradient(log_partition, expectation, slope=None, start=None, name="t
     Raises
     ------
     ValueError
-        If A is finite at no point that was tried.
+        If A is finite at no point that was tried, or no start leads to a solution.
     """
-    natural = _feasible_start(log_partition, expectation, start, name)
+    candidates = _candidates(log_partition, expectation.shape[1], name)
+    natural, unsolved = np.empty_like(expectation), np.arange(len(expectation))
+    tries = [] if start is None or not np.all(np.isfinite(log_partition(start))) else [np.array(start, np.float64)]
+    # The first candidates, not the best: where A is log|Γ| of something, it is finite outside the space as well, and
+    # points near the origin are the ones to trust.
+    tries += [np.broadcast_to(candidate, expectation.shape) for candidate in candidates[:STARTS]]
+    for begin in tries:
+        natural[unsolved], length = _solve_from(log_partition, slope, begin[unsolved], expectation[unsolved])
+        unsolved = unsolved[~(length <= SOLVED)]
+        if not len(unsolved):
+            return natural
+    k = unsolved[0]
+    raise ValueError(
+        f"{name}: ∇A(η) = m has no solution that was found for m = {expectation[k]} (row {k}, {len(tries)} starts, the "
+        f"last one ending at η = {natural[k]}): check the sign and the domain of log_partition, which must be convex, "
+        "and not finite outside the natural-parameter space (as log|Γ| is not), or define to_natural(self, expectation)"
+    )
+
+
+def _solve_from(log_partition, slope, start, expectation):
+    """Return η and the length, in standard deviations, of the last Newton step of each row."""
     if slope is not None:
-        return _newton(log_partition, slope, natural, expectation)
+        return _newton(log_partition, slope, start, expectation)
 
     def confirmed(at):
         return gradient(log_partition, at)
@@ -142,11 +172,11 @@ def inverse_gradient(log_partition, expectation, slope=None, start=None, name="t
     def quick(at):
         return complex_gradient(log_partition, at)
 
-    if np.array_equal(confirmed(natural), quick(natural)):
-        solved = _newton(log_partition, quick, natural, expectation)
-        if np.array_equal(confirmed(solved), quick(solved)):
+    if np.array_equal(confirmed(start), quick(start)):
+        solved = _newton(log_partition, quick, start, expectation)
+        if np.array_equal(confirmed(solved[0]), quick(solved[0])):
             return solved
-    return _newton(log_partition, confirmed, natural, expectation)
+    return _newton(log_partition, confirmed, start, expectation)
 
 
 def _newton(log_partition, slope, start, expectation):
@@ -156,18 +186,21 @@ def _newton(log_partition, slope, start, expectation):
     for _ in range(MAX_STEPS):
         eta, m = natural[active], expectation[active]
         residual = m - slope(eta)
-        step = _newton_step(hessian(slope, eta, scales(log_partition, eta)), residual)
+        H = hessian(slope, eta, scales(log_partition, eta))
+        step = _newton_step(H, residual)
         decrement = np.sum(step * residual, axis=1)
         natural[active], gain = _line_search(log_partition, eta, m, step, decrement, value[active])
         value[active] += gain
         # the length of a step in standard deviations shrinks until it is rounding, and then no more
-        length = np.sqrt(np.maximum(decrement, 0))
+        length = np.sqrt(np.where(decrement >= 0, decrement, np.nan))
+        length[~(np.einsum("kii->ki", H).min(axis=1) >= 0)] = np.nan  # A is not convex here: a false region
         drowned = (length < 1e-6) & (length > 0.9 * last[active])
+        stuck = np.all(natural[active] == eta, axis=1)
         last[active] = length
-        active = active[(length > 1e-12) & ~drowned]
+        active = active[(length > 1e-12) & ~drowned & ~stuck]
         if not len(active):
             break
-    return natural
+    return natural, last
 
 
 def _newton_step(H, residual):
@@ -222,23 +255,18 @@ def _convex_between(log_partition, here, there, at_here, at_there):
         return np.all(np.isfinite(values) & (values <= chord + slack), axis=0)
 
 
-def _feasible_start(log_partition, expectation, start, name):
-    """Return for each row a point with finite A: the given start, or the first of simple candidates."""
-    if start is not None and np.all(np.isfinite(log_partition(start))):
-        return np.array(start, dtype=np.float64)
-    p = expectation.shape[1]
+def _candidates(log_partition, p, name):
+    """Return simple points with finite A, those near the origin first, (·, p)."""
     rng = np.random.default_rng(0)
     sizes = 10.0 ** np.array([0, -1, 1, -2, 2, -3, 3, -4, -6])
-    directions = [np.zeros((1, p)), *(sign * size * np.ones((1, p)) for size in sizes for sign in (-1, 1))]
-    directions += [size * rng.standard_normal((SEARCH_DRAWS, p)) for size in (1.0, 0.1, 10.0)]
-    directions += [sign * size * np.eye(p) for size in (1.0, 0.01) for sign in (-1, 1)]
-    candidates = np.concatenate(directions)
+    points = [np.zeros((1, p)), *(sign * size * np.ones((1, p)) for size in sizes for sign in (-1, 1))]
+    points += [sign * size * np.eye(p) for size in (1.0, 0.01) for sign in (-1, 1)]
+    points += [size * rng.standard_normal((SEARCH_DRAWS, p)) for size in (1.0, 0.1, 10.0)]
+    candidates = np.concatenate(points)
     finite = np.isfinite(log_partition(candidates))
     if not finite.any():
         raise ValueError(
             f"{name}: no natural parameter with a finite log_partition was found among {len(candidates)} candidates, "
             "so ∇A(η) = m cannot be solved: define to_natural(self, expectation)"
         )
-    # The first, not the best: where A is log|Γ| of something, it is finite outside the space as well, and the points
-    # near the origin are the ones to trust.
-    return np.repeat(candidates[finite][:1], len(expectation), axis=0)
+    return candidates[finite]

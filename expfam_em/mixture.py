@@ -110,7 +110,7 @@ class Mixture:
         X = np.asarray(X)
         evidence, responsibilities = np.empty(len(X)), np.empty((len(X), self.n_components))
         run_rows(self, X, temperature=temperature, evidence=evidence, responsibilities=responsibilities)
-        return evidence + self.family.log_base_measure(X), responsibilities
+        return evidence + self.family.checked_log_base_measure(X), responsibilities
 
     def sample(self, n, rng=None) -> tuple[np.ndarray, np.ndarray]:
         """Return n rows, component by component, and the labels they were drawn with."""
@@ -139,6 +139,8 @@ def _indices(columns) -> np.ndarray:
     columns = np.atleast_1d(columns)
     if columns.dtype == np.bool_:
         columns = np.flatnonzero(columns)
+    if not len(columns) or not np.issubdtype(columns.dtype, np.integer):
+        raise ValueError(f"columns are {columns.tolist()}; at least one whole number, or a boolean mask, is needed")
     if len(np.unique(columns)) < len(columns) or np.any(columns < 0):
         raise ValueError(f"columns are {columns.tolist()}; they must be different and counted from 0")
     return columns
@@ -174,14 +176,19 @@ def run_rows(
         Σ r e; None where every exposure is 1.
     """
     weight = NOTHING_1D if sample_weight is None else sample_weight
-    natural, offset = mixture.natural, mixture.log_weights - mixture.log_partition
+    natural = mixture.natural
+    # relative to the largest weight, so that equal weights round nothing and equal distances stay equal scores
+    level = mixture.log_weights.max()
+    offset = (mixture.log_weights - level) - mixture.log_partition
 
     def run(X, monomials, rows, natural, offset, sums):
         block = block_rows(natural.shape[1], len(natural))
-        return em_rows(
+        bound = em_rows(
             X, 0, len(X), *monomials, natural, offset, weight[rows], float(temperature), block,
             counts, sums, responsibilities[rows], evidence[rows], labels[rows],
         )  # fmt: skip
+        evidence[rows] += level
+        return bound + level * (weight[rows].sum() if len(weight) else len(X))
 
     def check_width(n_statistics):
         if n_statistics != natural.shape[1]:
@@ -208,7 +215,7 @@ def run_rows(
         wider = np.zeros((sums.shape[0], sums.shape[1] + 1)) if sums.size else sums
         bound += run(
             np.column_stack([T, -exposure]), Monomials.identity(natural.shape[1] + 1), rows,
-            np.column_stack([natural, mixture.log_partition]), mixture.log_weights, wider,
+            np.column_stack([natural, mixture.log_partition]), mixture.log_weights - level, wider,
         )  # fmt: skip
         if sums.size:
             sums += wider[:, :-1]

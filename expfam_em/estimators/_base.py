@@ -123,6 +123,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             )
         prepared, remembered = self._prepare(X, fitting=True)
         rows = ArrayRows(prepared, weight, self.n_jobs)
+        rows.check_total()
         plain = self._make_family()
         initialisation.check(plain, rows)
         family = plain.bind(rows)
@@ -164,6 +165,14 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             return None
         if np.shape(prior.counts) != (self.n_components,):
             raise ValueError(f"prior has {len(prior.counts)} components; this mixture has {self.n_components}")
+        if not (np.all(prior.exposures >= 0) and np.all(np.isfinite(prior.sums))):
+            raise ValueError(f"prior has counts {prior.exposures}, sums {prior.sums}; they must be ≥ 0 and finite")
+        monomials = plain.monomials(self.n_features_in_)
+        if monomials is not None and prior.sums.shape[1] != monomials.n_statistics:
+            raise ValueError(
+                f"prior has sums of shape {prior.sums.shape}; this mixture needs "
+                f"{(self.n_components, monomials.n_statistics)}"
+            )
         present = np.where(prior.exposures > 0, prior.exposures, 1.0)[:, None]
         expectation = plain.change_frame_of_expectation(prior.sums / present, family)
         return ExpectedStatistics(
@@ -246,8 +255,11 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def score(self, X, y=None, sample_weight=None):
         """Return the mean log-likelihood per row, or per unit of weight."""
+        weight = None if sample_weight is None else checked_weight(sample_weight, X)
+        if weight is not None:
+            X, weight = np.asarray(X)[weight > 0], weight[weight > 0]  # a row of weight 0 is absent
         X, _ = self._rows(X)
-        return float(np.average(self._evaluate(X)[0], weights=checked_weight(sample_weight, X)))
+        return float(np.average(self._evaluate(X)[0], weights=weight))
 
     def sample(self, n_samples=1):
         """Return n rows drawn from the mixture, (n, d), and their components, (n,)."""

@@ -150,7 +150,7 @@ class GaussianMixture(BaseMixture):
                 family, rows, self.n_components, init, rng, weights=self.weights, prior=prior
             )  # fmt: skip
         # as in scikit-learn, k-means of the observations themselves; its labels give the first estimates
-        sphere = Gaussian("fixed").bind(rows)
+        sphere = Gaussian("fixed").bind(rows).in_frame_units()
         centres = initialisation.initialise(sphere, rows, self.n_components, "kmeans", rng, weights="equal")
         labels = initialisation.hard_labels(centres, rows)
         return initialisation.from_labels(family, rows, labels, self.n_components, self.weights, prior)

@@ -143,7 +143,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         if len(X) < self.n_clusters:
             raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
         rows = ArrayRows(X, checked_weight(sample_weight, X), self.n_jobs)
-        family = Gaussian("fixed").bind(rows)
+        rows.check_total()
+        family = Gaussian("fixed").bind(rows).in_frame_units()
         rng = generator(self.random_state)
         starts = (self._start(family, rows, rng) for _ in range(self._starts()))
         best = min((self._followed(family, rows, start) for start in starts), key=lambda run: run.inertia)
@@ -225,6 +226,7 @@ class _Run:
     def __init__(self, family, rows, start, max_iter, tol):
         self.rows, self.n_iter = rows, 0
         self.distortions: list[float] = []
+        self.variance = family.variance
         movement = family.column_variance.mean() / family.scale[0] ** 2  # parameters move in the frame
         for _ in range(start.n_components):
             result = em.fit(
@@ -258,12 +260,12 @@ class _Run:
         return _mixture_of(family, centres)
 
     def _distortions(self, result):
-        """J = −2ε (bound − the terms of the log-density that do not depend on the centres), ε = 1."""
-        d, K = self.rows.n_features, self.mixture.n_components
-        constant = result.total_weight * (0.5 * d * LOG_2PI + np.log(K))
+        """J = −2ε (bound − the terms of the log-density that do not depend on the centres)."""
+        d, K, variance = self.rows.n_features, self.mixture.n_components, self.variance
+        constant = result.total_weight * (0.5 * d * (LOG_2PI + np.log(variance)) + np.log(K))
         trace = np.empty(2 * result.n_iter + 1)
         trace[::2], trace[1::2] = result.bounds, result.half_bounds
-        return np.maximum(-2 * (trace + constant), 0.0).tolist()
+        return np.maximum(-2 * variance * (trace + constant), 0.0).tolist()
 
     def attributes(self, dtype):
         return {
@@ -290,7 +292,7 @@ def _losses(rows, centres, labels):
 
     def chunk(X, weight, where):
         loss = np.sum((X - centres[labels[where]]) ** 2, axis=1, dtype=np.float64)
-        return loss if weight is None else loss * weight
+        return loss if weight is None else np.where(weight > 0, loss, 0.0) * weight
 
     return np.concatenate(rows.map(chunk, 64))
 

@@ -104,6 +104,11 @@ class Gaussian(ExponentialFamily):
         scale = np.exp2(np.round(np.log2(spread)))
         return self.replace(shift=np.round(mean / scale * 64) / 64 * scale, scale=scale, column_variance=variance)
 
+    def in_frame_units(self):
+        """Return a copy of a bound "fixed" family whose ε is 1 in the frame, so that scores have no unit of x²."""
+        scale = self.frame(1 if self.scale is None else len(self.scale))[1]
+        return self.replace(variance=float(scale[0]) ** 2)
+
     def frame(self, n_features):
         """Return shift and scale, each (d,)."""
         if self.shift is None or self.scale is None:
@@ -113,6 +118,8 @@ class Gaussian(ExponentialFamily):
         return self.shift, self.scale
 
     def change_frame(self, natural, target):
+        if target.covariance_type != self.covariance_type:
+            raise ValueError(f"a mixture of {self!r} cannot be continued as one of {target!r}")
         return target.from_moments(*self.to_moments(natural))
 
     def change_frame_of_expectation(self, expectation, target):

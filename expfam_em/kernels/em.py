@@ -230,15 +230,17 @@ def _em_rows(
         top, total = top_memory[:rows], total_memory[:rows]
         weight, label = weight_memory[:rows], label_memory[:rows]
         load(X, first, shift, inverse_scale, products, T)
+        if sample_weight.size > 0:
+            for i in range(rows):
+                weight[i] = sample_weight[first + i]
+                if weight[i] == 0.0:  # an absent row may have infinite statistics, and 0 · ∞ would stay
+                    T[:, i] = 0.0
         score(natural, offset, T, S)
         maximum(S, top, label)
         if temperature > 0.0:
             soften(S, top, temperature, total, label)
         elif sums.size > 0 or responsibilities.size > 0:
             harden(S, label)
-        if sample_weight.size > 0:
-            for i in range(rows):
-                weight[i] = sample_weight[first + i]
         bound += weighted_sum(top, weight)
         if responsibilities.size > 0:
             for i in range(rows):
