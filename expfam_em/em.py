@@ -331,7 +331,10 @@ def _schedule(temperature) -> list[float]:
 
 def _checked(bound, mixture) -> float:
     if np.isnan(bound):
-        raise ValueError(f"the bound is not a number: check log_partition and log_base_measure of {mixture.family!r}")
+        raise ValueError(
+            f"the bound is not a number: is a row outside the support of {mixture.family!r} (it may define "
+            "check_support), or is its log_partition or log_base_measure wrong?"
+        )
     return bound
 
 
