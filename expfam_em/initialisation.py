@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import operator
-from functools import cached_property
 
 import numpy as np
 
@@ -27,8 +26,11 @@ BLOCK = 256
 
 def check(family, rows) -> None:
     """Raise the family's ValueError if a row that carries weight is outside its support."""
-    for X, sample_weight in rows:
-        family.check_support(X if sample_weight is None else X[sample_weight > 0])
+    X = rows.X
+    if rows.sample_weight is not None and not np.all(present := rows.sample_weight > 0):
+        # a present row stands in for each absent one, so that an error counts the rows as the user does
+        X = X[np.where(present, np.arange(len(X)), np.argmax(present))]
+    family.check_support(X)
 
 
 def initialise(family, rows, n_components, init="k-means++", rng=None, *, weights="free", prior=None) -> Mixture:
@@ -120,11 +122,6 @@ def from_responsibilities(family, rows, responsibilities, weights="free", prior=
     return em.maximize(statistics, pooled, prior=prior, weights=weights)
 
 
-def from_labels(family, rows, labels, n_components, weights="free", prior=None) -> Mixture:
-    """Return the M-step of given labels (n,)."""
-    return from_responsibilities(family, rows, np.eye(n_components)[labels], weights, prior)
-
-
 def hard_labels(mixture, rows) -> np.ndarray:
     """Return the component with the highest score of each row, (n,)."""
     return em.evaluate(mixture, rows, log_density=False, labels=True)[0]
@@ -196,7 +193,7 @@ class Seeds:
         score = self.expectation @ eta.T - self.family.evaluate_log_partition(eta)
         return np.maximum(self._own[:, None] - score, 0.0)
 
-    @cached_property
+    @functools.cached_property
     def _own(self):
         eta = self.natural(slice(None))
         return np.sum(self.expectation * eta, axis=1) - self.family.evaluate_log_partition(eta)

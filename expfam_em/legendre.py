@@ -142,22 +142,18 @@ def inverse_gradient(log_partition, expectation, slope=None, start=None, name="t
     ValueError
         If A is finite at no point that was tried, or no start leads to a solution.
     """
-    candidates = _candidates(log_partition, expectation.shape[1], name)
     natural, unsolved = np.empty_like(expectation), np.arange(len(expectation))
-    tries = [] if start is None or not np.all(np.isfinite(log_partition(start))) else [np.array(start, np.float64)]
-    # The first candidates, not the best: where A is log|Γ| of something, it is finite outside the space as well, and
-    # points near the origin are the ones to trust.
-    tries += [np.broadcast_to(candidate, expectation.shape) for candidate in candidates[:STARTS]]
-    for begin in tries:
+    for begin in _starts(log_partition, expectation.shape, start, name):
         natural[unsolved], length = _solve_from(log_partition, slope, begin[unsolved], expectation[unsolved])
         unsolved = unsolved[~(length <= SOLVED)]
         if not len(unsolved):
             return natural
     k = unsolved[0]
     raise ValueError(
-        f"{name}: ∇A(η) = m has no solution that was found for m = {expectation[k]} (row {k}, {len(tries)} starts, the "
-        f"last one ending at η = {natural[k]}): check the sign and the domain of log_partition, which must be convex, "
-        "and not finite outside the natural-parameter space (as log|Γ| is not), or define to_natural(self, expectation)"
+        f"{name}: ∇A(η) = m has no solution that was found for m = {expectation[k]} (row {k}, the last of up to "
+        f"{STARTS} starts ending at η = {natural[k]}): check the sign and the domain of log_partition, which must be "
+        "convex, and not finite outside the natural-parameter space (as log|Γ| is), or define "
+        "to_natural(self, expectation)"
     )
 
 
@@ -253,6 +249,16 @@ def _convex_between(log_partition, here, there, at_here, at_there):
         chord = (1 - INSIDE[:, None]) * at_here + INSIDE[:, None] * at_there
         slack = 1e-12 * (1 + np.abs(at_here) + np.abs(at_there))
         return np.all(np.isfinite(values) & (values <= chord + slack), axis=0)
+
+
+def _starts(log_partition, shape, start, name):
+    """Yield the given start if A is finite there, then simple candidates, which are only looked for if it fails."""
+    if start is not None and np.all(np.isfinite(log_partition(start))):
+        yield np.array(start, np.float64)
+    # The first candidates, not the best: where A is log|Γ| of something, it is finite outside the space as well, and
+    # points near the origin are the ones to trust.
+    for candidate in _candidates(log_partition, shape[1], name)[:STARTS]:
+        yield np.broadcast_to(candidate, shape)
 
 
 def _candidates(log_partition, p, name):

@@ -129,7 +129,6 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         family = plain.bind(rows)
         rng = generator(self.random_state)
         prior = self._prior_of(plain, family)
-        em.check_concentration(self.concentration, self.n_components)
         warm = self.warm_start and hasattr(self, "mixture_")
 
         collapsed: list[em.CollapsedError] = []

@@ -153,7 +153,9 @@ class GaussianMixture(BaseMixture):
         sphere = Gaussian("fixed").bind(rows).in_frame_units()
         centres = initialisation.initialise(sphere, rows, self.n_components, "kmeans", rng, weights="equal")
         labels = initialisation.hard_labels(centres, rows)
-        return initialisation.from_labels(family, rows, labels, self.n_components, self.weights, prior)
+        return initialisation.initialise(
+            family, rows, self.n_components, labels, weights=self.weights, prior=prior
+        )  # fmt: skip
 
     def _given(self, d):
         K = self.n_components
