@@ -14,6 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy.linalg import cython_blas
 
+from expfam_em.mixture import expected_statistics
+from expfam_em.statistics import ExpectedStatistics
+
 MAX_CHUNKS = 64
 CHUNK_WORK = 4_000_000
 """Multiply-adds per chunk (a fraction of a millisecond) below which threads cost more than they save."""
@@ -77,6 +80,11 @@ class ArrayRows:
     def reduce(self, function, work_per_row=1):
         """Return the ordered sum of function(X, sample_weight) over the chunks."""
         return functools.reduce(operator.add, self.map(lambda X, w, rows: function(X, w), work_per_row))
+
+    def expected_statistics(self, mixture, temperature=1.0) -> ExpectedStatistics:
+        """Return the expected statistics of the rows under a mixture, with a bound that leaves out log h."""
+        K, p = mixture.natural.shape
+        return self.reduce(lambda X, w: expected_statistics(mixture, X, w, temperature), K * (p + 8))
 
 
 def as_rows(X, sample_weight=None, n_jobs=None) -> ArrayRows:

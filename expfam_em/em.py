@@ -10,7 +10,7 @@ import numpy as np
 
 from expfam_em.blocks import as_rows
 from expfam_em.family import ExponentialFamily
-from expfam_em.mixture import Mixture, expected_statistics, run_rows
+from expfam_em.mixture import Mixture, run_rows
 from expfam_em.statistics import ExpectedStatistics
 
 EMPTY = 1e-200
@@ -91,8 +91,7 @@ def accumulate(mixture, X, sample_weight=None, *, temperature=1.0, n_jobs=None, 
         Σ sample_weight · log h if known, so that it is not computed again.
     """
     rows = as_rows(X, sample_weight, n_jobs)
-    K, p = mixture.natural.shape
-    statistics = rows.reduce(lambda X, w: expected_statistics(mixture, X, w, temperature), K * (p + 8))
+    statistics = rows.expected_statistics(mixture, temperature)
     if log_base is None:
         log_base = total_log_base(mixture.family, rows)
     return ExpectedStatistics(statistics.counts, statistics.sums, statistics.bound + log_base, statistics.exposures)

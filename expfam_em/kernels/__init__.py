@@ -1,4 +1,4 @@
-"""Jitted code: numba and NumPy only, one file per call graph."""
+"""Jitted code: numba and NumPy only."""
 
 from expfam_em.kernels.em import block_rows, em_rows
 

@@ -1,17 +1,33 @@
 """The jit policy of the package, in one place."""
 
 import contextlib
+import functools
+import hashlib
+from pathlib import Path
 
 from numba import njit
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 # No flag that assumes the absence of NaN or infinity: an infinite score is meaningful here.
 EXACT = {"contract"}  # a·b + c may be fused; nothing is reordered
 SUMS = {"contract", "reassoc"}  # sums may be reordered, so that they vectorise
 
 
+@functools.cache
+def _source_stamp():
+    """Return a digest of all kernels: one may call functions of another file, which numba would not look at."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 class _ForgivingCache(FunctionCache):
     """Disk cache whose absence, corruption or lack of permission costs a compilation, never an error."""
+
+    def __init__(self, function):
+        super().__init__(function)
+        self._cache_file = IndexDataCacheFile(self._cache_path, self._impl.filename_base, _source_stamp())
 
     def load_overload(self, sig, target_context):
         try:
