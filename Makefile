@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test bench check format clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/demo.py out
@@ -11,6 +11,9 @@ demo: $(VENV)/.examples
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/test_kernels.py --cov=expfam_em/kernels --cov-fail-under=92
+
+bench: $(VENV)/.bench
+	$(BIN)/python docs/benchmarks/run.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -26,6 +29,10 @@ $(BIN)/python:
 
 $(VENV)/.examples: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[examples]"
+	touch $@
+
+$(VENV)/.bench: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python

@@ -7,12 +7,12 @@ import numpy as np
 
 import expfam_em as ef
 from expfam_em import blocks
+from expfam_em.blocks import ArrayRows
 from expfam_em.family import Monomials
 from expfam_em.kernels import block_rows
 from expfam_em.kernels import em as kernel
 from expfam_em.kernels._jit import EXACT, inner
-from expfam_em.kernels.em import exp_nonpositive, log_positive
-from expfam_em.mixture import expected_statistics
+from expfam_em.kernels.elementwise import exp_nonpositive, log_positive
 
 RNG = np.random.default_rng(0)
 
@@ -49,13 +49,20 @@ def one_pass(em_rows, X, mixture, monomials=None, natural=None):
     monomials = mixture.family.monomials(X.shape[1]) if monomials is None else monomials
     natural = mixture.natural if natural is None else natural
     offset, block = mixture.log_weights - mixture.log_partition, block_rows(natural.shape[1], len(natural))
-    outputs = np.zeros(len(natural)), np.zeros(natural.shape), np.empty((0, 0)), np.empty(0), np.empty(0, np.int64)
-    return lambda: em_rows(X, 0, len(X), *monomials, natural, offset, np.empty(0), 1.0, block, *outputs)
+    (K, p), items = natural.shape, np.array([[0, len(X), 0, 0]])
+    frames = *monomials[:3], np.full((1, K), -1), np.empty((0, X.shape[1])), np.empty((0, 0, 0))
+    outputs = np.zeros((1, K)), np.zeros((1, K, p)), np.zeros(1), np.empty((0, 0)), np.empty(0), np.empty(0, np.int64)
+    parameters = natural[None], offset[None], np.zeros(1)
+    return lambda: em_rows(X, items, *frames, *parameters, np.empty(0), 1.0, False, block, *outputs)
 
 
 @inner(EXACT)
-def rows_first(X, start, stop, shift, scale, products, natural, offset, w, tau, block, counts, sums, r, e, labels):
+def rows_first(
+    X, items, shift, scale, products, frame, own, whitener, naturals, offsets, level, w, tau, given, block, N, S_, bounds,
+    r, e, labels,
+):  # fmt: skip
     """The same pass with the statistics of a block stored as (b, p) and the scores as (b, K)."""
+    natural, offset, counts, sums, (start, stop) = naturals[0], offsets[0], N[0], S_[0], items[0, :2]
     (K, p), d = natural.shape, X.shape[1]
     bound, eta = 0.0, np.ascontiguousarray(natural.T)
     T_memory, S_memory, scratch = np.empty((block, p)), np.empty((block, K)), np.empty((K, p))
@@ -82,7 +89,7 @@ def rows_first(X, start, stop, shift, scale, products, natural, offset, w, tau, 
                 counts[k] += S[i, k]
         np.dot(S.T, T, scratch)
         sums += scratch
-    return bound
+    bounds[0] += bound
 
 
 def all_products(d, natural):
@@ -125,7 +132,7 @@ def kernels(n, d, K):
         "np.exp / polynomial exp": one_pass(variant("value = exp_nonpositive(", "value = np.exp("), X, mixture),
         "always BLAS / as it is": one_pass(variant("SMALL = 96", "SMALL = 0"), X, mixture),
         "never BLAS / as it is": one_pass(variant("SMALL = 96", "SMALL = 10**9"), X, mixture),
-        "T in NumPy / Monomials": lambda: expected_statistics(in_numpy, X),
+        "T in NumPy / Monomials": lambda: ArrayRows(X, None, 1).expected_statistics(in_numpy),
     }
     print(f"full covariance, d = {d}, K = {K}, p·K = {mixture.natural.size}")
     for name, other in others.items():

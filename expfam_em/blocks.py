@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy.linalg import cython_blas
 
-from expfam_em.mixture import expected_statistics
+from expfam_em.passes import Outputs, Scores, run_rows
 from expfam_em.statistics import ExpectedStatistics
 
 MAX_CHUNKS = 64
@@ -23,10 +23,10 @@ CHUNK_WORK = 4_000_000
 
 
 class ArrayRows:
-    """The rows of an array in memory, or mapped into it.
+    """The rows of an array in memory, or mapped into it: one data set, or several of them one after another.
 
-    The chunks depend only on the number of rows and the work per row, never on the number of threads, and their
-    results are merged in order: any number of threads gives the same bits.
+    The chunks depend only on the number of rows of a data set and the work per row, never on the number of threads,
+    and their results are merged in order: any number of threads gives the same bits.
 
     Parameters
     ----------
@@ -34,11 +34,14 @@ class ArrayRows:
     sample_weight : (n,) float64, optional
     n_jobs : int, optional
         Threads; all cores if None or −1.
+    sizes : (D,) int, optional
+        Rows of each data set; one data set by default.
     """
 
-    def __init__(self, X, sample_weight=None, n_jobs=None):
+    def __init__(self, X, sample_weight=None, n_jobs=None, sizes=None):
         self.X, self.sample_weight = X, sample_weight
         self.n_jobs = thread_count(n_jobs)
+        self.starts = np.concatenate([[0], np.cumsum([len(X)] if sizes is None else sizes)])
 
     def __len__(self) -> int:
         return len(self.X)
@@ -48,15 +51,31 @@ class ArrayRows:
         return self.X.shape[1]
 
     @property
+    def n_data(self) -> int:
+        """Number of data sets D."""
+        return len(self.starts) - 1
+
+    @property
     def total_weight(self) -> float:
+        """Σ of the row weights."""
         return float(len(self)) if self.sample_weight is None else float(self.sample_weight.sum())
+
+    @property
+    def total_weights(self) -> np.ndarray:
+        """Σ of the row weights of each data set, (D,)."""
+        return np.diff(self.starts).astype(np.float64) if self.sample_weight is None else self.sum(self.sample_weight)
+
+    def sum(self, values) -> np.ndarray:
+        """Return the sum of one value a row over each data set, (n,) -> (D,)."""
+        return np.add.reduceat(values, self.starts[:-1])
 
     def check_total(self) -> None:
         """Raise a ValueError if the weights sum to 0, or to what products of float64 cannot hold."""
-        if not 1e-150 < self.total_weight < 1e150:
+        totals = self.total_weights
+        if not np.all((totals > 1e-150) & (totals < 1e150)):
             raise ValueError(
-                f"sample_weight sums to {self.total_weight:.3g}; it must be positive, and between 1e-150 and 1e150: "
-                "divide the weights by their mean"
+                f"sample_weight sums to {totals[np.argmin((totals > 1e-150) & (totals < 1e150))]:.3g}; it must be "
+                "positive, and between 1e-150 and 1e150: divide the weights by their mean"
             )
 
     def part(self, rows: slice):
@@ -72,19 +91,102 @@ class ArrayRows:
             yield X, weight
 
     def map(self, function, work_per_row=1) -> list:
-        """Return [function(X, sample_weight, rows)] over the chunks, ``rows`` being the slice that each covers."""
-        chunk = max(-(-len(self) // MAX_CHUNKS), CHUNK_WORK // max(work_per_row, 1), 1)
-        slices = [slice(first, min(first + chunk, len(self))) for first in range(0, len(self), chunk)]
+        """Return [function(X, sample_weight, rows)] over chunks, ``rows`` being the slice that each covers."""
+        slices = [slice(start, stop) for start, stop in _chunks(0, len(self), work_per_row)]
         return run_in_order(lambda rows: function(*self.part(rows), rows), slices, self.n_jobs)
 
-    def reduce(self, function, work_per_row=1):
-        """Return the ordered sum of function(X, sample_weight) over the chunks."""
-        return functools.reduce(operator.add, self.map(lambda X, w, rows: function(X, w), work_per_row))
+    def tasks(self, data, work_per_row) -> list[np.ndarray]:
+        """Return what the kernel is called with: items (start, stop, mixture, mixture), many small ones at once.
 
-    def expected_statistics(self, mixture, temperature=1.0) -> ExpectedStatistics:
-        """Return the expected statistics of the rows under a mixture, with a bound that leaves out log h."""
-        K, p = mixture.natural.shape
-        return self.reduce(lambda X, w: expected_statistics(mixture, X, w, temperature), K * (p + 8))
+        ``data`` (B,) is the data set of each mixture.
+        """
+        order = np.argsort(data, kind="stable")
+        first = np.searchsorted(data[order], np.arange(self.n_data + 1))
+        items = [
+            (start, stop, mixture, mixture)
+            for at in np.flatnonzero(np.diff(first))
+            for start, stop in _chunks(self.starts[at], self.starts[at + 1], work_per_row)
+            for mixture in order[first[at] : first[at + 1]]
+        ]
+        table = np.array(items, np.int64)
+        rows = np.diff(table[:, :2], axis=1)[:, 0]
+        if rows.sum() * work_per_row <= CHUNK_WORK:
+            return [table]
+        ends = np.cumsum(rows * work_per_row) // CHUNK_WORK
+        return np.split(table, np.flatnonzero(np.diff(ends)) + 1)
+
+    def expected_statistics(self, mixture, temperature=1.0, data=None, totals=None) -> ExpectedStatistics:
+        """Return the expected statistics of the rows under a mixture, with a bound that leaves out log h.
+
+        Parameters
+        ----------
+        mixture : Mixture
+            One, or a stack of B.
+        temperature : float ≥ 0
+        data : (B,) int, optional
+            Data set of each mixture of a stack; the first by default.
+        totals : (D, c), optional
+            Sums over the rows of the statistics that components have in common, computed before.
+        """
+        scores = Scores.of(mixture)
+        B, K, p = scores.natural.shape
+        n_common = 0 if totals is None else totals.shape[1]
+        data = np.zeros(B, np.int64) if data is None else data
+
+        def task(items):
+            slots, items[:, 3] = np.unique(items[:, 2], return_inverse=True)
+            out = Outputs.of_sums(len(slots), K, p - n_common)
+            run_rows(
+                mixture.family, scores, self.X, out, self.sample_weight, temperature, items=items, n_common=n_common
+            )  # fmt: skip
+            return slots, out
+
+        results = run_in_order(task, self.tasks(data, K * (p - n_common + 8)), self.n_jobs)
+        out = Outputs.of_sums(B, K, p)
+        for slots, here in results:
+            out.counts[slots] += here.counts
+            out.sums[slots, :, : p - n_common] += here.sums
+            out.bounds[slots] += here.bounds
+            out.exposures[slots] += here.exposures
+        if n_common:
+            linear = out.sums[:, :, : p - n_common]
+            out.sums[:, :, p - n_common :] = mixture.family.share_common(out.counts, linear, totals[data])
+            out.bounds[:] += np.sum(scores.natural[:, 0, p - n_common :] * totals[data], axis=1)
+        exposures = out.exposures if np.any(out.exposures) else out.counts
+        stack = ExpectedStatistics(out.counts, out.sums, out.bounds, exposures)
+        return stack if mixture.weights.ndim == 2 else stack[0]
+
+    def given_statistics(self, family, n_statistics, chunk_responsibilities, n_components) -> ExpectedStatistics:
+        """Return the statistics of one data set under responsibilities that are given.
+
+        ``chunk_responsibilities(rows)`` returns those of a slice of rows, (len, K).
+        """
+        shape = (1, n_components)
+        scores = Scores(np.zeros((*shape, n_statistics)), np.zeros(shape), np.zeros(shape))
+
+        def chunk(X, weight, rows):
+            given = np.array(chunk_responsibilities(rows), np.float64, order="C")  # writable, as the kernel wants it
+            out = Outputs.of_sums(1, n_components, n_statistics, responsibilities=given)
+            run_rows(family, scores, X, out, weight, given=True)
+            exposures = out.exposures if np.any(out.exposures) else out.counts
+            return ExpectedStatistics(out.counts[0], out.sums[0], 0.0, exposures[0])
+
+        return functools.reduce(operator.add, self.map(chunk, n_components * (n_statistics + 8)))
+
+    def totals(self, family, n_statistics) -> np.ndarray:
+        """Return Σ sample_weight · T over each data set, (D, p): the sums of one component."""
+        shape = (self.n_data, 1)
+        scores = Scores(np.zeros((*shape, n_statistics)), np.zeros(shape), np.zeros(shape))
+        out = Outputs.of_sums(self.n_data, 1, n_statistics)
+        for items in self.tasks(np.arange(self.n_data), n_statistics):
+            run_rows(family, scores, self.X, out, self.sample_weight, items=items)
+        return out.sums[:, 0]
+
+
+def _chunks(start, stop, work_per_row) -> list[tuple[int, int]]:
+    """Return the ranges of rows that are computed and merged one by one."""
+    chunk = max(-(-(stop - start) // MAX_CHUNKS), CHUNK_WORK // max(work_per_row, 1), 1)
+    return [(first, min(first + chunk, stop)) for first in range(start, stop, chunk)]
 
 
 def as_rows(X, sample_weight=None, n_jobs=None) -> ArrayRows:

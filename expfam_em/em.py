@@ -1,4 +1,4 @@
-"""The driver: expected statistics over rows, the M-step, and the loop. It knows iteration and no family."""
+"""The driver: the loop of E-steps and M-steps. It knows iteration and no family."""
 
 from __future__ import annotations
 
@@ -8,13 +8,24 @@ from enum import Enum
 
 import numpy as np
 
-from expfam_em.blocks import as_rows
-from expfam_em.family import ExponentialFamily
-from expfam_em.mixture import Mixture, run_rows
+from expfam_em.blocks import ArrayRows, as_rows
+from expfam_em.mixture import Mixture
 from expfam_em.statistics import ExpectedStatistics
+from expfam_em.steps import (
+    CollapsedError,
+    Known,
+    accumulate,
+    check_concentration,
+    collapse,
+    estimate_refined,
+    evaluate,
+    expected_gain,
+    in_frames,
+    log_prior,
+    maximize,
+)
 
-EMPTY = 1e-200
-"""Share of the rows that a component without any is given, lest its M-step be 0/0."""
+__all__ = ["CollapsedError", "FitResult", "Status", "accumulate", "evaluate", "fit", "fit_all", "maximize"]
 
 
 class Status(Enum):
@@ -26,10 +37,6 @@ class Status(Enum):
         "The bound fell although an EM step cannot lower it: the mappings, log_partition and sufficient_statistics "
         "of the family contradict one another."
     )
-
-
-class CollapsedError(ValueError):
-    """A component has too few or too equal observations to have finite natural parameters."""
 
 
 @dataclass(frozen=True)
@@ -74,160 +81,6 @@ class FitResult:
     def converged(self) -> bool:
         """Whether tol was reached."""
         return self.status is Status.CONVERGED
-
-
-def accumulate(mixture, X, sample_weight=None, *, temperature=1.0, n_jobs=None, log_base=None) -> ExpectedStatistics:
-    """Return the expected statistics of rows under a mixture: the E-step.
-
-    Parameters
-    ----------
-    mixture : Mixture
-    X : (n, d) array or rows
-    sample_weight : (n,), optional
-    temperature : float ≥ 0
-        1 soft, 0 hard; r = softmax((⟨η_k, T⟩ − e A(η_k) + log π_k)/τ).
-    n_jobs : int, optional
-    log_base : float, optional
-        Σ sample_weight · log h if known, so that it is not computed again.
-    """
-    rows = as_rows(X, sample_weight, n_jobs)
-    statistics = rows.expected_statistics(mixture, temperature)
-    if log_base is None:
-        log_base = total_log_base(mixture.family, rows)
-    return ExpectedStatistics(statistics.counts, statistics.sums, statistics.bound + log_base, statistics.exposures)
-
-
-def total_log_base(family, rows) -> float:
-    """Return Σ sample_weight · log h(x)."""
-
-    def chunk(X, weight):
-        log_h = family.checked_log_base_measure(X)
-        if weight is None:
-            return log_h.sum()
-        return np.sum(weight * np.where(weight > 0, log_h, 0.0))  # an absent row may be impossible
-
-    return float(rows.reduce(chunk, 64))
-
-
-def evaluate(mixture, X, *, temperature=1.0, n_jobs=None, log_density=True, responsibilities=False, labels=False):
-    """Return what is asked for of log p(x) (n,), responsibilities (n, K) and labels (n,), in this order."""
-    rows = as_rows(X, None, n_jobs)
-    n, K = len(rows), mixture.n_components
-    outputs = {
-        "evidence": np.empty(n if log_density else 0),
-        "responsibilities": np.empty((n if responsibilities else 0, K)),
-        "labels": np.empty(n if labels else 0, np.int64),
-    }
-
-    def chunk(X, weight, where):
-        here = {name: array[where] for name, array in outputs.items() if len(array)}
-        run_rows(mixture, X, None, temperature, **here)
-        if log_density:
-            here["evidence"] += mixture.family.checked_log_base_measure(X)
-
-    rows.map(chunk, K * (mixture.natural.shape[1] + 8))
-    wanted = (log_density, responsibilities, labels)
-    return tuple(array for array, asked in zip(outputs.values(), wanted, strict=True) if asked)
-
-
-def maximize(statistics, previous, *, prior=None, concentration=1.0, weights="free") -> Mixture:
-    """Return the mixture that maximises the expected log-likelihood plus log-prior: the M-step.
-
-    ∇A(η_k) = (S_k + χ_k)/(Σ r e + ν_k) and π_k ∝ N_k + α_k − 1.
-
-    Parameters
-    ----------
-    statistics : ExpectedStatistics
-    previous : Mixture
-        Gives the family, the fixed weights, the parameters of components without observations, and a start where
-        the mapping is solved numerically.
-    prior : ExpectedStatistics, optional
-        Pseudo-observations (ν, χ) of each component.
-    concentration : float or (K,)
-        α of the Dirichlet prior on the mixing weights; 1 is flat.
-    weights : {"free", "equal", "fixed"}
-        Mixing weights: estimated, all 1/K, or those of ``previous``.
-
-    Raises
-    ------
-    CollapsedError
-        If a component leaves the natural-parameter space.
-    """
-    family, full = previous.family, statistics if prior is None else statistics + prior
-    exposures, sums = full.exposures, full.sums
-    empty = exposures <= 0
-    if empty.any():
-        nearly_none = EMPTY * max(exposures.sum(), 1.0)
-        exposures = np.where(empty, nearly_none, exposures)
-        sums = np.where(empty[:, None], previous.expectation * nearly_none, sums)
-    with np.errstate(all="ignore"):
-        if _mapping_is_numeric(family):
-            natural = family.solve_natural(sums / exposures[:, None], previous.natural)
-        else:
-            natural = np.asarray(family.maximize(exposures, sums))
-    if natural.shape != sums.shape:
-        raise ValueError(f"the M-step of {family!r} returned shape {natural.shape} for statistics {sums.shape}")
-    if empty.any() and not family.coupled:
-        natural = np.where(empty[:, None], previous.natural, natural)
-    outside = ~np.isfinite(family.evaluate_log_partition(natural))
-    if outside.any():
-        k = int(np.argmax(outside))
-        raise CollapsedError(
-            f"component {k} has collapsed: its {statistics.counts[k]:.3g} observations give no finite natural "
-            f"parameters of {family!r}; fit fewer components, start elsewhere, or add a prior or regularisation"
-        )
-    return Mixture(family, _mixing_weights(statistics.counts, previous, concentration, weights), natural)
-
-
-def _mapping_is_numeric(family) -> bool:
-    kind = type(family)
-    return (
-        kind.to_natural is ExponentialFamily.to_natural and kind.maximize is ExponentialFamily.maximize
-    )  # fmt: skip
-
-
-def _mixing_weights(counts, previous, concentration, weights):
-    K = len(counts)
-    if weights == "equal":
-        return np.full(K, 1 / K)
-    if weights == "fixed":
-        return previous.weights
-    if weights != "free":
-        raise ValueError(f"weights is {weights!r}; it must be 'free', 'equal' or 'fixed'")
-    mass = np.maximum(counts + np.asarray(concentration, np.float64) - 1, 0.0)
-    return mass / mass.sum()
-
-
-def expected_gain(statistics, before, after) -> float:
-    """Return Q(θ′, θ) − Q(θ, θ) = Σ_k ⟨η′_k − η_k, S_k⟩ − (A(η′_k) − A(η_k)) Σ r e + N_k (log π′_k − log π_k).
-
-    Q is the expected complete-data log-likelihood under the responsibilities that gave ``statistics``.
-    """
-    counts = statistics.counts
-    with np.errstate(invalid="ignore"):
-        weights = np.where(counts > 0, counts * (after.log_weights - before.log_weights), 0.0)
-    components = np.sum((after.natural - before.natural) * statistics.sums)
-    return float(components - statistics.exposures @ (after.log_partition - before.log_partition) + weights.sum())
-
-
-def check_concentration(concentration, n_components) -> None:
-    """Raise a ValueError unless the Dirichlet parameter is one positive number, or one for each component."""
-    alpha = np.asarray(concentration, np.float64)
-    if alpha.shape not in ((), (n_components,)) or not np.all(alpha > 0):
-        raise ValueError(
-            f"concentration is {concentration!r}; it must be a positive number or {n_components} of them, one for "
-            "each component"
-        )
-
-
-def log_prior(mixture, prior=None, concentration=1.0) -> float:
-    """Return Σ_k ⟨χ_k, η_k⟩ − ν_k A(η_k) + (α_k − 1) log π_k, up to a constant."""
-    value = 0.0
-    if prior is not None:
-        value += np.sum(prior.sums * mixture.natural) - prior.exposures @ mixture.log_partition
-    pull = np.asarray(concentration, np.float64) - 1
-    # α < 1 lets weights reach 0, where the density of the prior has a pole; such a component is out of the model
-    return float(value + np.sum(pull * np.where(mixture.weights > 0, mixture.log_weights, 0.0)))
 
 
 def fit(
@@ -276,49 +129,217 @@ def fit(
     ValueError
         If a component collapses, an argument is out of range, or the bound is not a number.
     """
-    rows = as_rows(X, sample_weight, n_jobs)
+    def report(run, step, mixture, bound):
+        if callback is not None:
+            callback(step, mixture, bound)
+
+    [result] = fit_all(
+        Mixture(mixture.family, mixture.weights[None], mixture.natural[None]), as_rows(X, sample_weight, n_jobs),
+        max_iter=max_iter, tol=tol, temperature=temperature, prior=prior, concentration=concentration,
+        weights=weights, stop=stop, callback=None if callback is None else report,
+    )  # fmt: skip
+    if isinstance(result, CollapsedError):
+        raise result
+    return result
+
+
+def fit_all(
+    start: Mixture,
+    rows: ArrayRows,
+    data=None,
+    *,
+    max_iter: int = 100,
+    tol: float = 1e-6,
+    temperature: float | Sequence[float] = 1.0,
+    prior: ExpectedStatistics | None = None,
+    concentration=1.0,
+    weights: str = "free",
+    stop: str = "bound",
+    callback: Callable[[int, int, Mixture, float], None] | None = None,
+) -> list[FitResult | CollapsedError]:
+    """Run EM from every mixture of a stack, in lock step.
+
+    What a step costs apart from its arithmetic is then paid once for all of them.
+
+    Parameters
+    ----------
+    start : Mixture
+        A stack of B mixtures of a family bound to the rows.
+    rows : ArrayRows
+    data : (B,) int, optional
+        Data set of each mixture, if the rows are several; the first by default.
+    callback : callable(run, step, mixture, bound), optional
+    max_iter, tol, temperature, prior, concentration, weights, stop
+        See `fit`.
+
+    Returns
+    -------
+    results : list of FitResult, or of the CollapsedError of a run that ended in one
+    """
     schedule = _schedule(temperature)
-    check_concentration(concentration, mixture.n_components)
+    check_concentration(concentration, start.n_components)
     if not (max_iter >= 0 and tol >= 0):
         raise ValueError(f"max_iter is {max_iter!r} and tol {tol!r}; neither may be negative")
     if prior is not None and np.any(prior.exposures < 0):
         raise ValueError(f"prior has counts {prior.exposures}; pseudo-observations cannot be fewer than none")
     if stop not in ("bound", "parameters"):
         raise ValueError(f"stop is {stop!r}; it must be 'bound' or 'parameters'")
-    log_base = total_log_base(mixture.family, rows)
-    total = rows.total_weight
     if weights == "equal":
-        mixture = Mixture(mixture.family, np.full(mixture.n_components, 1 / mixture.n_components), mixture.natural)
-
-    def step_to(mixture, step):
-        here = schedule[min(step, len(schedule) - 1)]
-        return accumulate(mixture, rows, temperature=here, log_base=log_base), here
-
-    statistics, now = step_to(mixture, 0)
-    bounds, priors = [_checked(statistics.bound, mixture)], [log_prior(mixture, prior, concentration)]
-    halves: list[float] = []
-    status, done, fall = Status.MAX_ITER, 0, 0.0
-    while done < max_iter and status is Status.MAX_ITER:
-        before, was, rounding = mixture, now, _rounding(statistics, mixture, prior)
-        mixture = maximize(statistics, before, prior=prior, concentration=concentration, weights=weights)
-        half = bounds[-1] + expected_gain(statistics, before, mixture)
-        statistics, now = step_to(mixture, done + 1)
-        bound, log_p = _checked(statistics.bound, mixture), log_prior(mixture, prior, concentration)
-        gain = bound + log_p - bounds[-1] - priors[-1]
-        same_model = now == was and np.array_equal(mixture.weights > 0, before.weights > 0)
-        if same_model and gain < -rounding and not mixture.family.regularized:
-            mixture, status, fall = before, Status.BOUND_FELL, -gain
+        start = Mixture(start.family, np.full(start.weights.shape, 1 / start.n_components), start.natural)
+    data = np.zeros(len(start.weights), np.int64) if data is None else np.asarray(data)
+    runs = _Runs(start, rows, data, schedule, prior, {"concentration": concentration, "weights": weights})
+    for step in range(1, max_iter + 1):
+        if not len(runs.live):
             break
-        done += 1
-        bounds.append(bound)
-        halves.append(half)
-        priors.append(log_p)
+        runs.step(step, tol, stop, callback)
+    return runs.finish()
+
+
+class _Runs:
+    """Mixtures on their way, in lock step.
+
+    Attributes
+    ----------
+    live : (L,) int
+        The runs that have not ended, by their place in the stack given.
+    mixture : Mixture
+        Stack of the live ones.
+    statistics : ExpectedStatistics
+        Theirs, under ``mixture``.
+    bounds, priors : (L,)
+        Bound and log-prior of ``mixture``.
+    """
+
+    def __init__(self, start, rows, data, schedule, prior, m_step):
+        self.rows, self.data, self.schedule, self.m_step = rows, data, schedule, m_step
+        self.base = start.family.shared()
+        self.prior = prior
+        self.known = Known.of(start.family, rows, start.natural.shape[2])
+        self.total = rows.total_weights
+        self.live = np.arange(len(start.weights))
+        self.results: list = [None] * len(self.live)
+        self.trace: list = []
+        self.mixture, self.temperature = start.reframed(), schedule[0]
+        self.statistics = self._accumulate(self.mixture)
+        self.bounds, self.priors = self._checked_bounds(), self._log_prior(self.mixture)
+        self._record(np.full(len(self.live), np.nan))
+
+    def step(self, step, tol, stop, callback):
+        """Make one M-step and one E-step of every live run, and end those that are done."""
+        was = self.temperature
+        after, prior = self._maximize()
+        if after is None:
+            return
+        before = self.mixture
+        rounding = _rounding(self.statistics, before, prior)
+        halves = self.bounds + expected_gain(self.statistics, before, after)
+        near = self.statistics if prior is None else self.statistics + prior
+        self.mixture = after.reframed(near.expectation)
+        self.temperature = self.schedule[min(step, len(self.schedule) - 1)]
+        self.statistics = self._accumulate(self.mixture)
+        bounds, priors = self._checked_bounds(), self._log_prior(self.mixture)
+        gain = bounds + priors - self.bounds - self.priors
+        same_model = (self.temperature == was) & np.all((after.weights > 0) == (before.weights > 0), axis=1)
+        fell = same_model & (gain < -rounding) & (not before.family.regularized)
+        for at in np.flatnonzero(fell):
+            self._end(at, before[int(at)], Status.BOUND_FELL, step - 1, -gain[at])
+        self.bounds, self.priors = bounds, priors
+        self._record(halves, where=~fell)
         if callback is not None:
-            callback(done, mixture, bound)
-        settled = now == was and done + 1 >= len(schedule)
-        if settled and (abs(gain) < tol * total if stop == "bound" else _distance(mixture, before) <= tol):
-            status = Status.CONVERGED
-    return FitResult(mixture, np.array(bounds), np.array(halves), np.array(priors), status, done, total, fall)
+            for at in np.flatnonzero(~fell):
+                callback(int(self.live[at]), step, self.mixture[int(at)], float(bounds[at]))
+        done = fell
+        if self.temperature == was and step + 1 >= len(self.schedule):
+            small = abs(gain) < tol * self.total[self.data[self.live]] if stop == "bound" else (
+                self._distance(before, after) <= tol
+            )  # fmt: skip
+            for at in np.flatnonzero(small & ~fell):
+                self._end(at, self.mixture[int(at)], Status.CONVERGED, step)
+            done = fell | small
+        self._keep(~done)
+
+    def finish(self) -> list:
+        """End the runs that are still live and return the results of all."""
+        steps = len(self.trace) - 1
+        for at in range(len(self.live)):
+            self._end(at, self.mixture[at], Status.MAX_ITER, steps)
+        return self.results
+
+    # ---- the parts of a step --------------------------------------------------------------------------------
+
+    def _accumulate(self, mixture):
+        return accumulate(
+            mixture, self.rows, temperature=self.temperature, data=self.data[self.live], known=self.known
+        )  # fmt: skip
+
+    def _maximize(self):
+        """Return the stack after the M-step, and its prior, without the runs that have collapsed."""
+        self.statistics, self.mixture, prior, (weights, natural, outside) = estimate_refined(
+            self.statistics, self.mixture, self._accumulate, prior=self._prior(self.mixture), **self.m_step
+        )  # fmt: skip
+        collapsed = outside.any(axis=1)
+        if collapsed.any():
+            for at in np.flatnonzero(collapsed):
+                error = collapse(self.mixture.family, self.statistics[int(at)], outside[at])
+                self.results[self.live[at]] = error
+            self._keep(~collapsed)
+            weights, natural = weights[~collapsed], natural[~collapsed]
+            prior = None if prior is None else prior[~collapsed]
+        return (Mixture(self.mixture.family, weights, natural) if len(self.live) else None), prior
+
+    def _keep(self, which):
+        if which.all():
+            return
+        self.live, self.bounds, self.priors = self.live[which], self.bounds[which], self.priors[which]
+        if len(self.live):
+            self.mixture, self.statistics = self.mixture[which], self.statistics[which]
+
+    def _prior(self, mixture):
+        """Return the prior of every live run, in the frames of its components."""
+        if self.prior is None:
+            return None
+        shape = mixture.weights.shape
+        stacked = ExpectedStatistics(
+            np.broadcast_to(self.prior.counts, shape), np.broadcast_to(self.prior.sums, mixture.natural.shape),
+            np.zeros(shape[0]), np.broadcast_to(self.prior.exposures, shape),
+        )  # fmt: skip
+        return in_frames(stacked, self.base, mixture.family)
+
+    def _log_prior(self, mixture):
+        prior = self._prior(mixture)
+        return np.zeros(len(self.live)) + log_prior(mixture, prior, self.m_step["concentration"])
+
+    def _distance(self, before, after):
+        """Return the norm of the change; ½ Σ Δπ² is Δπ₁² for two components, whose weights are one free parameter."""
+        shape, family = (-1, after.natural.shape[2]), after.family
+        old, new = (
+            family.change_frame_of_expectation(m.expectation.reshape(shape), self.base) for m in (before, after)
+        )  # fmt: skip
+        moved = np.sum((new - old).reshape(after.natural.shape) ** 2, axis=(1, 2))
+        return np.sqrt(0.5 * np.sum((after.weights - before.weights) ** 2, axis=1) + moved)
+
+    def _checked_bounds(self):
+        bounds = np.asarray(self.statistics.bound)
+        if np.isnan(bounds).any():
+            raise ValueError(
+                f"the bound is not a number: is a row outside the support of {self.base!r} (it may define "
+                "check_support), or is its log_partition or log_base_measure wrong?"
+            )
+        return bounds
+
+    # ---- what is kept of a run ------------------------------------------------------------------------------
+
+    def _record(self, halves, where=slice(None)):
+        row = np.full((3, len(self.results)), np.nan)
+        row[:, self.live[where]] = self.bounds[where], halves[where], self.priors[where]
+        self.trace.append(row)
+
+    def _end(self, at, mixture, status, n_iter, fall=0.0):
+        run = int(self.live[at])
+        trace = np.array([row[:, run] for row in self.trace[: n_iter + 1]])
+        self.results[run] = FitResult(
+            mixture, trace[:, 0], trace[1:, 1], trace[:, 2], status, n_iter, float(self.total[self.data[run]]), fall
+        )  # fmt: skip
 
 
 def _schedule(temperature) -> list[float]:
@@ -328,23 +349,9 @@ def _schedule(temperature) -> list[float]:
     return schedule
 
 
-def _checked(bound, mixture) -> float:
-    if np.isnan(bound):
-        raise ValueError(
-            f"the bound is not a number: is a row outside the support of {mixture.family!r} (it may define "
-            "check_support), or is its log_partition or log_base_measure wrong?"
-        )
-    return bound
-
-
-def _rounding(statistics, mixture, prior) -> float:
+def _rounding(statistics, mixture, prior):
     """Return how far rounding may move the bound: the terms ⟨η, S⟩ cancel, and each carries its own error."""
     statistics = statistics if prior is None else statistics + prior
-    terms = np.abs(statistics.sums * mixture.natural).sum() + np.abs(statistics.exposures @ mixture.log_partition)
-    return 1e-10 * abs(statistics.bound) + 64 * np.finfo(float).eps * (terms + statistics.counts.sum())
-
-
-def _distance(mixture, before) -> float:
-    """Return the norm of the change; ½ Σ Δπ² is Δπ₁² for two components, whose weights are one free parameter."""
-    weights, expectation = mixture.weights - before.weights, mixture.expectation - before.expectation
-    return float(np.sqrt(0.5 * np.sum(weights**2) + np.sum(expectation**2)))
+    terms = np.abs(statistics.sums * mixture.natural).sum(axis=(-2, -1))
+    terms += np.abs(statistics.exposures * mixture.log_partition).sum(axis=-1) + statistics.counts.sum(axis=-1)
+    return 1e-10 * np.abs(statistics.bound) + 64 * np.finfo(float).eps * terms

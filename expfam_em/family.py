@@ -14,6 +14,22 @@ NATURAL_LIMIT = 700.0
 """Natural parameters of a boundary estimate (a probability of 0 or 1) stay within ± this, so that exp is finite."""
 
 
+class OwnFrames(NamedTuple):
+    """Coordinates z = whitener (x − shift) of single components, for those that the shared frame does not suit.
+
+    Attributes
+    ----------
+    frame : (K,) int64
+        Row of ``shift`` and ``whitener`` that belongs to each component; −1 is the shared frame.
+    shift : (F, d)
+    whitener : (F, d, d) lower triangular, or (F, 1, d), the diagonals of diagonal ones
+    """
+
+    frame: np.ndarray
+    shift: np.ndarray
+    whitener: np.ndarray
+
+
 class Monomials(NamedTuple):
     """A T that the kernel can build itself: z = (x − shift) · inverse_scale, then sums of products of columns of z.
 
@@ -22,11 +38,14 @@ class Monomials(NamedTuple):
     shift, inverse_scale : (d,) float64
     products : (q, 3) int64
         Rows (i, j, target): z_i z_j is added to statistic ``target``; targets ascend from d without gaps.
+    own : OwnFrames, optional
+        Components whose statistics are made of other z.
     """
 
     shift: np.ndarray
     inverse_scale: np.ndarray
     products: np.ndarray
+    own: OwnFrames | None = None
 
     @classmethod
     def identity(cls, n_features: int) -> Monomials:
@@ -49,8 +68,12 @@ class Monomials(NamedTuple):
             )
         return 1 + int(targets[-1])
 
+    def without(self, n_common) -> Monomials:
+        """Return the list without the last statistics."""
+        return self._replace(products=self.products[self.products[:, 2] < self.n_statistics - n_common])
+
     def evaluate(self, X) -> np.ndarray:
-        """T of the rows of X, (n, d) -> (n, p), as the kernel computes it."""
+        """T of the rows of X, (n, d) -> (n, p), as the kernel computes it in the shared frame."""
         Z = (np.asarray(X, np.float64) - self.shift) * self.inverse_scale
         d = Z.shape[1]
         out = np.zeros((len(Z), self.n_statistics))
@@ -141,6 +164,50 @@ class ExponentialFamily(ABC):
     def change_frame_of_expectation(self, expectation, target):
         """Return expectation parameters of this family as those of ``target``, the same family otherwise bound."""
         return expectation
+
+    # Components may be given coordinates of their own, so that no digits are lost far from the shared frame. A family
+    # that does so stands for its components in order: each method then takes exactly their rows.
+
+    def reframe(self, natural, expectation) -> tuple[ExponentialFamily, np.ndarray]:
+        """Return the family in the frames that suit its components best, and the natural parameters in them.
+
+        ``expectation`` are expectation parameters (K, p) close to those of ``natural``, already known to the caller.
+        """
+        return self, natural
+
+    def refine(self, natural, expectation) -> ExponentialFamily | None:
+        """Return the family in frames in which statistics with this mean (K, p) keep their digits; None if they do.
+
+        ``natural`` is what they give in the frames they are in, not finite if all digits are lost.
+        """
+        return None
+
+    def components(self, index) -> ExponentialFamily:
+        """Return the family of some components, in the order of an index array."""
+        return self
+
+    def shared(self) -> ExponentialFamily:
+        """Return the family in the frame shared by all components, whatever their number."""
+        return self
+
+    def adopt(self, other) -> ExponentialFamily:
+        """Return this family with the frames that components have in another one of its kind."""
+        return self
+
+    @property
+    def n_common(self) -> int:
+        """Number of statistics, the last ones, whose natural parameters are the same for all components.
+
+        They say nothing about responsibilities, so only their sum over all rows is needed, and once.
+        """
+        return 0
+
+    def share_common(self, counts, sums, totals) -> np.ndarray:
+        """Divide the totals (B, c) of the common statistics among components (B, K), given their other sums.
+
+        Only the sum over components matters to the M-step; each should be an expectation the component may have.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has n_common > 0: define share_common(counts, sums, totals)")
 
     def n_parameters(self, n_components) -> int | None:
         """Return the number of free parameters of K components; None, the default, stands for K · p."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import operator
 
 import numpy as np
 
-from expfam_em import em
+from expfam_em import em, steps
 from expfam_em.family import ExponentialFamily
 from expfam_em.mixture import Mixture
 from expfam_em.statistics import ExpectedStatistics
@@ -21,7 +20,6 @@ SEEDING_NUMBERS = 2_000_000
 """Statistics of these rows held at a time, at most (or 20 rows for each component)."""
 
 HARD_STEPS = 25
-BLOCK = 256
 
 
 def check(family, rows) -> None:
@@ -57,11 +55,12 @@ def initialise(family, rows, n_components, init="k-means++", rng=None, *, weight
     if isinstance(init, Mixture):
         return _given_mixture(init, family, n_components)
     if not isinstance(init, str):
-        return from_responsibilities(family, rows, _as_responsibilities(init, len(rows), n_components), weights, prior)
+        given = _as_responsibilities(init, len(rows), n_components)
+        return from_responsibilities(family, rows, given, n_components, weights, prior)
     rng = np.random.default_rng(rng)
     if init == "random":
         responsibilities = rng.dirichlet(np.ones(n_components), len(rows))
-        return from_responsibilities(family, rows, responsibilities, weights, prior)
+        return from_responsibilities(family, rows, responsibilities, n_components, weights, prior)
     if init not in INITS:
         raise ValueError(f"init is {init!r}; it must be one of {', '.join(INITS)}, a Mixture, responsibilities, labels")
     seeds = Seeds(family, rows, n_components, rng)
@@ -71,9 +70,13 @@ def initialise(family, rows, n_components, init="k-means++", rng=None, *, weight
         return start
     smoothing = seeds.prior(n_components)
     hard = em.fit(start, rows, max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing)
-    statistics = em.accumulate(hard.mixture, rows, temperature=0.0)
+
+    def again(mixture):
+        return steps.accumulate(mixture, rows, temperature=0.0)
+
     # half a row more for each component, so that an empty one is not lost
-    return em.maximize(statistics, hard.mixture, prior=smoothing, concentration=1.5, weights=weights)
+    smoothing = steps.in_frames(smoothing, family, hard.mixture.family)
+    return _maximum(again(hard.mixture), hard.mixture, again, smoothing, concentration=1.5, weights=weights)
 
 
 def _given_mixture(mixture, family, n_components):
@@ -81,7 +84,7 @@ def _given_mixture(mixture, family, n_components):
         raise ValueError(f"init is a mixture of {mixture.family!r}, but a mixture of {family!r} is to be fitted")
     if mixture.n_components != n_components:
         raise ValueError(f"init has {mixture.n_components} components, but n_components is {n_components}")
-    return mixture.in_family(family)
+    return mixture.in_family(family.adopt(mixture.family))
 
 
 def _as_responsibilities(init, n, n_components):
@@ -89,7 +92,7 @@ def _as_responsibilities(init, n, n_components):
     if init.ndim == 1 and len(init) == n and np.issubdtype(init.dtype, np.integer):
         if init.min() < 0 or init.max() >= n_components:
             raise ValueError(f"labels must lie in 0..{n_components - 1}, not {init.min()}..{init.max()}")
-        return np.eye(n_components)[init]
+        return init
     if init.shape != (n, n_components):
         raise ValueError(
             f"init has shape {init.shape} and dtype {init.dtype}; responsibilities must be ({n}, {n_components}), "
@@ -100,26 +103,27 @@ def _as_responsibilities(init, n, n_components):
     return np.asarray(init, np.float64)
 
 
-def from_responsibilities(family, rows, responsibilities, weights="free", prior=None) -> Mixture:
-    """Return the M-step of given responsibilities (n, K)."""
+def from_responsibilities(family, rows, responsibilities, n_components, weights="free", prior=None) -> Mixture:
+    """Return the M-step of given responsibilities (n, K) or labels (n,)."""
+    K = n_components
 
-    def block(X, sample_weight, r):
-        T, exposure = family.statistics_and_exposure(X)
-        if sample_weight is not None:
-            T = np.where(sample_weight[:, None] > 0, T, 0.0)  # an absent row may have infinite statistics
-            r = r * sample_weight[:, None]
-        return ExpectedStatistics(r.sum(axis=0), r.T @ T, 0.0, None if exposure is None else r.T @ exposure)
+    def chunk(where):
+        given = responsibilities[where]
+        return np.eye(K)[given] if given.ndim == 1 else given
 
-    def chunk(X, sample_weight, where):
-        r = responsibilities[where]
-        parts = (slice(first, first + BLOCK) for first in range(0, len(X), BLOCK))
-        blocks = (block(X[s], None if sample_weight is None else sample_weight[s], r[s]) for s in parts)
-        return functools.reduce(operator.add, blocks)
+    p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
+    def statistics_in(family):
+        return rows.given_statistics(family, p, chunk, K)
 
-    statistics = functools.reduce(operator.add, rows.map(chunk, 1024))
-    K = responsibilities.shape[1]
+    statistics = statistics_in(family)
     pooled = Mixture(family, np.full(K, 1 / K), np.repeat(_pooled(family, statistics), K, axis=0))
-    return em.maximize(statistics, pooled, prior=prior, weights=weights)
+    return _maximum(statistics, pooled, lambda mixture: statistics_in(mixture.family), prior, weights=weights)
+
+
+def _maximum(statistics, mixture, again, prior, **how) -> Mixture:
+    """Return the M-step of statistics, which ``again(mixture)`` computes in other frames if they lose digits."""
+    statistics, mixture, prior, _ = steps.estimate_refined(statistics, mixture, again, prior=prior, **how)
+    return steps.maximize(statistics, mixture, prior=prior, **how).reframed()
 
 
 def hard_labels(mixture, rows) -> np.ndarray:

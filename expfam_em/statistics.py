@@ -23,17 +23,19 @@ class ExpectedStatistics:
         Σ τ logsumexp(scores/τ) + Σ log h, the log-likelihood at temperature 1; 0 for a prior.
     exposures : (K,), optional
         Σ r_nk e(x_n); equal to the counts where every observation has exposure 1.
+
+    The statistics of a stack of B mixtures have a leading axis: (B, K), (B, K, p), (B,).
     """
 
     counts: np.ndarray
     sums: np.ndarray
-    bound: float = 0.0
+    bound: Any = 0.0
     exposures: Any = None  # an array once constructed
 
     def __post_init__(self):
         counts, sums = np.asarray(self.counts, np.float64), np.asarray(self.sums, np.float64)
         exposures = counts if self.exposures is None else np.asarray(self.exposures, np.float64)
-        if counts.ndim != 1 or sums.ndim != 2 or len(sums) != len(counts) or exposures.shape != counts.shape:
+        if counts.ndim not in (1, 2) or sums.shape[:-1] != counts.shape or exposures.shape != counts.shape:
             raise ValueError(
                 f"counts have shape {counts.shape}, sums {sums.shape}, exposures {exposures.shape}: "
                 "they must be (K,), (K, p) and (K,)"
@@ -46,7 +48,7 @@ class ExpectedStatistics:
     def expectation(self) -> np.ndarray:
         """S_k / Σ r e, the right-hand side of the M-step, (K, p); NaN for a component without observations."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self.sums / self.exposures[:, None]
+            return self.sums / self.exposures[..., None]
 
     def __add__(self, other: ExpectedStatistics) -> ExpectedStatistics:
         if not isinstance(other, ExpectedStatistics):
@@ -68,3 +70,9 @@ class ExpectedStatistics:
         )  # fmt: skip
 
     __rmul__ = __mul__
+
+    def __getitem__(self, index) -> ExpectedStatistics:
+        """Return the statistics of some mixtures of a stack."""
+        return ExpectedStatistics(
+            self.counts[index], self.sums[index], np.asarray(self.bound)[index], self.exposures[index]
+        )  # fmt: skip

@@ -277,7 +277,7 @@ def test_the_kernel_builds_the_statistics_of_the_family(case, data):
     monomials = case.family.monomials(X.shape[1])
     T = monomials.evaluate(X)
     built = np.empty(T.shape[::-1])
-    load(X, 0, *monomials, built)
+    load(X, 0, *monomials[:3], built)
     # products are exact twins; sums of squares may fuse the last multiplication
     assert np.all(np.abs(built.T - T) <= 2 * EPS * np.abs(T))
     assert np.array_equal(case.family.sufficient_statistics(X), T)

@@ -8,7 +8,7 @@ from scipy.special import xlog1py, xlogy
 
 import expfam_em as ef
 from expfam_em import blocks, families
-from expfam_em import mixture as mixture_module
+from expfam_em import passes
 from tests import oracle
 from tests import own_families as own
 from tests.case import EPS
@@ -102,7 +102,7 @@ def test_the_exponential_family_m_step_is_the_mean_of_the_statistics(case):
 @every_family
 @every_temperature
 def test_any_partition_of_the_rows_gives_the_same_statistics(case, temperature, monkeypatch):
-    monkeypatch.setattr(mixture_module, "STATISTICS_BLOCK", 1)
+    monkeypatch.setattr(passes, "STATISTICS_BLOCK", 1)
     problem = Problem(case, "random", sizes=(500, 300, 200))
     whole = ef.accumulate(problem.start, problem.X, problem.w, temperature=temperature)
     for cuts in ([1, 2, 3], [500], [64, 128, 700]):

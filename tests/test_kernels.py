@@ -5,9 +5,9 @@ import pytest
 from numba import config, njit
 from scipy.special import logsumexp
 
-from expfam_em.family import Monomials
+from expfam_em.family import Monomials, OwnFrames
 from expfam_em.kernels import block_rows, em_rows
-from expfam_em.kernels.em import LOG_FLUSH, exp_nonpositive, log_positive
+from expfam_em.kernels.elementwise import LOG_FLUSH, exp_nonpositive, log_positive
 from tests.case import EPS
 
 POINTS = 2_000 if config.DISABLE_JIT else 400_000
@@ -90,16 +90,30 @@ def problem(dtype=np.float64, n=150, K=3, d=2, seed=0):
     return X.astype(dtype), monomials, natural, rng.normal(size=K)
 
 
-def run(X, monomials, natural, offset, weight=None, temperature=1.0, block=64, start=0, stop=None):
+NO_FRAMES = np.empty((0, 1)), np.empty((0, 0, 0))
+
+
+def frames(monomials, K):
+    """Frames of the components as the kernel takes them."""
+    shift, inverse_scale, products, own = monomials
+    if own is None:
+        return shift, inverse_scale, products, np.full((1, K), -1), *NO_FRAMES
+    return shift, inverse_scale, products, own.frame[None], own.shift, own.whitener
+
+
+def run(X, monomials, natural, offset, weight=None, temperature=1.0, block=64, start=0, stop=None, given=None):
     n, (K, p) = len(X), natural.shape
     out = {
-        "counts": np.zeros(K), "sums": np.zeros((K, p)), "responsibilities": np.full((n, K), np.nan),
+        "counts": np.zeros((1, K)), "sums": np.zeros((1, K, p)), "bound": np.zeros(1),
+        "responsibilities": np.full((n, K), np.nan) if given is None else given,
         "evidence": np.full(n, np.nan), "labels": np.full(n, -1),
     }  # fmt: skip
-    weight = np.empty(0) if weight is None else weight
-    stop = n if stop is None else stop
-    out["bound"] = em_rows(X, start, stop, *monomials, natural, offset, weight, temperature, block, *out.values())
-    return out
+    items = np.array([[start, n if stop is None else stop, 0, 0]])
+    em_rows(
+        X, items, *frames(monomials, K), natural[None], offset[None], np.zeros(1),
+        np.empty(0) if weight is None else weight, temperature, given is not None, block, *out.values(),
+    )  # fmt: skip
+    return out | {name: out[name][0] for name in ("counts", "sums", "bound")}
 
 
 def dense(X, monomials, natural, offset, weight=None, temperature=1.0):
@@ -153,17 +167,62 @@ def test_a_range_of_rows_leaves_the_others_alone():
         assert np.all(part["labels"][outside] == -1)
 
 
-def test_statistics_are_added_to_what_is_there():
-    args = problem()
-    counts, sums = np.full(3, 5.0), np.full((3, 5), -2.0)
-    nothing = np.empty((0, 0))
+def test_ranges_of_rows_under_different_mixtures_are_added_to_their_slots():
+    X, monomials, natural, offset = problem()
+    other = natural[::-1].copy()
+    counts, sums, bounds = np.full((2, 3), 5.0), np.full((2, 3, 5), -2.0), np.zeros(2)
+    items = np.array([[0, 60, 0, 1], [20, 150, 1, 0], [60, 150, 0, 1]])
     em_rows(
-        args[0], 0, 150, *args[1], *args[2:], np.empty(0), 1.0, 64, counts, sums, nothing, np.empty(0),
-        np.empty(0, np.int64),
+        X, items, *frames(monomials, 3)[:3], np.full((2, 3), -1), *NO_FRAMES, np.stack([natural, other]),
+        np.stack([offset, offset]), np.array([0.0, 2.0]), np.empty(0), 1.0, False, 64, counts, sums, bounds,
+        np.empty((0, 0)), np.empty(0), np.empty(0, np.int64),
     )  # fmt: skip
-    alone = run(*args)
-    assert counts - 5 == pytest.approx(alone["counts"], rel=1e-13)
-    assert sums + 2 == pytest.approx(alone["sums"], rel=1e-12, abs=1e-11)
+    second, first = run(X[20:], monomials, other, offset), run(X, monomials, natural, offset)
+    assert counts - 5 == pytest.approx(np.stack([second["counts"], first["counts"]]), rel=1e-13)
+    assert sums + 2 == pytest.approx(np.stack([second["sums"], first["sums"]]), rel=1e-12, abs=1e-11)
+    assert bounds == pytest.approx([second["bound"] + 2.0 * 130, first["bound"]], rel=1e-13)
+
+
+@pytest.mark.parametrize(("K", "d"), SHAPES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_given_responsibilities_are_summed(K, d, weighted):
+    X, *args = problem(K=K, d=d)
+    weight = np.random.default_rng(1).uniform(0, 2, 150) if weighted else None
+    expected = dense(X, *args, weight)
+    found = run(X, *args, weight, given=expected["responsibilities"].copy())
+    assert_same(found, {name: expected[name] for name in ("counts", "sums", "responsibilities")})
+    assert found["bound"] == 0
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+@pytest.mark.parametrize(("K", "d"), [*[(3, d) for d in (1, 2, 5, 9, 12)], (2, 70)])
+@pytest.mark.parametrize("framed", ["one", "all"])
+@pytest.mark.parametrize("far", [False, True])
+def test_components_with_frames_of_their_own(K, d, diagonal, framed, far):
+    """T of each component in its own z; rows with a responsibility of 0 are skipped."""
+    X, shared, natural, offset = problem(K=K, d=d)
+    rng = np.random.default_rng(2)
+    shift = rng.normal(0, 40 if far else 1, (K, d))
+    whitener = np.tril(rng.normal(0, 0.3, (K, d, d))) + np.eye(d)
+    if diagonal:
+        whitener = whitener * np.eye(d)
+    own = np.arange(K) if framed == "all" else np.where(np.arange(K) == 1, 0, -1)
+    T = [shared.evaluate(X) if own[k] < 0 else shared._replace(
+        shift=np.zeros(d), inverse_scale=np.ones(d)
+    ).evaluate((X - shift[own[k]]) @ whitener[own[k]].T) for k in range(K)]  # fmt: skip
+    S = np.stack([T[k] @ natural[k] + offset[k] for k in range(K)], axis=1)
+    evidence = logsumexp(S, axis=1)
+    R = np.exp(S - evidence[:, None])
+    kept = whitener[:, None, np.arange(d), np.arange(d)] if diagonal else whitener
+    frames_given = OwnFrames(own, shift, np.ascontiguousarray(kept))
+    found = run(X, shared._replace(own=frames_given), natural, offset)
+    sums = np.stack([R[:, k] @ T[k] for k in range(K)])
+    size = np.stack([R[:, k] @ np.abs(T[k]) for k in range(K)]) + 1e-300
+    terms = max(float(np.max(np.abs(T[k]) @ np.abs(natural[k]))) for k in range(K))
+    tolerance = 64 * EPS * terms + 1e-13  # of scores, and so the relative error of responsibilities
+    assert np.all(np.abs(found["evidence"] - evidence) <= tolerance)
+    assert np.all(np.abs(found["responsibilities"] - R) <= tolerance)
+    assert np.all(np.abs(found["sums"] - sums) <= tolerance * (size + np.abs(np.stack(T)).max()))
 
 
 LAYOUTS = {

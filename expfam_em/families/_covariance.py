@@ -38,7 +38,8 @@ class Triangle:
 
     isotropic = False
 
-    def products(self, d):
+    @staticmethod
+    def products(d):
         i, j = np.triu_indices(d)
         return np.column_stack([i, j, d + np.arange(len(i))])
 
@@ -83,6 +84,61 @@ class Triangle:
         mean, second = self._unpack(expectation, 1.0)
         return mean, second - mean[:, :, None] * mean[:, None, :]
 
+    def variances(self, expectation):
+        """Means (K, d) and variances (K, d) of the columns, from expectation parameters."""
+        d = self.n_features(expectation.shape[1])
+        mean = expectation[:, :d]
+        at = np.arange(d)
+        return mean, expectation[:, d + at * d - at * (at - 1) // 2] - mean**2
+
+    def precisions(self, natural):
+        """Diagonals of the precision matrices, (K, d)."""
+        d = self.n_features(natural.shape[1])
+        at = np.arange(d)
+        return -2 * natural[:, d + at * d - at * (at - 1) // 2]
+
+    def diagonal(self, covariance, d):
+        """Variances of the columns, (K, d)."""
+        return np.einsum("kii->ki", covariance)
+
+    # ---- roots of covariances: of the same shape, lower triangular ------------------------------------------
+
+    def root(self, covariance):
+        """R with R Rᵀ = covariance."""
+        return cholesky(covariance)
+
+    def root_of_scale(self, scale):
+        """The root that multiplies each column by a number, (..., d)."""
+        return scale[..., None] * np.eye(scale.shape[-1])
+
+    def times(self, root, mean):
+        """R m."""
+        return np.einsum("kij,kj->ki", root, mean)
+
+    def times_root(self, root, other):
+        """R R′."""
+        return root @ other
+
+    def solve(self, root, mean):
+        """R⁻¹ m."""
+        return np.linalg.solve(root, mean[:, :, None])[:, :, 0]
+
+    def divide(self, root, other):
+        """R⁻¹ R′."""
+        return np.linalg.solve(root, np.broadcast_to(other, root.shape))
+
+    def transform(self, covariance, root):
+        """R C Rᵀ."""
+        return root @ covariance @ np.swapaxes(root, -1, -2)
+
+    def unit(self, covariance):
+        """The covariance of a standard normal density, in the shape of others."""
+        return np.broadcast_to(np.eye(covariance.shape[-1]), covariance.shape)
+
+    def log_volume(self, root, d):
+        """log |R|."""
+        return np.log(np.einsum("kii->ki", root)).sum(axis=1)
+
     def add_diagonal(self, covariance, diagonal):
         return covariance + np.diag(diagonal)
 
@@ -122,7 +178,8 @@ class Triangle:
 class Squares(Triangle):
     """T(z) = (z, z²): a diagonal covariance."""
 
-    def products(self, d):
+    @staticmethod
+    def products(d):
         j = np.arange(d)
         return np.column_stack([j, j, d + j])
 
@@ -154,6 +211,43 @@ class Squares(Triangle):
         mean, second = self._split(expectation)
         return mean, second - mean**2
 
+    def variances(self, expectation):
+        mean, second = self._split(expectation)
+        return mean, second - mean**2
+
+    def precisions(self, natural):
+        return -2 * self._split(natural)[1]
+
+    def diagonal(self, covariance, d):
+        return covariance
+
+    def root(self, covariance):
+        return np.sqrt(covariance)
+
+    def root_of_scale(self, scale):
+        return scale
+
+    def times(self, root, mean):
+        return root * mean
+
+    def times_root(self, root, other):
+        return root * other
+
+    def solve(self, root, mean):
+        return mean / root
+
+    def divide(self, root, other):
+        return other / root
+
+    def transform(self, covariance, root):
+        return covariance * root**2
+
+    def unit(self, covariance):
+        return np.ones_like(covariance)
+
+    def log_volume(self, root, d):
+        return np.log(root).sum(axis=1)
+
     def add_diagonal(self, covariance, diagonal):
         return covariance + diagonal
 
@@ -181,7 +275,8 @@ class Sphere(Squares):
 
     isotropic = True
 
-    def products(self, d):
+    @staticmethod
+    def products(d):
         j = np.arange(d)
         return np.column_stack([j, j, np.full(d, d)])
 
@@ -209,6 +304,27 @@ class Sphere(Squares):
         mean, second = self._split(expectation)
         return mean, (second[:, 0] - np.sum(mean**2, axis=1)) / mean.shape[1]
 
+    def variances(self, expectation):
+        mean, second = self._split(expectation)
+        variance = (second - np.sum(mean**2, axis=1, keepdims=True)) / mean.shape[1]
+        return mean, np.broadcast_to(variance, mean.shape)
+
+    def precisions(self, natural):
+        linear, second = self._split(natural)
+        return np.broadcast_to(-2 * second, linear.shape)
+
+    def diagonal(self, covariance, d):
+        return np.broadcast_to(covariance[:, None], (len(covariance), d))
+
+    def root(self, covariance):
+        return np.sqrt(covariance)[:, None]
+
+    def transform(self, covariance, root):
+        return covariance * root[:, 0] ** 2
+
+    def log_volume(self, root, d):
+        return d * np.log(root[:, 0])
+
     def add_diagonal(self, covariance, diagonal):
         return covariance + diagonal[0]
 
@@ -225,7 +341,8 @@ class Constant(Sphere):
     def __init__(self, variance):
         self.variance = variance
 
-    def products(self, d):
+    @staticmethod
+    def products(d):
         return np.empty((0, 3), np.int64)
 
     def n_features(self, n_statistics):

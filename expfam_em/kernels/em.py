@@ -5,7 +5,10 @@ Everything inside a block is stored with rows along the last axis: the statistic
 GEMMs: scores = η T + c and sums = r Tᵀ.
 
 The statistics of a block are z = (x − shift) · inverse_scale, followed by sums of products z_i z_j as listed
-in ``products``. A family whose T has another form evaluates T in NumPy and passes it as X.
+in ``products``. A family whose T has another form evaluates T in NumPy and passes it as X. Components may have
+statistics of their own (own_frames.py).
+
+One call serves many mixtures and many ranges of rows, for a call costs as much as a thousand small rows.
 """
 
 import functools
@@ -15,59 +18,22 @@ import numpy as np
 from numba import types
 
 from expfam_em.kernels._jit import EXACT, SUMS, entry, inner
+from expfam_em.kernels.elementwise import exp_nonpositive, log_positive
+from expfam_em.kernels.own_frames import collect_own, load_own, score_own
 
 SMALL = 96  # up to this p·K a BLAS call costs more than the product itself
-LOG2E = 1.4426950408889634
-LN2_HIGH = 0.6931471803691238  # ln 2 with its last 32 bits zero, so that n · LN2_HIGH is exact
-LN2_LOW = 1.9082149292705877e-10
-ROUND = 6755399441055744.0  # 1.5 · 2⁵²: adding it rounds to an integer held in the low bits
-LOG_FLUSH = -460.0  # e⁻⁴⁶⁰ ≈ 1e-200: smaller responsibilities are 0, for subnormals are slow
-SQRT_HALF_BITS = 0x3FE6A09E00000000
+L2_NUMBERS = 65536  # half a megabyte
 _compiling = threading.Lock()
 
 
-def block_rows(n_statistics, n_components):
-    """Rows per block: statistics and scores of a block stay in L1 (small problems) or in L2."""
-    if n_statistics * n_components <= SMALL:
-        return max(64, min(512, 3072 // (n_statistics + n_components) // 8 * 8))
-    return max(128, min(1024, 65536 // (n_statistics + n_components) // 8 * 8))
+def block_rows(n_statistics, n_components, n_own=0):
+    """Rows per block: statistics and scores of a block stay in L1 (small problems) or in L2.
 
-
-@inner(EXACT)
-def exp_nonpositive(x):
-    """e^x for x ≤ 0, at most 1 ulp from the true value; exactly 0 below LOG_FLUSH."""
-    clamped = max(x, LOG_FLUSH)
-    shifted = clamped * LOG2E + ROUND
-    n = shifted - ROUND
-    r = (clamped - n * LN2_HIGH) - n * LN2_LOW
-    # (eʳ − 1 − r)/r² on |r| ≤ ln 2 / 2, interpolated at 10 Chebyshev nodes: relative error 1.3e-17
-    q = 2.7620088445409746e-07 + r * 2.510038549551032e-08
-    q = 2.7557268459997064e-06 + r * q
-    q = 2.4801521295954376e-05 + r * q
-    q = 0.00019841269863053618 + r * q
-    q = 0.0013888888917213717 + r * q
-    q = 0.008333333333330062 + r * q
-    q = 0.04166666666662413 + r * q
-    q = 0.16666666666666669 + r * q
-    q = 0.5000000000000001 + r * q
-    y = 1.0 + (r + r * r * q)
-    bits = np.float64(y).view(np.int64) + (np.float64(shifted).view(np.int64) << 52)
-    return np.int64(bits).view(np.float64) if x >= LOG_FLUSH else 0.0
-
-
-@inner(EXACT)
-def log_positive(x):
-    """log x for normal positive x, at most 1 ulp from the true value (the reduction of fdlibm's e_log.c)."""
-    bits = np.float64(x).view(np.int64) - SQRT_HALF_BITS
-    n = np.float64(bits >> 52)
-    f = np.int64((bits & 0xFFFFFFFFFFFFF) + SQRT_HALF_BITS).view(np.float64) - 1.0
-    s = f / (2.0 + f)
-    z = s * s
-    w = z * z
-    even = w * (0.3999999999940942 + w * (0.22222198432149784 + w * 0.15313837699209373))
-    odd = z * (0.6666666666666735 + w * (0.2857142874366239 + w * (0.1818357216161805 + w * 0.14798198605116586)))
-    half = 0.5 * f * f
-    return n * LN2_HIGH - ((half - (s * (half + (even + odd)) + n * LN2_LOW)) - f)
+    ``n_own`` counts the coordinates kept for components with frames of their own.
+    """
+    if n_statistics * n_components + n_own <= SMALL:
+        return max(64, min(512, 3072 // (n_statistics + n_components + n_own) // 8 * 8))
+    return max(128, min(1024, L2_NUMBERS // (n_statistics + n_components + n_own) // 8 * 8))
 
 
 @inner(EXACT)
@@ -159,18 +125,26 @@ def harden(S, label):
 
 
 @inner(SUMS)
-def collect(S, T, weight, counts, sums, scratch):
-    """Add the weighted responsibilities and statistics of a block to counts and sums."""
+def weigh(S, weight, counts):
+    """Multiply the responsibilities by the weights of the rows and add them to counts."""
     K, rows = S.shape
-    p = T.shape[0]
     for k in range(K):
         total = 0.0
         for i in range(rows):
             S[k, i] *= weight[i]
             total += S[k, i]
         counts[k] += total
+
+
+@inner(SUMS)
+def collect(S, T, frame, sums, scratch):
+    """Add Σ r T of a block to the sums of the components in the shared frame."""
+    K, rows = S.shape
+    p = T.shape[0]
     if K * p <= SMALL:
         for k in range(K):
+            if frame[k] >= 0:
+                continue
             for j in range(p):
                 total = 0.0
                 for i in range(rows):
@@ -179,8 +153,9 @@ def collect(S, T, weight, counts, sums, scratch):
     else:
         np.dot(S, T.T, scratch)
         for k in range(K):
-            for j in range(p):
-                sums[k, j] += scratch[k, j]
+            if frame[k] < 0:
+                for j in range(p):
+                    sums[k, j] += scratch[k, j]
 
 
 @inner(SUMS)
@@ -193,69 +168,142 @@ def weighted_sum(top, weight):
     return total
 
 
+@inner(EXACT)
+def assign(S, level, weight, temperature, soft_wanted, top, total, label):
+    """Turn scores into responsibilities; return Σ weight · (τ logsumexp(scores/τ) + level)."""
+    maximum(S, top, label)
+    if temperature > 0.0:
+        soften(S, top, temperature, total, label)
+    elif soft_wanted:
+        harden(S, label)
+    for i in range(top.shape[0]):
+        top[i] += level
+    return weighted_sum(top, weight)
+
+
+@inner(EXACT)
+def read_rows(responsibilities, first, S):
+    """Take the responsibilities as given."""
+    for i in range(S.shape[1]):
+        for k in range(S.shape[0]):
+            S[k, i] = responsibilities[first + i, k]
+
+
+@inner(EXACT)
+def write_rows(S, top, label, first, responsibilities, evidence, labels):
+    """Write the results of a block to the outputs by row that are asked for."""
+    K, rows = S.shape
+    if responsibilities.size > 0:
+        for i in range(rows):
+            for k in range(K):
+                responsibilities[first + i, k] = S[k, i]
+    if evidence.size > 0:
+        for i in range(rows):
+            evidence[first + i] = top[i]
+    if labels.size > 0:
+        for i in range(rows):
+            labels[first + i] = label[i]
+
+
+@inner(EXACT)
+def block_weights(sample_weight, first, weight):
+    """Copy the weights of a block; return whether one is 0."""
+    absent = False
+    if sample_weight.size > 0:
+        for i in range(weight.shape[0]):
+            weight[i] = sample_weight[first + i]
+            absent = absent or weight[i] == 0.0
+    return absent
+
+
+@inner(EXACT)
+def clear_absent(T, weight):
+    """Set the statistics of rows of weight 0 to 0: they may be infinite, and 0 · ∞ would stay."""
+    for i in range(T.shape[1]):
+        if weight[i] == 0.0:
+            T[:, i] = 0.0
+
+
 def _em_rows(
-    X, start, stop, shift, inverse_scale, products, natural, offset, sample_weight, temperature, block,
-    counts, sums, responsibilities, evidence, labels,
+    X, items, shift, inverse_scale, products, frame, own_shift, whitener, natural, offset, level, sample_weight,
+    temperature, given, block, counts, sums, bounds, responsibilities, evidence, labels,
 ):  # fmt: skip
-    """One EM pass over the rows start ≤ n < stop; every output of length 0 is left out.
+    """One EM pass over ranges of rows, each under one of B mixtures; outputs of length 0 are left out.
 
     Parameters
     ----------
     X : (n, d) array of float64, float32, uint8 or bool, any strides
-    shift, inverse_scale : (d,) frame of the observations
+    items : (m, 4) int64: start, stop, mixture, slot; rows start ≤ n < stop under a mixture, into a slot of the sums
+    shift, inverse_scale : (d,) shared frame of the observations
     products : (q, 3) int64: z_i z_j is added to the statistic ``target``, equal targets adjacent
-    natural, offset : (K, p) natural parameters and (K,) log π − A
+    frame : (B, K) int64: −1 for the shared frame, else an index of own_shift and whitener
+    own_shift, whitener : (F, d), (F, d, d) or (F, 1, d) frames of single components
+    natural, offset : (B, K, p) natural parameters and (B, K) log π − A − level
+    level : (B,) added to the evidence of every row
     sample_weight : (n,) or empty
     temperature : 1 soft, 0 hard
+    given : whether the responsibilities are read instead of written, and scores left out
     block : rows handled at a time
-    counts, sums : (K,), (K, p) expected statistics, added to
+    counts, sums, bounds : (slots, K), (slots, K, p), (slots,) added to; a bound is Σ weight · τ logsumexp(scores/τ)
     responsibilities, evidence, labels : (n, K), (n,), (n,) outputs by row
-
-    Returns
-    -------
-    bound : Σ sample_weight · τ logsumexp(scores/τ), without log h
     """
-    K, p = natural.shape
-    bound = 0.0
-    T_memory = np.empty(p * block)
-    S_memory = np.empty(K * block)
+    K, p = natural.shape[1:]
+    d = X.shape[1]
+    n_own = own_shift.shape[0] if frame.size > 0 else 0
+    T_memory, S_memory = np.empty(p * block), np.empty(K * block)
     scratch = np.empty((K, p))
     top_memory, total_memory = np.empty(block), np.empty(block)
     weight_memory, label_memory = np.ones(block), np.empty(block, np.int64)
-    first = start
-    while first < stop:
-        rows = min(block, stop - first)
-        T = T_memory[: p * rows].reshape(p, rows)
-        S = S_memory[: K * rows].reshape(K, rows)
-        top, total = top_memory[:rows], total_memory[:rows]
-        weight, label = weight_memory[:rows], label_memory[:rows]
-        load(X, first, shift, inverse_scale, products, T)
-        if sample_weight.size > 0:
-            for i in range(rows):
-                weight[i] = sample_weight[first + i]
-                if weight[i] == 0.0:  # an absent row may have infinite statistics, and 0 · ∞ would stay
-                    T[:, i] = 0.0
-        score(natural, offset, T, S)
-        maximum(S, top, label)
-        if temperature > 0.0:
-            soften(S, top, temperature, total, label)
-        elif sums.size > 0 or responsibilities.size > 0:
-            harden(S, label)
-        bound += weighted_sum(top, weight)
-        if responsibilities.size > 0:
-            for i in range(rows):
+    Z_memory = np.empty((min(n_own, K), d * block))
+    present, weighted = np.empty(d * block * (n_own > 0)), np.empty(d * block * (n_own > 0))
+    gram = np.empty((d, d) if n_own > 0 else (0, 0))
+    soft_wanted = sums.size > 0 or responsibilities.size > 0
+    for item in range(items.shape[0]):
+        start, stop, mixture, slot = items[item]
+        eta, c, own = natural[mixture], offset[mixture], frame[mixture]
+        any_shared = np.any(own < 0)
+        bound = 0.0
+        for first in range(start, stop, block):
+            rows = min(block, stop - first)
+            T = T_memory[: p * rows].reshape(p, rows)
+            S = S_memory[: K * rows].reshape(K, rows)
+            top, total = top_memory[:rows], total_memory[:rows]
+            weight, label = weight_memory[:rows], label_memory[:rows]
+            absent = block_weights(sample_weight, first, weight)
+            if any_shared:
+                load(X, first, shift, inverse_scale, products, T)
+                if absent:
+                    clear_absent(T, weight)
+                if not given:
+                    score(eta, c, T, S)
+            kept = 0
+            for k in range(K):
+                if own[k] >= 0:
+                    Z = Z_memory[kept, : d * rows].reshape(d, rows)
+                    kept += 1
+                    difference = present[: d * rows].reshape(d, rows)
+                    load_own(X, first, own_shift[own[k]], whitener[own[k]], difference, Z)
+                    if absent:
+                        clear_absent(Z, weight)
+                    if not given:
+                        score_own(eta[k], c[k], products, Z, S[k])
+            if given:
+                read_rows(responsibilities, first, S)
+            else:
+                bound += assign(S, level[mixture], weight, temperature, soft_wanted, top, total, label)
+                write_rows(S, top, label, first, responsibilities, evidence, labels)
+            if sums.size > 0:
+                weigh(S, weight, counts[slot])
+                if any_shared:
+                    collect(S, T, own, sums[slot], scratch)
+                kept = 0
                 for k in range(K):
-                    responsibilities[first + i, k] = S[k, i]
-        if evidence.size > 0:
-            for i in range(rows):
-                evidence[first + i] = top[i]
-        if labels.size > 0:
-            for i in range(rows):
-                labels[first + i] = label[i]
-        if sums.size > 0:
-            collect(S, T, weight, counts, sums, scratch)
-        first += rows
-    return bound
+                    if own[k] >= 0:
+                        Z = Z_memory[kept, : d * rows].reshape(d, rows)
+                        kept += 1
+                        collect_own(S[k], products, Z, present, weighted, gram, sums[slot, k])
+        if bounds.size > 0:
+            bounds[slot] += bound
 
 
 @functools.cache
@@ -266,15 +314,15 @@ def _compiled(dtype):
         return types.Array(element, ndim, layout, readonly=not writable)
 
     rows = types.Array(types.bool_ if dtype == np.bool_ else getattr(types, dtype.name), 2, "A", readonly=True)
-    frame, products, natural, offset, weight = array(1), array(2, types.int64), array(2), array(1), array(1)
-    outputs = (array(1, writable=True), array(2, writable=True), array(2, writable=True), array(1, writable=True))
-    return entry(
-        _em_rows,
-        types.float64(
-            rows, types.int64, types.int64, frame, frame, products, natural, offset, weight, types.float64, types.int64,
-            *outputs, array(1, types.int64, writable=True),
-        ),
-    )  # fmt: skip
+    integers = array(2, types.int64)
+    shared, own = (array(1), array(1), integers), (integers, array(2), array(3))
+    parameters = array(3), array(2), array(1), array(1)
+    sums = array(2, writable=True), array(3, writable=True), array(1, writable=True)
+    by_row = array(2, writable=True), array(1, writable=True), array(1, types.int64, writable=True)
+    signature = types.void(
+        rows, integers, *shared, *own, *parameters, types.float64, types.bool_, types.int64, *sums, *by_row
+    )
+    return entry(_em_rows, signature)
 
 
 def em_rows(X, *arguments):

@@ -1,0 +1,180 @@
+"""The EM pass over CSR rows, for T(x) = x: work and memory follow the entries that are stored.
+
+A row is a handful of entries, so the work is a gather and a scatter of K contiguous numbers for each: the natural
+parameters and the sums are held as (d, K), and the scores of a block are made row by row and then turned over for
+the loops that the dense pass has too. Everything is linear in the entries: explicit zeros add nothing, the order
+within a row does not matter, and an entry given twice counts as the sum of its values.
+"""
+
+import functools
+import threading
+
+import numpy as np
+from numba import types
+
+from expfam_em.kernels._jit import EXACT, entry, inner
+from expfam_em.kernels.em import assign, block_weights, weigh, write_rows
+
+BLOCK = 72  # rows; nine cache lines, for a power of two would put a column of scores into a few sets of the L1 cache
+DENSITY = 16  # entries per column of a chunk, from which on adding its (d, K) sums to those of others costs under 10 %
+MAX_CHUNKS = 32
+_compiling = threading.Lock()
+
+
+def csr_arrays(X):
+    """Return data, indices (int32) and indptr (int64) of a CSR matrix as the pass takes them, copied only to convert.
+
+    Values of float64, float32, uint8 and bool are kept, others become float64.
+
+    Raises
+    ------
+    ValueError
+        If an index is outside the matrix: the pass would write there.
+    """
+    data, indices, indptr = np.asarray(X.data), np.asarray(X.indices), np.asarray(X.indptr)
+    n, d = X.shape
+    ascending = len(indptr) == n + 1 and indptr[0] >= 0 and np.all(np.diff(indptr) >= 0)
+    if not (ascending and indptr[-1] <= min(len(data), len(indices))):
+        raise ValueError("indptr of the CSR matrix is not an ascending list of n + 1 positions in its data")
+    stored = indices[indptr[0] : indptr[-1]]
+    if stored.size and not (stored.min() >= 0 and stored.max() < d):
+        raise ValueError(f"column indices of the CSR matrix: {stored.min()} to {stored.max()} where it has {d} columns")
+    if data.dtype not in (np.float64, np.float32, np.uint8, np.bool_):
+        data = data.astype(np.float64)
+    return (
+        np.ascontiguousarray(data),
+        np.ascontiguousarray(indices, np.int32),
+        np.ascontiguousarray(indptr, np.int64),
+    )
+
+
+def chunk_bounds(indptr, n_columns):
+    """Return first rows of chunks of about equally many entries and rows, and n at the end.
+
+    They depend on the matrix alone. Each chunk has sums of its own, K·d numbers, so a chunk holds several entries per
+    column: the memory of all chunks stays a fraction of K numbers for each entry.
+    """
+    n = len(indptr) - 1
+    work = indptr - indptr[0] + np.arange(n + 1)
+    chunks = max(1, min(MAX_CHUNKS, n, int(work[-1]) // (DENSITY * n_columns)))
+    bounds = np.searchsorted(work, work[-1] * np.arange(1, chunks) // chunks)
+    return np.unique(np.concatenate([[0], bounds, [n]]))
+
+
+@inner(EXACT)
+def score_entries(data, indices, indptr, first, weight, table, offset, R):
+    """R[i] = offset + Σ_j x_ij table[j] of row first + i; a row of weight 0 is taken as empty."""
+    rows, K = R.shape
+    for i in range(rows):
+        out = R[i]
+        for k in range(K):
+            out[k] = offset[k]
+        if weight[i] == 0.0:
+            continue
+        for q in range(indptr[first + i], indptr[first + i + 1]):
+            value, natural = np.float64(data[q]), table[indices[q]]
+            for k in range(K):
+                out[k] += value * natural[k]
+
+
+@inner(EXACT)
+def collect_entries(data, indices, indptr, first, weight, R, sums):
+    """Add R[i] x_ij to sums[j]; R holds weighted responsibilities, and a row of weight 0 is absent."""
+    rows, K = R.shape
+    for i in range(rows):
+        if weight[i] == 0.0:  # its x may be infinite, and 0 · ∞ would stay
+            continue
+        responsibility = R[i]
+        for q in range(indptr[first + i], indptr[first + i + 1]):
+            value, out = np.float64(data[q]), sums[indices[q]]
+            for k in range(K):
+                out[k] += value * responsibility[k]
+
+
+@inner(EXACT)
+def collect_labelled(data, indices, indptr, first, weight, label, sums):
+    """Add x_ij to the sum of the component that has the whole row: one number for each entry instead of K."""
+    for i in range(weight.shape[0]):
+        if weight[i] == 0.0:
+            continue
+        for q in range(indptr[first + i], indptr[first + i + 1]):
+            sums[indices[q], label[i]] += np.float64(data[q]) * weight[i]
+
+
+def _em_sparse(
+    data, indices, indptr, start, stop, table, offset, level, sample_weight, temperature, block,
+    counts, sums, responsibilities, evidence, labels,
+):  # fmt: skip
+    """One EM pass over the CSR rows start ≤ n < stop; every output of length 0 is left out.
+
+    A scale of the columns needs no argument: with T(x) = s ∘ x, s multiplies the table before and the sums after.
+
+    Parameters
+    ----------
+    data : (nnz,) array of float64, float32, uint8 or bool
+    indices, indptr : (nnz,) int32, (n + 1,) int64
+    table : (d, K) natural parameters, one row per column of X
+    offset, level : (K,) log π − A less a number common to all, and that number
+    sample_weight : (n,) or empty
+    temperature : 1 soft, 0 hard
+    block : rows handled at a time
+    counts, sums : (K,), (d, K) expected statistics, added to
+    responsibilities, evidence, labels : (n, K), (n,), (n,) outputs by row
+
+    Returns
+    -------
+    bound : Σ sample_weight · τ logsumexp(scores/τ), without log h
+    """
+    K = offset.shape[0]
+    soft_wanted = sums.size > 0 or responsibilities.size > 0
+    bound = 0.0
+    R_memory, S_memory = np.empty((block, K)), np.empty(K * block)
+    top_memory, total_memory = np.empty(block), np.empty(block)
+    weight_memory, label_memory = np.ones(block), np.empty(block, np.int64)
+    for first in range(start, stop, block):
+        rows = min(block, stop - first)
+        R, S = R_memory[:rows], S_memory[: K * rows].reshape(K, rows)
+        top, total = top_memory[:rows], total_memory[:rows]
+        weight, label = weight_memory[:rows], label_memory[:rows]
+        block_weights(sample_weight, first, weight)
+        score_entries(data, indices, indptr, first, weight, table, offset, R)
+        for i in range(rows):
+            for k in range(K):
+                S[k, i] = R[i, k]
+        bound += assign(S, level, weight, temperature, soft_wanted, top, total, label)
+        write_rows(S, top, label, first, responsibilities, evidence, labels)
+        if sums.size > 0:
+            weigh(S, weight, counts)
+            if temperature > 0.0:
+                for i in range(rows):
+                    for k in range(K):
+                        R[i, k] = S[k, i]
+                collect_entries(data, indices, indptr, first, weight, R, sums)
+            else:
+                collect_labelled(data, indices, indptr, first, weight, label, sums)
+    return bound
+
+
+@functools.cache
+def _compiled(dtype):
+    """Return the pass for one dtype of the entries; its other arguments have one type each."""
+
+    def array(ndim, element=types.float64, writable=False):
+        return types.Array(element, ndim, "C", readonly=not writable)
+
+    data = array(1, types.bool_ if dtype == np.bool_ else getattr(types, dtype.name))
+    outputs = (array(1, writable=True), array(2, writable=True), array(2, writable=True), array(1, writable=True))
+    return entry(
+        _em_sparse,
+        types.float64(
+            data, array(1, types.int32), array(1, types.int64), types.int64, types.int64, array(2), array(1),
+            types.float64, array(1), types.float64, types.int64, *outputs, array(1, types.int64, writable=True),
+        ),
+    )  # fmt: skip
+
+
+def em_sparse(data, *arguments):
+    """Run the pass compiled for the dtype of the entries; see `_em_sparse`."""
+    with _compiling:  # threads that arrive together wait for one compilation
+        kernel = _compiled(data.dtype)
+    return kernel(data, *arguments)

@@ -1,0 +1,169 @@
+"""One pass of the kernel over rows: from a mixture, or a stack of them, to what the kernel is given as data."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from expfam_em.family import Monomials, OwnFrames
+from expfam_em.kernels import block_rows, em_rows
+
+STATISTICS_BLOCK = 1 << 16
+"""Numbers of T evaluated in NumPy at a time: half a megabyte stays in the L2 cache."""
+
+KERNEL_DTYPES = (np.float64, np.float32, np.uint8, np.bool_)
+
+
+class Outputs(NamedTuple):
+    """What a pass fills; an array of length 0 is left out.
+
+    Attributes
+    ----------
+    counts, sums, bounds : (slots, K), (slots, K, p), (slots,)
+        Added to. The bounds leave out log h.
+    exposures : (slots, K)
+        Added to; left alone where every exposure is 1.
+    responsibilities, evidence, labels : (n, K), (n,), (n,)
+        Written to.
+    """
+
+    counts: np.ndarray = np.empty((0, 0))
+    sums: np.ndarray = np.empty((0, 0, 0))
+    bounds: np.ndarray = np.empty(0)
+    exposures: np.ndarray = np.empty((0, 0))
+    responsibilities: np.ndarray = np.empty((0, 0))
+    evidence: np.ndarray = np.empty(0)
+    labels: np.ndarray = np.empty(0, np.int64)
+
+    @classmethod
+    def of_sums(cls, slots, n_components, n_statistics, **by_row) -> Outputs:
+        """Return zeros for the sums of some slots."""
+        counts = np.zeros((slots, n_components))
+        return cls(counts, np.zeros((*counts.shape, n_statistics)), np.zeros(slots), np.zeros_like(counts), **by_row)
+
+
+class Scores(NamedTuple):
+    """What the scores of a stack are made of: s_k = ⟨η_k, T(x)⟩ − e(x) A(η_k) + log π_k.
+
+    Attributes
+    ----------
+    natural : (B, K, p)
+    log_partition, log_weights : (B, K)
+    """
+
+    natural: np.ndarray
+    log_partition: np.ndarray
+    log_weights: np.ndarray
+
+    @classmethod
+    def of(cls, mixture) -> Scores:
+        """Take them from a mixture or a stack of mixtures."""
+        stack = (-1, *mixture.weights.shape[-1:])
+        natural = mixture.natural.reshape(*stack, mixture.natural.shape[-1])
+        return cls(natural, mixture.log_partition.reshape(stack), mixture.log_weights.reshape(stack))
+
+    @property
+    def offset(self) -> np.ndarray:
+        """log π_k − A(η_k), relative to the largest π: equal weights round nothing, equal distances stay equal."""
+        return (self.log_weights - self.level[:, None]) - self.log_partition
+
+    @property
+    def level(self) -> np.ndarray:
+        """Largest log π of each mixture."""
+        return self.log_weights.max(axis=1)
+
+    def with_exposure(self) -> Scores:
+        """Return the exposure as one more statistic, −e, whose natural parameter is A."""
+        natural = np.concatenate([self.natural, self.log_partition[:, :, None]], axis=2)
+        return Scores(natural, np.zeros_like(self.log_partition), self.log_weights)
+
+    def without(self, n_common) -> Scores:
+        """Return the scores less what all components have in common."""
+        natural = np.ascontiguousarray(self.natural[:, :, : self.natural.shape[2] - n_common])
+        return self._replace(natural=natural)
+
+
+def run_rows(
+    family, scores, X, out, sample_weight=None, temperature=1.0, *, items=None, given=False, n_common=0
+) -> None:  # fmt: skip
+    """Run the kernel over rows of X, filling the outputs.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+    scores : Scores
+    X : (n, d)
+    out : Outputs
+    sample_weight : (n,), optional
+    temperature : float ≥ 0
+    items : (m, 4) int64, optional
+        Ranges of rows: start, stop, mixture of the stack, slot of the outputs; by default all rows under the first.
+    given : bool
+        Whether the responsibilities are given and only the sums wanted.
+    n_common : int
+        Statistics at the end to leave out, because all components have the same natural parameters for them.
+    """
+    if items is None:
+        items = np.array([[0, len(X), 0, 0]])
+    weight = np.empty(0) if sample_weight is None else sample_weight
+    if (monomials := family.monomials(X.shape[1])) is not None:
+        _check_width(monomials.n_statistics, scores, X, family)
+        if n_common:
+            scores, monomials = scores.without(n_common), monomials.without(n_common)
+        X = X if X.dtype in KERNEL_DTYPES else X.astype(np.float64)
+        _run(X, monomials, scores, out, weight, temperature, items, given)
+        return
+    step = max(256, STATISTICS_BLOCK // scores.natural.shape[2])
+    for first in range(int(items[:, 0].min()), int(items[:, 1].max()), step):
+        rows = slice(first, min(first + step, len(X)))
+        T, exposure = family.statistics_and_exposure(X[rows])
+        _check_width(T.shape[1], scores, X, family)
+        here = _within(items, rows)
+        by_row = {name: getattr(out, name)[rows] for name in ("responsibilities", "evidence", "labels")}
+        _run_statistics(T, exposure, scores, out._replace(**by_row), weight[rows], temperature, here, given)
+
+
+def _run_statistics(T, exposure, scores, out, weight, temperature, items, given):
+    """Run the kernel over rows of T."""
+    if exposure is None:
+        _run(T, Monomials.identity(T.shape[1]), scores, out, weight, temperature, items, given)
+        return
+    p, scores = T.shape[1], scores.with_exposure()
+    wider = np.zeros((*out.sums.shape[:2], p + 1)) if out.sums.size else out.sums
+    T = np.column_stack([T, -exposure])
+    _run(T, Monomials.identity(p + 1), scores, out._replace(sums=wider), weight, temperature, items, given)
+    if out.sums.size:
+        np.add(out.sums, wider[:, :, :p], out=out.sums)
+        np.subtract(out.exposures, wider[:, :, p], out=out.exposures)
+
+
+def _run(X, monomials, scores, out, weight, temperature, items, given):
+    B, K, p = scores.natural.shape
+    shift, inverse_scale, products, own = monomials
+    if own is None:
+        own = OwnFrames(np.empty(0, np.int64), np.empty((0, len(shift))), np.empty((0, 0, 0)))
+        frame = np.full((B, K), -1)
+    else:
+        frame = np.ascontiguousarray(own.frame.reshape(B, K))
+    most_own = int((frame >= 0).sum(axis=1).max())
+    em_rows(
+        X, items, shift, inverse_scale, products, frame, own.shift, own.whitener, scores.natural, scores.offset,
+        scores.level, weight, float(temperature), given, block_rows(p, K, most_own * X.shape[1]), out.counts,
+        out.sums, out.bounds, out.responsibilities, out.evidence, out.labels,
+    )  # fmt: skip
+
+
+def _within(items, rows):
+    """Return the parts of ranges of rows that lie within a slice, counted from its start."""
+    start, stop = np.maximum(items[:, 0], rows.start), np.minimum(items[:, 1], rows.stop)
+    inside = np.column_stack([start - rows.start, stop - rows.start, items[:, 2:]])
+    return np.ascontiguousarray(inside[start < stop])
+
+
+def _check_width(n_statistics, scores, X, family):
+    if n_statistics != scores.natural.shape[2]:
+        raise ValueError(
+            f"rows of {X.shape[1]} columns have {n_statistics} statistics under {family!r}; the mixture has natural "
+            f"parameters for {scores.natural.shape[2]}: give rows of the columns it was made for"
+        )
