@@ -58,8 +58,8 @@ def one_pass(em_rows, X, mixture, monomials=None, natural=None):
 
 @inner(EXACT)
 def rows_first(
-    X, items, shift, scale, products, frame, own, whitener, naturals, offsets, level, w, tau, given, block, N, S_, bounds,
-    r, e, labels,
+    X, items, shift, scale, products, frame, own, whitener, naturals, offsets, level, w, tau, given, block, N, S_,
+    bounds, r, e, labels,
 ):  # fmt: skip
     """The same pass with the statistics of a block stored as (b, p) and the scores as (b, K)."""
     natural, offset, counts, sums, (start, stop) = naturals[0], offsets[0], N[0], S_[0], items[0, :2]

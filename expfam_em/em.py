@@ -129,6 +129,7 @@ def fit(
     ValueError
         If a component collapses, an argument is out of range, or the bound is not a number.
     """
+
     def report(run, step, mixture, bound):
         if callback is not None:
             callback(step, mixture, bound)

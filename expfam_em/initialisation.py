@@ -112,6 +112,7 @@ def from_responsibilities(family, rows, responsibilities, n_components, weights=
         return np.eye(K)[given] if given.ndim == 1 else given
 
     p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
+
     def statistics_in(family):
         return rows.given_statistics(family, p, chunk, K)
 
@@ -132,12 +133,16 @@ def hard_labels(mixture, rows) -> np.ndarray:
 
 
 def _pooled(family, statistics):
-    """Natural parameters of one component that has all the rows, (1, p)."""
+    """Natural parameters of one component about all the rows, (1, p)."""
     exposures, sums = statistics.exposures.sum(keepdims=True), statistics.sums.sum(axis=0, keepdims=True)
-    natural = family.maximize(exposures, sums)
-    if not np.isfinite(family.evaluate_log_partition(natural)).all():
-        raise ValueError(f"the rows as a whole give no finite natural parameters of {family!r}: is a column constant?")
-    return natural
+    mean = sums / exposures[:, None]
+    # without correlations, which are perfect where clusters are far apart; with what the M-step adds, if it must be
+    for estimate in (lambda: family.to_natural(family.seed(mean, mean)), lambda: family.maximize(exposures, sums)):
+        with np.errstate(all="ignore"):
+            natural = np.asarray(estimate())
+        if np.isfinite(family.evaluate_log_partition(natural)).all():
+            return natural
+    raise ValueError(f"the rows as a whole give no finite natural parameters of {family!r}: is a column constant?")
 
 
 class Seeds:

@@ -110,6 +110,13 @@ class Mixture:
         natural = self.family.change_frame(self.flat_natural, family)
         return Mixture(family, self.weights, natural.reshape(self.natural.shape))
 
+    def in_family_if_finite(self, family) -> Mixture | None:
+        """Return the same, or None if rounding takes a component out of the natural-parameter space."""
+        natural = self.family.change_frame(self.flat_natural, family)
+        if not np.isfinite(family.evaluate_log_partition(natural)).all():
+            return None
+        return Mixture(family, self.weights, natural.reshape(self.natural.shape))
+
     def reframed(self, expectation=None) -> Mixture:
         """Return the same mixture with its components in the frames that suit them best.
 
@@ -176,5 +183,3 @@ def _indices(columns) -> np.ndarray:
 def _with_weights(weights, part):
     family, natural = part
     return family, weights, natural
-
-

@@ -154,11 +154,11 @@ def estimate_refined(statistics, previous, again, *, prior=None, **how):
     for _ in range(REFINEMENTS):
         found = estimate(statistics, previous, prior=prior, **how)
         better = previous.family.refine(found[1].reshape(shape), statistics.expectation.reshape(shape))
-        if better is None:
+        moved = None if better is None else previous.in_family_if_finite(better)
+        if moved is None:
             return statistics, previous, prior, found
         prior = in_frames(prior, previous.family, better)
-        previous = previous.in_family(better)
-        statistics = again(previous)
+        previous, statistics = moved, again(moved)
     return statistics, previous, prior, estimate(statistics, previous, prior=prior, **how)
 
 

@@ -325,7 +325,9 @@ def test_accuracy_does_not_depend_on_how_flat_clusters_are(gap, kind):
         X, labels = flat_clusters(kind, K, 3, condition, gap)
         model = fitted(kind, X, K, init=labels, max_iter=STEPS)
         normals = reference(X, labels, kind, STEPS)
-        ratios[float(condition)] = rows_of.whitened_error(model, normals, kind) / within(3, normals)
+        # clusters 30 σ apart may share a frame, as they may in the sweep over separations: 1e-12 is asked there
+        limit = max(within(3, normals), CLOSE if gap else 0.0)
+        ratios[float(condition)] = rows_of.whitened_error(model, normals, kind) / limit
     worst = max(ratios, key=ratios.get)
     assert ratios[worst] <= 1, f"at condition {worst:.3g}"
 

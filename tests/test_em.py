@@ -7,8 +7,7 @@ import pytest
 from scipy.special import xlog1py, xlogy
 
 import expfam_em as ef
-from expfam_em import blocks, families
-from expfam_em import passes
+from expfam_em import blocks, families, passes
 from tests import oracle
 from tests import own_families as own
 from tests.case import EPS

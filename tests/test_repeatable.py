@@ -72,8 +72,12 @@ def state(model):
 
 
 def assert_near(found, expected):
-    """Equal to the twelfth digit, in units of the largest entry of each row, or of each number without rows."""
-    scale = np.abs(expected) if expected.ndim == 1 else np.abs(expected).max(axis=-1, keepdims=True)
+    """Equal to the twelfth digit, in units of each number, of the largest of its row, or of the two deviations."""
+    if expected.ndim == 3:  # covariances: their columns may have different units
+        deviation = np.sqrt(np.einsum("kii->ki", expected))
+        scale = deviation[:, :, None] * deviation[:, None, :]
+    else:
+        scale = np.abs(expected) if expected.ndim == 1 else np.abs(expected).max(axis=-1, keepdims=True)
     assert (np.abs(found - expected) / scale).max() <= 1e-12
 
 

@@ -14,10 +14,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from expfam_em import em, initialisation
-from expfam_em.blocks import ArrayRows, single_threaded_blas
+from expfam_em.blocks import single_threaded_blas
 from expfam_em.estimators._base import all_or_nothing, checked_weight, generator
-from expfam_em.families.gaussian import LOG_2PI, Gaussian
+from expfam_em.families.gaussian import Gaussian
 from expfam_em.mixture import Mixture
+from expfam_em.nearest import NearestRows
 
 
 class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
@@ -40,7 +41,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     verbose : int
     random_state : int, RandomState, Generator, optional
     copy_x : bool
-        For scikit-learn's sake; X is never changed.
+        Whether to keep a copy of the rows in float32, ordered in space if they have up to four columns, in which the
+        nearest centres are looked for. False is slower, by up to a factor of two. X is never changed.
     algorithm : {"lloyd", "elkan"}
         For scikit-learn's sake; both find the same clusters.
     n_jobs : int, optional
@@ -130,7 +132,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         """
         with all_or_nothing(self), single_threaded_blas():
             self._fit(validate_data(self, X, dtype=[np.float64, np.float32], order=None), sample_weight)
-        if (found := len(np.unique(self.labels_))) < self.n_clusters:
+        if (found := np.count_nonzero(np.bincount(self.labels_))) < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({found}) found smaller than n_clusters ({self.n_clusters}). Possibly "
                 "due to duplicate points in X.",
@@ -142,16 +144,17 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def _fit(self, X, sample_weight):
         if len(X) < self.n_clusters:
             raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
-        rows = ArrayRows(X, checked_weight(sample_weight, X), self.n_jobs)
+        strategy = "auto" if self.copy_x else "no copy"
+        rows = NearestRows(X, checked_weight(sample_weight, X), self.n_jobs, strategy=strategy)
         rows.check_total()
-        family = Gaussian("fixed").bind(rows).in_frame_units()
+        family, spread = _bound(rows)
         rng = generator(self.random_state)
         starts = (self._start(family, rows, rng) for _ in range(self._starts()))
-        best = min((self._followed(family, rows, start) for start in starts), key=lambda run: run.inertia)
+        best = min((self._followed(family, spread, rows, start) for start in starts), key=lambda run: run.inertia)
         self.__dict__.update(best.attributes(X.dtype))
 
-    def _followed(self, family, rows, start):
-        run = _Run(family, rows, start, self.max_iter, self.tol)
+    def _followed(self, family, spread, rows, start):
+        run = _Run(family, spread, rows, start, self.max_iter, self.tol)
         if self.verbose:
             print(f"inertia {run.inertia:.8g} after {run.n_iter} iterations")
         return run
@@ -196,7 +199,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def predict(self, X):
         """Return the label of the closest centre of each row, (n,)."""
         X = self._rows(X)
-        return _labels(self.mixture_, ArrayRows(X, None, self.n_jobs))
+        return NearestRows(X, None, self.n_jobs, strategy="no copy").labels(self.mixture_)
 
     def transform(self, X):
         """Return the distance of each row to each centre, (n, K)."""
@@ -206,8 +209,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def score(self, X, y=None, sample_weight=None):
         """Return −J = −Σ w ‖x − μ_label‖² of the rows."""
         X = self._rows(X)
-        rows = ArrayRows(X, checked_weight(sample_weight, X), self.n_jobs)
-        return -_inertia(rows, self.cluster_centers_, _labels(self.mixture_, rows))
+        rows = NearestRows(X, checked_weight(sample_weight, X), self.n_jobs, strategy="no copy")
+        return -float(rows.losses(_centres(self.mixture_), rows.labels(self.mixture_)).sum())
 
     @property
     def _n_features_out(self):
@@ -223,36 +226,37 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 class _Run:
     """One start followed to its end: EM at temperature 0, with empty clusters moved to the farthest rows."""
 
-    def __init__(self, family, rows, start, max_iter, tol):
+    def __init__(self, family, spread, rows, start, max_iter, tol):
         self.rows, self.n_iter = rows, 0
         self.distortions: list[float] = []
-        self.variance = family.variance
+        self.family, self.spread = family, spread
         movement = family.column_variance.mean() / family.scale[0] ** 2  # parameters move in the frame
+        bare = _without_base(family)
         for _ in range(start.n_components):
             result = em.fit(
-                start, rows, max_iter=max_iter - self.n_iter, tol=np.sqrt(tol * movement), temperature=0.0,
-                weights="equal", stop="parameters",
+                start.in_family(bare), rows, max_iter=max_iter - self.n_iter, tol=np.sqrt(tol * movement),
+                temperature=0.0, weights="equal", stop="parameters",
             )  # fmt: skip
-            self.mixture = result.mixture
+            self.mixture = result.mixture.in_family(family)
             self.n_iter += result.n_iter
             # a relocation of empty clusters takes the place of an M-step: its E-step replaces the last one
+            self.centres = _centres(self.mixture)
             self.distortions = self.distortions[:-1] + self._distortions(result)
-            self.labels = _labels(self.mixture, rows)
-            self.centres = self.mixture.parameters["means"]
-            empty = np.setdiff1d(np.arange(start.n_components), self.labels)
+            self.labels = rows.labels(result.mixture)
+            self.losses = rows.losses(self.centres, self.labels)
+            empty = np.flatnonzero(np.bincount(self.labels, minlength=start.n_components) == 0)
             if not len(empty) or self.n_iter >= max_iter:
                 break
             start = self._without_empty(family, empty)
             if start is None:
                 break
         self.n_iter = max(self.n_iter, 1)
-        self.inertia = _inertia(rows, self.centres, self.labels)
+        self.inertia = float(self.losses.sum())
 
     def _without_empty(self, family, empty):
         """Return the mixture with empty clusters at the rows farthest from their centres; None if all are at 0."""
-        loss = _losses(self.rows, self.centres, self.labels)
-        farthest = np.argsort(-loss, kind="stable")[: len(empty)]
-        farthest = farthest[loss[farthest] > 0]
+        farthest = np.argsort(-self.losses, kind="stable")[: len(empty)]
+        farthest = farthest[self.losses[farthest] > 0]
         if not len(farthest):
             return None
         centres = self.centres.copy()
@@ -260,12 +264,11 @@ class _Run:
         return _mixture_of(family, centres)
 
     def _distortions(self, result):
-        """J = −2ε (bound − the terms of the log-density that do not depend on the centres)."""
-        d, K, variance = self.rows.n_features, self.mixture.n_components, self.variance
-        constant = result.total_weight * (0.5 * d * (LOG_2PI + np.log(variance)) + np.log(K))
+        """J = Σ w ‖x − shift‖² − 2ε (bound − the terms that depend neither on the centres nor on the rows)."""
+        variance, total = self.family.variance, result.total_weight
         trace = np.empty(2 * result.n_iter + 1)
         trace[::2], trace[1::2] = result.bounds, result.half_bounds
-        return np.maximum(-2 * variance * (trace + constant), 0.0).tolist()
+        return np.maximum(self.spread - 2 * variance * (trace + total * np.log(len(self.centres))), 0.0).tolist()
 
     def attributes(self, dtype):
         return {
@@ -283,19 +286,27 @@ def _mixture_of(family, centres):
     return Mixture(family, np.full(K, 1 / K), family.from_moments(centres, np.ones(K)))
 
 
-def _labels(mixture, rows):
-    return initialisation.hard_labels(mixture, rows).astype(np.int32)
+def _centres(mixture):
+    return mixture.parameters["means"]
 
 
-def _losses(rows, centres, labels):
-    """Return w ‖x − μ_label‖² of each row from the differences themselves, (n,)."""
+def _bound(rows):
+    """Return the family in the frame of the rows, and Σ w ‖x − shift‖²."""
+    total, mean, variance = rows.moments()
+    deviation = np.sqrt(variance)
+    # two rows with the same mean and variance have the same frame
+    alike = [(np.array([mean - deviation, mean + deviation]), np.full(2, total / 2))]
+    family = Gaussian("fixed").bind(alike).replace(column_variance=variance).in_frame_units()
+    return family, total * np.sum(variance + (mean - family.shift) ** 2)
 
-    def chunk(X, weight, where):
-        loss = np.sum((X - centres[labels[where]]) ** 2, axis=1, dtype=np.float64)
-        return loss if weight is None else np.where(weight > 0, loss, 0.0) * weight
 
-    return np.concatenate(rows.map(chunk, 64))
+class _WithoutBase(Gaussian):
+    """The "fixed" Gaussian without log h, which does not depend on the centres."""
+
+    def log_base_measure(self, X):
+        return np.zeros(len(X))
 
 
-def _inertia(rows, centres, labels) -> float:
-    return float(_losses(rows, centres, labels).sum())
+def _without_base(family):
+    bare = _WithoutBase("fixed")
+    return bare.replace(**vars(family))

@@ -104,8 +104,20 @@ class Triangle:
     # ---- roots of covariances: of the same shape, lower triangular ------------------------------------------
 
     def root(self, covariance):
-        """R with R Rᵀ = covariance."""
-        return cholesky(covariance)
+        """R with R Rᵀ = covariance, or nearly so where rounding has left it no longer positive definite."""
+        root = cholesky(covariance)
+        failed = np.isnan(root).any(axis=(1, 2))
+        if failed.any():
+            largest = np.einsum("kii->ki", covariance[failed]).max(axis=1)[:, None]
+            factors = self.factor_above(covariance[failed], np.maximum(np.finfo(float).eps * largest, 1e-300))
+            upper = np.linalg.qr(np.swapaxes(factors, 1, 2))[1]
+            root[failed] = np.swapaxes(upper * np.sign(np.einsum("kii->ki", upper))[:, :, None], 1, 2)
+        return root
+
+    def factor_above(self, covariance, floor):
+        """B with B Bᵀ the covariance, its eigenvalues raised to the floor: its digits are those of the roots."""
+        values, vectors = np.linalg.eigh(covariance)
+        return vectors * np.sqrt(np.maximum(values, floor))[:, None, :]
 
     def root_of_scale(self, scale):
         """The root that multiplies each column by a number, (..., d)."""
@@ -224,6 +236,9 @@ class Squares(Triangle):
     def root(self, covariance):
         return np.sqrt(covariance)
 
+    def factor_above(self, covariance, floor):
+        return np.sqrt(np.maximum(covariance, floor))
+
     def root_of_scale(self, scale):
         return scale
 
@@ -318,6 +333,9 @@ class Sphere(Squares):
 
     def root(self, covariance):
         return np.sqrt(covariance)[:, None]
+
+    def factor_above(self, covariance, floor):
+        return np.sqrt(np.maximum(covariance, floor))[:, None]
 
     def transform(self, covariance, root):
         return covariance * root[:, 0] ** 2

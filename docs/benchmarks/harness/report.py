@@ -56,10 +56,7 @@ def section(result, picture=None):
     if picture is not None:
         parts.append(f"![{result['title']}]({picture})")
     busy = cell(result.get("busy"), "share")
-    said = (
-        f"Measured on {result['date']} in {result['duration']:.0f} s; others kept {busy} of the cores busy just before."
-    )
-    parts.append(said)
+    parts.append(f"Measured on {result['date']} in {result['duration']:.0f} s; cores busy just before: {busy}.")
     return "\n\n".join(part for part in parts if part)
 
 

@@ -42,7 +42,8 @@ def missed_by(target):
         return "not measured"
     if bound == 0:
         return f"missed by {value:.3g}"
-    return f"missed by {abs(value - bound) / abs(bound):.0%}"
+    off = max(value / bound, bound / value) if value * bound > 0 else math.inf
+    return f"missed by a factor of {off:.2g}" if off >= 2 else f"missed by {abs(value - bound) / abs(bound):.0%}"
 
 
 def below_half(result):

@@ -42,7 +42,7 @@ def one_pass(library):
     import expfam_em as ef
 
     mixture = _fit(problem()[:1000]).mixture_
-    return best_of(lambda: ef.accumulate(mixture, problem(), n_jobs=THREADS, log_base=0.0), 2)
+    return best_of(lambda: ef.accumulate(mixture, problem(), n_jobs=THREADS), 2)
 
 
 def distinct(library):

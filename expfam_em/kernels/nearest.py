@@ -1,0 +1,360 @@
+"""Search for the nearest centre of each row in float32, with a proof or a second look in float64.
+
+The score of centre c for a row z is ⟨c, z⟩ − ½|c|²; the largest belongs to the nearest centre.
+
+How far a score may be off. Let u = 2⁻²⁴, γ_m = m u/(1 − m u), q = |z|² and c² the largest |c|². The coordinates of z
+and c and the offset o = −½|c|² are rounded once and enter d fused additions, in whatever order, so that by Higham's
+Lemma 3.1 the score is off by at most γ_{d+3} (|o| + Σ_j |z_j c_j|) ≤ γ_{d+3} (½c² + |z||c|) ≤ γ_{d+3} (c² + ½q),
+the 3 holding the two factors' roundings and that of o in float64. q is itself computed, and low by at most the factor
+1 − γ_{d+2}. Underflow adds at most 2⁻¹⁴⁹ for each of the d products and inputs, times c² + ½q + 3. So with
+
+    E = slope · q + level        slope ≥ ½ γ_{d+3} (1 + γ_{d+8}),   level ≥ γ_{d+3} c² + 3 d 2⁻¹⁴⁹ (1 + c²)
+
+each score is within E, and if the best exceeds the second by more than 2E it belongs to the nearest centre. All other
+rows, those with an infinity among them, are searched again in float64.
+
+How far a row may be from changing its label. Let D₁ ≤ D₂ be the distances to the nearest and second nearest centre.
+D₂ − D₁ = (D₂² − D₁²)/(D₁ + D₂) ≥ 2 (s₁ − s₂ − 2E)/√(2 (D₁² + D₂²)), and D₁² + D₂² = 2q − 2(s₁ + s₂) is off by at
+most 4E for the scores, 2γ_{d+3} q ≤ 5.4E for q and 18u(½q + c²) ≤ 6E for the last operations (γ_{d+3} ≥ 4u), hence
+16E in all. This gap shrinks by at most the drift of the label's centre plus the largest drift of another, by the
+triangle inequality. What is stored is the gap plus the accumulated drift at that time; the row is left alone while
+that exceeds the accumulated drift. Constants round it down.
+"""
+
+import functools
+import threading
+
+import numpy as np
+from numba import types
+
+from expfam_em.kernels._jit import EXACT, SUMS, entry, inner
+from expfam_em.kernels.tiles import LANES, WIDTH, tile, turn_lanes
+
+DOWN = np.float32(1 - 2.0**-20)  # more than the 8 roundings on the way to a gap, and the one of storing it
+UP = np.float32(1 + 2.0**-20)
+ONE, TWO, SIXTEEN, SQRT_2 = np.float32(1), np.float32(2), np.float32(16), np.float32(2**0.5)
+INFINITY = np.float32(np.inf)
+CHOICE = 4096  # rows looked through before those found are searched
+_compiling = threading.Lock()
+
+
+# ---- search ---------------------------------------------------------------------------------------------------
+# Slices are avoided in what follows: each counts references to an array that the threads share, which is slow.
+
+
+@inner(EXACT)
+def turn(Z, rows, first, panel):
+    """panel (d, WIDTH) = Z[rows[first : first + WIDTH]].T."""
+    d = Z.shape[1]
+    whole = d // LANES * LANES
+    for column in range(0, whole, LANES):
+        turn_lanes(Z, rows, first, column, panel, 0)
+        turn_lanes(Z, rows, first + LANES, column, panel, LANES)
+    for i in range(WIDTH):
+        for j in range(whole, d):
+            panel[j, i] = Z[rows[first + i], j]
+
+
+@inner(EXACT)
+def turn_unscaled(X, rows, first, shift, inverse_scale, panel):
+    """panel (d, WIDTH) = X[rows[first : first + WIDTH]].T in the frame."""
+    for i in range(WIDTH):
+        for j in range(X.shape[1]):
+            panel[j, i] = np.float32((np.float64(X[rows[first + i], j]) - shift[j]) * inverse_scale[j])
+
+
+@inner(EXACT)
+def rank(panels, row, centres, offsets, top, second, label):
+    """The two highest scores of the rows of a panel and the centre of the highest.
+
+    The panel is (d, WIDTH) from the given row of ``panels`` on. A later centre must score more than an earlier one, so
+    the lower index wins a tie.
+    """
+    for i in range(WIDTH):
+        top[i], second[i], label[i] = -INFINITY, -INFINITY, 0
+    for g in range(centres.shape[0]):
+        tile(panels, row, centres, offsets, g, top, second, label)
+
+
+@inner(EXACT)
+def rank_own(panel, own, offsets, kept, label, top, second, nearest):
+    """Let each row's own centre, a column of ``own``, take part in the ranking, unless it has already."""
+    score = np.empty(WIDTH, np.float32)
+    for i in range(WIDTH):
+        score[i] = offsets[label[i]]
+    for j in range(panel.shape[0]):
+        for i in range(WIDTH):
+            score[i] += own[j, i] * panel[j, i]
+    for i in range(WIDTH):
+        if kept[label[i]]:
+            if score[i] > top[i]:
+                top[i], second[i], nearest[i] = score[i], top[i], label[i]
+            else:
+                second[i] = max(second[i], score[i])
+
+
+@inner(EXACT)
+def measure(panels, row, d, error, top, second, gap):
+    """gap = the least by which another centre is farther than the nearest; ≤ 0 or NaN where that is not proven."""
+    slope, level = error[0], error[1]
+    for i in range(WIDTH):
+        gap[i] = 0
+    for j in range(row, row + d):
+        for i in range(WIDTH):
+            gap[i] += panels[j, i] * panels[j, i]
+    for i in range(WIDTH):
+        q = gap[i]
+        off = slope * q + level
+        margin = (top[i] - second[i]) - TWO * off
+        gap[i] = DOWN * (SQRT_2 * margin / np.sqrt(TWO * (q - (top[i] + second[i])) + SIXTEEN * off))
+
+
+@inner(SUMS)
+def rank_exactly(X, row, shift, inverse_scale, centres, offset, error, z):
+    """Nearest centre and gap of one row, in float64; a gap that is still unproven is −∞."""
+    K, d = centres.shape
+    q = 0.0
+    for j in range(d):
+        z[j] = (np.float64(X[row, j]) - shift[j]) * inverse_scale[j]
+        q += z[j] * z[j]
+    top, second, label = -np.inf, -np.inf, 0
+    for k in range(K):
+        score = 0.0
+        for j in range(d):
+            score += centres[k, j] * z[j]
+        score += offset[k]
+        if score > top:
+            top, second, label = score, top, k
+        elif score > second:
+            second = score
+    if second == -np.inf:
+        return label, np.inf
+    off = error[0] * q + error[1]
+    margin = (top - second) - 2 * off
+    spread = 2 * (q - (top + second)) + 16 * off
+    return label, DOWN * np.sqrt(2.0) * margin / np.sqrt(spread) if margin > 0 else -np.inf
+
+
+@inner(EXACT)
+def stale(gap, drift, label, start, stop, chosen):
+    """chosen = the units whose label may have changed, of start ≤ i < stop; return how many."""
+    found = 0
+    for i in range(start, stop):
+        chosen[found] = i
+        found += 0 if gap[i] > drift[label[i]] else 1
+    return found
+
+
+@inner(EXACT)
+def stored(gap, drift):
+    """The number to keep for a gap, so that rounding never makes it larger."""
+    return np.float32(gap + drift) * DOWN if gap > 0 else -INFINITY
+
+
+@inner(EXACT)
+def separate(gap, slow, label, chosen, found, few):
+    """few = the chosen rows that only a fast centre can have come closest to, the others staying; return how many."""
+    n_few, rest = 0, 0
+    for e in range(found):
+        n = chosen[e]
+        if gap[n] > slow[label[n]]:
+            few[n_few] = n
+            n_few += 1
+        else:
+            chosen[rest] = n
+            rest += 1
+    return n_few
+
+
+@inner(EXACT)
+def fill_up(chosen, found):
+    """Complete the last panel with copies of its last row."""
+    for i in range(found, found + WIDTH):
+        chosen[i] = chosen[max(found - 1, 0)]
+
+
+@inner(EXACT)
+def settle(n, k, space, drift, fresh, gap, label, changed, before, at):
+    """Give row n the label k and its gap; return 1 if the label is another one, put down in changed[at]."""
+    gap[n] = stored(space, drift[k])
+    if not fresh and k == label[n]:
+        return 0
+    changed[at], before[at] = n, -1 if fresh else label[n]
+    label[n] = k
+    return 1
+
+
+def _search_rows(
+    X, Z, frame, exact, groups, fast, drift, fresh, start, stop, gap, label, changed, before
+):  # fmt: skip
+    """Search the rows start ≤ n < stop that may have changed their label.
+
+    Parameters
+    ----------
+    X : (n, d) array of float64 or float32, any strides
+    Z : (n, d) float32, the rows in the frame, or (0, 0): they are then made of X
+    frame : shift and inverse scale, (d,)
+    exact : centres c in the frame (K, d), −½|c|² (K,), and slope and level of the error, (2,), in float64
+    groups : the same in float32, in groups padded with −∞: (G, d, GROUP), (G, GROUP), (2,)
+    fast : the centres that moved most, (F, d, GROUP), (F, GROUP), and which they are, (F · GROUP,); the drift that does
+        not count them, (K,); all centres (K, d) and −½|c|² (K,); whether a centre is not among the fast, (K,)
+    drift : (K,) accumulated drift, rounded up
+    fresh : whether no row has a label yet
+    gap, label : (n,) float32, int32, updated
+    changed, before : (n,) int32: rows that changed their label and their old label, −1 for none, from ``start`` on
+
+    Returns
+    -------
+    n_changed, n_searched : int
+    """
+    shift, inverse_scale = frame
+    exact_centres, exact_offset, exact_error = exact
+    centres, offsets, error = groups
+    fast_centres, fast_offsets, fast_index, slow, singles, single_offset, kept = fast
+    d = X.shape[1]
+    chosen, few = np.empty(CHOICE + WIDTH, np.int32), np.empty(CHOICE + WIDTH, np.int32)
+    panel, own, z = np.empty((d, WIDTH), np.float32), np.empty((d, WIDTH), np.float32), np.empty(d)
+    top, second, space = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32)
+    nearest, was = np.empty(WIDTH, np.int32), np.empty(WIDTH, np.int32)
+    n_changed, n_searched = 0, 0
+    for first in range(start, stop, CHOICE):
+        found = stale(gap, drift, label, first, min(first + CHOICE, stop), chosen)
+        n_few = separate(gap, slow, label, chosen, found, few) if fast_centres.shape[0] > 0 else 0
+        found -= n_few
+        n_searched += found + n_few // 8
+        fill_up(chosen, found)
+        for at in range(0, found, WIDTH):
+            if Z.size > 0:
+                turn(Z, chosen, at, panel)
+            else:
+                turn_unscaled(X, chosen, at, shift, inverse_scale, panel)
+            rank(panel, 0, centres, offsets, top, second, nearest)
+            measure(panel, 0, d, error, top, second, space)
+            for i in range(min(WIDTH, found - at)):
+                n, k, free = chosen[at + i], nearest[i], np.float64(space[i])
+                if not free > 0:
+                    k, free = rank_exactly(X, n, shift, inverse_scale, exact_centres, exact_offset, exact_error, z)
+                n_changed += settle(n, k, free, drift, fresh, gap, label, changed, before, start + n_changed)
+        fill_up(few, n_few)
+        for at in range(0, n_few, WIDTH):
+            for i in range(WIDTH):
+                was[i] = label[few[at + i]]
+            if Z.size > 0:
+                turn(Z, few, at, panel)
+            else:
+                turn_unscaled(X, few, at, shift, inverse_scale, panel)
+            turn(singles, was, 0, own)
+            rank(panel, 0, fast_centres, fast_offsets, top, second, nearest)
+            for i in range(WIDTH):
+                nearest[i] = fast_index[nearest[i]]
+            rank_own(panel, own, single_offset, kept, was, top, second, nearest)
+            measure(panel, 0, d, error, top, second, space)
+            for i in range(min(WIDTH, n_few - at)):
+                n, k = few[at + i], nearest[i]
+                free = np.float64(min(space[i], gap[n] - slow[was[i]]))  # the slow centres are farther by the latter
+                if not space[i] > 0:
+                    k, free = rank_exactly(X, n, shift, inverse_scale, exact_centres, exact_offset, exact_error, z)
+                n_changed += settle(n, k, free, drift, fresh, gap, label, changed, before, start + n_changed)
+    return n_changed, n_searched
+
+
+def _search_panels(
+    X, Z, order, frame, exact, groups, drift, fresh, start, stop, gap, panel_label, label, changed, before
+):  # fmt: skip
+    """Search the panels start ≤ b < stop of rows that are neighbours in space; see `_search_rows`.
+
+    Parameters
+    ----------
+    Z : (panels · d, WIDTH) float32
+    order : (panels · WIDTH,) int32, the row of X at each place; the last one is repeated
+    drift : (K + 1,) with the largest of all at K
+    gap, panel_label : (panels,) the least of the rows, and their label, or K if they differ
+    label : (panels · WIDTH,) of each place
+    changed, before : (panels · WIDTH,) places that changed their label and their old label
+    """
+    shift, inverse_scale = frame
+    exact_centres, exact_offset, exact_error = exact
+    centres, offsets, error = groups
+    K, d = exact_centres.shape
+    n = X.shape[0]
+    z, chosen = np.empty(d), np.empty(CHOICE, np.int32)
+    top, second, space = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32)
+    nearest = np.empty(WIDTH, np.int32)
+    n_changed, n_searched, out = 0, 0, start * WIDTH
+    for first in range(start, stop, CHOICE):
+        found = stale(gap, drift, panel_label, first, min(first + CHOICE, stop), chosen)
+        n_searched += found * WIDTH
+        for c in range(found):
+            b = chosen[c]
+            place = b * WIDTH
+            rank(Z, b * d, centres, offsets, top, second, nearest)
+            measure(Z, b * d, d, error, top, second, space)
+            unproven = 0
+            for i in range(WIDTH):
+                unproven += 0 if space[i] > 0 else 1
+            if unproven > 0:
+                for i in range(WIDTH):
+                    if not space[i] > 0:
+                        k, free = rank_exactly(
+                            X, order[place + i], shift, inverse_scale, exact_centres, exact_offset, exact_error, z
+                        )
+                        nearest[i], space[i] = k, np.float32(free) * DOWN
+            least, differ, other = INFINITY, 0, 0
+            for i in range(WIDTH):
+                least = min(least, space[i])
+                differ += 1 if nearest[i] != nearest[0] else 0
+                other += 1 if nearest[i] != label[place + i] else 0
+            panel_label[b] = K if differ > 0 else nearest[0]
+            gap[b] = stored(np.float64(least), drift[panel_label[b]])
+            if fresh or other > 0:
+                for i in range(WIDTH):
+                    if (fresh or nearest[i] != label[place + i]) and place + i < n:
+                        at = out + n_changed
+                        changed[at], before[at] = place + i, -1 if fresh else label[place + i]
+                        n_changed += 1
+                    label[place + i] = nearest[i]
+    return n_changed, n_searched
+
+
+def array(ndim, element=types.float64, writable=False, layout="C"):
+    """The type of an array argument."""
+    return types.Array(element, ndim, layout, readonly=not writable)
+
+
+def rows_of(dtype):
+    """The type of X: any strides."""
+    return array(2, getattr(types, dtype.name), layout="A")
+
+
+FRAME = types.Tuple((array(1), array(1)))
+EXACT_CENTRES = types.Tuple((array(2), array(1), array(1)))
+SINGLE, SINGLE_2, SINGLE_3 = (array(ndim, types.float32, True) for ndim in (1, 2, 3))
+PLACES = array(1, types.int32, True)
+GROUPS = types.Tuple((SINGLE_3, SINGLE_2, array(1, types.float32)))
+FAST = types.Tuple((SINGLE_3, SINGLE_2, PLACES, SINGLE, SINGLE_2, SINGLE, array(1, types.boolean, True)))
+
+
+def compiled(function, result, *signature):
+    """Return a kernel compiled for a signature."""
+    with _compiling:  # threads that arrive together wait for one compilation
+        return entry(function, result(*signature))
+
+
+@functools.cache
+def search_rows(dtype):
+    """Return `_search_rows` compiled for a dtype of X."""
+    n = types.intp
+    return compiled(
+        _search_rows, types.UniTuple(n, 2), rows_of(dtype), SINGLE_2, FRAME, EXACT_CENTRES, GROUPS, FAST, SINGLE,
+        types.boolean, n, n, SINGLE, PLACES, PLACES, PLACES,
+    )  # fmt: skip
+
+
+@functools.cache
+def search_panels(dtype):
+    """Return `_search_panels` compiled for a dtype of X."""
+    n = types.intp
+    return compiled(
+        _search_panels, types.UniTuple(n, 2), rows_of(dtype), SINGLE_2, PLACES, FRAME, EXACT_CENTRES, GROUPS, SINGLE,
+        types.boolean, n, n, SINGLE, PLACES, PLACES, PLACES, PLACES,
+    )  # fmt: skip

@@ -1,0 +1,296 @@
+"""Rows that remember their nearest centre: the E-step of k-means that looks only where something may have changed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from expfam_em.blocks import ArrayRows, run_in_order
+from expfam_em.kernels import clusters
+from expfam_em.kernels import nearest as kernel
+from expfam_em.kernels.tiles import GROUP, WIDTH
+from expfam_em.statistics import ExpectedStatistics
+
+STRATEGIES = ("auto", "panels", "rows", "no copy")
+PANEL_COLUMNS = 4
+"""Up to this many columns neighbours in space share their fate, and one gap for each panel of them is enough."""
+
+SERIAL_WORK = 15_000_000
+"""Multiply-adds, some 0.15 ms, below which a second thread costs more than it saves."""
+
+ROW_WORK, CHECK_WORK = 300, 60
+"""What a row costs besides its scores, and what it costs to see that it need not be searched."""
+
+FAST_WORK, FAST_SHARE = 6000, 16
+"""From this K · d on, one centre in 16, those that moved most, is looked at apart from the others."""
+
+NONE, NO_ORDER, NO_WEIGHT = np.empty((0, 0), np.float32), np.empty(0, np.int32), np.empty(0)
+
+
+class NearestRows(ArrayRows):
+    """Rows in memory whose hard assignment to equally weighted centres is updated, not computed anew.
+
+    For other mixtures, or a temperature above 0, they are rows like any others.
+
+    Parameters
+    ----------
+    X : (n, d) float64 or float32
+    sample_weight : (n,) float64, optional
+    n_jobs : int, optional
+        Threads; all cores if None or −1.
+    strategy : {"auto", "panels", "rows", "no copy"}
+        Whether to keep the rows in float32, 32 neighbours in space at a time or one by one, or only their labels.
+        All give the same labels; "auto" decides by the number of columns.
+    """
+
+    def __init__(self, X, sample_weight=None, n_jobs=None, *, strategy="auto"):
+        if strategy not in STRATEGIES:
+            raise ValueError(f"strategy is {strategy!r}; it must be one of {', '.join(STRATEGIES)}")
+        super().__init__(X, sample_weight, n_jobs)
+        few = X.shape[1] <= PANEL_COLUMNS
+        self.strategy = ("panels" if few else "rows") if strategy == "auto" else strategy
+        self._search: _Search | None = None
+
+    def expected_statistics(self, mixture, temperature=1.0, data=None, totals=None) -> ExpectedStatistics:
+        """Return the expected statistics of the rows under a mixture, with a bound that leaves out log h."""
+        if temperature > 0 or not is_nearest_centre(mixture, self):
+            return super().expected_statistics(mixture, temperature, data, totals)
+        search = self._searched(mixture)
+        search.update_sums()
+        counts, sums = search.counts.sum(axis=0), search.sums.sum(axis=0)
+        offset = (mixture.log_weights - mixture.log_partition).ravel()
+        # not through BLAS, whose threads would compete with ours
+        bound = np.einsum("kj,kj->", mixture.natural.reshape(sums.shape), sums) + np.einsum("k,k->", counts, offset)
+        if mixture.natural.ndim == 3:
+            return ExpectedStatistics(counts[None], sums[None], np.array([bound]))
+        return ExpectedStatistics(counts, sums, float(bound))
+
+    def labels(self, mixture) -> np.ndarray:
+        """Return the index of the nearest centre of each row, the lower one of two equally near, (n,) int32.
+
+        The mixture must be one for which `is_nearest_centre`.
+        """
+        return self._searched(mixture).labels()
+
+    def moments(self) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return the sum of the weights, and weighted mean and variance of the columns, (d,)."""
+        d = self.n_features
+
+        def chunk(X, weight, where):
+            mean, scatter = np.zeros(d), np.zeros(d)
+            total = clusters.moments(X.dtype)(X, _or_empty(weight), 0, len(X), mean, scatter)
+            return total, mean, scatter
+
+        total, mean, scatter = 0.0, np.zeros(d), np.zeros(d)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for here, centre, square in self.map(chunk, 4 * d):
+                if here > 0:
+                    step = centre - mean
+                    scatter += square + step**2 * (total * here / (total + here))
+                    mean += step * (here / (total + here))
+                    total += here
+            return total, mean, scatter / total
+
+    def losses(self, centres, labels) -> np.ndarray:
+        """Return w ‖x − centre of its label‖² of each row, computed from the differences, (n,)."""
+        loss = np.empty(len(self))
+
+        def chunk(X, weight, where):
+            here = loss[where]
+            clusters.loss(X.dtype)(X, centres, labels[where], 0, len(X), here)
+            if weight is not None:
+                here[:] = np.where(weight > 0, here, 0.0) * weight
+
+        self.map(chunk, 4 * self.n_features)
+        return loss
+
+    def _searched(self, mixture):
+        if self._search is None or not self._search.fits(mixture.family, mixture.n_components):
+            kind = _PanelSearch if self.strategy == "panels" else _RowSearch
+            self._search = kind(self, mixture.family, mixture.n_components)
+        shape = (mixture.n_components, self.n_features)
+        self._search.follow(mixture.natural.reshape(shape), -mixture.log_partition.ravel())
+        return self._search
+
+
+def is_nearest_centre(mixture, rows) -> bool:
+    """Whether the highest score of a mixture, or a stack of one, belongs to the nearest of its natural parameters."""
+    natural, weights = mixture.natural, mixture.weights.ravel()
+    if natural.size != weights.size * rows.n_features or (natural.ndim == 3 and len(natural) > 1):
+        return False
+    monomials = mixture.family.monomials(rows.n_features)
+    if monomials is None or len(monomials.products) or rows.X.dtype not in (np.float64, np.float32):
+        return False
+    half_squares = 0.5 * np.einsum("...j,...j->...", natural, natural)
+    off = np.abs(mixture.log_partition - half_squares)
+    return bool((weights == weights[0]).all() and (off <= 1e-13 * half_squares).all())
+
+
+def _or_empty(weight) -> np.ndarray:
+    return NO_WEIGHT if weight is None else weight
+
+
+def _gamma(operations, unit) -> float:
+    return operations * unit / (1 - operations * unit)
+
+
+def _error(d, largest, unit, smallest) -> np.ndarray:
+    """Return slope and level of the error of a score; the derivation is in `kernels.nearest`."""
+    slope = _gamma(d + 3, unit) * (1 + _gamma(d + 8, unit))
+    level = slope * largest + 3 * d * smallest * (1 + largest)
+    return np.array([0.5 * slope, level]) * (1 + 2.0**-20)  # for the roundings here and in what uses them
+
+
+class _Search:
+    """Labels, gaps and sums of the rows, and the centres that they belong to."""
+
+    def __init__(self, rows, family, n_components):
+        n, d, K = len(rows), rows.n_features, n_components
+        self.rows, self.family, self.dtype = rows, family, rows.X.dtype
+        self.frame = family.monomials(d)[:2]
+        self.weight = _or_empty(rows.sample_weight)
+        self.centres = np.zeros((K, d))
+        self.n_fast = -(-K // (FAST_SHARE * GROUP)) * GROUP if K * d >= FAST_WORK else 0
+        self.groups, self.fast = _groups(K, d), (*_groups(self.n_fast, d), *_others(K, d, self.n_fast))
+        self.accumulated, self.drift = np.zeros(K + 1), np.zeros(K + 1, np.float32)
+        self.counts, self.sums = np.zeros((2, K)), np.zeros((2, K, d))
+        self.fresh, self.pending, self.busy = True, [], n
+        self.order, self.Z = self._arrange()
+        self.units = -(-n // self.unit_rows)
+        size = self.units * self.unit_rows
+        self.gap = np.full(self.units, -np.inf, np.float32)
+        self.label, self.changed, self.before = (np.zeros(size, np.int32) for _ in range(3))
+
+    def fits(self, family, n_components) -> bool:
+        """Whether the search is for this frame and number of centres."""
+        if n_components != len(self.centres):
+            return False
+        if family is not self.family:
+            frame = family.monomials(self.rows.n_features)[:2]
+            return all(np.array_equal(mine, its) for mine, its in zip(self.frame, frame, strict=True))
+        return True
+
+    def follow(self, centres, offset):
+        """Find the labels for other centres."""
+        largest, moved = clusters.follow()(
+            centres, offset, self.centres, self.fresh, self.n_fast, self.accumulated, self.drift, self.groups, self.fast
+        )
+        if not moved and not self.fresh:
+            return
+        self.update_sums()
+        self.centres = centres
+        K, d = centres.shape
+        single = np.nextafter(_error(d, largest, 2.0**-24, 2.0**-149).astype(np.float32), np.float32(np.inf))
+        exact = centres, offset, _error(d, largest, 2.0**-53, 2.0**-1074)
+        about = self.frame, exact, (*self.groups, single)
+        pieces = self._pieces(self.units, self.busy * (K * (d + 5) + ROW_WORK) + self.units * CHECK_WORK)
+        found = self._run(lambda piece: self._search(about, *piece), pieces)
+        self.busy = sum(searched for _, searched in found)
+        self.pending = [
+            (start * self.unit_rows, start * self.unit_rows + n)
+            for (start, _), (n, _) in zip(pieces, found, strict=True)
+            if n
+        ]
+        self.fresh = False
+
+    def update_sums(self):
+        """Bring counts and sums up to date with the labels."""
+        if not self.pending:
+            return
+        K, d = self.centres.shape
+        segments = np.array(self.pending, np.int64)
+        moved = int((segments[:, 1] - segments[:, 0]).sum())
+        self._run(lambda which: clusters.move(self.dtype)(
+            self.rows.X, self.weight, self.order, *self.frame, self.label, self.changed, self.before, segments, *which,
+            self.counts, self.sums,
+        ), self._pieces(K, 16 * moved * d))  # fmt: skip
+        self.pending = []
+
+    def _pieces(self, units, work):
+        """Return ranges of units, for the threads to share; the result does not depend on where they are cut."""
+        n = 1 if work < SERIAL_WORK or self.rows.n_jobs == 1 else min(4 * self.rows.n_jobs, units)
+        cuts = [units * i // n for i in range(n + 1)]
+        return list(zip(cuts[:-1], cuts[1:], strict=True))
+
+    def _copy(self, order, shape):
+        Z = np.empty(shape, np.float32)
+        self._run(
+            lambda piece: clusters.copy(self.dtype)(self.rows.X, order, *self.frame, *piece, Z),
+            self._pieces(max(len(self.rows), len(order)), 4 * Z.size),
+        )
+        return Z
+
+    def _run(self, function, pieces):
+        if len(pieces) == 1:
+            return [function(pieces[0])]
+        return run_in_order(function, pieces, self.rows.n_jobs)
+
+
+class _RowSearch(_Search):
+    """A gap for each row."""
+
+    unit_rows = 1
+
+    def _arrange(self):
+        return NO_ORDER, NONE if self.rows.strategy == "no copy" else self._copy(NO_ORDER, self.rows.X.shape)
+
+    def _search(self, about, start, stop):
+        return kernel.search_rows(self.dtype)(
+            self.rows.X, self.Z, *about, self.fast, self.drift, self.fresh, start, stop, self.gap, self.label,
+            self.changed, self.before,
+        )  # fmt: skip
+
+    def labels(self):
+        return self.label.copy()
+
+
+class _PanelSearch(_Search):
+    """A gap for each panel of rows that are neighbours on a Morton curve."""
+
+    unit_rows = WIDTH
+
+    def _arrange(self):
+        n, d = self.rows.X.shape
+        panels = -(-n // WIDTH)
+        self.panel_label = np.zeros(panels, np.int32)
+        order = np.empty(panels * WIDTH, np.int32)
+        order[:n] = np.argsort(morton(self.rows.X, *self.frame), kind="stable")
+        order[n:] = order[n - 1]
+        return order, self._copy(order, (panels * d, WIDTH))
+
+    def _search(self, about, start, stop):
+        return kernel.search_panels(self.dtype)(
+            self.rows.X, self.Z, self.order, *about, self.drift, self.fresh, start, stop, self.gap, self.panel_label,
+            self.label, self.changed, self.before,
+        )  # fmt: skip
+
+    def labels(self):
+        out = np.empty(len(self.rows), np.int32)
+        out[self.order] = self.label
+        return out
+
+
+def _groups(n_centres, d):
+    """Centres in groups and their offsets, −∞ for those that complete the last group."""
+    groups = -(-n_centres // GROUP)
+    return np.zeros((groups, d, GROUP), np.float32), np.full((groups, GROUP), -np.inf, np.float32)
+
+
+def _others(K, d, n_fast):
+    """What is kept of the fast centres besides: see `kernels.nearest`."""
+    return (
+        np.zeros(n_fast, np.int32), np.zeros(K, np.float32), np.zeros((K, d), np.float32), np.zeros(K, np.float32),
+        np.ones(K, np.bool_),
+    )  # fmt: skip
+
+
+def morton(X, shift, inverse_scale) -> np.ndarray:
+    """Return the cell of each row on a Morton curve through the cube ±4 of the frame, (n,) uint16."""
+    d = X.shape[1]
+    bits = 16 // d
+    code = np.zeros(len(X), np.uint16)
+    for j in range(d):
+        cell = np.clip(((X[:, j] - shift[j]) * inverse_scale[j] + 4) * 2.0 ** (bits - 3), 0, 2**bits - 1)
+        cell = cell.astype(np.uint16)
+        for bit in range(bits):
+            code |= ((cell >> np.uint16(bit)) & np.uint16(1)) << np.uint16(bit * d + j)
+    return code
