@@ -141,37 +141,55 @@ class ArrayRows:
             )  # fmt: skip
             return slots, out
 
-        results = run_in_order(task, self.tasks(data, K * (p - n_common + 8)), self.n_jobs)
-        out = Outputs.of_sums(B, K, p)
-        for slots, here in results:
-            out.counts[slots] += here.counts
-            out.sums[slots, :, : p - n_common] += here.sums
-            out.bounds[slots] += here.bounds
-            out.exposures[slots] += here.exposures
+        out = self._merged(task, self.tasks(data, K * (p - n_common + 8)), B, K, p)
         if n_common:
             linear = out.sums[:, :, : p - n_common]
             out.sums[:, :, p - n_common :] = mixture.family.share_common(out.counts, linear, totals[data])
             out.bounds[:] += np.sum(scores.natural[:, 0, p - n_common :] * totals[data], axis=1)
-        exposures = out.exposures if np.any(out.exposures) else out.counts
-        stack = ExpectedStatistics(out.counts, out.sums, out.bounds, exposures)
+        stack = _as_statistics(out)
         return stack if mixture.weights.ndim == 2 else stack[0]
 
-    def given_statistics(self, family, n_statistics, chunk_responsibilities, n_components) -> ExpectedStatistics:
-        """Return the statistics of one data set under responsibilities that are given.
+    def _merged(self, task, tasks, B, K, p) -> Outputs:
+        """Return the sums of ``task(items) -> (slots, Outputs)`` over tasks, in their order."""
+        out = Outputs.of_sums(B, K, p)
+        for slots, here in run_in_order(task, tasks, self.n_jobs):
+            out.counts[slots] += here.counts
+            out.sums[slots, :, : here.sums.shape[2]] += here.sums
+            out.bounds[slots] += here.bounds
+            out.exposures[slots] += here.exposures
+        return out
 
-        ``chunk_responsibilities(rows)`` returns those of a slice of rows, (len, K).
+    def given_statistics(self, family, n_statistics, responsibilities_of, n_components) -> ExpectedStatistics:
+        """Return the statistics of each data set, a stack, under responsibilities that are given.
+
+        ``responsibilities_of(rows)`` returns those of a slice of rows, (len, K).
         """
-        shape = (1, n_components)
+        shape, data = (self.n_data, n_components), np.arange(self.n_data)
         scores = Scores(np.zeros((*shape, n_statistics)), np.zeros(shape), np.zeros(shape))
 
-        def chunk(X, weight, rows):
-            given = np.array(chunk_responsibilities(rows), np.float64, order="C")  # writable, as the kernel wants it
-            out = Outputs.of_sums(1, n_components, n_statistics, responsibilities=given)
-            run_rows(family, scores, X, out, weight, given=True)
-            exposures = out.exposures if np.any(out.exposures) else out.counts
-            return ExpectedStatistics(out.counts[0], out.sums[0], 0.0, exposures[0])
+        def task(items):
+            rows = slice(int(items[:, 0].min()), int(items[:, 1].max()))
+            given = np.array(responsibilities_of(rows), np.float64, order="C")  # writable, as the kernel wants it
+            slots, items[:, 3] = np.unique(items[:, 2], return_inverse=True)
+            out = Outputs.of_sums(len(slots), n_components, n_statistics, responsibilities=given)
+            here = items - [rows.start, rows.start, 0, 0]
+            X, weight = self.part(rows)
+            run_rows(family, scores, X, out, weight, items=here, given=True)
+            return slots, out
 
-        return functools.reduce(operator.add, self.map(chunk, n_components * (n_statistics + 8)))
+        out = self._merged(task, self.tasks(data, n_components * (n_statistics + 8)), *shape, n_statistics)
+        return _as_statistics(out)
+
+    def write(self, mixture, out: Outputs, data=None, temperature=1.0) -> None:
+        """Fill outputs by row under a mixture, or under the mixture of its data set for each row."""
+        scores = Scores.of(mixture)
+        B, K, p = scores.natural.shape
+
+        def task(items):
+            run_rows(mixture.family, scores, self.X, out, None, temperature, items=items)
+
+        tasks = self.tasks(np.zeros(1, np.int64) if data is None else data, K * (p + 8))
+        run_in_order(task, tasks, self.n_jobs)
 
     def totals(self, family, n_statistics) -> np.ndarray:
         """Return Σ sample_weight · T over each data set, (D, p): the sums of one component."""
@@ -181,6 +199,11 @@ class ArrayRows:
         for items in self.tasks(np.arange(self.n_data), n_statistics):
             run_rows(family, scores, self.X, out, self.sample_weight, items=items)
         return out.sums[:, 0]
+
+
+def _as_statistics(out: Outputs) -> ExpectedStatistics:
+    exposures = out.exposures if np.any(out.exposures) else out.counts
+    return ExpectedStatistics(out.counts, out.sums, out.bounds, exposures)
 
 
 def _chunks(start, stop, work_per_row) -> list[tuple[int, int]]:

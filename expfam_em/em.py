@@ -214,7 +214,7 @@ class _Runs:
     def __init__(self, start, rows, data, schedule, prior, m_step):
         self.rows, self.data, self.schedule, self.m_step = rows, data, schedule, m_step
         self.base = start.family.shared()
-        self.prior = prior
+        self.prior = prior.repeated(len(data)) if prior is not None and prior.counts.ndim == 1 else prior
         self.known = Known.of(start.family, rows, start.natural.shape[2])
         self.total = rows.total_weights
         self.live = np.arange(len(start.weights))
@@ -299,12 +299,7 @@ class _Runs:
         """Return the prior of every live run, in the frames of its components."""
         if self.prior is None:
             return None
-        shape = mixture.weights.shape
-        stacked = ExpectedStatistics(
-            np.broadcast_to(self.prior.counts, shape), np.broadcast_to(self.prior.sums, mixture.natural.shape),
-            np.zeros(shape[0]), np.broadcast_to(self.prior.exposures, shape),
-        )  # fmt: skip
-        return in_frames(stacked, self.base, mixture.family)
+        return in_frames(self.prior[self.live], self.base, mixture.family)
 
     def _log_prior(self, mixture):
         prior = self._prior(mixture)

@@ -186,6 +186,10 @@ class ExponentialFamily(ABC):
         """Return the family of some components, in the order of an index array."""
         return self
 
+    def join(self, families, n_components) -> ExponentialFamily:
+        """Return the family of the components of several families of this kind, ``n_components`` of each."""
+        return self
+
     def shared(self) -> ExponentialFamily:
         """Return the family in the frame shared by all components, whatever their number."""
         return self

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
 from expfam_em import em, steps
 from expfam_em.family import ExponentialFamily
 from expfam_em.mixture import Mixture
+from expfam_em.passes import Outputs
 from expfam_em.statistics import ExpectedStatistics
 
 INITS = ("k-means++", "kmeans", "random", "random_from_data")
@@ -18,6 +20,9 @@ SEEDING_ROWS_NUMERIC = 500
 
 SEEDING_NUMBERS = 2_000_000
 """Statistics of these rows held at a time, at most (or 20 rows for each component)."""
+
+OWN_NUMBERS = 1 << 17
+"""Statistics mapped to natural parameters at a time: the mapping may need several times their memory."""
 
 HARD_STEPS = 25
 
@@ -51,32 +56,83 @@ def initialise(family, rows, n_components, init="k-means++", rng=None, *, weight
     ------
     ValueError
         If ``init`` has a name, shape or values that make no sense.
+    CollapsedError
+        If a component has no finite natural parameters.
     """
+    starts = initialise_all(family, rows, np.zeros(1, np.int64), n_components, init, rng, weights=weights, prior=prior)
+    if starts.collapsed:
+        raise starts.collapsed[0]
+    return starts.mixture[0]
+
+
+class Starts(NamedTuple):
+    """Where runs start.
+
+    Attributes
+    ----------
+    mixture : Mixture
+        Stack of those that can be started from.
+    runs : (B′,) int
+        Their places among the B runs asked for.
+    collapsed : dict of int to CollapsedError
+        The places of the others, and why.
+    """
+
+    mixture: Mixture
+    runs: np.ndarray
+    collapsed: dict
+
+
+def initialise_all(family, rows, data, n_components, init, rng=None, *, weights="free", prior=None) -> Starts:
+    """Return the starts of B runs, each on a data set ``data`` (B,), all drawn at once; see `initialise`."""
+    B, K = len(data), n_components
     if isinstance(init, Mixture):
-        return _given_mixture(init, family, n_components)
+        return _all_of(_repeated(_given_mixture(init, family, K), B))
     if not isinstance(init, str):
-        given = _as_responsibilities(init, len(rows), n_components)
-        return from_responsibilities(family, rows, given, n_components, weights, prior)
+        labels = _as_responsibilities(init, len(rows), K)
+        return from_responsibilities(family, rows, data, [labels] * len(_rounds(data, rows)), K, weights, prior)
     rng = np.random.default_rng(rng)
     if init == "random":
-        responsibilities = rng.dirichlet(np.ones(n_components), len(rows))
-        return from_responsibilities(family, rows, responsibilities, n_components, weights, prior)
+        given = [rng.dirichlet(np.ones(K), len(rows)) for _ in _rounds(data, rows)]
+        return from_responsibilities(family, rows, data, given, K, weights, prior)
     if init not in INITS:
         raise ValueError(f"init is {init!r}; it must be one of {', '.join(INITS)}, a Mixture, responsibilities, labels")
-    seeds = Seeds(family, rows, n_components, rng)
-    equal = np.full(n_components, 1 / n_components)
-    start = Mixture(family, equal, seeds.draw(n_components, spread=init != "random_from_data"))
-    if init != "kmeans":
-        return start
-    smoothing = seeds.prior(n_components)
-    hard = em.fit(start, rows, max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing)
+    seeds = Seeds(family, rows, K, rng)
+    natural = seeds.draw(data, K, spread=init != "random_from_data")
+    start = Mixture(family, np.full((B, K), 1 / K), natural)
+    return _all_of(start) if init != "kmeans" else _hardened(start, rows, data, seeds, weights)
+
+
+def _hardened(start, rows, data, seeds, weights) -> Starts:
+    """Return the maximum after some steps of hard assignment."""
+    family, smoothing = start.family, seeds.prior(data, start.n_components)
+    results = em.fit_all(
+        start, rows, data, max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing
+    )  # fmt: skip
+    collapsed = {b: result for b, result in enumerate(results) if isinstance(result, steps.CollapsedError)}
+    runs = np.setdiff1d(np.arange(len(results)), list(collapsed))
+    if not len(runs):
+        return Starts(start[:0], runs, collapsed)
+    hard = Mixture.stack([results[b].mixture for b in runs])
 
     def again(mixture):
-        return steps.accumulate(mixture, rows, temperature=0.0)
+        return steps.accumulate(mixture, rows, temperature=0.0, data=data[runs])
 
     # half a row more for each component, so that an empty one is not lost
-    smoothing = steps.in_frames(smoothing, family, hard.mixture.family)
-    return _maximum(again(hard.mixture), hard.mixture, again, smoothing, concentration=1.5, weights=weights)
+    smoothing = None if smoothing is None else steps.in_frames(smoothing[runs], family, hard.family)
+    found = _maximum(again(hard), hard, again, smoothing, concentration=1.5, weights=weights)
+    return Starts(found.mixture, runs[found.runs], collapsed | {int(runs[b]): e for b, e in found.collapsed.items()})
+
+
+def _all_of(mixture) -> Starts:
+    return Starts(mixture, np.arange(len(mixture.weights)), {})
+
+
+def _repeated(mixture, times) -> Mixture:
+    """Return a stack of the same mixture."""
+    components = np.tile(np.arange(mixture.n_components), times)
+    weights, natural = np.tile(mixture.weights, (times, 1)), np.tile(mixture.natural, (times, 1, 1))
+    return Mixture(mixture.family.components(components), weights, natural)
 
 
 def _given_mixture(mixture, family, n_components):
@@ -103,38 +159,59 @@ def _as_responsibilities(init, n, n_components):
     return np.asarray(init, np.float64)
 
 
-def from_responsibilities(family, rows, responsibilities, n_components, weights="free", prior=None) -> Mixture:
-    """Return the M-step of given responsibilities (n, K) or labels (n,)."""
+def _rounds(data, rows) -> list[slice]:
+    """Return the runs in groups that take each data set once, so that a row has one set of responsibilities."""
+    return [slice(first, first + rows.n_data) for first in range(0, len(data), rows.n_data)]
+
+
+def from_responsibilities(family, rows, data, given, n_components, weights="free", prior=None) -> Starts:
+    """Return the M-step of given responsibilities (n, K) or labels (n,), one array for each group of runs."""
     K = n_components
-
-    def chunk(where):
-        given = responsibilities[where]
-        return np.eye(K)[given] if given.ndim == 1 else given
-
     p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
 
+    def chunk(responsibilities):
+        return lambda where: np.eye(K)[responsibilities[where]] if responsibilities.ndim == 1 else responsibilities[where]
+
     def statistics_in(family):
-        return rows.given_statistics(family, p, chunk, K)
+        components = np.arange(len(data) * K).reshape(len(data), K)
+        groups = zip(_rounds(data, rows), given, strict=True)
+        return ExpectedStatistics.concatenate([
+            rows.given_statistics(family.components(components[runs].ravel()), p, chunk(r), K) for runs, r in groups
+        ])  # fmt: skip
 
     statistics = statistics_in(family)
-    pooled = Mixture(family, np.full(K, 1 / K), np.repeat(_pooled(family, statistics), K, axis=0))
-    return _maximum(statistics, pooled, lambda mixture: statistics_in(mixture.family), prior, weights=weights)
+    pooled = np.repeat(_pooled(family, statistics)[:, None], K, axis=1)
+    start = Mixture(family, np.full((len(data), K), 1 / K), pooled)
+    return _maximum(statistics, start, lambda mixture: statistics_in(mixture.family), prior, weights=weights)
 
 
-def _maximum(statistics, mixture, again, prior, **how) -> Mixture:
+def _maximum(statistics, mixture, again, prior, **how) -> Starts:
     """Return the M-step of statistics, which ``again(mixture)`` computes in other frames if they lose digits."""
-    statistics, mixture, prior, _ = steps.estimate_refined(statistics, mixture, again, prior=prior, **how)
-    return steps.maximize(statistics, mixture, prior=prior, **how).reframed()
+    if prior is not None and prior.counts.ndim == 1:
+        prior = prior.repeated(len(mixture.weights))
+    statistics, mixture, prior, (weights, natural, outside) = steps.estimate_refined(
+        statistics, mixture, again, prior=prior, **how
+    )  # fmt: skip
+    lost = outside.any(axis=1)
+    errors = {int(b): steps.collapse(mixture.family, statistics[int(b)], outside[b]) for b in np.flatnonzero(lost)}
+    runs = np.flatnonzero(~lost)
+    if not len(runs):
+        return Starts(mixture[:0], runs, errors)
+    components = np.arange(outside.size).reshape(outside.shape)[runs].ravel()
+    found = Mixture(mixture.family.components(components), weights[runs], natural[runs])
+    return Starts(found.reframed(), runs, errors)
 
 
-def hard_labels(mixture, rows) -> np.ndarray:
-    """Return the component with the highest score of each row, (n,)."""
-    return em.evaluate(mixture, rows, log_density=False, labels=True)[0]
+def hard_labels(mixture, rows, data=None) -> np.ndarray:
+    """Return the component with the highest score of each row, (n,), under the mixture of its data set if a stack."""
+    labels = np.empty(len(rows), np.int64)
+    rows.write(mixture, Outputs(labels=labels), data)
+    return labels
 
 
 def _pooled(family, statistics):
-    """Natural parameters of one component about all the rows, (1, p)."""
-    exposures, sums = statistics.exposures.sum(keepdims=True), statistics.sums.sum(axis=0, keepdims=True)
+    """Natural parameters of one component about all the rows of each run, (B, p)."""
+    exposures, sums = statistics.exposures.sum(axis=1), statistics.sums.sum(axis=1)
     mean = sums / exposures[:, None]
     # without correlations, which are perfect where clusters are far apart; with what the M-step adds, if it must be
     for estimate in (lambda: family.to_natural(family.seed(mean, mean)), lambda: family.maximize(exposures, sums)):
@@ -157,70 +234,103 @@ class Seeds:
         numeric = type(family).to_natural is ExponentialFamily.to_natural
         p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
         most = min(SEEDING_ROWS_NUMERIC if numeric else SEEDING_ROWS, max(SEEDING_NUMBERS // p, 20 * n_components))
-        X, weight = _ordered_sample(rows, rng, most)
-        self.weight = weight
+        X, self.weight, self.starts = _ordered_sample(rows, rng, most)
         T, exposure = family.statistics_and_exposure(X)
         exposure = np.ones(len(T)) if exposure is None else exposure
-        self.mean = (weight @ T / (weight @ exposure))[None]
-        self.expectation = family.seed(T / exposure[:, None], self.mean)
+        total = np.add.reduceat(self.weight * exposure, self.starts[:-1])
+        self.mean = np.add.reduceat(self.weight[:, None] * T, self.starts[:-1]) / total[:, None]
+        of_row = self.mean if len(total) == 1 else np.repeat(self.mean, np.diff(self.starts), axis=0)
+        self.expectation = family.seed(T / exposure[:, None], of_row)
 
-    def prior(self, n_components) -> ExpectedStatistics | None:
-        """The smoothing as a prior, which keeps hard assignment away from the boundary."""
+    def prior(self, data, n_components) -> ExpectedStatistics | None:
+        """The smoothing as a prior of every run, which keeps hard assignment away from the boundary."""
         if not (nu := self.family.seed_smoothing):
             return None
-        return ExpectedStatistics(np.full(n_components, nu), nu * np.repeat(self.mean, n_components, axis=0))
+        sums = nu * np.repeat(self.mean[data][:, None], n_components, axis=1)
+        return ExpectedStatistics(np.full(sums.shape[:2], nu), sums, np.zeros(len(data)))
 
     def natural(self, chosen):
         with np.errstate(all="ignore"):
             return np.asarray(self.family.to_natural(self.expectation[chosen]))
 
-    def draw(self, n_components, spread=True) -> np.ndarray:
-        """Return natural parameters (K, p) of rows drawn by weight, or by weight times divergence from the nearest."""
-        chosen = self._by(self.weight, 1)
-        if not spread:
-            return self.natural(self._by(self.weight, n_components))
-        closest = self._divergence(chosen)[:, 0]
+    def draw(self, data, n_components, spread=True) -> np.ndarray:
+        """Return natural parameters (B, K, p) of rows of each data set in ``data`` (B,).
+
+        Rows are drawn by weight, or ("spread") by weight times divergence from the nearest of those already drawn.
+        """
+        rows = [slice(self.starts[i], self.starts[i + 1]) for i in data]
+        one = self._spread_out if spread else lambda rows, K: self._by(self.weight[rows], rows, K)
+        chosen = np.concatenate([one(here, n_components) for here in rows])
+        return self.natural(chosen).reshape(len(data), n_components, -1)
+
+    def _spread_out(self, rows, n_components):
+        chosen = self._by(self.weight[rows], rows, 1)
+        closest = self._divergence(rows, chosen)[:, 0]
         trials = 2 + int(np.log(n_components))
         for _ in range(1, n_components):
-            candidates = self._by(self.weight * closest, trials)
-            reach = np.minimum(closest[:, None], self._divergence(candidates))
-            best = int(np.argmin(self.weight @ reach))
+            candidates = self._by(self.weight[rows] * closest, rows, trials)
+            reach = np.minimum(closest[:, None], self._divergence(rows, candidates))
+            best = int(np.argmin(self.weight[rows] @ reach))
             chosen = np.append(chosen, candidates[best])
             closest = reach[:, best]
-        return self.natural(chosen)
+        return chosen
 
-    def _by(self, mass, size):
+    def _by(self, mass, rows, size):
         cumulative = np.cumsum(mass)
         if not cumulative[-1] > 0:  # fewer distinct rows than components
-            cumulative = np.cumsum(self.weight)
+            cumulative = np.cumsum(self.weight[rows])
         at = np.searchsorted(cumulative, self.rng.random(size) * cumulative[-1], side="right")
-        return np.minimum(at, len(mass) - 1)
+        return rows.start + np.minimum(at, len(mass) - 1)
 
-    def _divergence(self, chosen):
+    def _divergence(self, rows, chosen):
         """KL(row as a component ‖ candidate) = φ(m) − ⟨η, m⟩ + A(η) with φ(m) = ⟨η_m, m⟩ − A(η_m), (n, candidates)."""
         eta = self.natural(chosen)
-        score = self.expectation @ eta.T - self.family.evaluate_log_partition(eta)
-        return np.maximum(self._own[:, None] - score, 0.0)
+        score = self.expectation[rows] @ eta.T - self.family.evaluate_log_partition(eta)
+        return np.maximum(self._own[rows, None] - score, 0.0)
 
     @functools.cached_property
     def _own(self):
-        eta = self.natural(slice(None))
-        return np.sum(self.expectation * eta, axis=1) - self.family.evaluate_log_partition(eta)
+        own = np.empty(len(self.expectation))
+        step = max(64, OWN_NUMBERS // self.expectation.shape[1])
+        for first in range(0, len(own), step):
+            rows = slice(first, first + step)
+            eta = self.natural(rows)
+            own[rows] = np.sum(self.expectation[rows] * eta, axis=1) - self.family.evaluate_log_partition(eta)
+        return own
 
 
 def _ordered_sample(rows, rng, most):
-    """Return at most ``most`` rows that carry weight, ordered by a projection, and their weights."""
+    """Return at most ``most`` rows of each data set, ordered by a projection, their weights, and where each begins."""
     direction = rng.standard_normal(rows.n_features)
     keys = np.concatenate(rows.map(lambda X, weight, where: _project(X, direction), 8 * rows.n_features))
     weight = np.ones(len(keys)) if rows.sample_weight is None else rows.sample_weight
-    order = np.argsort(keys, kind="stable")
+    if rows.n_data == 1:
+        order = np.argsort(keys, kind="stable")
+    else:
+        order = np.lexsort((keys, np.repeat(np.arange(rows.n_data), np.diff(rows.starts))))
     order = order[weight[order] > 0]
+    starts = _starts_of(order, rows)
+    if np.all(np.diff(starts) <= most):
+        return np.asarray(rows.X[order]), weight[order], starts
+    parts = [_thinned(order[starts[i] : starts[i + 1]], weight, rng, most) for i in range(rows.n_data)]
+    chosen, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return np.asarray(rows.X[chosen]), weights, np.concatenate([[0], np.cumsum([len(part[0]) for part in parts])])
+
+
+def _starts_of(order, rows):
+    """Return where the rows of each data set begin among rows ordered by data set."""
+    counts = np.bincount(np.searchsorted(rows.starts, order, side="right") - 1, minlength=rows.n_data)
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _thinned(order, weight, rng, most):
+    """Return at most ``most`` of some rows, drawn by weight at equal distances, and the weights they stand for."""
     if len(order) <= most:
-        return np.asarray(rows.X[order]), weight[order]
+        return order, weight[order]
     cumulative = np.cumsum(weight[order])
     at = (np.arange(most) + rng.random()) / most * cumulative[-1]
     picked, times = np.unique(np.searchsorted(cumulative, at, side="right"), return_counts=True)
-    return np.asarray(rows.X[order[picked]]), times * (cumulative[-1] / most)
+    return order[picked], times * (cumulative[-1] / most)
 
 
 def _project(X, direction):

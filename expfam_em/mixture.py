@@ -56,9 +56,10 @@ class Mixture:
 
     @classmethod
     def stack(cls, mixtures) -> Mixture:
-        """Return mixtures of one family, in its shared frame, as a stack."""
+        """Return mixtures of one family as a stack."""
         weights, natural = [m.weights for m in mixtures], [m.natural for m in mixtures]
-        return cls(mixtures[0].family, np.stack(weights), np.stack(natural))
+        family = mixtures[0].family.join([m.family for m in mixtures], mixtures[0].n_components)
+        return cls(family, np.stack(weights), np.stack(natural))
 
     def __getitem__(self, index) -> Mixture:
         """Return one mixture of a stack, or several as a stack."""

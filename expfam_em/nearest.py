@@ -20,7 +20,7 @@ SERIAL_WORK = 15_000_000
 ROW_WORK, CHECK_WORK = 300, 60
 """What a row costs besides its scores, and what it costs to see that it need not be searched."""
 
-FAST_WORK, FAST_SHARE = 6000, 16
+FAST_WORK, FAST_SHARE = 32_000, 16
 """From this K · d on, one centre in 16, those that moved most, is looked at apart from the others."""
 
 NONE, NO_ORDER, NO_WEIGHT = np.empty((0, 0), np.float32), np.empty(0, np.int32), np.empty(0)

@@ -44,6 +44,20 @@ class ExpectedStatistics:
         object.__setattr__(self, "sums", sums)
         object.__setattr__(self, "exposures", exposures)
 
+    @classmethod
+    def concatenate(cls, stacks) -> ExpectedStatistics:
+        """Return stacks of statistics one after another as one stack."""
+        parts = ((s.counts, s.sums, s.bound, s.exposures) for s in stacks)
+        return cls(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def repeated(self, times) -> ExpectedStatistics:
+        """Return a stack of the same statistics."""
+        bound = np.full(times, self.bound)
+        return ExpectedStatistics(
+            np.tile(self.counts, (times, 1)), np.tile(self.sums, (times, 1, 1)), bound,
+            np.tile(self.exposures, (times, 1)),
+        )  # fmt: skip
+
     @property
     def expectation(self) -> np.ndarray:
         """S_k / Σ r e, the right-hand side of the M-step, (K, p); NaN for a component without observations."""

@@ -106,7 +106,7 @@ class Triangle:
     def root(self, covariance):
         """R with R Rᵀ = covariance, or nearly so where rounding has left it no longer positive definite."""
         root = cholesky(covariance)
-        failed = np.isnan(root).any(axis=(1, 2))
+        failed = np.isnan(root).any(axis=(1, 2)) & np.isfinite(covariance).all(axis=(1, 2))
         if failed.any():
             largest = np.einsum("kii->ki", covariance[failed]).max(axis=1)[:, None]
             factors = self.factor_above(covariance[failed], np.maximum(np.finfo(float).eps * largest, 1e-300))

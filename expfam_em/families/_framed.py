@@ -70,6 +70,11 @@ class Framed(ExponentialFamily):
         own = self.own.components(index)
         return self.replace(own_frames=tuple(own) if own.any else None)
 
+    def join(self, families, n_components):
+        if all(family.own is None for family in families):
+            return self.shared()
+        return self.replace(own_frames=tuple(_frames.Own.joined([family.own for family in families], n_components)))
+
     def _frames(self, n_components, n_features):
         """Return the frame of each component as shifts (K, d) and roots, in the form's shape."""
         shift, scale = self.frame(n_features)

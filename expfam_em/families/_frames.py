@@ -30,6 +30,18 @@ class Own(NamedTuple):
         frame = np.where(which, np.cumsum(which) - 1, -1)
         return cls(frame, np.ascontiguousarray(shifts[which]), np.ascontiguousarray(roots[which]))
 
+    @classmethod
+    def joined(cls, owns, n_components) -> Own:
+        """Return the frames of several lots of components, one after another; None has no frames."""
+        present = [own for own in owns if own is not None]
+        frames, offset = [], 0
+        for own in owns:
+            frame = np.full(n_components, -1) if own is None else np.where(own.which, own.frame + offset, -1)
+            offset += 0 if own is None else len(own.shift)
+            frames.append(frame)
+        shift, root = (np.concatenate([getattr(own, name) for own in present]) for name in ("shift", "root"))
+        return cls(np.concatenate(frames), shift, root)
+
     @property
     def which(self) -> np.ndarray:
         """Mask of the components with a frame of their own, (K,)."""

@@ -28,13 +28,14 @@ import numpy as np
 from numba import types
 
 from expfam_em.kernels._jit import EXACT, SUMS, entry, inner
-from expfam_em.kernels.tiles import LANES, WIDTH, tile, turn_lanes
+from expfam_em.kernels.tiles import GROUP, LANES, WIDTH, tile, turn_lanes
 
 DOWN = np.float32(1 - 2.0**-20)  # more than the 8 roundings on the way to a gap, and the one of storing it
 UP = np.float32(1 + 2.0**-20)
 ONE, TWO, SIXTEEN, SQRT_2 = np.float32(1), np.float32(2), np.float32(16), np.float32(2**0.5)
 INFINITY = np.float32(np.inf)
 CHOICE = 4096  # rows looked through before those found are searched
+SPACE = CHOICE + WIDTH
 _compiling = threading.Lock()
 
 
@@ -77,15 +78,23 @@ def rank(panels, row, centres, offsets, top, second, label):
 
 
 @inner(EXACT)
-def rank_own(panel, own, offsets, kept, label, top, second, nearest):
-    """Let each row's own centre, a column of ``own``, take part in the ranking, unless it has already."""
+def rank_own(panel, own, offsets, fast_index, kept, label, top, second, nearest):
+    """Let each row's own centre, a column of ``own``, take part in the ranking of the fast, unless it is one."""
     score = np.empty(WIDTH, np.float32)
     for i in range(WIDTH):
         score[i] = offsets[label[i]]
-    for j in range(panel.shape[0]):
+    d = panel.shape[0]
+    whole = d // 4 * 4
+    for j in range(0, whole, 4):  # four at a time, lest each addition wait for the one before
+        for i in range(WIDTH):
+            a, b = own[j, i] * panel[j, i], own[j + 1, i] * panel[j + 1, i]
+            c, e = own[j + 2, i] * panel[j + 2, i], own[j + 3, i] * panel[j + 3, i]
+            score[i] += (a + b) + (c + e)
+    for j in range(whole, d):
         for i in range(WIDTH):
             score[i] += own[j, i] * panel[j, i]
     for i in range(WIDTH):
+        nearest[i] = fast_index[nearest[i]]
         if kept[label[i]]:
             if score[i] > top[i]:
                 top[i], second[i], nearest[i] = score[i], top[i], label[i]
@@ -99,7 +108,12 @@ def measure(panels, row, d, error, top, second, gap):
     slope, level = error[0], error[1]
     for i in range(WIDTH):
         gap[i] = 0
-    for j in range(row, row + d):
+    whole = row + d // 4 * 4
+    for j in range(row, whole, 4):  # as above
+        for i in range(WIDTH):
+            a, b, c, e = panels[j, i], panels[j + 1, i], panels[j + 2, i], panels[j + 3, i]
+            gap[i] += (a * a + b * b) + (c * c + e * e)
+    for j in range(whole, row + d):
         for i in range(WIDTH):
             gap[i] += panels[j, i] * panels[j, i]
     for i in range(WIDTH):
@@ -141,7 +155,7 @@ def stale(gap, drift, label, start, stop, chosen):
     found = 0
     for i in range(start, stop):
         chosen[found] = i
-        found += 0 if gap[i] > drift[label[i]] else 1
+        found += 0 if gap[i] > drift[np.uint32(label[i])] else 1
     return found
 
 
@@ -152,36 +166,21 @@ def stored(gap, drift):
 
 
 @inner(EXACT)
-def separate(gap, slow, label, chosen, found, few):
-    """few = the chosen rows that only a fast centre can have come closest to, the others staying; return how many."""
-    n_few, rest = 0, 0
+def separate(gap, slow, label, chosen, found):
+    """Put the chosen rows that only a fast centre can have come closest to behind the others; return how many.
+
+    They are chosen[SPACE:], the others stay in front.
+    """
+    few, rest = 0, 0
     for e in range(found):
         n = chosen[e]
         if gap[n] > slow[label[n]]:
-            few[n_few] = n
-            n_few += 1
+            chosen[SPACE + few] = n
+            few += 1
         else:
             chosen[rest] = n
             rest += 1
-    return n_few
-
-
-@inner(EXACT)
-def fill_up(chosen, found):
-    """Complete the last panel with copies of its last row."""
-    for i in range(found, found + WIDTH):
-        chosen[i] = chosen[max(found - 1, 0)]
-
-
-@inner(EXACT)
-def settle(n, k, space, drift, fresh, gap, label, changed, before, at):
-    """Give row n the label k and its gap; return 1 if the label is another one, put down in changed[at]."""
-    gap[n] = stored(space, drift[k])
-    if not fresh and k == label[n]:
-        return 0
-    changed[at], before[at] = n, -1 if fresh else label[n]
-    label[n] = k
-    return 1
+    return few
 
 
 def _search_rows(
@@ -212,49 +211,43 @@ def _search_rows(
     centres, offsets, error = groups
     fast_centres, fast_offsets, fast_index, slow, singles, single_offset, kept = fast
     d = X.shape[1]
-    chosen, few = np.empty(CHOICE + WIDTH, np.int32), np.empty(CHOICE + WIDTH, np.int32)
+    chosen = np.empty(2 * SPACE, np.int32)
     panel, own, z = np.empty((d, WIDTH), np.float32), np.empty((d, WIDTH), np.float32), np.empty(d)
     top, second, space = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32)
     nearest, was = np.empty(WIDTH, np.int32), np.empty(WIDTH, np.int32)
     n_changed, n_searched = 0, 0
     for first in range(start, stop, CHOICE):
         found = stale(gap, drift, label, first, min(first + CHOICE, stop), chosen)
-        n_few = separate(gap, slow, label, chosen, found, few) if fast_centres.shape[0] > 0 else 0
-        found -= n_few
-        n_searched += found + n_few // 8
-        fill_up(chosen, found)
-        for at in range(0, found, WIDTH):
-            if Z.size > 0:
-                turn(Z, chosen, at, panel)
-            else:
-                turn_unscaled(X, chosen, at, shift, inverse_scale, panel)
-            rank(panel, 0, centres, offsets, top, second, nearest)
-            measure(panel, 0, d, error, top, second, space)
-            for i in range(min(WIDTH, found - at)):
-                n, k, free = chosen[at + i], nearest[i], np.float64(space[i])
-                if not free > 0:
-                    k, free = rank_exactly(X, n, shift, inverse_scale, exact_centres, exact_offset, exact_error, z)
-                n_changed += settle(n, k, free, drift, fresh, gap, label, changed, before, start + n_changed)
-        fill_up(few, n_few)
-        for at in range(0, n_few, WIDTH):
-            for i in range(WIDTH):
-                was[i] = label[few[at + i]]
-            if Z.size > 0:
-                turn(Z, few, at, panel)
-            else:
-                turn_unscaled(X, few, at, shift, inverse_scale, panel)
-            turn(singles, was, 0, own)
-            rank(panel, 0, fast_centres, fast_offsets, top, second, nearest)
-            for i in range(WIDTH):
-                nearest[i] = fast_index[nearest[i]]
-            rank_own(panel, own, single_offset, kept, was, top, second, nearest)
-            measure(panel, 0, d, error, top, second, space)
-            for i in range(min(WIDTH, n_few - at)):
-                n, k = few[at + i], nearest[i]
-                free = np.float64(min(space[i], gap[n] - slow[was[i]]))  # the slow centres are farther by the latter
-                if not space[i] > 0:
-                    k, free = rank_exactly(X, n, shift, inverse_scale, exact_centres, exact_offset, exact_error, z)
-                n_changed += settle(n, k, free, drift, fresh, gap, label, changed, before, start + n_changed)
+        few = separate(gap, slow, label, chosen, found) if fast_centres.shape[0] > 0 else 0
+        n_searched += found - few + few // 8
+        for base, count in ((0, found - few), (SPACE, few)):
+            for i in range(WIDTH):  # complete the last panel with copies of its last row
+                chosen[base + count + i] = chosen[base + max(count - 1, 0)]
+            for at in range(base, base + count, WIDTH):
+                for i in range(WIDTH):
+                    was[i] = label[chosen[at + i]]
+                if Z.size > 0:
+                    turn(Z, chosen, at, panel)
+                else:
+                    turn_unscaled(X, chosen, at, shift, inverse_scale, panel)
+                if base == 0:
+                    rank(panel, 0, centres, offsets, top, second, nearest)
+                else:
+                    rank(panel, 0, fast_centres, fast_offsets, top, second, nearest)
+                    turn(singles, was, 0, own)
+                    rank_own(panel, own, single_offset, fast_index, kept, was, top, second, nearest)
+                measure(panel, 0, d, error, top, second, space)
+                for i in range(min(WIDTH, base + count - at)):
+                    n, k, free = chosen[at + i], nearest[i], np.float64(space[i])
+                    if not free > 0:
+                        k, free = rank_exactly(X, n, shift, inverse_scale, exact_centres, exact_offset, exact_error, z)
+                    elif base > 0:  # and the slow centres are farther by at least
+                        free = min(free, np.float64(gap[n] - slow[was[i]]))
+                    gap[n] = stored(free, drift[k])
+                    if fresh or k != was[i]:
+                        changed[start + n_changed], before[start + n_changed] = n, -1 if fresh else was[i]
+                        n_changed += 1
+                        label[n] = k
     return n_changed, n_searched
 
 

@@ -5,10 +5,11 @@ of a panel and a group stay in vector registers, as do the two best of each row,
 written. That was 1.5 to 3 times as fast as a product of matrices in BLAS followed by a search for the maximum.
 """
 
-import numpy as np
 from numba import types
 from numba.core import cgutils, codegen, config
 from numba.extending import intrinsic
+
+import numpy as np
 
 ir = cgutils.ir
 # 16 accumulators of 16 numbers fill the registers of AVX-512, 12 of 8 those of other machines
@@ -136,12 +137,12 @@ def turn_lanes(typing, Z, rows, first, column, panel, at):
 
 if config.DISABLE_JIT:  # the same in NumPy
 
-    def tile(panels, row, centres, offsets, group, top, second, label):
+    def tile(panels, row, centres, offsets, group, top, second, label):  # noqa: F811
         scores = offsets[group][:, None] + centres[group].T @ panels[row : row + centres.shape[1]]
         for c, score in enumerate(scores):
             wins = score > top
             np.maximum(second, np.where(wins, top, score), out=second)
             top[wins], label[wins] = score[wins], group * GROUP + c
 
-    def turn_lanes(Z, rows, first, column, panel, at):
+    def turn_lanes(Z, rows, first, column, panel, at):  # noqa: F811
         panel[column : column + LANES, at : at + LANES] = Z[rows[first : first + LANES], column : column + LANES].T

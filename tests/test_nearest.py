@@ -1,0 +1,263 @@
+"""The search for the nearest centres: labels of exact arithmetic, by any strategy, in any state, on any threads."""
+
+import numpy as np
+import pytest
+
+import expfam_em as ef
+from expfam_em import blocks, em, initialisation, nearest
+from expfam_em.families import Gaussian
+from expfam_em.kernels import nearest as kernel
+from expfam_em.kernels.tiles import GROUP, WIDTH
+from expfam_em.mixture import Mixture
+from expfam_em.nearest import NearestRows, is_nearest_centre
+
+STRATEGIES = ["panels", "rows", "fast", "no copy"]
+DIMENSIONS = [1, 2, 3, 4, 5, 16, 33, 130]
+
+
+def rows_of(X, weight=None, strategy="auto", monkeypatch=None, n_jobs=1):
+    if strategy == "fast":  # the fastest centres are looked at apart, however few there are
+        monkeypatch.setattr(nearest, "FAST_WORK", 0)
+        strategy = "rows"
+    return NearestRows(X, weight, n_jobs, strategy=strategy)
+
+
+def mixture_of(X, centres, weight=None):
+    """The centres as a mixture for which the driver may be asked, in the frame of X."""
+    family = Gaussian("fixed").bind(blocks.as_rows(X, weight)).in_frame_units()
+    K = len(centres)
+    return Mixture(family, np.full(K, 1 / K), family.from_moments(np.asarray(centres, np.float64), np.ones(K)))
+
+
+def exact_scores(mixture, X):
+    """Scores and |z|² to 64 bits."""
+    shift, inverse_scale = mixture.family.monomials(X.shape[1])[:2]
+    z = (X.astype(np.longdouble) - shift) * inverse_scale
+    natural = mixture.natural.astype(np.longdouble)
+    return z @ natural.T - 0.5 * np.sum(natural**2, axis=1), np.sum(z**2, axis=1)
+
+
+def check_labels(labels, mixture, X):
+    """Each label is the nearest centre, or one that float64 cannot tell from it; the first of equal ones."""
+    scores, q = exact_scores(mixture, X)
+    slope, level = nearest._error(X.shape[1], np.max(np.sum(mixture.natural**2, axis=1)), 2.0**-53, 2.0**-1074)
+    best = scores.max(axis=1)
+    assert labels.dtype == np.int32
+    assert np.all(best - scores[np.arange(len(X)), labels] <= 2 * (slope * q + level))
+    clear = np.sum(scores >= (best - 2 * (slope * q + level))[:, None], axis=1) == 1
+    assert np.array_equal(labels[clear], scores.argmax(axis=1)[clear])
+    return clear.mean()
+
+
+def check_statistics(statistics, mixture, X, labels, weight):
+    w = np.ones(len(X)) if weight is None else weight
+    shift, inverse_scale = mixture.family.monomials(X.shape[1])[:2]
+    T = (X.astype(np.float64) - shift) * inverse_scale
+    K = mixture.n_components
+    sums = np.zeros(mixture.natural.shape)
+    np.add.at(sums, labels, w[:, None] * T)
+    size = np.abs(T * w[:, None]).sum(axis=0)
+    assert np.all(np.abs(statistics.counts - np.bincount(labels, w, K)) <= 1e-13 * w.sum())
+    assert np.all(np.abs(statistics.sums - sums) <= 1e-13 * size)
+    scores = T @ mixture.natural.T - mixture.log_partition - np.log(K)
+    bound = np.sum(w * scores[np.arange(len(X)), labels])
+    assert statistics.bound == pytest.approx(bound, rel=1e-11, abs=1e-11 * np.sum(w[:, None] * np.abs(scores)))
+
+
+def problem(seed, d, n=700, K=23):
+    """Rows of overlapping clusters, with repetitions, far from the origin for some seeds, and K of them."""
+    rng = np.random.default_rng(seed)
+    X = 2.0 * rng.integers(-1, 2, (n, d)) + rng.normal(size=(n, d)) + [0.0, 1e6, -1e3][seed % 3]
+    X[rng.random(n) < 0.2] = X[0]
+    weight = None if seed % 2 else rng.integers(0, 3, n) * rng.random(n)
+    return X.astype(np.float64 if seed % 4 < 2 else np.float32), weight, X[rng.choice(n, K, replace=False)], rng
+
+
+@pytest.mark.parametrize("d", DIMENSIONS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("seed", range(4))
+def test_labels_are_those_of_exact_arithmetic(seed, strategy, d, monkeypatch):
+    X, weight, centres, rng = problem(seed, d)
+    rows = rows_of(X, weight, strategy, monkeypatch)
+    mixture = mixture_of(X, centres, weight)
+    for step in range(12):
+        statistics = rows.expected_statistics(mixture, 0.0)
+        labels = rows.labels(mixture)
+        assert check_labels(labels, mixture, X) > 0.5  # rows at two equal centres apart
+        check_statistics(statistics, mixture, X, labels, weight)
+        mixture = em.maximize(statistics, mixture, weights="equal")
+        if step == 7:  # a leap of one centre
+            natural = mixture.natural.copy()
+            natural[3] += rng.normal(size=d)
+            mixture = Mixture(mixture.family, mixture.weights, natural)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_lower_index_wins_every_tie(strategy, monkeypatch):
+    grid = np.stack(np.meshgrid(np.arange(21.0), np.arange(13.0), np.arange(3.0)), axis=-1).reshape(-1, 3)
+    centres = np.random.default_rng(0).permutation(grid)[:40]
+    centres = np.concatenate([centres, centres[:9]])  # some twice
+    distance = np.sum((grid[:, None] - centres) ** 2, axis=2)  # whole numbers
+    assert np.mean(np.sum(distance == distance.min(axis=1, keepdims=True), axis=1) > 1) > 0.2
+    rows = rows_of(grid, None, strategy, monkeypatch)
+    for centres_now in (centres, centres[::-1], centres + [0, 1, 0], centres):
+        distance = np.sum((grid[:, None] - centres_now) ** 2, axis=2)
+        mixture = mixture_of(grid, centres_now)
+        assert np.array_equal(rows.labels(mixture), distance.argmin(axis=1))
+        assert np.array_equal(rows.labels(mixture), initialisation.hard_labels(mixture, blocks.as_rows(grid)))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("d", [2, 40])
+def test_any_number_of_threads_gives_the_same_bits(strategy, d, monkeypatch):
+    monkeypatch.setattr(nearest, "SERIAL_WORK", 0)
+    monkeypatch.setattr(blocks, "CHUNK_WORK", 1000)
+    X, weight, centres, _ = problem(0, d, n=9001)
+
+    def run(n_jobs):
+        rows, mixture, out = rows_of(X, weight, strategy, monkeypatch, n_jobs), mixture_of(X, centres, weight), []
+        out += [np.array(value).tobytes() for value in rows.moments()]
+        for _ in range(6):
+            s = rows.expected_statistics(mixture, 0.0)
+            labels = rows.labels(mixture)
+            loss = rows.losses(centres, labels)
+            out += [s.counts.tobytes(), s.sums.tobytes(), float(s.bound).hex(), labels.tobytes(), loss.tobytes()]
+            mixture = em.maximize(s, mixture, weights="equal")
+        return out
+
+    one = run(1)
+    assert run(2) == one
+    assert run(4) == one
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_nothing_is_left_of_another_mixture(strategy, monkeypatch):
+    X, weight, centres, rng = problem(2, 3)
+    rows = rows_of(X, weight, strategy, monkeypatch)
+    one, fewer = mixture_of(X, centres, weight), mixture_of(X, centres[:5], weight)
+    elsewhere = mixture_of(2 * X + 1, centres, weight)
+    far = mixture_of(X, centres + 100 * rng.normal(size=centres.shape), weight)
+    for mixture in (one, far, one, fewer, one, elsewhere, elsewhere, fewer):
+        fresh = rows_of(X, weight, strategy, monkeypatch)
+        found, expected = (r.expected_statistics(mixture, 0.0) for r in (rows, fresh))
+        assert np.array_equal(rows.labels(mixture), fresh.labels(mixture))
+        check_labels(rows.labels(mixture), mixture, X)
+        assert found.sums == pytest.approx(expected.sums, rel=1e-13, abs=1e-12 * np.abs(expected.sums).max())
+        assert found.bound == pytest.approx(expected.bound, rel=1e-12)
+
+
+def test_other_mixtures_take_the_plain_path():
+    X, weight, centres, _ = problem(0, 3)
+    rows, plain, hard = NearestRows(X, weight), blocks.ArrayRows(X, weight), mixture_of(X, centres, weight)
+    unequal = Mixture(hard.family, np.arange(1, 24) / 276, hard.natural)
+    other_scale = Mixture(hard.family.replace(variance=0.5), hard.weights, hard.natural)
+    full = Gaussian("full").bind(plain)
+    squares = initialisation.initialise(full, plain, 3, rng=0)
+    for mixture, temperature in ((hard, 1.0), (unequal, 0.0), (other_scale, 0.0), (squares, 0.0), (squares, 1.0)):
+        assert temperature or not is_nearest_centre(mixture, rows)
+        found, expected = (r.expected_statistics(mixture, temperature) for r in (rows, plain))
+        assert np.array_equal(found.counts, expected.counts)
+        assert np.array_equal(found.sums, expected.sums)
+        assert found.bound == expected.bound
+    with pytest.raises(ValueError, match="strategy is 'best'"):
+        NearestRows(X, strategy="best")
+
+
+@pytest.mark.parametrize("d", [1, 2, 7, 64, 300])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_the_derived_bounds_hold(d, size):
+    """Scores in float32 are within E of those to 64 bits, and a gap is never larger than the true one."""
+    rng = np.random.default_rng(d)
+    for K in (1, 2, 3 * GROUP + 1):
+        z = rng.normal(size=(WIDTH, d)) * rng.choice([1e-3, 1, 1, 1, 30], WIDTH)[:, None]
+        c = size * rng.normal(size=(K, d)) + rng.normal(size=d)
+        c[0] = z[0] if K > 1 else c[0]
+        groups, offsets = nearest._groups(K, d)
+        for k in range(K):
+            groups[k // GROUP, :, k % GROUP] = c[k]
+            offsets[k // GROUP, k % GROUP] = -0.5 * np.sum(c[k] ** 2)
+        top, second, gap = (np.empty(WIDTH, np.float32) for _ in range(3))
+        label = np.empty(WIDTH, np.int32)
+        panel = np.ascontiguousarray(z.T, np.float32)
+        error = nearest._error(d, np.max(np.sum(c**2, axis=1)), 2.0**-24, 2.0**-149).astype(np.float32)
+        kernel.rank(panel, 0, groups, offsets, top, second, label)
+        with np.errstate(invalid="ignore"):  # of one centre, there is no second
+            kernel.measure(panel, 0, d, error, top, second, gap)
+        z, c = z.astype(np.longdouble), c.astype(np.longdouble)
+        scores = np.sort(z @ c.T - 0.5 * np.sum(c**2, axis=1), axis=1)
+        bound = error[0] * np.sum(z**2, axis=1) + error[1]
+        assert np.all(np.abs(top - scores[:, -1]) <= bound)
+        assert np.all(bound <= 1e-7 * (d + 20) * np.maximum(np.sum(z**2, axis=1), np.max(np.sum(c**2, axis=1))))
+        if K == 1:
+            continue
+        assert np.all(np.abs(second - scores[:, -2]) <= bound)
+        distance = np.sort(np.sqrt(np.sum((z[:, None] - c) ** 2, axis=2)), axis=1)
+        assert np.all(gap <= distance[:, 1] - distance[:, 0])
+        proven = gap > 0
+        assert np.array_equal(label[proven], np.argmin(np.sum((z[:, None] - c) ** 2, axis=2), axis=1)[proven])
+        assert proven[0]  # the row at a centre, for one, is beyond doubt
+        # and not much smaller either, where neither rounding nor the bound on D₁ + D₂ matters
+        assert size != 1 or np.median(gap / (distance[:, 1] - distance[:, 0])) > 0.5
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_rows_that_float32_cannot_hold(strategy, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    X[0], X[1], X[2] = 1e60, -1e45, 1e-60
+    weight = np.ones(300)
+    weight[:2] = 0
+    mixture = mixture_of(X, X[:20] * [[1e-59], [1e-44], *[[1]] * 18], weight)
+    rows = rows_of(X, weight, strategy, monkeypatch)
+    assert np.array_equal(rows.labels(mixture), exact_scores(mixture, X)[0].argmax(axis=1))
+    assert np.isfinite(rows.expected_statistics(mixture, 0.0).sums).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("layout", ["C", "F", "strided", "read-only"])
+@pytest.mark.parametrize("d", [2, 17])
+def test_any_layout(layout, dtype, d):
+    X, _, centres, _ = problem(1, d)
+    X = X.astype(dtype)
+    given = {
+        "C": X, "F": np.asfortranarray(X), "strided": np.repeat(np.repeat(X, 2, axis=0), 3, axis=1)[::2, ::3], "read-only": X
+    }[layout]  # fmt: skip
+    given.flags.writeable = layout != "read-only"
+    models = [ef.KMeans(len(centres), init=centres, tol=0).fit(x) for x in (X, given)]
+    assert np.array_equal(models[0].labels_, models[1].labels_)
+    assert models[0].cluster_centers_.tobytes() == models[1].cluster_centers_.tobytes()
+    assert np.array_equal(models[1].predict(given), models[1].labels_)
+
+
+def test_sums_do_not_drift():
+    """Rows that change their label back and forth leave no trace."""
+    X, weight, centres, _ = problem(0, 3)
+    rows, one, two = NearestRows(X, weight), *(mixture_of(X, c, weight) for c in (centres, centres[::-1] + 0.3))
+    first = rows.expected_statistics(one, 0.0)
+    for _ in range(200):
+        rows.expected_statistics(two, 0.0)
+        last = rows.expected_statistics(one, 0.0)
+    assert np.all(np.abs(last.sums - first.sums) <= 2.0**-52 * np.abs(first.sums))
+    assert np.all(np.abs(last.counts - first.counts) <= 2.0**-52 * first.counts)
+
+
+def test_moments_and_losses():
+    X, weight, centres, _ = problem(4, 5)  # around 1e6
+    rows, labels = NearestRows(X, weight), np.arange(len(X), dtype=np.int32) % 23
+    total, mean, variance = rows.moments()
+    exact = X.astype(np.longdouble)
+    expected = weight @ exact / weight.sum()
+    assert total == pytest.approx(weight.sum(), rel=1e-14)
+    assert mean == pytest.approx(expected.astype(np.float64), rel=1e-14)
+    assert variance == pytest.approx((weight @ (exact - expected) ** 2 / weight.sum()).astype(np.float64), rel=1e-9)
+    loss = weight * np.sum((exact - centres[labels]) ** 2, axis=1)
+    assert rows.losses(centres, labels) == pytest.approx(loss.astype(np.float64), rel=1e-13)
+
+
+@pytest.mark.parametrize("d", [2, 6])
+def test_without_a_copy_the_clusters_are_the_same(d):
+    X, weight, centres, _ = problem(0, d)
+    one, two = (ef.KMeans(23, init=centres, tol=0, copy_x=c).fit(X, sample_weight=weight) for c in (True, False))
+    assert np.array_equal(one.labels_, two.labels_)
+    assert one.cluster_centers_.tobytes() == two.cluster_centers_.tobytes()
+    assert one.inertia_ == two.inertia_
