@@ -18,6 +18,7 @@ _LAZY = {
     "ExponentialFamilyMixture": "expfam_em.estimators",
     "GaussianMixture": "expfam_em.estimators",
     "KMeans": "expfam_em.estimators",
+    "fit_many": "expfam_em.estimators",
     "load": "expfam_em.persistence",
     "register": "expfam_em.persistence",
 }

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import functools
 import itertools
-import operator
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +13,20 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy.linalg import cython_blas
 
+from expfam_em.csr import CSRBlock, observations
+from expfam_em.kernels.sparse import chunk_bounds
 from expfam_em.passes import Outputs, Scores, run_rows
 from expfam_em.statistics import ExpectedStatistics
 
 MAX_CHUNKS = 64
 CHUNK_WORK = 4_000_000
 """Multiply-adds per chunk (a fraction of a millisecond) below which threads cost more than they save."""
+
+DENSE_NUMBERS = 1 << 20
+"""Numbers of sparse rows that are made dense at a time, for a family that looks at all rows beforehand."""
+
+MERGED_NUMBERS = 1 << 23
+"""Sums of chunks held at a time, 64 MB, before they are added up."""
 
 
 class ArrayRows:
@@ -30,7 +37,7 @@ class ArrayRows:
 
     Parameters
     ----------
-    X : (n, d)
+    X : (n, d) array or CSRBlock
     sample_weight : (n,) float64, optional
     n_jobs : int, optional
         Threads; all cores if None or −1.
@@ -40,6 +47,7 @@ class ArrayRows:
 
     def __init__(self, X, sample_weight=None, n_jobs=None, sizes=None):
         self.X, self.sample_weight = X, sample_weight
+        self.by_statistic = isinstance(X, CSRBlock)
         self.n_jobs = thread_count(n_jobs)
         self.starts = np.concatenate([[0], np.cumsum([len(X)] if sizes is None else sizes)])
 
@@ -83,16 +91,18 @@ class ArrayRows:
         return self.X[rows], None if self.sample_weight is None else self.sample_weight[rows]
 
     def __iter__(self):
-        """Yield (X, sample_weight) blocks of at most 2¹⁶ rows, without the rows of weight 0."""
-        for first in range(0, len(self), 1 << 16):
-            X, weight = self.part(slice(first, first + (1 << 16)))
+        """Yield (X, sample_weight) blocks of at most 2¹⁶ rows, dense, without the rows of weight 0."""
+        step = max(1, DENSE_NUMBERS // self.n_features) if isinstance(self.X, CSRBlock) else 1 << 16
+        for first in range(0, len(self), step):
+            X, weight = self.part(slice(first, first + step))
+            X = np.asarray(X)
             if weight is not None and not np.all(weight > 0):
                 X, weight = X[weight > 0], weight[weight > 0]
             yield X, weight
 
     def map(self, function, work_per_row=1) -> list:
         """Return [function(X, sample_weight, rows)] over chunks, ``rows`` being the slice that each covers."""
-        slices = [slice(start, stop) for start, stop in _chunks(0, len(self), work_per_row)]
+        slices = [slice(start, stop) for start, stop in _chunks(self.X, 0, len(self), work_per_row)]
         return run_in_order(lambda rows: function(*self.part(rows), rows), slices, self.n_jobs)
 
     def tasks(self, data, work_per_row) -> list[np.ndarray]:
@@ -105,7 +115,7 @@ class ArrayRows:
         items = [
             (start, stop, mixture, mixture)
             for at in np.flatnonzero(np.diff(first))
-            for start, stop in _chunks(self.starts[at], self.starts[at + 1], work_per_row)
+            for start, stop in _chunks(self.X, self.starts[at], self.starts[at + 1], work_per_row)
             for mixture in order[first[at] : first[at + 1]]
         ]
         table = np.array(items, np.int64)
@@ -128,14 +138,14 @@ class ArrayRows:
         totals : (D, c), optional
             Sums over the rows of the statistics that components have in common, computed before.
         """
-        scores = Scores.of(mixture)
+        scores = Scores.of(mixture, self.by_statistic)
         B, K, p = scores.natural.shape
         n_common = 0 if totals is None else totals.shape[1]
         data = np.zeros(B, np.int64) if data is None else data
 
         def task(items):
             slots, items[:, 3] = np.unique(items[:, 2], return_inverse=True)
-            out = Outputs.of_sums(len(slots), K, p - n_common)
+            out = Outputs.of_sums(len(slots), K, p - n_common, self.by_statistic)
             run_rows(
                 mixture.family, scores, self.X, out, self.sample_weight, temperature, items=items, n_common=n_common
             )  # fmt: skip
@@ -151,12 +161,14 @@ class ArrayRows:
 
     def _merged(self, task, tasks, B, K, p) -> Outputs:
         """Return the sums of ``task(items) -> (slots, Outputs)`` over tasks, in their order."""
-        out = Outputs.of_sums(B, K, p)
-        for slots, here in run_in_order(task, tasks, self.n_jobs):
-            out.counts[slots] += here.counts
-            out.sums[slots, :, : here.sums.shape[2]] += here.sums
-            out.bounds[slots] += here.bounds
-            out.exposures[slots] += here.exposures
+        out = Outputs.of_sums(B, K, p, self.by_statistic)
+        held = max(4 * self.n_jobs, MERGED_NUMBERS // (K * p))
+        for first in range(0, len(tasks), held):
+            for slots, here in run_in_order(task, tasks[first : first + held], self.n_jobs):
+                out.counts[slots] += here.counts
+                out.sums[slots, :, : here.sums.shape[2]] += here.sums
+                out.bounds[slots] += here.bounds
+                out.exposures[slots] += here.exposures
         return out
 
     def given_statistics(self, family, n_statistics, responsibilities_of, n_components) -> ExpectedStatistics:
@@ -171,7 +183,8 @@ class ArrayRows:
             rows = slice(int(items[:, 0].min()), int(items[:, 1].max()))
             given = np.array(responsibilities_of(rows), np.float64, order="C")  # writable, as the kernel wants it
             slots, items[:, 3] = np.unique(items[:, 2], return_inverse=True)
-            out = Outputs.of_sums(len(slots), n_components, n_statistics, responsibilities=given)
+            shape_of_sums = len(slots), n_components, n_statistics
+            out = Outputs.of_sums(*shape_of_sums, self.by_statistic, responsibilities=given)
             here = items - [rows.start, rows.start, 0, 0]
             X, weight = self.part(rows)
             run_rows(family, scores, X, out, weight, items=here, given=True)
@@ -182,8 +195,8 @@ class ArrayRows:
 
     def write(self, mixture, out: Outputs, data=None, temperature=1.0) -> None:
         """Fill outputs by row under a mixture, or under the mixture of its data set for each row."""
-        scores = Scores.of(mixture)
-        B, K, p = scores.natural.shape
+        scores = Scores.of(mixture, self.by_statistic)
+        K, p = scores.natural.shape[1:]
 
         def task(items):
             run_rows(mixture.family, scores, self.X, out, None, temperature, items=items)
@@ -195,7 +208,7 @@ class ArrayRows:
         """Return Σ sample_weight · T over each data set, (D, p): the sums of one component."""
         shape = (self.n_data, 1)
         scores = Scores(np.zeros((*shape, n_statistics)), np.zeros(shape), np.zeros(shape))
-        out = Outputs.of_sums(self.n_data, 1, n_statistics)
+        out = Outputs.of_sums(self.n_data, 1, n_statistics, self.by_statistic)
         for items in self.tasks(np.arange(self.n_data), n_statistics):
             run_rows(family, scores, self.X, out, self.sample_weight, items=items)
         return out.sums[:, 0]
@@ -206,8 +219,10 @@ def _as_statistics(out: Outputs) -> ExpectedStatistics:
     return ExpectedStatistics(out.counts, out.sums, out.bounds, exposures)
 
 
-def _chunks(start, stop, work_per_row) -> list[tuple[int, int]]:
+def _chunks(X, start, stop, work_per_row) -> list[tuple[int, int]]:
     """Return the ranges of rows that are computed and merged one by one."""
+    if isinstance(X, CSRBlock):
+        return list(itertools.pairwise((start + chunk_bounds(X.indptr[start : stop + 1], X.shape[1])).tolist()))
     chunk = max(-(-(stop - start) // MAX_CHUNKS), CHUNK_WORK // max(work_per_row, 1), 1)
     return [(first, min(first + chunk, stop)) for first in range(start, stop, chunk)]
 
@@ -218,11 +233,12 @@ def as_rows(X, sample_weight=None, n_jobs=None) -> ArrayRows:
     Raises
     ------
     ValueError
-        If X is no matrix with a row, or the weights are not one non-negative number for each row with a positive sum.
+        If X is no matrix, dense or sparse, with a row, or the weights are not one non-negative number for each row
+        with a positive sum.
     """
     if isinstance(X, ArrayRows):
         return X
-    X = np.asarray(X)
+    X = observations(X)
     if X.ndim != 2 or 0 in X.shape:
         raise ValueError(f"X has shape {X.shape}; it must be (n, d), with at least one row and one column")
     if sample_weight is not None:

@@ -28,11 +28,20 @@ from expfam_em.steps import (
 __all__ = ["CollapsedError", "FitResult", "Status", "accumulate", "evaluate", "fit", "fit_all", "maximize"]
 
 
+HEAD_START = 5
+"""Steps before a run may be called behind others."""
+
+PATIENCE = 10.0
+"""How much more than extrapolation says a run behind others is allowed to gain: the best of 20 starts is then kept in
+95 of 100 problems, at 0.4 of the steps (docs/benchmarks)."""
+
+
 class Status(Enum):
     """How a fit ended; the value is the sentence for the user."""
 
     CONVERGED = "The last step changed the bound, or the parameters, by less than tol."
     MAX_ITER = "max_iter steps were made without reaching tol: raise max_iter, or tol, or start elsewhere."
+    BEHIND = "Another start was ahead, by more than this one seemed able to gain."
     BOUND_FELL = (
         "The bound fell although an EM step cannot lower it: the mappings, log_partition and sufficient_statistics "
         "of the family contradict one another."
@@ -104,7 +113,7 @@ def fit(
     ----------
     mixture : Mixture
         Where to start; its family should be bound to the rows.
-    X : (n, d) array or rows
+    X : (n, d) array, sparse matrix or rows
     sample_weight : (n,), optional
     max_iter : int ≥ 0
     tol : float ≥ 0
@@ -156,6 +165,7 @@ def fit_all(
     concentration=1.0,
     weights: str = "free",
     stop: str = "bound",
+    drop: bool = False,
     callback: Callable[[int, int, Mixture, float], None] | None = None,
 ) -> list[FitResult | CollapsedError]:
     """Run EM from every mixture of a stack, in lock step.
@@ -169,6 +179,8 @@ def fit_all(
     rows : ArrayRows
     data : (B,) int, optional
         Data set of each mixture, if the rows are several; the first by default.
+    drop : bool
+        Whether to leave runs that are behind others on the same data set.
     callback : callable(run, step, mixture, bound), optional
     max_iter, tol, temperature, prior, concentration, weights, stop
         See `fit`.
@@ -193,6 +205,8 @@ def fit_all(
         if not len(runs.live):
             break
         runs.step(step, tol, stop, callback)
+        if drop and step >= len(schedule) + HEAD_START:
+            runs.drop(step)
     return runs.finish()
 
 
@@ -209,6 +223,10 @@ class _Runs:
         Theirs, under ``mixture``.
     bounds, priors : (L,)
         Bound and log-prior of ``mixture``.
+    gains : (2, L)
+        What the last two steps have gained, the last one first.
+    best, lead : (L,), (D,)
+        Highest bound plus log-prior so far of each run, and of any run on each data set.
     """
 
     def __init__(self, start, rows, data, schedule, prior, m_step):
@@ -223,6 +241,8 @@ class _Runs:
         self.mixture, self.temperature = start.reframed(), schedule[0]
         self.statistics = self._accumulate(self.mixture)
         self.bounds, self.priors = self._checked_bounds(), self._log_prior(self.mixture)
+        self.gains, self.best = np.full((2, len(self.live)), np.inf), self.bounds + self.priors
+        self.lead = np.full(rows.n_data, -np.inf)
         self._record(np.full(len(self.live), np.nan))
 
     def step(self, step, tol, stop, callback):
@@ -244,7 +264,9 @@ class _Runs:
         fell = same_model & (gain < -rounding) & (not before.family.regularized)
         for at in np.flatnonzero(fell):
             self._end(at, before[int(at)], Status.BOUND_FELL, step - 1, -gain[at])
-        self.bounds, self.priors = bounds, priors
+        self.bounds, self.priors, self.gains = bounds, priors, np.stack([gain, self.gains[0]])
+        self.best = np.maximum(self.best, bounds + priors)
+        np.maximum.at(self.lead, self.data[self.live], self.best)
         self._record(halves, where=~fell)
         if callback is not None:
             for at in np.flatnonzero(~fell):
@@ -258,6 +280,24 @@ class _Runs:
                 self._end(at, self.mixture[int(at)], Status.CONVERGED, step)
             done = fell | small
         self._keep(~done)
+
+    def drop(self, step):
+        """Leave the runs that cannot be expected to come up to the best one on the same data set.
+
+        EM converges linearly: from gains g₁, g₂ the rest is about g₂/(1 − g₂/g₁) (Aitken). That is too little for a
+        run that still crosses a plateau, so `PATIENCE` times as much is allowed.
+        """
+        if len(self.live) < 2:
+            return
+        gains, before = self.gains
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rate = np.clip(np.where(before > 0, gains / before, 0.0), 0.0, 0.98)
+        reach = self.bounds + self.priors + PATIENCE * np.maximum(gains, 0.0) / (1 - rate)
+        lead = self.lead[self.data[self.live]]
+        behind = (reach < lead) & (self.best < lead)
+        for at in np.flatnonzero(behind):
+            self._end(at, self.mixture[int(at)], Status.BEHIND, step)
+        self._keep(~behind)
 
     def finish(self) -> list:
         """End the runs that are still live and return the results of all."""
@@ -292,6 +332,7 @@ class _Runs:
         if which.all():
             return
         self.live, self.bounds, self.priors = self.live[which], self.bounds[which], self.priors[which]
+        self.gains, self.best = self.gains[:, which], self.best[which]
         if len(self.live):
             self.mixture, self.statistics = self.mixture[which], self.statistics[which]
 

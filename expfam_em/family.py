@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from expfam_em import legendre
+from expfam_em import csr, legendre
+from expfam_em.csr import CSRBlock
 
 NATURAL_LIMIT = 700.0
 """Natural parameters of a boundary estimate (a probability of 0 or 1) stay within ± this, so that exp is finite."""
@@ -99,6 +100,11 @@ class ExponentialFamily(ABC):
     seed_smoothing: float = 0.5
     """ν: as a seed, a row's statistics are averaged with ν pseudo-rows of the mean of all rows, because one row alone
     is often on the boundary of the expectation space (a variance of 0, a probability of 1); 0 where it never is."""
+
+    keeps_zeros: bool = False
+    """Whether sparse rows are accepted: T(x) = x, every column is treated alike, and a zero adds nothing to log h.
+
+    ``log_base_measure`` and ``check_support`` then see the stored entries as rows of one column, (nnz, 1)."""
 
     # ---- what a family says ---------------------------------------------------------------------------------
 
@@ -259,7 +265,12 @@ class ExponentialFamily(ABC):
         )  # fmt: skip
 
     def checked_log_base_measure(self, X) -> np.ndarray:
-        """Return log h (n,) as float64, checked for shape."""
+        """Return log h (n,) as float64, checked for shape; X may be a block of CSR rows."""
+        if isinstance(X, CSRBlock):
+            csr.check_keeps_zeros(self, X)
+            if type(self).log_base_measure is ExponentialFamily.log_base_measure:
+                return np.zeros(len(X))
+            return X.sum_rows(self.checked_log_base_measure(X.values[:, None]))
         with np.errstate(all="ignore"):  # impossible rows have log h = −∞
             value = np.asarray(self.log_base_measure(X), np.float64)
         if value.shape != (len(X),):
@@ -269,9 +280,17 @@ class ExponentialFamily(ABC):
             )
         return value
 
+    def check_rows(self, X) -> None:
+        """Raise a ValueError that names a column, a value and a row if a row is impossible; X may be CSR rows."""
+        if not isinstance(X, CSRBlock):
+            self.check_support(X)
+            return
+        csr.check_keeps_zeros(self, X)
+        csr.check_support(self, X)
+
     def statistics_and_exposure(self, X) -> tuple[np.ndarray, np.ndarray | None]:
         """Return T (n, p) as float64, checked for shape, and e (n,), None where it is 1."""
-        X = X.view()
+        X = np.asarray(X).view()
         X.flags.writeable = False  # T is no place to change the observations
         T = np.asarray(self.sufficient_statistics(X), np.float64)
         if T.ndim != 2 or len(T) != len(X):
@@ -292,7 +311,7 @@ class ExponentialFamily(ABC):
 
     def log_density(self, X, natural) -> np.ndarray:
         """Return log p(x|η_k) = ⟨η_k, T(x)⟩ − e(x) A(η_k) + log h(x), (n, K)."""
-        T, exposure = self.statistics_and_exposure(X)
+        T, exposure = (X.matrix, None) if isinstance(X, CSRBlock) else self.statistics_and_exposure(X)
         natural = np.atleast_2d(natural)
         partition = self.evaluate_log_partition(natural)
         if exposure is not None:

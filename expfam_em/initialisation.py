@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_em import em, steps
+from expfam_em.csr import CSRBlock
 from expfam_em.family import ExponentialFamily
 from expfam_em.mixture import Mixture
 from expfam_em.passes import Outputs
@@ -33,7 +34,7 @@ def check(family, rows) -> None:
     if rows.sample_weight is not None and not np.all(present := rows.sample_weight > 0):
         # a present row stands in for each absent one, so that an error counts the rows as the user does
         X = X[np.where(present, np.arange(len(X)), np.argmax(present))]
-    family.check_support(X)
+    family.check_rows(X)
 
 
 def initialise(family, rows, n_components, init="k-means++", rng=None, *, weights="free", prior=None) -> Mixture:
@@ -90,10 +91,10 @@ def initialise_all(family, rows, data, n_components, init, rng=None, *, weights=
         return _all_of(_repeated(_given_mixture(init, family, K), B))
     if not isinstance(init, str):
         labels = _as_responsibilities(init, len(rows), K)
-        return from_responsibilities(family, rows, data, [labels] * len(_rounds(data, rows)), K, weights, prior)
+        return from_responsibilities(family, rows, data, [labels] * len(groups(data, rows)), K, weights, prior)
     rng = np.random.default_rng(rng)
     if init == "random":
-        given = [rng.dirichlet(np.ones(K), len(rows)) for _ in _rounds(data, rows)]
+        given = [rng.dirichlet(np.ones(K), len(rows)) for _ in groups(data, rows)]
         return from_responsibilities(family, rows, data, given, K, weights, prior)
     if init not in INITS:
         raise ValueError(f"init is {init!r}; it must be one of {', '.join(INITS)}, a Mixture, responsibilities, labels")
@@ -159,7 +160,7 @@ def _as_responsibilities(init, n, n_components):
     return np.asarray(init, np.float64)
 
 
-def _rounds(data, rows) -> list[slice]:
+def groups(data, rows) -> list[slice]:
     """Return the runs in groups that take each data set once, so that a row has one set of responsibilities."""
     return [slice(first, first + rows.n_data) for first in range(0, len(data), rows.n_data)]
 
@@ -174,9 +175,9 @@ def from_responsibilities(family, rows, data, given, n_components, weights="free
 
     def statistics_in(family):
         components = np.arange(len(data) * K).reshape(len(data), K)
-        groups = zip(_rounds(data, rows), given, strict=True)
         return ExpectedStatistics.concatenate([
-            rows.given_statistics(family.components(components[runs].ravel()), p, chunk(r), K) for runs, r in groups
+            rows.given_statistics(family.components(components[runs].ravel()), p, chunk(r), K)
+            for runs, r in zip(groups(data, rows), given, strict=True)
         ])  # fmt: skip
 
     statistics = statistics_in(family)
@@ -210,14 +211,16 @@ def hard_labels(mixture, rows, data=None) -> np.ndarray:
 
 
 def _pooled(family, statistics):
-    """Natural parameters of one component about all the rows of each run, (B, p)."""
+    """Natural parameters of one component about all the rows of each run, (B, p); another run's if there are none."""
     exposures, sums = statistics.exposures.sum(axis=1), statistics.sums.sum(axis=1)
     mean = sums / exposures[:, None]
     # without correlations, which are perfect where clusters are far apart; with what the M-step adds, if it must be
     for estimate in (lambda: family.to_natural(family.seed(mean, mean)), lambda: family.maximize(exposures, sums)):
         with np.errstate(all="ignore"):
-            natural = np.asarray(estimate())
-        if np.isfinite(family.evaluate_log_partition(natural)).all():
+            natural = np.array(estimate())
+        finite = np.isfinite(family.evaluate_log_partition(natural))
+        if finite.any():
+            natural[~finite] = natural[np.argmax(finite)]
             return natural
     raise ValueError(f"the rows as a whole give no finite natural parameters of {family!r}: is a column constant?")
 
@@ -264,13 +267,14 @@ class Seeds:
         return self.natural(chosen).reshape(len(data), n_components, -1)
 
     def _spread_out(self, rows, n_components):
-        chosen = self._by(self.weight[rows], rows, 1)
+        weight = self.weight[rows]
+        chosen = self._by(weight, rows, 1)
         closest = self._divergence(rows, chosen)[:, 0]
         trials = 2 + int(np.log(n_components))
         for _ in range(1, n_components):
-            candidates = self._by(self.weight[rows] * closest, rows, trials)
+            candidates = self._by(weight * closest, rows, trials)
             reach = np.minimum(closest[:, None], self._divergence(rows, candidates))
-            best = int(np.argmin(self.weight[rows] @ reach))
+            best = int(np.argmin(weight @ reach))
             chosen = np.append(chosen, candidates[best])
             closest = reach[:, best]
         return chosen
@@ -335,6 +339,8 @@ def _thinned(order, weight, rng, most):
 
 def _project(X, direction):
     """X · direction added column by column: equal rows get equal keys, which a BLAS product does not promise."""
+    if isinstance(X, CSRBlock):
+        return X.project(direction)
     key = np.zeros(len(X))
     for column, coefficient in zip(np.asarray(X).T, direction, strict=True):
         key += column * coefficient

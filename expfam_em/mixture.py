@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from expfam_em.csr import observations
 from expfam_em.family import ExponentialFamily
 from expfam_em.passes import Outputs, Scores, run_rows
 
@@ -64,7 +65,14 @@ class Mixture:
     def __getitem__(self, index) -> Mixture:
         """Return one mixture of a stack, or several as a stack."""
         components = np.arange(self.weights.size).reshape(self.weights.shape)[index]
-        return Mixture(self.family.components(components.ravel()), self.weights[index], self.natural[index])
+        part = object.__new__(Mixture)  # what is part of a mixture needs no checks
+        derived = {name: vars(self)[name][index] for name in ("log_partition", "log_weights") if name in vars(self)}
+        vars(part).update(
+            family=self.family.components(components.ravel()), weights=self.weights[index],
+            natural=np.ascontiguousarray(self.natural[index]), **derived,
+        )  # fmt: skip
+        part.weights.flags.writeable = part.natural.flags.writeable = False
+        return part
 
     def __getstate__(self):
         return {"family": self.family, "weights": self.weights, "natural": self.natural}  # not what is derived
@@ -141,7 +149,7 @@ class Mixture:
 
     def evaluate(self, X, temperature=1.0) -> tuple[np.ndarray, np.ndarray]:
         """Return τ logsumexp(scores/τ) + log h, (n,), and the responsibilities, (n, K), of each row."""
-        X = np.asarray(X)
+        X = observations(X)
         evidence, responsibilities = np.empty(len(X)), np.empty((len(X), self.n_components))
         out = Outputs(evidence=evidence, responsibilities=responsibilities)
         run_rows(self.family, Scores.of(self), X, out, temperature=temperature)

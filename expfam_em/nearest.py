@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from expfam_em.blocks import ArrayRows, run_in_order
@@ -11,14 +14,16 @@ from expfam_em.kernels.tiles import GROUP, WIDTH
 from expfam_em.statistics import ExpectedStatistics
 
 STRATEGIES = ("auto", "panels", "rows", "no copy")
-PANEL_COLUMNS = 4
-"""Up to this many columns neighbours in space share their fate, and one gap for each panel of them is enough."""
+PANEL_COLUMNS, PANEL_CENTRES = 3, 16
+"""Up to this many columns neighbours in space share their fate, and one gap for each panel of them is enough.
+
+With more centres it costs too much that a panel is searched whole."""
 
 SERIAL_WORK = 15_000_000
 """Multiply-adds, some 0.15 ms, below which a second thread costs more than it saves."""
 
-ROW_WORK, CHECK_WORK = 300, 60
-"""What a row costs besides its scores, and what it costs to see that it need not be searched."""
+ROW_WORK, CHECK_WORK, MOVE_WORK, COPY_WORK = 300, 60, 1000, 500
+"""What a row costs besides its scores, and to see that it need not be searched, to change its cluster, to copy it."""
 
 FAST_WORK, FAST_SHARE = 32_000, 16
 """From this K · d on, one centre in 16, those that moved most, is looked at apart from the others."""
@@ -39,15 +44,14 @@ class NearestRows(ArrayRows):
         Threads; all cores if None or −1.
     strategy : {"auto", "panels", "rows", "no copy"}
         Whether to keep the rows in float32, 32 neighbours in space at a time or one by one, or only their labels.
-        All give the same labels; "auto" decides by the number of columns.
+        All give the same labels; "auto" decides by the numbers of columns and centres.
     """
 
     def __init__(self, X, sample_weight=None, n_jobs=None, *, strategy="auto"):
         if strategy not in STRATEGIES:
             raise ValueError(f"strategy is {strategy!r}; it must be one of {', '.join(STRATEGIES)}")
         super().__init__(X, sample_weight, n_jobs)
-        few = X.shape[1] <= PANEL_COLUMNS
-        self.strategy = ("panels" if few else "rows") if strategy == "auto" else strategy
+        self.strategy = strategy
         self._search: _Search | None = None
 
     def expected_statistics(self, mixture, temperature=1.0, data=None, totals=None) -> ExpectedStatistics:
@@ -105,8 +109,9 @@ class NearestRows(ArrayRows):
 
     def _searched(self, mixture):
         if self._search is None or not self._search.fits(mixture.family, mixture.n_components):
-            kind = _PanelSearch if self.strategy == "panels" else _RowSearch
-            self._search = kind(self, mixture.family, mixture.n_components)
+            few = self.n_features <= PANEL_COLUMNS and mixture.n_components <= PANEL_CENTRES
+            panels = few if self.strategy == "auto" else self.strategy == "panels"
+            self._search = (_PanelSearch if panels else _RowSearch)(self, mixture.family, mixture.n_components)
         shape = (mixture.n_components, self.n_features)
         self._search.follow(mixture.natural.reshape(shape), -mixture.log_partition.ravel())
         return self._search
@@ -117,8 +122,10 @@ def is_nearest_centre(mixture, rows) -> bool:
     natural, weights = mixture.natural, mixture.weights.ravel()
     if natural.size != weights.size * rows.n_features or (natural.ndim == 3 and len(natural) > 1):
         return False
+    if rows.X.dtype not in (np.float64, np.float32) or len(rows) >= 2**31:
+        return False
     monomials = mixture.family.monomials(rows.n_features)
-    if monomials is None or len(monomials.products) or rows.X.dtype not in (np.float64, np.float32):
+    if monomials is None or len(monomials.products):
         return False
     half_squares = 0.5 * np.einsum("...j,...j->...", natural, natural)
     off = np.abs(mixture.log_partition - half_squares)
@@ -140,8 +147,23 @@ def _error(d, largest, unit, smallest) -> np.ndarray:
     return np.array([0.5 * slope, level]) * (1 + 2.0**-20)  # for the roundings here and in what uses them
 
 
-class _Search:
+class _Search(ABC):
     """Labels, gaps and sums of the rows, and the centres that they belong to."""
+
+    unit_rows: int
+    """Rows that share a gap."""
+
+    @abstractmethod
+    def _arrange(self):
+        """Return the order of the rows, if there is one, and their copy in float32, if there is one."""
+
+    @abstractmethod
+    def _search(self, about, start, stop):
+        """Search a range of units; return how many rows changed their label and how many were searched."""
+
+    @abstractmethod
+    def labels(self):
+        """Return the labels in the order of the rows."""
 
     def __init__(self, rows, family, n_components):
         n, d, K = len(rows), rows.n_features, n_components
@@ -202,20 +224,20 @@ class _Search:
         self._run(lambda which: clusters.move(self.dtype)(
             self.rows.X, self.weight, self.order, *self.frame, self.label, self.changed, self.before, segments, *which,
             self.counts, self.sums,
-        ), self._pieces(K, 16 * moved * d))  # fmt: skip
+        ), self._pieces(K, moved * (MOVE_WORK + 100 * d), 2))  # fmt: skip
         self.pending = []
 
-    def _pieces(self, units, work):
+    def _pieces(self, units, work, for_each_thread=4):
         """Return ranges of units, for the threads to share; the result does not depend on where they are cut."""
-        n = 1 if work < SERIAL_WORK or self.rows.n_jobs == 1 else min(4 * self.rows.n_jobs, units)
+        n = 1 if work < SERIAL_WORK or self.rows.n_jobs == 1 else min(for_each_thread * self.rows.n_jobs, units)
         cuts = [units * i // n for i in range(n + 1)]
-        return list(zip(cuts[:-1], cuts[1:], strict=True))
+        return list(itertools.pairwise(cuts))
 
     def _copy(self, order, shape):
         Z = np.empty(shape, np.float32)
         self._run(
             lambda piece: clusters.copy(self.dtype)(self.rows.X, order, *self.frame, *piece, Z),
-            self._pieces(max(len(self.rows), len(order)), 4 * Z.size),
+            self._pieces(max(len(self.rows), len(order)), len(self.rows) * (COPY_WORK + 50 * self.rows.n_features)),
         )
         return Z
 

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from expfam_em.csr import CSRBlock
 from expfam_em.family import Monomials, OwnFrames
 from expfam_em.kernels import block_rows, em_rows
+from expfam_em.kernels.sparse import BLOCK, em_sparse
 
 STATISTICS_BLOCK = 1 << 16
 """Numbers of T evaluated in NumPy at a time: half a megabyte stays in the L2 cache."""
@@ -37,10 +39,14 @@ class Outputs(NamedTuple):
     labels: np.ndarray = np.empty(0, np.int64)
 
     @classmethod
-    def of_sums(cls, slots, n_components, n_statistics, **by_row) -> Outputs:
-        """Return zeros for the sums of some slots."""
+    def of_sums(cls, slots, n_components, n_statistics, by_statistic=False, **by_row) -> Outputs:
+        """Return zeros for the sums of some slots; ``by_statistic`` lays them out as (p, K), as for CSR rows."""
         counts = np.zeros((slots, n_components))
-        return cls(counts, np.zeros((*counts.shape, n_statistics)), np.zeros(slots), np.zeros_like(counts), **by_row)
+        if by_statistic:
+            sums = np.zeros((slots, n_statistics, n_components)).transpose(0, 2, 1)
+        else:
+            sums = np.zeros((slots, n_components, n_statistics))
+        return cls(counts, sums, np.zeros(slots), np.zeros_like(counts), **by_row)
 
 
 class Scores(NamedTuple):
@@ -57,10 +63,12 @@ class Scores(NamedTuple):
     log_weights: np.ndarray
 
     @classmethod
-    def of(cls, mixture) -> Scores:
-        """Take them from a mixture or a stack of mixtures."""
+    def of(cls, mixture, by_statistic=False) -> Scores:
+        """Take them from a mixture or a stack; ``by_statistic`` lays η out as (p, K), as it is used with CSR rows."""
         stack = (-1, *mixture.weights.shape[-1:])
         natural = mixture.natural.reshape(*stack, mixture.natural.shape[-1])
+        if by_statistic:
+            natural = np.ascontiguousarray(natural.transpose(0, 2, 1)).transpose(0, 2, 1)
         return cls(natural, mixture.log_partition.reshape(stack), mixture.log_weights.reshape(stack))
 
     @property
@@ -93,7 +101,7 @@ def run_rows(
     ----------
     family : ExponentialFamily
     scores : Scores
-    X : (n, d)
+    X : (n, d) array or CSRBlock
     out : Outputs
     sample_weight : (n,), optional
     temperature : float ≥ 0
@@ -107,6 +115,10 @@ def run_rows(
     if items is None:
         items = np.array([[0, len(X), 0, 0]])
     weight = np.empty(0) if sample_weight is None else sample_weight
+    if isinstance(X, CSRBlock):
+        _check_width(X.shape[1], scores, X, family)
+        _run_csr(X, scores, out, weight, float(temperature), items, given)
+        return
     if (monomials := family.monomials(X.shape[1])) is not None:
         _check_width(monomials.n_statistics, scores, X, family)
         if n_common:
@@ -152,6 +164,25 @@ def _run(X, monomials, scores, out, weight, temperature, items, given):
         scores.level, weight, float(temperature), given, block_rows(p, K, most_own * X.shape[1]), out.counts,
         out.sums, out.bounds, out.responsibilities, out.evidence, out.labels,
     )  # fmt: skip
+
+
+def _run_csr(X, scores, out, weight, temperature, items, given):
+    """Run the kernel for T(x) = x over CSR rows; the sums are laid out by statistic."""
+    nothing = np.empty(0), np.empty((0, 0))
+    for start, stop, mixture, slot in items.tolist():
+        counts, sums = (out.counts[slot], out.sums[slot].T) if out.sums.size else nothing
+        if given:
+            R = out.responsibilities[start:stop] * (weight[start:stop, None] if len(weight) else 1.0)
+            counts += R.sum(axis=0)
+            sums += X[start:stop].matrix.T @ R
+            continue
+        bound = em_sparse(
+            X.data, X.indices, X.indptr, start, stop, np.ascontiguousarray(scores.natural[mixture].T),
+            scores.offset[mixture], scores.level[mixture], weight, temperature, BLOCK, counts, sums,
+            out.responsibilities, out.evidence, out.labels,
+        )  # fmt: skip
+        if out.bounds.size:
+            out.bounds[slot] += bound
 
 
 def _within(items, rows):

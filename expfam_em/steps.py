@@ -33,7 +33,7 @@ def accumulate(
     Parameters
     ----------
     mixture : Mixture
-    X : (n, d) array or rows
+    X : (n, d) array, sparse matrix or rows
     sample_weight : (n,), optional
     temperature : float ≥ 0
         1 soft, 0 hard; r = softmax((⟨η_k, T⟩ − e A(η_k) + log π_k)/τ).

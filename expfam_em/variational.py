@@ -14,6 +14,7 @@ from scipy.special import entr, rel_entr
 
 from expfam_em import em
 from expfam_em.blocks import as_rows
+from expfam_em.csr import observations
 
 
 def expected_log_likelihood(mixture, X, q, sample_weight=None) -> float:
@@ -35,8 +36,9 @@ def expected_log_likelihood(mixture, X, q, sample_weight=None) -> float:
     ValueError
         If q has another shape or its rows are no distributions.
     """
+    X = observations(X)
     q = _checked(q, len(X), mixture.n_components)
-    joint = mixture.log_weights + mixture.family.log_density(np.asarray(X), mixture.natural)
+    joint = mixture.log_weights + mixture.family.log_density(X, mixture.natural)
     with np.errstate(invalid="ignore"):
         terms = np.where(q > 0, q * joint, 0.0)
     return _total(terms.sum(axis=1), sample_weight)
@@ -49,8 +51,9 @@ def lower_bound(mixture, X, q, sample_weight=None) -> float:
 
 def gap(mixture, X, q, sample_weight=None) -> float:
     """Return log p(X|θ) − ℒ(q, θ) = Σ_n w_n KL(q_n ‖ p(·|x_n, θ)) ≥ 0, from the divergences themselves."""
-    q = _checked(q, len(X), mixture.n_components)
-    responsibilities = em.evaluate(mixture, as_rows(X), log_density=False, responsibilities=True)[0]
+    rows = as_rows(X)
+    q = _checked(q, len(rows), mixture.n_components)
+    responsibilities = em.evaluate(mixture, rows, log_density=False, responsibilities=True)[0]
     return _total(rel_entr(q, responsibilities).sum(axis=1), sample_weight)
 
 

@@ -205,8 +205,8 @@ def test_the_bar_waits_and_leaves_nothing_behind(patience, shown, monkeypatch, f
     model, written = ef.GaussianMixture(2, max_iter=5), folder / "bar.txt"
     with open(written, "w", encoding="utf-8") as file:
         with cli._bar(model, Console(file=file, force_terminal=True, width=100)):
-            report = model._report(0, 100)
-            report(3, None, -250.0)
+            report = model._report(1, np.array([100.0]))
+            report(0, 3, None, -250.0)
             for _ in range(200 if shown else 1):
                 time.sleep(0.05)
                 file.flush()

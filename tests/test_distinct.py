@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 
+import expfam_em as ef
 from expfam_em import distinct as module
 from expfam_em.distinct import LEAST_ROWS, WORD, Packing, distinct
 from expfam_em.em import accumulate
+from expfam_em.estimators import _base as base
 from expfam_em.families import Bernoulli, Poisson
 from expfam_em.mixture import Mixture
 
@@ -217,3 +220,117 @@ def test_expected_statistics_are_those_of_all_rows(family, weighted, temperature
     assert found.counts == pytest.approx(expected.counts, rel=1e-12)
     assert found.sums == pytest.approx(expected.sums, rel=1e-12)
     assert found.bound == pytest.approx(expected.bound, rel=1e-12)
+
+
+# ---- in a fit ------------------------------------------------------------------------------------------------------
+
+
+class Seen:
+    """What `distinct` was asked and answered during fits, and a switch to leave it out."""
+
+    def __init__(self, patch):
+        self.patch, self.answers = patch, []
+        patch.setattr(base, "distinct", self)
+
+    def __call__(self, X, weight):
+        self.answers.append(distinct(X, weight))
+        return self.answers[-1]
+
+    def without(self, model, X, **how):
+        """Fit with every row."""
+        with self.patch.context() as patch:
+            patch.setattr(base, "distinct", lambda X, weight: None)
+            return model.fit(X, **how)
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    return Seen(monkeypatch)
+
+
+N_FIT = 15_000
+"""Rows that are all looked at for seeds, so that starts are the same with every row and with distinct ones."""
+
+
+def estimators(**how):
+    how = {"max_iter": 30, "tol": 0, "random_state": 3, **how}
+    yield ef.BernoulliMixture(3, **how), 2
+    yield ef.ExponentialFamilyMixture(Poisson(), 3, **how), 5
+    yield ef.GaussianMixture(3, covariance_type="diag", **how), 40
+
+
+def same_fits(found, expected, X):
+    assert found.weights_ == pytest.approx(expected.weights_, rel=1e-6)
+    assert found.expectation_parameters_ == pytest.approx(expected.expectation_parameters_, rel=1e-6)
+    assert found.lower_bounds_ == pytest.approx(expected.lower_bounds_, rel=1e-9)
+    assert found.bic(X) == pytest.approx(expected.bic(X), rel=1e-9)
+    assert found.predict_proba(X) == pytest.approx(expected.predict_proba(X), abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Best performing init")
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("init", ["k-means++", "kmeans", "random_from_data"])
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_fit_of_distinct_rows_is_the_fit_of_all(seen, which, init, weighted, temperature):
+    model, top = list(estimators(init=init, temperature=temperature))[which]
+    X = repeated(base_rows(top=top), N_FIT)
+    w = np.random.default_rng(1).integers(0, 4, N_FIT).astype(float) if weighted else None
+    found = clone(model).fit(X, sample_weight=w)
+    [(rows, _)] = seen.answers
+    assert len(rows) < 400
+    same_fits(found, seen.without(clone(model), X, sample_weight=w), X)
+    assert len(found.fit_predict(X)) == N_FIT
+
+
+@pytest.mark.filterwarnings("ignore:Best performing init")
+def test_a_mixture_to_start_from_is_followed_from_distinct_rows(seen):
+    X = repeated(base_rows(u=500, d=12), 4 * LEAST_ROWS)
+    start = Mixture(Bernoulli(), [0.2, 0.3, 0.5], np.random.default_rng(0).normal(size=(3, 12)))
+    model = ef.BernoulliMixture(3, init=start, max_iter=20, tol=0)
+    same_fits(clone(model).fit(X), seen.without(clone(model), X), X)
+    assert len(seen.answers) == 1
+    again = clone(model).set_params(warm_start=True).fit(X)
+    again.set_params(init="random").fit(X)  # the mixture fitted is the start, and it is not by row
+    assert len(seen.answers) == 3
+
+
+@pytest.mark.filterwarnings("ignore:Best performing init")
+@pytest.mark.parametrize("init", ["random", "labels", "responsibilities"])
+def test_starts_by_row_keep_every_row(seen, init):
+    X, rng = repeated(base_rows()), np.random.default_rng(0)
+    given = {"labels": rng.integers(0, 3, N), "responsibilities": rng.dirichlet(np.ones(3), N)}
+    ef.BernoulliMixture(3, init=given.get(init, init), random_state=0, max_iter=3).fit(X)
+    ef.GaussianMixture(3, init_params="random", random_state=0, max_iter=3).fit(X)
+    assert not seen.answers
+
+
+@pytest.mark.filterwarnings("ignore:Best performing init")
+def test_the_same_random_state_gives_the_same_fit_in_any_order_of_the_rows():
+    X = repeated(base_rows(top=5), 3 * LEAST_ROWS)
+    model = ef.ExponentialFamilyMixture(Poisson(), 3, n_init=2, random_state=1, max_iter=10)
+    one, other, turned = clone(model).fit(X), clone(model).fit(X), clone(model).fit(X[::-1])
+    assert np.array_equal(one.natural_parameters_, other.natural_parameters_)
+    assert np.array_equal(one.natural_parameters_, turned.natural_parameters_)
+
+
+def test_starts_are_drawn_by_the_number_of_equal_rows():
+    X = np.repeat([[0.0, 3.0], [5.0, 0.0], [9.0, 9.0]], [12_000, 6_000, 2_000], axis=0)
+    model = ef.ExponentialFamilyMixture(Poisson(), 1, init="random_from_data", max_iter=0)
+    drawn = [clone(model).set_params(random_state=seed).fit(X).parameters_["rates"][0] for seed in range(300)]
+    nearest = np.argmin([[np.abs(rates - row).sum() for row in ([0, 3], [5, 0], [9, 9])] for rates in drawn], axis=1)
+    share = np.bincount(nearest, minlength=3) / 300
+    assert np.abs(share - [0.6, 0.3, 0.1]).max() < 0.1
+
+
+def test_errors_count_the_rows_of_the_user():
+    X = repeated(base_rows(top=5))
+    X[12_345, 2] = -1
+    with pytest.raises(ValueError, match=r"column 2 holds -1\.0 \(row 12345\)"):
+        ef.ExponentialFamilyMixture(Poisson(), 2).fit(X)
+
+
+def test_fewer_distinct_rows_than_components():
+    X = repeated(np.array([[0.0, 1.0], [1.0, 0.0]]))
+    model = ef.BernoulliMixture(3, random_state=0, max_iter=500).fit(X)
+    assert model.score(X) == pytest.approx(-np.log(2), rel=0.01)

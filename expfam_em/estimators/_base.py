@@ -8,18 +8,24 @@ from abc import ABCMeta, abstractmethod
 from numbers import Integral, Real
 
 import numpy as np
+from scipy import sparse
 from scipy.special import entr
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted, validate_data
 
-from expfam_em import em, initialisation
+from expfam_em import csr, em, initialisation
 from expfam_em.blocks import ArrayRows, single_threaded_blas
+from expfam_em.distinct import distinct
 from expfam_em.mixture import Mixture
 from expfam_em.statistics import ExpectedStatistics
 
+NOT_CONVERGED = (
+    "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
+    "check for degenerate data."
+)
 ANY_INIT = [StrOptions(set(initialisation.INITS)), Mixture, "array-like"]
 
 
@@ -35,6 +41,26 @@ def checked_weight(sample_weight, X):
     if sample_weight is None:
         return None
     return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+
+def _named_parameters(stack) -> dict:
+    """Return the named parameters of each mixture of a stack, with a leading axis."""
+    B, K = stack.weights.shape
+    if B > 1 and not stack.family.coupled:
+        together = stack.family.parameters(stack.flat_natural)
+        if all(len(value) == B * K for value in together.values()):
+            return {name: value.reshape(B, K, *value.shape[1:]) for name, value in together.items()}
+    apart = [stack[at].parameters for at in range(B)]
+    return {name: np.stack([one[name] for one in apart]) for name in apart[0]}
+
+
+def _ahead(result, other) -> bool:
+    """Whether a result is to be kept rather than another one, or none."""
+    if other is None or isinstance(result, em.CollapsedError):
+        return other is None
+    if isinstance(other, em.CollapsedError):
+        return True
+    return result.bounds[-1] + result.log_priors[-1] > other.bounds[-1] + other.log_priors[-1]
 
 
 @contextlib.contextmanager
@@ -76,10 +102,22 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _make_family(self):
         """Return the family as the user knows it, not yet bound to data."""
 
-    def _start(self, family, rows, rng, prior) -> Mixture:
-        return initialisation.initialise(
-            family, rows, self.n_components, self.init, rng, weights=self.weights, prior=prior
+    def _starts(self, family, rows, data, rng, prior) -> initialisation.Starts:
+        """Return where runs on the data sets ``data`` (B,) start."""
+        return initialisation.initialise_all(
+            family, rows, data, self.n_components, self.init, rng, weights=self.weights, prior=prior
         )  # fmt: skip
+
+    @property
+    def _init_in_use(self):
+        return self.init
+
+    def _validated(self, X, reset=True):
+        """Return X as scikit-learn checks it, an array or a block of CSR rows."""
+        if sparse.issparse(X):
+            csr.refuse_unless_zeros_are_kept(self._make_family())
+        dtypes = list(self._dtypes)
+        return csr.observations(validate_data(self, X, accept_sparse="csr", dtype=dtypes, order=None, reset=reset))
 
     def _prepare(self, X, fitting=False):
         """Return validated rows as the family takes them, and what is to be remembered of it."""
@@ -93,7 +131,8 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
+        X : array-like or sparse matrix of shape (n, d)
+            Sparse where the family keeps zeros, as Bernoulli and Poisson do.
         y : ignored
         sample_weight : array-like of shape (n,), optional
             Non-negative; a weight of 2 is the same as the row given twice, a weight of 0 as its absence.
@@ -108,7 +147,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             For rows outside the family's support, fewer rows than components, or a component that collapses.
         """
         with all_or_nothing(self), single_threaded_blas():  # products outside the kernel: same bits everywhere
-            X = validate_data(self, X, dtype=list(self._dtypes), order=None)
+            X = self._validated(X)
             self._fit(X, checked_weight(sample_weight, X))
         return self
 
@@ -123,36 +162,44 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             )
         prepared, remembered = self._prepare(X, fitting=True)
         rows = ArrayRows(prepared, weight, self.n_jobs)
+        plain, [best] = self._followed(rows)
+        if isinstance(best, em.CollapsedError):
+            raise self._refusal(best) from best
+        if not best.converged and self.max_iter > 0:
+            warnings.warn(NOT_CONVERGED, ConvergenceWarning, stacklevel=4)
+        [fitted] = self._fitted(plain, [best], X.dtype)
+        self.__dict__.update(fitted | remembered)
+
+    def _followed(self, rows):
+        """Return the family and the best result for each data set, or the error of one where every start collapsed."""
         rows.check_total()
         plain = self._make_family()
         initialisation.check(plain, rows)
-        family = plain.bind(rows)
-        rng = generator(self.random_state)
-        prior = self._prior_of(plain, family)
         warm = self.warm_start and hasattr(self, "mixture_")
+        rows = self._without_repetition(rows, warm)
+        family = plain.bind(rows)
+        prior = self._prior_of(plain, family)
+        if warm:
+            data, rng, init = np.zeros(1, np.int64), None, self.mixture_
+            starts = initialisation.initialise_all(family, rows, data, self.n_components, init, rng)
+        else:
+            data, rng = np.tile(np.arange(rows.n_data), self.n_init), generator(self.random_state)
+            starts = self._starts(family, rows, data, rng, prior)
+        results = self._run(starts.mixture, rows, data[starts.runs], prior) if len(starts.runs) else []
+        best: list = [starts.collapsed.get(at) for at in range(rows.n_data)]
+        for run, result in zip(starts.runs, results, strict=True):
+            if _ahead(result, best[data[run]]):
+                best[data[run]] = result
+        return plain, best
 
-        collapsed: list[em.CollapsedError] = []
-        results = []
-        for number in range(1 if warm else self.n_init):
-            try:
-                if warm:
-                    start = initialisation.initialise(family, rows, self.n_components, self.mixture_)
-                else:
-                    start = self._start(family, rows, rng, prior)
-                results.append(self._run(start, rows, prior, number))
-            except em.CollapsedError as error:  # the other starts may do better
-                collapsed.append(error)
-        if not results:
-            raise self._refusal(collapsed[0]) from collapsed[0]
-        best = max(results, key=lambda result: result.bounds[-1] + result.log_priors[-1])
-        if not best.converged and self.max_iter > 0:
-            warnings.warn(
-                "Best performing initialization did not converge. Try different init parameters, or increase "
-                "max_iter, tol, or check for degenerate data.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        self.__dict__.update(self._fitted(plain, best, X.dtype) | remembered)
+    def _without_repetition(self, rows, warm):
+        """Return the distinct rows with their weights, where that saves work and no start is drawn or given by row."""
+        init = self._init_in_use
+        by_row = not warm and (init == "random" if isinstance(init, str) else not isinstance(init, Mixture))
+        if by_row or rows.n_data > 1 or isinstance(rows.X, csr.CSRBlock):
+            return rows
+        found = distinct(rows.X, rows.sample_weight)
+        return rows if found is None else ArrayRows(*found, self.n_jobs)
 
     def _refusal(self, error):
         """Return the error for a fit of which every start has collapsed."""
@@ -178,60 +225,76 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             prior.counts, expectation * prior.exposures[:, None], prior.bound, prior.exposures
         )  # fmt: skip
 
-    def _run(self, start, rows, prior, attempt):
-        if prior is not None and prior.sums.shape != start.natural.shape:
-            raise ValueError(f"prior has sums of shape {prior.sums.shape}; this mixture needs {start.natural.shape}")
-        result = em.fit(
-            start, rows, max_iter=self.max_iter, tol=self.tol, temperature=self.temperature, prior=prior,
-            concentration=self.concentration, weights=self.weights, stop=self.stop,
-            callback=self._report(attempt, rows.total_weight),
-        )  # fmt: skip
-        if result.status is em.Status.BOUND_FELL:
+    def _run(self, start, rows, data, prior):
+        if prior is not None and prior.sums.shape != start.natural.shape[1:]:
             raise ValueError(
-                f"{result.status.value} It fell by {result.fall:.3g} from {result.bounds[-1]:.10g} at step "
-                f"{result.n_iter + 1} ({start.family!r})."
+                f"prior has sums of shape {prior.sums.shape}; this mixture needs {start.natural.shape[1:]}"
             )
-        return result
+        results = em.fit_all(
+            start, rows, data, max_iter=self.max_iter, tol=self.tol, temperature=self.temperature, prior=prior,
+            concentration=self.concentration, weights=self.weights, stop=self.stop, drop=True,
+            callback=self._report(len(data), rows.total_weights[data]),
+        )  # fmt: skip
+        for result in results:
+            if isinstance(result, em.FitResult) and result.status is em.Status.BOUND_FELL:
+                raise ValueError(
+                    f"{result.status.value} It fell by {result.fall:.3g} from {result.bounds[-1]:.10g} at step "
+                    f"{result.n_iter + 1} ({start.family!r})."
+                )
+        return results
 
-    def _report(self, attempt, total):
-        """Return what to call after every step of a start: the command line sets ``_progress``."""
+    def _report(self, n_runs, totals):
+        """Return what to call after every step of a run: the command line sets ``_progress``."""
         if (progress := getattr(self, "_progress", None)) is not None:
-            return progress(attempt, total)
+            of_run = [progress(run, totals[run]) for run in range(n_runs)]
+            return lambda run, step, mixture, bound: of_run[run](step, mixture, bound)
         if not self.verbose:
             return None
 
-        def callback(step, mixture, bound):
+        def callback(run, step, mixture, bound):
             if step % self.verbose_interval == 0:
-                print(f"start {attempt}, iteration {step}: mean bound {bound / total:.8f}")
+                print(f"start {run}, iteration {step}: mean bound {bound / totals[run]:.8f}")
 
         return callback
 
-    def _fitted(self, plain, result, dtype) -> dict:
-        """Return the fitted attributes; they are set together, so that no fit is ever left half done."""
-        mixture = result.mixture
-        natural = mixture.family.change_frame(mixture.natural, plain)
+    def _fitted(self, plain, results, dtype) -> list[dict]:
+        """Return the fitted attributes of each result; they are set together, so that no fit is left half done."""
+        stack = Mixture.stack([result.mixture for result in results])
         as_given = dtype if dtype == np.float32 else np.float64
-        return {
-            "mixture_": mixture,
-            "weights_": mixture.weights.astype(as_given),
-            "natural_parameters_": natural,
-            "expectation_parameters_": mixture.family.change_frame_of_expectation(mixture.expectation, plain),
-            "parameters_": {name: value.astype(as_given) for name, value in mixture.parameters.items()},
-            "lower_bound_": result.bound / result.total_weight,
-            "lower_bounds_": (result.bounds[1:] / result.total_weight).tolist(),
-            "n_iter_": result.n_iter,
-            "converged_": result.converged,
-            "status_": result.status.value,
-        }
+        shape, flat = stack.natural.shape, (-1, stack.natural.shape[2])
+        natural = stack.family.change_frame(stack.flat_natural, plain).reshape(shape)
+        expectation = stack.family.change_frame_of_expectation(stack.expectation.reshape(flat), plain).reshape(shape)
+        named = _named_parameters(stack)
+        arrays = self._attributes(named)
+        return [
+            {
+                "mixture_": result.mixture,
+                "weights_": result.mixture.weights.astype(as_given),
+                "natural_parameters_": natural[at],
+                "expectation_parameters_": expectation[at],
+                "parameters_": {name: value[at].astype(as_given) for name, value in named.items()},
+                **{name: value[at].astype(as_given) for name, value in arrays.items()},
+                "lower_bound_": result.bound / result.total_weight,
+                "lower_bounds_": (result.bounds[1:] / result.total_weight).tolist(),
+                "n_iter_": result.n_iter,
+                "converged_": result.converged,
+                "status_": result.status.value,
+            }
+            for at, result in enumerate(results)
+        ]
+
+    def _attributes(self, named) -> dict:
+        """Return attributes made of the named parameters, as stacks over results."""
+        return {}
 
     # ---- using ----------------------------------------------------------------------------------------------
 
     def _rows(self, X):
         check_is_fitted(self, "mixture_")
-        X = validate_data(self, X, dtype=list(self._dtypes), order=None, reset=False)
+        X = self._validated(X, reset=False)
         dtype = np.float32 if X.dtype == np.float32 else np.float64
         X, _ = self._prepare(X)
-        self.mixture_.family.check_support(X)
+        self.mixture_.family.check_rows(X)
         return X, dtype
 
     def _evaluate(self, X, **wanted):
@@ -256,7 +319,8 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """Return the mean log-likelihood per row, or per unit of weight."""
         weight = None if sample_weight is None else checked_weight(sample_weight, X)
         if weight is not None:
-            X, weight = np.asarray(X)[weight > 0], weight[weight > 0]  # a row of weight 0 is absent
+            X = X.tocsr() if sparse.issparse(X) else np.asarray(X)
+            X, weight = X[weight > 0], weight[weight > 0]  # a row of weight 0 is absent
         X, _ = self._rows(X)
         return float(np.average(self._evaluate(X)[0], weights=weight))
 
@@ -272,7 +336,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _deviance(self, X, sample_weight):
         """Return −2 log L and n, the total row weight."""
         score = self.score(X, sample_weight=sample_weight)
-        n = float(len(X) if sample_weight is None else checked_weight(sample_weight, X).sum())
+        n = float(_num_samples(X) if sample_weight is None else checked_weight(sample_weight, X).sum())
         return -2 * n * score, n
 
     def aic(self, X, sample_weight=None):

@@ -8,6 +8,7 @@ from numbers import Real
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from expfam_em.csr import CSRBlock
 from expfam_em.estimators._base import BaseMixture
 from expfam_em.families.bernoulli import Bernoulli
 
@@ -92,17 +93,22 @@ class BernoulliMixture(BaseMixture):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
     def _make_family(self):
         return Bernoulli()
 
     def _prepare(self, X, fitting=False):
         threshold = self._choose_threshold(X) if fitting else self.threshold_
-        return (X if threshold is None else X > threshold), {"threshold_": threshold}
+        return (X if threshold is None else _above(threshold, X)), {"threshold_": threshold}
 
     def _choose_threshold(self, X):
         if self.binarize != "auto":
             return self.binarize
-        binary = np.mean((X == 0) | (X == 1), axis=0)
+        binary = _binary_share(X)
         if binary.max() == 1 or binary.mean() >= BINARY_SHARE:
             return None
         warnings.warn(
@@ -113,6 +119,23 @@ class BernoulliMixture(BaseMixture):
         )
         return 0.0
 
-    def _fitted(self, plain, result, dtype):
-        fitted = super()._fitted(plain, result, dtype)
-        return fitted | {"probabilities_": fitted["parameters_"]["probabilities"]}
+    def _attributes(self, named):
+        return {"probabilities_": named["probabilities"]}
+
+
+def _above(threshold, X):
+    if not isinstance(X, CSRBlock):
+        return X > threshold
+    if threshold < 0:
+        raise ValueError(
+            f"binarize is {threshold!r} and X sparse: every zero would be a 1. Give a threshold from 0, or X.toarray()"
+        )
+    return X.with_values(X.values > threshold)
+
+
+def _binary_share(X) -> np.ndarray:
+    """Return the share of 0s and 1s in each column."""
+    if not isinstance(X, CSRBlock):
+        return np.mean((X == 0) | (X == 1), axis=0)
+    others = (X.values != 0) & (X.values != 1)
+    return 1 - np.bincount(X.columns, others, minlength=X.shape[1]) / len(X)

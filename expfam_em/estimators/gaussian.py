@@ -123,39 +123,48 @@ class GaussianMixture(BaseMixture):
         self.acceleration = acceleration
         self.n_jobs = n_jobs
 
+    @property
+    def _init_in_use(self):
+        return self.init_params if self.init is None else self.init
+
     def _make_family(self):
         return Gaussian(self.covariance_type, variance_floor=0.0, reg_covar=self.reg_covar)
 
     def _refusal(self, error):
         return ValueError(COLLAPSED)
 
-    def _start(self, family, rows, rng, prior):
+    def _starts(self, family, rows, data, rng, prior):
         weights, means, precisions = self._given(rows.n_features)
+        covariances = None if precisions is None else self._covariances(precisions)
         if weights is not None and means is not None and precisions is not None:
-            return Mixture(family, weights, family.from_moments(means, self._covariances(precisions)))
-        init = self.init_params if self.init is None else self.init
-        start = self._drawn(family, rows, init, rng, prior)
-        if weights is None and means is None and precisions is None:
-            return start
-        drawn_means, covariances = family.to_moments(start.natural)
+            given = Mixture(family, weights, family.from_moments(means, covariances))
+            return initialisation.initialise_all(family, rows, data, self.n_components, given)
+        init = self._init_in_use
+        starts = self._drawn(family, rows, data, init, rng, prior)
+        if (weights is None and means is None and precisions is None) or not len(starts.runs):
+            return starts
+        drawn, runs = starts.mixture, len(starts.runs)
+        drawn_means, drawn_covariances = drawn.family.to_moments(drawn.flat_natural)
         natural = family.from_moments(
-            drawn_means if means is None else means,
-            covariances if precisions is None else self._covariances(precisions),
+            drawn_means if means is None else np.tile(means, (runs, 1)),
+            drawn_covariances if covariances is None else np.concatenate([covariances] * runs),
         )
-        return Mixture(family, start.weights if weights is None else weights, natural)
+        weights = drawn.weights if weights is None else np.tile(weights, (runs, 1))
+        return starts._replace(mixture=Mixture(family, weights, natural.reshape(drawn.natural.shape)))
 
-    def _drawn(self, family, rows, init, rng, prior):
+    def _drawn(self, family, rows, data, init, rng, prior):
+        K = self.n_components
         if not isinstance(init, str) or init != "kmeans":
-            return initialisation.initialise(
-                family, rows, self.n_components, init, rng, weights=self.weights, prior=prior
+            return initialisation.initialise_all(
+                family, rows, data, K, init, rng, weights=self.weights, prior=prior
             )  # fmt: skip
         # as in scikit-learn, k-means of the observations themselves; its labels give the first estimates
         sphere = Gaussian("fixed").bind(rows).in_frame_units()
-        centres = initialisation.initialise(sphere, rows, self.n_components, "kmeans", rng, weights="equal")
-        labels = initialisation.hard_labels(centres, rows)
-        return initialisation.initialise(
-            family, rows, self.n_components, labels, weights=self.weights, prior=prior
-        )  # fmt: skip
+        centres = initialisation.initialise_all(sphere, rows, data, K, "kmeans", rng, weights="equal").mixture
+        labels = [
+            initialisation.hard_labels(centres[runs], rows, data[runs]) for runs in initialisation.groups(data, rows)
+        ]
+        return initialisation.from_responsibilities(family, rows, data, labels, K, self.weights, prior)
 
     def _given(self, d):
         K = self.n_components
@@ -202,21 +211,18 @@ class GaussianMixture(BaseMixture):
         matrices = np.broadcast_to(precisions, (self.n_components, *precisions.shape[-2:]))
         return invert(matrices)[0]
 
-    def _fitted(self, plain, result, dtype):
-        fitted = super()._fitted(plain, result, dtype)
-        as_given = fitted["weights_"].dtype
-        covariances = result.mixture.parameters["covariances"]
+    def _attributes(self, named):
+        covariances = named["covariances"]
         if self.covariance_type in ("diag", "spherical"):
             root = 1 / np.sqrt(covariances)
             precisions = root**2
         else:
             # the upper triangular U with precision U Uᵀ, as scikit-learn defines it
-            lower = np.linalg.cholesky(covariances)
-            root = np.swapaxes(np.linalg.inv(lower), -1, -2)
+            root = np.swapaxes(np.linalg.inv(np.linalg.cholesky(covariances)), -1, -2)
             precisions = root @ np.swapaxes(root, -1, -2)
-        return fitted | {
-            "means_": fitted["parameters_"]["means"],
-            "covariances_": fitted["parameters_"]["covariances"],
-            "precisions_cholesky_": root.astype(as_given),
-            "precisions_": precisions.astype(as_given),
+        return {
+            "means_": named["means"],
+            "covariances_": covariances,
+            "precisions_cholesky_": root,
+            "precisions_": precisions,
         }

@@ -106,5 +106,10 @@ class ExponentialFamilyMixture(BaseMixture):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = getattr(self.family, "keeps_zeros", False)
+        return tags
+
     def _make_family(self):
         return self.family

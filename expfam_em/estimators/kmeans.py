@@ -41,7 +41,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     verbose : int
     random_state : int, RandomState, Generator, optional
     copy_x : bool
-        Whether to keep a copy of the rows in float32, ordered in space if they have up to four columns, in which the
+        Whether to keep a copy of the rows in float32, ordered in space if they have up to three columns, in which the
         nearest centres are looked for. False is slower, by up to a factor of two. X is never changed.
     algorithm : {"lloyd", "elkan"}
         For scikit-learn's sake; both find the same clusters.

@@ -4,7 +4,17 @@ A form maps between packed parameters and (mean, covariance). Shapes: ``mean`` (
 Triangle, (K, d) for Squares, (K,) for Sphere. Everything is in the coordinates z of the family's frame.
 """
 
+import functools
+
 import numpy as np
+
+
+@functools.cache
+def _pairs(d) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the upper triangle, in the order in which second moments are packed."""
+    i, j = np.triu_indices(d)
+    i.flags.writeable = j.flags.writeable = False
+    return i, j
 
 
 def cholesky(matrices) -> np.ndarray:
@@ -40,7 +50,7 @@ class Triangle:
 
     @staticmethod
     def products(d):
-        i, j = np.triu_indices(d)
+        i, j = _pairs(d)
         return np.column_stack([i, j, d + np.arange(len(i))])
 
     def n_features(self, n_statistics):
@@ -48,14 +58,14 @@ class Triangle:
 
     def _unpack(self, packed, off_diagonal):
         d = self.n_features(packed.shape[1])
-        i, j = np.triu_indices(d)
+        i, j = _pairs(d)
         values = packed[:, d:] * np.where(i == j, 1.0, off_diagonal)
         matrix = np.empty((len(packed), d, d))
         matrix[:, i, j] = matrix[:, j, i] = values
         return packed[:, :d], matrix
 
     def _pack(self, linear, matrix, off_diagonal):
-        i, j = np.triu_indices(linear.shape[1])
+        i, j = _pairs(linear.shape[1])
         return np.concatenate([linear, matrix[:, i, j] * np.where(i == j, 1.0, off_diagonal)], axis=1)
 
     def log_partition(self, natural):

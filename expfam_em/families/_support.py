@@ -3,6 +3,17 @@
 import numpy as np
 
 
+class OutsideSupportError(ValueError):
+    """A value that a family needs to be otherwise."""
+
+    def __init__(self, needs, column, value, row):
+        super().__init__(needs, column, value, row)
+        self.needs, self.column, self.value, self.row = needs, column, value, row
+
+    def __str__(self):
+        return f"{self.needs}; column {self.column} holds {self.value!s} (row {self.row})"
+
+
 def require(valid, X, needs: str) -> None:
     """Raise a ValueError naming the first column and value where ``valid`` is False.
 
@@ -14,4 +25,4 @@ def require(valid, X, needs: str) -> None:
     """
     if not np.all(valid):
         row, column = np.argwhere(~np.asarray(valid))[0]
-        raise ValueError(f"{needs}; column {column} holds {X[row, column]!s} (row {row})")
+        raise OutsideSupportError(needs, int(column), X[row, column], int(row))

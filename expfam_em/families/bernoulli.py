@@ -11,6 +11,8 @@ from expfam_em.family import NATURAL_LIMIT
 class Bernoulli(IndependentColumns):
     """Product of Bernoulli columns: T(x) = x, A(η) = Σ log(1 + e^η), h(x) = 1, η = log(p / (1 − p))."""
 
+    keeps_zeros = True
+
     def log_partition(self, natural):
         return np.logaddexp(0, natural).sum(axis=1)
 

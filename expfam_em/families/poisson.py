@@ -11,6 +11,8 @@ from expfam_em.family import NATURAL_LIMIT
 class Poisson(IndependentColumns):
     """Product of Poisson columns: T(x) = x, A(η) = Σ e^η, h(x) = Π 1/x!, η = log rate."""
 
+    keeps_zeros = True
+
     def log_partition(self, natural):
         return np.exp(natural).sum(axis=1)
 

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from numba import types
 
-from expfam_em.kernels._jit import EXACT, entry, inner
+from expfam_em.kernels._jit import EXACT, inner
 from expfam_em.kernels.nearest import FAST, PLACES, SINGLE, SINGLE_2, SINGLE_3, UP, array, compiled, rows_of
 from expfam_em.kernels.tiles import GROUP, WIDTH
 
@@ -170,10 +170,16 @@ def _moments(X, sample_weight, start, stop, mean, scatter):
 
 def _loss(X, centres, label, start, stop, loss):
     """loss = ‖x − centre of its label‖² of the rows start ≤ n < stop, from the differences: nothing cancels."""
+    d = X.shape[1]
+    whole = d // 4 * 4
     for n in range(start, stop):
-        total = 0.0
-        for j in range(X.shape[1]):
-            total += (np.float64(X[n, j]) - centres[label[n], j]) ** 2
+        k, total = label[n], 0.0
+        for j in range(0, whole, 4):  # four at a time, lest each addition wait for the one before
+            a, b = np.float64(X[n, j]) - centres[k, j], np.float64(X[n, j + 1]) - centres[k, j + 1]
+            c, e = np.float64(X[n, j + 2]) - centres[k, j + 2], np.float64(X[n, j + 3]) - centres[k, j + 3]
+            total += (a * a + b * b) + (c * c + e * e)
+        for j in range(whole, d):
+            total += (np.float64(X[n, j]) - centres[k, j]) ** 2
         loss[n] = total
 
 

@@ -19,10 +19,11 @@ from numba import types
 
 from expfam_em.kernels._jit import EXACT, SUMS, entry, inner
 from expfam_em.kernels.elementwise import exp_nonpositive, log_positive
-from expfam_em.kernels.own_frames import collect_own, load_own, score_own
+from expfam_em.kernels.own_frames import collect_own, score_own, whiten
 
 SMALL = 96  # up to this p·K a BLAS call costs more than the product itself
 L2_NUMBERS = 65536  # half a megabyte
+TILE = 8  # numbers in a cache line
 _compiling = threading.Lock()
 
 
@@ -37,13 +38,29 @@ def block_rows(n_statistics, n_components, n_own=0):
 
 
 @inner(EXACT)
+def transpose(X, first, out):
+    """out[j, i] = X[first + i, j], in tiles as wide as a cache line: both sides are then read and written whole."""
+    d, rows = out.shape
+    whole = rows // TILE * TILE
+    for start in range(0, whole, TILE):
+        for j in range(d):
+            for i in range(start, start + TILE):
+                out[j, i] = np.float64(X[first + i, j])
+    for i in range(whole, rows):
+        for j in range(d):
+            out[j, i] = np.float64(X[first + i, j])
+
+
+@inner(EXACT)
 def load(X, first, shift, inverse_scale, products, T):
     """T[:, i] = statistics of row first + i."""
     d = X.shape[1]
     rows = T.shape[1]
-    for i in range(rows):
-        for j in range(d):
-            T[j, i] = (np.float64(X[first + i, j]) - shift[j]) * inverse_scale[j]
+    transpose(X, first, T[:d])
+    for j in range(d):
+        out, a, scale = T[j], shift[j], inverse_scale[j]
+        for i in range(rows):
+            out[i] = (out[i] - a) * scale
     previous = -1
     for q in range(products.shape[0]):
         a, b, target = T[products[q, 0]], T[products[q, 1]], products[q, 2]
@@ -277,12 +294,15 @@ def _em_rows(
                 if not given:
                     score(eta, c, T, S)
             kept = 0
+            rows_last = weighted[: d * rows * (n_own > 0)].reshape(-1, rows)
+            if n_own > 0:
+                transpose(X, first, rows_last)
             for k in range(K):
                 if own[k] >= 0:
                     Z = Z_memory[kept, : d * rows].reshape(d, rows)
                     kept += 1
                     difference = present[: d * rows].reshape(d, rows)
-                    load_own(X, first, own_shift[own[k]], whitener[own[k]], difference, Z)
+                    whiten(rows_last, own_shift[own[k]], whitener[own[k]], difference, Z)
                     if absent:
                         clear_absent(Z, weight)
                     if not given:

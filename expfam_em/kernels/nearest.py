@@ -28,11 +28,11 @@ import numpy as np
 from numba import types
 
 from expfam_em.kernels._jit import EXACT, SUMS, entry, inner
-from expfam_em.kernels.tiles import GROUP, LANES, WIDTH, tile, turn_lanes
+from expfam_em.kernels.tiles import LANES, WIDTH, tile, turn_lanes
 
 DOWN = np.float32(1 - 2.0**-20)  # more than the 8 roundings on the way to a gap, and the one of storing it
 UP = np.float32(1 + 2.0**-20)
-ONE, TWO, SIXTEEN, SQRT_2 = np.float32(1), np.float32(2), np.float32(16), np.float32(2**0.5)
+TWO, SIXTEEN, SQRT_2 = np.float32(2), np.float32(16), np.float32(2**0.5)
 INFINITY = np.float32(np.inf)
 CHOICE = 4096  # rows looked through before those found are searched
 SPACE = CHOICE + WIDTH

@@ -14,17 +14,18 @@ PANEL = 48  # rows of a triangular matrix multiplied at a time, without the zero
 
 
 @inner(EXACT)
-def load_own(X, first, shift, whitener, difference, Z):
-    """Z[:, i] = whitener (x − shift) for row first + i; the whitener is lower triangular, or one row, its diagonal."""
+def whiten(rows_last, shift, whitener, difference, Z):
+    """Z = whitener (x − shift) of the columns of rows_last; the whitener is lower triangular, or one row, its diagonal."""
     d, rows = Z.shape
-    if whitener.shape[0] == 1:
+    diagonal = whitener.shape[0] == 1
+    for j in range(d):
+        scale = whitener[0, j] if diagonal else 1.0
+        out = Z[j] if diagonal else difference[j]
+        source, a = rows_last[j], shift[j]
         for i in range(rows):
-            for j in range(d):
-                Z[j, i] = (np.float64(X[first + i, j]) - shift[j]) * whitener[0, j]
+            out[i] = (source[i] - a) * scale
+    if diagonal:
         return
-    for i in range(rows):
-        for j in range(d):
-            difference[j, i] = np.float64(X[first + i, j]) - shift[j]
     if d * d <= SMALL:
         for a in range(d):
             out = Z[a]

@@ -5,11 +5,12 @@ of a panel and a group stay in vector registers, as do the two best of each row,
 written. That was 1.5 to 3 times as fast as a product of matrices in BLAS followed by a search for the maximum.
 """
 
-from numba import types
-from numba.core import cgutils, codegen, config
-from numba.extending import intrinsic
+from typing import Any
 
 import numpy as np
+from numba import config, types
+from numba.core import cgutils, codegen
+from numba.extending import intrinsic
 
 ir = cgutils.ir
 # 16 accumulators of 16 numbers fill the registers of AVX-512, 12 of 8 those of other machines
@@ -66,7 +67,7 @@ def _scores(builder, panel, centres, offset, d):
 
 
 @intrinsic
-def tile(typing, panels, row, centres, offsets, group, top, second, label):
+def _tile(typing, panels, row, centres, offsets, group, top, second, label):
     """The code of `tile`."""
     signature = types.void(panels, types.intp, centres, offsets, types.intp, top, second, label)
 
@@ -105,7 +106,7 @@ def tile(typing, panels, row, centres, offsets, group, top, second, label):
 
 
 @intrinsic
-def turn_lanes(typing, Z, rows, first, column, panel, at):
+def _turn_lanes(typing, Z, rows, first, column, panel, at):
     """The code of `turn`."""
     signature = types.void(Z, rows, types.intp, types.intp, panel, types.intp)
 
@@ -135,14 +136,22 @@ def turn_lanes(typing, Z, rows, first, column, panel, at):
     return signature, generate
 
 
-if config.DISABLE_JIT:  # the same in NumPy
+def _tile_in_numpy(panels, row, centres, offsets, group, top, second, label):
+    scores = offsets[group][:, None] + centres[group].T @ panels[row : row + centres.shape[1]]
+    for c, score in enumerate(scores):
+        wins = score > top
+        np.maximum(second, np.where(wins, top, score), out=second)
+        top[wins], label[wins] = score[wins], group * GROUP + c
 
-    def tile(panels, row, centres, offsets, group, top, second, label):  # noqa: F811
-        scores = offsets[group][:, None] + centres[group].T @ panels[row : row + centres.shape[1]]
-        for c, score in enumerate(scores):
-            wins = score > top
-            np.maximum(second, np.where(wins, top, score), out=second)
-            top[wins], label[wins] = score[wins], group * GROUP + c
 
-    def turn_lanes(Z, rows, first, column, panel, at):  # noqa: F811
-        panel[column : column + LANES, at : at + LANES] = Z[rows[first : first + LANES], column : column + LANES].T
+def _turn_lanes_in_numpy(Z, rows, first, column, panel, at):
+    panel[column : column + LANES, at : at + LANES] = Z[rows[first : first + LANES], column : column + LANES].T
+
+
+jit_is_off = bool(getattr(config, "DISABLE_JIT", False))
+
+tile: Any = _tile_in_numpy if jit_is_off else _tile
+"""tile(panels, row, centres, offsets, group, top, second, label): score a panel and a group, update the two best."""
+
+turn_lanes: Any = _turn_lanes_in_numpy if jit_is_off else _turn_lanes
+"""turn_lanes(Z, rows, first, column, panel, at): LANES rows and columns of Z, transposed, to the panel."""

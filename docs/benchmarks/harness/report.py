@@ -67,7 +67,7 @@ def page(results, pictures, notes):
     parts = [
         "# Benchmarks",
         "Written by `docs/benchmarks/run.py`: `make bench` installs the peers and measures everything again, "
-        "`python docs/benchmarks/run.py --only gaussian,kmeans` some sections, `--quick` checks in two minutes that no "
+        "`python docs/benchmarks/run.py --only gaussian,kmeans` some sections, `--quick` checks on small sizes that no "
         "ratio has fallen below half of its target. All numbers are in [results.json](results.json).",
         f"Machine: {newest['machine']}; {newest['threads']} threads for every library.",
         f"Versions: {versions}.",

@@ -112,9 +112,9 @@ class Libraries:
 
 
 def best_of(function, at_least=0.2):
-    """Return the least seconds of calls repeated until ``at_least`` seconds have gone."""
+    """Return the least seconds of calls, one or more, repeated until ``at_least`` seconds have gone."""
     best, total = float("inf"), 0.0
-    while total < at_least:
+    while best == float("inf") or total < at_least:
         start = time.perf_counter()
         function()
         seconds = time.perf_counter() - start

@@ -1,0 +1,182 @@
+"""Rows of a CSR matrix, taken as the rows of an array are, and what a family says of them from their entries alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from expfam_em.kernels.sparse import csr_arrays
+
+PROBE = 1 << 14
+"""Numbers of the first rows that are evaluated densely, to see that a family keeps zeros as it says."""
+
+
+class CSRBlock:
+    """Some rows of a CSR matrix; slices share its memory, and ``np.asarray`` makes them dense.
+
+    Attributes
+    ----------
+    data, indices : (nnz,), (nnz,) int32
+        Of the whole matrix: ascending columns in each row, none twice.
+    indptr : (n + 1,) int64
+        Where in them the rows of this block begin and end.
+    shape : (n, d)
+    """
+
+    ndim = 2
+
+    def __init__(self, data, indices, indptr, n_columns):
+        self.data, self.indices, self.indptr = data, indices, indptr
+        self.shape = (len(indptr) - 1, n_columns)
+
+    @classmethod
+    def of(cls, X) -> CSRBlock:
+        """Take the rows of a SciPy sparse matrix or array, which is not changed.
+
+        Raises
+        ------
+        ValueError
+            If it is no matrix, its indices point outside it, or an entry is infinite or NaN.
+        """
+        if len(X.shape) != 2:
+            raise ValueError(f"X is sparse of shape {X.shape}; it must be (n, d)")
+        X = X.tocsr()
+        data, indices, indptr = csr_arrays(X)
+        if not X.has_canonical_format:
+            X = sparse.csr_array((X.data, X.indices, X.indptr), X.shape, copy=True)
+            X.sum_duplicates()
+            data, indices, indptr = csr_arrays(X)
+        block = cls(data, indices, indptr, X.shape[1])
+        if not np.all(finite := np.isfinite(block.values)):
+            entry = int(np.argmin(finite))
+            row, column = block.place(entry)
+            raise ValueError(
+                f"sparse X holds {block.values[entry]} in column {column} (row {row}); entries must be finite"
+            )
+        return block
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def dtype(self):
+        return self.data.dtype
+
+    def __getitem__(self, rows) -> CSRBlock:
+        """Return the rows of a slice without a step, or of an index array."""
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(len(self))
+            return CSRBlock(self.data, self.indices, self.indptr[start : max(start, stop) + 1], self.shape[1])
+        sizes, ends = np.diff(self.indptr)[rows], np.cumsum(np.diff(self.indptr)[rows])
+        entries = np.arange(sizes.sum()) + np.repeat(self.indptr[:-1][rows] - (ends - sizes), sizes)
+        indptr = np.concatenate([[0], ends]).astype(np.int64)
+        return CSRBlock(self.data[entries], self.indices[entries], indptr, self.shape[1])
+
+    @property
+    def values(self) -> np.ndarray:
+        """The entries of these rows."""
+        return self.data[self.indptr[0] : self.indptr[-1]]
+
+    @property
+    def columns(self) -> np.ndarray:
+        """Their columns."""
+        return self.indices[self.indptr[0] : self.indptr[-1]]
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Their rows, counted from the first of this block."""
+        return np.repeat(np.arange(len(self)), np.diff(self.indptr))
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        out = np.zeros(self.shape, self.dtype if dtype is None else dtype)
+        out[self.rows, self.columns] = self.values
+        return out
+
+    def with_values(self, values) -> CSRBlock:
+        """Return these rows with other entries in the same places."""
+        return CSRBlock(values, self.columns, self.indptr - self.indptr[0], self.shape[1])
+
+    def place(self, entry) -> tuple[int, int]:
+        """Return row and column of an entry of `values`."""
+        row = np.searchsorted(self.indptr - self.indptr[0], entry, side="right") - 1
+        return int(row), int(self.columns[entry])
+
+    def first_gap(self) -> tuple[int, int] | None:
+        """Return row and column of the first zero that is not stored, if there is one."""
+        row = int(np.argmax(np.diff(self.indptr) < self.shape[1]))
+        gaps = np.setdiff1d(np.arange(self.shape[1]), self[row : row + 1].columns)
+        return (row, int(gaps[0])) if len(gaps) else None
+
+    def sum_rows(self, values) -> np.ndarray:
+        """Return the sum over each row of one number for each entry, (nnz,) -> (n,), added in the order of columns."""
+        return np.bincount(self.rows, values, minlength=len(self))
+
+    def project(self, direction) -> np.ndarray:
+        """Return X · direction, (n,), with equal results for equal rows."""
+        return self.sum_rows(self.values * direction[self.columns])
+
+    @property
+    def matrix(self):
+        """These rows as a SciPy array, for products."""
+        return sparse.csr_array((self.values, self.columns, self.indptr - self.indptr[0]), self.shape)
+
+
+def observations(X):
+    """Return X as an array, or as a block of CSR rows if it is sparse."""
+    if isinstance(X, CSRBlock):
+        return X
+    return CSRBlock.of(X) if sparse.issparse(X) else np.asarray(X)
+
+
+def refuse_unless_zeros_are_kept(family) -> None:
+    """Raise a TypeError for sparse rows that a family needs dense."""
+    if not family.keeps_zeros:
+        raise TypeError(
+            f"X is a sparse matrix, but {family!r} needs dense rows, because its T or log h is not 0 where x is 0 "
+            "(keeps_zeros): give X.toarray() if it fits into memory, or fit a family that keeps zeros, such as "
+            "Bernoulli or Poisson"
+        )
+
+
+def check_keeps_zeros(family, X) -> None:
+    """Raise an error if the family does not keep zeros, or if the first rows show that it does so in name only."""
+    refuse_unless_zeros_are_kept(family)
+    head = X[: max(1, PROBE // X.shape[1])]
+    dense = np.asarray(head)
+    T, exposure = family.statistics_and_exposure(dense)
+    if exposure is not None or not np.array_equal(T, dense):
+        raise ValueError(
+            f"{family!r} says keeps_zeros, but its T(x) is not x, or it has an exposure: sparse X is refused"
+        )
+    by_entry = head.sum_rows(family.checked_log_base_measure(head.values[:, None]))
+    by_row = family.checked_log_base_measure(dense)
+    if not np.allclose(by_entry, by_row, rtol=1e-9, atol=1e-9, equal_nan=True):
+        raise ValueError(
+            f"{family!r} says keeps_zeros, but log h of a row is not the sum over its entries, each taken as a row of "
+            "one column: sparse X is refused"
+        )
+
+
+def check_support(family, X) -> None:
+    """Raise the family's ValueError for the first entry outside its support, with row and column as in X."""
+
+    def refusal(values):
+        try:
+            family.check_support(values[:, None])
+        except ValueError as error:
+            return error
+        return None
+
+    values, gap = X.values, X.first_gap()
+    if len(values) and refusal(values):
+        start, stop = 0, len(values)  # the first bad entry lies in this range
+        while stop - start > 1:
+            middle = (start + stop) // 2
+            start, stop = (start, middle) if refusal(values[start:middle]) else (middle, stop)
+        (row, column), value, error = X.place(start), values[start], refusal(values[start : start + 1])
+    elif gap is not None and (error := refusal(np.zeros(1, X.dtype))):
+        (row, column), value = gap, 0
+    else:
+        return
+    needs = getattr(error, "needs", str(error))
+    raise ValueError(f"{needs}; column {column} holds {value!s} (row {row})") from None

@@ -1,0 +1,162 @@
+"""Many fits in lock step are the fits one by one."""
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+import expfam_em as ef
+from expfam_em import em
+from expfam_em.blocks import ArrayRows
+from expfam_em.initialisation import initialise_all
+from tests.own_families import Rayleigh
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+RNG = np.random.default_rng(0)
+SIZES = [60, 35, 200, 41, 90]
+
+
+def normal_rows(n, d=2, offset=0.0):
+    return np.concatenate([RNG.normal(-2, 1, (n // 2, d)), RNG.normal(3, 1, (n - n // 2, d))]) + offset
+
+
+KINDS = {
+    **{
+        kind: (lambda kind=kind: ef.GaussianMixture(2, covariance_type=kind, tol=0, max_iter=15), normal_rows)
+        for kind in ("full", "tied", "diag", "spherical")
+    },
+    "generic": (lambda: ef.ExponentialFamilyMixture(ef.families.Gaussian(), 2, tol=0, max_iter=15), normal_rows),
+    "bernoulli": (
+        lambda: ef.BernoulliMixture(2, tol=0, max_iter=15),
+        lambda n: (RNG.random((n, 6)) < np.repeat([0.2, 0.8], [n // 2, n - n // 2])[:, None]).astype(float),
+    ),
+    "rayleigh": (
+        lambda: ef.ExponentialFamilyMixture(Rayleigh(), 2, tol=0, max_iter=15),
+        lambda n: RNG.rayleigh(np.repeat([1.0, 6.0], [n // 2, n - n // 2])[:, None]),
+    ),
+}
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def made(kind, **parameters):
+    make, rows = KINDS[kind]
+    return make().set_params(**parameters), [rows(n) for n in SIZES]
+
+
+@each_kind
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_every_fit_is_the_fit_alone(kind, weighted, n_jobs):
+    """The starts are drawn together, so each data set is followed alone from the start it was given."""
+    model, data = made(kind, max_iter=0, random_state=3, n_jobs=n_jobs)
+    weights = [RNG.uniform(0, 2, n) for n in SIZES] if weighted else None
+    starts = ef.fit_many(model, data, weights)
+    ends = ef.fit_many(model.set_params(max_iter=15), data, weights)
+    for at, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        w = None if weights is None else weights[at]
+        alone = ef.fit(start.mixture_, data[at], w, max_iter=15, tol=0)
+        total = SIZES[at] if w is None else w.sum()
+        assert end.n_iter_ == 15
+        assert end.lower_bounds_ == pytest.approx(alone.bounds[1:] / total, rel=1e-11)
+        same = alone.mixture.in_family(end.mixture_.family.shared())
+        assert same.weights == pytest.approx(end.weights_, rel=1e-9)
+        for name, value in end.parameters_.items():
+            assert value == pytest.approx(same.parameters[name], rel=1e-8, abs=1e-9), name
+        assert end.score(data[at], sample_weight=w) == pytest.approx(end.lower_bound_, rel=1e-11)
+
+
+@each_kind
+def test_the_fits_of_separate_calls_are_as_good(kind):
+    model, data = made(kind, max_iter=300, tol=1e-8, n_init=5, random_state=0)
+    for X, one in zip(data, ef.fit_many(model, data), strict=True):
+        assert one.lower_bound_ == pytest.approx(type(one)(**one.get_params()).fit(X).lower_bound_, abs=1e-4)
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    data = [normal_rows(400, 3) for _ in range(70)]
+    fits = [ef.fit_many(ef.GaussianMixture(2, random_state=0, n_jobs=n), data) for n in (1, 2, 4)]
+    for others in fits[1:]:
+        for one, other in zip(fits[0], others, strict=True):
+            assert np.array_equal(one.covariances_, other.covariances_)
+            assert one.lower_bounds_ == other.lower_bounds_
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_data_sets_far_apart_lose_no_digits(covariance_type):
+    data = [normal_rows(50, 2, offset) for offset in (0.0, 1e4, -1e6)]
+    model = ef.GaussianMixture(1, covariance_type=covariance_type, reg_covar=0)
+    for X, one in zip(data, ef.fit_many(model, data), strict=True):
+        # a covariance of rows rounded at 1e6: both see the same rows
+        assert one.covariances_ == pytest.approx(model.fit(X).covariances_, rel=1e-12, abs=1e-12)
+
+
+def test_an_array_of_data_sets_and_what_is_left_alone():
+    X = np.stack([normal_rows(30) for _ in range(4)])
+    X.flags.writeable = False
+    model = ef.GaussianMixture(2, random_state=0)
+    fits = ef.fit_many(model, X)
+    assert len(fits) == 4
+    assert not hasattr(model, "mixture_")
+    assert {type(one) for one in fits} == {ef.GaussianMixture}
+    assert fits[0].get_params() == model.get_params()
+    assert np.array_equal(fits[2].predict(X[2]), ef.fit_many(model, X)[2].predict(X[2]))
+
+
+REFUSED = [
+    (lambda: ef.GaussianMixture(2), [], "datasets is empty"),
+    (lambda: ef.GaussianMixture(2), [np.ones((5, 2)), np.ones((5, 3))], "data set 1 has shape"),
+    (lambda: ef.GaussianMixture(2), [np.ones(5)], "data set 0 has shape"),
+    (lambda: ef.GaussianMixture(4), [np.ones((5, 2)), np.ones((3, 2))], "data set 1 has 3 rows"),
+    (lambda: ef.GaussianMixture(2, init=np.zeros(5, int)), [np.ones((5, 2))], "belong to one data set"),
+    (lambda: ef.GaussianMixture(2, reg_covar=0), [normal_rows(9), np.ones((5, 2))], "data set 1: "),
+    (lambda: ef.GaussianMixture(2), [normal_rows(9), np.full((5, 2), np.nan)], "NaN"),
+]
+
+
+@pytest.mark.parametrize(("make", "data", "words"), REFUSED, ids=[words for *_, words in REFUSED])
+def test_what_is_refused(make, data, words):
+    with pytest.raises(ValueError, match=words):
+        ef.fit_many(make(), data)
+    with pytest.raises(TypeError, match="must be a mixture"):
+        ef.fit_many(ef.KMeans(2), [normal_rows(9)])
+
+
+@pytest.mark.filterwarnings("default::sklearn.exceptions.ConvergenceWarning")
+def test_fits_that_did_not_converge_are_counted():
+    model, data = made("full")
+    with pytest.warns(ConvergenceWarning, match="5 of 5 fits did not converge"):
+        ef.fit_many(model, data)
+
+
+# ---- starts that are left --------------------------------------------------------------------------------------------
+
+
+def many_starts(rows, K, runs=12, seed=0):
+    family = ef.families.Gaussian("diag").bind(rows)
+    return initialise_all(family, rows, np.zeros(runs, int), K, "random_from_data", seed).mixture
+
+
+def test_a_start_is_left_only_when_another_is_ahead():
+    rows = ArrayRows(np.concatenate([RNG.normal(c, 0.5, (80, 2)) for c in ([0, 0], [4, 0], [0, 4], [5, 5], [9, 1])]))
+    start = many_starts(rows, 5)
+    every = em.fit_all(start, rows, max_iter=300, tol=1e-9)
+    some = em.fit_all(start, rows, max_iter=300, tol=1e-9, drop=True)
+    left = [at for at, result in enumerate(some) if result.status is em.Status.BEHIND]
+    assert left
+    assert sum(result.n_iter for result in some) < 0.8 * sum(result.n_iter for result in every)
+    lead = max(result.bound for result in some)
+    assert lead == pytest.approx(max(result.bound for result in every), rel=1e-9)
+    for at, result in enumerate(some):
+        assert np.array_equal(result.bounds, every[at].bounds[: len(result.bounds)]) or result.bounds == pytest.approx(
+            every[at].bounds[: len(result.bounds)], rel=1e-12
+        )
+        assert (at in left) == (len(result.bounds) < len(every[at].bounds))
+        assert at not in left or result.bound < lead
+
+
+def test_equal_starts_are_all_followed_to_the_end():
+    rows = ArrayRows(normal_rows(100))
+    one = many_starts(rows, 2, runs=1)
+    start = ef.Mixture.stack([one[0]] * 3)
+    results = em.fit_all(start, rows, max_iter=50, tol=0, drop=True)
+    assert [result.n_iter for result in results] == [50] * 3
+    assert len({result.bound for result in results}) == 1
