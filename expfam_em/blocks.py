@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from numpy.linalg import _umath_linalg
 from scipy.linalg import cython_blas
 
 from expfam_em.csr import CSRBlock, observations
@@ -304,39 +305,39 @@ if hasattr(os, "register_at_fork"):
 
 
 # ---- BLAS ---------------------------------------------------------------------------------------------------
-# numba's np.dot calls the BLAS that SciPy brings. Its own threads would compete with ours, so it is held to one
-# thread while we work, and set back when the last of any concurrent calls is done.
+# numba's np.dot calls the BLAS that SciPy brings, NumPy has one of its own. Their threads would compete with ours, and
+# round differently for each number of them, so they are held to one thread while we work, and set back when the last
+# of any concurrent calls is done.
 
 _lock = threading.Lock()
 _holders = 0
-_before = 1
+_before: list[int] = []
 
 
 @functools.cache
-def _blas_threads():
-    """Return the get and set functions of SciPy's OpenBLAS; None for another BLAS, which is left alone."""
-    library = ctypes.CDLL(cython_blas.__file__)
-    for prefix, suffix in itertools.product(("scipy_openblas", "openblas"), ("", "64_")):
-        with contextlib.suppress(AttributeError):
-            return (
-                getattr(library, f"{prefix}_get_num_threads{suffix}"),
-                getattr(library, f"{prefix}_set_num_threads{suffix}"),
-            )
-    return None
+def _blas_threads() -> list:
+    """Return the get and set functions of the OpenBLAS of SciPy and of NumPy; another BLAS is left alone."""
+    found = []
+    for path in (cython_blas.__file__, _umath_linalg.__file__):
+        library = ctypes.CDLL(path)
+        for prefix, suffix in itertools.product(("scipy_openblas", "openblas"), ("", "64_")):
+            with contextlib.suppress(AttributeError):
+                get = getattr(library, f"{prefix}_get_num_threads{suffix}")
+                found.append((get, getattr(library, f"{prefix}_set_num_threads{suffix}")))
+                break
+    return found
 
 
 @contextlib.contextmanager
 def single_threaded_blas():
     """Hold BLAS to one thread inside; nested and concurrent use is fine."""
     global _holders, _before
-    if (functions := _blas_threads()) is None:
-        yield
-        return
-    get, set_ = functions
+    functions = _blas_threads()
     with _lock:
         if _holders == 0:
-            _before = get()
-            set_(1)
+            _before = [get() for get, _ in functions]
+            for _, set_ in functions:
+                set_(1)
         _holders += 1
     try:
         yield
@@ -344,4 +345,5 @@ def single_threaded_blas():
         with _lock:
             _holders -= 1
             if _holders == 0:
-                set_(_before)
+                for (_, set_), threads in zip(functions, _before, strict=True):
+                    set_(threads)

@@ -8,7 +8,7 @@ from enum import Enum
 
 import numpy as np
 
-from expfam_em.blocks import ArrayRows, as_rows
+from expfam_em.blocks import ArrayRows, as_rows, single_threaded_blas
 from expfam_em.mixture import Mixture
 from expfam_em.statistics import ExpectedStatistics
 from expfam_em.steps import (
@@ -200,14 +200,15 @@ def fit_all(
     if weights == "equal":
         start = Mixture(start.family, np.full(start.weights.shape, 1 / start.n_components), start.natural)
     data = np.zeros(len(start.weights), np.int64) if data is None else np.asarray(data)
-    runs = _Runs(start, rows, data, schedule, prior, {"concentration": concentration, "weights": weights})
-    for step in range(1, max_iter + 1):
-        if not len(runs.live):
-            break
-        runs.step(step, tol, stop, callback)
-        if drop and step >= len(schedule) + HEAD_START:
-            runs.drop(step)
-    return runs.finish()
+    with single_threaded_blas():
+        runs = _Runs(start, rows, data, schedule, prior, {"concentration": concentration, "weights": weights})
+        for step in range(1, max_iter + 1):
+            if not len(runs.live):
+                break
+            runs.step(step, tol, stop, callback)
+            if drop and step >= len(schedule) + HEAD_START:
+                runs.drop(step)
+        return runs.finish()
 
 
 class _Runs:

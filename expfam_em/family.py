@@ -311,6 +311,7 @@ class ExponentialFamily(ABC):
 
     def log_density(self, X, natural) -> np.ndarray:
         """Return log p(x|η_k) = ⟨η_k, T(x)⟩ − e(x) A(η_k) + log h(x), (n, K)."""
+        X = csr.observations(X)
         T, exposure = (X.matrix, None) if isinstance(X, CSRBlock) else self.statistics_and_exposure(X)
         natural = np.atleast_2d(natural)
         partition = self.evaluate_log_partition(natural)

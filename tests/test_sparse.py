@@ -152,6 +152,7 @@ def test_a_mixture_evaluates_sparse_rows(family):
     X, mixture = rows_of(family), mixture_of(family)
     S, q = sparse.csr_array(X), np.random.default_rng(0).dirichlet(np.ones(K), N)
     close(mixture.log_density(S), mixture.log_density(X))
+    close(family.log_density(S, mixture.natural), family.log_density(X, mixture.natural))
     close(mixture.responsibilities(S), mixture.responsibilities(X))
     for function in (ef.lower_bound, ef.gap, ef.expected_log_likelihood):
         close(function(mixture, S, q, WEIGHT), function(mixture, X, q, WEIGHT))

@@ -47,6 +47,7 @@ class Triangle:
     """T(z) = (z, z_i z_j for i ≤ j): any covariance."""
 
     isotropic = False
+    widest_shared = 95  # columns: beyond, z zᵀ of each component in its own z costs less than one packed T for all
 
     @staticmethod
     def products(d):
@@ -199,6 +200,8 @@ class Triangle:
 
 class Squares(Triangle):
     """T(z) = (z, z²): a diagonal covariance."""
+
+    widest_shared = np.inf
 
     @staticmethod
     def products(d):

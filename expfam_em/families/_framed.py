@@ -203,6 +203,8 @@ class Framed(ExponentialFamily):
     def _wants_own_frame(self, natural, expectation):
         """Return which components to take out of the shared frame, (K,)."""
         mean, variance = self.form.variances(expectation)
+        if not self.tied and mean.shape[1] > self.form.widest_shared:
+            return np.ones(len(mean), bool)
         if self.own is not None:
             shared = self.shared()
             mean, covariance = self._transfer(mean, self.form.central(expectation)[1], shared)

@@ -18,17 +18,22 @@ class Own(NamedTuple):
         Row of ``shift`` and ``root`` of each component; −1 for the shared frame.
     shift : (F, d)
     root : (F, d, d) lower triangular, or (F, d), the diagonals of diagonal ones
+    whitener : (F, d, d) or (F, 1, d)
+        Inverses of the roots, as the kernel takes them.
     """
 
     frame: np.ndarray
     shift: np.ndarray
     root: np.ndarray
+    whitener: np.ndarray
 
     @classmethod
     def of(cls, which, shifts, roots) -> Own:
         """Return frames for the components in a mask (K,), from arrays over all components."""
         frame = np.where(which, np.cumsum(which) - 1, -1)
-        return cls(frame, np.ascontiguousarray(shifts[which]), np.ascontiguousarray(roots[which]))
+        root = np.ascontiguousarray(roots[which])
+        whitener = 1 / root[:, None, :] if root.ndim == 2 else np.linalg.inv(root)
+        return cls(frame, np.ascontiguousarray(shifts[which]), root, np.ascontiguousarray(whitener))
 
     @classmethod
     def joined(cls, owns, n_components) -> Own:
@@ -39,8 +44,8 @@ class Own(NamedTuple):
             frame = np.full(n_components, -1) if own is None else np.where(own.which, own.frame + offset, -1)
             offset += 0 if own is None else len(own.shift)
             frames.append(frame)
-        shift, root = (np.concatenate([getattr(own, name) for own in present]) for name in ("shift", "root"))
-        return cls(np.concatenate(frames), shift, root)
+        rest = (np.concatenate(arrays) for arrays in zip(*(own[1:] for own in present), strict=True))
+        return cls(np.concatenate(frames), *rest)
 
     @property
     def which(self) -> np.ndarray:
@@ -56,7 +61,8 @@ class Own(NamedTuple):
         """Return the frames of some components."""
         chosen = self.frame[index]
         own = chosen >= 0
-        return Own(np.where(own, np.cumsum(own) - 1, -1), self.shift[chosen[own]], self.root[chosen[own]])
+        kept = chosen[own]
+        return Own(np.where(own, np.cumsum(own) - 1, -1), self.shift[kept], self.root[kept], self.whitener[kept])
 
     def spread(self, shifts, roots) -> tuple[np.ndarray, np.ndarray]:
         """Return shifts and roots over all components, these in place of those in the mask."""
@@ -71,8 +77,6 @@ class Own(NamedTuple):
             for new, old in zip((shifts, roots), self.spread(shifts, roots), strict=True)
         ))  # fmt: skip
 
-    def whiteners(self) -> OwnFrames:
+    def for_kernel(self) -> OwnFrames:
         """Return the frames as the kernel takes them."""
-        if self.root.ndim == 2:
-            return OwnFrames(self.frame, self.shift, np.ascontiguousarray(1 / self.root[:, None, :]))
-        return OwnFrames(self.frame, self.shift, np.ascontiguousarray(np.linalg.inv(self.root)))
+        return OwnFrames(self.frame, self.shift, self.whitener)

@@ -122,7 +122,7 @@ class Gaussian(Framed):
 
     def monomials(self, n_features):
         shift, scale = self.frame(n_features)
-        own = None if self.own is None else self.own.whiteners()
+        own = None if self.own is None else self.own.for_kernel()
         return Monomials(shift, 1 / scale, _products(self.form.products, n_features), own)
 
     @property

@@ -273,7 +273,7 @@ def _em_rows(
     weight_memory, label_memory = np.ones(block), np.empty(block, np.int64)
     Z_memory = np.empty((min(n_own, K), d * block))
     present, weighted = np.empty(d * block * (n_own > 0)), np.empty(d * block * (n_own > 0))
-    gram = np.empty((d, d) if n_own > 0 else (0, 0))
+    gram, second = np.empty(d * d * (n_own > 0)), np.empty((d, d) if n_own > 0 else (0, 0))
     soft_wanted = sums.size > 0 or responsibilities.size > 0
     for item in range(items.shape[0]):
         start, stop, mixture, slot = items[item]
@@ -321,7 +321,7 @@ def _em_rows(
                     if own[k] >= 0:
                         Z = Z_memory[kept, : d * rows].reshape(d, rows)
                         kept += 1
-                        collect_own(S[k], products, Z, present, weighted, gram, sums[slot, k])
+                        collect_own(S[k], products, Z, present, weighted, gram, second, sums[slot, k])
         if bounds.size > 0:
             bounds[slot] += bound
 

@@ -83,7 +83,7 @@ def present_rows(r, Z, present, weighted):
 
 
 @inner(SUMS)
-def collect_own(r, products, Z, present_memory, weighted_memory, gram, sums):
+def collect_own(r, products, Z, present_memory, weighted_memory, gram, second, sums):
     """Add Σ r T(z) to sums, from the rows with r > 0 only."""
     d = Z.shape[0]
     n = present_rows(r, Z, present_memory, weighted_memory)
@@ -103,6 +103,13 @@ def collect_own(r, products, Z, present_memory, weighted_memory, gram, sums):
                 total += a[i] * b[i]
             sums[products[q, 2]] += total
         return
-    np.dot(weighted, present.T, gram)
+    for a in range(0, d, PANEL):  # the upper triangle, in panels
+        end = min(a + PANEL, d)
+        panel = gram[: (end - a) * (d - a)].reshape(end - a, d - a)
+        np.dot(weighted[a:end], present[a:].T, panel)
+        for i in range(end - a):
+            for j in range(d - a):
+                second[a + i, a + j] = panel[i, j]
     for q in range(products.shape[0]):
-        sums[products[q, 2]] += gram[products[q, 0], products[q, 1]]
+        i, j = products[q, 0], products[q, 1]
+        sums[products[q, 2]] += second[min(i, j), max(i, j)]
