@@ -312,12 +312,13 @@ class ExponentialFamily(ABC):
     def log_density(self, X, natural) -> np.ndarray:
         """Return log p(x|η_k) = ⟨η_k, T(x)⟩ − e(x) A(η_k) + log h(x), (n, K)."""
         X = csr.observations(X)
+        log_h = self.checked_log_base_measure(X)
         T, exposure = (X.matrix, None) if isinstance(X, CSRBlock) else self.statistics_and_exposure(X)
         natural = np.atleast_2d(natural)
         partition = self.evaluate_log_partition(natural)
         if exposure is not None:
             partition = exposure[:, None] * partition
-        return T @ natural.T - partition + self.checked_log_base_measure(X)[:, None]
+        return T @ natural.T - partition + log_h[:, None]
 
     def divergence(self, natural, other) -> np.ndarray:
         """Return KL(p(·|η) ‖ p(·|η′)) = A(η′) − A(η) − ⟨η′ − η, ∇A(η)⟩, row by row, (K,).

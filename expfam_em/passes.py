@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from expfam_em.csr import CSRBlock
+from expfam_em.csr import CSRBlock, refuse_unless_zeros_are_kept
 from expfam_em.family import Monomials, OwnFrames
 from expfam_em.kernels import block_rows, em_rows
 from expfam_em.kernels.sparse import BLOCK, em_sparse
@@ -116,6 +116,7 @@ def run_rows(
         items = np.array([[0, len(X), 0, 0]])
     weight = np.empty(0) if sample_weight is None else sample_weight
     if isinstance(X, CSRBlock):
+        refuse_unless_zeros_are_kept(family)
         _check_width(X.shape[1], scores, X, family)
         _run_csr(X, scores, out, weight, float(temperature), items, given)
         return

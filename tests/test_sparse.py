@@ -304,8 +304,14 @@ def test_families_that_do_not_keep_zeros_refuse():
     with pytest.raises(TypeError, match=says):
         dense.predict(X)
     mixture = ef.Mixture(Gaussian("diag"), [1.0], np.concatenate([np.zeros((1, D)), np.full((1, D), -0.5)], axis=1))
-    with pytest.raises((TypeError, ValueError)):
-        ef.accumulate(mixture, X)
+    for function in (ef.accumulate, em.evaluate, ef.fit, lambda mixture, X: mixture.log_density(X)):
+        with pytest.raises(TypeError, match=says):
+            function(mixture, X)
+    with pytest.raises(TypeError, match=says):
+        mixture.family.log_density(X, mixture.natural)
+    for unlike in (mixture, ef.Mixture(Rayleigh(), [1.0], np.full((1, D), -1.0))):
+        with pytest.raises(TypeError, match=says):
+            em.evaluate(unlike, X, log_density=False, labels=True)
     with pytest.raises(TypeError, match=says):
         ef.accumulate(ef.Mixture(Rayleigh(), [1.0], np.full((1, D), -1.0)), X)
 

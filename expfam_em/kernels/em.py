@@ -22,19 +22,20 @@ from expfam_em.kernels.elementwise import exp_nonpositive, log_positive
 from expfam_em.kernels.own_frames import collect_own, score_own, whiten
 
 SMALL = 96  # up to this p·K a BLAS call costs more than the product itself
-L2_NUMBERS = 65536  # half a megabyte
+L1_NUMBERS, L2_NUMBERS = 6144, 65536  # 48 and 512 kilobytes
 TILE = 8  # numbers in a cache line
 _compiling = threading.Lock()
 
 
 def block_rows(n_statistics, n_components, n_own=0):
-    """Rows per block: statistics and scores of a block stay in L1 (small problems) or in L2.
+    """Rows per block: statistics and scores of a block stay in L1 (small problems) or, if they can, in L2.
 
     ``n_own`` counts the coordinates kept for components with frames of their own.
     """
+    numbers = n_statistics + n_components + n_own
     if n_statistics * n_components + n_own <= SMALL:
-        return max(64, min(512, 3072 // (n_statistics + n_components + n_own) // 8 * 8))
-    return max(128, min(1024, L2_NUMBERS // (n_statistics + n_components + n_own) // 8 * 8))
+        return max(64, min(512, L1_NUMBERS // numbers // 8 * 8))
+    return max(256, min(384, L2_NUMBERS // numbers // 8 * 8))
 
 
 @inner(EXACT)
@@ -75,8 +76,8 @@ def load(X, first, shift, inverse_scale, products, T):
 
 
 @inner(EXACT)
-def score(natural, offset, T, S):
-    """S = natural T + offset."""
+def score(natural, T, S):
+    """S = natural T."""
     K, p = natural.shape
     rows = T.shape[1]
     if K * p <= SMALL:
@@ -84,71 +85,81 @@ def score(natural, offset, T, S):
             out = S[k]
             first = natural[k, 0]
             for i in range(rows):
-                out[i] = first * T[0, i] + offset[k]
+                out[i] = first * T[0, i]
             for j in range(1, p):
                 value = natural[k, j]
                 for i in range(rows):
                     out[i] += value * T[j, i]
     else:
         np.dot(natural, T, S)
-        for k in range(K):
-            for i in range(rows):
-                S[k, i] += offset[k]
 
 
 @inner(EXACT)
-def maximum(S, top, label):
-    """Largest score of each row and the component that has it; the lower index wins a tie."""
-    rows = S.shape[1]
+def maximum(S, offset, top):
+    """Add the offsets to the scores; find the largest of each row."""
+    K, rows = S.shape
     for i in range(rows):
+        S[0, i] += offset[0]
         top[i] = S[0, i]
-        label[i] = 0
-    for k in range(1, S.shape[0]):
+    for k in range(1, K):
         for i in range(rows):
-            larger = S[k, i] > top[i]
-            label[i] = k if larger else label[i]
-            top[i] = S[k, i] if larger else top[i]
+            value = S[k, i] + offset[k]
+            S[k, i] = value
+            top[i] = value if value > top[i] else top[i]
 
 
 @inner(EXACT)
-def soften(S, top, temperature, total, label):
-    """S becomes the responsibilities softmax(S/τ); top becomes τ logsumexp(S/τ)."""
+def first_largest(S, top, label):
+    """Find the component that has the largest score of each row; the lower index wins a tie."""
+    K, rows = S.shape
+    for i in range(rows):
+        label[i] = 0
+    for k in range(K - 1, -1, -1):
+        for i in range(rows):
+            label[i] = k if S[k, i] == top[i] else label[i]
+
+
+@inner(EXACT)
+def soften(S, top, temperature, factor, label):
+    """S becomes the responsibilities softmax(S/τ), each up to a factor; top becomes τ logsumexp(S/τ)."""
     K, rows = S.shape
     inverse = 1.0 / temperature
     for i in range(rows):
-        total[i] = 0.0
+        factor[i] = 0.0
     for k in range(K):
         for i in range(rows):
             value = exp_nonpositive((S[k, i] - top[i]) * inverse)
             S[k, i] = value
-            total[i] += value
+            factor[i] += value
     for i in range(rows):
-        top[i] += temperature * log_positive(total[i])
-        total[i] = 1.0 / total[i] if total[i] > 0.0 else 0.0
-    for k in range(K):
-        for i in range(rows):
-            S[k, i] *= total[i]
+        top[i] += temperature * log_positive(factor[i])
+        factor[i] = 1.0 / factor[i] if factor[i] > 0.0 else 0.0
     for i in range(rows):
-        if total[i] == 0.0:  # every score is −∞: the row belongs where `maximum` has put it
-            S[label[i], i] = 1.0
+        if factor[i] == 0.0:  # every score is infinite: the row belongs to the first of the largest
+            S[:, i] = 0.0
+            S[label[i], i] = factor[i] = 1.0
 
 
 @inner(EXACT)
-def harden(S, label):
+def harden(S, label, factor):
     """S becomes the indicator of the label."""
+    for i in range(S.shape[1]):
+        factor[i] = 1.0
     for k in range(S.shape[0]):
         for i in range(S.shape[1]):
             S[k, i] = 1.0 if label[i] == k else 0.0
 
 
 @inner(SUMS)
-def weigh(S, weight, counts):
-    """Multiply the responsibilities by the weights of the rows and add them to counts."""
+def weigh(S, factor, weight, counts):
+    """Multiply the responsibilities by their factors and the weights of the rows, and add them to counts."""
     K, rows = S.shape
+    for i in range(rows):
+        factor[i] *= weight[i]
     for k in range(K):
         total = 0.0
         for i in range(rows):
-            S[k, i] *= weight[i]
+            S[k, i] *= factor[i]
             total += S[k, i]
         counts[k] += total
 
@@ -186,34 +197,40 @@ def weighted_sum(top, weight):
 
 
 @inner(EXACT)
-def assign(S, level, weight, temperature, soft_wanted, top, total, label):
-    """Turn scores into responsibilities; return Σ weight · (τ logsumexp(scores/τ) + level)."""
-    maximum(S, top, label)
+def assign(S, offset, level, weight, temperature, soft_wanted, labels_wanted, top, factor, label):
+    """Turn scores, less their offsets, into responsibilities up to a factor; return Σ weight · (τ logsumexp + level)."""
+    maximum(S, offset, top)
+    infinite = 0
+    for i in range(top.shape[0]):
+        infinite += 1 if abs(top[i]) == np.inf else 0
+    if labels_wanted or temperature == 0.0 or infinite > 0:
+        first_largest(S, top, label)
     if temperature > 0.0:
-        soften(S, top, temperature, total, label)
+        soften(S, top, temperature, factor, label)
     elif soft_wanted:
-        harden(S, label)
+        harden(S, label, factor)
     for i in range(top.shape[0]):
         top[i] += level
     return weighted_sum(top, weight)
 
 
 @inner(EXACT)
-def read_rows(responsibilities, first, S):
+def read_rows(responsibilities, first, S, factor):
     """Take the responsibilities as given."""
     for i in range(S.shape[1]):
+        factor[i] = 1.0
         for k in range(S.shape[0]):
             S[k, i] = responsibilities[first + i, k]
 
 
 @inner(EXACT)
-def write_rows(S, top, label, first, responsibilities, evidence, labels):
+def write_rows(S, factor, top, label, first, responsibilities, evidence, labels):
     """Write the results of a block to the outputs by row that are asked for."""
     K, rows = S.shape
     if responsibilities.size > 0:
         for i in range(rows):
             for k in range(K):
-                responsibilities[first + i, k] = S[k, i]
+                responsibilities[first + i, k] = S[k, i] * factor[i]
     if evidence.size > 0:
         for i in range(rows):
             evidence[first + i] = top[i]
@@ -269,12 +286,12 @@ def _em_rows(
     n_own = own_shift.shape[0] if frame.size > 0 else 0
     T_memory, S_memory = np.empty(p * block), np.empty(K * block)
     scratch = np.empty((K, p))
-    top_memory, total_memory = np.empty(block), np.empty(block)
+    top_memory, factor_memory = np.empty(block), np.empty(block)
     weight_memory, label_memory = np.ones(block), np.empty(block, np.int64)
     Z_memory = np.empty((min(n_own, K), d * block))
     present, weighted = np.empty(d * block * (n_own > 0)), np.empty(d * block * (n_own > 0))
     gram, second = np.empty(d * d * (n_own > 0)), np.empty((d, d) if n_own > 0 else (0, 0))
-    soft_wanted = sums.size > 0 or responsibilities.size > 0
+    soft_wanted, labels_wanted = sums.size > 0 or responsibilities.size > 0, labels.size > 0
     for item in range(items.shape[0]):
         start, stop, mixture, slot = items[item]
         eta, c, own = natural[mixture], offset[mixture], frame[mixture]
@@ -284,7 +301,7 @@ def _em_rows(
             rows = min(block, stop - first)
             T = T_memory[: p * rows].reshape(p, rows)
             S = S_memory[: K * rows].reshape(K, rows)
-            top, total = top_memory[:rows], total_memory[:rows]
+            top, factor = top_memory[:rows], factor_memory[:rows]
             weight, label = weight_memory[:rows], label_memory[:rows]
             absent = block_weights(sample_weight, first, weight)
             if any_shared:
@@ -292,7 +309,7 @@ def _em_rows(
                 if absent:
                     clear_absent(T, weight)
                 if not given:
-                    score(eta, c, T, S)
+                    score(eta, T, S)
             kept = 0
             rows_last = weighted[: d * rows * (n_own > 0)].reshape(-1, rows)
             if n_own > 0:
@@ -306,14 +323,16 @@ def _em_rows(
                     if absent:
                         clear_absent(Z, weight)
                     if not given:
-                        score_own(eta[k], c[k], products, Z, S[k])
+                        score_own(eta[k], products, Z, S[k])
             if given:
-                read_rows(responsibilities, first, S)
+                read_rows(responsibilities, first, S, factor)
             else:
-                bound += assign(S, level[mixture], weight, temperature, soft_wanted, top, total, label)
-                write_rows(S, top, label, first, responsibilities, evidence, labels)
+                bound += assign(
+                    S, c, level[mixture], weight, temperature, soft_wanted, labels_wanted, top, factor, label
+                )  # fmt: skip
+                write_rows(S, factor, top, label, first, responsibilities, evidence, labels)
             if sums.size > 0:
-                weigh(S, weight, counts[slot])
+                weigh(S, factor, weight, counts[slot])
                 if any_shared:
                     collect(S, T, own, sums[slot], scratch)
                 kept = 0

@@ -41,11 +41,11 @@ def whiten(rows_last, shift, whitener, difference, Z):
 
 
 @inner(EXACT)
-def score_own(natural, offset, products, Z, out):
-    """Write ⟨natural, T(z)⟩ + offset of each row to out, leaving out the statistics whose natural parameter is 0."""
+def score_own(natural, products, Z, out):
+    """Write ⟨natural, T(z)⟩ of each row to out, leaving out the statistics whose natural parameter is 0."""
     d, rows = Z.shape
     for i in range(rows):
-        out[i] = offset
+        out[i] = 0.0
     for j in range(d):
         value = natural[j]
         if value != 0.0:

@@ -62,13 +62,13 @@ def chunk_bounds(indptr, n_columns):
 
 
 @inner(EXACT)
-def score_entries(data, indices, indptr, first, weight, table, offset, R):
-    """R[i] = offset + Σ_j x_ij table[j] of row first + i; a row of weight 0 is taken as empty."""
+def score_entries(data, indices, indptr, first, weight, table, R):
+    """R[i] = Σ_j x_ij table[j] of row first + i; a row of weight 0 is taken as empty."""
     rows, K = R.shape
     for i in range(rows):
         out = R[i]
         for k in range(K):
-            out[k] = offset[k]
+            out[k] = 0.0
         if weight[i] == 0.0:
             continue
         for q in range(indptr[first + i], indptr[first + i + 1]):
@@ -126,25 +126,27 @@ def _em_sparse(
     bound : Σ sample_weight · τ logsumexp(scores/τ), without log h
     """
     K = offset.shape[0]
-    soft_wanted = sums.size > 0 or responsibilities.size > 0
+    soft_wanted, labels_wanted = sums.size > 0 or responsibilities.size > 0, labels.size > 0
     bound = 0.0
     R_memory, S_memory = np.empty((block, K)), np.empty(K * block)
-    top_memory, total_memory = np.empty(block), np.empty(block)
+    top_memory, factor_memory = np.empty(block), np.empty(block)
     weight_memory, label_memory = np.ones(block), np.empty(block, np.int64)
     for first in range(start, stop, block):
         rows = min(block, stop - first)
         R, S = R_memory[:rows], S_memory[: K * rows].reshape(K, rows)
-        top, total = top_memory[:rows], total_memory[:rows]
+        top, factor = top_memory[:rows], factor_memory[:rows]
         weight, label = weight_memory[:rows], label_memory[:rows]
         block_weights(sample_weight, first, weight)
-        score_entries(data, indices, indptr, first, weight, table, offset, R)
+        score_entries(data, indices, indptr, first, weight, table, R)
         for i in range(rows):
             for k in range(K):
                 S[k, i] = R[i, k]
-        bound += assign(S, level, weight, temperature, soft_wanted, top, total, label)
-        write_rows(S, top, label, first, responsibilities, evidence, labels)
+        bound += assign(
+            S, offset, level, weight, temperature, soft_wanted, labels_wanted, top, factor, label
+        )  # fmt: skip
+        write_rows(S, factor, top, label, first, responsibilities, evidence, labels)
         if sums.size > 0:
-            weigh(S, weight, counts)
+            weigh(S, factor, weight, counts)
             if temperature > 0.0:
                 for i in range(rows):
                     for k in range(K):
