@@ -171,7 +171,9 @@ def from_responsibilities(family, rows, data, given, n_components, weights="free
     p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
 
     def chunk(responsibilities):
-        return lambda where: np.eye(K)[responsibilities[where]] if responsibilities.ndim == 1 else responsibilities[where]
+        return lambda where: (
+            np.eye(K)[responsibilities[where]] if responsibilities.ndim == 1 else responsibilities[where]
+        )
 
     def statistics_in(family):
         components = np.arange(len(data) * K).reshape(len(data), K)

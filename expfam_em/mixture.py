@@ -121,7 +121,8 @@ class Mixture:
 
     def in_family_if_finite(self, family) -> Mixture | None:
         """Return the same, or None if rounding takes a component out of the natural-parameter space."""
-        natural = self.family.change_frame(self.flat_natural, family)
+        with np.errstate(all="ignore"):
+            natural = self.family.change_frame(self.flat_natural, family)
         if not np.isfinite(family.evaluate_log_partition(natural)).all():
             return None
         return Mixture(family, self.weights, natural.reshape(self.natural.shape))

@@ -13,9 +13,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import expfam_em as ef
+from expfam_em import blocks, families
 from expfam_em.blocks import ArrayRows
 from expfam_em.initialisation import initialise_all
-from expfam_em import blocks, families
 from tests.own_families import Exponential, Rayleigh
 
 RNG = np.random.default_rng(5)

@@ -443,3 +443,14 @@ def test_a_prior_of_pseudo_rows_far_from_one_another(kind):
     normals = estimate(rows, names, kind)
     # sums of squares of 1e6 are known to ε; a component has 70 rows or 50, and the prior is 3
     assert rows_of.covariance_error(model, normals, kind) <= 8 * EPS * 1e6
+
+
+def test_components_of_equal_rows_are_not_refined_for_ever():
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.integers(0, 5, (300, 6)).astype(float), 3, axis=0)
+    for seed in range(6):
+        model = ef.GaussianMixture(
+            3, covariance_type="diag", init="random_from_data", max_iter=30, tol=0, random_state=seed
+        )  # fmt: skip
+        model.fit(X)  # warnings are errors
+        assert np.isfinite(model.lower_bounds_).all()

@@ -25,7 +25,7 @@ class BernoulliMixture(BaseMixture):
     binarize : "auto", float or None
         A float makes x > binarize a 1, as in scikit-learn's BernoulliNB. None refuses everything but 0 and 1. "auto"
         refuses other values where a column or most of the data are 0 or 1, for they are mistakes then; otherwise it
-        takes values above 0 as 1, and warns.
+        takes values above 0 as 1, and warns. Sparse rows must be binary already.
     temperature, tol, max_iter, n_init, init, prior, concentration, weights, stop, acceleration, random_state,
     n_jobs, warm_start, verbose, verbose_interval
         See `ExponentialFamilyMixture`.
@@ -93,22 +93,20 @@ class BernoulliMixture(BaseMixture):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
     def _make_family(self):
         return Bernoulli()
 
     def _prepare(self, X, fitting=False):
+        if isinstance(X, CSRBlock):
+            _require_binary(X)
+            return X, {"threshold_": None}
         threshold = self._choose_threshold(X) if fitting else self.threshold_
-        return (X if threshold is None else _above(threshold, X)), {"threshold_": threshold}
+        return (X if threshold is None else X > threshold), {"threshold_": threshold}
 
     def _choose_threshold(self, X):
         if self.binarize != "auto":
             return self.binarize
-        binary = _binary_share(X)
+        binary = np.mean((X == 0) | (X == 1), axis=0)
         if binary.max() == 1 or binary.mean() >= BINARY_SHARE:
             return None
         warnings.warn(
@@ -123,19 +121,13 @@ class BernoulliMixture(BaseMixture):
         return {"probabilities_": named["probabilities"]}
 
 
-def _above(threshold, X):
-    if not isinstance(X, CSRBlock):
-        return X > threshold
-    if threshold < 0:
-        raise ValueError(
-            f"binarize is {threshold!r} and X sparse: every zero would be a 1. Give a threshold from 0, or X.toarray()"
-        )
-    return X.with_values(X.values > threshold)
-
-
-def _binary_share(X) -> np.ndarray:
-    """Return the share of 0s and 1s in each column."""
-    if not isinstance(X, CSRBlock):
-        return np.mean((X == 0) | (X == 1), axis=0)
+def _require_binary(X):
+    """Raise a ValueError unless sparse rows hold 0 and 1 only: a threshold could turn all their zeros into ones."""
     others = (X.values != 0) & (X.values != 1)
-    return 1 - np.bincount(X.columns, others, minlength=X.shape[1]) / len(X)
+    if others.any():
+        entry = int(np.argmax(others))
+        row, column = X.place(entry)
+        raise ValueError(
+            f"sparse rows must hold 0 and 1; column {column} holds {X.values[entry]!s} (row {row}). Compare the stored "
+            "values with a threshold first, as in X.data = X.data > 0.5"
+        )

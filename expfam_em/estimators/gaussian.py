@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from expfam_em import initialisation
 from expfam_em.estimators._base import ANY_INIT, BaseMixture
-from expfam_em.families._covariance import invert
+from expfam_em.families._linalg import invert
 from expfam_em.families.gaussian import Gaussian
 from expfam_em.mixture import Mixture
 

@@ -48,7 +48,9 @@ def fit_many(estimator, datasets, sample_weights=None) -> list:
     if not isinstance(estimator, BaseMixture):
         raise TypeError(f"estimator is {estimator!r}; it must be a mixture, such as GaussianMixture(2)")
     if not isinstance(estimator.init, (str, Mixture, type(None))):
-        raise ValueError("init holds labels or responsibilities, which belong to one data set: give a name or a Mixture")
+        raise ValueError(
+            "init holds labels or responsibilities, which belong to one data set: give a name or a Mixture"
+        )
     arrays = [np.asarray(X) for X in datasets]
     _check_shapes(arrays, estimator.n_components)
     with single_threaded_blas():

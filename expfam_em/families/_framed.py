@@ -146,6 +146,10 @@ class Framed(ExponentialFamily):
             return None
         shift, root = self._frames(*mean.shape)
         about = shift + self.form.times(root, mean)
+        # a frame that is about the mean, up to rounding, cannot be bettered: then the rows are equal
+        cancelled &= np.any(np.abs(about - shift) > 4 * np.finfo(float).eps * np.abs(about), axis=1)
+        if not (cancelled | flat).any():
+            return None
         here = self.form.times_root(root, self._certain_roots(mean, variance, natural, cancelled))
         lost = np.ones_like(flat) if self.tied else cancelled | flat
         own = _frames.Own.of(lost, about, here) if self.own is None else self.own.updated(lost, about, here)

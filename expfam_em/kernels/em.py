@@ -198,7 +198,7 @@ def weighted_sum(top, weight):
 
 @inner(EXACT)
 def assign(S, offset, level, weight, temperature, soft_wanted, labels_wanted, top, factor, label):
-    """Turn scores, less their offsets, into responsibilities up to a factor; return Σ weight · (τ logsumexp + level)."""
+    """Turn scores without offsets into responsibilities up to a factor; return Σ weight · (τ logsumexp + level)."""
     maximum(S, offset, top)
     infinite = 0
     for i in range(top.shape[0]):

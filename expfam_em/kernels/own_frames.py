@@ -15,7 +15,7 @@ PANEL = 48  # rows of a triangular matrix multiplied at a time, without the zero
 
 @inner(EXACT)
 def whiten(rows_last, shift, whitener, difference, Z):
-    """Z = whitener (x − shift) of the columns of rows_last; the whitener is lower triangular, or one row, its diagonal."""
+    """Z = whitener (x − shift) for x the columns of rows_last; a whitener of one row is a diagonal."""
     d, rows = Z.shape
     diagonal = whitener.shape[0] == 1
     for j in range(d):
