@@ -15,12 +15,14 @@ from expfam_em.passes import Outputs
 from expfam_em.statistics import ExpectedStatistics
 
 INITS = ("k-means++", "kmeans", "random", "random_from_data")
-SEEDING_ROWS = 20_000
+SEEDING_ROWS = 5_000
 SEEDING_ROWS_NUMERIC = 500
-"""Seeds are drawn from at most this many rows, themselves drawn by weight; fewer where η is solved numerically."""
+SEEDING_ROWS_EACH = 10
+"""Seeds are drawn from at most this many rows, or as many for each component if that is more, themselves drawn by
+weight; from fewer where η is solved numerically."""
 
 SEEDING_NUMBERS = 2_000_000
-"""Statistics of these rows held at a time, at most (or 20 rows for each component)."""
+"""Statistics of these rows held at a time, at most (or `SEEDING_ROWS_EACH` rows for each component)."""
 
 OWN_NUMBERS = 1 << 17
 """Statistics mapped to natural parameters at a time: the mapping may need several times their memory."""
@@ -238,7 +240,8 @@ class Seeds:
         self.family, self.rng = family, rng
         numeric = type(family).to_natural is ExponentialFamily.to_natural
         p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
-        most = min(SEEDING_ROWS_NUMERIC if numeric else SEEDING_ROWS, max(SEEDING_NUMBERS // p, 20 * n_components))
+        fewest = SEEDING_ROWS_EACH * n_components
+        most = SEEDING_ROWS_NUMERIC if numeric else min(max(SEEDING_ROWS, fewest), max(SEEDING_NUMBERS // p, fewest))
         X, self.weight, self.starts = _ordered_sample(rows, rng, most)
         T, exposure = family.statistics_and_exposure(X)
         exposure = np.ones(len(T)) if exposure is None else exposure
