@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -13,6 +14,23 @@ from expfam_em.csr import CSRBlock
 
 NATURAL_LIMIT = 700.0
 """Natural parameters of a boundary estimate (a probability of 0 or 1) stay within ± this, so that exp is finite."""
+
+
+@functools.lru_cache(64)
+def _n_statistics(d, products_bytes) -> int:
+    """Check a list of products, once, and return the number of statistics."""
+    products = np.frombuffer(products_bytes, np.int64).reshape(-1, 3)
+    if not len(products):
+        return d
+    columns, targets = products[:, :2], products[:, 2]
+    steps = np.diff(targets)
+    ascending = targets[0] == d and np.all((steps == 0) | (steps == 1))
+    if columns.min() < 0 or columns.max() >= d or not ascending:
+        raise ValueError(
+            f"Monomials have products {products.tolist()}; they must multiply columns below {d}, into targets "
+            f"that ascend from {d} without gaps, for the first {d} statistics are the columns themselves"
+        )
+    return 1 + int(targets[-1])
 
 
 class OwnFrames(NamedTuple):
@@ -56,18 +74,7 @@ class Monomials(NamedTuple):
     @property
     def n_statistics(self) -> int:
         """Number of statistics p; a ValueError if the list of products makes no sense."""
-        d = len(self.shift)
-        if not len(self.products):
-            return d
-        columns, targets = self.products[:, :2], self.products[:, 2]
-        steps = np.diff(targets)
-        ascending = targets[0] == d and np.all((steps == 0) | (steps == 1))
-        if columns.min() < 0 or columns.max() >= d or not ascending:
-            raise ValueError(
-                f"Monomials have products {self.products.tolist()}; they must multiply columns below {d}, into targets "
-                f"that ascend from {d} without gaps, for the first {d} statistics are the columns themselves"
-            )
-        return 1 + int(targets[-1])
+        return _n_statistics(len(self.shift), self.products.tobytes())
 
     def without(self, n_common) -> Monomials:
         """Return the list without the last statistics."""

@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 
-from expfam_em.families._linalg import cholesky, invert
+from expfam_em.families._linalg import cholesky, invert, solve_lower
 
 
 @functools.cache
@@ -53,7 +53,7 @@ class Triangle:
         out = np.full(len(natural), np.inf)
         fine = np.isfinite(factor).all(axis=(1, 2))
         if fine.any():
-            half = np.linalg.solve(factor[fine], linear[fine, :, None])[:, :, 0]
+            half = solve_lower(factor[fine], linear[fine, :, None])[:, :, 0]
             out[fine] = 0.5 * np.sum(half**2, axis=1) - np.log(np.einsum("kii->ki", factor[fine])).sum(axis=1)
         return out
 
@@ -122,11 +122,11 @@ class Triangle:
 
     def solve(self, root, mean):
         """R⁻¹ m."""
-        return np.linalg.solve(root, mean[:, :, None])[:, :, 0]
+        return solve_lower(root, mean[:, :, None])[:, :, 0]
 
     def divide(self, root, other):
         """R⁻¹ R′."""
-        return np.linalg.solve(root, np.broadcast_to(other, root.shape))
+        return solve_lower(root, other)
 
     def transform(self, covariance, root):
         """R C Rᵀ."""
@@ -153,7 +153,7 @@ class Triangle:
             return covariance
         values, vectors = np.linalg.eigh(covariance[low])
         raised = np.array(covariance)
-        raised[low] = np.einsum("kij,kj,klj->kil", vectors, np.maximum(values, floor), vectors)
+        raised[low] = vectors * np.maximum(values, floor)[:, None] @ np.swapaxes(vectors, 1, 2)
         return raised
 
     def scale(self, covariance, scale):

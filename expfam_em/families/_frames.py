@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from expfam_em.families._linalg import solve_lower
 from expfam_em.family import OwnFrames
 
 
@@ -32,7 +33,7 @@ class Own(NamedTuple):
         """Return frames for the components in a mask (K,), from arrays over all components."""
         frame = np.where(which, np.cumsum(which) - 1, -1)
         root = np.ascontiguousarray(roots[which])
-        whitener = 1 / root[:, None, :] if root.ndim == 2 else np.linalg.inv(root)
+        whitener = 1 / root[:, None, :] if root.ndim == 2 else solve_lower(root, np.eye(root.shape[1]))
         return cls(frame, np.ascontiguousarray(shifts[which]), root, np.ascontiguousarray(whitener))
 
     @classmethod

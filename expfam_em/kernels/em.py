@@ -23,6 +23,7 @@ from expfam_em.kernels.own_frames import collect_own, score_own, whiten
 
 SMALL = 96  # up to this p·K a BLAS call costs more than the product itself
 L1_NUMBERS, L2_NUMBERS = 6144, 65536  # 48 and 512 kilobytes
+OWN_NUMBERS = 1 << 20  # eight megabytes: their matrix products want more rows than L2 has room for
 TILE = 8  # numbers in a cache line
 _compiling = threading.Lock()
 
@@ -35,6 +36,8 @@ def block_rows(n_statistics, n_components, n_own=0):
     numbers = n_statistics + n_components + n_own
     if n_statistics * n_components + n_own <= SMALL:
         return max(64, min(512, L1_NUMBERS // numbers // 8 * 8))
+    if n_own > 0:
+        return max(128, min(512, OWN_NUMBERS // n_own // 8 * 8))
     return max(256, min(384, L2_NUMBERS // numbers // 8 * 8))
 
 
@@ -297,8 +300,11 @@ def _em_rows(
         eta, c, own = natural[mixture], offset[mixture], frame[mixture]
         any_shared = np.any(own < 0)
         bound = 0.0
-        for first in range(start, stop, block):
-            rows = min(block, stop - first)
+        blocks = max((stop - start + block - 1) // block, 1)
+        size = ((stop - start + blocks - 1) // blocks + TILE - 1) // TILE * TILE  # alike: a short rest would be slow
+        size = min(max(size, 1), block)
+        for first in range(start, stop, size):
+            rows = min(size, stop - first)
             T = T_memory[: p * rows].reshape(p, rows)
             S = S_memory[: K * rows].reshape(K, rows)
             top, factor = top_memory[:rows], factor_memory[:rows]
