@@ -269,7 +269,7 @@ def _em_rows(
 
     Parameters
     ----------
-    X : (n, d) array of float64, float32, uint8 or bool, any strides
+    X : (n, d) array of float64, float32 or uint8, any strides
     items : (m, 4) int64: start, stop, mixture, slot; rows start ≤ n < stop under a mixture, into a slot of the sums
     shift, inverse_scale : (d,) shared frame of the observations
     products : (q, 3) int64: z_i z_j is added to the statistic ``target``, equal targets adjacent
@@ -358,7 +358,7 @@ def _compiled(dtype):
     def array(ndim, element=types.float64, layout="C", writable=False):
         return types.Array(element, ndim, layout, readonly=not writable)
 
-    rows = types.Array(types.bool_ if dtype == np.bool_ else getattr(types, dtype.name), 2, "A", readonly=True)
+    rows = types.Array(getattr(types, dtype.name), 2, "A", readonly=True)
     integers = array(2, types.int64)
     shared, own = (array(1), array(1), integers), (integers, array(2), array(3))
     parameters = array(3), array(2), array(1), array(1)
@@ -372,6 +372,7 @@ def _compiled(dtype):
 
 def em_rows(X, *arguments):
     """Run the pass compiled for the dtype of X; see `_em_rows`."""
+    X = X.view(np.uint8) if X.dtype == np.bool_ else X  # the same bytes, and one compilation less
     with _compiling:  # threads that arrive together wait for one compilation
         kernel = _compiled(X.dtype)
     return kernel(X, *arguments)

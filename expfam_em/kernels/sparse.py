@@ -111,7 +111,7 @@ def _em_sparse(
 
     Parameters
     ----------
-    data : (nnz,) array of float64, float32, uint8 or bool
+    data : (nnz,) array of float64, float32 or uint8
     indices, indptr : (nnz,) int32, (n + 1,) int64
     table : (d, K) natural parameters, one row per column of X
     offset, level : (K,) log π − A less a number common to all, and that number
@@ -164,7 +164,7 @@ def _compiled(dtype):
     def array(ndim, element=types.float64, writable=False):
         return types.Array(element, ndim, "C", readonly=not writable)
 
-    data = array(1, types.bool_ if dtype == np.bool_ else getattr(types, dtype.name))
+    data = array(1, getattr(types, dtype.name))
     outputs = (array(1, writable=True), array(2, writable=True), array(2, writable=True), array(1, writable=True))
     return entry(
         _em_sparse,
@@ -177,6 +177,7 @@ def _compiled(dtype):
 
 def em_sparse(data, *arguments):
     """Run the pass compiled for the dtype of the entries; see `_em_sparse`."""
+    data = data.view(np.uint8) if data.dtype == np.bool_ else data  # the same bytes, and one compilation less
     with _compiling:  # threads that arrive together wait for one compilation
         kernel = _compiled(data.dtype)
     return kernel(data, *arguments)
