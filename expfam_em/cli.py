@@ -14,7 +14,6 @@ from typing import Annotated, Any, NoReturn
 
 import numpy as np
 
-from expfam_em.em import Status
 from expfam_em.tables import open_table
 
 try:
@@ -264,14 +263,14 @@ def _facts(estimator, X, weight) -> list[tuple[str, str]]:
     return [
         ("log-likelihood", f"{mean:.6f} per row, {mean * total:.8g} in all"),
         ("iterations", str(estimator.n_iter_)),
-        ("status", (Status.CONVERGED if estimator.converged_ else Status.MAX_ITER).value),
+        ("status", estimator.status_),
         *((name.upper(), f"{getattr(estimator, name)(X, weight):.8g}") for name in ("aic", "bic", "icl")),
     ]
 
 
 def _by_component(mixture) -> tuple[dict, dict]:
     """Split the named parameters into those of each component and those that all share."""
-    once, twice = (mixture.family.parameters(mixture.natural[[0] * n]) for n in (1, 2))
+    once, twice = (mixture.family.components([0] * n).parameters(mixture.natural[[0] * n]) for n in (1, 2))
     each: dict[str, np.ndarray] = {}
     shared: dict[str, np.ndarray] = {}
     for name, value in mixture.parameters.items():

@@ -358,12 +358,12 @@ class _Runs:
 
     def _checked_bounds(self):
         bounds = np.asarray(self.statistics.bound)
-        if np.isnan(bounds).any():
+        if np.isnan(bounds).all():
             raise ValueError(
                 f"the bound is not a number: is a row outside the support of {self.base!r} (it may define "
                 "check_support), or is its log_partition or log_base_measure wrong?"
             )
-        return bounds
+        return np.where(np.isnan(bounds), -np.inf, bounds)
 
     # ---- what is kept of a run ------------------------------------------------------------------------------
 
@@ -392,4 +392,5 @@ def _rounding(statistics, mixture, prior):
     statistics = statistics if prior is None else statistics + prior
     terms = np.abs(statistics.sums * mixture.natural).sum(axis=(-2, -1))
     terms += np.abs(statistics.exposures * mixture.log_partition).sum(axis=-1) + statistics.counts.sum(axis=-1)
+    terms += statistics.counts.sum(axis=-1) * mixture.family.score_rounding
     return 1e-10 * np.abs(statistics.bound) + 64 * np.finfo(float).eps * terms

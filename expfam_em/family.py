@@ -199,6 +199,11 @@ class ExponentialFamily(ABC):
         """Return the family of some components, in the order of an index array."""
         return self
 
+    @property
+    def score_rounding(self) -> float:
+        """By how much the rounding of rows changes their scores, in units of ε, where frames magnify it."""
+        return 0.0
+
     def join(self, families, n_components) -> ExponentialFamily:
         """Return the family of the components of several families of this kind, ``n_components`` of each."""
         return self

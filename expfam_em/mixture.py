@@ -24,6 +24,9 @@ class Mixture:
     natural : (K, p)
         Natural parameters, each with a finite log-partition.
 
+    The components of a family with frames of single components (`Gaussian`) belong to it in order; for others, as in
+    ``Mixture(family.components(index), weights[index], natural[index])``, it has to be told.
+
     A leading axis makes a stack of B mixtures of one family, for the driver: weights (B, K), natural (B, K, p).
     ``stack[b]`` is one of them.
 
@@ -133,8 +136,9 @@ class Mixture:
         ``expectation`` is used instead of this mixture's if something close to it is known already.
         """
         expectation = self.expectation if expectation is None else expectation
-        family, natural = self.family.reframe(self.flat_natural, expectation.reshape(self.flat_natural.shape))
-        if family is self.family:
+        with np.errstate(all="ignore"):
+            family, natural = self.family.reframe(self.flat_natural, expectation.reshape(self.flat_natural.shape))
+        if family is self.family or not np.isfinite(family.evaluate_log_partition(natural)).all():
             return self
         return Mixture(family, self.weights, natural.reshape(self.natural.shape))
 

@@ -125,7 +125,7 @@ def maximize(statistics, previous, *, prior=None, concentration=1.0, weights="fr
         Gives the family, the fixed weights, the parameters of components without observations, and a start where
         the mapping is solved numerically.
     prior : ExpectedStatistics, optional
-        Pseudo-observations (ν, χ) of each component.
+        Pseudo-observations (ν, χ) of each component, in the shared frame of the family.
     concentration : float or (K,)
         α of the Dirichlet prior on the mixing weights; 1 is flat.
     weights : {"free", "equal", "fixed"}
@@ -136,6 +136,7 @@ def maximize(statistics, previous, *, prior=None, concentration=1.0, weights="fr
     CollapsedError
         If a component leaves the natural-parameter space.
     """
+    prior = in_frames(prior, previous.family.shared(), previous.family)
     weights, natural, outside = estimate(
         statistics, previous, prior=prior, concentration=concentration, weights=weights
     )  # fmt: skip

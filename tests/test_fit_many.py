@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 import expfam_em as ef
@@ -120,6 +121,32 @@ def test_what_is_refused(make, data, words):
         ef.fit_many(ef.KMeans(2), [normal_rows(9)])
 
 
+WEIGHTS = [
+    ([np.ones(9)], "1 arrays for 2 data sets"),
+    ([np.ones(9), np.ones(8)], "data set 1 has 9 rows, but its weights have shape"),
+    ([np.ones(9), np.zeros(9)], "data set 1 has weights that sum to 0"),
+]
+
+
+@pytest.mark.parametrize(("weights", "words"), WEIGHTS, ids=[words for _, words in WEIGHTS])
+def test_weights_that_are_refused(weights, words):
+    with pytest.raises(ValueError, match=words):
+        ef.fit_many(ef.GaussianMixture(1), [normal_rows(9), normal_rows(9)], weights)
+
+
+def test_sparse_data_sets_are_refused():
+    with pytest.raises(TypeError, match="fit sparse ones one by one"):
+        ef.fit_many(ef.BernoulliMixture(1), [sparse.csr_array(np.eye(4))])
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_data_sets_of_different_sizes_are_fitted_as_well(scale):
+    X = normal_rows(200) * [1.0, 5.0]
+    one, other = ef.fit_many(ef.GaussianMixture(2, reg_covar=0, random_state=0, n_init=3, tol=1e-9), [X, scale * X])
+    assert other.lower_bound_ + 2 * np.log(scale) == pytest.approx(one.lower_bound_, abs=1e-4)
+    assert one.lower_bound_ == pytest.approx(ef.GaussianMixture(2, n_init=3, tol=1e-9).fit(X).lower_bound_, abs=1e-3)
+
+
 @pytest.mark.filterwarnings("default::sklearn.exceptions.ConvergenceWarning")
 def test_fits_that_did_not_converge_are_counted():
     model, data = made("full")
@@ -160,3 +187,14 @@ def test_equal_starts_are_all_followed_to_the_end():
     results = em.fit_all(start, rows, max_iter=50, tol=0, drop=True)
     assert [result.n_iter for result in results] == [50] * 3
     assert len({result.bound for result in results}) == 1
+
+
+def test_starts_left_behind_one_that_collapses_begin_again():
+    # a component shrinks onto three equal rows, with the highest bound on the way
+    for seed in range(8, 14):
+        rng = np.random.default_rng(seed)
+        X = np.concatenate([rng.normal(0, 1, (40, 2)), rng.normal(4, 1, (40, 2)), [rng.normal(2, 3, 2)] * 3])
+        model = ef.GaussianMixture(
+            3, reg_covar=0, n_init=10, tol=1e-8, max_iter=5000, init_params="random_from_data", random_state=seed
+        ).fit(X)  # fmt: skip
+        assert model.converged_, model.status_

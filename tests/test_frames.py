@@ -454,3 +454,70 @@ def test_components_of_equal_rows_are_not_refined_for_ever():
         )  # fmt: skip
         model.fit(X)  # warnings are errors
         assert np.isfinite(model.lower_bounds_).all()
+
+
+# ---- what else looks at components ---------------------------------------------------------------------------------
+
+
+@each_kind
+def test_bounds_of_a_far_mixture(kind):
+    X, model, _ = far_model(kind)
+    mixture, R = model.mixture_, model.predict_proba(X)
+    total = mixture.log_density(X).sum()
+    assert ef.lower_bound(mixture, X, R) == pytest.approx(total, abs=1e-9 * len(X))
+    assert ef.gap(mixture, X, R) == pytest.approx(0, abs=1e-9 * len(X))
+    density = mixture.family.log_density(X, mixture.natural) + mixture.log_weights
+    assert np.logaddexp.reduce(density, axis=1) == pytest.approx(mixture.log_density(X), abs=1e-9)
+
+
+@each_kind
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_parts_of_a_mixture_of_an_unbound_family(kind, offset):
+    X, _ = clusters([[0.0, 0.0, 1.0], [1e4, 3.0, 0.0]])
+    X += offset
+    family = ef.families.Gaussian(kind)
+    means = np.array([[offset, offset, 1 + offset], [1e4 + offset, 3 + offset, offset]])
+    unit = {"full": np.eye(3), "tied": np.eye(3), "diag": np.ones(3), "spherical": np.array(1.0)}[kind]
+    start = ef.Mixture(family, [0.5, 0.5], family.from_moments(means, np.stack([unit, unit])))
+    mixture = ef.fit(start, X, max_iter=3, tol=0).mixture
+    assert mixture.marginal([2, 1, 0]).log_density(X[:, ::-1]) == pytest.approx(mixture.log_density(X), abs=1e-8)
+    given = mixture.conditional([0], [X[0, 0]]).log_density(X[:1, 1:])
+    expected = mixture.log_density(X[:1]) - mixture.marginal([0]).log_density(X[:1, :1])
+    assert given == pytest.approx(expected, abs=1e-8)
+
+
+def test_some_components_of_a_far_mixture():
+    X, model, _ = far_model()
+    mixture, order = model.mixture_, [2, 0, 1]
+    means = mixture.parameters["means"]
+    with pytest.raises(ValueError, match=r"has frames for 3, in order"):
+        ef.Mixture(mixture.family, [0.5, 0.5], mixture.natural[:2])
+    turned = ef.Mixture(mixture.family.components(order), mixture.weights[order], mixture.natural[order])
+    assert np.array_equal(turned.parameters["means"], means[order])
+    assert turned.log_density(X) == pytest.approx(mixture.log_density(X), abs=1e-9)
+
+
+class OwnMonomials(ef.families.Gaussian):
+    """A Gaussian that does not hand its frames to the kernel."""
+
+    def monomials(self, n_features):
+        return super().monomials(n_features)._replace(own=None)
+
+
+def test_a_family_whose_monomials_have_no_frames_does_without():
+    X, labels = clusters([[0.0, 0.0], [300.0, 0.0]])
+    model = ef.ExponentialFamilyMixture(OwnMonomials(), 2, init=labels, max_iter=5, tol=0).fit(X)
+    assert model.mixture_.family.own is None
+    assert error_of(model, reference(X, labels, "full", 5), "full") <= 1e-9
+
+
+def test_wide_full_covariances_in_every_way():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(0, 1, (300, 100)), rng.normal(2, 1.5, (300, 100))])
+    model = fitted("full", X, 2, init=np.repeat([0, 1], 300), max_iter=3)
+    assert model.mixture_.family.own.which.all()
+    normals = reference(X, np.repeat([0, 1], 300), "full", 3)
+    assert error_of(model, normals, "full") <= CLOSE
+    assert np.abs(model.score_samples(X) - centred.log_density(X, normals)).max() <= 1e-9
+    assert ef.lower_bound(model.mixture_, X, model.predict_proba(X)) == pytest.approx(600 * model.score(X), rel=1e-12)
+    assert model.sample(5)[0].shape == (5, 100)

@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.special import entr
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted, validate_data
 
@@ -54,13 +54,18 @@ def _named_parameters(stack) -> dict:
     return {name: np.stack([one[name] for one in apart]) for name in apart[0]}
 
 
-def _ahead(result, other) -> bool:
-    """Whether a result is to be kept rather than another one, or none."""
-    if other is None or isinstance(result, em.CollapsedError):
-        return other is None
-    if isinstance(other, em.CollapsedError):
-        return True
-    return result.bounds[-1] + result.log_priors[-1] > other.bounds[-1] + other.log_priors[-1]
+def _rank(result) -> tuple[int, float]:
+    """Return what makes one result better than another: first how it ended, then its bound."""
+    if not isinstance(result, em.FitResult):
+        return (0, 0.0)
+    return (1 if result.status is em.Status.BOUND_FELL else 2, result.bounds[-1] + result.log_priors[-1])
+
+
+def _misled(results, data) -> np.ndarray:
+    """Return the runs left behind on data sets where all that were ahead came to nothing: they have to begin again."""
+    ended = np.array([_rank(result)[0] == 2 and result.status is not em.Status.BEHIND for result in results])
+    behind = np.array([_rank(result)[0] == 2 and result.status is em.Status.BEHIND for result in results])
+    return np.flatnonzero(behind & ~np.isin(data, data[ended]))
 
 
 @contextlib.contextmanager
@@ -165,6 +170,8 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         plain, [best] = self._followed(rows)
         if isinstance(best, em.CollapsedError):
             raise self._refusal(best) from best
+        if best.status is em.Status.BOUND_FELL:
+            raise self._fall(plain, best)
         if not best.converged and self.max_iter > 0:
             warnings.warn(NOT_CONVERGED, ConvergenceWarning, stacklevel=4)
         [fitted] = self._fitted(plain, [best], X.dtype)
@@ -188,7 +195,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         results = self._run(starts.mixture, rows, data[starts.runs], prior) if len(starts.runs) else []
         best: list = [starts.collapsed.get(at) for at in range(rows.n_data)]
         for run, result in zip(starts.runs, results, strict=True):
-            if _ahead(result, best[data[run]]):
+            if best[data[run]] is None or _rank(result) > _rank(best[data[run]]):
                 best[data[run]] = result
         return plain, best
 
@@ -200,6 +207,13 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             return rows
         found = distinct(rows.X, rows.sample_weight)
         return rows if found is None else ArrayRows(*found, self.n_jobs)
+
+    def _fall(self, plain, result):
+        """Return the error for a fit whose bound fell."""
+        return ValueError(
+            f"{result.status.value} It fell by {result.fall:.3g} from {result.bounds[-1]:.10g} at step "
+            f"{result.n_iter + 1} ({plain!r})."
+        )
 
     def _refusal(self, error):
         """Return the error for a fit of which every start has collapsed."""
@@ -230,17 +244,15 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             raise ValueError(
                 f"prior has sums of shape {prior.sums.shape}; this mixture needs {start.natural.shape[1:]}"
             )
-        results = em.fit_all(
-            start, rows, data, max_iter=self.max_iter, tol=self.tol, temperature=self.temperature, prior=prior,
-            concentration=self.concentration, weights=self.weights, stop=self.stop, drop=True,
-            callback=self._report(len(data), rows.total_weights[data]),
-        )  # fmt: skip
-        for result in results:
-            if isinstance(result, em.FitResult) and result.status is em.Status.BOUND_FELL:
-                raise ValueError(
-                    f"{result.status.value} It fell by {result.fall:.3g} from {result.bounds[-1]:.10g} at step "
-                    f"{result.n_iter + 1} ({start.family!r})."
-                )
+        how = {
+            "max_iter": self.max_iter, "tol": self.tol, "temperature": self.temperature, "prior": prior,
+            "concentration": self.concentration, "weights": self.weights, "stop": self.stop, "drop": True,
+            "callback": self._report(len(data), rows.total_weights[data]),
+        }  # fmt: skip
+        results = em.fit_all(start, rows, data, **how)
+        while len(again := _misled(results, data)):
+            for run, result in zip(again, em.fit_all(start[again], rows, data[again], **how), strict=True):
+                results[run] = result
         return results
 
     def _report(self, n_runs, totals):
@@ -319,8 +331,8 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """Return the mean log-likelihood per row, or per unit of weight."""
         weight = None if sample_weight is None else checked_weight(sample_weight, X)
         if weight is not None:
-            X = X.tocsr() if sparse.issparse(X) else np.asarray(X)
-            X, weight = X[weight > 0], weight[weight > 0]  # a row of weight 0 is absent
+            X = X.tocsr() if sparse.issparse(X) else X
+            X, weight = _safe_indexing(X, np.flatnonzero(weight > 0)), weight[weight > 0]  # weight 0 is absence
         X, _ = self._rows(X)
         return float(np.average(self._evaluate(X)[0], weights=weight))
 

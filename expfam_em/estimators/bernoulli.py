@@ -99,7 +99,13 @@ class BernoulliMixture(BaseMixture):
     def _prepare(self, X, fitting=False):
         if isinstance(X, CSRBlock):
             _require_binary(X)
-            return X, {"threshold_": None}
+            threshold = self.threshold_ if not fitting else None if self.binarize == "auto" else self.binarize
+            if threshold is not None and not 0 <= threshold < 1:
+                raise ValueError(
+                    f"X is sparse and the threshold {threshold!r}: all values would become the same. Give one from 0 "
+                    "and below 1, which leaves 0 and 1 as they are"
+                )
+            return X, {"threshold_": threshold}
         threshold = self._choose_threshold(X) if fitting else self.threshold_
         return (X if threshold is None else X > threshold), {"threshold_": threshold}
 

@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from expfam_em import initialisation
 from expfam_em.estimators._base import ANY_INIT, BaseMixture
-from expfam_em.families._linalg import invert
+from expfam_em.families._linalg import cholesky, invert
 from expfam_em.families.gaussian import Gaussian
 from expfam_em.mixture import Mixture
 
@@ -133,6 +133,9 @@ class GaussianMixture(BaseMixture):
     def _refusal(self, error):
         return ValueError(COLLAPSED)
 
+    def _fall(self, plain, result):
+        return ValueError(COLLAPSED)  # its mappings are right: a component is nearly singular, and steps are rounding
+
     def _starts(self, family, rows, data, rng, prior):
         weights, means, precisions = self._given(rows.n_features)
         covariances = None if precisions is None else self._covariances(precisions)
@@ -218,7 +221,10 @@ class GaussianMixture(BaseMixture):
             precisions = root**2
         else:
             # the upper triangular U with precision U Uᵀ, as scikit-learn defines it
-            root = np.swapaxes(np.linalg.inv(np.linalg.cholesky(covariances)), -1, -2)
+            factor = cholesky(covariances.reshape(-1, *covariances.shape[-2:])).reshape(covariances.shape)
+            if np.isnan(factor).any():
+                raise ValueError(COLLAPSED)
+            root = np.swapaxes(np.linalg.inv(factor), -1, -2)
             precisions = root @ np.swapaxes(root, -1, -2)
         return {
             "means_": named["means"],

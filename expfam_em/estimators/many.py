@@ -6,6 +6,7 @@ import copy
 import warnings
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
@@ -14,6 +15,9 @@ from expfam_em import em
 from expfam_em.blocks import ArrayRows, single_threaded_blas
 from expfam_em.estimators._base import BaseMixture, checked_weight
 from expfam_em.mixture import Mixture
+
+NARROW = 1e-3
+"""Width relative to that of all data sets together below which they are fitted one by one."""
 
 
 def fit_many(estimator, datasets, sample_weights=None) -> list:
@@ -51,33 +55,40 @@ def fit_many(estimator, datasets, sample_weights=None) -> list:
         raise ValueError(
             "init holds labels or responsibilities, which belong to one data set: give a name or a Mixture"
         )
+    if any(sparse.issparse(X) for X in datasets):
+        raise TypeError("a data set is sparse; fit_many takes dense ones: fit sparse ones one by one")
     arrays = [np.asarray(X) for X in datasets]
     _check_shapes(arrays, estimator.n_components)
+    weights = None if sample_weights is None else [np.asarray(w, np.float64) for w in sample_weights]
+    _check_weights(arrays, weights)
     with single_threaded_blas():
-        return _fit(clone(estimator), arrays, sample_weights)
+        return _fit(clone(estimator), arrays, weights)
 
 
-def _fit(template, arrays, sample_weights):
+def _fit(template, arrays, weights):
     template._validate_params()
     X = validate_data(template, np.concatenate(arrays), dtype=list(template._dtypes), order=None)
     sizes = [len(array) for array in arrays]
-    weight = checked_weight(None if sample_weights is None else np.concatenate(list(sample_weights)), X)
+    weight = checked_weight(None if weights is None else np.concatenate(weights), X)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    if _differ_much(X, starts):
+        weights = [None] * len(arrays) if weights is None else weights
+        return [_alone(clone(template), at, *one) for at, one in enumerate(zip(arrays, weights, strict=True))]
     prepared, remembered = template._prepare(X, fitting=True)
     plain, results = template._followed(ArrayRows(prepared, weight, template.n_jobs, sizes))
-    unfinished = sum(not isinstance(r, em.CollapsedError) and not r.converged for r in results)
+    unfinished = sum(_is_fine(result) and not result.converged for result in results)
     if unfinished and template.max_iter > 0:
         warnings.warn(
             f"{unfinished} of {len(results)} fits did not converge; raise max_iter or tol",
             ConvergenceWarning,
             stacklevel=4,
         )
-    done = [result for result in results if isinstance(result, em.FitResult)]
+    done = [result for result in results if _is_fine(result)]
     fitted = iter(template._fitted(plain, done, X.dtype) if done else [])
-    starts = np.concatenate([[0], np.cumsum(sizes)])
     estimators = []
     for at, result in enumerate(results):
         one = copy.copy(template)
-        if isinstance(result, em.FitResult):
+        if _is_fine(result):
             one.__dict__.update(next(fitted) | remembered)
         else:
             rows = slice(starts[at], starts[at + 1])
@@ -86,12 +97,36 @@ def _fit(template, arrays, sample_weights):
     return estimators
 
 
+def _is_fine(result) -> bool:
+    return isinstance(result, em.FitResult) and result.status is not em.Status.BOUND_FELL
+
+
 def _alone(estimator, at, X, weight):
-    """Fit a data set that has failed among the others: a frame of its own may help."""
+    """Fit a data set by itself: in coordinates of its own it may succeed where it has failed among the others."""
     try:
-        estimator.fit(X, sample_weight=weight)
+        return estimator.fit(X, sample_weight=weight)
     except ValueError as error:
         raise ValueError(f"data set {at}: {error}") from error
+
+
+def _differ_much(X, starts) -> bool:
+    """Whether a data set is so much narrower than all together that its starts would be drawn without digits."""
+    sizes = np.diff(starts)[:, None]
+    mean = np.add.reduceat(X, starts[:-1], dtype=np.float64) / sizes
+    width = np.sqrt(np.add.reduceat((X - np.repeat(mean, sizes[:, 0], axis=0)) ** 2, starts[:-1]) / sizes)
+    return bool(np.any((width > 0) & (width < NARROW * np.std(X, axis=0, dtype=np.float64))))
+
+
+def _check_weights(arrays, weights):
+    if weights is None:
+        return
+    if len(weights) != len(arrays):
+        raise ValueError(f"sample_weights has {len(weights)} arrays for {len(arrays)} data sets")
+    for at, (X, weight) in enumerate(zip(arrays, weights, strict=True)):
+        if weight.shape != (len(X),):
+            raise ValueError(f"data set {at} has {len(X)} rows, but its weights have shape {weight.shape}")
+        if not weight.sum() > 0:
+            raise ValueError(f"data set {at} has weights that sum to {weight.sum()}; the sum must be positive")
 
 
 def _check_shapes(arrays, n_components):

@@ -124,6 +124,10 @@ class Triangle:
         """R⁻¹ m."""
         return solve_lower(root, mean[:, :, None])[:, :, 0]
 
+    def solve_rows(self, root, rows):
+        """R⁻¹ x of each row, for one root."""
+        return solve_lower(root[None], rows.T[None])[0].T
+
     def divide(self, root, other):
         """R⁻¹ R′."""
         return solve_lower(root, other)
@@ -241,6 +245,9 @@ class Squares(Triangle):
 
     def solve(self, root, mean):
         return mean / root
+
+    def solve_rows(self, root, rows):
+        return rows / root
 
     def divide(self, root, other):
         return other / root

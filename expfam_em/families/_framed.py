@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from expfam_em.families import _frames
-from expfam_em.family import ExponentialFamily
+from expfam_em.family import ExponentialFamily, Monomials
 
 CANCELLATION = 1e3
 """How much larger terms may be than their sum in the shared frame: moments and scores then err by about 1e-13."""
@@ -75,6 +75,40 @@ class Framed(ExponentialFamily):
             return self.shared()
         return self.replace(own_frames=tuple(_frames.Own.joined([family.own for family in families], n_components)))
 
+    def log_density(self, X, natural):
+        natural = np.atleast_2d(natural)
+        if self.own is None:
+            return super().log_density(X, natural)
+        X, own = np.asarray(X, np.float64), self._own_of(len(natural))
+        out = np.empty((len(X), len(natural)))
+        shared = np.flatnonzero(~own.which)
+        out[:, shared] = self.shared().log_density(X, natural[shared])
+        partition, log_h = self.evaluate_log_partition(natural), self.checked_log_base_measure(X)
+        d = X.shape[1]
+        plain = Monomials(np.zeros(d), np.ones(d), np.ascontiguousarray(self.form.products(d), np.int64))
+        for k in np.flatnonzero(own.which):
+            Z = self.form.solve_rows(own.root[own.frame[k]], X - own.shift[own.frame[k]])
+            out[:, k] = plain.evaluate(Z) @ natural[k] - partition[k] + log_h
+        return out
+
+    @property
+    def score_rounding(self):
+        if self.own is None:
+            return 0.0
+        # a row of the size of the centre, rounded, and seen in units of the smallest width
+        return float(np.max(np.abs(self.own.whitener) @ np.abs(self.own.shift[:, :, None]) if self.own.root.ndim == 3
+                            else np.abs(self.own.whitener[:, 0]) * np.abs(self.own.shift), initial=0.0))  # fmt: skip
+
+    def _own_of(self, n_components) -> _frames.Own:
+        """Return the frames, checked to be those of as many components."""
+        own = self.own
+        if own is None or len(own.frame) != n_components:
+            raise ValueError(
+                f"natural parameters of {n_components} components, but {self!r} has frames for "
+                f"{0 if own is None else len(own.frame)}, in order: take those of some with family.components(index)"
+            )
+        return own
+
     def _frames(self, n_components, n_features):
         """Return the frame of each component as shifts (K, d) and roots, in the form's shape."""
         shift, scale = self.frame(n_features)
@@ -83,7 +117,7 @@ class Framed(ExponentialFamily):
         roots = np.broadcast_to(root, (n_components, *root.shape))
         if self.own is None:
             return shifts, roots
-        return self.own.spread(shifts, roots)
+        return self._own_of(n_components).spread(shifts, roots)
 
     def _transfer(self, mean, covariance, target):
         """Return means and covariances in the frames of this family as those in the frames of another."""
@@ -153,7 +187,8 @@ class Framed(ExponentialFamily):
         here = self.form.times_root(root, self._certain_roots(mean, variance, natural, cancelled))
         lost = np.ones_like(flat) if self.tied else cancelled | flat
         own = _frames.Own.of(lost, about, here) if self.own is None else self.own.updated(lost, about, here)
-        return self.replace(own_frames=tuple(own))
+        better = self.replace(own_frames=tuple(own))
+        return better if _reaches_kernel(better, mean.shape[1]) else None
 
     def _losses(self, mean, variance, natural):
         """Return which components lose too many digits in moments and in scores, each (K,).
@@ -199,6 +234,8 @@ class Framed(ExponentialFamily):
         here = self.form.times_root(root, self.form.root(covariance))
         rest = self.form.solve(here, (shift - about) + step)
         target = self.replace(own_frames=tuple(_frames.Own.of(wanted, about, here)))
+        if not _reaches_kernel(target, mean.shape[1]):
+            return self, natural
         standard = self.form.natural(rest, self.form.unit(covariance))
         if wanted.all():
             return target, standard
@@ -220,6 +257,7 @@ class Framed(ExponentialFamily):
 
     def _log_volumes(self, own, n_components):
         """Return log |W_shared| − log |W_k|, what a component's frame adds to A, (K,)."""
+        self._own_of(n_components)
         d = own.shift.shape[1]
         volume = np.zeros(n_components)
         volume[own.which] = self.form.log_volume(own.root, d) - np.log(self.frame(d)[1]).sum()
@@ -230,3 +268,9 @@ def _same_frame(one, other) -> bool:
     if one.shift is None or other.shift is None:
         return one.shift is other.shift
     return np.array_equal(one.shift, other.shift) and np.array_equal(one.scale, other.scale)
+
+
+def _reaches_kernel(family, n_features) -> bool:
+    """Whether the monomials have the frames: a subclass may have monomials of its own."""
+    monomials = family.monomials(n_features)
+    return monomials is not None and monomials.own is not None

@@ -229,7 +229,7 @@ class Gaussian(Framed):
 
     def _part(self, columns):
         if self.shift is None or self.scale is None:
-            return self
+            return self.shared()
         variance = None if self.column_variance is None else self.column_variance[columns]
         return self.replace(
             shift=self.shift[columns], scale=self.scale[columns], column_variance=variance, own_frames=None
