@@ -144,13 +144,12 @@ class ArrayRows:
         n_common = 0 if totals is None else totals.shape[1]
         data = np.zeros(B, np.int64) if data is None else data
 
-        def task(items):
-            slots, items[:, 3] = np.unique(items[:, 2], return_inverse=True)
-            out = Outputs.of_sums(len(slots), K, p - n_common, self.by_statistic)
+        def task(items, n_slots):
+            out = Outputs.of_sums(n_slots, K, p - n_common, self.by_statistic)
             run_rows(
                 mixture.family, scores, self.X, out, self.sample_weight, temperature, items=items, n_common=n_common
             )  # fmt: skip
-            return slots, out
+            return out
 
         out = self._merged(task, self.tasks(data, K * (p - n_common + 8)), B, K, p)
         if n_common:
@@ -161,11 +160,16 @@ class ArrayRows:
         return stack if mixture.weights.ndim == 2 else stack[0]
 
     def _merged(self, task, tasks, B, K, p) -> Outputs:
-        """Return the sums of ``task(items) -> (slots, Outputs)`` over tasks, in their order."""
+        """Return the sums of ``task(items, n_slots) -> Outputs`` over tasks, in their order."""
+
+        def with_slots(items):
+            mixtures, items[:, 3] = np.unique(items[:, 2], return_inverse=True)
+            return mixtures, task(items, len(mixtures))
+
         out = Outputs.of_sums(B, K, p, self.by_statistic)
         held = max(4 * self.n_jobs, MERGED_NUMBERS // (K * p))
         for first in range(0, len(tasks), held):
-            for slots, here in run_in_order(task, tasks[first : first + held], self.n_jobs):
+            for slots, here in run_in_order(with_slots, tasks[first : first + held], self.n_jobs):
                 out.counts[slots] += here.counts
                 out.sums[slots, :, : here.sums.shape[2]] += here.sums
                 out.bounds[slots] += here.bounds
@@ -180,16 +184,14 @@ class ArrayRows:
         shape, data = (self.n_data, n_components), np.arange(self.n_data)
         scores = Scores(np.zeros((*shape, n_statistics)), np.zeros(shape), np.zeros(shape))
 
-        def task(items):
+        def task(items, n_slots):
             rows = slice(int(items[:, 0].min()), int(items[:, 1].max()))
             given = np.array(responsibilities_of(rows), np.float64, order="C")  # writable, as the kernel wants it
-            slots, items[:, 3] = np.unique(items[:, 2], return_inverse=True)
-            shape_of_sums = len(slots), n_components, n_statistics
-            out = Outputs.of_sums(*shape_of_sums, self.by_statistic, responsibilities=given)
+            out = Outputs.of_sums(n_slots, n_components, n_statistics, self.by_statistic, responsibilities=given)
             here = items - [rows.start, rows.start, 0, 0]
             X, weight = self.part(rows)
             run_rows(family, scores, X, out, weight, items=here, given=True)
-            return slots, out
+            return out
 
         out = self._merged(task, self.tasks(data, n_components * (n_statistics + 8)), *shape, n_statistics)
         return _as_statistics(out)

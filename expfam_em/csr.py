@@ -92,10 +92,6 @@ class CSRBlock:
         out[self.rows, self.columns] = self.values
         return out
 
-    def with_values(self, values) -> CSRBlock:
-        """Return these rows with other entries in the same places."""
-        return CSRBlock(values, self.columns, self.indptr - self.indptr[0], self.shape[1])
-
     def place(self, entry) -> tuple[int, int]:
         """Return row and column of an entry of `values`."""
         row = np.searchsorted(self.indptr - self.indptr[0], entry, side="right") - 1

@@ -32,8 +32,7 @@ HEAD_START = 5
 """Steps before a run may be called behind others."""
 
 PATIENCE = 10.0
-"""How much more than extrapolation says a run behind others is allowed to gain: the best of 20 starts is then kept in
-95 of 100 problems, at 0.4 of the steps (docs/benchmarks)."""
+"""How much more than extrapolation says a run behind others is allowed to gain."""
 
 
 class Status(Enum):

@@ -68,14 +68,25 @@ class Mixture:
     def __getitem__(self, index) -> Mixture:
         """Return one mixture of a stack, or several as a stack."""
         components = np.arange(self.weights.size).reshape(self.weights.shape)[index]
-        part = object.__new__(Mixture)  # what is part of a mixture needs no checks
         derived = {name: vars(self)[name][index] for name in ("log_partition", "log_weights") if name in vars(self)}
-        vars(part).update(
-            family=self.family.components(components.ravel()), weights=self.weights[index],
-            natural=np.ascontiguousarray(self.natural[index]), **derived,
-        )  # fmt: skip
-        part.weights.flags.writeable = part.natural.flags.writeable = False
-        return part
+        family = self.family.components(components.ravel())
+        return Mixture._checked_before(family, self.weights[index], self.natural[index], **derived)
+
+    @classmethod
+    def _checked_before(cls, family, weights, natural, **derived) -> Mixture:
+        """Return a mixture made of what needs no checks, and what is already known of it."""
+        mixture, natural = object.__new__(cls), np.ascontiguousarray(natural)
+        vars(mixture).update(family=family, weights=weights, natural=natural, **derived)
+        weights.flags.writeable = natural.flags.writeable = False
+        return mixture
+
+    def _with_components(self, family, natural) -> Mixture | None:
+        """Return a mixture with these weights and other components (B·K, p); None if one of them is not finite."""
+        log_partition = family.evaluate_log_partition(natural).reshape(self.weights.shape)
+        if not np.isfinite(log_partition).all():
+            return None
+        shaped = natural.reshape(self.natural.shape)
+        return Mixture._checked_before(family, self.weights, shaped, log_partition=log_partition)
 
     def __getstate__(self):
         return {"family": self.family, "weights": self.weights, "natural": self.natural}  # not what is derived
@@ -126,9 +137,7 @@ class Mixture:
         """Return the same, or None if rounding takes a component out of the natural-parameter space."""
         with np.errstate(all="ignore"):
             natural = self.family.change_frame(self.flat_natural, family)
-        if not np.isfinite(family.evaluate_log_partition(natural)).all():
-            return None
-        return Mixture(family, self.weights, natural.reshape(self.natural.shape))
+        return self._with_components(family, natural)
 
     def reframed(self, expectation=None) -> Mixture:
         """Return the same mixture with its components in the frames that suit them best.
@@ -138,9 +147,9 @@ class Mixture:
         expectation = self.expectation if expectation is None else expectation
         with np.errstate(all="ignore"):
             family, natural = self.family.reframe(self.flat_natural, expectation.reshape(self.flat_natural.shape))
-        if family is self.family or not np.isfinite(family.evaluate_log_partition(natural)).all():
+        if family is self.family:
             return self
-        return Mixture(family, self.weights, natural.reshape(self.natural.shape))
+        return self._with_components(family, natural) or self
 
     # ---- observations ---------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import numpy as np
 from expfam_em.blocks import as_rows
 from expfam_em.family import ExponentialFamily
 from expfam_em.mixture import Mixture
-from expfam_em.passes import Outputs, Scores, run_rows
+from expfam_em.passes import Outputs
 from expfam_em.statistics import ExpectedStatistics
 
 EMPTY = 1e-200
@@ -95,22 +95,18 @@ def total_log_base(family, rows) -> np.ndarray:
 def evaluate(mixture, X, *, temperature=1.0, n_jobs=None, log_density=True, responsibilities=False, labels=False):
     """Return what is asked for of log p(x) (n,), responsibilities (n, K) and labels (n,), in this order."""
     rows = as_rows(X, None, n_jobs)
-    n, K, scores = len(rows), mixture.n_components, Scores.of(mixture)
-    outputs = {
-        "evidence": np.empty(n if log_density else 0),
-        "responsibilities": np.empty((n if responsibilities else 0, K)),
-        "labels": np.empty(n if labels else 0, np.int64),
-    }
-
-    def chunk(X, weight, where):
-        here = Outputs(**{name: array[where] for name, array in outputs.items()})
-        run_rows(mixture.family, scores, X, here, None, temperature)
-        if log_density:
-            np.add(here.evidence, mixture.family.checked_log_base_measure(X), out=here.evidence)
-
-    rows.map(chunk, K * (mixture.natural.shape[1] + 8))
+    n, K = len(rows), mixture.n_components
+    out = Outputs(
+        evidence=np.empty(n if log_density else 0),
+        responsibilities=np.empty((n if responsibilities else 0, K)),
+        labels=np.empty(n if labels else 0, np.int64),
+    )
+    rows.write(mixture, out, temperature=temperature)
+    if log_density:
+        out.evidence[:] += np.concatenate(rows.map(lambda X, w, at: mixture.family.checked_log_base_measure(X), 64))
     wanted = (log_density, responsibilities, labels)
-    return tuple(array for array, asked in zip(outputs.values(), wanted, strict=True) if asked)
+    results = (out.evidence, out.responsibilities, out.labels)
+    return tuple(array for array, asked in zip(results, wanted, strict=True) if asked)
 
 
 def maximize(statistics, previous, *, prior=None, concentration=1.0, weights="free") -> Mixture:

@@ -21,6 +21,7 @@ from expfam_em.blocks import ArrayRows, single_threaded_blas
 from expfam_em.distinct import distinct
 from expfam_em.mixture import Mixture
 from expfam_em.statistics import ExpectedStatistics
+from expfam_em.steps import in_frames
 
 NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
@@ -54,18 +55,23 @@ def _named_parameters(stack) -> dict:
     return {name: np.stack([one[name] for one in apart]) for name in apart[0]}
 
 
+def is_sound(result) -> bool:
+    """Whether a run has come to parameters: it has not collapsed, and its bound has not fallen."""
+    return isinstance(result, em.FitResult) and result.status is not em.Status.BOUND_FELL
+
+
 def _rank(result) -> tuple[int, float]:
     """Return what makes one result better than another: first how it ended, then its bound."""
     if not isinstance(result, em.FitResult):
         return (0, 0.0)
-    return (1 if result.status is em.Status.BOUND_FELL else 2, result.bounds[-1] + result.log_priors[-1])
+    return (2 if is_sound(result) else 1, result.bounds[-1] + result.log_priors[-1])
 
 
 def _misled(results, data) -> np.ndarray:
     """Return the runs left behind on data sets where all that were ahead came to nothing: they have to begin again."""
-    ended = np.array([_rank(result)[0] == 2 and result.status is not em.Status.BEHIND for result in results])
-    behind = np.array([_rank(result)[0] == 2 and result.status is em.Status.BEHIND for result in results])
-    return np.flatnonzero(behind & ~np.isin(data, data[ended]))
+    sound = np.array([is_sound(result) for result in results])
+    behind = np.array([is_sound(result) and result.status is em.Status.BEHIND for result in results])
+    return np.flatnonzero(behind & ~np.isin(data, data[sound & ~behind]))
 
 
 @contextlib.contextmanager
@@ -233,11 +239,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 f"prior has sums of shape {prior.sums.shape}; this mixture needs "
                 f"{(self.n_components, monomials.n_statistics)}"
             )
-        present = np.where(prior.exposures > 0, prior.exposures, 1.0)[:, None]
-        expectation = plain.change_frame_of_expectation(prior.sums / present, family)
-        return ExpectedStatistics(
-            prior.counts, expectation * prior.exposures[:, None], prior.bound, prior.exposures
-        )  # fmt: skip
+        return in_frames(prior, plain, family)
 
     def _run(self, start, rows, data, prior):
         if prior is not None and prior.sums.shape != start.natural.shape[1:]:

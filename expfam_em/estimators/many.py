@@ -11,9 +11,8 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 
-from expfam_em import em
 from expfam_em.blocks import ArrayRows, single_threaded_blas
-from expfam_em.estimators._base import BaseMixture, checked_weight
+from expfam_em.estimators._base import BaseMixture, checked_weight, is_sound
 from expfam_em.mixture import Mixture
 
 NARROW = 1e-3
@@ -39,7 +38,7 @@ def fit_many(estimator, datasets, sample_weights=None) -> list:
     Raises
     ------
     ValueError
-        Where `fit` would; the message names the data set.
+        Where `fit` would; the message names the data set, unless all were checked together, as for NaN.
 
     Examples
     --------
@@ -76,29 +75,25 @@ def _fit(template, arrays, weights):
         return [_alone(clone(template), at, *one) for at, one in enumerate(zip(arrays, weights, strict=True))]
     prepared, remembered = template._prepare(X, fitting=True)
     plain, results = template._followed(ArrayRows(prepared, weight, template.n_jobs, sizes))
-    unfinished = sum(_is_fine(result) and not result.converged for result in results)
+    unfinished = sum(is_sound(result) and not result.converged for result in results)
     if unfinished and template.max_iter > 0:
         warnings.warn(
             f"{unfinished} of {len(results)} fits did not converge; raise max_iter or tol",
             ConvergenceWarning,
             stacklevel=4,
         )
-    done = [result for result in results if _is_fine(result)]
+    done = [result for result in results if is_sound(result)]
     fitted = iter(template._fitted(plain, done, X.dtype) if done else [])
     estimators = []
     for at, result in enumerate(results):
         one = copy.copy(template)
-        if _is_fine(result):
+        if is_sound(result):
             one.__dict__.update(next(fitted) | remembered)
         else:
             rows = slice(starts[at], starts[at + 1])
             _alone(one, at, X[rows], None if weight is None else weight[rows])
         estimators.append(one)
     return estimators
-
-
-def _is_fine(result) -> bool:
-    return isinstance(result, em.FitResult) and result.status is not em.Status.BOUND_FELL
 
 
 def _alone(estimator, at, X, weight):

@@ -12,7 +12,7 @@ from expfam_em.families._linalg import cholesky, invert, solve_lower
 
 
 @functools.cache
-def _pairs(d) -> tuple[np.ndarray, np.ndarray]:
+def pairs(d) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the upper triangle, in the order in which second moments are packed."""
     i, j = np.triu_indices(d)
     i.flags.writeable = j.flags.writeable = False
@@ -29,7 +29,7 @@ class Triangle:
 
     @staticmethod
     def products(d):
-        i, j = _pairs(d)
+        i, j = pairs(d)
         return np.column_stack([i, j, d + np.arange(len(i))])
 
     def n_features(self, n_statistics):
@@ -37,14 +37,14 @@ class Triangle:
 
     def _unpack(self, packed, off_diagonal):
         d = self.n_features(packed.shape[1])
-        i, j = _pairs(d)
+        i, j = pairs(d)
         values = packed[:, d:] * np.where(i == j, 1.0, off_diagonal)
         matrix = np.empty((len(packed), d, d))
         matrix[:, i, j] = matrix[:, j, i] = values
         return packed[:, :d], matrix
 
     def _pack(self, linear, matrix, off_diagonal):
-        i, j = _pairs(linear.shape[1])
+        i, j = pairs(linear.shape[1])
         return np.concatenate([linear, matrix[:, i, j] * np.where(i == j, 1.0, off_diagonal)], axis=1)
 
     def log_partition(self, natural):

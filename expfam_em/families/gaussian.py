@@ -134,7 +134,7 @@ class Gaussian(Framed):
 
     def share_common(self, counts, sums, totals):
         """Return N_k (V + m_k m_kᵀ), packed, with V the pooled covariance: what the tied model says they are."""
-        i, j = np.triu_indices(sums.shape[2])
+        i, j = _covariance.pairs(sums.shape[2])
         mean = sums / np.where(counts > 0, counts, 1.0)[:, :, None]
         outer = counts[:, :, None] * mean[:, :, i] * mean[:, :, j]
         pooled = (totals - outer.sum(axis=1)) / counts.sum(axis=1, keepdims=True)
