@@ -79,35 +79,25 @@ def fit_many_scores(library, count):
     return [float(fit.score(X)) for fit, X in zip(fits, many(count), strict=False)]
 
 
-def has_fit_many(library):
-    import expfam_em as ef
-
-    return hasattr(ef, "fit_many")
-
-
 def run(quick):
     count = MANY // 10 if quick else MANY
     with Libraries() as libraries:
         rows = [old_faithful(libraries)]
-        after = []
-        if libraries.call("ours", has_fit_many):
-            rows.append(thousand(libraries, count))
-        else:
-            after = ["Not measured: this version has no `fit_many`."]
+        rows.append(thousand(libraries, count))
     judged(rows, {})
     for row in rows:
         row["met"] = "yes" if row["ratio"] >= LEAST[row["key"]] else "no"
     found = {row["key"]: row for row in rows}
     goals = [
         at_least("Old Faithful, ten starts, over scikit-learn", found["faithful"]["ratio"], LEAST["faithful"]),
-        at_least(f"fit_many of {count:,}, over a loop", found.get("many", {}).get("ratio"), LEAST["many"]),
+        at_least(f"fit_many of {count:,}, over a loop", found["many"]["ratio"], LEAST["many"]),
         at_most("bound of Old Faithful below scikit-learn's", -found["faithful"]["bound"], 1e-3),
     ]
     columns = [
         ("case", "call", "text"), ("ours", "ours, s", "seconds"), ("sklearn", "scikit-learn, s", "seconds"),
         ("ratio", "ratio", "ratio"), ("bound", "bound", "power"), ("met", "met", "text"),
     ]  # fmt: skip
-    return {"title": "Small data", "how": HOW, "columns": columns, "rows": rows, "targets": goals, "after": after}
+    return {"title": "Small data", "how": HOW, "columns": columns, "rows": rows, "targets": goals}
 
 
 def old_faithful(libraries):
