@@ -16,7 +16,7 @@ from scipy.linalg import cython_blas
 
 from expfam_em.csr import CSRBlock, observations
 from expfam_em.kernels.sparse import chunk_bounds
-from expfam_em.passes import Outputs, Scores, run_rows
+from expfam_em.passes import Outputs, Scores, prepare
 from expfam_em.statistics import ExpectedStatistics
 
 MAX_CHUNKS = 64
@@ -143,12 +143,11 @@ class ArrayRows:
         B, K, p = scores.natural.shape
         n_common = 0 if totals is None else totals.shape[1]
         data = np.zeros(B, np.int64) if data is None else data
+        run = prepare(mixture.family, scores, self.X, self.sample_weight, temperature, n_common=n_common)
 
         def task(items, n_slots):
             out = Outputs.of_sums(n_slots, K, p - n_common, self.by_statistic)
-            run_rows(
-                mixture.family, scores, self.X, out, self.sample_weight, temperature, items=items, n_common=n_common
-            )  # fmt: skip
+            run(items, out)
             return out
 
         out = self._merged(task, self.tasks(data, K * (p - n_common + 8)), B, K, p)
@@ -159,11 +158,18 @@ class ArrayRows:
         stack = _as_statistics(out)
         return stack if mixture.weights.ndim == 2 else stack[0]
 
+    def revive(self, statistics, mixture, temperature=1.0):
+        """Return both with empty clusters filled, if rows know how; these leave them as they are."""
+        return statistics, mixture
+
     def _merged(self, task, tasks, B, K, p) -> Outputs:
         """Return the sums of ``task(items, n_slots) -> Outputs`` over tasks, in their order."""
 
         def with_slots(items):
-            mixtures, items[:, 3] = np.unique(items[:, 2], return_inverse=True)
+            if len(items) == 1:
+                mixtures, items[:, 3] = items[:, 2], 0
+            else:
+                mixtures, items[:, 3] = np.unique(items[:, 2], return_inverse=True)
             return mixtures, task(items, len(mixtures))
 
         out = Outputs.of_sums(B, K, p, self.by_statistic)
@@ -190,7 +196,7 @@ class ArrayRows:
             out = Outputs.of_sums(n_slots, n_components, n_statistics, self.by_statistic, responsibilities=given)
             here = items - [rows.start, rows.start, 0, 0]
             X, weight = self.part(rows)
-            run_rows(family, scores, X, out, weight, items=here, given=True)
+            prepare(family, scores, X, weight, given=True)(here, out)
             return out
 
         out = self._merged(task, self.tasks(data, n_components * (n_statistics + 8)), *shape, n_statistics)
@@ -200,20 +206,18 @@ class ArrayRows:
         """Fill outputs by row under a mixture, or under the mixture of its data set for each row."""
         scores = Scores.of(mixture, self.by_statistic)
         K, p = scores.natural.shape[1:]
-
-        def task(items):
-            run_rows(mixture.family, scores, self.X, out, None, temperature, items=items)
-
+        run = prepare(mixture.family, scores, self.X, None, temperature)
         tasks = self.tasks(np.zeros(1, np.int64) if data is None else data, K * (p + 8))
-        run_in_order(task, tasks, self.n_jobs)
+        run_in_order(lambda items: run(items, out), tasks, self.n_jobs)
 
     def totals(self, family, n_statistics) -> np.ndarray:
         """Return Σ sample_weight · T over each data set, (D, p): the sums of one component."""
         shape = (self.n_data, 1)
         scores = Scores(np.zeros((*shape, n_statistics)), np.zeros(shape), np.zeros(shape))
         out = Outputs.of_sums(self.n_data, 1, n_statistics, self.by_statistic)
+        run = prepare(family, scores, self.X, self.sample_weight)
         for items in self.tasks(np.arange(self.n_data), n_statistics):
-            run_rows(family, scores, self.X, out, self.sample_weight, items=items)
+            run(items, out)
         return out.sums[:, 0]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from expfam_em.csr import observations
 from expfam_em.family import ExponentialFamily
-from expfam_em.passes import Outputs, Scores, run_rows
+from expfam_em.passes import Outputs, Scores, prepare
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,7 @@ class Mixture:
         X = observations(X)
         evidence, responsibilities = np.empty(len(X)), np.empty((len(X), self.n_components))
         out = Outputs(evidence=evidence, responsibilities=responsibilities)
-        run_rows(self.family, Scores.of(self), X, out, temperature=temperature)
+        prepare(self.family, Scores.of(self), X, temperature=temperature)(np.array([[0, len(X), 0, 0]]), out)
         return evidence + self.family.checked_log_base_measure(X), responsibilities
 
     def sample(self, n, rng=None) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from expfam_em.csr import CSRBlock, refuse_unless_zeros_are_kept
 from expfam_em.family import Monomials, OwnFrames
-from expfam_em.kernels import block_rows, em_rows
+from expfam_em.kernels import block_rows, em_rows, padded
 from expfam_em.kernels.sparse import BLOCK, em_sparse
 
 STATISTICS_BLOCK = 1 << 16
@@ -92,66 +92,67 @@ class Scores(NamedTuple):
         return self._replace(natural=natural)
 
 
-def run_rows(
-    family, scores, X, out, sample_weight=None, temperature=1.0, *, items=None, given=False, n_common=0
-) -> None:  # fmt: skip
-    """Run the kernel over rows of X, filling the outputs.
+def prepare(family, scores, X, sample_weight=None, temperature=1.0, *, given=False, n_common=0):
+    """Return ``run(items, out)``, which runs the kernel over ranges of rows of X and fills the outputs.
 
     Parameters
     ----------
     family : ExponentialFamily
     scores : Scores
     X : (n, d) array or CSRBlock
-    out : Outputs
     sample_weight : (n,), optional
     temperature : float ≥ 0
-    items : (m, 4) int64, optional
-        Ranges of rows: start, stop, mixture of the stack, slot of the outputs; by default all rows under the first.
     given : bool
         Whether the responsibilities are given and only the sums wanted.
     n_common : int
         Statistics at the end to leave out, because all components have the same natural parameters for them.
+
+    Returns
+    -------
+    run : callable
+        Of items (m, 4) int64: start, stop, mixture of the stack, slot of the outputs; and of Outputs.
     """
-    if items is None:
-        items = np.array([[0, len(X), 0, 0]])
-    weight = np.empty(0) if sample_weight is None else sample_weight
+    weight, temperature = np.empty(0) if sample_weight is None else sample_weight, float(temperature)
     if isinstance(X, CSRBlock):
         refuse_unless_zeros_are_kept(family)
         _check_width(X.shape[1], scores, X, family)
-        _run_csr(X, scores, out, weight, float(temperature), items, given)
-        return
+        return lambda items, out: _run_csr(X, scores, out, weight, temperature, items, given)
     if (monomials := family.monomials(X.shape[1])) is not None:
         _check_width(monomials.n_statistics, scores, X, family)
         if n_common:
             scores, monomials = scores.without(n_common), monomials.without(n_common)
-        X = X if X.dtype in KERNEL_DTYPES else X.astype(np.float64)
-        _run(X, monomials, scores, out, weight, temperature, items, given)
-        return
+        return _prepared(X, monomials, scores, weight, temperature, given)
+    return lambda items, out: _run_evaluated(family, scores, X, out, weight, temperature, items, given)
+
+
+def _run_evaluated(family, scores, X, out, weight, temperature, items, given):
+    """Run the kernel over rows whose T is evaluated in NumPy, some at a time."""
     step = max(256, STATISTICS_BLOCK // scores.natural.shape[2])
     for first in range(int(items[:, 0].min()), int(items[:, 1].max()), step):
         rows = slice(first, min(first + step, len(X)))
         T, exposure = family.statistics_and_exposure(X[rows])
         _check_width(T.shape[1], scores, X, family)
-        here = _within(items, rows)
         by_row = {name: getattr(out, name)[rows] for name in ("responsibilities", "evidence", "labels")}
-        _run_statistics(T, exposure, scores, out._replace(**by_row), weight[rows], temperature, here, given)
+        here = _within(items, rows), out._replace(**by_row)
+        if exposure is None:
+            _prepared(T, Monomials.identity(T.shape[1]), scores, weight[rows], temperature, given)(*here)
+        else:
+            _run_exposed(T, exposure, scores, weight[rows], temperature, given, *here)
 
 
-def _run_statistics(T, exposure, scores, out, weight, temperature, items, given):
-    """Run the kernel over rows of T."""
-    if exposure is None:
-        _run(T, Monomials.identity(T.shape[1]), scores, out, weight, temperature, items, given)
-        return
-    p, scores = T.shape[1], scores.with_exposure()
+def _run_exposed(T, exposure, scores, weight, temperature, given, items, out):
+    """Run the kernel over rows of T with the exposure as one more statistic."""
+    p = T.shape[1]
     wider = np.zeros((*out.sums.shape[:2], p + 1)) if out.sums.size else out.sums
     T = np.column_stack([T, -exposure])
-    _run(T, Monomials.identity(p + 1), scores, out._replace(sums=wider), weight, temperature, items, given)
+    run = _prepared(T, Monomials.identity(p + 1), scores.with_exposure(), weight, temperature, given)
+    run(items, out._replace(sums=wider))
     if out.sums.size:
         np.add(out.sums, wider[:, :, :p], out=out.sums)
         np.subtract(out.exposures, wider[:, :, p], out=out.exposures)
 
 
-def _run(X, monomials, scores, out, weight, temperature, items, given):
+def _prepared(X, monomials, scores, weight, temperature, given):
     B, K, p = scores.natural.shape
     shift, inverse_scale, products, own = monomials
     if own is None:
@@ -160,11 +161,17 @@ def _run(X, monomials, scores, out, weight, temperature, items, given):
     else:
         frame = np.ascontiguousarray(own.frame.reshape(B, K))
     most_own = int((frame >= 0).sum(axis=1).max())
-    em_rows(
-        X, items, shift, inverse_scale, products, frame, own.shift, own.whitener, scores.natural, scores.offset,
-        scores.level, weight, float(temperature), given, block_rows(p, K, most_own * X.shape[1]), out.counts,
-        out.sums, out.bounds, out.responsibilities, out.evidence, out.labels,
+    X = X if X.dtype in KERNEL_DTYPES else X.astype(np.float64)
+    arguments = (
+        shift, inverse_scale, products, frame, own.shift, own.whitener, padded(scores.natural), scores.offset,
+        scores.level, weight, temperature, given, block_rows(p, K, most_own * X.shape[1]),
     )  # fmt: skip
+
+    def run(items, out):
+        by_row = out.responsibilities, out.evidence, out.labels
+        em_rows(X, items, *arguments, out.counts, out.sums, out.bounds, *by_row)
+
+    return run
 
 
 def _run_csr(X, scores, out, weight, temperature, items, given):

@@ -30,7 +30,7 @@ fits = [
 ]
 numbers = [value for fit in fits for value in (fit.lower_bounds_, fit.weights_, fit.natural_parameters_)]
 numbers += [fits[0].predict_proba(X), ef.KMeans(3, random_state=0).fit(X).cluster_centers_]
-kernel = em._compiled(np.dtype(float))
+kernel = em._compiled()
 stats = getattr(kernel, "stats", None)
 print(json.dumps({
     "numbers": [float(v) for value in numbers for v in np.ravel(value)],

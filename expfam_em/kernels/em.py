@@ -1,8 +1,8 @@
 """The one jitted EM pass over a range of rows.
 
 Everything inside a block is stored with rows along the last axis: the statistics as (p, b), the scores as
-(K, b). Each loop over rows then runs over contiguous memory and vectorises, and both matrix products are plain
-GEMMs: scores = η T + c and sums = r Tᵀ.
+(K, b). Each loop over rows then runs over contiguous memory and vectorises, and both products are of plain
+matrices: scores = η T and sums = r Tᵀ. Statistics that L2 cannot hold are formed in parts, for each of the two.
 
 The statistics of a block are z = (x − shift) · inverse_scale, followed by sums of products z_i z_j as listed
 in ``products``. A family whose T has another form evaluates T in NumPy and passes it as X. Components may have
@@ -19,12 +19,13 @@ from numba import types
 
 from expfam_em.kernels._jit import EXACT, SUMS, entry, inner
 from expfam_em.kernels.elementwise import exp_nonpositive, log_positive
+from expfam_em.kernels.load import LINE, clear_absent, load, multiply, transpose
+from expfam_em.kernels.matmul import PANEL, TILE, add_product, aligned, product_transposed, round_up
 from expfam_em.kernels.own_frames import collect_own, score_own, whiten
 
-SMALL = 96  # up to this p·K a BLAS call costs more than the product itself
 L1_NUMBERS, L2_NUMBERS = 6144, 65536  # 48 and 512 kilobytes
+SMALL = 96  # up to this p·K a block stays in L1
 OWN_NUMBERS = 1 << 20  # eight megabytes: their matrix products want more rows than L2 has room for
-TILE = 8  # numbers in a cache line
 _compiling = threading.Lock()
 
 
@@ -35,72 +36,47 @@ def block_rows(n_statistics, n_components, n_own=0):
     """
     numbers = n_statistics + n_components + n_own
     if n_statistics * n_components + n_own <= SMALL:
-        return max(64, min(512, L1_NUMBERS // numbers // 8 * 8))
+        return max(64, min(768, L1_NUMBERS // numbers // PANEL * PANEL))
     if n_own > 0:
-        return max(128, min(512, OWN_NUMBERS // n_own // 8 * 8))
-    return max(256, min(384, L2_NUMBERS // numbers // 8 * 8))
+        return max(128, min(512, OWN_NUMBERS // n_own // PANEL * PANEL))
+    return max(256, min(384, L2_NUMBERS // numbers // PANEL * PANEL))
 
 
 @inner(EXACT)
-def transpose(X, first, out):
-    """out[j, i] = X[first + i, j], in tiles as wide as a cache line: both sides are then read and written whole."""
-    d, rows = out.shape
-    whole = rows // TILE * TILE
-    for start in range(0, whole, TILE):
-        for j in range(d):
-            for i in range(start, start + TILE):
-                out[j, i] = np.float64(X[first + i, j])
-    for i in range(whole, rows):
-        for j in range(d):
-            out[j, i] = np.float64(X[first + i, j])
+def partition(d, p, rows, products):
+    """Ranges of statistics that L2 can hold, and of the products they are made of: (begin, end, first, last)."""
+    linear = formed = 0
+    if p * rows > L2_NUMBERS:
+        linear, formed = min((d * rows) // L2_NUMBERS + 1, d), min(((p - d) * rows) // L2_NUMBERS + 1, p - d)
+    parts = np.zeros((max(linear + formed, 1), 4), np.int64)
+    parts[0, 1], parts[0, 3] = p, products.shape[0]
+    for c in range(linear):
+        parts[c, 0], parts[c, 1], parts[c, 3] = d * c // linear, d * (c + 1) // linear, 0
+    last = 0
+    for c in range(formed):
+        part = parts[linear + c]
+        part[0], part[1] = d + (p - d) * c // formed, d + (p - d) * (c + 1) // formed
+        part[2] = last
+        while last < products.shape[0] and products[last, 2] < part[1]:
+            last += 1
+        part[3] = last
+    return parts
 
 
 @inner(EXACT)
-def load(X, first, shift, inverse_scale, products, T):
-    """T[:, i] = statistics of row first + i."""
-    d = X.shape[1]
-    rows = T.shape[1]
-    transpose(X, first, T[:d])
-    for j in range(d):
-        out, a, scale = T[j], shift[j], inverse_scale[j]
-        for i in range(rows):
-            out[i] = (out[i] - a) * scale
-    previous = -1
-    for q in range(products.shape[0]):
-        a, b, target = T[products[q, 0]], T[products[q, 1]], products[q, 2]
-        out = T[target]
-        if target == previous:
-            for i in range(rows):
-                out[i] += a[i] * b[i]
-        else:
-            for i in range(rows):
-                out[i] = a[i] * b[i]
-        previous = target
-
-
-@inner(EXACT)
-def score(natural, T, S):
-    """S = natural T."""
-    K, p = natural.shape
-    rows = T.shape[1]
-    if K * p <= SMALL:
-        for k in range(K):
-            out = S[k]
-            first = natural[k, 0]
-            for i in range(rows):
-                out[i] = first * T[0, i]
-            for j in range(1, p):
-                value = natural[k, j]
-                for i in range(rows):
-                    out[i] += value * T[j, i]
-    else:
-        np.dot(natural, T, S)
+def score(natural, parts, products, d, T, S):
+    """S = natural T, forming the products on the way."""
+    S[:] = 0.0
+    for c in range(parts.shape[0]):
+        begin, end, first, last = parts[c]
+        multiply(products, first, last, d, max(begin, d), T)
+        add_product(natural, begin, T[min(begin, d) :], end - begin, False, S)
 
 
 @inner(EXACT)
 def maximum(S, offset, top):
     """Add the offsets to the scores; find the largest of each row."""
-    K, rows = S.shape
+    K, rows = offset.shape[0], top.shape[0]
     for i in range(rows):
         S[0, i] += offset[0]
         top[i] = S[0, i]
@@ -112,9 +88,9 @@ def maximum(S, offset, top):
 
 
 @inner(EXACT)
-def first_largest(S, top, label):
+def first_largest(S, K, top, label):
     """Find the component that has the largest score of each row; the lower index wins a tie."""
-    K, rows = S.shape
+    rows = top.shape[0]
     for i in range(rows):
         label[i] = 0
     for k in range(K - 1, -1, -1):
@@ -123,9 +99,9 @@ def first_largest(S, top, label):
 
 
 @inner(EXACT)
-def soften(S, top, temperature, factor, label):
+def soften(S, K, top, temperature, factor, label):
     """S becomes the responsibilities softmax(S/τ), each up to a factor; top becomes τ logsumexp(S/τ)."""
-    K, rows = S.shape
+    rows = top.shape[0]
     inverse = 1.0 / temperature
     for i in range(rows):
         factor[i] = 0.0
@@ -144,49 +120,42 @@ def soften(S, top, temperature, factor, label):
 
 
 @inner(EXACT)
-def harden(S, label, factor):
+def harden(S, K, label, factor):
     """S becomes the indicator of the label."""
-    for i in range(S.shape[1]):
+    for i in range(label.shape[0]):
         factor[i] = 1.0
-    for k in range(S.shape[0]):
-        for i in range(S.shape[1]):
+    for k in range(K):
+        for i in range(label.shape[0]):
             S[k, i] = 1.0 if label[i] == k else 0.0
 
 
 @inner(SUMS)
 def weigh(S, factor, weight, counts):
     """Multiply the responsibilities by their factors and the weights of the rows, and add them to counts."""
-    K, rows = S.shape
+    rows = weight.shape[0]
     for i in range(rows):
         factor[i] *= weight[i]
-    for k in range(K):
+    for k in range(counts.shape[0]):
         total = 0.0
         for i in range(rows):
             S[k, i] *= factor[i]
             total += S[k, i]
         counts[k] += total
+        S[k, rows:] = 0.0
 
 
-@inner(SUMS)
-def collect(S, T, frame, sums, scratch):
+@inner(EXACT)
+def collect(S, parts, products, d, T, frame, sums, scratch):
     """Add Σ r T of a block to the sums of the components in the shared frame."""
-    K, rows = S.shape
-    p = T.shape[0]
-    if K * p <= SMALL:
-        for k in range(K):
-            if frame[k] >= 0:
-                continue
-            for j in range(p):
-                total = 0.0
-                for i in range(rows):
-                    total += S[k, i] * T[j, i]
-                sums[k, j] += total
-    else:
-        np.dot(S, T.T, scratch)
-        for k in range(K):
-            if frame[k] < 0:
-                for j in range(p):
-                    sums[k, j] += scratch[k, j]
+    for c in range(parts.shape[0]):
+        begin, end, first, last = parts[c]
+        if parts.shape[0] > 1:  # else they are still there
+            multiply(products, first, last, d, max(begin, d), T)
+        product_transposed(S, T[min(begin, d) :], end - begin, False, scratch, begin)
+    for k in range(sums.shape[0]):
+        if frame[k] < 0:
+            for j in range(sums.shape[1]):
+                sums[k, j] += scratch[k, j]
 
 
 @inner(SUMS)
@@ -207,11 +176,11 @@ def assign(S, offset, level, weight, temperature, soft_wanted, labels_wanted, to
     for i in range(top.shape[0]):
         infinite += 1 if abs(top[i]) == np.inf else 0
     if labels_wanted or temperature == 0.0 or infinite > 0:
-        first_largest(S, top, label)
+        first_largest(S, offset.shape[0], top, label)
     if temperature > 0.0:
-        soften(S, top, temperature, factor, label)
+        soften(S, offset.shape[0], top, temperature, factor, label)
     elif soft_wanted:
-        harden(S, label, factor)
+        harden(S, offset.shape[0], label, factor)
     for i in range(top.shape[0]):
         top[i] += level
     return weighted_sum(top, weight)
@@ -220,19 +189,20 @@ def assign(S, offset, level, weight, temperature, soft_wanted, labels_wanted, to
 @inner(EXACT)
 def read_rows(responsibilities, first, S, factor):
     """Take the responsibilities as given."""
-    for i in range(S.shape[1]):
+    S[:] = 0.0
+    for i in range(factor.shape[0]):
         factor[i] = 1.0
-        for k in range(S.shape[0]):
+        for k in range(responsibilities.shape[1]):
             S[k, i] = responsibilities[first + i, k]
 
 
 @inner(EXACT)
 def write_rows(S, factor, top, label, first, responsibilities, evidence, labels):
     """Write the results of a block to the outputs by row that are asked for."""
-    K, rows = S.shape
+    rows = factor.shape[0]
     if responsibilities.size > 0:
         for i in range(rows):
-            for k in range(K):
+            for k in range(responsibilities.shape[1]):
                 responsibilities[first + i, k] = S[k, i] * factor[i]
     if evidence.size > 0:
         for i in range(rows):
@@ -253,14 +223,6 @@ def block_weights(sample_weight, first, weight):
     return absent
 
 
-@inner(EXACT)
-def clear_absent(T, weight):
-    """Set the statistics of rows of weight 0 to 0: they may be infinite, and 0 · ∞ would stay."""
-    for i in range(T.shape[1]):
-        if weight[i] == 0.0:
-            T[:, i] = 0.0
-
-
 def _em_rows(
     X, items, shift, inverse_scale, products, frame, own_shift, whitener, natural, offset, level, sample_weight,
     temperature, given, block, counts, sums, bounds, responsibilities, evidence, labels,
@@ -269,13 +231,13 @@ def _em_rows(
 
     Parameters
     ----------
-    X : (n, d) array of float64, float32 or uint8, any strides
+    X : (n, d) arrays of float64, float32 and uint8, any strides, two of which are empty
     items : (m, 4) int64: start, stop, mixture, slot; rows start ≤ n < stop under a mixture, into a slot of the sums
     shift, inverse_scale : (d,) shared frame of the observations
     products : (q, 3) int64: z_i z_j is added to the statistic ``target``, equal targets adjacent
     frame : (B, K) int64: −1 for the shared frame, else an index of own_shift and whitener
-    own_shift, whitener : (F, d), (F, d, d) or (F, 1, d) frames of single components
-    natural, offset : (B, K, p) natural parameters and (B, K) log π − A − level
+    own_shift, whitener : (F, d), (F, d padded, d) or (F, 1, d) frames of single components
+    natural, offset : (B, K padded, p) natural parameters and (B, K) log π − A − level
     level : (B,) added to the evidence of every row
     sample_weight : (n,) or empty
     temperature : 1 soft, 0 hard
@@ -284,16 +246,21 @@ def _em_rows(
     counts, sums, bounds : (slots, K), (slots, K, p), (slots,) added to; a bound is Σ weight · τ logsumexp(scores/τ)
     responsibilities, evidence, labels : (n, K), (n,), (n,) outputs by row
     """
-    K, p = natural.shape[1:]
-    d = X.shape[1]
+    K, p, d = offset.shape[1], natural.shape[2], shift.shape[0]
     n_own = own_shift.shape[0] if frame.size > 0 else 0
-    T_memory, S_memory = np.empty(p * block), np.empty(K * block)
-    scratch = np.empty((K, p))
+    own_rows = round_up(d, TILE) * (n_own > 0)
+    block_padded, K_padded = round_up(block, PANEL), natural.shape[1]
+    parts = partition(d, p, block_padded, products)
+    held = TILE + (p if parts.shape[0] == 1 else d + np.max(parts[:, 1] - parts[:, 0]))
+    if not np.any(frame < 0):
+        held = 0
+    T_memory, S_memory = np.zeros(held * block_padded + LINE), np.zeros(K_padded * block_padded + LINE)
+    scratch = np.empty((K_padded, p + TILE))
     top_memory, factor_memory = np.empty(block), np.empty(block)
     weight_memory, label_memory = np.ones(block), np.empty(block, np.int64)
-    Z_memory = np.empty((min(n_own, K), d * block))
-    present, weighted = np.empty(d * block * (n_own > 0)), np.empty(d * block * (n_own > 0))
-    gram, second = np.empty(d * d * (n_own > 0)), np.empty((d, d) if n_own > 0 else (0, 0))
+    Z_memory = np.empty((min(n_own, K), own_rows * block_padded + LINE))
+    space = np.empty((2, own_rows * block_padded + LINE))
+    second = np.empty((own_rows, own_rows))
     soft_wanted, labels_wanted = sums.size > 0 or responsibilities.size > 0, labels.size > 0
     for item in range(items.shape[0]):
         start, stop, mixture, slot = items[item]
@@ -301,35 +268,36 @@ def _em_rows(
         any_shared = np.any(own < 0)
         bound = 0.0
         blocks = max((stop - start + block - 1) // block, 1)
-        size = ((stop - start + blocks - 1) // blocks + TILE - 1) // TILE * TILE  # alike: a short rest would be slow
+        size = round_up((stop - start + blocks - 1) // blocks, PANEL)  # alike: a short rest would be slow
         size = min(max(size, 1), block)
         for first in range(start, stop, size):
             rows = min(size, stop - first)
-            T = T_memory[: p * rows].reshape(p, rows)
-            S = S_memory[: K * rows].reshape(K, rows)
+            width = round_up(rows, PANEL)
+            T, S = aligned(T_memory, held, width), aligned(S_memory, K_padded, width)
             top, factor = top_memory[:rows], factor_memory[:rows]
             weight, label = weight_memory[:rows], label_memory[:rows]
             absent = block_weights(sample_weight, first, weight)
             if any_shared:
-                load(X, first, shift, inverse_scale, products, T)
+                load(X, first, rows, shift, inverse_scale, T)
                 if absent:
-                    clear_absent(T, weight)
+                    clear_absent(T[:d], weight)
                 if not given:
-                    score(eta, T, S)
+                    score(eta, parts, products, d, T, S)
+                elif parts.shape[0] == 1:
+                    multiply(products, 0, products.shape[0], d, d, T)
             kept = 0
-            rows_last = weighted[: d * rows * (n_own > 0)].reshape(-1, rows)
             if n_own > 0:
-                transpose(X, first, rows_last)
+                rows_last = aligned(space[0], own_rows, width)
+                transpose(X, first, rows, d, rows_last)
             for k in range(K):
                 if own[k] >= 0:
-                    Z = Z_memory[kept, : d * rows].reshape(d, rows)
+                    Z = aligned(Z_memory[kept], own_rows, width)
                     kept += 1
-                    difference = present[: d * rows].reshape(d, rows)
-                    whiten(rows_last, own_shift[own[k]], whitener[own[k]], difference, Z)
+                    whiten(rows_last, own_shift[own[k]], whitener[own[k]], aligned(space[1], own_rows, width), Z)
                     if absent:
                         clear_absent(Z, weight)
                     if not given:
-                        score_own(eta[k], products, Z, S[k])
+                        score_own(eta[k], products, d, Z, S[k])
             if given:
                 read_rows(responsibilities, first, S, factor)
             else:
@@ -340,25 +308,25 @@ def _em_rows(
             if sums.size > 0:
                 weigh(S, factor, weight, counts[slot])
                 if any_shared:
-                    collect(S, T, own, sums[slot], scratch)
+                    collect(S, parts, products, d, T, own, sums[slot], scratch)
                 kept = 0
                 for k in range(K):
                     if own[k] >= 0:
-                        Z = Z_memory[kept, : d * rows].reshape(d, rows)
+                        Z = aligned(Z_memory[kept], own_rows, width)
                         kept += 1
-                        collect_own(S[k], products, Z, present, weighted, gram, second, sums[slot, k])
+                        collect_own(S[k], products, d, Z, space, second, sums[slot, k])
         if bounds.size > 0:
             bounds[slot] += bound
 
 
 @functools.cache
-def _compiled(dtype):
-    """Return the pass for one dtype of X; its other arguments have one type each."""
+def _compiled():
+    """Return the pass, compiled for the one type of each argument."""
 
     def array(ndim, element=types.float64, layout="C", writable=False):
         return types.Array(element, ndim, layout, readonly=not writable)
 
-    rows = types.Array(getattr(types, dtype.name), 2, "A", readonly=True)
+    rows = types.Tuple([array(2, element, "A") for element in (types.float64, types.float32, types.uint8)])
     integers = array(2, types.int64)
     shared, own = (array(1), array(1), integers), (integers, array(2), array(3))
     parameters = array(3), array(2), array(1), array(1)
@@ -370,9 +338,22 @@ def _compiled(dtype):
     return entry(_em_rows, signature)
 
 
-def em_rows(X, *arguments):
-    """Run the pass compiled for the dtype of X; see `_em_rows`."""
-    X = X.view(np.uint8) if X.dtype == np.bool_ else X  # the same bytes, and one compilation less
+def em_rows(X, items, shift, inverse_scale, products, frame, own_shift, whitener, natural, *arguments):
+    """Run the pass for rows X of float64, float32, uint8 or bool; see `_em_rows`."""
     with _compiling:  # threads that arrive together wait for one compilation
-        kernel = _compiled(X.dtype)
-    return kernel(X, *arguments)
+        kernel = _compiled()
+    X = X.view(np.uint8) if X.dtype == np.bool_ else X
+    rows = tuple(X if X.dtype == nothing.dtype else nothing for nothing in _NOTHING)
+    whitener = padded(whitener) if whitener.shape[1] > 1 else whitener
+    return kernel(
+        rows, items, shift, inverse_scale, products, frame, own_shift, whitener, padded(natural), *arguments
+    )  # fmt: skip
+
+
+_NOTHING = tuple(np.empty((0, 0), dtype) for dtype in (np.float64, np.float32, np.uint8))
+
+
+def padded(matrices):
+    """Return matrices (m, K, p) with rows of zeros to complete the last tile."""
+    missing = -matrices.shape[1] % TILE
+    return np.pad(matrices, ((0, 0), (0, missing), (0, 0))) if missing else matrices

@@ -1,0 +1,77 @@
+"""The rows of a block and their statistics, with rows along the last axis.
+
+X comes as three arrays, of float64, float32 and uint8, of which all but one are empty: one compilation serves all.
+A block is padded to a multiple of PANEL rows by copies of its last row, which are as finite as that is.
+"""
+
+import numpy as np
+
+from expfam_em.kernels._jit import EXACT, inner
+
+LINE = 8  # numbers in a cache line
+
+
+@inner(EXACT)
+def transpose_tiles(X, first, rows, out):
+    """out[j, i] = X[first + i, j], in tiles as wide as a cache line: both sides are then read and written whole."""
+    d = X.shape[1]
+    whole = rows // LINE * LINE
+    for start in range(0, whole, LINE):
+        for j in range(d):
+            for i in range(start, start + LINE):
+                out[j, i] = np.float64(X[first + i, j])
+    for i in range(whole, rows):
+        for j in range(d):
+            out[j, i] = np.float64(X[first + i, j])
+
+
+@inner(EXACT)
+def transpose(X, first, rows, d, out):
+    """out[:d] = X[first : first + rows].T, and copies of the last row."""
+    doubles, singles, bytes_ = X
+    if doubles.size > 0:
+        transpose_tiles(doubles, first, rows, out)
+    elif singles.size > 0:
+        transpose_tiles(singles, first, rows, out)
+    else:
+        transpose_tiles(bytes_, first, rows, out)
+    for j in range(d):
+        for i in range(rows, out.shape[1]):
+            out[j, i] = out[j, rows - 1]
+
+
+@inner(EXACT)
+def load(X, first, rows, shift, inverse_scale, T):
+    """T[:d] = the rows of a block in the frame."""
+    d = shift.shape[0]
+    transpose(X, first, rows, d, T)
+    for j in range(d):
+        a, scale = shift[j], inverse_scale[j]
+        if a != 0.0 or scale != 1.0:
+            for i in range(T.shape[1]):
+                T[j, i] = (T[j, i] - a) * scale
+
+
+@inner(EXACT)
+def multiply(products, first, last, d, begin, T):
+    """Form some of the products of the coordinates in T[:d]; the target ``begin`` goes to T[d]."""
+    previous = -1
+    for q in range(first, last):
+        i, j, target = products[q, 0], products[q, 1], products[q, 2]
+        at = d + target - begin
+        if target == previous:
+            for n in range(T.shape[1]):
+                T[at, n] += T[i, n] * T[j, n]
+        else:
+            for n in range(T.shape[1]):
+                T[at, n] = T[i, n] * T[j, n]
+        previous = target
+
+
+@inner(EXACT)
+def clear_absent(T, weight):
+    """Set the statistics of rows of weight 0 to 0: they may be infinite, and 0 · ∞ would stay."""
+    rows = weight.shape[0]
+    for i in range(T.shape[1]):
+        if weight[min(i, rows - 1)] == 0.0:
+            T[:, i] = 0.0
