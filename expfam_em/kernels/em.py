@@ -19,7 +19,7 @@ from numba import types
 
 from expfam_em.kernels._jit import EXACT, SUMS, entry, inner
 from expfam_em.kernels.elementwise import exp_nonpositive, log_positive
-from expfam_em.kernels.load import LINE, clear_absent, load, multiply, transpose
+from expfam_em.kernels.load import LINE, clear_absent, multiply, scale, transpose
 from expfam_em.kernels.matmul import PANEL, TILE, add_product, aligned, product_transposed, round_up
 from expfam_em.kernels.own_frames import collect_own, score_own, whiten
 
@@ -42,25 +42,18 @@ def block_rows(n_statistics, n_components, n_own=0):
     return max(256, min(384, L2_NUMBERS // numbers // PANEL * PANEL))
 
 
-@inner(EXACT)
-def partition(d, p, rows, products):
-    """Ranges of statistics that L2 can hold, and of the products they are made of: (begin, end, first, last)."""
-    linear = formed = 0
-    if p * rows > L2_NUMBERS:
-        linear, formed = min((d * rows) // L2_NUMBERS + 1, d), min(((p - d) * rows) // L2_NUMBERS + 1, p - d)
-    parts = np.zeros((max(linear + formed, 1), 4), np.int64)
-    parts[0, 1], parts[0, 3] = p, products.shape[0]
-    for c in range(linear):
-        parts[c, 0], parts[c, 1], parts[c, 3] = d * c // linear, d * (c + 1) // linear, 0
-    last = 0
-    for c in range(formed):
-        part = parts[linear + c]
-        part[0], part[1] = d + (p - d) * c // formed, d + (p - d) * (c + 1) // formed
-        part[2] = last
-        while last < products.shape[0] and products[last, 2] < part[1]:
-            last += 1
-        part[3] = last
-    return parts
+def partition(n_statistics, n_features, block, products):
+    """Ranges of statistics that L2 can hold, and of the products they are made of: (m, 4) begin, end, first, last."""
+    p, d, rows = n_statistics, n_features, round_up(block, PANEL)
+    if p * rows <= L2_NUMBERS:
+        return np.array([[0, p, 0, len(products)]])
+    cuts = [
+        start + (stop - start) * np.arange(n + 1) // n
+        for start, stop in ((0, d), (d, p))
+        if (n := min((stop - start) * rows // L2_NUMBERS + 1, stop - start)) > 0
+    ]
+    begin, end = (np.concatenate([part[where] for part in cuts]) for where in (slice(-1), slice(1, None)))
+    return np.stack([begin, end, *np.searchsorted(products[:, 2], [begin, end])], axis=1)
 
 
 @inner(EXACT)
@@ -224,7 +217,7 @@ def block_weights(sample_weight, first, weight):
 
 
 def _em_rows(
-    X, items, shift, inverse_scale, products, frame, own_shift, whitener, natural, offset, level, sample_weight,
+    X, items, shift, inverse_scale, products, parts, frame, own_shift, whitener, natural, offset, level, sample_weight,
     temperature, given, block, counts, sums, bounds, responsibilities, evidence, labels,
 ):  # fmt: skip
     """One EM pass over ranges of rows, each under one of B mixtures; outputs of length 0 are left out.
@@ -235,6 +228,7 @@ def _em_rows(
     items : (m, 4) int64: start, stop, mixture, slot; rows start ≤ n < stop under a mixture, into a slot of the sums
     shift, inverse_scale : (d,) shared frame of the observations
     products : (q, 3) int64: z_i z_j is added to the statistic ``target``, equal targets adjacent
+    parts : (m, 4) int64: see `partition`
     frame : (B, K) int64: −1 for the shared frame, else an index of own_shift and whitener
     own_shift, whitener : (F, d), (F, d padded, d) or (F, 1, d) frames of single components
     natural, offset : (B, K padded, p) natural parameters and (B, K) log π − A − level
@@ -250,14 +244,15 @@ def _em_rows(
     n_own = own_shift.shape[0] if frame.size > 0 else 0
     own_rows = round_up(d, TILE) * (n_own > 0)
     block_padded, K_padded = round_up(block, PANEL), natural.shape[1]
-    parts = partition(d, p, block_padded, products)
-    held = TILE + (p if parts.shape[0] == 1 else d + np.max(parts[:, 1] - parts[:, 0]))
-    if not np.any(frame < 0):
-        held = 0
+    held = 0
+    for c in range(parts.shape[0]):
+        held = max(held, parts[c, 1] - max(parts[c, 0] - d, 0))
+    held += TILE
     T_memory, S_memory = np.zeros(held * block_padded + LINE), np.zeros(K_padded * block_padded + LINE)
     scratch = np.empty((K_padded, p + TILE))
     top_memory, factor_memory = np.empty(block), np.empty(block)
     weight_memory, label_memory = np.ones(block), np.empty(block, np.int64)
+    rows_memory = np.empty(d * block_padded * (n_own > 0) + LINE)
     Z_memory = np.empty((min(n_own, K), own_rows * block_padded + LINE))
     space = np.empty((2, own_rows * block_padded + LINE))
     second = np.empty((own_rows, own_rows))
@@ -265,8 +260,9 @@ def _em_rows(
     for item in range(items.shape[0]):
         start, stop, mixture, slot = items[item]
         eta, c, own = natural[mixture], offset[mixture], frame[mixture]
-        any_shared = np.any(own < 0)
-        bound = 0.0
+        any_shared, bound = False, 0.0
+        for k in range(K):
+            any_shared |= own[k] < 0
         blocks = max((stop - start + block - 1) // block, 1)
         size = round_up((stop - start + blocks - 1) // blocks, PANEL)  # alike: a short rest would be slow
         size = min(max(size, 1), block)
@@ -277,25 +273,19 @@ def _em_rows(
             top, factor = top_memory[:rows], factor_memory[:rows]
             weight, label = weight_memory[:rows], label_memory[:rows]
             absent = block_weights(sample_weight, first, weight)
+            rows_last = aligned(rows_memory, d, width) if n_own > 0 else T[:d]
+            transpose(X, first, rows, rows_last)
+            if absent:
+                clear_absent(rows_last, weight)
             if any_shared:
-                load(X, first, rows, shift, inverse_scale, T)
-                if absent:
-                    clear_absent(T[:d], weight)
-                if not given:
-                    score(eta, parts, products, d, T, S)
-                elif parts.shape[0] == 1:
-                    multiply(products, 0, products.shape[0], d, d, T)
+                scale(rows_last, shift, inverse_scale, T)
+                score(eta, parts, products, d, T, S)  # and statistics, even if the responsibilities are given
             kept = 0
-            if n_own > 0:
-                rows_last = aligned(space[0], own_rows, width)
-                transpose(X, first, rows, d, rows_last)
             for k in range(K):
                 if own[k] >= 0:
                     Z = aligned(Z_memory[kept], own_rows, width)
                     kept += 1
                     whiten(rows_last, own_shift[own[k]], whitener[own[k]], aligned(space[1], own_rows, width), Z)
-                    if absent:
-                        clear_absent(Z, weight)
                     if not given:
                         score_own(eta[k], products, d, Z, S[k])
             if given:
@@ -328,7 +318,7 @@ def _compiled():
 
     rows = types.Tuple([array(2, element, "A") for element in (types.float64, types.float32, types.uint8)])
     integers = array(2, types.int64)
-    shared, own = (array(1), array(1), integers), (integers, array(2), array(3))
+    shared, own = (array(1), array(1), integers, integers), (integers, array(2), array(3))
     parameters = array(3), array(2), array(1), array(1)
     sums = array(2, writable=True), array(3, writable=True), array(1, writable=True)
     by_row = array(2, writable=True), array(1, writable=True), array(1, types.int64, writable=True)
@@ -338,15 +328,20 @@ def _compiled():
     return entry(_em_rows, signature)
 
 
-def em_rows(X, items, shift, inverse_scale, products, frame, own_shift, whitener, natural, *arguments):
+def em_rows(
+    X, items, shift, inverse_scale, products, frame, own_shift, whitener, natural, offset, level, sample_weight,
+    temperature, given, block, *outputs
+):  # fmt: skip
     """Run the pass for rows X of float64, float32, uint8 or bool; see `_em_rows`."""
     with _compiling:  # threads that arrive together wait for one compilation
         kernel = _compiled()
     X = X.view(np.uint8) if X.dtype == np.bool_ else X
     rows = tuple(X if X.dtype == nothing.dtype else nothing for nothing in _NOTHING)
+    parts = partition(natural.shape[2], len(shift), block, products)
     whitener = padded(whitener) if whitener.shape[1] > 1 else whitener
     return kernel(
-        rows, items, shift, inverse_scale, products, frame, own_shift, whitener, padded(natural), *arguments
+        rows, items, shift, inverse_scale, products, parts, frame, own_shift, whitener, padded(natural), offset, level,
+        sample_weight, temperature, given, block, *outputs,
     )  # fmt: skip
 
 

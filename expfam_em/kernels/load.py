@@ -26,8 +26,8 @@ def transpose_tiles(X, first, rows, out):
 
 
 @inner(EXACT)
-def transpose(X, first, rows, d, out):
-    """out[:d] = X[first : first + rows].T, and copies of the last row."""
+def transpose(X, first, rows, out):
+    """out = X[first : first + rows].T, and copies of the last row."""
     doubles, singles, bytes_ = X
     if doubles.size > 0:
         transpose_tiles(doubles, first, rows, out)
@@ -35,21 +35,18 @@ def transpose(X, first, rows, d, out):
         transpose_tiles(singles, first, rows, out)
     else:
         transpose_tiles(bytes_, first, rows, out)
-    for j in range(d):
+    for j in range(out.shape[0]):
         for i in range(rows, out.shape[1]):
             out[j, i] = out[j, rows - 1]
 
 
 @inner(EXACT)
-def load(X, first, rows, shift, inverse_scale, T):
+def scale(rows_last, shift, inverse_scale, T):
     """T[:d] = the rows of a block in the frame."""
-    d = shift.shape[0]
-    transpose(X, first, rows, d, T)
-    for j in range(d):
-        a, scale = shift[j], inverse_scale[j]
-        if a != 0.0 or scale != 1.0:
-            for i in range(T.shape[1]):
-                T[j, i] = (T[j, i] - a) * scale
+    for j in range(shift.shape[0]):
+        a, inverse = shift[j], inverse_scale[j]
+        for i in range(T.shape[1]):
+            T[j, i] = (rows_last[j, i] - a) * inverse
 
 
 @inner(EXACT)
@@ -69,9 +66,9 @@ def multiply(products, first, last, d, begin, T):
 
 
 @inner(EXACT)
-def clear_absent(T, weight):
-    """Set the statistics of rows of weight 0 to 0: they may be infinite, and 0 · ∞ would stay."""
-    rows = weight.shape[0]
-    for i in range(T.shape[1]):
-        if weight[min(i, rows - 1)] == 0.0:
-            T[:, i] = 0.0
+def clear_absent(rows_last, weight):
+    """Set rows of weight 0, and copies of them, to 0: their statistics may be infinite, and 0 · ∞ would stay."""
+    last = weight.shape[0] - 1
+    for i in range(rows_last.shape[1]):
+        if weight[min(i, last)] == 0.0:
+            rows_last[:, i] = 0.0

@@ -26,22 +26,56 @@ def whiten(rows_last, shift, whitener, difference, Z):
 
 
 @inner(EXACT)
+def add_linear(natural, d, Z, out):
+    """Add Σ_j natural_j z_j to out, four at a time, lest out be read and written for each."""
+    whole = d // 4 * 4
+    for j in range(0, whole, 4):
+        s, t, u, v = natural[j], natural[j + 1], natural[j + 2], natural[j + 3]
+        if s != 0.0 or t != 0.0 or u != 0.0 or v != 0.0:
+            for i in range(out.shape[0]):
+                out[i] += (s * Z[j, i] + t * Z[j + 1, i]) + (u * Z[j + 2, i] + v * Z[j + 3, i])
+    for j in range(whole, d):
+        for i in range(out.shape[0]):
+            out[i] += natural[j] * Z[j, i]
+
+
+@inner(EXACT)
 def score_own(natural, products, d, Z, out):
-    """Write ⟨natural, T(z)⟩ of each row to out, leaving out the statistics whose natural parameter is 0."""
-    width = Z.shape[1]
-    for i in range(width):
+    """Write ⟨natural, T(z)⟩ of each row to out, leaving out products whose natural parameter is 0."""
+    for i in range(out.shape[0]):
         out[i] = 0.0
-    for j in range(d):
-        value = natural[j]
-        if value != 0.0:
-            for i in range(width):
-                out[i] += value * Z[j, i]
+    add_linear(natural, d, Z, out)
+    before = -1
     for q in range(products.shape[0]):
-        value = natural[products[q, 2]]
-        if value != 0.0:
-            a, b = Z[products[q, 0]], Z[products[q, 1]]
-            for i in range(width):
-                out[i] += value * (a[i] * b[i])
+        t = natural[products[q, 2]]
+        if t == 0.0:
+            continue
+        if before < 0:
+            before = q
+            continue
+        s, a, b, c, e = (
+            natural[products[before, 2]],
+            products[before, 0],
+            products[before, 1],
+            products[q, 0],
+            products[q, 1],
+        )
+        for i in range(out.shape[0]):  # two at a time
+            out[i] += s * (Z[a, i] * Z[b, i]) + t * (Z[c, i] * Z[e, i])
+        before = -1
+    if before >= 0:
+        s, a, b = natural[products[before, 2]], products[before, 0], products[before, 1]
+        for i in range(out.shape[0]):
+            out[i] += s * (Z[a, i] * Z[b, i])
+
+
+@inner(EXACT)
+def count_present(r):
+    """The number of rows with r > 0."""
+    n = 0
+    for i in range(r.shape[0]):
+        n += 1 if r[i] > 0.0 else 0
+    return n
 
 
 @inner(EXACT)
@@ -70,9 +104,7 @@ def present_rows(r, d, n, Z, present, weighted):
 @inner(SUMS)
 def collect_own(r, products, d, Z, space, second, sums):
     """Add Σ r T(z) to sums, from the rows with r > 0 only."""
-    n = 0
-    for i in range(r.shape[0]):
-        n += 1 if r[i] > 0.0 else 0
+    n = count_present(r)
     if n == 0:
         return
     width = round_up(n, LANES)
