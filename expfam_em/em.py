@@ -25,7 +25,7 @@ from expfam_em.steps import (
     maximize,
 )
 
-__all__ = ["CollapsedError", "FitResult", "Status", "accumulate", "evaluate", "fit", "fit_all", "maximize"]
+__all__ = ["CollapsedError", "FitResult", "Known", "Status", "accumulate", "evaluate", "fit", "fit_all", "maximize"]
 
 
 HEAD_START = 5
@@ -103,6 +103,7 @@ def fit(
     concentration=1.0,
     weights: str = "free",
     stop: str = "bound",
+    known: Known | None = None,
     n_jobs: int | None = None,
     callback: Callable[[int, Mixture, float], None] | None = None,
 ) -> FitResult:
@@ -124,6 +125,8 @@ def fit(
     prior, concentration, weights
         See `maximize`.
     stop : {"bound", "parameters"}
+    known : Known, optional
+        What the rows contribute whatever the parameters; computed if None.
     n_jobs : int, optional
         Threads; all cores if None. The result does not depend on it.
     callback : callable(step, mixture, bound), optional
@@ -145,7 +148,7 @@ def fit(
     [result] = fit_all(
         Mixture(mixture.family, mixture.weights[None], mixture.natural[None]), as_rows(X, sample_weight, n_jobs),
         max_iter=max_iter, tol=tol, temperature=temperature, prior=prior, concentration=concentration,
-        weights=weights, stop=stop, callback=None if callback is None else report,
+        weights=weights, stop=stop, known=known, callback=None if callback is None else report,
     )  # fmt: skip
     if isinstance(result, CollapsedError):
         raise result
@@ -164,6 +167,7 @@ def fit_all(
     concentration=1.0,
     weights: str = "free",
     stop: str = "bound",
+    known: Known | None = None,
     drop: bool = False,
     callback: Callable[[int, int, Mixture, float], None] | None = None,
 ) -> list[FitResult | CollapsedError]:
@@ -181,7 +185,7 @@ def fit_all(
     drop : bool
         Whether to leave runs that are behind others on the same data set.
     callback : callable(run, step, mixture, bound), optional
-    max_iter, tol, temperature, prior, concentration, weights, stop
+    max_iter, tol, temperature, prior, concentration, weights, stop, known
         See `fit`.
 
     Returns
@@ -200,7 +204,7 @@ def fit_all(
         start = Mixture(start.family, np.full(start.weights.shape, 1 / start.n_components), start.natural)
     data = np.zeros(len(start.weights), np.int64) if data is None else np.asarray(data)
     with single_threaded_blas():
-        runs = _Runs(start, rows, data, schedule, prior, {"concentration": concentration, "weights": weights})
+        runs = _Runs(start, rows, data, schedule, prior, known, {"concentration": concentration, "weights": weights})
         for step in range(1, max_iter + 1):
             if not len(runs.live):
                 break
@@ -229,11 +233,11 @@ class _Runs:
         Highest bound plus log-prior so far of each run, and of any run on each data set.
     """
 
-    def __init__(self, start, rows, data, schedule, prior, m_step):
+    def __init__(self, start, rows, data, schedule, prior, known, m_step):
         self.rows, self.data, self.schedule, self.m_step = rows, data, schedule, m_step
         self.base = start.family.shared()
         self.prior = prior.repeated(len(data)) if prior is not None and prior.counts.ndim == 1 else prior
-        self.known = Known.of(start.family, rows, start.natural.shape[2])
+        self.known = Known.of(start.family, rows, start.natural.shape[2]) if known is None else known
         self.total = rows.total_weights
         self.live = np.arange(len(start.weights))
         self.results: list = [None] * len(self.live)
@@ -247,13 +251,14 @@ class _Runs:
 
     def step(self, step, tol, stop, callback):
         """Make one M-step and one E-step of every live run, and end those that are done."""
-        was = self.temperature
+        was, found = self.temperature, self.mixture
+        self.statistics, self.mixture = self.rows.revive(self.statistics, found, was)
+        revived = self.mixture is not found
         after, prior = self._maximize()
         if after is None:
             return
         before = self.mixture
-        rounding = _rounding(self.statistics, before, prior)
-        halves = self.bounds + expected_gain(self.statistics, before, after)
+        halves = self.statistics.bound + expected_gain(self.statistics, before, after)
         near = self.statistics if prior is None else self.statistics + prior
         self.mixture = after.reframed(near.expectation)
         self.temperature = self.schedule[min(step, len(self.schedule) - 1)]
@@ -261,7 +266,9 @@ class _Runs:
         bounds, priors = self._checked_bounds(), self._log_prior(self.mixture)
         gain = bounds + priors - self.bounds - self.priors
         same_model = (self.temperature == was) & np.all((after.weights > 0) == (before.weights > 0), axis=1)
-        fell = same_model & (gain < -rounding) & (not before.family.regularized)
+        fell = same_model & (gain < 0) & (not before.family.regularized)
+        if fell.any():
+            fell &= gain < -_rounding(near, before)
         for at in np.flatnonzero(fell):
             self._end(at, before[int(at)], Status.BOUND_FELL, step - 1, -gain[at])
         self.bounds, self.priors, self.gains = bounds, priors, np.stack([gain, self.gains[0]])
@@ -272,10 +279,9 @@ class _Runs:
             for at in np.flatnonzero(~fell):
                 callback(int(self.live[at]), step, self.mixture[int(at)], float(bounds[at]))
         done = fell
-        if self.temperature == was and step + 1 >= len(self.schedule):
-            small = abs(gain) < tol * self.total[self.data[self.live]] if stop == "bound" else (
-                self._distance(before, after) <= tol
-            )  # fmt: skip
+        if self.temperature == was and step + 1 >= len(self.schedule) and not revived:
+            total = self.total[self.data[self.live]]
+            small = abs(gain) < tol * total if stop == "bound" else self._distance(before, after) <= tol
             for at in np.flatnonzero(small & ~fell):
                 self._end(at, self.mixture[int(at)], Status.CONVERGED, step)
             done = fell | small
@@ -309,9 +315,8 @@ class _Runs:
     # ---- the parts of a step --------------------------------------------------------------------------------
 
     def _accumulate(self, mixture):
-        return accumulate(
-            mixture, self.rows, temperature=self.temperature, data=self.data[self.live], known=self.known
-        )  # fmt: skip
+        data = self.data[self.live]
+        return accumulate(mixture, self.rows, temperature=self.temperature, data=data, known=self.known)
 
     def _maximize(self):
         """Return the stack after the M-step, and its prior, without the runs that have collapsed."""
@@ -344,7 +349,7 @@ class _Runs:
 
     def _log_prior(self, mixture):
         prior = self._prior(mixture)
-        return np.zeros(len(self.live)) + log_prior(mixture, prior, self.m_step["concentration"])
+        return log_prior(mixture, prior, self.m_step["concentration"])
 
     def _distance(self, before, after):
         """Return the norm of the change; ½ Σ Δπ² is Δπ₁² for two components, whose weights are one free parameter."""
@@ -386,9 +391,8 @@ def _schedule(temperature) -> list[float]:
     return schedule
 
 
-def _rounding(statistics, mixture, prior):
+def _rounding(statistics, mixture):
     """Return how far rounding may move the bound: the terms ⟨η, S⟩ cancel, and each carries its own error."""
-    statistics = statistics if prior is None else statistics + prior
     terms = np.abs(statistics.sums * mixture.natural).sum(axis=(-2, -1))
     terms += np.abs(statistics.exposures * mixture.log_partition).sum(axis=-1) + statistics.counts.sum(axis=-1)
     terms += statistics.counts.sum(axis=-1) * mixture.family.score_rounding

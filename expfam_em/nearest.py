@@ -11,6 +11,7 @@ from expfam_em.blocks import ArrayRows, run_in_order
 from expfam_em.kernels import clusters
 from expfam_em.kernels import nearest as kernel
 from expfam_em.kernels.tiles import GROUP, WIDTH
+from expfam_em.mixture import Mixture
 from expfam_em.statistics import ExpectedStatistics
 
 STRATEGIES = ("auto", "panels", "rows", "no copy")
@@ -27,6 +28,9 @@ ROW_WORK, CHECK_WORK, MOVE_WORK, COPY_WORK = 300, 60, 1000, 500
 
 FAST_WORK, FAST_SHARE = 32_000, 16
 """From this K · d on, one centre in 16, those that moved most, is looked at apart from the others."""
+
+ROUNDING = (4 * 2.0**-52) ** 2
+"""Squared distance, in units of |z|², up to which a row may be from a mean of rows equal to it."""
 
 NONE, NO_ORDER, NO_WEIGHT = np.empty((0, 0), np.float32), np.empty(0, np.int32), np.empty(0)
 
@@ -75,37 +79,68 @@ class NearestRows(ArrayRows):
         """
         return self._searched(mixture).labels()
 
-    def moments(self) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return the sum of the weights, and weighted mean and variance of the columns, (d,)."""
-        d = self.n_features
-
-        def chunk(X, weight, where):
-            mean, scatter = np.zeros(d), np.zeros(d)
-            total = clusters.moments(X.dtype)(X, _or_empty(weight), 0, len(X), mean, scatter)
-            return total, mean, scatter
-
-        total, mean, scatter = 0.0, np.zeros(d), np.zeros(d)
-        with np.errstate(over="ignore", invalid="ignore"):
-            for here, centre, square in self.map(chunk, 4 * d):
-                if here > 0:
-                    step = centre - mean
-                    scatter += square + step**2 * (total * here / (total + here))
-                    mean += step * (here / (total + here))
-                    total += here
-            return total, mean, scatter / total
-
     def losses(self, centres, labels) -> np.ndarray:
         """Return w ‖x − centre of its label‖² of each row, computed from the differences, (n,)."""
-        loss = np.empty(len(self))
+        squares = self._squares(centres, labels)
+        return squares if self.sample_weight is None else np.where(self._present, squares, 0.0) * self.sample_weight
+
+    def revive(self, statistics, mixture, temperature=1.0) -> tuple[ExpectedStatistics, Mixture]:
+        """Return statistics and mixture with the rows farthest from their centres alone in the empty clusters.
+
+        That raises the bound by w ½|z − c|² each, for the mixture has those centres at the rows. A cluster for which
+        there is no row, or that has lost its last one, stays where it is and empty.
+        """
+        if temperature > 0 or statistics.counts.all() or not is_nearest_centre(mixture, self):
+            return statistics, mixture
+        K, d = mixture.n_components, self.n_features
+        counts, sums = statistics.counts.reshape(K).copy(), statistics.sums.reshape(K, d).copy()
+        natural, labels, empty = mixture.natural.reshape(K, d).copy(), self.labels(mixture), np.flatnonzero(counts == 0)
+        far, Z, gain = self._farthest(mixture, labels, len(empty))
+        if not len(far):
+            return statistics, mixture
+        alone = empty[: len(far)]
+        left, labels[far], natural[alone] = labels[far], alone, Z
+        for k in np.union1d(left, alone):  # anew: a difference would leave rounding where no row is left
+            counts[k], sums[k] = self._sums_of(np.flatnonzero((labels == k) & self._present), mixture.family)
+        shape = statistics.sums.shape
+        filled = ExpectedStatistics(counts.reshape(shape[:-1]), sums.reshape(shape), statistics.bound + gain)
+        return filled, Mixture(mixture.family, mixture.weights, natural.reshape(shape))
+
+    @property
+    def _present(self):
+        return np.broadcast_to(True, len(self)) if self.sample_weight is None else self.sample_weight > 0
+
+    def _in_frame(self, which, family):
+        shift, inverse_scale = family.monomials(self.n_features)[:2]
+        return (self.X[which].astype(np.float64) - shift) * inverse_scale
+
+    def _weight_of(self, which):
+        return np.ones(len(which)) if self.sample_weight is None else self.sample_weight[which]
+
+    def _sums_of(self, which, family):
+        weight = self._weight_of(which)
+        return weight.sum(), weight @ self._in_frame(which, family)
+
+    def _farthest(self, mixture, labels, at_most):
+        """Return the rows farthest from their centres, the farthest first, in the frame too, and Σ w ½|z − c|²."""
+        shift, inverse_scale = mixture.family.monomials(self.n_features)[:2]
+        natural = mixture.natural.reshape(-1, self.n_features)
+        squares = np.where(self._present, self._squares(natural / inverse_scale + shift, labels), -1.0)
+        far = np.argpartition(squares, -at_most)[-at_most:]
+        far = far[np.lexsort((far, -squares[far]))]
+        Z = self._in_frame(far, mixture.family)
+        distance = np.sum((Z - natural[labels[far]]) ** 2, axis=1)
+        apart = (squares[far] > 0) & (distance > ROUNDING * np.sum(Z**2, axis=1))
+        return far[apart], Z[apart], 0.5 * self._weight_of(far[apart]) @ distance[apart]
+
+    def _squares(self, centres, labels):
+        squares = np.empty(len(self))
 
         def chunk(X, weight, where):
-            here = loss[where]
-            clusters.loss(X.dtype)(X, centres, labels[where], 0, len(X), here)
-            if weight is not None:
-                here[:] = np.where(weight > 0, here, 0.0) * weight
+            clusters.loss(X.dtype)(X, centres, labels[where], 0, len(X), squares[where])
 
         self.map(chunk, 4 * self.n_features)
-        return loss
+        return squares
 
     def _searched(self, mixture):
         if self._search is None or not self._search.fits(mixture.family, mixture.n_components):

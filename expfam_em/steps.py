@@ -251,11 +251,13 @@ def check_concentration(concentration, n_components) -> None:
 
 def log_prior(mixture, prior=None, concentration=1.0):
     """Return Σ_k ⟨χ_k, η_k⟩ − ν_k A(η_k) + (α_k − 1) log π_k, up to a constant; one for each mixture of a stack."""
-    value = 0.0
+    value = np.zeros(mixture.weights.shape[:-1])
     if prior is not None:
         value = np.sum(prior.sums * mixture.natural, axis=(-2, -1))
         value = value - np.sum(prior.exposures * mixture.log_partition, axis=-1)
     pull = np.asarray(concentration, np.float64) - 1
+    if not pull.any():
+        return value
     # α < 1 lets weights reach 0, where the density of the prior has a pole; such a component is out of the model
     return value + np.sum(pull * np.where(mixture.weights > 0, mixture.log_weights, 0.0), axis=-1)
 

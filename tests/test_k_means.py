@@ -6,11 +6,14 @@ import warnings
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
+from sklearn import cluster
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 import expfam_em as ef
-from expfam_em import blocks
+from expfam_em import blocks, em
+from expfam_em.families import gaussian
+from expfam_em.nearest import NearestRows
 
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=(400, 3)) + 3 * RNG.integers(0, 3, (400, 3))
@@ -107,6 +110,108 @@ def test_empty_clusters_are_filled(weight):
     assert np.abs(m.cluster_centers_).max() < 20
     distinct = ef.KMeans(5, random_state=0, n_init=10).fit(X, sample_weight=weight)
     assert m.inertia_ < 2 * distinct.inertia_
+
+
+def same_partition(one, two):
+    return len(set(zip(one, two, strict=True))) == len(set(one)) == len(set(two))
+
+
+def start_with_empty_clusters(kind, rng):
+    """Rows of clusters, and centres of which all but a few begin, or soon are, without rows."""
+    n, d, K = rng.integers(30, 400), rng.integers(1, 9), rng.integers(3, 14)
+    rows = 3 * rng.normal(size=(K, d))[rng.integers(0, K, n)] + rng.normal(size=(n, d))
+    centres = rows[rng.choice(n, K, replace=False)].copy()
+    at = rng.choice(K, rng.integers(1, K), replace=False)
+    if kind == "equal":
+        centres[at] = centres[at[0]]
+    elif kind == "far":
+        centres[at] = 100 * rng.normal(size=(len(at), d))
+    else:  # every far centre has one row, which is the farthest from its centre
+        centres[at] = 500 * rng.normal(size=(len(at), d))
+        rows[: len(at)] = 0.9 * centres[at]
+    return rows, centres
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["equal", "far", "alone"])
+@pytest.mark.parametrize("seed", range(20))
+def test_empty_clusters_are_filled_in_every_step_as_scikit_learn_does(seed, kind, weighted):
+    rng = np.random.default_rng(seed)
+    rows, centres = start_with_empty_clusters(kind, rng)
+    w = rng.uniform(0.1, 1, len(rows)) if weighted else np.ones(len(rows))
+    m = ef.KMeans(len(centres), init=centres, tol=0).fit(rows, sample_weight=w)
+    theirs = cluster.KMeans(len(centres), init=centres, n_init=1, tol=0).fit(rows, sample_weight=w)
+    assert m.inertia_ == pytest.approx(theirs.inertia_, rel=1e-10)
+    assert same_partition(m.labels_.tolist(), theirs.labels_.tolist())
+    # theirs subtracts a row from a sum, so that a centre that stays may move by rounding
+    assert theirs.n_iter_ - 1 <= m.n_iter_ <= theirs.n_iter_
+    size = w.sum() * np.var(rows, axis=0).sum()
+    assert np.diff(m.distortions_).max(initial=0) <= 1e-14 * size
+    assert m.distortions_[-1] == m.inertia_
+
+
+def test_a_row_without_weight_fills_no_cluster():
+    w = np.where(np.arange(len(X)) < 200, 1.0, 0.0)
+    centres = np.concatenate([X[:2], np.full((3, 3), 1e3)])
+    present = ef.KMeans(5, init=centres, tol=0).fit(X[:200])
+    rows = np.where(w[:, None] > 0, X, 1e2)
+    m = ef.KMeans(5, init=centres, tol=0).fit(rows, sample_weight=w)
+    assert np.array_equal(m.labels_[:200], present.labels_)
+    assert m.inertia_ == pytest.approx(present.inertia_, rel=1e-12)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_filled_cluster_raises_the_bound_by_its_distance(stacked, weight):
+    present = slice(None) if weight is None else weight > 0
+    family = ef.families.Gaussian("fixed").bind(blocks.as_rows(X, weight)).in_frame_units()
+    centres = np.concatenate([X[present][:3], np.full((2, 3), 50.0)])
+    mixture = ef.Mixture(family, np.full(5, 0.2), family.from_moments(centres, np.ones(5)))
+    if stacked:
+        mixture = ef.Mixture(family, mixture.weights[None], mixture.natural[None])
+    rows = np.full_like(X, np.inf)  # without weight they are absent
+    rows[present] = X[present]
+    rows = NearestRows(rows, None if weight is None else weight.astype(float))
+    known = em.Known(np.zeros(1))
+    before = em.accumulate(mixture, rows, temperature=0.0, known=known)
+    statistics, filled = rows.revive(before, mixture, 0.0)
+    assert statistics.bound > before.bound
+    assert statistics.counts.shape == before.counts.shape
+    assert statistics.counts.sum() == pytest.approx(before.counts.sum(), rel=1e-14)
+    assert statistics.sums.sum() == pytest.approx(before.sums.sum(), rel=1e-12)
+    assert statistics.bound == pytest.approx(score(statistics, filled), rel=1e-12)
+    # the search has not been told: it knows the rows under any mixture
+    again = em.accumulate(mixture, rows, temperature=0.0, known=known)
+    assert again.sums.tobytes() == before.sums.tobytes()
+    # and soft or full clusters are left alone
+    assert rows.revive(before, mixture, 1.0) == (before, mixture)
+    assert rows.revive(statistics, filled, 0.0) == (statistics, filled)
+
+
+def score(statistics, mixture):
+    offset = mixture.log_weights - mixture.log_partition
+    return np.squeeze(np.sum(np.sum(statistics.sums * mixture.natural, axis=-1) + statistics.counts * offset))
+
+
+def test_equal_rows_fill_no_cluster():
+    """The mean of rows of 0.1 is another number, by rounding, but no farther row."""
+    rows = np.repeat([[0.1, 0.7], [0.3, -0.9]], 7, axis=0)
+    w = np.linspace(0.1, 0.7, 14)
+    with pytest.warns(ConvergenceWarning, match=r"\(2\) found smaller than n_clusters \(4\)"):
+        m = ef.KMeans(4, init=rows[[0, 1, 7, 8]], tol=0).fit(rows, sample_weight=w)
+    assert m.n_iter_ <= 3
+    assert m.inertia_ == pytest.approx(0, abs=1e-30)
+
+
+def test_the_frame_of_many_rows(monkeypatch, weight):
+    """Moments of parts are put together."""
+    rows = blocks.as_rows(X + 1e6, weight)
+    whole = ef.families.Gaussian("diag").bind(rows)
+    monkeypatch.setattr(gaussian, "PART_NUMBERS", 50)
+    parts = ef.families.Gaussian("diag").bind(rows)
+    assert np.array_equal(parts.shift, whole.shift)
+    assert np.array_equal(parts.scale, whole.scale)
+    # squares of deviations are 1e12 times smaller than those of the rows
+    assert parts.column_variance == pytest.approx(whole.column_variance, rel=1e-9)
 
 
 def test_fewer_distinct_rows_than_clusters_warns():

@@ -25,7 +25,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     """k-means with the parameters and attributes of scikit-learn's.
 
     The model is Σ_k (1/K) N(μ_k, εI) at temperature 0, the limit ε → 0 of EM. A row at the same distance from two
-    centres belongs to the one with the lower index.
+    centres belongs to the one with the lower index. A cluster left without rows gets, in the same step, the row that
+    is farthest from its centre.
 
     Parameters
     ----------
@@ -147,14 +148,14 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         strategy = "auto" if self.copy_x else "no copy"
         rows = NearestRows(X, checked_weight(sample_weight, X), self.n_jobs, strategy=strategy)
         rows.check_total()
-        family, spread = _bound(rows)
+        family = Gaussian("fixed").bind(rows).in_frame_units()
         rng = generator(self.random_state)
         starts = (self._start(family, rows, rng) for _ in range(self._starts()))
-        best = min((self._followed(family, spread, rows, start) for start in starts), key=lambda run: run.inertia)
+        best = min((self._followed(rows, start) for start in starts), key=lambda run: run.inertia)
         self.__dict__.update(best.attributes(X.dtype))
 
-    def _followed(self, family, spread, rows, start):
-        run = _Run(family, spread, rows, start, self.max_iter, self.tol)
+    def _followed(self, rows, start):
+        run = _Run(rows, start, self.max_iter, self.tol)
         if self.verbose:
             print(f"inertia {run.inertia:.8g} after {run.n_iter} iterations")
         return run
@@ -224,51 +225,25 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
 
 class _Run:
-    """One start followed to its end: EM at temperature 0, with empty clusters moved to the farthest rows."""
+    """One start followed to its end: EM at temperature 0."""
 
-    def __init__(self, family, spread, rows, start, max_iter, tol):
-        self.rows, self.n_iter = rows, 0
-        self.distortions: list[float] = []
-        self.family, self.spread = family, spread
+    def __init__(self, rows, start, max_iter, tol):
+        family = start.family
         movement = family.column_variance.mean() / family.scale[0] ** 2  # parameters move in the frame
-        bare = _without_base(family)
-        for _ in range(start.n_components):
-            result = em.fit(
-                start.in_family(bare), rows, max_iter=max_iter - self.n_iter, tol=np.sqrt(tol * movement),
-                temperature=0.0, weights="equal", stop="parameters",
-            )  # fmt: skip
-            self.mixture = result.mixture.in_family(family)
-            self.n_iter += result.n_iter
-            # a relocation of empty clusters takes the place of an M-step: its E-step replaces the last one
-            self.centres = _centres(self.mixture)
-            self.distortions = self.distortions[:-1] + self._distortions(result)
-            self.labels = rows.labels(result.mixture)
-            self.losses = rows.losses(self.centres, self.labels)
-            empty = np.flatnonzero(np.bincount(self.labels, minlength=start.n_components) == 0)
-            if not len(empty) or self.n_iter >= max_iter:
-                break
-            start = self._without_empty(family, empty)
-            if start is None:
-                break
-        self.n_iter = max(self.n_iter, 1)
-        self.inertia = float(self.losses.sum())
+        result = em.fit(
+            start, rows, max_iter=max_iter, tol=np.sqrt(tol * movement), temperature=0.0, weights="equal",
+            stop="parameters", known=em.Known(np.zeros(1)),  # log h does not depend on the centres
+        )  # fmt: skip
+        self.mixture, self.n_iter = result.mixture, result.n_iter
+        self.centres, self.labels = _centres(result.mixture), rows.labels(result.mixture)
+        self.inertia = float(rows.losses(self.centres, self.labels).sum())
+        self.distortions = self._distortions(result, family.variance)
 
-    def _without_empty(self, family, empty):
-        """Return the mixture with empty clusters at the rows farthest from their centres; None if all are at 0."""
-        farthest = np.argsort(-self.losses, kind="stable")[: len(empty)]
-        farthest = farthest[self.losses[farthest] > 0]
-        if not len(farthest):
-            return None
-        centres = self.centres.copy()
-        centres[empty[: len(farthest)]] = self.rows.X[farthest]
-        return _mixture_of(family, centres)
-
-    def _distortions(self, result):
-        """J = Σ w ‖x − shift‖² − 2ε (bound − the terms that depend neither on the centres nor on the rows)."""
-        variance, total = self.family.variance, result.total_weight
+    def _distortions(self, result, variance):
+        """J after each half of a step: J + 2ε · bound is the same number for all of them."""
         trace = np.empty(2 * result.n_iter + 1)
         trace[::2], trace[1::2] = result.bounds, result.half_bounds
-        return np.maximum(self.spread - 2 * variance * (trace + total * np.log(len(self.centres))), 0.0).tolist()
+        return np.maximum(self.inertia + 2 * variance * (result.bound - trace), 0.0).tolist()
 
     def attributes(self, dtype):
         return {
@@ -288,25 +263,3 @@ def _mixture_of(family, centres):
 
 def _centres(mixture):
     return mixture.parameters["means"]
-
-
-def _bound(rows):
-    """Return the family in the frame of the rows, and Σ w ‖x − shift‖²."""
-    total, mean, variance = rows.moments()
-    deviation = np.sqrt(variance)
-    # two rows with the same mean and variance have the same frame
-    alike = [(np.array([mean - deviation, mean + deviation]), np.full(2, total / 2))]
-    family = Gaussian("fixed").bind(alike).replace(column_variance=variance).in_frame_units()
-    return family, total * np.sum(variance + (mean - family.shift) ** 2)
-
-
-class _WithoutBase(Gaussian):
-    """The "fixed" Gaussian without log h, which does not depend on the centres."""
-
-    def log_base_measure(self, X):
-        return np.zeros(len(X))
-
-
-def _without_base(family):
-    bare = _WithoutBase("fixed")
-    return bare.replace(**vars(family))

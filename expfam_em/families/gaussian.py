@@ -13,6 +13,8 @@ from expfam_em.family import ExponentialFamily, Monomials
 
 LOG_2PI = float(np.log(2 * np.pi))
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", "fixed")
+PART_NUMBERS = 1 << 17
+"""Numbers of X that are read at a time, a megabyte: deviations are then taken of what is still in cache."""
 
 
 class Gaussian(Framed):
@@ -89,9 +91,7 @@ class Gaussian(Framed):
     def bind(self, blocks):
         """Return a copy whose frame is about the weighted mean and standard deviation of the columns."""
         total, mean, scatter = 0.0, np.zeros(()), np.zeros(())
-        for X, sample_weight in blocks:
-            X = np.asarray(X, np.float64)
-            weight = np.ones(len(X)) if sample_weight is None else sample_weight
+        for X, weight in _parts(blocks):
             here = weight.sum()
             if here == 0:
                 continue
@@ -251,6 +251,15 @@ class Gaussian(Framed):
         extra = [f"variance={self.variance:g}"] if self.covariance_type == "fixed" else []
         extra += [f"reg_covar={self.reg_covar:g}"] if self.reg_covar else []
         return f"Gaussian({', '.join([repr(self.covariance_type), *extra])})"
+
+
+def _parts(blocks):
+    """Yield X in float64 and the weights of a few rows of the blocks at a time."""
+    for X, sample_weight in blocks:
+        step = max(1, PART_NUMBERS // X.shape[1])
+        for first in range(0, len(X), step):
+            part = np.asarray(X[first : first + step], np.float64)
+            yield part, np.ones(len(part)) if sample_weight is None else sample_weight[first : first + step]
 
 
 @functools.cache

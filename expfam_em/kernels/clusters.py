@@ -9,8 +9,6 @@ from expfam_em.kernels._jit import EXACT, inner
 from expfam_em.kernels.nearest import FAST, PLACES, SINGLE, SINGLE_2, SINGLE_3, UP, array, compiled, rows_of
 from expfam_em.kernels.tiles import GROUP, WIDTH
 
-BLOCK = 128  # rows that are still in cache when they are read again
-
 
 @inner(EXACT)
 def longest_steps(step, among):
@@ -135,39 +133,6 @@ def _move(
                         sums[0, k, j], sums[1, k, j] = add_exactly(sums[0, k, j], sums[1, k, j], sign * z[j])
 
 
-def _moments(X, sample_weight, start, stop, mean, scatter):
-    """Weighted mean and sum of squared deviations of the columns; return the sum of the weights.
-
-    Each block gives its own, without cancellation, and is merged with those before it.
-    """
-    d = X.shape[1]
-    total, centre, square = 0.0, np.empty(d), np.empty(d)
-    for first in range(start, stop, BLOCK):
-        last = min(first + BLOCK, stop)
-        here = 0.0
-        for j in range(d):
-            centre[j], square[j] = 0.0, 0.0
-        for n in range(first, last):
-            weight = sample_weight[n] if sample_weight.size > 0 else 1.0
-            here += weight
-            for j in range(d):
-                centre[j] += weight * np.float64(X[n, j]) if weight > 0.0 else 0.0
-        if here == 0.0:
-            continue
-        for j in range(d):
-            centre[j] /= here
-        for n in range(first, last):
-            weight = sample_weight[n] if sample_weight.size > 0 else 1.0
-            for j in range(d):
-                square[j] += weight * (np.float64(X[n, j]) - centre[j]) ** 2 if weight > 0.0 else 0.0
-        for j in range(d):
-            step = centre[j] - mean[j]
-            scatter[j] += square[j] + step**2 * (total * here / (total + here))
-            mean[j] += step * (here / (total + here))
-        total += here
-    return total
-
-
 def _loss(X, centres, label, start, stop, loss):
     """loss = ‖x − centre of its label‖² of the rows start ≤ n < stop, from the differences: nothing cancels."""
     d = X.shape[1]
@@ -207,13 +172,6 @@ def move(dtype):
         _move, types.void, rows_of(dtype), array(1), PLACES, array(1), array(1), PLACES, PLACES, PLACES,
         array(2, types.int64), n, n, array(2, writable=True), array(3, writable=True),
     )  # fmt: skip
-
-
-@functools.cache
-def moments(dtype):
-    """Return `_moments` compiled for a dtype of X."""
-    n, out = types.intp, array(1, writable=True)
-    return compiled(_moments, types.float64, rows_of(dtype), array(1), n, n, out, out)
 
 
 @functools.cache
