@@ -30,6 +30,7 @@ LAYERS = [
     ("distinct", NUMBERS),
     ("blocks", NUMBERS),
     ("nearest", NUMBERS),
+    ("patterns", NUMBERS),
     ("steps", NUMBERS),
     ("em", NUMBERS),
     ("initialisation", NUMBERS),

@@ -20,6 +20,7 @@ from expfam_em import csr, em, initialisation
 from expfam_em.blocks import ArrayRows, single_threaded_blas
 from expfam_em.distinct import distinct
 from expfam_em.mixture import Mixture
+from expfam_em.patterns import PatternRows
 from expfam_em.statistics import ExpectedStatistics
 from expfam_em.steps import in_frames
 
@@ -191,6 +192,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         warm = self.warm_start and hasattr(self, "mixture_")
         rows = self._without_repetition(rows, warm)
         family = plain.bind(rows)
+        rows = PatternRows.of(rows, family, self.n_components) or rows
         prior = self._prior_of(plain, family)
         if warm:
             data, rng, init = np.zeros(1, np.int64), None, self.mixture_
