@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -14,7 +15,7 @@ from expfam_em.kernels.tiles import GROUP, WIDTH
 from expfam_em.mixture import Mixture
 from expfam_em.statistics import ExpectedStatistics
 
-STRATEGIES = ("auto", "panels", "rows", "no copy")
+STRATEGIES = ("auto", "panels", "rows")
 PANEL_COLUMNS, PANEL_CENTRES = 3, 16
 """Up to this many columns neighbours in space share their fate, and one gap for each panel of them is enough.
 
@@ -32,7 +33,7 @@ FAST_WORK, FAST_SHARE = 32_000, 16
 ROUNDING = (4 * 2.0**-52) ** 2
 """Squared distance, in units of |z|², up to which a row may be from a mean of rows equal to it."""
 
-NONE, NO_ORDER, NO_WEIGHT = np.empty((0, 0), np.float32), np.empty(0, np.int32), np.empty(0)
+NO_ORDER, NO_WEIGHT = np.empty(0, np.int32), np.empty(0)
 
 
 class NearestRows(ArrayRows):
@@ -46,15 +47,16 @@ class NearestRows(ArrayRows):
     sample_weight : (n,) float64, optional
     n_jobs : int, optional
         Threads; all cores if None or −1.
-    strategy : {"auto", "panels", "rows", "no copy"}
-        Whether to keep the rows in float32, 32 neighbours in space at a time or one by one, or only their labels.
-        All give the same labels; "auto" decides by the numbers of columns and centres.
+    strategy : {"auto", "panels", "rows"}
+        Whether to look at rows one by one, or at a copy of them in float32, 32 neighbours in space at a time. Both give
+        the same labels; "auto" decides by the numbers of columns and centres.
     """
 
     def __init__(self, X, sample_weight=None, n_jobs=None, *, strategy="auto"):
         if strategy not in STRATEGIES:
             raise ValueError(f"strategy is {strategy!r}; it must be one of {', '.join(STRATEGIES)}")
-        super().__init__(X, sample_weight, n_jobs)
+        adjacent = X.shape[1] == 1 or X.strides[1] == X.itemsize
+        super().__init__(X if adjacent else np.ascontiguousarray(X), sample_weight, n_jobs)
         self.strategy = strategy
         self._search: _Search | None = None
 
@@ -79,10 +81,9 @@ class NearestRows(ArrayRows):
         """
         return self._searched(mixture).labels()
 
-    def losses(self, centres, labels) -> np.ndarray:
-        """Return w ‖x − centre of its label‖² of each row, computed from the differences, (n,)."""
-        squares = self._squares(centres, labels)
-        return squares if self.sample_weight is None else np.where(self._present, squares, 0.0) * self.sample_weight
+    def inertia(self, centres, labels) -> float:
+        """Return Σ w ‖x − centre of its label‖², computed from the differences."""
+        return self._loss(centres, labels, NO_WEIGHT)
 
     def revive(self, statistics, mixture, temperature=1.0) -> tuple[ExpectedStatistics, Mixture]:
         """Return statistics and mixture with the rows farthest from their centres alone in the empty clusters.
@@ -125,7 +126,9 @@ class NearestRows(ArrayRows):
         """Return the rows farthest from their centres, the farthest first, in the frame too, and Σ w ½|z − c|²."""
         shift, inverse_scale = mixture.family.monomials(self.n_features)[:2]
         natural = mixture.natural.reshape(-1, self.n_features)
-        squares = np.where(self._present, self._squares(natural / inverse_scale + shift, labels), -1.0)
+        squares = np.empty(len(self))
+        self._loss(natural / inverse_scale + shift, labels, squares)
+        squares = np.where(self._present, squares, -1.0)
         far = np.argpartition(squares, -at_most)[-at_most:]
         far = far[np.lexsort((far, -squares[far]))]
         Z = self._in_frame(far, mixture.family)
@@ -133,14 +136,13 @@ class NearestRows(ArrayRows):
         apart = (squares[far] > 0) & (distance > ROUNDING * np.sum(Z**2, axis=1))
         return far[apart], Z[apart], 0.5 * self._weight_of(far[apart]) @ distance[apart]
 
-    def _squares(self, centres, labels):
-        squares = np.empty(len(self))
+    def _loss(self, centres, labels, squares):
+        """Return Σ w ‖x − centre‖², and write the squares unless there is no place for them."""
 
         def chunk(X, weight, where):
-            clusters.loss(X.dtype)(X, centres, labels[where], 0, len(X), squares[where])
+            return clusters.loss(X.dtype)(X, _or_empty(weight), centres, labels[where], 0, len(X), squares[where])
 
-        self.map(chunk, 4 * self.n_features)
-        return squares
+        return math.fsum(self.map(chunk, 16 * self.n_features))
 
     def _searched(self, mixture):
         if self._search is None or not self._search.fits(mixture.family, mixture.n_components):
@@ -190,7 +192,7 @@ class _Search(ABC):
 
     @abstractmethod
     def _arrange(self):
-        """Return the order of the rows, if there is one, and their copy in float32, if there is one."""
+        """Return the order of the rows, if there is one."""
 
     @abstractmethod
     def _search(self, about, start, stop):
@@ -211,7 +213,7 @@ class _Search(ABC):
         self.accumulated, self.drift = np.zeros(K + 1), np.zeros(K + 1, np.float32)
         self.counts, self.sums = np.zeros((2, K)), np.zeros((2, K, d))
         self.fresh, self.pending, self.busy = True, [], n
-        self.order, self.Z = self._arrange()
+        self.order = self._arrange()
         self.units = -(-n // self.unit_rows)
         size = self.units * self.unit_rows
         self.gap = np.full(self.units, -np.inf, np.float32)
@@ -247,34 +249,30 @@ class _Search(ABC):
             for (start, _), (n, _) in zip(pieces, found, strict=True)
             if n
         ]
+        if self.fresh:
+            self._move([(0, len(self.rows))])
         self.fresh = False
 
     def update_sums(self):
         """Bring counts and sums up to date with the labels."""
-        if not self.pending:
-            return
+        if self.pending:
+            self._move(self.pending)
+            self.pending = []
+
+    def _move(self, segments):
         K, d = self.centres.shape
-        segments = np.array(self.pending, np.int64)
-        moved = int((segments[:, 1] - segments[:, 0]).sum())
+        moved = sum(stop - start for start, stop in segments)
+        parts = np.array(segments, np.int64)
         self._run(lambda which: clusters.move(self.dtype)(
-            self.rows.X, self.weight, self.order, *self.frame, self.label, self.changed, self.before, segments, *which,
-            self.counts, self.sums,
+            self.rows.X, self.weight, self.order, *self.frame, self.fresh, self.label, self.changed, self.before,
+            parts, *which, self.counts, self.sums,
         ), self._pieces(K, moved * (MOVE_WORK + 100 * d), 2))  # fmt: skip
-        self.pending = []
 
     def _pieces(self, units, work, for_each_thread=4):
         """Return ranges of units, for the threads to share; the result does not depend on where they are cut."""
         n = 1 if work < SERIAL_WORK or self.rows.n_jobs == 1 else min(for_each_thread * self.rows.n_jobs, units)
         cuts = [units * i // n for i in range(n + 1)]
         return list(itertools.pairwise(cuts))
-
-    def _copy(self, order, shape):
-        Z = np.empty(shape, np.float32)
-        self._run(
-            lambda piece: clusters.copy(self.dtype)(self.rows.X, order, *self.frame, *piece, Z),
-            self._pieces(max(len(self.rows), len(order)), len(self.rows) * (COPY_WORK + 50 * self.rows.n_features)),
-        )
-        return Z
 
     def _run(self, function, pieces):
         if len(pieces) == 1:
@@ -288,11 +286,11 @@ class _RowSearch(_Search):
     unit_rows = 1
 
     def _arrange(self):
-        return NO_ORDER, NONE if self.rows.strategy == "no copy" else self._copy(NO_ORDER, self.rows.X.shape)
+        return NO_ORDER
 
     def _search(self, about, start, stop):
         return kernel.search_rows(self.dtype)(
-            self.rows.X, self.Z, *about, self.fast, self.drift, self.fresh, start, stop, self.gap, self.label,
+            self.rows.X, *about, self.fast, self.drift, self.fresh, start, stop, self.gap, self.label,
             self.changed, self.before,
         )  # fmt: skip
 
@@ -310,9 +308,13 @@ class _PanelSearch(_Search):
         panels = -(-n // WIDTH)
         self.panel_label = np.zeros(panels, np.int32)
         order = np.empty(panels * WIDTH, np.int32)
-        order[:n] = np.argsort(morton(self.rows.X, *self.frame), kind="stable")
-        order[n:] = order[n - 1]
-        return order, self._copy(order, (panels * d, WIDTH))
+        clusters.arrange(self.dtype)(self.rows.X, *self.frame, order)
+        self.Z = np.empty((panels * d, WIDTH), np.float32)
+        self._run(
+            lambda piece: clusters.copy(self.dtype)(self.rows.X, order, *self.frame, *piece, self.Z),
+            self._pieces(len(order), len(order) * (COPY_WORK + 50 * d)),
+        )
+        return order
 
     def _search(self, about, start, stop):
         return kernel.search_panels(self.dtype)(
@@ -338,16 +340,3 @@ def _others(K, d, n_fast):
         np.zeros(n_fast, np.int32), np.zeros(K, np.float32), np.zeros((K, d), np.float32), np.zeros(K, np.float32),
         np.ones(K, np.bool_),
     )  # fmt: skip
-
-
-def morton(X, shift, inverse_scale) -> np.ndarray:
-    """Return the cell of each row on a Morton curve through the cube ±4 of the frame, (n,) uint16."""
-    d = X.shape[1]
-    bits = 16 // d
-    code = np.zeros(len(X), np.uint16)
-    for j in range(d):
-        cell = np.clip(((X[:, j] - shift[j]) * inverse_scale[j] + 4) * 2.0 ** (bits - 3), 0, 2**bits - 1)
-        cell = cell.astype(np.uint16)
-        for bit in range(bits):
-            code |= ((cell >> np.uint16(bit)) & np.uint16(1)) << np.uint16(bit * d + j)
-    return code

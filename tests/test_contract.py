@@ -10,7 +10,7 @@ from numba import njit
 from expfam_em import families
 from expfam_em.blocks import as_rows
 from expfam_em.family import ExponentialFamily
-from expfam_em.kernels.load import load, multiply
+from expfam_em.kernels.load import multiply, scale, transpose
 from tests.case import EPS, frozen
 from tests.cases import CASES
 
@@ -273,7 +273,8 @@ def test_rows_grouped_in_any_way_give_the_same_statistics(case, data):
 @njit
 def build(X, shift, inverse_scale, products, T):
     d = len(shift)
-    load((X, np.empty((0, 0), np.float32), np.empty((0, 0), np.uint8)), 0, len(X), shift, inverse_scale, T)
+    transpose((X, np.empty((0, 0), np.float32), np.empty((0, 0), np.uint8)), 0, len(X), T[:d])
+    scale(T[:d], shift, inverse_scale, T)
     multiply(products, 0, len(products), d, d, T)
 
 

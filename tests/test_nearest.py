@@ -11,7 +11,7 @@ from expfam_em.kernels.tiles import GROUP, WIDTH
 from expfam_em.mixture import Mixture
 from expfam_em.nearest import NearestRows, is_nearest_centre
 
-STRATEGIES = ["panels", "rows", "fast", "no copy"]
+STRATEGIES = ["panels", "rows", "fast"]
 DIMENSIONS = [1, 2, 3, 4, 5, 16, 33, 130]
 
 
@@ -119,8 +119,8 @@ def test_any_number_of_threads_gives_the_same_bits(strategy, d, monkeypatch):
         for _ in range(6):
             s = rows.expected_statistics(mixture, 0.0)
             labels = rows.labels(mixture)
-            loss = rows.losses(centres, labels)
-            out += [s.counts.tobytes(), s.sums.tobytes(), float(s.bound).hex(), labels.tobytes(), loss.tobytes()]
+            loss = rows.inertia(centres, labels).hex()
+            out += [s.counts.tobytes(), s.sums.tobytes(), float(s.bound).hex(), labels.tobytes(), loss]
             mixture = em.maximize(s, mixture, weights="equal")
         return out
 
@@ -251,11 +251,11 @@ def test_sums_do_not_drift():
     assert np.all(np.abs(last.counts - first.counts) <= 2.0**-52 * first.counts)
 
 
-def test_losses():
+def test_inertia():
     X, weight, centres, _ = problem(4, 5)  # around 1e6
     rows, labels = NearestRows(X, weight), np.arange(len(X), dtype=np.int32) % 23
-    loss = weight * np.sum((X.astype(np.longdouble) - centres[labels]) ** 2, axis=1)
-    assert rows.losses(centres, labels) == pytest.approx(loss.astype(np.float64), rel=1e-13)
+    loss = weight @ np.sum((X.astype(np.longdouble) - centres[labels]) ** 2, axis=1)
+    assert rows.inertia(centres, labels) == pytest.approx(float(loss), rel=1e-14)
 
 
 @pytest.mark.parametrize("d", [2, 6])

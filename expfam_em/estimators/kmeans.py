@@ -42,8 +42,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     verbose : int
     random_state : int, RandomState, Generator, optional
     copy_x : bool
-        Whether to keep a copy of the rows in float32, ordered in space if they have up to three columns, in which the
-        nearest centres are looked for. False is slower, by up to a factor of two. X is never changed.
+        Whether to keep a copy of rows of up to three columns, ordered in space, in float32. False is slower. X is
+        never changed, and wider rows are not copied.
     algorithm : {"lloyd", "elkan"}
         For scikit-learn's sake; both find the same clusters.
     n_jobs : int, optional
@@ -145,7 +145,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def _fit(self, X, sample_weight):
         if len(X) < self.n_clusters:
             raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
-        strategy = "auto" if self.copy_x else "no copy"
+        strategy = "auto" if self.copy_x else "rows"
         rows = NearestRows(X, checked_weight(sample_weight, X), self.n_jobs, strategy=strategy)
         rows.check_total()
         family = Gaussian("fixed").bind(rows).in_frame_units()
@@ -200,7 +200,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def predict(self, X):
         """Return the label of the closest centre of each row, (n,)."""
         X = self._rows(X)
-        return NearestRows(X, None, self.n_jobs, strategy="no copy").labels(self.mixture_)
+        return NearestRows(X, None, self.n_jobs, strategy="rows").labels(self.mixture_)
 
     def transform(self, X):
         """Return the distance of each row to each centre, (n, K)."""
@@ -210,8 +210,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def score(self, X, y=None, sample_weight=None):
         """Return −J = −Σ w ‖x − μ_label‖² of the rows."""
         X = self._rows(X)
-        rows = NearestRows(X, checked_weight(sample_weight, X), self.n_jobs, strategy="no copy")
-        return -float(rows.losses(_centres(self.mixture_), rows.labels(self.mixture_)).sum())
+        rows = NearestRows(X, checked_weight(sample_weight, X), self.n_jobs, strategy="rows")
+        return -rows.inertia(_centres(self.mixture_), rows.labels(self.mixture_))
 
     @property
     def _n_features_out(self):
@@ -236,7 +236,7 @@ class _Run:
         )  # fmt: skip
         self.mixture, self.n_iter = result.mixture, result.n_iter
         self.centres, self.labels = _centres(result.mixture), rows.labels(result.mixture)
-        self.inertia = float(rows.losses(self.centres, self.labels).sum())
+        self.inertia = rows.inertia(self.centres, self.labels)
         self.distortions = self._distortions(result, family.variance)
 
     def _distortions(self, result, variance):

@@ -78,18 +78,43 @@ def _follow(exact, offset, previous, fresh, n_fast, accumulated, drift, groups, 
     return largest, moved
 
 
+def _arrange(X, shift, inverse_scale, order):
+    """order = the rows along a Morton curve through the cube ±4 of the frame, as they come within a cell of it.
+
+    The last row is repeated to fill the order.
+    """
+    n, d = X.shape
+    bits = 16 // d
+    spread = np.zeros(1 << bits, np.uint16)  # the bits of a number, d places apart
+    for value in range(1 << bits):
+        for bit in range(bits):
+            spread[value] |= np.uint16(((value >> bit) & 1) << (bit * d))
+    scale, highest = 2.0 ** (bits - 3), 2.0**bits - 1
+    cell, ends = np.empty(n, np.uint16), np.zeros((1 << 16) + 1, np.int64)
+    for i in range(n):
+        code = np.uint16(0)
+        for j in range(d):
+            z = ((np.float64(X[i, j]) - shift[j]) * inverse_scale[j] + 4) * scale
+            code |= np.uint16(spread[np.int64(min(max(z, 0.0), highest))] << np.uint16(j))
+        cell[i] = code
+        ends[np.int64(code) + 1] += 1
+    for code in range(1, ends.shape[0]):
+        ends[code] += ends[code - 1]
+    for i in range(n):
+        at = np.int64(cell[i])
+        order[ends[at]] = i
+        ends[at] += 1
+    for i in range(n, order.shape[0]):
+        order[i] = order[n - 1]
+
+
 def _copy(X, order, shift, inverse_scale, start, stop, Z):
-    """Z = the rows of X in the frame, in float32: as rows, or as panels if there is an order."""
+    """Z = the rows of X in the frame, in float32 and as panels."""
     d = X.shape[1]
-    if order.size == 0:
-        for n in range(start, stop):
-            for j in range(d):
-                Z[n, j] = np.float32((np.float64(X[n, j]) - shift[j]) * inverse_scale[j])
-    else:
-        for n in range(start, stop):
-            for j in range(d):
-                z = (np.float64(X[order[n], j]) - shift[j]) * inverse_scale[j]
-                Z[n // WIDTH * d + j, n % WIDTH] = np.float32(z)
+    for n in range(start, stop):
+        for j in range(d):
+            z = (np.float64(X[order[n], j]) - shift[j]) * inverse_scale[j]
+            Z[n // WIDTH * d + j, n % WIDTH] = np.float32(z)
 
 
 @inner(EXACT)
@@ -101,7 +126,7 @@ def add_exactly(high, low, term):
 
 
 def _move(
-    X, sample_weight, order, shift, inverse_scale, label, changed, before, segments, first, last, counts, sums
+    X, sample_weight, order, shift, inverse_scale, fresh, label, changed, before, segments, first, last, counts, sums
 ):  # fmt: skip
     """Move the rows that changed their label from the sums of the old cluster to those of the new one.
 
@@ -110,6 +135,7 @@ def _move(
 
     Parameters
     ----------
+    fresh : whether all rows get their first labels, and ``changed`` and ``before`` are not there yet
     segments : (s, 2) int64, the filled parts of ``changed`` and ``before``
     counts, sums : (2, K), (2, K, d), updated
     """
@@ -117,10 +143,11 @@ def _move(
     z = np.empty(d)
     for s in range(segments.shape[0]):
         for e in range(segments[s, 0], segments[s, 1]):
-            old, new = before[e], label[changed[e]]
+            place = e if fresh else np.int64(changed[e])
+            old, new = np.int64(-1 if fresh else before[e]), np.int64(label[place])
             if not (first <= old < last or first <= new < last):
                 continue
-            row = order[changed[e]] if order.size > 0 else changed[e]
+            row = np.int64(order[place]) if order.size > 0 else place
             weight = sample_weight[row] if sample_weight.size > 0 else 1.0
             if weight == 0.0:
                 continue
@@ -133,10 +160,14 @@ def _move(
                         sums[0, k, j], sums[1, k, j] = add_exactly(sums[0, k, j], sums[1, k, j], sign * z[j])
 
 
-def _loss(X, centres, label, start, stop, loss):
-    """loss = ‖x − centre of its label‖² of the rows start ≤ n < stop, from the differences: nothing cancels."""
+def _loss(X, sample_weight, centres, label, start, stop, loss):
+    """Return Σ w ‖x − centre of its label‖² of the rows start ≤ n < stop, from the differences: nothing cancels.
+
+    The squares are written to ``loss``, unless it is empty.
+    """
     d = X.shape[1]
     whole = d // 4 * 4
+    high, low = 0.0, 0.0
     for n in range(start, stop):
         k, total = label[n], 0.0
         for j in range(0, whole, 4):  # four at a time, lest each addition wait for the one before
@@ -145,7 +176,18 @@ def _loss(X, centres, label, start, stop, loss):
             total += (a * a + b * b) + (c * c + e * e)
         for j in range(whole, d):
             total += (np.float64(X[n, j]) - centres[k, j]) ** 2
-        loss[n] = total
+        if loss.size > 0:
+            loss[n] = total
+        weight = sample_weight[n] if sample_weight.size > 0 else 1.0
+        if weight > 0.0:
+            high, low = add_exactly(high, low, weight * total)
+    return high + low
+
+
+@functools.cache
+def arrange(dtype):
+    """Return `_arrange` compiled for a dtype of X."""
+    return compiled(_arrange, types.void, rows_of(dtype), array(1), array(1), PLACES)
 
 
 @functools.cache
@@ -169,7 +211,7 @@ def move(dtype):
     """Return `_move` compiled for a dtype of X."""
     n = types.intp
     return compiled(
-        _move, types.void, rows_of(dtype), array(1), PLACES, array(1), array(1), PLACES, PLACES, PLACES,
+        _move, types.void, rows_of(dtype), array(1), PLACES, array(1), array(1), types.boolean, PLACES, PLACES, PLACES,
         array(2, types.int64), n, n, array(2, writable=True), array(3, writable=True),
     )  # fmt: skip
 
@@ -179,5 +221,5 @@ def loss(dtype):
     """Return `_loss` compiled for a dtype of X."""
     n = types.intp
     return compiled(
-        _loss, types.void, rows_of(dtype), array(2), array(1, types.int32), n, n, array(1, writable=True)
+        _loss, types.float64, rows_of(dtype), array(1), array(2), array(1, types.int32), n, n, array(1, writable=True)
     )  # fmt: skip

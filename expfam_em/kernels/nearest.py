@@ -44,23 +44,15 @@ _compiling = threading.Lock()
 
 
 @inner(EXACT)
-def turn(Z, rows, first, panel):
-    """panel (d, WIDTH) = Z[rows[first : first + WIDTH]].T."""
-    d = Z.shape[1]
+def turn(X, rows, first, shift, inverse_scale, panel):
+    """panel (d, WIDTH) = X[rows[first : first + WIDTH]].T in the frame."""
+    d = X.shape[1]
     whole = d // LANES * LANES
     for column in range(0, whole, LANES):
-        turn_lanes(Z, rows, first, column, panel, 0)
-        turn_lanes(Z, rows, first + LANES, column, panel, LANES)
+        turn_lanes(X, rows, first, column, shift, inverse_scale, panel, 0)
+        turn_lanes(X, rows, first + LANES, column, shift, inverse_scale, panel, LANES)
     for i in range(WIDTH):
         for j in range(whole, d):
-            panel[j, i] = Z[rows[first + i], j]
-
-
-@inner(EXACT)
-def turn_unscaled(X, rows, first, shift, inverse_scale, panel):
-    """panel (d, WIDTH) = X[rows[first : first + WIDTH]].T in the frame."""
-    for i in range(WIDTH):
-        for j in range(X.shape[1]):
             panel[j, i] = np.float32((np.float64(X[rows[first + i], j]) - shift[j]) * inverse_scale[j])
 
 
@@ -184,14 +176,13 @@ def separate(gap, slow, label, chosen, found):
 
 
 def _search_rows(
-    X, Z, frame, exact, groups, fast, drift, fresh, start, stop, gap, label, changed, before
+    X, frame, exact, groups, fast, drift, fresh, start, stop, gap, label, changed, before
 ):  # fmt: skip
     """Search the rows start ≤ n < stop that may have changed their label.
 
     Parameters
     ----------
-    X : (n, d) array of float64 or float32, any strides
-    Z : (n, d) float32, the rows in the frame, or (0, 0): they are then made of X
+    X : (n, d) array of float64 or float32, the columns next to each other
     frame : shift and inverse scale, (d,)
     exact : centres c in the frame (K, d), −½|c|² (K,), and slope and level of the error, (2,), in float64
     groups : the same in float32, in groups padded with −∞: (G, d, GROUP), (G, GROUP), (2,)
@@ -200,7 +191,7 @@ def _search_rows(
     drift : (K,) accumulated drift, rounded up
     fresh : whether no row has a label yet
     gap, label : (n,) float32, int32, updated
-    changed, before : (n,) int32: rows that changed their label and their old label, −1 for none, from ``start`` on
+    changed, before : (n,) int32: rows that changed their label and their old label, from ``start`` on; not if fresh
 
     Returns
     -------
@@ -215,6 +206,7 @@ def _search_rows(
     panel, own, z = np.empty((d, WIDTH), np.float32), np.empty((d, WIDTH), np.float32), np.empty(d)
     top, second, space = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32)
     nearest, was = np.empty(WIDTH, np.int32), np.empty(WIDTH, np.int32)
+    nowhere, unity = np.zeros(d), np.ones(d)  # the frame of centres that are in it already
     n_changed, n_searched = 0, 0
     for first in range(start, stop, CHOICE):
         found = stale(gap, drift, label, first, min(first + CHOICE, stop), chosen)
@@ -226,15 +218,12 @@ def _search_rows(
             for at in range(base, base + count, WIDTH):
                 for i in range(WIDTH):
                     was[i] = label[chosen[at + i]]
-                if Z.size > 0:
-                    turn(Z, chosen, at, panel)
-                else:
-                    turn_unscaled(X, chosen, at, shift, inverse_scale, panel)
+                turn(X, chosen, at, shift, inverse_scale, panel)
                 if base == 0:
                     rank(panel, 0, centres, offsets, top, second, nearest)
                 else:
                     rank(panel, 0, fast_centres, fast_offsets, top, second, nearest)
-                    turn(singles, was, 0, own)
+                    turn(singles, was, 0, nowhere, unity, own)
                     rank_own(panel, own, single_offset, fast_index, kept, was, top, second, nearest)
                 measure(panel, 0, d, error, top, second, space)
                 for i in range(min(WIDTH, base + count - at)):
@@ -244,10 +233,10 @@ def _search_rows(
                     elif base > 0:  # and the slow centres are farther by at least
                         free = min(free, np.float64(gap[n] - slow[was[i]]))
                     gap[n] = stored(free, drift[k])
-                    if fresh or k != was[i]:
-                        changed[start + n_changed], before[start + n_changed] = n, -1 if fresh else was[i]
+                    if k != was[i] and not fresh:
+                        changed[start + n_changed], before[start + n_changed] = n, was[i]
                         n_changed += 1
-                        label[n] = k
+                    label[n] = k
     return n_changed, n_searched
 
 
@@ -299,11 +288,10 @@ def _search_panels(
                 other += 1 if nearest[i] != label[place + i] else 0
             panel_label[b] = K if differ > 0 else nearest[0]
             gap[b] = stored(np.float64(least), drift[panel_label[b]])
-            if fresh or other > 0:
+            if other > 0:
                 for i in range(WIDTH):
-                    if (fresh or nearest[i] != label[place + i]) and place + i < n:
-                        at = out + n_changed
-                        changed[at], before[at] = place + i, -1 if fresh else label[place + i]
+                    if nearest[i] != label[place + i] and place + i < n and not fresh:
+                        changed[out + n_changed], before[out + n_changed] = place + i, label[place + i]
                         n_changed += 1
                     label[place + i] = nearest[i]
     return n_changed, n_searched
@@ -338,7 +326,7 @@ def search_rows(dtype):
     """Return `_search_rows` compiled for a dtype of X."""
     n = types.intp
     return compiled(
-        _search_rows, types.UniTuple(n, 2), rows_of(dtype), SINGLE_2, FRAME, EXACT_CENTRES, GROUPS, FAST, SINGLE,
+        _search_rows, types.UniTuple(n, 2), rows_of(dtype), FRAME, EXACT_CENTRES, GROUPS, FAST, SINGLE,
         types.boolean, n, n, SINGLE, PLACES, PLACES, PLACES,
     )  # fmt: skip
 

@@ -105,19 +105,33 @@ def _tile(typing, panels, row, centres, offsets, group, top, second, label):
     return signature, generate
 
 
+def _framed(builder, x, shift, inverse_scale, column):
+    """float32((x − shift) · inverse_scale) for a vector of columns, computed in float64."""
+    double = ir.VectorType(ir.DoubleType(), LANES)
+    a, scale = (_load(builder, pointer, column, double) for pointer in (shift, inverse_scale))
+    x = x if x.type == double else builder.fpext(x, double)
+    return builder.fptrunc(builder.fmul(builder.fsub(x, a), scale), _VECTOR)
+
+
 @intrinsic
-def _turn_lanes(typing, Z, rows, first, column, panel, at):
+def _turn_lanes(typing, X, rows, first, column, shift, inverse_scale, panel, at):
     """The code of `turn`."""
-    signature = types.void(Z, rows, types.intp, types.intp, panel, types.intp)
+    signature = types.void(X, rows, types.intp, types.intp, shift, inverse_scale, panel, types.intp)
 
     def generate(context, builder, signature, arguments):
-        first, column, at = arguments[2], arguments[3], arguments[5]
-        z, rows, panel = (context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 1, 4))
-        d = builder.extract_value(context.make_array(signature.args[0])(context, builder, arguments[0]).shape, 1)
+        def array(i):
+            return context.make_array(signature.args[i])(context, builder, arguments[i])
+
+        first, column, at = arguments[2], arguments[3], arguments[7]
+        X, element = array(0), ir.DoubleType() if signature.args[0].dtype == types.float64 else _F
+        rows, shift, scale, panel = (array(i).data for i in (1, 4, 5, 6))
+        bytes_, row_length = builder.bitcast(X.data, ir.IntType(8).as_pointer()), builder.extract_value(X.strides, 0)
         v = []
         for i in range(LANES):
             row = builder.sext(builder.load(builder.gep(rows, [builder.add(first, ir.Constant(_N, i))])), _N)
-            v.append(_load(builder, z, builder.add(builder.mul(row, d), column)))
+            x = builder.bitcast(builder.gep(bytes_, [builder.mul(row, row_length)]), element.as_pointer())
+            x = _load(builder, x, column, ir.VectorType(element, LANES))
+            v.append(_framed(builder, x, shift, scale, column))
         half = LANES // 2
         while half:  # swap the off-diagonal blocks, then within blocks of half the size
             low = [i if not i & half else LANES + i - half for i in range(LANES)]
@@ -144,8 +158,10 @@ def _tile_in_numpy(panels, row, centres, offsets, group, top, second, label):
         top[wins], label[wins] = score[wins], group * GROUP + c
 
 
-def _turn_lanes_in_numpy(Z, rows, first, column, panel, at):
-    panel[column : column + LANES, at : at + LANES] = Z[rows[first : first + LANES], column : column + LANES].T
+def _turn_lanes_in_numpy(X, rows, first, column, shift, inverse_scale, panel, at):
+    some = slice(column, column + LANES)
+    z = (X[rows[first : first + LANES], some].astype(np.float64) - shift[some]) * inverse_scale[some]
+    panel[some, at : at + LANES] = z.T
 
 
 jit_is_off = bool(getattr(config, "DISABLE_JIT", False))
@@ -154,4 +170,6 @@ tile: Any = _tile_in_numpy if jit_is_off else _tile
 """tile(panels, row, centres, offsets, group, top, second, label): score a panel and a group, update the two best."""
 
 turn_lanes: Any = _turn_lanes_in_numpy if jit_is_off else _turn_lanes
-"""turn_lanes(Z, rows, first, column, panel, at): LANES rows and columns of Z, transposed, to the panel."""
+"""turn_lanes(X, rows, first, column, shift, inverse_scale, panel, at): LANES rows and columns of X, to the panel.
+
+The columns of X are next to each other; they are put into the frame and transposed."""
