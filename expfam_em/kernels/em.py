@@ -350,5 +350,9 @@ _NOTHING = tuple(np.empty((0, 0), dtype) for dtype in (np.float64, np.float32, n
 
 def padded(matrices):
     """Return matrices (m, K, p) with rows of zeros to complete the last tile."""
-    missing = -matrices.shape[1] % TILE
-    return np.pad(matrices, ((0, 0), (0, missing), (0, 0))) if missing else matrices
+    m, K, p = matrices.shape
+    if K % TILE == 0:
+        return matrices
+    out = np.zeros((m, K + -K % TILE, p))
+    out[:, :K] = matrices
+    return out
