@@ -320,18 +320,18 @@ class _Runs:
 
     def _maximize(self):
         """Return the stack after the M-step, and its prior, without the runs that have collapsed."""
-        self.statistics, self.mixture, prior, (weights, natural, outside) = estimate_refined(
+        self.statistics, self.mixture, prior, after = estimate_refined(
             self.statistics, self.mixture, self._accumulate, prior=self._prior(self.mixture), **self.m_step
         )  # fmt: skip
-        collapsed = outside.any(axis=1)
-        if collapsed.any():
+        outside = ~np.isfinite(after.log_partition)
+        if (collapsed := outside.any(axis=1)).any():
             for at in np.flatnonzero(collapsed):
                 error = collapse(self.mixture.family, self.statistics[int(at)], outside[at])
                 self.results[self.live[at]] = error
             self._keep(~collapsed)
-            weights, natural = weights[~collapsed], natural[~collapsed]
+            after = after[~collapsed] if len(self.live) else None
             prior = None if prior is None else prior[~collapsed]
-        return (Mixture(self.mixture.family, weights, natural) if len(self.live) else None), prior
+        return after, prior
 
     def _keep(self, which):
         if which.all():

@@ -194,17 +194,12 @@ def _maximum(statistics, mixture, again, prior, **how) -> Starts:
     """Return the M-step of statistics, which ``again(mixture)`` computes in other frames if they lose digits."""
     if prior is not None and prior.counts.ndim == 1:
         prior = prior.repeated(len(mixture.weights))
-    statistics, mixture, prior, (weights, natural, outside) = steps.estimate_refined(
-        statistics, mixture, again, prior=prior, **how
-    )  # fmt: skip
+    statistics, mixture, _, found = steps.estimate_refined(statistics, mixture, again, prior=prior, **how)
+    outside = ~np.isfinite(found.log_partition)
     lost = outside.any(axis=1)
     errors = {int(b): steps.collapse(mixture.family, statistics[int(b)], outside[b]) for b in np.flatnonzero(lost)}
     runs = np.flatnonzero(~lost)
-    if not len(runs):
-        return Starts(mixture[:0], runs, errors)
-    components = np.arange(outside.size).reshape(outside.shape)[runs].ravel()
-    found = Mixture(mixture.family.components(components), weights[runs], natural[runs])
-    return Starts(found.reframed(), runs, errors)
+    return Starts(found[runs].reframed() if len(runs) else found[:0], runs, errors)
 
 
 def hard_labels(mixture, rows, data=None) -> np.ndarray:

@@ -70,11 +70,11 @@ class Mixture:
         components = np.arange(self.weights.size).reshape(self.weights.shape)[index]
         derived = {name: vars(self)[name][index] for name in ("log_partition", "log_weights") if name in vars(self)}
         family = self.family.components(components.ravel())
-        return Mixture._checked_before(family, self.weights[index], self.natural[index], **derived)
+        return Mixture.unchecked(family, self.weights[index], self.natural[index], **derived)
 
     @classmethod
-    def _checked_before(cls, family, weights, natural, **derived) -> Mixture:
-        """Return a mixture made of what needs no checks, and what is already known of it."""
+    def unchecked(cls, family, weights, natural, **derived) -> Mixture:
+        """Return a mixture, or a stack, made of what needs no checks, and what is already known of it."""
         mixture, natural = object.__new__(cls), np.ascontiguousarray(natural)
         vars(mixture).update(family=family, weights=weights, natural=natural, **derived)
         weights.flags.writeable = natural.flags.writeable = False
@@ -86,7 +86,7 @@ class Mixture:
         if not np.isfinite(log_partition).all():
             return None
         shaped = natural.reshape(self.natural.shape)
-        return Mixture._checked_before(family, self.weights, shaped, log_partition=log_partition)
+        return Mixture.unchecked(family, self.weights, shaped, log_partition=log_partition)
 
     def __getstate__(self):
         return {"family": self.family, "weights": self.weights, "natural": self.natural}  # not what is derived

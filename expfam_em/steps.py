@@ -133,12 +133,10 @@ def maximize(statistics, previous, *, prior=None, concentration=1.0, weights="fr
         If a component leaves the natural-parameter space.
     """
     prior = in_frames(prior, previous.family.shared(), previous.family)
-    weights, natural, outside = estimate(
-        statistics, previous, prior=prior, concentration=concentration, weights=weights
-    )  # fmt: skip
-    if outside.any():
+    found = estimate(statistics, previous, prior=prior, concentration=concentration, weights=weights)
+    if (outside := ~np.isfinite(found.log_partition)).any():
         raise collapse(previous.family, statistics, outside)
-    return Mixture(previous.family, weights, natural)
+    return found
 
 
 def estimate_refined(statistics, previous, again, *, prior=None, **how):
@@ -150,7 +148,7 @@ def estimate_refined(statistics, previous, again, *, prior=None, **how):
     shape = previous.flat_natural.shape
     for _ in range(REFINEMENTS):
         found = estimate(statistics, previous, prior=prior, **how)
-        better = previous.family.refine(found[1].reshape(shape), statistics.expectation.reshape(shape))
+        better = previous.family.refine(found.flat_natural, statistics.expectation.reshape(shape))
         moved = None if better is None else previous.in_family_if_finite(better)
         if moved is None:
             return statistics, previous, prior, found
@@ -168,10 +166,10 @@ def collapse(family, statistics, outside) -> CollapsedError:
     )
 
 
-def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="free"):
-    """Return the weights and natural parameters of the M-step, and which components have none that are finite.
+def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="free") -> Mixture:
+    """Return the mixture of the M-step, or a stack; A is not finite for components without finite parameters.
 
-    See `maximize`. For a stack of mixtures the arrays have a leading axis.
+    See `maximize`.
     """
     family, full = previous.family, statistics if prior is None else statistics + prior
     exposures, sums = full.exposures, full.sums
@@ -184,9 +182,9 @@ def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="fr
         natural = _mapped(family, exposures, sums, previous)
     if empty.any() and not family.coupled:
         natural = np.where(empty[..., None], previous.natural, natural)
-    flat = natural.reshape(previous.flat_natural.shape)
-    outside = ~np.isfinite(family.evaluate_log_partition(flat)).reshape(empty.shape)
-    return _mixing_weights(statistics.counts, previous, concentration, weights), natural, outside
+    log_partition = family.evaluate_log_partition(natural.reshape(previous.flat_natural.shape)).reshape(empty.shape)
+    mass = _mixing_weights(statistics.counts, previous, concentration, weights)
+    return Mixture.unchecked(family, mass, natural, log_partition=log_partition)
 
 
 def _mapped(family, exposures, sums, previous):

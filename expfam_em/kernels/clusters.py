@@ -92,12 +92,12 @@ def _arrange(X, shift, inverse_scale, order):
     scale, highest = 2.0 ** (bits - 3), 2.0**bits - 1
     cell, ends = np.empty(n, np.uint16), np.zeros((1 << 16) + 1, np.int64)
     for i in range(n):
-        code = np.uint16(0)
+        code = 0
         for j in range(d):
             z = ((np.float64(X[i, j]) - shift[j]) * inverse_scale[j] + 4) * scale
-            code |= np.uint16(spread[np.int64(min(max(z, 0.0), highest))] << np.uint16(j))
+            code |= np.int64(spread[np.int64(min(max(z, 0.0), highest))]) << j
         cell[i] = code
-        ends[np.int64(code) + 1] += 1
+        ends[code + 1] += 1
     for code in range(1, ends.shape[0]):
         ends[code] += ends[code - 1]
     for i in range(n):

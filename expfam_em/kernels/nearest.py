@@ -49,8 +49,8 @@ def turn(X, rows, first, shift, inverse_scale, panel):
     d = X.shape[1]
     whole = d // LANES * LANES
     for column in range(0, whole, LANES):
-        turn_lanes(X, rows, first, column, shift, inverse_scale, panel, 0)
-        turn_lanes(X, rows, first + LANES, column, shift, inverse_scale, panel, LANES)
+        for at in range(0, WIDTH, LANES):
+            turn_lanes(X, rows, first + at, column, shift, inverse_scale, panel, at)
     for i in range(WIDTH):
         for j in range(whole, d):
             panel[j, i] = np.float32((np.float64(X[rows[first + i], j]) - shift[j]) * inverse_scale[j])
