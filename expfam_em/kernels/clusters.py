@@ -92,7 +92,7 @@ def _arrange(X, shift, inverse_scale, order):
     scale, highest = 2.0 ** (bits - 3), 2.0**bits - 1
     cell, ends = np.empty(n, np.uint16), np.zeros((1 << 16) + 1, np.int64)
     for i in range(n):
-        code = 0
+        code = np.int64(0)
         for j in range(d):
             z = ((np.float64(X[i, j]) - shift[j]) * inverse_scale[j] + 4) * scale
             code |= np.int64(spread[np.int64(min(max(z, 0.0), highest))]) << j
