@@ -34,6 +34,7 @@ ROUNDING = (4 * 2.0**-52) ** 2
 """Squared distance, in units of |z|², up to which a row may be from a mean of rows equal to it."""
 
 NO_ORDER, NO_WEIGHT = np.empty(0, np.int32), np.empty(0)
+NO_DOUBLES, NO_SINGLES = np.empty((0, 0)), np.empty((0, 0), np.float32)
 
 
 class NearestRows(ArrayRows):
@@ -140,7 +141,9 @@ class NearestRows(ArrayRows):
         """Return Σ w ‖x − centre‖², and write the squares unless there is no place for them."""
 
         def chunk(X, weight, where):
-            return clusters.loss(X.dtype)(X, _or_empty(weight), centres, labels[where], 0, len(X), squares[where])
+            return clusters.loss()(
+                _typed(X), _or_empty(weight), centres, labels[where], 0, len(X), squares[where]
+            )  # fmt: skip
 
         return math.fsum(self.map(chunk, 16 * self.n_features))
 
@@ -167,6 +170,11 @@ def is_nearest_centre(mixture, rows) -> bool:
     half_squares = 0.5 * np.einsum("...j,...j->...", natural, natural)
     off = np.abs(mixture.log_partition - half_squares)
     return bool((weights == weights[0]).all() and (off <= 1e-13 * half_squares).all())
+
+
+def _typed(X) -> tuple[np.ndarray, np.ndarray]:
+    """Return X as the kernels take it: arrays of float64 and float32, one of which is empty."""
+    return (X, NO_SINGLES) if X.dtype == np.float64 else (NO_DOUBLES, X)
 
 
 def _or_empty(weight) -> np.ndarray:
@@ -204,7 +212,7 @@ class _Search(ABC):
 
     def __init__(self, rows, family, n_components):
         n, d, K = len(rows), rows.n_features, n_components
-        self.rows, self.family, self.dtype = rows, family, rows.X.dtype
+        self.rows, self.family, self.X = rows, family, _typed(rows.X)
         self.frame = family.monomials(d)[:2]
         self.weight = _or_empty(rows.sample_weight)
         self.centres = np.zeros((K, d))
@@ -263,8 +271,8 @@ class _Search(ABC):
         K, d = self.centres.shape
         moved = sum(stop - start for start, stop in segments)
         parts = np.array(segments, np.int64)
-        self._run(lambda which: clusters.move(self.dtype)(
-            self.rows.X, self.weight, self.order, *self.frame, self.fresh, self.label, self.changed, self.before,
+        self._run(lambda which: clusters.move()(
+            self.X, self.weight, self.order, *self.frame, self.fresh, self.label, self.changed, self.before,
             parts, *which, self.counts, self.sums,
         ), self._pieces(K, moved * (MOVE_WORK + 100 * d), 2))  # fmt: skip
 
@@ -289,8 +297,8 @@ class _RowSearch(_Search):
         return NO_ORDER
 
     def _search(self, about, start, stop):
-        return kernel.search_rows(self.dtype)(
-            self.rows.X, *about, self.fast, self.drift, self.fresh, start, stop, self.gap, self.label,
+        return kernel.search_rows()(
+            self.X, *about, self.fast, self.drift, self.fresh, start, stop, self.gap, self.label,
             self.changed, self.before,
         )  # fmt: skip
 
@@ -308,17 +316,17 @@ class _PanelSearch(_Search):
         panels = -(-n // WIDTH)
         self.panel_label = np.zeros(panels, np.int32)
         order = np.empty(panels * WIDTH, np.int32)
-        clusters.arrange(self.dtype)(self.rows.X, *self.frame, order)
+        clusters.arrange()(self.X, *self.frame, order)
         self.Z = np.empty((panels * d, WIDTH), np.float32)
         self._run(
-            lambda piece: clusters.copy(self.dtype)(self.rows.X, order, *self.frame, *piece, self.Z),
+            lambda piece: clusters.copy()(self.X, order, *self.frame, *piece, self.Z),
             self._pieces(len(order), len(order) * (COPY_WORK + 50 * d)),
         )
         return order
 
     def _search(self, about, start, stop):
-        return kernel.search_panels(self.dtype)(
-            self.rows.X, self.Z, self.order, *about, self.drift, self.fresh, start, stop, self.gap, self.panel_label,
+        return kernel.search_panels()(
+            self.X, self.Z, self.order, *about, self.drift, self.fresh, start, stop, self.gap, self.panel_label,
             self.label, self.changed, self.before,
         )  # fmt: skip
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 
 from expfam_em.kernels._jit import EXACT, inner
-from expfam_em.kernels.nearest import FAST, PLACES, SINGLE, SINGLE_2, SINGLE_3, UP, array, compiled, rows_of
+from expfam_em.kernels.nearest import FAST, PLACES, ROWS, SINGLE, SINGLE_2, SINGLE_3, UP, array, compiled, number
 from expfam_em.kernels.tiles import GROUP, WIDTH
 
 
@@ -83,7 +83,7 @@ def _arrange(X, shift, inverse_scale, order):
 
     The last row is repeated to fill the order.
     """
-    n, d = X.shape
+    n, d = X[0].shape[0] + X[1].shape[0], shift.shape[0]
     bits = 16 // d
     spread = np.zeros(1 << bits, np.uint16)  # the bits of a number, d places apart
     for value in range(1 << bits):
@@ -94,12 +94,12 @@ def _arrange(X, shift, inverse_scale, order):
     for i in range(n):
         code = np.int64(0)
         for j in range(d):
-            z = ((np.float64(X[i, j]) - shift[j]) * inverse_scale[j] + 4) * scale
+            z = ((number(X, i, j) - shift[j]) * inverse_scale[j] + 4) * scale
             code |= np.int64(spread[np.int64(min(max(z, 0.0), highest))]) << j
         cell[i] = code
         ends[code + 1] += 1
-    for code in range(1, ends.shape[0]):
-        ends[code] += ends[code - 1]
+    for c in range(1, ends.shape[0]):
+        ends[c] += ends[c - 1]
     for i in range(n):
         at = np.int64(cell[i])
         order[ends[at]] = i
@@ -110,10 +110,10 @@ def _arrange(X, shift, inverse_scale, order):
 
 def _copy(X, order, shift, inverse_scale, start, stop, Z):
     """Z = the rows of X in the frame, in float32 and as panels."""
-    d = X.shape[1]
+    d = shift.shape[0]
     for n in range(start, stop):
         for j in range(d):
-            z = (np.float64(X[order[n], j]) - shift[j]) * inverse_scale[j]
+            z = (number(X, order[n], j) - shift[j]) * inverse_scale[j]
             Z[n // WIDTH * d + j, n % WIDTH] = np.float32(z)
 
 
@@ -139,7 +139,7 @@ def _move(
     segments : (s, 2) int64, the filled parts of ``changed`` and ``before``
     counts, sums : (2, K), (2, K, d), updated
     """
-    d = X.shape[1]
+    d = shift.shape[0]
     z = np.empty(d)
     for s in range(segments.shape[0]):
         for e in range(segments[s, 0], segments[s, 1]):
@@ -152,7 +152,7 @@ def _move(
             if weight == 0.0:
                 continue
             for j in range(d):
-                z[j] = weight * ((np.float64(X[row, j]) - shift[j]) * inverse_scale[j])
+                z[j] = weight * ((number(X, row, j) - shift[j]) * inverse_scale[j])
             for k, sign in ((old, -1.0), (new, 1.0)):
                 if first <= k < last:
                     counts[0, k], counts[1, k] = add_exactly(counts[0, k], counts[1, k], sign * weight)
@@ -165,17 +165,17 @@ def _loss(X, sample_weight, centres, label, start, stop, loss):
 
     The squares are written to ``loss``, unless it is empty.
     """
-    d = X.shape[1]
+    d = centres.shape[1]
     whole = d // 4 * 4
     high, low = 0.0, 0.0
     for n in range(start, stop):
         k, total = label[n], 0.0
         for j in range(0, whole, 4):  # four at a time, lest each addition wait for the one before
-            a, b = np.float64(X[n, j]) - centres[k, j], np.float64(X[n, j + 1]) - centres[k, j + 1]
-            c, e = np.float64(X[n, j + 2]) - centres[k, j + 2], np.float64(X[n, j + 3]) - centres[k, j + 3]
+            a, b = number(X, n, j) - centres[k, j], number(X, n, j + 1) - centres[k, j + 1]
+            c, e = number(X, n, j + 2) - centres[k, j + 2], number(X, n, j + 3) - centres[k, j + 3]
             total += (a * a + b * b) + (c * c + e * e)
         for j in range(whole, d):
-            total += (np.float64(X[n, j]) - centres[k, j]) ** 2
+            total += (number(X, n, j) - centres[k, j]) ** 2
         if loss.size > 0:
             loss[n] = total
         weight = sample_weight[n] if sample_weight.size > 0 else 1.0
@@ -185,16 +185,16 @@ def _loss(X, sample_weight, centres, label, start, stop, loss):
 
 
 @functools.cache
-def arrange(dtype):
-    """Return `_arrange` compiled for a dtype of X."""
-    return compiled(_arrange, types.void, rows_of(dtype), array(1), array(1), PLACES)
+def arrange():
+    """Return `_arrange` compiled."""
+    return compiled(_arrange, types.void, ROWS, array(1), array(1), PLACES)
 
 
 @functools.cache
-def copy(dtype):
-    """Return `_copy` compiled for a dtype of X."""
+def copy():
+    """Return `_copy` compiled."""
     n = types.intp
-    return compiled(_copy, types.void, rows_of(dtype), PLACES, array(1), array(1), n, n, SINGLE_2)
+    return compiled(_copy, types.void, ROWS, PLACES, array(1), array(1), n, n, SINGLE_2)
 
 
 @functools.cache
@@ -207,19 +207,19 @@ def follow():
 
 
 @functools.cache
-def move(dtype):
-    """Return `_move` compiled for a dtype of X."""
+def move():
+    """Return `_move` compiled."""
     n = types.intp
     return compiled(
-        _move, types.void, rows_of(dtype), array(1), PLACES, array(1), array(1), types.boolean, PLACES, PLACES, PLACES,
+        _move, types.void, ROWS, array(1), PLACES, array(1), array(1), types.boolean, PLACES, PLACES, PLACES,
         array(2, types.int64), n, n, array(2, writable=True), array(3, writable=True),
     )  # fmt: skip
 
 
 @functools.cache
-def loss(dtype):
-    """Return `_loss` compiled for a dtype of X."""
+def loss():
+    """Return `_loss` compiled."""
     n = types.intp
     return compiled(
-        _loss, types.float64, rows_of(dtype), array(1), array(2), array(1, types.int32), n, n, array(1, writable=True)
+        _loss, types.float64, ROWS, array(1), array(2), array(1, types.int32), n, n, array(1, writable=True)
     )  # fmt: skip

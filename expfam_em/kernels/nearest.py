@@ -44,16 +44,28 @@ _compiling = threading.Lock()
 
 
 @inner(EXACT)
+def number(X, i, j):
+    """x_ij from whichever of the two arrays there is."""
+    doubles, singles = X
+    return doubles[i, j] if doubles.size > 0 else np.float64(singles[i, j])
+
+
+@inner(EXACT)
 def turn(X, rows, first, shift, inverse_scale, panel):
     """panel (d, WIDTH) = X[rows[first : first + WIDTH]].T in the frame."""
-    d = X.shape[1]
+    doubles, singles = X
+    d = panel.shape[0]
     whole = d // LANES * LANES
-    for column in range(0, whole, LANES):
-        for at in range(0, WIDTH, LANES):
-            turn_lanes(X, rows, first + at, column, shift, inverse_scale, panel, at)
+    for at in range(0, WIDTH, LANES):
+        if doubles.size > 0:
+            for column in range(0, whole, LANES):
+                turn_lanes(doubles, rows, first + at, column, shift, inverse_scale, panel, at)
+        else:
+            for column in range(0, whole, LANES):
+                turn_lanes(singles, rows, first + at, column, shift, inverse_scale, panel, at)
     for i in range(WIDTH):
         for j in range(whole, d):
-            panel[j, i] = np.float32((np.float64(X[rows[first + i], j]) - shift[j]) * inverse_scale[j])
+            panel[j, i] = np.float32((number(X, rows[first + i], j) - shift[j]) * inverse_scale[j])
 
 
 @inner(EXACT)
@@ -121,7 +133,7 @@ def rank_exactly(X, row, shift, inverse_scale, centres, offset, error, z):
     K, d = centres.shape
     q = 0.0
     for j in range(d):
-        z[j] = (np.float64(X[row, j]) - shift[j]) * inverse_scale[j]
+        z[j] = (number(X, row, j) - shift[j]) * inverse_scale[j]
         q += z[j] * z[j]
     top, second, label = -np.inf, -np.inf, 0
     for k in range(K):
@@ -182,7 +194,7 @@ def _search_rows(
 
     Parameters
     ----------
-    X : (n, d) array of float64 or float32, the columns next to each other
+    X : (n, d) arrays of float64 and float32, the columns next to each other, one of which is empty
     frame : shift and inverse scale, (d,)
     exact : centres c in the frame (K, d), −½|c|² (K,), and slope and level of the error, (2,), in float64
     groups : the same in float32, in groups padded with −∞: (G, d, GROUP), (G, GROUP), (2,)
@@ -201,7 +213,7 @@ def _search_rows(
     exact_centres, exact_offset, exact_error = exact
     centres, offsets, error = groups
     fast_centres, fast_offsets, fast_index, slow, singles, single_offset, kept = fast
-    d = X.shape[1]
+    d = exact_centres.shape[1]
     chosen = np.empty(2 * SPACE, np.int32)
     panel, own, z = np.empty((d, WIDTH), np.float32), np.empty((d, WIDTH), np.float32), np.empty(d)
     top, second, space = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32)
@@ -223,7 +235,7 @@ def _search_rows(
                     rank(panel, 0, centres, offsets, top, second, nearest)
                 else:
                     rank(panel, 0, fast_centres, fast_offsets, top, second, nearest)
-                    turn(singles, was, 0, nowhere, unity, own)
+                    turn((X[0][:0], singles), was, 0, nowhere, unity, own)
                     rank_own(panel, own, single_offset, fast_index, kept, was, top, second, nearest)
                 measure(panel, 0, d, error, top, second, space)
                 for i in range(min(WIDTH, base + count - at)):
@@ -258,7 +270,7 @@ def _search_panels(
     exact_centres, exact_offset, exact_error = exact
     centres, offsets, error = groups
     K, d = exact_centres.shape
-    n = X.shape[0]
+    n = X[0].shape[0] + X[1].shape[0]
     z, chosen = np.empty(d), np.empty(CHOICE, np.int32)
     top, second, space = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32)
     nearest = np.empty(WIDTH, np.int32)
@@ -302,11 +314,7 @@ def array(ndim, element=types.float64, writable=False, layout="C"):
     return types.Array(element, ndim, layout, readonly=not writable)
 
 
-def rows_of(dtype):
-    """The type of X: any strides."""
-    return array(2, getattr(types, dtype.name), layout="A")
-
-
+ROWS = types.Tuple([array(2, element, layout="A") for element in (types.float64, types.float32)])
 FRAME = types.Tuple((array(1), array(1)))
 EXACT_CENTRES = types.Tuple((array(2), array(1), array(1)))
 SINGLE, SINGLE_2, SINGLE_3 = (array(ndim, types.float32, True) for ndim in (1, 2, 3))
@@ -322,20 +330,20 @@ def compiled(function, result, *signature):
 
 
 @functools.cache
-def search_rows(dtype):
-    """Return `_search_rows` compiled for a dtype of X."""
+def search_rows():
+    """Return `_search_rows` compiled."""
     n = types.intp
     return compiled(
-        _search_rows, types.UniTuple(n, 2), rows_of(dtype), FRAME, EXACT_CENTRES, GROUPS, FAST, SINGLE,
+        _search_rows, types.UniTuple(n, 2), ROWS, FRAME, EXACT_CENTRES, GROUPS, FAST, SINGLE,
         types.boolean, n, n, SINGLE, PLACES, PLACES, PLACES,
     )  # fmt: skip
 
 
 @functools.cache
-def search_panels(dtype):
-    """Return `_search_panels` compiled for a dtype of X."""
+def search_panels():
+    """Return `_search_panels` compiled."""
     n = types.intp
     return compiled(
-        _search_panels, types.UniTuple(n, 2), rows_of(dtype), SINGLE_2, PLACES, FRAME, EXACT_CENTRES, GROUPS, SINGLE,
+        _search_panels, types.UniTuple(n, 2), ROWS, SINGLE_2, PLACES, FRAME, EXACT_CENTRES, GROUPS, SINGLE,
         types.boolean, n, n, SINGLE, PLACES, PLACES, PLACES, PLACES,
     )  # fmt: skip
