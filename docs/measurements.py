@@ -146,7 +146,9 @@ def kernels(n, d, K):
         "all d² products / triangle": one_pass(kernel.em_rows, X, mixture, *all_products(d, mixture.natural)),
         "np.exp / polynomial exp": one_pass(variant(("value = exp_nonpositive(", "value = np.exp(")), X, mixture),
         "BLAS / products in registers": one_pass(variant(*BY_BLAS), X, mixture),
-        "all of T at once / in parts": one_pass(variant(("L1_NUMBERS, L2_NUMBERS = 6144, 65536", "L1_NUMBERS, L2_NUMBERS = 6144, 2**40")), X, mixture),
+        "all of T at once / in parts": one_pass(
+            variant(("L1_NUMBERS, L2_NUMBERS = 6144, 65536", "L1_NUMBERS, L2_NUMBERS = 6144, 2**40")), X, mixture
+        ),
         "T in NumPy / Monomials": lambda: ArrayRows(X, None, 1).expected_statistics(in_numpy),
     }
     print(f"full covariance, d = {d}, K = {K}, p·K = {mixture.natural.size}")
