@@ -311,8 +311,8 @@ if hasattr(os, "register_at_fork"):
 
 
 # ---- BLAS ---------------------------------------------------------------------------------------------------
-# numba's np.dot calls the BLAS that SciPy brings, NumPy has one of its own. Their threads would compete with ours, and
-# round differently for each number of them, so they are held to one thread while we work, and set back when the last
+# The kernels do without, but not the families: NumPy and SciPy bring a BLAS each. Its threads would compete with ours,
+# and round differently for each number of them, so it is held to one thread while we work, and set back when the last
 # of any concurrent calls is done.
 
 _lock = threading.Lock()

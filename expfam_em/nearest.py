@@ -30,8 +30,8 @@ ROW_WORK, CHECK_WORK, MOVE_WORK, COPY_WORK = 300, 60, 1000, 500
 FAST_WORK, FAST_SHARE = 32_000, 16
 """From this K · d on, one centre in 16, those that moved most, is looked at apart from the others."""
 
-ROUNDING = (4 * 2.0**-52) ** 2
-"""Squared distance, in units of |z|², up to which a row may be from a mean of rows equal to it."""
+ROUNDING = 16 * 2.0**-52
+"""Squared distance, in units of |z|², that scores may not tell from 0: a centre there might not get the row."""
 
 NO_ORDER, NO_WEIGHT = np.empty(0, np.int32), np.empty(0)
 NO_DOUBLES, NO_SINGLES = np.empty((0, 0)), np.empty((0, 0), np.float32)
@@ -49,8 +49,8 @@ class NearestRows(ArrayRows):
     n_jobs : int, optional
         Threads; all cores if None or −1.
     strategy : {"auto", "panels", "rows"}
-        Whether to look at rows one by one, or at a copy of them in float32, 32 neighbours in space at a time. Both give
-        the same labels; "auto" decides by the numbers of columns and centres.
+        Whether to look at rows one by one, or at a copy of them in float32, some neighbours in space at a time. Both
+        give the same labels; "auto" decides by the numbers of columns and centres.
     """
 
     def __init__(self, X, sample_weight=None, n_jobs=None, *, strategy="auto"):
@@ -67,7 +67,7 @@ class NearestRows(ArrayRows):
             return super().expected_statistics(mixture, temperature, data, totals)
         search = self._searched(mixture)
         search.update_sums()
-        counts, sums = search.counts.sum(axis=0), search.sums.sum(axis=0)
+        counts, sums = search.counts[:2].sum(axis=0), search.sums.sum(axis=0)
         offset = (mixture.log_weights - mixture.log_partition).ravel()
         # not through BLAS, whose threads would compete with ours
         bound = np.einsum("kj,kj->", mixture.natural.reshape(sums.shape), sums) + np.einsum("k,k->", counts, offset)
@@ -219,7 +219,7 @@ class _Search(ABC):
         self.n_fast = -(-K // (FAST_SHARE * GROUP)) * GROUP if K * d >= FAST_WORK else 0
         self.groups, self.fast = _groups(K, d), (*_groups(self.n_fast, d), *_others(K, d, self.n_fast))
         self.accumulated, self.drift = np.zeros(K + 1), np.zeros(K + 1, np.float32)
-        self.counts, self.sums = np.zeros((2, K)), np.zeros((2, K, d))
+        self.counts, self.sums = np.zeros((3, K)), np.zeros((2, K, d))
         self.fresh, self.pending, self.busy = True, [], n
         self.order = self._arrange()
         self.units = -(-n // self.unit_rows)

@@ -290,3 +290,35 @@ def test_one_row_each_and_one_cluster():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert ef.KMeans(1).fit(np.ones((5, 2))).inertia_ == 0
+
+
+@pytest.mark.parametrize("rows", ["far", "equal"])
+def test_all_columns_have_one_scale(rows):
+    rng = np.random.default_rng(4)
+    X = np.column_stack([1.7e18 + 256.0 * rng.integers(0, 3, 400), 300 * rng.normal(size=400)])
+    X[:200, 1] += 1600
+    if rows == "equal":  # up to the rounding of their mean
+        X = np.repeat([[-0.43051197019258486, 0.2613508456100389, -0.017916816054972758]], 7, axis=0)
+    for family in (ef.families.Gaussian("fixed"), ef.families.Gaussian("spherical")):
+        assert len(set(family.bind([(X, None)]).scale)) == 1
+    if rows == "far":
+        model = ef.KMeans(2, init=X[[0, -1]], tol=0).fit(X)
+        assert np.array_equal(model.labels_, cdist(X, model.mixture_.parameters["means"]).argmin(axis=1))
+
+
+def test_a_cluster_without_rows_has_no_rest_of_their_weights():
+    # 10⁹ comes and goes, and 10⁻⁹ does not fit below it in two float64
+    weight = np.array([1e9, 1e9, 1e-9, 1, 1, 1, 1e-9, 1, 1e9, 1e-9, 1e9, 1e9])
+    X = np.array([0.29, 0.32, 0.7, 0.7, 0.7, 0.7, 0.7, -0.36, 0.29, 0.7, 0.7, 0.7])[:, None]
+    model = ef.KMeans(4, init=np.array([[-0.36], [0.32], [-0.36], [0.29]]), tol=0).fit(X, sample_weight=weight)
+    assert np.allclose(np.sort(model.cluster_centers_.ravel()), [-0.36, 0.29, 0.32, 0.7], rtol=1e-15)
+    assert model.inertia_ < 1e-20
+
+
+def test_rows_that_no_score_can_tell_apart_are_not_moved_for_ever():
+    weight = np.array([1e9, 1e9, 0.001, 0.001, 1e9, 1e9, 0.001, 0.001, 1e9])
+    X = np.array([-0.62, -1.24, -0.47, -1.58, -1.58, -0.47, -0.47, -0.47, -1.58])[:, None]
+    init = np.array([[-0.62], [-1.24], [-0.62], [-1.24], [-1.58]])
+    with pytest.warns(ConvergenceWarning, match="distinct clusters"):
+        model = ef.KMeans(5, init=init, tol=0).fit(X, sample_weight=weight)
+    assert model.n_iter_ < 10

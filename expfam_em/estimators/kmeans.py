@@ -42,8 +42,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     verbose : int
     random_state : int, RandomState, Generator, optional
     copy_x : bool
-        Whether to keep a copy of rows of up to three columns, ordered in space, in float32. False is slower. X is
-        never changed, and wider rows are not copied.
+        Whether to keep a copy in float32, ordered in space, of rows of few columns for few clusters (up to 3 and 16).
+        False is slower there. X is never changed, and copied only where its columns are not adjacent.
     algorithm : {"lloyd", "elkan"}
         For scikit-learn's sake; both find the same clusters.
     n_jobs : int, optional

@@ -105,9 +105,11 @@ class Gaussian(Framed):
         if not np.isfinite(variance).all():
             column = int(np.argmin(np.isfinite(variance)))
             raise ValueError(f"the variance of column {column} is beyond the range of float64: divide X by its size")
-        spread = np.full_like(variance, variance.mean()) if self.form.isotropic else variance
+        spread, rounding = variance, (4 * np.finfo(float).eps * np.abs(mean)) ** 2
+        if self.form.isotropic:  # one scale for all columns, lest distances change
+            spread, rounding = (np.full_like(variance, values.mean()) for values in (spread, rounding))
         # a column without spread, up to the rounding of its mean, keeps its unit
-        spread = np.where(spread > (4 * np.finfo(float).eps * np.abs(mean)) ** 2, np.sqrt(spread), 1.0)
+        spread = np.where(spread > rounding, np.sqrt(spread), 1.0)
         # A power of two scales without rounding, and a mean with few digits leaves whole numbers exact: rows that are
         # equally far from two means then have equal scores.
         scale = np.exp2(np.round(np.log2(spread)))

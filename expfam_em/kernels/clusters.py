@@ -137,7 +137,7 @@ def _move(
     ----------
     fresh : whether all rows get their first labels, and ``changed`` and ``before`` are not there yet
     segments : (s, 2) int64, the filled parts of ``changed`` and ``before``
-    counts, sums : (2, K), (2, K, d), updated
+    counts, sums : (3, K), (2, K, d), updated; counts[2] is the number of rows, for without rows all else is exactly 0
     """
     d = shift.shape[0]
     z = np.empty(d)
@@ -155,9 +155,13 @@ def _move(
                 z[j] = weight * ((number(X, row, j) - shift[j]) * inverse_scale[j])
             for k, sign in ((old, -1.0), (new, 1.0)):
                 if first <= k < last:
+                    counts[2, k] += sign
                     counts[0, k], counts[1, k] = add_exactly(counts[0, k], counts[1, k], sign * weight)
                     for j in range(d):
                         sums[0, k, j], sums[1, k, j] = add_exactly(sums[0, k, j], sums[1, k, j], sign * z[j])
+    for k in range(first, last):
+        if counts[2, k] == 0.0:
+            counts[:, k], sums[:, k] = 0.0, 0.0
 
 
 def _loss(X, sample_weight, centres, label, start, stop, loss):
