@@ -28,10 +28,10 @@ from expfam_em.steps import (
 __all__ = ["CollapsedError", "FitResult", "Known", "Status", "accumulate", "evaluate", "fit", "fit_all", "maximize"]
 
 
-HEAD_START = 5
+HEAD_START = 20
 """Steps before a run may be called behind others."""
 
-PATIENCE = 10.0
+PATIENCE = 1000.0
 """How much more than extrapolation says a run behind others is allowed to gain."""
 
 
