@@ -159,9 +159,9 @@ def _move(
                     counts[0, k], counts[1, k] = add_exactly(counts[0, k], counts[1, k], sign * weight)
                     for j in range(d):
                         sums[0, k, j], sums[1, k, j] = add_exactly(sums[0, k, j], sums[1, k, j], sign * z[j])
-    for k in range(first, last):
-        if counts[2, k] == 0.0:
-            counts[:, k], sums[:, k] = 0.0, 0.0
+    for cluster in range(first, last):
+        if counts[2, cluster] == 0.0:
+            counts[:, cluster], sums[:, cluster] = 0.0, 0.0
 
 
 def _loss(X, sample_weight, centres, label, start, stop, loss):
