@@ -127,6 +127,11 @@ class ExponentialFamily(ABC):
         """Return log h(x) of each row, (n, d) -> (n,); 0 by default."""
         return np.zeros(len(X))
 
+    def expected_log_base_measure(self, natural):
+        """Return E[log h(x)], (K, p) -> (K,); None, the default where h is not 1, if there is no formula for it."""
+        constant = type(self).log_base_measure is ExponentialFamily.log_base_measure
+        return np.zeros(len(natural)) if constant else None
+
     def exposure(self, X) -> np.ndarray | None:
         """Return e(x), the size of each observation (trials, time at risk), (n,), or None where it is always 1."""
         return None

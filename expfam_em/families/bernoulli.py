@@ -4,7 +4,6 @@ import numpy as np
 from scipy.special import expit, log1p
 
 from expfam_em.families._columns import IndependentColumns
-from expfam_em.families._support import require
 from expfam_em.family import NATURAL_LIMIT
 
 
@@ -12,25 +11,27 @@ class Bernoulli(IndependentColumns):
     """Product of Bernoulli columns: T(x) = x, A(η) = Σ log(1 + e^η), h(x) = 1, η = log(p / (1 − p))."""
 
     keeps_zeros = True
+    is_identity = True
+    needs = "0 or 1"
 
-    def log_partition(self, natural):
-        return np.logaddexp(0, natural).sum(axis=1)
+    def statistics_of(self, x):
+        return (x,)
 
-    def to_expectation(self, natural):
-        return expit(natural)
+    def log_partition_of(self, log_odds):
+        return np.logaddexp(0, log_odds)
 
-    def to_natural(self, expectation):
-        share = np.clip(expectation, 0.0, 1.0)  # S/N may round to one unit above 1
-        with np.errstate(divide="ignore"):
-            natural = np.log(share) - log1p(-share)
-        return np.clip(natural, -NATURAL_LIMIT, NATURAL_LIMIT)
+    def expectation_of(self, log_odds):
+        return (expit(log_odds),)
 
-    def parameters(self, natural):
-        probabilities = expit(natural)
-        return {"probabilities": np.where(natural <= -NATURAL_LIMIT, 0.0, probabilities)}
+    def natural_of(self, mean):
+        share = np.clip(mean, 0.0, 1.0)  # S/N may round to one unit above 1
+        return (np.clip(np.log(share) - log1p(-share), -NATURAL_LIMIT, NATURAL_LIMIT),)
 
-    def sample(self, natural, n, rng):
-        return (rng.random((n, len(natural))) < self.parameters(natural)["probabilities"]).astype(np.float64)
+    def parameters_of(self, log_odds):
+        return {"probabilities": np.where(log_odds <= -NATURAL_LIMIT, 0.0, expit(log_odds))}
 
-    def check_support(self, X):
-        require((X == 0) | (X == 1), X, "Bernoulli needs 0 or 1")
+    def draw_of(self, natural, size, rng):
+        return rng.random(size) < self.parameters_of(*natural)["probabilities"]
+
+    def possible(self, x):
+        return (x == 0) | (x == 1)

@@ -158,6 +158,14 @@ class Gaussian(Framed):
         Z = (np.asarray(X, np.float64) - shift) / scale
         return constant - 0.5 * X.shape[1] * np.log(variance) - 0.5 * np.einsum("ij,ij->i", Z, Z) / variance
 
+    def expected_log_base_measure(self, natural):
+        d = self.form.n_features(natural.shape[1])
+        value = np.full(len(natural), -0.5 * d * LOG_2PI - np.log(self.frame(d)[1]).sum())
+        if self.covariance_type == "fixed":
+            mean, variance = self.form.moments(natural)
+            value -= 0.5 * (d * np.log(variance) + np.sum(mean**2, axis=1) / variance + d)
+        return value
+
     def to_expectation(self, natural):
         return self.form.expectation(*self.form.moments(natural))
 

@@ -4,7 +4,6 @@ import numpy as np
 from scipy.special import gammaln
 
 from expfam_em.families._columns import IndependentColumns
-from expfam_em.families._support import require
 from expfam_em.family import NATURAL_LIMIT
 
 
@@ -12,25 +11,29 @@ class Poisson(IndependentColumns):
     """Product of Poisson columns: T(x) = x, A(η) = Σ e^η, h(x) = Π 1/x!, η = log rate."""
 
     keeps_zeros = True
+    is_identity = True
+    needs = "whole numbers from 0"
 
-    def log_partition(self, natural):
-        return np.exp(natural).sum(axis=1)
+    def statistics_of(self, x):
+        return (x,)
 
-    def log_base_measure(self, X):
-        return -gammaln(np.asarray(X, np.float64) + 1).sum(axis=1)
+    def log_partition_of(self, log_rate):
+        return np.exp(log_rate)
 
-    def to_expectation(self, natural):
-        return np.exp(natural)
+    def log_base_of(self, x):
+        return -gammaln(x + 1)
 
-    def to_natural(self, expectation):
-        with np.errstate(divide="ignore"):
-            return np.maximum(np.log(expectation), -NATURAL_LIMIT)
+    def expectation_of(self, log_rate):
+        return (np.exp(log_rate),)
 
-    def parameters(self, natural):
-        return {"rates": np.where(natural <= -NATURAL_LIMIT, 0.0, np.exp(natural))}
+    def natural_of(self, mean):
+        return (np.maximum(np.log(mean), -NATURAL_LIMIT),)
 
-    def sample(self, natural, n, rng):
-        return rng.poisson(self.parameters(natural)["rates"], (n, len(natural))).astype(np.float64)
+    def parameters_of(self, log_rate):
+        return {"rates": np.where(log_rate <= -NATURAL_LIMIT, 0.0, np.exp(log_rate))}
 
-    def check_support(self, X):
-        require((X >= 0) & (X == np.floor(X)) & (X < np.inf), X, "Poisson needs whole numbers from 0")
+    def draw_of(self, natural, size, rng):
+        return rng.poisson(self.parameters_of(*natural)["rates"], size)
+
+    def possible(self, x):
+        return (x >= 0) & (x == np.floor(x)) & (x < np.inf)
