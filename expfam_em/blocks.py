@@ -26,6 +26,12 @@ CHUNK_WORK = 4_000_000
 DENSE_NUMBERS = 1 << 20
 """Numbers of sparse rows that are made dense at a time, for a family that looks at all rows beforehand."""
 
+TABLE_NUMBERS = 1 << 25
+"""Numbers of T, 256 MB, that are kept for the length of a fit where the kernel cannot make them itself."""
+
+PART_NUMBERS = 1 << 15
+"""Numbers of T that are evaluated in NumPy at a time."""
+
 MERGED_NUMBERS = 1 << 23
 """Sums of chunks held at a time, 64 MB, before they are added up."""
 
@@ -126,7 +132,7 @@ class ArrayRows:
         ends = np.cumsum(rows * work_per_row) // CHUNK_WORK
         return np.split(table, np.flatnonzero(np.diff(ends)) + 1)
 
-    def expected_statistics(self, mixture, temperature=1.0, data=None, totals=None) -> ExpectedStatistics:
+    def expected_statistics(self, mixture, temperature=1.0, data=None, totals=None, table=None) -> ExpectedStatistics:
         """Return the expected statistics of the rows under a mixture, with a bound that leaves out log h.
 
         Parameters
@@ -138,12 +144,16 @@ class ArrayRows:
             Data set of each mixture of a stack; the first by default.
         totals : (D, c), optional
             Sums over the rows of the statistics that components have in common, computed before.
+        table : (n, c), optional
+            What the kernel takes instead of X, see `evaluated`.
         """
         scores = Scores.of(mixture, self.by_statistic)
         B, K, p = scores.natural.shape
         n_common = 0 if totals is None else totals.shape[1]
         data = np.zeros(B, np.int64) if data is None else data
-        run = prepare(mixture.family, scores, self.X, self.sample_weight, temperature, n_common=n_common)
+        run = prepare(
+            mixture.family, scores, self.X, self.sample_weight, temperature, n_common=n_common, table=table
+        )  # fmt: skip
 
         def task(items, n_slots):
             out = Outputs.of_sums(n_slots, K, p - n_common, self.by_statistic)
@@ -209,6 +219,24 @@ class ArrayRows:
         run = prepare(mixture.family, scores, self.X, None, temperature)
         tasks = self.tasks(np.zeros(1, np.int64) if data is None else data, K * (p + 8))
         run_in_order(lambda items: run(items, out), tasks, self.n_jobs)
+
+    def evaluated(self, family) -> np.ndarray | None:
+        """Return what the kernel takes instead of X, (n, c); None if it takes X, or if that would be too large."""
+        if self.by_statistic or not family.evaluates(self.n_features):
+            return None
+        width = family.evaluate(self.X[:1]).shape[1]
+        if len(self) * width > TABLE_NUMBERS:
+            return None
+        table = np.empty((width, len(self))).T  # the kernel reads column after column
+
+        def chunk(X, weight, where):
+            step = max(1, PART_NUMBERS // width)  # what is in between should stay in cache
+            for first in range(0, len(X), step):
+                part = slice(where.start + first, min(where.start + first + step, where.stop))
+                table[part] = family.evaluate(X[first : first + step])
+
+        self.map(chunk, 8 * width)
+        return table
 
     def totals(self, family, n_statistics) -> np.ndarray:
         """Return Σ sample_weight · T over each data set, (D, p): the sums of one component."""

@@ -244,6 +244,10 @@ class ExponentialFamily(ABC):
         """Return T as products of columns, if it is, so that the kernel builds it; None evaluates T in NumPy."""
         return None
 
+    def columns(self, X):
+        """Return the columns that the monomials are products of, (n, d) -> (n, c), whatever the frames: X itself."""
+        return X
+
     def marginal(self, natural, columns):
         """Return the family and natural parameters of the chosen columns alone."""
         raise NotImplementedError(f"{type(self).__name__} has no marginals: define marginal(self, natural, columns)")
@@ -325,6 +329,17 @@ class ExponentialFamily(ABC):
                 f"{exposure.min(initial=np.inf)}, for {len(X)} rows: it must be one positive number per row, (n,)"
             )
         return T, exposure
+
+    def evaluates(self, n_features) -> bool:
+        """Whether something of T has to be evaluated in NumPy before the kernel can begin."""
+        return self.monomials(n_features) is None or type(self).columns is not ExponentialFamily.columns
+
+    def evaluate(self, X) -> np.ndarray:
+        """Return what the kernel takes instead of X, (n, c): its columns or T, and, where there is one, −e."""
+        if self.monomials(X.shape[1]) is not None:
+            return self.columns(X)
+        T, exposure = self.statistics_and_exposure(X)
+        return T if exposure is None else np.column_stack([T, -exposure])
 
     def log_density(self, X, natural) -> np.ndarray:
         """Return log p(x|η_k) = ⟨η_k, T(x)⟩ − e(x) A(η_k) + log h(x), (n, K)."""

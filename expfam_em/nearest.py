@@ -61,10 +61,10 @@ class NearestRows(ArrayRows):
         self.strategy = strategy
         self._search: _Search | None = None
 
-    def expected_statistics(self, mixture, temperature=1.0, data=None, totals=None) -> ExpectedStatistics:
+    def expected_statistics(self, mixture, temperature=1.0, data=None, totals=None, table=None) -> ExpectedStatistics:
         """Return the expected statistics of the rows under a mixture, with a bound that leaves out log h."""
         if temperature > 0 or not is_nearest_centre(mixture, self):
-            return super().expected_statistics(mixture, temperature, data, totals)
+            return super().expected_statistics(mixture, temperature, data, totals, table)
         search = self._searched(mixture)
         search.update_sums()
         counts, sums = search.counts[:2].sum(axis=0), search.sums.sum(axis=0)

@@ -92,7 +92,7 @@ class Scores(NamedTuple):
         return self._replace(natural=natural)
 
 
-def prepare(family, scores, X, sample_weight=None, temperature=1.0, *, given=False, n_common=0):
+def prepare(family, scores, X, sample_weight=None, temperature=1.0, *, given=False, n_common=0, table=None):
     """Return ``run(items, out)``, which runs the kernel over ranges of rows of X and fills the outputs.
 
     Parameters
@@ -106,6 +106,8 @@ def prepare(family, scores, X, sample_weight=None, temperature=1.0, *, given=Fal
         Whether the responsibilities are given and only the sums wanted.
     n_common : int
         Statistics at the end to leave out, because all components have the same natural parameters for them.
+    table : (n, c), optional
+        What `family.evaluate` returns for X, if it is known already.
 
     Returns
     -------
@@ -117,39 +119,49 @@ def prepare(family, scores, X, sample_weight=None, temperature=1.0, *, given=Fal
         refuse_unless_zeros_are_kept(family)
         _check_width(X.shape[1], scores, X, family)
         return lambda items, out: _run_csr(X, scores, out, weight, temperature, items, given)
-    if (monomials := family.monomials(X.shape[1])) is not None:
+    monomials = family.monomials(X.shape[1])
+    if monomials is not None:
         _check_width(monomials.n_statistics, scores, X, family)
         if n_common:
             scores, monomials = scores.without(n_common), monomials.without(n_common)
+    if not family.evaluates(X.shape[1]):
         return _prepared(X, monomials, scores, weight, temperature, given)
-    return lambda items, out: _run_evaluated(family, scores, X, out, weight, temperature, items, given)
+
+    def prepared(table, weight):
+        if monomials is not None:
+            return _prepared(table, monomials, scores, weight, temperature, given)
+        exposed = table.shape[1] == scores.natural.shape[2] + 1
+        _check_width(table.shape[1] - exposed, scores, X, family)
+        identity = Monomials.identity(table.shape[1])
+        if not exposed:
+            return _prepared(table, identity, scores, weight, temperature, given)
+        return _exposed(_prepared(table, identity, scores.with_exposure(), weight, temperature, given))
+
+    if table is not None:
+        return prepared(table, weight)
+
+    def run(items, out):
+        step = max(256, STATISTICS_BLOCK // scores.natural.shape[2])
+        for first in range(int(items[:, 0].min()), int(items[:, 1].max()), step):
+            rows = slice(first, min(first + step, len(X)))
+            by_row = {name: getattr(out, name)[rows] for name in ("responsibilities", "evidence", "labels")}
+            prepared(family.evaluate(X[rows]), weight[rows])(_within(items, rows), out._replace(**by_row))
+
+    return run
 
 
-def _run_evaluated(family, scores, X, out, weight, temperature, items, given):
-    """Run the kernel over rows whose T is evaluated in NumPy, some at a time."""
-    step = max(256, STATISTICS_BLOCK // scores.natural.shape[2])
-    for first in range(int(items[:, 0].min()), int(items[:, 1].max()), step):
-        rows = slice(first, min(first + step, len(X)))
-        T, exposure = family.statistics_and_exposure(X[rows])
-        _check_width(T.shape[1], scores, X, family)
-        by_row = {name: getattr(out, name)[rows] for name in ("responsibilities", "evidence", "labels")}
-        here = _within(items, rows), out._replace(**by_row)
-        if exposure is None:
-            _prepared(T, Monomials.identity(T.shape[1]), scores, weight[rows], temperature, given)(*here)
-        else:
-            _run_exposed(T, exposure, scores, weight[rows], temperature, given, *here)
+def _exposed(run):
+    """Return the pass with the last statistic, −e, added to the exposures and not to the sums."""
 
+    def wider(items, out):
+        slots, K, p = out.sums.shape
+        sums = np.zeros((slots, K, p + 1)) if out.sums.size else out.sums
+        run(items, out._replace(sums=sums))
+        if out.sums.size:
+            np.add(out.sums, sums[:, :, :p], out=out.sums)
+            np.subtract(out.exposures, sums[:, :, p], out=out.exposures)
 
-def _run_exposed(T, exposure, scores, weight, temperature, given, items, out):
-    """Run the kernel over rows of T with the exposure as one more statistic."""
-    p = T.shape[1]
-    wider = np.zeros((*out.sums.shape[:2], p + 1)) if out.sums.size else out.sums
-    T = np.column_stack([T, -exposure])
-    run = _prepared(T, Monomials.identity(p + 1), scores.with_exposure(), weight, temperature, given)
-    run(items, out._replace(sums=wider))
-    if out.sums.size:
-        np.add(out.sums, wider[:, :, :p], out=out.sums)
-        np.subtract(out.exposures, wider[:, :, p], out=out.exposures)
+    return wider
 
 
 def _prepared(X, monomials, scores, weight, temperature, given):

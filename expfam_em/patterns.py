@@ -53,12 +53,12 @@ class PatternRows(ArrayRows):
         codes = _codes(rows)
         return None if codes is None else cls(rows, codes)
 
-    def expected_statistics(self, mixture, temperature=1.0, data=None, totals=None) -> ExpectedStatistics:
+    def expected_statistics(self, mixture, temperature=1.0, data=None, totals=None, table=None) -> ExpectedStatistics:
         """Return the expected statistics of the rows under a mixture, with a bound that leaves out log h."""
         d, K = self.n_features, mixture.n_components
         # the wrong number of parameters is for those who would raise the error
         if mixture.natural.shape[-1] != d or not is_identity(mixture.family, d):
-            return super().expected_statistics(mixture, temperature, data, totals)
+            return super().expected_statistics(mixture, temperature, data, totals, table)
         B = math.prod(mixture.weights.shape[:-1])
         data = np.zeros(B, np.int64) if data is None else data
         at_a_time = max(1, STACK_NUMBERS // kernel.table_size(d, K))

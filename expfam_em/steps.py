@@ -45,7 +45,7 @@ def accumulate(
     """
     rows = as_rows(X, sample_weight, n_jobs)
     known = Known.of(mixture.family, rows) if known is None else known
-    statistics = rows.expected_statistics(mixture, temperature, data, known.totals_for(mixture.family))
+    statistics = rows.expected_statistics(mixture, temperature, data, known.totals_for(mixture.family), known.table)
     data = 0 if data is None else data
     bound = statistics.bound + known.log_base[data]
     return ExpectedStatistics(statistics.counts, statistics.sums, bound, statistics.exposures)
@@ -61,18 +61,23 @@ class Known:
         Σ sample_weight · log h over each data set.
     totals : (D, c), optional
         Σ sample_weight · T over each data set of the common statistics, if any.
+    table : (n, c), optional
+        What the kernel takes instead of X, where T has to be evaluated in NumPy and fits into memory.
     """
 
     log_base: np.ndarray
     totals: np.ndarray | None = None
+    table: np.ndarray | None = None
 
     @classmethod
     def of(cls, family, rows, n_statistics=None) -> Known:
-        """Compute what is known of the rows; the totals only if the number of statistics is given."""
+        """Compute what is known of the rows; what pays for many E-steps only if the number of statistics is given."""
+        if n_statistics is None:
+            return cls(total_log_base(family, rows))
         totals = None
-        if n_statistics is not None and (n_common := family.n_common):
+        if n_common := family.n_common:
             totals = rows.totals(family, n_statistics)[:, n_statistics - n_common :]
-        return cls(total_log_base(family, rows), totals)
+        return cls(total_log_base(family, rows), totals, rows.evaluated(family))
 
     def totals_for(self, family) -> np.ndarray | None:
         """Return the totals while the components are in the frame in which they were computed."""
