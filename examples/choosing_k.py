@@ -14,7 +14,7 @@ def main():
     true = ef.Mixture(family, [0.4, 0.35, 0.25], family.from_moments(means, np.array([np.eye(2)] * 3)))
     X, _ = true.sample(600, rng=0)
     counts = range(1, 8)
-    fits = [ef.GaussianMixture(K, n_init=5, tol=1e-6, max_iter=1000, random_state=0).fit(X) for K in counts]
+    fits = [ef.GaussianMixture(K, n_init=50, tol=1e-6, max_iter=1000, random_state=0).fit(X) for K in counts]
     criteria = {name: np.array([getattr(fit, name)(X) for fit in fits]) for name in ("aic", "bic", "icl")}
     likelihood = np.array([fit.lower_bound_ * len(X) for fit in fits])
     rows = [[K, fit.mixture_.n_parameters, f"{likelihood[i]:.2f}", *(f"{criteria[name][i]:.1f}" for name in criteria)]
