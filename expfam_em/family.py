@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -156,6 +156,11 @@ class ExponentialFamily(ABC):
         """Whether the M-step of one component depends on the others; assumed of a family that defines ``maximize``."""
         return type(self).maximize is not ExponentialFamily.maximize
 
+    @property
+    def continues(self) -> bool:
+        """Whether ``maximize(counts, sums, previous)`` takes the natural parameters (K, p) to start from as well."""
+        return False
+
     def parameters(self, natural) -> dict[str, np.ndarray]:
         """Return the named parameters people know the family by."""
         return {"expectation": self.to_expectation(natural)}
@@ -285,6 +290,14 @@ class ExponentialFamily(ABC):
             type(self).__name__,
         )  # fmt: skip
 
+    def continue_from(self, counts, sums, previous) -> np.ndarray:
+        """Return the M-step's η, found from the last one's, ``previous`` (K, p), where it has to be searched for."""
+        kind = type(self)
+        if kind.to_natural is ExponentialFamily.to_natural and kind.maximize is ExponentialFamily.maximize:
+            return self.solve_natural(sums / counts[:, None], previous)
+        maximize: Any = self.maximize
+        return np.asarray(maximize(counts, sums, previous) if self.continues else maximize(counts, sums))
+
     def checked_log_base_measure(self, X) -> np.ndarray:
         """Return log h (n,) as float64, checked for shape; X may be a block of CSR rows."""
         if isinstance(X, CSRBlock):
@@ -361,7 +374,7 @@ class ExponentialFamily(ABC):
         change = self.evaluate_log_partition(other) - self.evaluate_log_partition(natural)
         return change - np.sum((other - natural) * self.to_expectation(natural), axis=1)
 
-    def replace(self, **constants) -> ExponentialFamily:
+    def replace(self, **constants) -> Self:
         """Return a copy with some structural constants replaced."""
         other = copy.copy(self)
         vars(other).update(constants)

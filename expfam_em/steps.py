@@ -195,26 +195,15 @@ def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="fr
 def _mapped(family, exposures, sums, previous):
     """Return the natural parameters of statistics: all components at once, or mixture by mixture if they interact."""
     p = sums.shape[-1]
-    if _mapping_is_numeric(family):
-        expectation = (sums / exposures[..., None]).reshape(-1, p)
-        natural = family.solve_natural(expectation, previous.flat_natural)
-    elif sums.ndim == 3 and family.coupled:
+    if sums.ndim == 3 and family.coupled:
         of = np.arange(exposures.size).reshape(exposures.shape)
-        natural = np.array([
-            family.components(c).maximize(N, S) for c, N, S in zip(of, exposures, sums, strict=True)
-        ])  # fmt: skip
+        lots = zip(of, exposures, sums, previous.natural, strict=True)
+        natural = np.array([family.components(of_lot).continue_from(*lot) for of_lot, *lot in lots])
     else:
-        natural = np.asarray(family.maximize(exposures.ravel(), sums.reshape(-1, p)))
+        natural = family.continue_from(exposures.ravel(), sums.reshape(-1, p), previous.flat_natural)
     if natural.size != sums.size or natural.shape[-1] != p:
         raise ValueError(f"the M-step of {family!r} returned shape {natural.shape} for statistics {sums.shape}")
     return natural.reshape(sums.shape)
-
-
-def _mapping_is_numeric(family) -> bool:
-    kind = type(family)
-    return (
-        kind.to_natural is ExponentialFamily.to_natural and kind.maximize is ExponentialFamily.maximize
-    )  # fmt: skip
 
 
 def _mixing_weights(counts, previous, concentration, weights):

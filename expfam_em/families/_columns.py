@@ -56,11 +56,11 @@ class IndependentColumns(ExponentialFamily):
     def draw_of(self, natural, size, rng):
         """Return numbers of shape ``size``, drawn with natural parameters that broadcast to it."""
 
-    def log_base_of(self, x):
+    def log_base_of(self, x) -> np.ndarray | None:
         """Return log h(x); None where it is 0."""
         return None
 
-    def expected_log_base_of(self, *natural):
+    def expected_log_base_of(self, *natural) -> np.ndarray | None:
         """Return E[log h(x)]; None if it has no formula."""
         return None
 
