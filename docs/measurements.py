@@ -8,7 +8,7 @@ import numpy as np
 import expfam_em as ef
 from expfam_em import blocks
 from expfam_em.blocks import ArrayRows
-from expfam_em.family import Monomials
+from expfam_em.monomials import Monomials
 from expfam_em.kernels import block_rows
 from expfam_em.kernels import em as kernel
 from expfam_em.kernels._jit import EXACT, inner

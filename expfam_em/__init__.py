@@ -7,6 +7,8 @@ import importlib
 from expfam_em import families
 from expfam_em.em import FitResult, Status, accumulate, fit, maximize
 from expfam_em.family import ExponentialFamily
+from expfam_em.information import component_divergences, component_entropies, divergence, entropy
+from expfam_em.merging import merge_components
 from expfam_em.mixture import Mixture
 from expfam_em.statistics import ExpectedStatistics
 from expfam_em.variational import expected_log_likelihood, gap, lower_bound
@@ -18,6 +20,7 @@ _LAZY = {
     "ExponentialFamilyMixture": "expfam_em.estimators",
     "GaussianMixture": "expfam_em.estimators",
     "KMeans": "expfam_em.estimators",
+    "check_family": "expfam_em.checking",
     "fit_many": "expfam_em.estimators",
     "load": "expfam_em.persistence",
     "register": "expfam_em.persistence",
@@ -31,12 +34,17 @@ __all__ = [
     "Mixture",
     "Status",
     "accumulate",
+    "component_divergences",
+    "component_entropies",
+    "divergence",
+    "entropy",
     "expected_log_likelihood",
     "families",
     "fit",
     "gap",
     "lower_bound",
     "maximize",
+    "merge_components",
     *_LAZY,
 ]
 

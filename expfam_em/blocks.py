@@ -222,7 +222,7 @@ class ArrayRows:
 
     def evaluated(self, family) -> np.ndarray | None:
         """Return what the kernel takes instead of X, (n, c); None if it takes X, or if that would be too large."""
-        if self.by_statistic or not family.evaluates(self.n_features):
+        if self.by_statistic or family.incomplete or not family.evaluates(self.n_features):
             return None
         width = family.evaluate(self.X[:1]).shape[1]
         if len(self) * width > TABLE_NUMBERS:

@@ -89,7 +89,7 @@ def fit(
     plot: Annotated[Path | None, typer.Option(help="Draw the clusters into this file (.png, .pdf, .svg).")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns to use, as in a,b,c; all by default.")] = None,
     weights_column: Annotated[str | None, typer.Option(help="Column with the weights of the rows.")] = None,
-    covariance_type: Annotated[str | None, typer.Option(help="gaussian: full, tied, diag or spherical.")] = None,
+    covariance_type: Annotated[str | None, typer.Option(help="gaussian: full, tied, diag, spherical or a model of mclust, such as VEV.")] = None,
     init: Annotated[str | None, typer.Option(help="k-means++, kmeans, random or random_from_data.")] = None,
     n_init: Annotated[int | None, typer.Option(help="Starts; the best fit is kept.")] = None,
     max_iter: Annotated[int | None, typer.Option(help="Most steps of a start.")] = None,

@@ -3,92 +3,17 @@
 from __future__ import annotations
 
 import copy
-import functools
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
-from expfam_em import csr, legendre
+from expfam_em import csr, legendre, sampling
 from expfam_em.csr import CSRBlock
+from expfam_em.monomials import Monomials
 
 NATURAL_LIMIT = 700.0
 """Natural parameters of a boundary estimate (a probability of 0 or 1) stay within ± this, so that exp is finite."""
-
-
-@functools.lru_cache(64)
-def _n_statistics(d, products_bytes) -> int:
-    """Check a list of products, once, and return the number of statistics."""
-    products = np.frombuffer(products_bytes, np.int64).reshape(-1, 3)
-    if not len(products):
-        return d
-    columns, targets = products[:, :2], products[:, 2]
-    steps = np.diff(targets)
-    ascending = targets[0] == d and np.all((steps == 0) | (steps == 1))
-    if columns.min() < 0 or columns.max() >= d or not ascending:
-        raise ValueError(
-            f"Monomials have products {products.tolist()}; they must multiply columns below {d}, into targets "
-            f"that ascend from {d} without gaps, for the first {d} statistics are the columns themselves"
-        )
-    return 1 + int(targets[-1])
-
-
-class OwnFrames(NamedTuple):
-    """Coordinates z = whitener (x − shift) of single components, for those that the shared frame does not suit.
-
-    Attributes
-    ----------
-    frame : (K,) int64
-        Row of ``shift`` and ``whitener`` that belongs to each component; −1 is the shared frame.
-    shift : (F, d)
-    whitener : (F, d, d) lower triangular, or (F, 1, d), the diagonals of diagonal ones
-    """
-
-    frame: np.ndarray
-    shift: np.ndarray
-    whitener: np.ndarray
-
-
-class Monomials(NamedTuple):
-    """A T that the kernel can build itself: z = (x − shift) · inverse_scale, then sums of products of columns of z.
-
-    Attributes
-    ----------
-    shift, inverse_scale : (d,) float64
-    products : (q, 3) int64
-        Rows (i, j, target): z_i z_j is added to statistic ``target``; targets ascend from d without gaps.
-    own : OwnFrames, optional
-        Components whose statistics are made of other z.
-    """
-
-    shift: np.ndarray
-    inverse_scale: np.ndarray
-    products: np.ndarray
-    own: OwnFrames | None = None
-
-    @classmethod
-    def identity(cls, n_features: int) -> Monomials:
-        """T(x) = x."""
-        return cls(np.zeros(n_features), np.ones(n_features), np.empty((0, 3), np.int64))
-
-    @property
-    def n_statistics(self) -> int:
-        """Number of statistics p; a ValueError if the list of products makes no sense."""
-        return _n_statistics(len(self.shift), self.products.tobytes())
-
-    def without(self, n_common) -> Monomials:
-        """Return the list without the last statistics."""
-        return self._replace(products=self.products[self.products[:, 2] < self.n_statistics - n_common])
-
-    def evaluate(self, X) -> np.ndarray:
-        """T of the rows of X, (n, d) -> (n, p), as the kernel computes it in the shared frame."""
-        Z = (np.asarray(X, np.float64) - self.shift) * self.inverse_scale
-        d = Z.shape[1]
-        out = np.zeros((len(Z), self.n_statistics))
-        out[:, :d] = Z
-        for i, j, target in self.products:
-            out[:, target] += Z[:, i] * Z[:, j]
-        return out
 
 
 class ExponentialFamily(ABC):
@@ -151,6 +76,15 @@ class ExponentialFamily(ABC):
         """Return the M-step's η, (K,), (K, p) -> (K, p); families that couple components override it."""
         return self.to_natural(sums / counts[:, None])
 
+    incomplete: bool = False
+    """Whether a part of each observation is not observed: the E-step then takes E[T|x] of each component, `complete`,
+    and `log_density` that of what is observed, while A, the mappings and the M-step are those of the complete data.
+    ``sufficient_statistics`` is a guess that needs no parameters, for the start; log h belongs to `log_density`."""
+
+    def complete(self, X, natural, responsibilities):
+        """Return Σ_n r_nk E[T|x_n, η_k] of rows, (n, d), (K, p), (n, K) -> (K, p), if the family is incomplete."""
+        raise NotImplementedError(f"{type(self).__name__} is incomplete: define complete(X, natural, responsibilities)")
+
     @property
     def coupled(self) -> bool:
         """Whether the M-step of one component depends on the others; assumed of a family that defines ``maximize``."""
@@ -166,8 +100,22 @@ class ExponentialFamily(ABC):
         return {"expectation": self.to_expectation(natural)}
 
     def sample(self, natural, n, rng):
-        """Return n rows drawn from one component, (p,) -> (n, d), with ``rng`` a numpy Generator."""
-        raise NotImplementedError(f"{type(self).__name__} cannot be sampled: define sample(self, natural, n, rng)")
+        """Return n rows drawn from one component, (p,) -> (n, d), with ``rng`` a numpy Generator.
+
+        By default from the density of one column, numerically.
+        """
+
+        def log_density(x):
+            return self.log_density(x[:, None], natural)[:, 0]
+
+        try:
+            log_density(np.ones(1))
+        except Exception as error:  # whatever a family raises for rows of one column, when it needs more
+            raise NotImplementedError(
+                f"{type(self).__name__} cannot be sampled: define sample(self, natural, n, rng), for rows have more "
+                "than one column"
+            ) from error
+        return sampling.draw(log_density, lambda x: self.supports(x[:, None]), n, rng, type(self).__name__)[:, None]
 
     def seed(self, expectation, mean):
         """Return single rows' T as expectation parameters inside their space, (m, p), given the T̄ of all rows, (1, p).
@@ -225,6 +173,16 @@ class ExponentialFamily(ABC):
     def adopt(self, other) -> ExponentialFamily:
         """Return this family with the frames that components have in another one of its kind."""
         return self
+
+    # Components may also belong to families of their own.
+
+    def kinds(self, n_components) -> list:
+        """Return the families of the components, each with the numbers of those that belong to it."""
+        return [(self, np.arange(n_components))]
+
+    def place(self, n_components, parts) -> np.ndarray:
+        """Return natural parameters (K, p) from those of the components of each kind."""
+        return parts[0]
 
     @property
     def n_common(self) -> int:
@@ -343,6 +301,28 @@ class ExponentialFamily(ABC):
             )
         return T, exposure
 
+    def supports(self, X) -> np.ndarray:
+        """Return which rows are possible, (n,)."""
+        X, possible, first = np.asarray(X), np.ones(len(X), bool), 0
+        while first < len(X):
+            try:
+                self.check_support(X[first:])
+                break
+            except ValueError as error:
+                row = getattr(error, "row", None)
+                if row is None:  # an error without a row: each is asked for alone
+                    return np.array([self._accepts(X[i : i + 1]) for i in range(len(X))], bool)
+                possible[first + row] = False
+                first += row + 1
+        return possible
+
+    def _accepts(self, X) -> bool:
+        try:
+            self.check_support(X)
+        except ValueError:
+            return False
+        return True
+
     def evaluates(self, n_features) -> bool:
         """Whether something of T has to be evaluated in NumPy before the kernel can begin."""
         return self.monomials(n_features) is None or type(self).columns is not ExponentialFamily.columns
@@ -373,6 +353,20 @@ class ExponentialFamily(ABC):
         natural, other = np.atleast_2d(natural), np.atleast_2d(other)
         change = self.evaluate_log_partition(other) - self.evaluate_log_partition(natural)
         return change - np.sum((other - natural) * self.to_expectation(natural), axis=1)
+
+    def fisher_information(self, natural) -> np.ndarray:
+        """Return ∇²A(η), the covariance of T and the Fisher information of η, (K, p) -> (K, p, p)."""
+        natural = np.atleast_2d(np.asarray(natural, np.float64))
+        size = legendre.scales(self.evaluate_log_partition, natural)
+        return legendre.hessian(self.to_expectation, natural, size)
+
+    def entropy(self, natural) -> np.ndarray | None:
+        """Return −E[log p(x|η)] = A(η) − ⟨η, ∇A(η)⟩ − E[log h], (K,); None if E[log h] has no formula."""
+        natural = np.atleast_2d(natural)
+        base = self.expected_log_base_measure(natural)
+        if base is None:
+            return None
+        return self.evaluate_log_partition(natural) - np.sum(natural * self.to_expectation(natural), axis=1) - base
 
     def replace(self, **constants) -> Self:
         """Return a copy with some structural constants replaced."""

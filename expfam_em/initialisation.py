@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
 
 from expfam_em import em, steps
-from expfam_em.csr import CSRBlock
-from expfam_em.family import ExponentialFamily
 from expfam_em.mixture import Mixture
 from expfam_em.passes import Outputs
+from expfam_em.seeding import Seeding
 from expfam_em.statistics import ExpectedStatistics
 
 INITS = ("k-means++", "kmeans", "random", "random_from_data")
-SEEDING_ROWS = 5_000
-SEEDING_ROWS_NUMERIC = 500
-SEEDING_ROWS_EACH = 10
-"""Seeds are drawn from at most this many rows, or as many for each component if that is more, themselves drawn by
-weight; from fewer where η is solved numerically."""
-
-SEEDING_NUMBERS = 2_000_000
-"""Statistics of these rows held at a time, at most (or `SEEDING_ROWS_EACH` rows for each component)."""
-
-OWN_NUMBERS = 1 << 17
-"""Statistics mapped to natural parameters at a time: the mapping may need several times their memory."""
-
 HARD_STEPS = 25
 
 
@@ -100,15 +86,15 @@ def initialise_all(family, rows, data, n_components, init, rng=None, *, weights=
         return from_responsibilities(family, rows, data, given, K, weights, prior)
     if init not in INITS:
         raise ValueError(f"init is {init!r}; it must be one of {', '.join(INITS)}, a Mixture, responsibilities, labels")
-    seeds = Seeds(family, rows, K, rng)
-    natural = seeds.draw(data, K, spread=init != "random_from_data")
+    seeds = Seeding(family, rows, K, rng)
+    natural = seeds.draw(data, spread=init != "random_from_data")
     start = Mixture(family, np.full((B, K), 1 / K), natural)
     return _all_of(start) if init != "kmeans" else _hardened(start, rows, data, seeds, weights)
 
 
 def _hardened(start, rows, data, seeds, weights) -> Starts:
     """Return the maximum after some steps of hard assignment."""
-    family, smoothing = start.family, seeds.prior(data, start.n_components)
+    family, smoothing = start.family, seeds.prior(data)
     results = em.fit_all(
         start, rows, data, max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing
     )  # fmt: skip
@@ -185,8 +171,7 @@ def from_responsibilities(family, rows, data, given, n_components, weights="free
         ])  # fmt: skip
 
     statistics = statistics_in(family)
-    pooled = np.repeat(_pooled(family, statistics)[:, None], K, axis=1)
-    start = Mixture(family, np.full((len(data), K), 1 / K), pooled)
+    start = Mixture(family, np.full((len(data), K), 1 / K), _pooled(family, statistics))
     return _maximum(statistics, start, lambda mixture: statistics_in(mixture.family), prior, weights=weights)
 
 
@@ -210,138 +195,18 @@ def hard_labels(mixture, rows, data=None) -> np.ndarray:
 
 
 def _pooled(family, statistics):
-    """Natural parameters of one component about all the rows of each run, (B, p); another run's if there are none."""
-    exposures, sums = statistics.exposures.sum(axis=1), statistics.sums.sum(axis=1)
+    """Natural parameters of components about all the rows of each run, (B, K, p); another run's if there are none."""
+    shape = statistics.sums.shape
+    exposures = np.repeat(statistics.exposures.sum(axis=1), shape[1])
+    sums = np.repeat(statistics.sums.sum(axis=1), shape[1], axis=0)
     mean = sums / exposures[:, None]
     # without correlations, which are perfect where clusters are far apart; with what the M-step adds, if it must be
     for estimate in (lambda: family.to_natural(family.seed(mean, mean)), lambda: family.maximize(exposures, sums)):
         with np.errstate(all="ignore"):
             natural = np.array(estimate())
-        finite = np.isfinite(family.evaluate_log_partition(natural))
+        finite = np.isfinite(family.evaluate_log_partition(natural)).reshape(shape[:2]).all(axis=1)
+        natural = natural.reshape(shape)
         if finite.any():
             natural[~finite] = natural[np.argmax(finite)]
             return natural
     raise ValueError(f"the rows as a whole give no finite natural parameters of {family!r}: is a column constant?")
-
-
-class Seeds:
-    """Single rows as components.
-
-    Rows are ordered by a random projection, so that equal rows are neighbours, and drawn by cumulative weight:
-    a row of weight 2 and the same row given twice are then the same thing, draw by draw.
-    """
-
-    def __init__(self, family: ExponentialFamily, rows, n_components, rng):
-        self.family, self.rng = family, rng
-        numeric = type(family).to_natural is ExponentialFamily.to_natural
-        p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
-        fewest = SEEDING_ROWS_EACH * n_components
-        most = SEEDING_ROWS_NUMERIC if numeric else min(max(SEEDING_ROWS, fewest), max(SEEDING_NUMBERS // p, fewest))
-        X, self.weight, self.starts = _ordered_sample(rows, rng, most)
-        T, exposure = family.statistics_and_exposure(X)
-        exposure = np.ones(len(T)) if exposure is None else exposure
-        total = np.add.reduceat(self.weight * exposure, self.starts[:-1])
-        self.mean = np.add.reduceat(self.weight[:, None] * T, self.starts[:-1]) / total[:, None]
-        of_row = self.mean if len(total) == 1 else np.repeat(self.mean, np.diff(self.starts), axis=0)
-        self.expectation = family.seed(T / exposure[:, None], of_row)
-
-    def prior(self, data, n_components) -> ExpectedStatistics | None:
-        """The smoothing as a prior of every run, which keeps hard assignment away from the boundary."""
-        if not (nu := self.family.seed_smoothing):
-            return None
-        sums = nu * np.repeat(self.mean[data][:, None], n_components, axis=1)
-        return ExpectedStatistics(np.full(sums.shape[:2], nu), sums, np.zeros(len(data)))
-
-    def natural(self, chosen):
-        with np.errstate(all="ignore"):
-            return np.asarray(self.family.to_natural(self.expectation[chosen]))
-
-    def draw(self, data, n_components, spread=True) -> np.ndarray:
-        """Return natural parameters (B, K, p) of rows of each data set in ``data`` (B,).
-
-        Rows are drawn by weight, or ("spread") by weight times divergence from the nearest of those already drawn.
-        """
-        rows = [slice(self.starts[i], self.starts[i + 1]) for i in data]
-        one = self._spread_out if spread else lambda rows, K: self._by(self.weight[rows], rows, K)
-        chosen = np.concatenate([one(here, n_components) for here in rows])
-        return self.natural(chosen).reshape(len(data), n_components, -1)
-
-    def _spread_out(self, rows, n_components):
-        weight = self.weight[rows]
-        chosen = self._by(weight, rows, 1)
-        closest = self._divergence(rows, chosen)[:, 0]
-        trials = 2 + int(np.log(n_components))
-        for _ in range(1, n_components):
-            candidates = self._by(weight * closest, rows, trials)
-            reach = np.minimum(closest[:, None], self._divergence(rows, candidates))
-            best = int(np.argmin(weight @ reach))
-            chosen = np.append(chosen, candidates[best])
-            closest = reach[:, best]
-        return chosen
-
-    def _by(self, mass, rows, size):
-        cumulative = np.cumsum(mass)
-        if not cumulative[-1] > 0:  # fewer distinct rows than components
-            cumulative = np.cumsum(self.weight[rows])
-        at = np.searchsorted(cumulative, self.rng.random(size) * cumulative[-1], side="right")
-        return rows.start + np.minimum(at, len(mass) - 1)
-
-    def _divergence(self, rows, chosen):
-        """KL(row as a component ‖ candidate) = φ(m) − ⟨η, m⟩ + A(η) with φ(m) = ⟨η_m, m⟩ − A(η_m), (n, candidates)."""
-        eta = self.natural(chosen)
-        score = self.expectation[rows] @ eta.T - self.family.evaluate_log_partition(eta)
-        return np.maximum(self._own[rows, None] - score, 0.0)
-
-    @functools.cached_property
-    def _own(self):
-        own = np.empty(len(self.expectation))
-        step = max(64, OWN_NUMBERS // self.expectation.shape[1])
-        for first in range(0, len(own), step):
-            rows = slice(first, first + step)
-            eta = self.natural(rows)
-            own[rows] = np.sum(self.expectation[rows] * eta, axis=1) - self.family.evaluate_log_partition(eta)
-        return own
-
-
-def _ordered_sample(rows, rng, most):
-    """Return at most ``most`` rows of each data set, ordered by a projection, their weights, and where each begins."""
-    direction = rng.standard_normal(rows.n_features)
-    keys = np.concatenate(rows.map(lambda X, weight, where: _project(X, direction), 8 * rows.n_features))
-    weight = np.ones(len(keys)) if rows.sample_weight is None else rows.sample_weight
-    if rows.n_data == 1:
-        order = np.argsort(keys, kind="stable")
-    else:
-        order = np.lexsort((keys, np.repeat(np.arange(rows.n_data), np.diff(rows.starts))))
-    order = order[weight[order] > 0]
-    starts = _starts_of(order, rows)
-    if np.all(np.diff(starts) <= most):
-        return np.asarray(rows.X[order]), weight[order], starts
-    parts = [_thinned(order[starts[i] : starts[i + 1]], weight, rng, most) for i in range(rows.n_data)]
-    chosen, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return np.asarray(rows.X[chosen]), weights, np.concatenate([[0], np.cumsum([len(part[0]) for part in parts])])
-
-
-def _starts_of(order, rows):
-    """Return where the rows of each data set begin among rows ordered by data set."""
-    counts = np.bincount(np.searchsorted(rows.starts, order, side="right") - 1, minlength=rows.n_data)
-    return np.concatenate([[0], np.cumsum(counts)])
-
-
-def _thinned(order, weight, rng, most):
-    """Return at most ``most`` of some rows, drawn by weight at equal distances, and the weights they stand for."""
-    if len(order) <= most:
-        return order, weight[order]
-    cumulative = np.cumsum(weight[order])
-    at = (np.arange(most) + rng.random()) / most * cumulative[-1]
-    picked, times = np.unique(np.searchsorted(cumulative, at, side="right"), return_counts=True)
-    return order[picked], times * (cumulative[-1] / most)
-
-
-def _project(X, direction):
-    """X · direction added column by column: equal rows get equal keys, which a BLAS product does not promise."""
-    if isinstance(X, CSRBlock):
-        return X.project(direction)
-    key = np.zeros(len(X))
-    for column, coefficient in zip(np.asarray(X).T, direction, strict=True):
-        key += column * coefficient
-    return key

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from expfam_em import chord
+
 LEVELS = 10  # step sizes of a difference table, each half the one before
 SEARCH = 4.0 ** np.arange(6, -23, -1)  # step sizes tried for the scale of a coordinate, in units of max(1, |η|)
 CURVATURE = 0.1  # second difference of A over a step that is neither rounding nor another landscape
@@ -143,6 +145,11 @@ def inverse_gradient(log_partition, expectation, slope=None, start=None, name="t
         If A is finite at no point that was tried, or no start leads to a solution.
     """
     natural, unsolved = np.empty_like(expectation), np.arange(len(expectation))
+    if start is not None:
+        natural, solved = _solve_nearby(log_partition, slope, start, expectation)
+        unsolved = np.flatnonzero(~solved)
+        if not len(unsolved):
+            return natural
     for begin in _starts(log_partition, expectation.shape, start, name):
         natural[unsolved], length = _solve_from(log_partition, slope, begin[unsolved], expectation[unsolved])
         unsolved = unsolved[~(length <= SOLVED)]
@@ -155,6 +162,42 @@ def inverse_gradient(log_partition, expectation, slope=None, start=None, name="t
         "convex, and not finite outside the natural-parameter space (as log|Γ| is), or define "
         "to_natural(self, expectation)"
     )
+
+
+def _solve_nearby(log_partition, slope, start, expectation):
+    """Return η and which rows are solved, (K,), where ∇A is cheap: if it is given, or A takes complex numbers."""
+    none = np.zeros(len(start), bool)
+    quick = slope
+    if quick is None:
+        if complex_gradient(log_partition, start) is None:
+            return start.copy(), none
+
+        def quick(at):
+            return complex_gradient(log_partition, at)
+
+    def leaves(here, there):
+        at_here, at_there = log_partition(here), log_partition(there)
+        return ~(np.isfinite(at_there) & _convex_between(log_partition, here, there, at_here, at_there))
+
+    with np.errstate(all="ignore"):
+        natural, solved = chord.solve(quick, expectation, start, chord.groups_of(quick, start[0]), leaves)
+        if slope is None and not _agrees(log_partition, quick, natural, solved):
+            return start.copy(), none
+    return natural, solved
+
+
+def _agrees(log_partition, slope, natural, rows) -> bool:
+    """Whether the slope of some rows is that of differences of A, in a direction that mixes all parameters."""
+    eta = natural[rows]
+    along = np.random.default_rng(0).choice([-1.0, 1.0], eta.shape[1]) * scales(log_partition, eta[:1])[0]
+    along = along / np.sqrt(len(along))
+
+    def difference(h):
+        return (log_partition(eta + h * along) - log_partition(eta - h * along)) / (2 * h)
+
+    found, exact = (4 * difference(0.05) - difference(0.1)) / 3, slope(eta) @ along
+    rounding = 1e2 * np.finfo(float).eps * np.abs(log_partition(eta))
+    return bool(np.all(np.abs(found - exact) <= 1e-6 * np.abs(exact) + 1e-3 + rounding))
 
 
 def _solve_from(log_partition, slope, start, expectation):

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_em.csr import CSRBlock, refuse_unless_zeros_are_kept
-from expfam_em.family import Monomials, OwnFrames
 from expfam_em.kernels import block_rows, em_rows, padded
 from expfam_em.kernels.sparse import BLOCK, em_sparse
+from expfam_em.monomials import Monomials, OwnFrames
 
 STATISTICS_BLOCK = 1 << 16
 """Numbers of T evaluated in NumPy at a time: half a megabyte stays in the L2 cache."""
@@ -119,6 +119,8 @@ def prepare(family, scores, X, sample_weight=None, temperature=1.0, *, given=Fal
         refuse_unless_zeros_are_kept(family)
         _check_width(X.shape[1], scores, X, family)
         return lambda items, out: _run_csr(X, scores, out, weight, temperature, items, given)
+    if family.incomplete and not given:
+        return lambda items, out: _run_incomplete(family, scores, X, out, weight, temperature, items)
     monomials = family.monomials(X.shape[1])
     if monomials is not None:
         _check_width(monomials.n_statistics, scores, X, family)
@@ -203,6 +205,39 @@ def _run_csr(X, scores, out, weight, temperature, items, given):
         )  # fmt: skip
         if out.bounds.size:
             out.bounds[slot] += bound
+
+
+def _run_incomplete(family, scores, X, out, weight, temperature, items):
+    """Make the E-step of a family whose statistics depend on the component, in NumPy."""
+    K, p = scores.natural.shape[1:]
+    step = max(64, STATISTICS_BLOCK // (K + p))
+    for start, stop, mixture, slot in items.tolist():
+        family_here = family.components(np.arange(mixture * K, (mixture + 1) * K))
+        natural, log_weights = scores.natural[mixture], scores.log_weights[mixture]
+        for first in range(start, stop, step):
+            rows = slice(first, min(first + step, stop))
+            score = family_here.log_density(X[rows], natural) + log_weights
+            top = score.max(axis=1)
+            labels = np.argmax(score, axis=1)
+            if temperature > 0:
+                with np.errstate(invalid="ignore"):
+                    R = np.exp((score - top[:, None]) / temperature)
+                R[np.isinf(top)] = np.eye(K)[labels[np.isinf(top)]]  # every score is infinite
+                total = R.sum(axis=1)
+                top, R = top + temperature * np.log(total), R / total[:, None]
+            else:
+                R = np.eye(K)[labels]
+            for output, value in ((out.evidence, top), (out.responsibilities, R), (out.labels, labels)):
+                if output.size:
+                    output[rows] = value
+            if out.sums.size:
+                present = slice(None)
+                if len(weight):
+                    present = weight[rows] > 0
+                    R, top = R[present] * weight[rows][present, None], top[present] * weight[rows][present]
+                out.counts[slot] += R.sum(axis=0)
+                out.sums[slot] += family_here.complete(X[rows][present], natural, R)
+                out.bounds[slot] += top.sum()
 
 
 def _within(items, rows):

@@ -263,12 +263,11 @@ def _full_covariances(mixture) -> np.ndarray:
     """Covariance matrices (K, d, d), whatever the covariance type keeps."""
     means, covariances = mixture.parameters["means"], mixture.parameters["covariances"]
     K, d = means.shape
-    kind = mixture.family.covariance_type
-    if kind in ("full", "tied"):
-        return np.broadcast_to(covariances, (K, d, d))
-    if kind == "diag":
+    if covariances.ndim == 1:
+        return covariances[:, None, None] * np.eye(d)
+    if covariances.shape == (K, d) and not mixture.family.tied:
         return covariances[:, :, None] * np.eye(d)
-    return covariances[:, None, None] * np.eye(d)
+    return np.broadcast_to(covariances, (K, d, d))
 
 
 def _ellipse(mean, covariance, deviations, colour):

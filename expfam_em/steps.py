@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from expfam_em.blocks import as_rows
-from expfam_em.family import ExponentialFamily
 from expfam_em.mixture import Mixture
 from expfam_em.passes import Outputs
 from expfam_em.statistics import ExpectedStatistics

@@ -14,6 +14,8 @@ from scipy import stats
 from expfam_em import families
 from tests import own_families as own
 from tests.case import Case, counts, matrix, normal_nodes, numbers, positive_nodes
+from tests.cases_columns import COLUMN_CASES
+from tests.cases_vectors import VECTOR_CASES
 
 # ---- Gaussians -----------------------------------------------------------------------------------------------------
 
@@ -280,4 +282,6 @@ CASES = [
         estimate=lambda X, r: (r @ X[:, :1]) / (r @ X[:, 1:]),
         extremes=[np.array([30.0]), np.array([-700.0])],
     ),
+    *COLUMN_CASES,
+    *VECTOR_CASES,
 ]

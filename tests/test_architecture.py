@@ -21,7 +21,10 @@ LAYERS = [
     # module or package, what it may import from outside, by layer and upwards
     ("kernels", {"numpy", "numba"}),
     ("csr", NUMBERS),
+    ("chord", NUMBERS),
     ("legendre", NUMBERS),
+    ("monomials", NUMBERS),
+    ("sampling", NUMBERS),
     ("family", NUMBERS),
     ("families", NUMBERS),
     ("statistics", NUMBERS),
@@ -33,10 +36,19 @@ LAYERS = [
     ("patterns", NUMBERS),
     ("steps", NUMBERS),
     ("em", NUMBERS),
+    ("seeding", NUMBERS),
     ("initialisation", NUMBERS),
     ("variational", NUMBERS),
+    ("information", NUMBERS),
+    ("merging", NUMBERS),
 ]
 EDGES = {
+    "_check_support": NUMBERS,
+    "_check_integrals": NUMBERS,
+    "_check_subject": NUMBERS,
+    "_check_parameters": NUMBERS,
+    "_check_laws": NUMBERS,
+    "checking": NUMBERS,
     "estimators": NUMBERS | {"sklearn"},
     "persistence": NUMBERS | {"sklearn"},
     "plots": NUMBERS | {"matplotlib"},
@@ -46,7 +58,7 @@ EDGES = {
 """Edges import each other and everything below."""
 
 ORDER = [name for name, _ in LAYERS]
-UP_TO_FAMILIES = ("kernels", "csr", "legendre", "family", "families")
+UP_TO_FAMILIES = ("kernels", "csr", "chord", "legendre", "monomials", "sampling", "family", "families")
 WITHOUT_CONCRETE_FAMILIES = {name for name, _ in LAYERS if name not in UP_TO_FAMILIES}
 
 

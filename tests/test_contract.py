@@ -14,7 +14,11 @@ from expfam_em.kernels.load import multiply, scale, transpose
 from tests.case import EPS, frozen
 from tests.cases import CASES
 
-SAMPLED = [case for case in CASES if type(case.family).sample is not ExponentialFamily.sample]
+RNG = np.random.default_rng(0)
+SAMPLED = [
+    case for case in CASES
+    if type(case.family).sample is not ExponentialFamily.sample or case.draw(case.components[0], 1, RNG).shape[1] == 1
+]  # fmt: skip
 NAMED = [case for case in CASES if case.named is not None]
 BUILT = [case for case in CASES if case.family.monomials(2) is not None]
 EXTREME = [pytest.param(case, eta, id=f"{case}-{i}") for case in CASES for i, eta in enumerate(case.extremes)]
@@ -151,7 +155,7 @@ def test_sample_has_the_moments_of_the_density(case):
         assert np.all(np.abs(squares.mean(axis=0) - fisher) <= 5 * squares.std(axis=0) / np.sqrt(n) + 16 * EPS)
 
 
-def test_a_family_without_sample_says_what_to_define():
+def test_a_family_of_several_columns_without_sample_says_what_to_define():
     case = next(case for case in CASES if case not in SAMPLED)
     with pytest.raises(NotImplementedError, match=r"cannot be sampled: define sample\(self, natural, n, rng\)"):
         case.family.sample(case.natural(case.components[0]), 1, np.random.default_rng(0))

@@ -6,10 +6,11 @@ from numbers import Real
 
 import numpy as np
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
 from expfam_em import initialisation
 from expfam_em.estimators._base import ANY_INIT, BaseMixture
+from expfam_em.families._constraints import MODELS
 from expfam_em.families._linalg import cholesky, invert
 from expfam_em.families.gaussian import Gaussian
 from expfam_em.mixture import Mixture
@@ -27,7 +28,8 @@ class GaussianMixture(BaseMixture):
     Parameters
     ----------
     n_components : int ≥ 1
-    covariance_type : {"full", "tied", "diag", "spherical"}
+    covariance_type : {"full", "tied", "diag", "spherical"}, or a model such as "VEV"
+        See `Gaussian` for the fourteen models.
     tol : float ≥ 0
         Change of the mean bound per step at which to stop; 0 makes exactly max_iter steps.
     reg_covar : float ≥ 0
@@ -50,7 +52,7 @@ class GaussianMixture(BaseMixture):
     weights_ : (K,)
     means_ : (K, d)
     covariances_, precisions_, precisions_cholesky_
-        (K, d, d), tied (d, d), diag (K, d), spherical (K,).
+        (K, d, d), tied and EEE (d, d), diag and ??I (K, d), spherical and ?II (K,).
     converged_, n_iter_, lower_bound_, lower_bounds_, mixture_, parameters_, natural_parameters_,
     expectation_parameters_
         See `ExponentialFamilyMixture`.
@@ -65,7 +67,8 @@ class GaussianMixture(BaseMixture):
 
     _parameter_constraints: dict = {
         **BaseMixture._parameter_constraints,
-        "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
+        # an unknown type is answered in scikit-learn's words
+        "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"}), Hidden(StrOptions(set(MODELS)))],
         "reg_covar": [Interval(Real, 0, None, closed="left")],
         "init_params": [StrOptions(set(initialisation.INITS))],
         "weights_init": ["array-like", None],
@@ -127,6 +130,12 @@ class GaussianMixture(BaseMixture):
     def _init_in_use(self):
         return self.init_params if self.init is None else self.init
 
+    @property
+    def _packed_as(self):
+        """The type of scikit-learn's whose arrays have the same shapes."""
+        model = MODELS[self.covariance_type]
+        return "tied" if model.name == "EEE" else model.free
+
     def _make_family(self):
         return Gaussian(self.covariance_type, variance_floor=0.0, reg_covar=self.reg_covar)
 
@@ -138,7 +147,7 @@ class GaussianMixture(BaseMixture):
 
     def _starts(self, family, rows, data, rng, prior):
         weights, means, precisions = self._given(rows.n_features)
-        covariances = None if precisions is None else self._covariances(precisions)
+        covariances = None if precisions is None else self._covariances(precisions, family, weights)
         if weights is not None and means is not None and precisions is not None:
             given = Mixture(family, weights, family.from_moments(means, covariances))
             return initialisation.initialise_all(family, rows, data, self.n_components, given)
@@ -184,7 +193,7 @@ class GaussianMixture(BaseMixture):
                 )
             weights = weights / weights.sum()
         means = self._checked("means", self.means_init, (K, d))
-        shape = {"full": (K, d, d), "tied": (d, d), "diag": (K, d), "spherical": (K,)}[self.covariance_type]
+        shape = {"full": (K, d, d), "tied": (d, d), "diag": (K, d), "spherical": (K,)}[self._packed_as]
         precisions = self._checked(f"{self.covariance_type} precision", self.precisions_init, shape)
         if precisions is not None:
             self._check_precisions(precisions)
@@ -199,7 +208,7 @@ class GaussianMixture(BaseMixture):
         return value
 
     def _check_precisions(self, precisions):
-        if self.covariance_type in ("diag", "spherical"):
+        if self._packed_as in ("diag", "spherical"):
             if np.any(precisions <= 0):
                 raise ValueError(f"'{self.covariance_type} precision' should be positive")
             return
@@ -208,15 +217,24 @@ class GaussianMixture(BaseMixture):
         if not symmetric or np.any(np.linalg.eigvalsh(matrices) <= 0):
             raise ValueError(f"'{self.covariance_type} precision' should be symmetric, positive-definite")
 
-    def _covariances(self, precisions):
-        if self.covariance_type in ("diag", "spherical"):
+    def _covariances(self, precisions, family, weights):
+        """Return the covariances of the model that are nearest to those given, lest the first step lower the bound."""
+        covariances = self._inverted(precisions)
+        model, form = family.model, family.form
+        if model.constrain is None:
+            return covariances
+        weights = np.full(self.n_components, 1.0) if weights is None else np.maximum(weights, np.finfo(float).tiny)
+        return form.transform(form.unit(covariances), model.nearest(weights, form.root(covariances)))
+
+    def _inverted(self, precisions):
+        if self._packed_as in ("diag", "spherical"):
             return 1 / precisions
         matrices = np.broadcast_to(precisions, (self.n_components, *precisions.shape[-2:]))
         return invert(matrices)[0]
 
     def _attributes(self, named):
         covariances = named["covariances"]
-        if self.covariance_type in ("diag", "spherical"):
+        if self._packed_as in ("diag", "spherical"):
             root = 1 / np.sqrt(covariances)
             precisions = root**2
         else:

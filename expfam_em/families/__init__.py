@@ -1,7 +1,60 @@
 """The families that come with the package; each is T, A and the mappings between their parameters."""
 
 from expfam_em.families.bernoulli import Bernoulli
+from expfam_em.families.categorical import Categorical
+from expfam_em.families.componentwise import Componentwise
+from expfam_em.families.counts import Binomial, Geometric, NegativeBinomial
+from expfam_em.families.directional import VonMises, VonMisesFisher
+from expfam_em.families.dirichlet import Dirichlet
+from expfam_em.families.gamma_poisson import GammaPoisson
 from expfam_em.families.gaussian import Gaussian
+from expfam_em.families.interval import Beta
+from expfam_em.families.laplace import Laplace
+from expfam_em.families.multinomial import Multinomial
 from expfam_em.families.poisson import Poisson
+from expfam_em.families.positive import (
+    Exponential,
+    Gamma,
+    HalfNormal,
+    InverseGamma,
+    InverseGaussian,
+    Maxwell,
+    Pareto,
+    Rayleigh,
+    Weibull,
+)
+from expfam_em.families.product import Product
+from expfam_em.families.student import StudentT
+from expfam_em.families.uniform import Uniform
+from expfam_em.families.wishart import Wishart
 
-__all__ = ["Bernoulli", "Gaussian", "Poisson"]
+__all__ = [
+    "Bernoulli",
+    "Beta",
+    "Binomial",
+    "Categorical",
+    "Componentwise",
+    "Dirichlet",
+    "Exponential",
+    "Gamma",
+    "GammaPoisson",
+    "Gaussian",
+    "Geometric",
+    "HalfNormal",
+    "InverseGamma",
+    "InverseGaussian",
+    "Laplace",
+    "Maxwell",
+    "Multinomial",
+    "NegativeBinomial",
+    "Pareto",
+    "Poisson",
+    "Product",
+    "Rayleigh",
+    "StudentT",
+    "Uniform",
+    "VonMises",
+    "VonMisesFisher",
+    "Weibull",
+    "Wishart",
+]

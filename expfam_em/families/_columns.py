@@ -7,7 +7,8 @@ from abc import abstractmethod
 import numpy as np
 
 from expfam_em.families._support import require
-from expfam_em.family import ExponentialFamily, Monomials
+from expfam_em.family import ExponentialFamily
+from expfam_em.monomials import Monomials
 
 
 class IndependentColumns(ExponentialFamily):
@@ -77,7 +78,7 @@ class IndependentColumns(ExponentialFamily):
         return np.moveaxis(packed.reshape(*packed.shape[:-1], self.order, d), -2, 0)
 
     def sufficient_statistics(self, X):
-        return np.concatenate(self.statistics_of(np.asarray(X, np.float64)), axis=1)
+        return np.concatenate(self.statistics_of(_contiguous(X)), axis=1)
 
     def monomials(self, n_features):
         return Monomials.identity(n_features) if self.is_identity else None
@@ -86,7 +87,7 @@ class IndependentColumns(ExponentialFamily):
         return self.log_partition_of(*self._split(natural)).sum(axis=-1)
 
     def log_base_measure(self, X):
-        value = self.log_base_of(np.asarray(X, np.float64))
+        value = self.log_base_of(_contiguous(X))
         return np.zeros(len(X)) if value is None else value.sum(axis=1)
 
     def expected_log_base_measure(self, natural):
@@ -113,6 +114,10 @@ class IndependentColumns(ExponentialFamily):
         with np.errstate(invalid="ignore"):
             require(self.possible(np.asarray(X)), X, f"{type(self).__name__} needs {self.needs}")
 
+    def supports(self, X):
+        with np.errstate(invalid="ignore"):
+            return self.possible(np.asarray(X)).all(axis=1)
+
     def marginal(self, natural, columns):
         of_columns = {name: np.asarray(getattr(self, name)) for name in self.constants}
         part = self.replace(**{name: value[columns] for name, value in of_columns.items() if value.ndim})
@@ -121,3 +126,8 @@ class IndependentColumns(ExponentialFamily):
     def conditional(self, natural, columns, values):
         rest = np.setdiff1d(np.arange(natural.shape[-1] // self.order), columns)
         return self.marginal(natural, rest)
+
+
+def _contiguous(X):
+    """Return X as contiguous float64: the last bit of NumPy's functions may depend on the strides."""
+    return np.ascontiguousarray(X, np.float64)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from expfam_em.families import _frames
-from expfam_em.family import ExponentialFamily, Monomials
+from expfam_em.family import ExponentialFamily
+from expfam_em.monomials import Monomials
 
 CANCELLATION = 1e3
 """How much larger terms may be than their sum in the shared frame: moments and scores then err by about 1e-13."""
@@ -30,6 +31,11 @@ class Framed(ExponentialFamily):
     @abstractmethod
     def tied(self) -> bool:
         """Whether all components share one covariance."""
+
+    @property
+    def constrained(self) -> bool:
+        """Whether covariances have something in common but not all: a step may then change one beyond its rows."""
+        return self.coupled and not self.tied
 
     @property
     @abstractmethod
@@ -174,7 +180,7 @@ class Framed(ExponentialFamily):
             return None
         mean, variance = self.form.variances(expectation)
         cancelled, flat = self._losses(mean, variance, natural)
-        if self.own is not None:
+        if self.own is not None and not self.constrained:
             flat = flat & ~self.own.which  # nothing suits it better than a frame of its own
         if not (cancelled | flat).any():
             return None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_em.families._linalg import solve_lower
-from expfam_em.family import OwnFrames
+from expfam_em.monomials import OwnFrames
 
 
 class Own(NamedTuple):

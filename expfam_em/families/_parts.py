@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from expfam_em.family import ExponentialFamily, Monomials, OwnFrames
+from expfam_em.family import ExponentialFamily
+from expfam_em.monomials import Monomials, OwnFrames
 
 
 class Layout(NamedTuple):

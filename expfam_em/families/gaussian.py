@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from expfam_em.families import _covariance
+from expfam_em.families._constraints import MODELS, Model
 from expfam_em.families._framed import Framed
-from expfam_em.family import ExponentialFamily, Monomials
+from expfam_em.family import ExponentialFamily
+from expfam_em.monomials import Monomials
 
 LOG_2PI = float(np.log(2 * np.pi))
-COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", "fixed")
+COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", "fixed", *(name for name in MODELS if name.isupper()))
 PART_NUMBERS = 1 << 17
 """Numbers of X that are read at a time, a megabyte: deviations are then taken of what is still in cache."""
 
@@ -26,8 +28,11 @@ class Gaussian(Framed):
 
     Parameters
     ----------
-    covariance_type : {"full", "tied", "diag", "spherical", "fixed"}
-        Free; one for all components; diagonal; a multiple of the identity; known to be ``variance`` · I.
+    covariance_type : {"full", "tied", "diag", "spherical", "fixed"}, or a model such as "VEV"
+        Free; one for all components; diagonal; a multiple of the identity; known to be ``variance`` · I. Or one of the
+        models Σ_k = λ_k D_k A_k D_kᵀ of Celeux & Govaert (1995), whose letters say of volume λ, shape A and
+        orientation D if all components have the same (E), each its own (V), or the identity (I): EII, VII, EEI, VEI,
+        EVI, VVI, EEE, VEE, EVE, VVE, EEV, VEV, EVV, VVV.
     variance : float > 0
         The known variance ε of "fixed".
     variance_floor : float ≥ 0
@@ -64,11 +69,20 @@ class Gaussian(Framed):
     @property
     def tied(self):
         """Whether all components share one covariance."""
-        return self.covariance_type == "tied"
+        return self.covariance_type in ("tied", "EEE")
+
+    @property
+    def model(self) -> Model:
+        """The covariance model."""
+        return MODELS[self.covariance_type]
 
     @property
     def coupled(self):
-        return self.tied
+        return self.covariance_type != "fixed" and (self.tied or self.model.constrain is not None)
+
+    @property
+    def continues(self):
+        return self.covariance_type != "fixed" and self.model.continues
 
     @property
     def may_reframe(self):
@@ -79,12 +93,7 @@ class Gaussian(Framed):
         """How second-order statistics are packed, in the coordinates of the frame."""
         if self.covariance_type == "fixed":
             return _covariance.Constant(self.variance if self.scale is None else self.variance / self.scale[0] ** 2)
-        return {
-            "full": _covariance.Triangle,
-            "tied": _covariance.Triangle,
-            "diag": _covariance.Squares,
-            "spherical": _covariance.Sphere,
-        }[self.covariance_type]()
+        return self.model.form()
 
     # ---- the frame ----------------------------------------------------------------------------------------
 
@@ -173,14 +182,29 @@ class Gaussian(Framed):
         mean, covariance = self.form.central(expectation)
         return self.form.natural(mean, self._floored(covariance))
 
-    def maximize(self, counts, sums):
+    def maximize(self, counts, sums, previous=None):
         mean, covariance = self.form.central(sums / counts[:, None])
         if self.tied:
             pooled = np.tensordot(counts, covariance, 1) / counts.sum()
             covariance = np.broadcast_to(pooled, covariance.shape)
         if self.reg_covar:
             covariance = self._regularised(covariance, mean.shape[1])
+        if self.constrained:
+            covariance = self._constrained(counts, covariance, mean.shape[1], previous)
         return self.form.natural(mean, self._floored(covariance))
+
+    def _constrained(self, counts, covariance, d, previous):
+        """Return covariances that satisfy the model, found in units of x, which all components have in common."""
+        frames = self._frames(len(covariance), d)[1]
+        if "V" in self.model.name[:2]:  # no volume, or no shape, can be said of a covariance of 0
+            covariance = self._floored(covariance)
+        before = None if previous is None else self.form.moments(previous)[1]
+        roots, before = (
+            None if inside is None else self.form.times_root(frames, self.form.root(inside))
+            for inside in (covariance, before)
+        )
+        found = self.form.divide(frames, self.model.nearest(counts, roots, before))
+        return self.form.transform(self.form.unit(covariance), found)
 
     def _regularised(self, covariance, d):
         if self.own is None:
@@ -228,20 +252,22 @@ class Gaussian(Framed):
         return None  # every finite row is possible
 
     def n_parameters(self, n_components):
-        if not self.tied:
+        if not self.coupled:
             return None
         if self.shift is None:
-            raise ValueError("a tied Gaussian counts its parameters once its dimension is known: call bind first")
+            raise ValueError(f"{self!r} counts its parameters once its dimension is known: call bind first")
         d = len(self.shift)
-        return n_components * d + d * (d + 1) // 2
+        return n_components * d + self.model.n_parameters(n_components, d)
 
     # ---- parts of an observation ----------------------------------------------------------------------------
 
     def _part(self, columns):
+        # what components have in common they need not have in common in some of the columns
+        part = self.replace(covariance_type=self.model.free) if self.constrained else self
         if self.shift is None or self.scale is None:
-            return self.shared()
+            return part.shared()
         variance = None if self.column_variance is None else self.column_variance[columns]
-        return self.replace(
+        return part.replace(
             shift=self.shift[columns], scale=self.scale[columns], column_variance=variance, own_frames=None
         )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from typing import Self
 
 import numpy as np
@@ -41,6 +42,7 @@ class Product(ExponentialFamily):
         self.families = [family for family, _ in pairs]
         self.columns_of = [columns.astype(np.int64) for _, columns in pairs]
         self.regularized = any(family.regularized for family in self.families)
+        self.bound = False
 
     # ---- the parts ------------------------------------------------------------------------------------------
 
@@ -94,7 +96,9 @@ class Product(ExponentialFamily):
         def of(columns):
             return _ColumnBlocks(blocks, columns)
 
-        return Product([(family.bind(of(columns)), columns) for family, columns in self._pairs()])
+        product = Product([(family.bind(of(columns)), columns) for family, columns in self._pairs()])
+        product.bound = True
+        return product
 
     def monomials(self, n_features):
         parts = self._monomials()
@@ -170,6 +174,9 @@ class Product(ExponentialFamily):
         sizes = [n_components * len(at) for at in self._layout.statistics]
         return sum(size if count is None else count for count, size in zip(counted, sizes, strict=True))
 
+    def supports(self, X):
+        return np.all([family.supports(X[:, columns]) for family, columns in self._pairs()], axis=0)
+
     def sample(self, natural, n, rng):
         out = np.zeros((n, 1 + max(columns.max() for columns in self.columns_of)))
         for family, columns, eta in zip(self.families, self.columns_of, self._split(natural), strict=True):
@@ -198,7 +205,8 @@ class Product(ExponentialFamily):
         return self._with([own.join(lot, n_components) for own, lot in zip(self.families, lots, strict=True)])
 
     def shared(self):
-        return self._with([family.shared() for family in self.families])
+        shared = [family.shared() for family in self.families]
+        return self if all(map(operator.is_, shared, self.families)) else self._with(shared)
 
     def adopt(self, other):
         return self._with([own.adopt(its) for own, its in zip(self.families, other.families, strict=True)])
@@ -210,8 +218,9 @@ class Product(ExponentialFamily):
         return self._translated(expectation, target, "change_frame_of_expectation")
 
     def _translated(self, packed, target, method):
-        parts = zip(self.families, self._split(packed), target.families, strict=True)
-        return target._join([getattr(family, method)(part, to) for family, part, to in parts])
+        known = self if self.bound else target  # the user's family may not know yet how many statistics it has
+        parts = zip(self.families, known._split(packed), target.families, strict=True)
+        return known._join([getattr(family, method)(part, to) for family, part, to in parts])
 
     # ---- parts of an observation ----------------------------------------------------------------------------
 

@@ -1,0 +1,95 @@
+"""Whether a family obeys the laws that tie its methods together: a tool for whoever writes one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import sparse
+
+from expfam_em._check_laws import LAWS
+from expfam_em._check_subject import LeftOutError, Subject
+from expfam_em.family import ExponentialFamily
+
+
+class FamilyError(ValueError):
+    """A law that a family breaks.
+
+    Attributes
+    ----------
+    law : str
+        Its name.
+    """
+
+    def __init__(self, law, family, sentence):
+        super().__init__(law, family, sentence)
+        self.law, self.family, self.sentence = law, family, sentence
+
+    def __str__(self):
+        return f"{self.family} breaks a law ({self.law}): {self.sentence}"
+
+
+@dataclass
+class Report:
+    """The laws that were checked and how far from broken each was, and those left out, with the reason."""
+
+    family: str
+    checked: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self):
+        lines = [f"  {law}: {note}" for law, note in self.checked.items()]
+        lines += [f"  left out – {law}: {reason}" for law, reason in self.left_out.items()]
+        return "\n".join([f"{self.family} obeys {len(self.checked)} laws", *lines])
+
+
+def check_family(family, X, *, random_state=0) -> Report:
+    """Check the laws of an exponential family on rows, and name the first one that is broken.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+    X : (n, d) array or sparse matrix
+        Some tens of rows or more, as the family will be given: inside its support and not all alike. Natural
+        parameters to test at are estimated from them. Integrals are taken over one or two columns.
+    random_state : int or numpy Generator
+        Draws weights of the rows and samples.
+
+    Returns
+    -------
+    Report
+        Prints as a list: each law with how far from broken it was, and what was left out and why.
+
+    Raises
+    ------
+    FamilyError
+        A ValueError that names the law, what came, what was expected and what to look at.
+
+    Examples
+    --------
+    >>> import numpy as np, expfam_em as ef
+    >>> report = ef.check_family(ef.families.Poisson(), np.random.default_rng(0).poisson(3.0, (50, 1)))
+    >>> report.checked["the density integrates to 1"].startswith("over 0 ≤ whole x")
+    True
+    """
+    if not isinstance(family, ExponentialFamily):
+        raise TypeError(f"family is {family!r}; it must be an instance of a subclass of ExponentialFamily")
+    X = np.array(X.toarray() if sparse.issparse(X) else X, np.float64)
+    if X.ndim != 2 or len(X) < 4 or not np.isfinite(X).all():
+        raise ValueError(f"X has shape {X.shape}; it must be (n, d), with at least 4 rows of finite numbers")
+    report, subject = Report(repr(family)), Subject(family, X, np.random.default_rng(random_state))
+    for law, broken in LAWS.items():
+        subject.note = "holds"
+        try:
+            with np.errstate(all="ignore"):
+                sentence = broken(subject)
+        except LeftOutError as reason:
+            report.left_out[law] = str(reason)
+            continue
+        except Exception as error:
+            sentence = f"it could not be checked, because {type(error).__name__} was raised: {error}"
+            raise FamilyError(law, repr(family), sentence) from error
+        if sentence is not None:
+            raise FamilyError(law, repr(family), sentence)
+        report.checked[law] = subject.note
+    return report

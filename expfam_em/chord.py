@@ -1,0 +1,120 @@
+"""∇A(η) = m from a start close by, as an M-step has it: Newton's method with few Hessians, each of few differences."""
+
+from __future__ import annotations
+
+import numpy as np
+
+MOST = 256
+"""Natural parameters beyond which a matrix of second derivatives costs too much."""
+
+REFRESHES, CHORDS = 6, 12
+"""Hessians, and steps with each, at most."""
+
+SLOW = 0.25
+"""A step that leaves more than this of the distance asks for a new Hessian."""
+
+NEAR = 1e-6
+"""Length, in standard deviations, of the differences that Hessians are made of."""
+
+TOO_LONG, TOO_SHORT = 1e-3, 1e-9
+"""Lengths at which such a difference is made again."""
+
+SOLVED, DROWNED = 1e-13, 1e-9
+"""Lengths of a step that solves the equation; of one that does if the next is no shorter, for it is rounding."""
+
+
+def solve(slope, expectation, start, groups, leaves) -> tuple[np.ndarray, np.ndarray]:
+    """Return η (K, p) with ∇A(η) = m, and which rows are solved, (K,).
+
+    Parameters
+    ----------
+    slope : callable, (K, p) -> (K, p)
+        ∇A.
+    expectation : (K, p)
+        m.
+    start : (K, p)
+    groups : list of (g,) int
+        Parameters that A combines with one another; it is a sum over groups.
+    leaves : callable, (here, there) -> (K,) bool
+        Whether the way between two points leaves the natural-parameter space.
+    """
+    natural, residual = start.copy(), expectation - slope(start)
+    solved, active = np.zeros(len(start), bool), np.flatnonzero(np.isfinite(residual).all(axis=1))
+    size = np.where(start != 0, np.abs(start), 1.0) * NEAR
+    for _ in range(REFRESHES):
+        H, size[active] = _hessian(slope, natural[active], expectation[active] - residual[active], size[active], groups)
+        fine = np.isfinite(H).all(axis=(1, 2))
+        inverse, active = np.linalg.pinv(H[fine], hermitian=True), active[fine]
+        fresh = True
+        for _ in range(CHORDS):
+            step, length = _step(inverse, residual[active])
+            trial = natural[active] + step
+            after = expectation[active] - slope(trial)
+            _, left = _step(inverse, after)
+            closer = (left < length) | (length <= SOLVED)
+            closer &= (length < 0.1) | ~leaves(natural[active], trial)
+            moved = active[closer]
+            natural[moved], residual[moved] = trial[closer], after[closer]
+            done = (closer & (left <= SOLVED)) | ((length <= DROWNED) & ~(left < SLOW * length))
+            solved[active[done]] = True
+            # a step that does not come closer with a Hessian of this very place is for a method that searches
+            going = ~done & (closer | (not fresh))
+            quick = bool(np.all(left[going] <= SLOW * length[going]))
+            active, inverse, fresh = active[going], inverse[going], False
+            if not len(active):
+                return natural, solved
+            if not quick:
+                break
+    return natural, solved
+
+
+def _step(inverse, residual):
+    """Return H⁻¹ r and its length in standard deviations of one row, NaN where H is not positive along it."""
+    step = np.einsum("kij,kj->ki", inverse, residual)
+    with np.errstate(invalid="ignore"):
+        return step, np.sqrt(np.sum(step * residual, axis=1))
+
+
+def _hessian(slope, natural, gradient, size, groups):
+    """Return ∇²A (K, p, p) from differences of ∇A, and the sizes of a good difference (K, p).
+
+    The first parameters of all groups are moved together, then the second ones: they do not mix.
+    """
+    for _ in range(3):
+        step = (natural + size) - natural  # the step that is really made
+        H = np.zeros((*natural.shape, natural.shape[1]))
+        for at in range(max(map(len, groups))):
+            moved = [(group, group[at]) for group in groups if at < len(group)]
+            along = np.zeros_like(natural)
+            along[:, [j for _, j in moved]] = step[:, [j for _, j in moved]]
+            change = slope(natural + along) - gradient
+            for group, j in moved:
+                H[:, group, j] = change[:, group] / step[:, [j]]
+        diagonal = np.einsum("kii->ki", H)
+        with np.errstate(all="ignore"):
+            length = size * np.sqrt(diagonal)
+            wrong = ~((length < TOO_LONG) & (length > TOO_SHORT))
+            better = np.where(diagonal > 0, NEAR / np.sqrt(diagonal), size * 1e3)
+        if not wrong.any():
+            break
+        size = np.where(wrong, better, size)
+    H[wrong.any(axis=1)] = np.nan
+    return (H + H.transpose(0, 2, 1)) / 2, size
+
+
+def groups_of(slope, point) -> list[np.ndarray]:
+    """Return the groups of parameters that A combines with one another, judged at one point (p,).
+
+    A parameter that is moved changes the slope along those it is combined with, and no bit of the others.
+    """
+    p = len(point)
+    if p > MOST:
+        return [np.arange(p)]
+    moved = np.where(point != 0, point * (1 + 1e-3), 1e-3)
+    rows = np.where(np.eye(p, dtype=bool), moved, point)
+    changed = slope(rows) != slope(point[None])
+    linked = changed | changed.T | np.eye(p, dtype=bool)
+    group = np.arange(p)
+    for j in range(p):  # merge the groups of all that j is linked with
+        group[np.isin(group, group[linked[j]])] = group[linked[j]].min()
+    return [np.flatnonzero(group == g) for g in np.unique(group)]

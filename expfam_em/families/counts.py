@@ -1,0 +1,157 @@
+"""Independent columns of counts other than Poisson ones."""
+
+import numpy as np
+from scipy.special import expit
+
+from expfam_em.families._columns import IndependentColumns
+from expfam_em.families._constants import ColumnsWithConstants, constant
+from expfam_em.families._lattice import expected_log_base
+from expfam_em.families._special import log_beta
+from expfam_em.family import NATURAL_LIMIT
+
+
+def _is_count(x):
+    return (x >= 0) & (x == np.floor(x)) & (x < np.inf)
+
+
+class Binomial(ColumnsWithConstants):
+    """Successes in n trials: T(x) = x, A(η) = Σ n log(1 + e^η), h(x) = Π n! / (x! (n − x)!), η = log(p / (1 − p)).
+
+    Parameters
+    ----------
+    n : whole number ≥ 1, or (d,)
+        Number of trials.
+
+    Raises
+    ------
+    ValueError
+        If n is no whole number of at least 1.
+    """
+
+    is_identity = True
+    needs = "whole numbers from 0 to n"
+    constants = ("n",)
+
+    def __init__(self, n):
+        self.n = constant("n", n, lambda n: (n >= 1) & (n == np.floor(n)), "a whole number of at least 1")
+        self.keeps_zeros = np.ndim(self.n) == 0  # columns with an n of their own are not all alike
+
+    def statistics_of(self, x):
+        return (x,)
+
+    def log_partition_of(self, log_odds):
+        return self.n * np.logaddexp(0, log_odds)
+
+    def _smooth_log_base(self, x):
+        # n! / (x! (n − x)!) = 1 / ((n + 1) B(x + 1, n − x + 1))
+        return np.where((x == 0) | (x == self.n), 0.0, -np.log1p(self.n) - log_beta(x + 1, self.n - x + 1))
+
+    def log_base_of(self, x):
+        return np.where(self.possible(x), self._smooth_log_base(x), -np.inf)
+
+    def expected_log_base_of(self, log_odds):
+        rarer = -np.abs(log_odds)  # h is the same for successes and failures
+        (mean,) = self.expectation_of(rarer)
+        return expected_log_base(self._smooth_log_base, rarer, self.log_partition_of(rarer), mean, -1 / self.n)
+
+    def expectation_of(self, log_odds):
+        return (self.n * expit(log_odds),)
+
+    def natural_of(self, mean):
+        mean = np.clip(mean, 0.0, self.n)  # S/N may round to one unit above n
+        return (np.clip(np.log(mean / (self.n - mean)), -NATURAL_LIMIT, NATURAL_LIMIT),)
+
+    def parameters_of(self, log_odds):
+        return {"probabilities": np.where(log_odds <= -NATURAL_LIMIT, 0.0, expit(log_odds))}
+
+    def draw_of(self, natural, size, rng):
+        return rng.binomial(np.asarray(self.n, np.int64), self.parameters_of(*natural)["probabilities"], size)
+
+    def possible(self, x):
+        return _is_count(x) & (x <= self.n)
+
+
+class _Failures(IndependentColumns):
+    """Failures before the r-th success: T(x) = x, A(η) = −Σ r log(1 − e^η), h(x) = Π Γ(x + r) / (Γ(r) x!)."""
+
+    is_identity = True
+    keeps_zeros = True
+    needs = "whole numbers from 0"
+    r: float | np.ndarray
+
+    def statistics_of(self, x):
+        return (x,)
+
+    def log_partition_of(self, log_failure):
+        with np.errstate(all="ignore"):
+            small = -np.log1p(-np.exp(log_failure))
+            return self.r * np.where(log_failure < -np.log(2), small, -np.log(-np.expm1(log_failure)))
+
+    def expectation_of(self, log_failure):
+        with np.errstate(all="ignore"):  # infinite at η = 0
+            return (self.r * (np.exp(log_failure) / -np.expm1(log_failure)),)
+
+    def natural_of(self, mean):
+        # e^η = m / (m + r)
+        return (np.maximum(-np.log1p(self.r / mean), -NATURAL_LIMIT),)
+
+    def parameters_of(self, log_failure):
+        return {"probabilities": -np.expm1(log_failure)}
+
+    def possible(self, x):
+        return _is_count(x)
+
+
+class Geometric(_Failures):
+    """Failures before a success: T(x) = x, A(η) = −Σ log(1 − e^η), h(x) = 1, η = log(1 − p) for success p."""
+
+    r = 1.0
+
+    def draw_of(self, natural, size, rng):
+        with np.errstate(all="ignore"):
+            return np.floor(rng.standard_exponential(size) / -natural[0])
+
+
+class NegativeBinomial(_Failures, ColumnsWithConstants):
+    """Failures before the r-th success: T(x) = x, A(η) = −Σ r log(1 − e^η), h(x) = Π Γ(x + r) / (Γ(r) x!).
+
+    η = log(1 − p) for success p, and the mean is r (1 − p) / p.
+
+    Parameters
+    ----------
+    r : float > 0, or (d,)
+        Number of successes; not a whole number where counts are Poisson ones of Gamma distributed rates.
+
+    Raises
+    ------
+    ValueError
+        If r is not positive.
+    """
+
+    constants = ("r",)
+
+    def __init__(self, r):
+        self.r = constant("r", r, lambda r: r > 0, "positive")
+        self.keeps_zeros = np.ndim(self.r) == 0  # columns with an r of their own are not all alike
+
+    def _smooth_log_base(self, x):
+        # Γ(x + r) / (Γ(r) x!) = 1 / ((x + r) B(x + 1, r))
+        return np.where(x == 0, 0.0, -np.log(x + self.r) - log_beta(x + 1, self.r))
+
+    def log_base_of(self, x):
+        with np.errstate(all="ignore"):
+            return np.where(self.possible(x), self._smooth_log_base(x), -np.inf)
+
+    def expected_log_base_of(self, log_failure):
+        (mean,) = self.expectation_of(log_failure)
+        return expected_log_base(
+            self._smooth_log_base, log_failure, self.log_partition_of(log_failure), mean, 1 / self.r
+        )
+
+    def parameters_of(self, log_failure):
+        means = np.where(log_failure <= -NATURAL_LIMIT, 0.0, self.expectation_of(log_failure)[0])
+        return {**super().parameters_of(log_failure), "means": means}
+
+    def draw_of(self, natural, size, rng):
+        odds = self.expectation_of(*natural)[0] / self.r
+        return rng.poisson(rng.standard_gamma(self.r, size) * odds)

@@ -1,0 +1,135 @@
+"""Directions: independent angles, and unit vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import gammaln
+
+from expfam_em.families._bessel import inverse_ratio, log_bessel, ratio_over_x
+from expfam_em.families._columns import IndependentColumns
+from expfam_em.family import ExponentialFamily
+from expfam_em.monomials import Monomials
+
+LOG_2PI = float(np.log(2 * np.pi))
+LOG_PI = float(np.log(np.pi))
+UNIT = 1e-6
+"""How far the length of a row may be from 1."""
+
+
+class VonMises(IndependentColumns):
+    """Product of von Mises columns: T(x) = (cos x, sin x), A(η) = Σ log(2π I₀(κ)), h(x) = 1, η = κ (cos μ, sin μ).
+
+    x are angles in radians, any real number; κ = |η|.
+    """
+
+    order = 2
+    needs = "finite angles"
+
+    def statistics_of(self, x):
+        x = np.ascontiguousarray(x)  # the last bit of NumPy's own cosine may depend on the strides
+        with np.errstate(invalid="ignore"):  # an absent row may hold anything
+            return np.cos(x), np.sin(x)
+
+    def log_partition_of(self, along, across):
+        return LOG_2PI + log_bessel(0.0, np.hypot(along, across))
+
+    def expectation_of(self, along, across):
+        scale = ratio_over_x(0.0, np.hypot(along, across))
+        return along * scale, across * scale
+
+    def natural_of(self, cosine, sine):
+        # division by ρ/κ and not by ρ, which may be 0
+        scale = ratio_over_x(0.0, inverse_ratio(0.0, np.hypot(cosine, sine)))
+        return cosine / scale, sine / scale
+
+    def parameters_of(self, along, across):
+        return {"locations": np.arctan2(across, along), "concentrations": np.hypot(along, across)}
+
+    def draw_of(self, natural, size, rng):
+        named = self.parameters_of(*natural)
+        return rng.vonmises(named["locations"], named["concentrations"], size)
+
+
+class VonMisesFisher(ExponentialFamily):
+    """Density of unit vectors: T(x) = x, A(η) = log((2π)^{d/2} I_{d/2−1}(κ) / κ^{d/2−1}), h(x) = 1, η = κ μ.
+
+    κ = |η|. At κ = 0 there is no direction; ``parameters`` then says 0.
+    """
+
+    def sufficient_statistics(self, X):
+        return np.asarray(X, np.float64)
+
+    def monomials(self, n_features):
+        return Monomials.identity(n_features)
+
+    def log_partition(self, natural):
+        d = natural.shape[1]
+        log_area = np.log(2.0) + d / 2 * LOG_PI - gammaln(d / 2)  # of the sphere, A(0)
+        return log_area + log_bessel(d / 2 - 1, _length(natural))
+
+    def to_expectation(self, natural):
+        return natural * ratio_over_x(natural.shape[1] / 2 - 1, _length(natural))[:, None]
+
+    def to_natural(self, expectation):
+        order = expectation.shape[1] / 2 - 1
+        with np.errstate(all="ignore"):
+            scale = ratio_over_x(order, inverse_ratio(order, _length(expectation)))
+            return expectation / scale[:, None]
+
+    def parameters(self, natural):
+        length = _length(natural)
+        return {
+            "directions": natural / np.where(length > 0, length, 1.0)[..., None],
+            "concentrations": length,
+        }
+
+    def sample(self, natural, n, rng):
+        """Draw by the rejection method of Wood (1994), about the first axis, and reflect that onto the direction."""
+        d, kappa = len(natural), float(_length(natural))
+        gap = _draw_gaps(kappa, d, n, rng)
+        rows = np.empty((n, d))
+        side = rng.standard_normal((n, d - 1))
+        rows[:, 1:] = side / np.linalg.norm(side, axis=1, keepdims=True) * np.sqrt(gap * (2 - gap))[:, None]
+        rows[:, 0] = 1 - gap
+        if kappa > 0:
+            # the reflection that takes −sign times the first axis to μ, whose normal is never short
+            normal = natural / kappa
+            sign = 1.0 if normal[0] >= 0 else -1.0
+            normal[0] += sign
+            rows[:, 0] *= -sign
+            rows -= np.outer(rows @ normal, normal * (2 / (normal @ normal)))
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def check_support(self, X):
+        X = np.asarray(X, np.float64)
+        if X.shape[1] < 2:
+            raise ValueError(f"VonMisesFisher needs rows of at least 2 columns, not {X.shape[1]}")
+        length = _length(X)
+        if not np.all(fine := np.abs(length - 1) <= UNIT):
+            row = int(np.argmin(fine))
+            raise ValueError(f"VonMisesFisher needs rows of length 1; row {row} has length {length[row]!s}")
+
+
+def _length(vectors) -> np.ndarray:
+    """Return lengths of vectors (..., d), of which the squares may be beyond the range of float64."""
+    with np.errstate(all="ignore"):
+        largest = np.abs(vectors).max(axis=-1)
+        unit = np.where((largest > 1e-140) & (largest < 1e140), 1.0, np.where(largest > 0, largest, 1.0))
+        return np.sqrt(np.sum((vectors / unit[..., None]) ** 2, axis=-1)) * unit
+
+
+def _draw_gaps(kappa, d, n, rng) -> np.ndarray:
+    """Draw n values of 1 − ⟨μ, x⟩; Wood's algorithm in terms of this difference, which is small where κ is large."""
+    m = d - 1
+    b = m / (2 * kappa + np.hypot(2 * kappa, m))
+    gap_0 = 2 * b / (1 + b)  # 1 − x₀
+    gaps, have = np.empty(n), 0
+    while have < n:
+        z = rng.beta(m / 2, m / 2, n - have)
+        gap = 2 * b * z / (1 - (1 - b) * z)
+        # κ (w − x₀) + m log((1 − x₀ w)/(1 − x₀²)) ≥ log u
+        excess = kappa * (gap_0 - gap) + m * np.log((gap_0 + gap - gap_0 * gap) / (gap_0 * (2 - gap_0)))
+        kept = gap[excess >= np.log1p(-rng.random(len(z)))]
+        gaps[have : have + len(kept)] = kept
+        have += len(kept)
+    return np.minimum(gaps, 2.0)

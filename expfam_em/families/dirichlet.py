@@ -1,0 +1,163 @@
+"""Shares that sum to 1."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import digamma
+
+from expfam_em.families._multigamma import (
+    LOG_2PI,
+    digamma_difference,
+    inverse_digamma,
+    stirling_error,
+    trigamma,
+    trigamma_difference,
+)
+from expfam_em.families._support import require
+from expfam_em.family import ExponentialFamily
+
+TOLERANCE = 1e-8
+"""How far the sum of a row may be from 1, for each column."""
+
+LOG_RANGE = (-45.0, 45.0)
+"""Where log Σα is looked for."""
+
+STEPS = 100
+CLOSE = 1e-3
+POLISH = 12
+LAST = 1e-9
+"""Relative length of a step of Newton's method after which the next one is rounding."""
+
+
+class Dirichlet(ExponentialFamily):
+    """Density of shares: T(x) = log x, A(η) = Σ log Γ(α_j) − log Γ(Σα), h(x) = Π 1/x_j, η = α > 0.
+
+    Rows are positive and sum to 1; the density is with respect to all columns but one. Some columns of such rows are
+    no shares of anything, so there are no marginals of this kind.
+    """
+
+    def sufficient_statistics(self, X):
+        with np.errstate(all="ignore"):  # an absent row may hold anything
+            return _log(X)
+
+    def log_partition(self, natural):
+        alpha = np.asarray(natural, np.float64)
+        total = alpha.sum(axis=1)
+        # Stirling's formula for each, whose terms −α would cancel in the sum; log α is NaN outside the space
+        each = alpha * _log_share(alpha) - 0.5 * np.log(alpha) + stirling_error(alpha)
+        return each.sum(axis=1) + 0.5 * np.log(total) - stirling_error(total) + 0.5 * (alpha.shape[1] - 1) * LOG_2PI
+
+    def log_base_measure(self, X):
+        return -_log(X).sum(axis=1)
+
+    def expected_log_base_measure(self, natural):
+        return -self.to_expectation(natural).sum(axis=1)
+
+    def to_expectation(self, natural):
+        alpha = np.where(np.asarray(natural) > 0, natural, np.nan)
+        return -digamma_difference(alpha, _others(alpha))
+
+    def to_natural(self, expectation):
+        return _inverse(np.asarray(expectation, np.float64))
+
+    def parameters(self, natural):
+        return {"alphas": np.array(natural)}
+
+    def sample(self, natural, n, rng):
+        # of small α, only the logarithm of a gamma variable is above 0: log g(α) = log g(α + 1) + log(u)/α
+        log_g = np.log(rng.standard_gamma(natural + 1, (n, len(natural))))
+        log_g += np.log1p(-rng.random((n, len(natural)))) / natural
+        X = np.exp(log_g - log_g.max(axis=1, keepdims=True))
+        return np.maximum(X / X.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+
+    def check_support(self, X):
+        X = np.asarray(X, np.float64)
+        if X.shape[1] < 2:
+            raise ValueError(f"Dirichlet needs rows of at least 2 columns, not {X.shape[1]}")
+        with np.errstate(invalid="ignore"):
+            require((X > 0) & (X < np.inf), X, "Dirichlet needs positive numbers")
+        total = X.sum(axis=1)
+        if not np.all(fine := np.abs(total - 1) <= TOLERANCE * X.shape[1]):
+            row = int(np.argmin(fine))
+            raise ValueError(f"Dirichlet needs rows that sum to 1; row {row} sums to {total[row]!s}")
+
+
+def _log(X):
+    """Return log x; the last bit of NumPy's own depends on the strides."""
+    return np.log(np.ascontiguousarray(X, np.float64))
+
+
+def _others(alpha):
+    """Return Σα − α_j, in which the largest does not drown the rest, (K, d)."""
+    at = np.arange(len(alpha)), np.argmax(alpha, axis=1)
+    rest = np.array(alpha)
+    rest[at] = 0
+    others = alpha.sum(axis=1, keepdims=True) - alpha
+    others[at] = rest.sum(axis=1)
+    return others
+
+
+def _log_share(alpha):
+    """Return log(α_j/Σα), also where it is close to 0, (K, d)."""
+    total, others = alpha.sum(axis=1, keepdims=True), _others(alpha)
+    return np.where(alpha > others, -np.log1p(others / alpha), np.log(alpha / total))
+
+
+def _inverse(expectation):
+    """Return the α with ψ(α_j) − ψ(Σα) = m_j; NaN where Σ e^{m_j} < 1 does not hold.
+
+    Given Σα, each α_j is an inverse digamma (Minka 2000), so one number is looked for, by Newton's method between
+    bounds. What is left are Newton's steps for all α_j at once.
+    """
+    with np.errstate(all="ignore"):
+        # 1 − Σ e^m, of which only the largest is close to 1
+        at = np.arange(len(expectation)), np.argmax(expectation, axis=1)
+        shares = np.exp(expectation)
+        shares[at] = 0
+        room = -np.expm1(expectation[at]) - shares.sum(axis=1)
+        possible = np.isfinite(expectation).all(axis=1) & (room > 0)
+        m = np.where(possible[:, None], expectation, -2 * np.log(expectation.shape[1] + 1))
+        alpha = _by_total(m, np.where(possible, room, 0.5))
+        for _ in range(POLISH):
+            step = _newton_step(m, alpha)
+            alpha = np.where(step > -0.5 * alpha, alpha + step, alpha / 2)
+            if np.all(np.abs(step) <= LAST * alpha):
+                break
+        return np.where(possible[:, None], alpha, np.nan)
+
+
+def _by_total(m, room):
+    """Return α, nearly, from the root of log Σ_j ψ⁻¹(m_j + ψ(t)) − log t as a function of log t."""
+    d = m.shape[1]
+    low, high = np.full(len(m), LOG_RANGE[0]), np.full(len(m), LOG_RANGE[1])
+    # for large t, 1 − Σ e^m ≈ (d − 1)/(2t); for small t, m_j ≈ 1/t − 1/α_j
+    at = np.clip(np.log((d - 1) / (2 * room)) - np.log1p(np.maximum(0, -m.max(axis=1))), *LOG_RANGE)
+    for _ in range(STEPS):
+        total = np.exp(at)
+        alpha = inverse_digamma(m + digamma(total)[:, None])
+        share = alpha.sum(axis=1) / total
+        low, high = np.where(share > 1, at, low), np.where(share > 1, high, at)
+        # dα_j/dt = ψ′(t)/ψ′(α_j)
+        slope = (trigamma(total)[:, None] / trigamma(alpha)).sum(axis=1) / share - 1
+        step = -np.log(share) / slope
+        inside = (at + step > low) & (at + step < high)
+        following = np.where(inside, at + step, (low + high) / 2)
+        moved, at = np.abs(following - at), following
+        if np.all(moved < CLOSE):
+            break
+    return inverse_digamma(m + digamma(np.exp(at))[:, None])
+
+
+def _newton_step(m, alpha):
+    """Return Newton's step for ⟨α, m⟩ − A(α): ∇²A = diag(q) − z, whose inverse is that of Sherman and Morrison."""
+    others = _others(alpha)
+    residual = m + digamma_difference(alpha, others)
+    q, z = trigamma(alpha), trigamma(alpha.sum(axis=1))
+    # 1/z − Σ 1/q = Σ_{j≠i} … − (z − q_i)/(z q_i), i the largest: the difference of the two is taken first
+    at = np.arange(len(alpha)), np.argmax(alpha, axis=1)
+    inverse = 1 / q
+    rest = np.array(inverse)
+    rest[at] = 0
+    left = trigamma_difference(alpha[at], others[at]) / (z * q[at]) - rest.sum(axis=1)
+    shift = (residual * inverse).sum(axis=1) / left
+    return (residual + shift[:, None]) * inverse

@@ -1,0 +1,40 @@
+"""Independent columns with two-sided exponential densities."""
+
+import numpy as np
+
+from expfam_em.families._constants import ColumnsWithConstants, constant
+from expfam_em.families._waiting import Waiting
+
+
+class Laplace(Waiting, ColumnsWithConstants):
+    """Product of Laplace columns about a location: T(x) = |x − location|, A(η) = Σ log(−2/η), h(x) = 1, η = −1/scale.
+
+    Parameters
+    ----------
+    location : float, or (d,)
+        Median, where the density has its peak.
+
+    Raises
+    ------
+    ValueError
+        If the location is not finite.
+    """
+
+    needs = "finite numbers"
+    constants = ("location",)
+
+    def __init__(self, location=0.0):
+        self.location = constant("location", location, np.isfinite, "a finite number")
+
+    def statistics_of(self, x):
+        return (np.abs(x - self.location),)
+
+    def log_partition_of(self, negative_rate):
+        return np.log(2) + super().log_partition_of(negative_rate)
+
+    def parameters_of(self, negative_rate):
+        return {"scales": -1 / negative_rate}
+
+    def draw_of(self, natural, size, rng):
+        distance = self.draw_statistic(natural, size, rng)
+        return self.location + np.where(rng.random(size) < 0.5, -distance, distance)

@@ -1,0 +1,102 @@
+"""Counts of a known number of trials."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+from scipy.special import gammaln, logsumexp
+
+from expfam_em.families._support import require
+from expfam_em.family import NATURAL_LIMIT, ExponentialFamily
+
+ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
+"""Log-probability down to which η was cut: that of an estimate of 0."""
+
+IMPOSSIBLE = 1e-6
+"""By how much shares may miss the sum 1."""
+
+
+class Multinomial(ExponentialFamily):
+    """Counts x of e = Σ_j x_j trials: T(x) = x, e(x) = Σ_j x_j, A(η) = log Σ_j e^{η_j}, h(x) = e!/Π x_j!.
+
+    η is determined up to a number added to all of it, so that T(x) = x; ``to_natural`` returns η_j = log p_j, where
+    A = 0. The number of trials of a row is known and no observation. ``expected_log_base_measure`` is that of one
+    trial. Counts of some columns are multinomial given their sum only, so there are no marginals of this kind.
+
+    Parameters
+    ----------
+    trials : int ≥ 1
+        Number of trials of each row that ``sample`` draws.
+
+    Raises
+    ------
+    ValueError
+        If the number of trials is no whole number from 1.
+    """
+
+    def __init__(self, trials=1):
+        if isinstance(trials, bool) or not isinstance(trials, Integral) or trials < 1:
+            raise ValueError(f"trials is {trials!r}; it must be a whole number from 1")
+        self.trials = int(trials)
+        self.n_features: int | None = None
+
+    def bind(self, blocks):
+        """Return a copy that knows the number of columns, by which its parameters are counted."""
+        for X, _ in blocks:
+            return self.replace(n_features=X.shape[1])
+        return self
+
+    def sufficient_statistics(self, X):
+        return np.asarray(X, np.float64)
+
+    def exposure(self, X):
+        total = np.asarray(X, np.float64).sum(axis=1)
+        return np.where(total > 0, total, 1.0)  # an absent row may hold anything
+
+    def log_partition(self, natural):
+        return logsumexp(natural, axis=-1)
+
+    def log_base_measure(self, X):
+        X = np.asarray(X, np.float64)
+        return gammaln(X.sum(axis=1) + 1) - gammaln(X + 1).sum(axis=1)
+
+    def expected_log_base_measure(self, natural):
+        return np.zeros(len(natural))
+
+    def to_expectation(self, natural):
+        powers = np.exp(natural - np.max(natural, axis=-1, keepdims=True))
+        return powers / powers.sum(axis=-1, keepdims=True)
+
+    def to_natural(self, expectation):
+        m = np.asarray(expectation, np.float64)
+        with np.errstate(all="ignore"):
+            total = m.sum(axis=-1, keepdims=True)
+            total = np.where(np.abs(total - 1) <= IMPOSSIBLE, total, np.nan)
+            return np.maximum(np.log(m / total), -NATURAL_LIMIT)
+
+    def parameters(self, natural):
+        natural = np.asarray(natural, np.float64)
+        log_p = natural - logsumexp(natural, axis=-1, keepdims=True)
+        return {"probabilities": np.where(log_p <= ABSENT, 0.0, self.to_expectation(natural))}
+
+    def sample(self, natural, n, rng):
+        p = self.parameters(natural)["probabilities"]
+        return rng.multinomial(self.trials, p / p.sum(), n).astype(np.float64)
+
+    def check_support(self, X):
+        X = np.asarray(X)
+        if X.dtype == np.bool_:
+            X = X.view(np.uint8)
+        with np.errstate(invalid="ignore"):
+            require((X >= 0) & (X == np.floor(X)) & (X < np.inf), X, "Multinomial needs whole numbers from 0")
+        if not np.all(some := np.any(X > 0, axis=1)):
+            raise ValueError(f"Multinomial needs a count in every row; row {int(np.argmin(some))} has none")
+
+    def n_parameters(self, n_components):
+        if self.n_features is None:
+            raise ValueError("Multinomial counts its parameters once the number of columns is known: call bind first")
+        return n_components * (self.n_features - 1)
+
+    def __repr__(self):
+        return f"Multinomial(trials={self.trials})" if self.trials > 1 else "Multinomial()"

@@ -1,0 +1,316 @@
+"""Independent columns of positive numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import digamma, exp1, gammaln, log1p
+
+from expfam_em.families._columns import IndependentColumns
+from expfam_em.families._constants import ColumnsWithConstants, constant
+from expfam_em.families._inverses import inverse_log_minus_digamma
+from expfam_em.families._special import ROUNDING, log
+from expfam_em.families._waiting import EULER_GAMMA, Waiting, representable
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+class _Positive(IndependentColumns):
+    """Columns of positive numbers with finite statistics."""
+
+    needs = "positive numbers"
+
+    def possible(self, x):
+        with np.errstate(all="ignore"):
+            x = np.asarray(x, np.float64)
+            return (x > 0) & np.all([np.isfinite(t) for t in (x, *self.statistics_of(x))], axis=0)
+
+
+class Exponential(Waiting):
+    """Product of exponential columns: T(x) = x, A(η) = −Σ log(−η), h(x) = 1, η = −rate."""
+
+    keeps_zeros = True
+    is_identity = True
+    needs = "numbers from 0"
+
+    def statistics_of(self, x):
+        return (x,)
+
+    def parameters_of(self, negative_rate):
+        return {"rates": -negative_rate}
+
+    def draw_of(self, natural, size, rng):
+        return self.draw_statistic(natural, size, rng)
+
+    def possible(self, x):
+        return (x >= 0) & (x < np.inf)
+
+
+# ---- Gamma and its reciprocal ----------------------------------------------------------------------------------------
+
+
+class Gamma(_Positive):
+    """Product of Gamma columns: T(x) = (log x, x), A(η) = Σ log Γ(a) − a log b, h(x) = Π 1/x, η = (a, −b).
+
+    a is the shape and b the rate; with h(x) = 1/x, and not 1, a small a is not rounded to a − 1.
+    """
+
+    order = 2
+    sign = 1
+    """1 if log x is a statistic with natural parameter a, −1 if it is with −a."""
+
+    def statistics_of(self, x):
+        return log(x), x
+
+    def log_base_of(self, x):
+        return -log(x)
+
+    def log_partition_of(self, signed_shape, negative_rate):
+        shape, rate = self.sign * signed_shape, -negative_rate
+        with np.errstate(all="ignore"):
+            return np.where((shape > 0) & (rate > 0), gammaln(shape) - shape * np.log(rate), np.inf)
+
+    def expectation_of(self, signed_shape, negative_rate):
+        shape, rate = self.sign * signed_shape, -negative_rate
+        with np.errstate(all="ignore"):
+            return self.sign * (digamma(shape) - np.log(rate)), shape / rate
+
+    def expected_log_base_of(self, *natural):
+        return -self.expectation_of(*natural)[0]
+
+    def natural_of(self, log_mean, mean):
+        # log a − ψ(a) = log E[t₂] − E[log t₂]
+        excess, size = np.log(mean) - self.sign * log_mean, 1 + np.abs(log_mean)
+        shape = inverse_log_minus_digamma(np.where(excess > ROUNDING * size, excess, np.nan))
+        return self.sign * shape, -shape / mean
+
+    def parameters_of(self, signed_shape, negative_rate):
+        return {"shapes": self.sign * signed_shape, "rates": -negative_rate}
+
+    def draw_of(self, natural, size, rng):
+        return representable(rng.standard_gamma(natural[0], size) / -natural[1])
+
+
+class InverseGamma(Gamma):
+    """Product of inverse Gamma columns: T(x) = (log x, 1/x), A(η) = Σ log Γ(a) − a log b, h(x) = Π 1/x, η = (−a, −b).
+
+    a is the shape and b the scale: 1/x has a Gamma distribution with rate b.
+    """
+
+    sign = -1
+
+    def statistics_of(self, x):
+        return log(x), 1 / x
+
+    def parameters_of(self, negative_shape, negative_scale):
+        return {"shapes": -negative_shape, "scales": -negative_scale}
+
+    def draw_of(self, natural, size, rng):
+        return representable(-natural[1] / representable(rng.standard_gamma(-natural[0], size)))
+
+
+# ---- powers ----------------------------------------------------------------------------------------------------------
+
+
+class Weibull(Waiting, _Positive, ColumnsWithConstants):
+    """Product of Weibull columns of shape k: T(x) = x^k, A(η) = −Σ log(−η), h(x) = Π k x^(k − 1), η = −scale^(−k).
+
+    Parameters
+    ----------
+    shape : float > 0, or (d,)
+        The power k.
+
+    Raises
+    ------
+    ValueError
+        If the shape is not positive.
+    """
+
+    seed_smoothing = 0.0  # x^k > 0 is inside the expectation space
+    needs = "positive numbers with a finite power"
+    constants = ("shape",)
+
+    def __init__(self, shape):
+        self.shape = constant("shape", shape, lambda shape: shape > 0, "positive")
+
+    def statistics_of(self, x):
+        return (np.ascontiguousarray(x) ** self.shape,)  # as for log, the last bit depends on strides
+
+    def log_base_of(self, x):
+        return np.log(self.shape) + (self.shape - 1) * log(x)
+
+    def expected_log_base_of(self, negative_rate):
+        log_x = -(np.log(-negative_rate) + EULER_GAMMA) / self.shape
+        return np.log(self.shape) + (self.shape - 1) * log_x
+
+    def parameters_of(self, negative_rate):
+        return {"scales": (-negative_rate) ** (-1 / self.shape)}
+
+    def draw_of(self, natural, size, rng):
+        with np.errstate(over="ignore"):
+            return representable(self.draw_statistic(natural, size, rng) ** (1 / self.shape))
+
+
+class _Length(_Positive):
+    """Length of ν normal numbers: T(x) = x², A(η) = −½ν Σ log(−2η), h(x) ∝ Π x^(ν − 1), η = −1/(2 scale²)."""
+
+    needs = "positive numbers with a finite square"
+    seed_smoothing = 0.0  # x² > 0 is inside the expectation space
+    dimension = 1
+
+    def statistics_of(self, x):
+        return (x * x,)
+
+    def log_base_of(self, x):
+        half = self.dimension / 2
+        constant = (1 - half) * np.log(2) - gammaln(half)
+        return constant + (self.dimension - 1) * log(x) if self.dimension > 1 else np.full(np.shape(x), constant)
+
+    def expected_log_base_of(self, negative_rate):
+        # x² has a Gamma distribution of shape ν/2
+        log_x = (digamma(self.dimension / 2) - np.log(-negative_rate)) / 2
+        half = self.dimension / 2
+        return (1 - half) * np.log(2) - gammaln(half) + (self.dimension - 1) * log_x
+
+    def log_partition_of(self, negative_rate):
+        with np.errstate(all="ignore"):
+            return -self.dimension / 2 * np.log(-2 * negative_rate)
+
+    def expectation_of(self, negative_rate):
+        with np.errstate(all="ignore"):
+            return (-self.dimension / 2 / negative_rate,)
+
+    def natural_of(self, mean):
+        return (-self.dimension / 2 / mean,)
+
+    def parameters_of(self, negative_rate):
+        return {"scales": np.sqrt(-0.5 / negative_rate)}
+
+    def draw_of(self, natural, size, rng):
+        return representable(np.sqrt(rng.standard_gamma(self.dimension / 2, size) / -natural[0]))
+
+
+class HalfNormal(_Length):
+    """Product of half-normal columns: T(x) = x², A(η) = −½ Σ log(−2η), h(x) = Π √(2/π), η = −1/(2 scale²)."""
+
+    needs = "numbers from 0 with a finite square"
+    seed_smoothing = 0.5  # x may be 0
+
+    def possible(self, x):
+        return (np.asarray(x) == 0) | super().possible(x)
+
+
+class Rayleigh(_Length):
+    """Product of Rayleigh columns: T(x) = x², A(η) = −Σ log(−2η), h(x) = Π x, η = −1/(2 scale²)."""
+
+    dimension = 2
+
+
+class Maxwell(_Length):
+    """Product of Maxwell columns: T(x) = x², A(η) = −3/2 Σ log(−2η), h(x) = Π √(2/π) x², η = −1/(2 scale²)."""
+
+    dimension = 3
+
+
+class Pareto(Waiting, ColumnsWithConstants):
+    """Product of Pareto columns from a known minimum: T(x) = log(x / minimum), A(η) = −Σ log(−η), h(x) = Π 1/x.
+
+    η = −exponent, the power by which P(X > x) falls.
+
+    Parameters
+    ----------
+    minimum : float > 0, or (d,)
+        Where the density starts.
+
+    Raises
+    ------
+    ValueError
+        If the minimum is not positive.
+    """
+
+    needs = "numbers from the minimum"
+    constants = ("minimum",)
+
+    def __init__(self, minimum):
+        self.minimum = constant("minimum", minimum, lambda minimum: minimum > 0, "positive")
+
+    def statistics_of(self, x):
+        # of x close to the minimum the difference is exact, the quotient is rounded
+        return (log1p((x - self.minimum) / self.minimum),)
+
+    def log_base_of(self, x):
+        return -log(x)
+
+    def expected_log_base_of(self, negative_exponent):
+        return 1 / negative_exponent - np.log(self.minimum)
+
+    def parameters_of(self, negative_exponent):
+        return {"exponents": -negative_exponent}
+
+    def draw_of(self, natural, size, rng):
+        with np.errstate(over="ignore"):
+            excess = self.minimum * np.expm1(self.draw_statistic(natural, size, rng))
+        return representable(self.minimum + excess)
+
+    def possible(self, x):
+        return (x >= self.minimum) & (x < np.inf)
+
+
+# ---- InverseGaussian -------------------------------------------------------------------------------------------------
+
+
+class InverseGaussian(_Positive):
+    """Product of inverse Gaussian columns, of mean μ and shape λ: T(x) = (x, 1/x), h(x) = Π (2πx³)^(−½).
+
+    A(η) = −Σ 2 √(η₁η₂) + ½ log(−2η₂) and η = (−λ/(2μ²), −λ/2).
+    """
+
+    order = 2
+
+    def statistics_of(self, x):
+        return x, 1 / x
+
+    def log_base_of(self, x):
+        return -0.5 * LOG_2PI - 1.5 * log(x)
+
+    def log_partition_of(self, first, second):
+        with np.errstate(all="ignore"):
+            return -2 * _root(first, second) - 0.5 * np.log(-2 * second)
+
+    def expectation_of(self, first, second):
+        with np.errstate(all="ignore"):
+            mean = np.sqrt(-second) / np.sqrt(-first)
+            return mean, 1 / mean - 0.5 / second
+
+    def expected_log_base_of(self, first, second):
+        # E[log x] = log μ − e^z E₁(z) for z = 2λ/μ
+        (mean, _), z = self.expectation_of(first, second), 4 * _root(first, second)
+        return -0.5 * LOG_2PI - 1.5 * (np.log(mean) - _scaled_exp1(z))
+
+    def natural_of(self, mean, mean_reciprocal):
+        excess = mean_reciprocal - 1 / mean  # 1/λ
+        shape = 1 / np.where(excess > ROUNDING * mean_reciprocal, excess, np.nan)
+        return -shape / 2 / mean / mean, -shape / 2
+
+    def parameters_of(self, first, second):
+        return {"means": self.expectation_of(first, second)[0], "shapes": -2 * second}
+
+    def draw_of(self, natural, size, rng):
+        # x/μ + μ/x − 2 is w = (μ/λ) N²: its smaller root, in a form that does not cancel, or the larger one
+        mean = self.expectation_of(*natural)[0]
+        w = rng.standard_normal(size) ** 2 / (2 * _root(*natural))
+        root = 2 / (2 + w + np.sqrt(w) * np.sqrt(4 + w))
+        return representable(mean * np.where(rng.random(size) * (1 + root) <= 1, root, 1 / root))
+
+
+def _root(first, second):
+    """Return √(η₁η₂) = λ/(2μ), without underflow."""
+    return np.sqrt(-first) * np.sqrt(-second)
+
+
+def _scaled_exp1(z):
+    """Return e^z E₁(z), by its continued fraction where it converges quickly."""
+    near = np.minimum(z, 2.0)
+    far, fraction = np.maximum(z, 2.0), np.zeros(np.shape(z))
+    for step in range(60, 0, -1):
+        fraction = step * step / (far + 2 * step + 1 - fraction)
+    return np.where(z < 2, np.exp(near) * exp1(near), 1 / (far + 1 - fraction))

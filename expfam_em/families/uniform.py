@@ -1,0 +1,101 @@
+"""A constant density over a box, as the background that other components stand out from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from expfam_em.families._support import require
+from expfam_em.family import ExponentialFamily
+
+
+class Uniform(ExponentialFamily):
+    """Constant density on a box: no statistics, A = 0, h(x) = 1/volume inside and 0 outside.
+
+    Parameters
+    ----------
+    low, high : float or (d,), optional
+        Corners of the box; those of the rows by default, found by ``bind``.
+
+    Raises
+    ------
+    ValueError
+        If a side of the box is not positive and finite.
+    """
+
+    seed_smoothing = 0.0
+
+    def __init__(self, low=None, high=None):
+        self.low = None if low is None else np.asarray(low, np.float64)
+        self.high = None if high is None else np.asarray(high, np.float64)
+        self._check()
+
+    def _check(self):
+        if self.low is None or self.high is None:
+            return
+        side = np.atleast_1d(self.high - self.low)
+        if not np.all((side > 0) & np.isfinite(side)):
+            column = int(np.argmin((side > 0) & np.isfinite(side)))
+            raise ValueError(
+                f"side {column} of the box goes from {np.broadcast_to(self.low, side.shape)[column]} to "
+                f"{np.broadcast_to(self.high, side.shape)[column]}; its length must be positive and finite"
+            )
+
+    def bind(self, blocks):
+        if self.low is not None and self.high is not None:
+            return self
+        corners = [(X.min(axis=0), X.max(axis=0)) for X, _ in blocks if len(X)]
+        low = np.min([low for low, _ in corners], axis=0).astype(np.float64)
+        high = np.max([high for _, high in corners], axis=0).astype(np.float64)
+        return Uniform(low if self.low is None else self.low, high if self.high is None else self.high)
+
+    def sufficient_statistics(self, X):
+        return np.empty((len(X), 0))
+
+    def log_partition(self, natural):
+        return np.zeros(len(natural))
+
+    def log_base_measure(self, X):
+        low, high = self._box()
+        volume = np.log(np.broadcast_to(high - low, X.shape[1:])).sum()
+        return np.where(np.all((X >= low) & (X <= high), axis=1), -volume, -np.inf)
+
+    def expected_log_base_measure(self, natural):
+        low, high = self._box()
+        return np.full(len(natural), -np.log(high - low).sum())
+
+    def _box(self):
+        if self.low is None or self.high is None:
+            raise ValueError("the box of a Uniform is not known: call bind, or give low and high")
+        return self.low, self.high
+
+    def to_expectation(self, natural):
+        return np.zeros_like(natural)
+
+    def to_natural(self, expectation):
+        return np.zeros_like(expectation)
+
+    def parameters(self, natural):
+        low, high = self._box()
+        return {"low": np.tile(low, (len(natural), 1)), "high": np.tile(high, (len(natural), 1))}
+
+    def sample(self, natural, n, rng):
+        low, high = self._box()
+        return rng.uniform(low, high, (n, max(low.size, high.size)))
+
+    def check_support(self, X):
+        if self.low is not None and self.high is not None:
+            require((X >= self.low) & (X <= self.high), X, f"Uniform needs numbers from {self.low} to {self.high}")
+
+    def supports(self, X):
+        low, high = (-np.inf, np.inf) if self.low is None or self.high is None else (self.low, self.high)
+        return np.all((X >= low) & (X <= high), axis=1)
+
+    def marginal(self, natural, columns):
+        return Uniform(*(side if side.ndim == 0 else side[columns] for side in self._box())), natural
+
+    def conditional(self, natural, columns, values):
+        low, high = self._box()
+        return self.marginal(natural, np.setdiff1d(np.arange(max(low.size, high.size)), columns))
+
+    def __repr__(self):
+        return "Uniform()" if self.low is None or self.high is None else f"Uniform({self.low}, {self.high})"

@@ -1,0 +1,131 @@
+"""Positive definite matrices."""
+
+from __future__ import annotations
+
+from math import isqrt
+
+import numpy as np
+
+from expfam_em.families._covariance import pairs
+from expfam_em.families._linalg import cholesky, invert
+from expfam_em.families._multigamma import (
+    inverse_log_minus_multidigamma,
+    log_minus_multidigamma,
+    log_multigamma,
+)
+from expfam_em.family import ExponentialFamily
+
+SYMMETRY = 1e-8
+"""How far mirrored entries may be apart, relative to the largest of the matrix."""
+
+
+class Wishart(ExponentialFamily):
+    """Density of symmetric positive definite q × q matrices X, flattened to rows of q² columns.
+
+    T(X) = (log |X|, x_ij for i ≤ j), A(η) = (ν/2) (q log 2 + log |Σ|) + log Γ_q(ν/2), h(X) = |X|^{−(q + 1)/2},
+    η = (ν/2, −½ Σ⁻¹), off-diagonal entries of the latter twice, with ν > q − 1 degrees of freedom, and E[X] = ν Σ.
+    The order q is told by the number of columns. The density is with respect to the entries x_ij, i ≤ j.
+    """
+
+    def sufficient_statistics(self, X):
+        matrices = _matrices(X)
+        i, j = pairs(matrices.shape[1])
+        return np.column_stack([_log_det(matrices), matrices[:, i, j]])
+
+    def log_partition(self, natural):
+        q = _order(natural.shape[1])
+        half = _half(natural, q)
+        # log |Σ⁻¹/2|
+        log_det = invert(-_unpacked(natural, 0.5))[1]
+        return log_multigamma(half, q) - half * log_det
+
+    def log_base_measure(self, X):
+        matrices = _matrices(X)
+        return -0.5 * (matrices.shape[1] + 1) * _log_det(matrices)
+
+    def expected_log_base_measure(self, natural):
+        return -0.5 * (_order(natural.shape[1]) + 1) * self.to_expectation(natural)[:, 0]
+
+    def to_expectation(self, natural):
+        q = _order(natural.shape[1])
+        half = _half(natural, q)
+        doubled, log_det = invert(-_unpacked(natural, 0.5))  # 2 Σ
+        log_mean = q * np.log(half) - log_det  # log |E[X]|
+        log_mean -= log_minus_multidigamma(half - (q - 1) / 2, q)
+        i, j = pairs(q)
+        return np.column_stack([log_mean, half[:, None] * doubled[:, i, j]])
+
+    def to_natural(self, expectation):
+        q = _order(expectation.shape[1])
+        i, j = pairs(q)
+        with np.errstate(all="ignore"):
+            inverse, log_det = invert(_unpacked(expectation, 1.0))
+            half = inverse_log_minus_multidigamma(log_det - expectation[:, 0], q) + (q - 1) / 2
+            packed = -half[:, None] * inverse[:, i, j] * np.where(i == j, 1.0, 2.0)
+            return np.column_stack([half, packed])
+
+    def parameters(self, natural):
+        scales = invert(-2 * _unpacked(natural, 0.5))[0]
+        return {"degrees_of_freedom": 2 * natural[..., 0], "scales": scales}
+
+    def sample(self, natural, n, rng):
+        """Draw L A Aᵀ Lᵀ, Σ = L Lᵀ, with A lower triangular and independent entries (Bartlett 1933)."""
+        named = self.parameters(natural[None])
+        scale, freedom = named["scales"][0], named["degrees_of_freedom"][0]
+        q = len(scale)
+        A = np.zeros((n, q, q))
+        lower = np.tril_indices(q, -1)
+        A[:, *lower] = rng.standard_normal((n, len(lower[0])))
+        A[:, np.arange(q), np.arange(q)] = np.sqrt(rng.chisquare(freedom - np.arange(q), (n, q)))
+        root = cholesky(scale[None])[0] @ A
+        X = root @ np.swapaxes(root, 1, 2)
+        return ((X + np.swapaxes(X, 1, 2)) / 2).reshape(n, q * q)
+
+    def check_support(self, X):
+        matrices = _matrices(X)
+        if not len(matrices):
+            return
+        with np.errstate(invalid="ignore"):
+            apart = np.abs(matrices - np.swapaxes(matrices, 1, 2))
+            fine = np.all(apart <= SYMMETRY * np.abs(matrices).max(axis=(1, 2), keepdims=True), axis=(1, 2))
+        if not np.all(fine):
+            raise ValueError(f"Wishart needs symmetric matrices; that of row {int(np.argmin(fine))} is not")
+        fine = np.isfinite(cholesky(matrices)).all(axis=(1, 2))
+        if not np.all(fine):
+            raise ValueError(f"Wishart needs positive definite matrices; that of row {int(np.argmin(fine))} is not")
+
+
+def _matrices(X) -> np.ndarray:
+    """Return rows as matrices, (n, q²) -> (n, q, q)."""
+    X = np.asarray(X, np.float64)
+    q = isqrt(X.shape[1])
+    if q * q != X.shape[1]:
+        raise ValueError(f"Wishart needs rows that are q × q matrices, of q² columns; {X.shape[1]} is no square")
+    return X.reshape(len(X), q, q)
+
+
+def _order(n_statistics) -> int:
+    """Return q, given that p = 1 + q(q + 1)/2."""
+    return round((np.sqrt(8 * n_statistics - 7) - 1) / 2)
+
+
+def _half(natural, q):
+    """Return ν/2, NaN outside the space."""
+    half = np.asarray(natural, np.float64)[:, 0]
+    return np.where(half > (q - 1) / 2, half, np.nan)
+
+
+def _unpacked(packed, off_diagonal) -> np.ndarray:
+    """Return the symmetric matrices behind the first number, (K, p) -> (K, q, q)."""
+    q = _order(packed.shape[-1])
+    i, j = pairs(q)
+    matrix = np.empty((*packed.shape[:-1], q, q))
+    matrix[..., i, j] = matrix[..., j, i] = packed[..., 1:] * np.where(i == j, 1.0, off_diagonal)
+    return matrix
+
+
+def _log_det(matrices) -> np.ndarray:
+    """Return log |X|, NaN where it is not positive, (n, q, q) -> (n,)."""
+    with np.errstate(all="ignore"):  # an absent row may hold anything
+        sign, value = np.linalg.slogdet(matrices)
+    return np.where(sign > 0, value, np.nan)

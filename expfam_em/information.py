@@ -1,0 +1,110 @@
+"""Entropies and divergences of mixtures and of their components, in closed form where there is one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+DRAWS = 10_000
+
+
+class Estimate(NamedTuple):
+    """A value and its standard error, which is 0 where the value has a formula.
+
+    Attributes
+    ----------
+    value, standard_error : float or array
+    """
+
+    value: np.ndarray
+    standard_error: np.ndarray
+
+
+def entropy(mixture, n=DRAWS, rng=None) -> Estimate:
+    """Return H = −E[log p(x)] in nats, from n rows drawn from the mixture; exactly if it has one component.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    n : int ≥ 2
+        Rows to draw.
+    rng : numpy Generator or seed
+
+    Raises
+    ------
+    ValueError
+        If n is below 2.
+    NotImplementedError
+        If the family can be neither sampled nor integrated.
+    """
+    if mixture.n_components == 1:
+        closed = mixture.family.entropy(mixture.natural)
+        if closed is not None:
+            return Estimate(closed[0], np.zeros(()))
+    return _mean_of(lambda X: -mixture.log_density(X), mixture, n, rng)
+
+
+def divergence(mixture, other, n=DRAWS, rng=None) -> Estimate:
+    """Return KL(p ‖ q) = E_p[log p(x) − log q(x)] in nats of two mixtures of rows alike; exactly for single components.
+
+    Parameters
+    ----------
+    mixture, other : Mixture
+        p and q; their families may differ.
+    n : int ≥ 2
+        Rows to draw from p.
+    rng : numpy Generator or seed
+
+    Raises
+    ------
+    ValueError
+        If n is below 2.
+    """
+    alone = mixture.n_components == other.n_components == 1
+    if alone and mixture.family is other.family and not mixture.family.incomplete:
+        return Estimate(mixture.family.divergence(mixture.natural, other.natural)[0], np.zeros(()))
+    return _mean_of(lambda X: mixture.log_density(X) - other.log_density(X), mixture, n, rng)
+
+
+def component_entropies(mixture, n=DRAWS, rng=None) -> Estimate:
+    """Return the entropy of every component, (K,)."""
+    rng = np.random.default_rng(rng)
+    return _stacked([entropy(_component(mixture, k), n, rng) for k in range(mixture.n_components)])
+
+
+def component_divergences(mixture, n=DRAWS, rng=None) -> Estimate:
+    """Return KL(p_j ‖ p_k) of every pair of components, (K, K).
+
+    A(η_k) − A(η_j) − ⟨η_k − η_j, ∇A(η_j)⟩ where all have densities of one family in one frame, from draws elsewhere.
+    """
+    K, rng = mixture.n_components, np.random.default_rng(rng)
+    if _alike(mixture.family, K):
+        j, k = np.repeat(np.arange(K), K), np.tile(np.arange(K), K)
+        value = mixture.family.divergence(mixture.natural[j], mixture.natural[k]).reshape(K, K)
+        np.fill_diagonal(value, 0.0)
+        return Estimate(value, np.zeros((K, K)))
+    parts = [_component(mixture, k) for k in range(K)]
+    rows = [_stacked([divergence(one, other, n, rng) for other in parts]) for one in parts]
+    return _stacked(rows)
+
+
+def _alike(family, n_components) -> bool:
+    """Whether components differ in nothing but η, so that their divergence is that of A."""
+    return not family.incomplete and len(family.kinds(n_components)) == 1 and family.shared() is family
+
+
+def _component(mixture, k):
+    """Return one component as a mixture."""
+    return type(mixture)(mixture.family.components([k]), np.ones(1), mixture.natural[[k]])
+
+
+def _mean_of(function, mixture, n, rng) -> Estimate:
+    if n < 2:
+        raise ValueError(f"n is {n!r}; at least 2 rows are needed for a standard error")
+    values = function(mixture.sample(n, rng)[0])
+    return Estimate(values.mean(), values.std(ddof=1) / np.sqrt(n))
+
+
+def _stacked(estimates) -> Estimate:
+    return Estimate(*(np.stack(arrays) for arrays in zip(*estimates, strict=True)))

@@ -1,0 +1,186 @@
+"""Rows drawn to be the first components, in a way that sees weights and divergences, not repetitions."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+
+from expfam_em.blocks import ArrayRows
+from expfam_em.csr import CSRBlock
+from expfam_em.family import ExponentialFamily
+from expfam_em.statistics import ExpectedStatistics
+
+SEEDING_ROWS = 5_000
+SEEDING_ROWS_NUMERIC = 500
+SEEDING_ROWS_EACH = 10
+"""Seeds are drawn from at most this many rows, or as many for each component if that is more, themselves drawn by
+weight; from fewer where η is solved numerically."""
+
+SEEDING_NUMBERS = 2_000_000
+"""Statistics of these rows held at a time, at most (or `SEEDING_ROWS_EACH` rows for each component)."""
+
+OWN_NUMBERS = 1 << 17
+"""Statistics mapped to natural parameters at a time: the mapping may need several times their memory."""
+
+
+class Seeding:
+    """Seeds for each component, from the family it belongs to."""
+
+    def __init__(self, family: ExponentialFamily, rows, n_components, rng):
+        self.family, self.n_components = family, n_components
+        self.kinds = [(Seeds(kind, _possible(kind, rows), len(of), rng), of) for kind, of in family.kinds(n_components)]
+
+    def draw(self, data, spread=True) -> np.ndarray:
+        """Return natural parameters (B, K, p) of rows of each data set in ``data`` (B,); see `Seeds.draw`."""
+        return self._placed(data, [seeds.draw(data, len(of), spread) for seeds, of in self.kinds])
+
+    def prior(self, data) -> ExpectedStatistics | None:
+        """The smoothing as a prior of every run, which keeps hard assignment away from the boundary."""
+        parts = [seeds.prior_sums(data, len(of)) for seeds, of in self.kinds]
+        counts = np.zeros((len(data), self.n_components))
+        for seeds, of in self.kinds:
+            counts[:, of] = seeds.family.seed_smoothing
+        if not counts.any():
+            return None
+        return ExpectedStatistics(counts, self._placed(data, parts), np.zeros(len(data)))
+
+    def _placed(self, data, parts):
+        flat = [part.reshape(math.prod(part.shape[:2]), part.shape[2]) for part in parts]
+        return self.family.place(len(data) * self.n_components, flat).reshape(len(data), self.n_components, -1)
+
+
+def _possible(family, rows) -> ArrayRows:
+    """Return the rows that a family can have produced: all of them, unless components belong to different families."""
+    if isinstance(rows.X, CSRBlock) or len(rows.X) == 0:
+        return rows
+    possible = np.concatenate(rows.map(lambda X, weight, where: family.supports(X), 64))
+    if possible.all():
+        return rows
+    weight = None if rows.sample_weight is None else rows.sample_weight[possible]
+    return ArrayRows(rows.X[possible], weight, rows.n_jobs, rows.sum(possible.astype(np.int64)))
+
+
+class Seeds:
+    """Single rows as components.
+
+    Rows are ordered by a random projection, so that equal rows are neighbours, and drawn by cumulative weight:
+    a row of weight 2 and the same row given twice are then the same thing, draw by draw.
+    """
+
+    def __init__(self, family: ExponentialFamily, rows, n_components, rng):
+        self.family, self.rng = family, rng
+        numeric = type(family).to_natural is ExponentialFamily.to_natural
+        p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
+        fewest = SEEDING_ROWS_EACH * n_components
+        most = (
+            SEEDING_ROWS_NUMERIC
+            if numeric
+            else min(max(SEEDING_ROWS, fewest), max(SEEDING_NUMBERS // max(p, 1), fewest))
+        )
+        X, self.weight, self.starts = _ordered_sample(rows, rng, most)
+        T, exposure = family.statistics_and_exposure(X)
+        exposure = np.ones(len(T)) if exposure is None else exposure
+        total = np.add.reduceat(self.weight * exposure, self.starts[:-1])
+        self.mean = np.add.reduceat(self.weight[:, None] * T, self.starts[:-1]) / total[:, None]
+        of_row = self.mean if len(total) == 1 else np.repeat(self.mean, np.diff(self.starts), axis=0)
+        self.expectation = family.seed(T / exposure[:, None], of_row)
+
+    def prior_sums(self, data, n_components) -> np.ndarray:
+        """Statistics of the ν pseudo-rows of every component, (B, K, p)."""
+        return self.family.seed_smoothing * np.repeat(self.mean[data][:, None], n_components, axis=1)
+
+    def natural(self, chosen):
+        with np.errstate(all="ignore"):
+            return np.asarray(self.family.to_natural(self.expectation[chosen]))
+
+    def draw(self, data, n_components, spread=True) -> np.ndarray:
+        """Return natural parameters (B, K, p) of rows of each data set in ``data`` (B,).
+
+        Rows are drawn by weight, or ("spread") by weight times divergence from the nearest of those already drawn.
+        """
+        rows = [slice(self.starts[i], self.starts[i + 1]) for i in data]
+        one = self._spread_out if spread else lambda rows, K: self._by(self.weight[rows], rows, K)
+        chosen = np.concatenate([one(here, n_components) for here in rows])
+        return self.natural(chosen).reshape(len(data), n_components, self.expectation.shape[1])
+
+    def _spread_out(self, rows, n_components):
+        weight = self.weight[rows]
+        chosen = self._by(weight, rows, 1)
+        closest = self._divergence(rows, chosen)[:, 0]
+        trials = 2 + int(np.log(n_components))
+        for _ in range(1, n_components):
+            candidates = self._by(weight * closest, rows, trials)
+            reach = np.minimum(closest[:, None], self._divergence(rows, candidates))
+            best = int(np.argmin(weight @ reach))
+            chosen = np.append(chosen, candidates[best])
+            closest = reach[:, best]
+        return chosen
+
+    def _by(self, mass, rows, size):
+        cumulative = np.cumsum(mass)
+        if not cumulative[-1] > 0:  # fewer distinct rows than components
+            cumulative = np.cumsum(self.weight[rows])
+        at = np.searchsorted(cumulative, self.rng.random(size) * cumulative[-1], side="right")
+        return rows.start + np.minimum(at, len(mass) - 1)
+
+    def _divergence(self, rows, chosen):
+        """KL(row as a component ‖ candidate) = φ(m) − ⟨η, m⟩ + A(η) with φ(m) = ⟨η_m, m⟩ − A(η_m), (n, candidates)."""
+        eta = self.natural(chosen)
+        score = self.expectation[rows] @ eta.T - self.family.evaluate_log_partition(eta)
+        return np.maximum(self._own[rows, None] - score, 0.0)
+
+    @functools.cached_property
+    def _own(self):
+        own = np.empty(len(self.expectation))
+        step = max(64, OWN_NUMBERS // max(self.expectation.shape[1], 1))
+        for first in range(0, len(own), step):
+            rows = slice(first, first + step)
+            eta = self.natural(rows)
+            own[rows] = np.sum(self.expectation[rows] * eta, axis=1) - self.family.evaluate_log_partition(eta)
+        return own
+
+
+def _ordered_sample(rows, rng, most):
+    """Return at most ``most`` rows of each data set, ordered by a projection, their weights, and where each begins."""
+    direction = rng.standard_normal(rows.n_features)
+    keys = np.concatenate(rows.map(lambda X, weight, where: _project(X, direction), 8 * rows.n_features))
+    weight = np.ones(len(keys)) if rows.sample_weight is None else rows.sample_weight
+    if rows.n_data == 1:
+        order = np.argsort(keys, kind="stable")
+    else:
+        order = np.lexsort((keys, np.repeat(np.arange(rows.n_data), np.diff(rows.starts))))
+    order = order[weight[order] > 0]
+    starts = _starts_of(order, rows)
+    if np.all(np.diff(starts) <= most):
+        return np.asarray(rows.X[order]), weight[order], starts
+    parts = [_thinned(order[starts[i] : starts[i + 1]], weight, rng, most) for i in range(rows.n_data)]
+    chosen, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return np.asarray(rows.X[chosen]), weights, np.concatenate([[0], np.cumsum([len(part[0]) for part in parts])])
+
+
+def _starts_of(order, rows):
+    """Return where the rows of each data set begin among rows ordered by data set."""
+    counts = np.bincount(np.searchsorted(rows.starts, order, side="right") - 1, minlength=rows.n_data)
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _thinned(order, weight, rng, most):
+    """Return at most ``most`` of some rows, drawn by weight at equal distances, and the weights they stand for."""
+    if len(order) <= most:
+        return order, weight[order]
+    cumulative = np.cumsum(weight[order])
+    at = (np.arange(most) + rng.random()) / most * cumulative[-1]
+    picked, times = np.unique(np.searchsorted(cumulative, at, side="right"), return_counts=True)
+    return order[picked], times * (cumulative[-1] / most)
+
+
+def _project(X, direction):
+    """X · direction added column by column: equal rows get equal keys, which a BLAS product does not promise."""
+    if isinstance(X, CSRBlock):
+        return X.project(direction)
+    key = np.zeros(len(X))
+    for column, coefficient in zip(np.asarray(X).T, direction, strict=True):
+        key += column * coefficient
+    return key
