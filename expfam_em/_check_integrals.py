@@ -152,15 +152,17 @@ class _Nodes:
         U = self.mu + step * at[:, self.smooth] @ self.root.T
         for i, j in enumerate(self.smooth):
             x[:, j], slope = self.axes[j].from_line(U[:, i], self.centre[j], self.scale[j])
-            low, high = self.axes[j].limits()
-            close |= (U[:, i] < low + 1) | (U[:, i] > high - 1)
-            outside = (
-                (U[:, i] < low) | (U[:, i] > high) | (x[:, j] <= self.axes[j].low) | (x[:, j] >= self.axes[j].high)
-            )
+            axis, (low, high) = self.axes[j], self.axes[j].limits()
+            last = max(1.0, 2 * step * self.root[i].sum())
+            below, above = U[:, i] < low + last, U[:, i] > high - last
+            close |= (below & np.isfinite(axis.low)) | (above & np.isfinite(axis.high))
+            edge |= (below & np.isinf(axis.low)) | (above & np.isinf(axis.high))
+            outside = (U[:, i] < low) | (U[:, i] > high) | (x[:, j] <= axis.low) | (x[:, j] >= axis.high)
             log_weight += np.where(outside, -np.inf, slope + np.log(step * self.root[i, i]))
         return x, U, log_weight, at[:, self.smooth], edge, close
 
 
+@np.errstate(all="ignore")
 def integrate(density, axes, rows, weight) -> Moments:
     """Return the mass and moments of a density over axes; weighted rows say where to look first."""
     nodes = _Nodes(axes, rows, weight)

@@ -6,7 +6,7 @@ import numpy as np
 
 from expfam_em import legendre
 from expfam_em._check_integrals import DIVERGES
-from expfam_em._check_subject import ALONE, NUMERIC, ROUNDING, LeftOutError, Subject, defines, frozen, show
+from expfam_em._check_subject import ALONE, NUMERIC, ROUNDING, LeftOutError, Subject, defines, show
 
 CONVEX = 1e-10  # of the values of A: rounding of a chord
 ALONG = np.arange(1, 32) / 32
@@ -22,7 +22,7 @@ def shape_of_partition(subject: Subject):
     """A is (K,), each number from its own row of η."""
     p = subject.statistics[0].shape[1]
     for K in (1, 2, p + 3):
-        shape = np.shape(subject.family.log_partition(frozen(-np.ones((K, p)))))
+        shape = np.shape(subject.family.log_partition(np.array(-np.ones((K, p)))))
         if shape != (K,):
             return (
                 f"log_partition returned shape {shape} for natural parameters of shape {(K, p)}; it must be {(K,)}: "
@@ -118,7 +118,7 @@ def expectation_is_gradient(subject: Subject):
         raise LeftOutError("to_expectation is the default, differences of A")
     if not np.isfinite(slope).all():
         raise LeftOutError("A could not be differenced")
-    mean = np.asarray(subject.family.to_expectation(frozen(natural)))
+    mean = np.asarray(subject.family.to_expectation(np.array(natural)))
     if mean.shape != natural.shape:
         return f"to_expectation returned shape {mean.shape} for {natural.shape}: it must be (K, p)"
     # an expectation near 0 is known in units of its statistic's spread
@@ -221,7 +221,7 @@ def mass(subject: Subject):
 
 def mean_of_log_base(subject: Subject):
     """``expected_log_base_measure`` is E[log h]."""
-    given = subject.family.expected_log_base_measure(frozen(subject.natural))
+    given = subject.family.expected_log_base_measure(np.array(subject.natural))
     if given is None:
         raise LeftOutError("there is no formula for E[log h]")
     given = np.asarray(given)
@@ -250,7 +250,7 @@ def mappings_are_inverse(subject: Subject):
             "default, log_partition: its signs, its domain and the order of its statistics"
         )
     family, m = subject.family, subject.expectation
-    back = np.asarray(family.to_expectation(frozen(natural)))
+    back = np.asarray(family.to_expectation(np.array(natural)))
     spread = np.sqrt(legendre.CURVATURE) / legendre.scales(subject.A, natural)
     size = np.abs(m) + spread
     off = np.abs(back - m) / (NUMERIC * size + 1e3 * ROUNDING * np.abs(natural) * spread**2)
@@ -260,7 +260,7 @@ def mappings_are_inverse(subject: Subject):
             f"for m = {show(m[k])} to_natural gives η = {show(natural[k])}, but to_expectation(η) is {show(back[k])} "
             "instead of m: to_natural is not the inverse of ∇A"
         )
-    there = np.asarray(family.to_natural(family.to_expectation(frozen(subject.natural))))
+    there = np.asarray(family.to_natural(family.to_expectation(np.array(subject.natural))))
     moved = subject.same_densities(subject.natural, there)
     if not moved <= 1:
         k = int(

@@ -113,7 +113,8 @@ class Subject:
     @functools.cached_property
     def natural(self):
         """Natural parameters to test at, (K, p): of the means, and some a fraction of a standard deviation away."""
-        natural = self.solved[0]
+        # where to_natural is the default, A alone may do even if the slope that it is given is wrong
+        natural = self.solved[0] if defines(self.family, "to_natural") else None
         if natural is None:
             natural = self.without_to_natural()
         size = legendre.scales(self.A, natural[:2])

@@ -36,6 +36,7 @@ class Case:
     n_parameters: Callable | None = None  # K -> free parameters; K p by default
     estimate_together: Callable | None = None  # thetas, counts -> thetas, where components share something
     condition: Callable = lambda theta: 1.0  # how much ``natural`` magnifies rounding
+    inverse: Callable = np.linalg.inv  # of the Fisher information; a pseudo-inverse where η is not unique
     numeric: bool = False  # the mappings are solved from A alone
     frame: tuple | None = None
 

@@ -241,6 +241,7 @@ VECTOR_CASES = [
             np.array([0.1, 0.2, 0.3, 0.4]),
             np.array([0.05, 0.7, 0.2, 0.05]),
         ],
+        inverse=np.linalg.pinv,
         natural=np.log,
         log_density=lambda X, p: stats.multinomial.logpmf(X, X.sum(axis=1), p),
         draw=lambda p, n, rng: rng.multinomial(rng.integers(20, 40, n), p).astype(float),

@@ -117,3 +117,5 @@ def check_family_argument(family) -> None:
     if not isinstance(family, ExponentialFamily):
         what = f"the class {family.__name__}: call it" if isinstance(family, type) else repr(family)
         raise TypeError(f"a part is {what}; it must be an ExponentialFamily, such as Gaussian('full')")
+    if type(family).kinds is not ExponentialFamily.kinds:
+        raise TypeError(f"a part is {family!r}, which is a family for each component: it can only stand by itself")

@@ -38,6 +38,9 @@ class GammaPoisson(IndependentColumns):
             binomial = np.where(x == 0, 0.0, -np.log(x + shape) - log_beta(x + 1, shape))
         return (binomial - shape * np.log1p(1 / rate) - x * np.log1p(rate)).sum(axis=2)
 
+    def expected_log_base_measure(self, natural):
+        return None  # that of the rates would say nothing about counts
+
     def complete(self, X, natural, responsibilities):
         shape, rate = self._shape_and_rate(natural)
         total = np.asarray(X, np.float64)[:, None, :] + shape

@@ -42,6 +42,7 @@ class Product(ExponentialFamily):
         self.families = [family for family, _ in pairs]
         self.columns_of = [columns.astype(np.int64) for _, columns in pairs]
         self.regularized = any(family.regularized for family in self.families)
+        self.incomplete = any(family.incomplete for family in self.families)
         self.bound = False
 
     # ---- the parts ------------------------------------------------------------------------------------------
@@ -101,7 +102,12 @@ class Product(ExponentialFamily):
         return product
 
     def monomials(self, n_features):
-        parts = self._monomials()
+        try:
+            parts = self._monomials()
+        except ValueError:
+            if self.bound:
+                raise
+            return None  # a part does not know its statistics before it is bound
         K = max((len(part.own.frame) for part in parts if part.own is not None), default=0)
         return self._layout.monomials(parts, self._layout.own_frames(parts, np.arange(K)[:, None] + [0] * len(parts)))
 
@@ -110,6 +116,8 @@ class Product(ExponentialFamily):
 
     def columns(self, X):
         self._check_width(X)
+        if self._takes_X:  # in the order of X, which only has more columns
+            return X[:, : self._layout.n_columns]
         return np.concatenate([family.evaluate(X[:, columns]) for family, columns in self._pairs()], axis=1)
 
     def _check_width(self, X):
@@ -126,6 +134,8 @@ class Product(ExponentialFamily):
 
     def log_base_measure(self, X):
         self._check_width(X)
+        if self.incomplete:
+            return np.zeros(len(X))  # it belongs to the density of what is observed
         return sum(family.checked_log_base_measure(X[:, columns]) for family, columns in self._pairs())
 
     def expected_log_base_measure(self, natural):
@@ -138,6 +148,16 @@ class Product(ExponentialFamily):
         parts = zip(self.families, self.columns_of, self._split(natural), strict=True)
         return sum(family.log_density(X[:, columns], eta) for family, columns, eta in parts)
 
+    def complete(self, X, natural, responsibilities):
+        X, parts = np.asarray(X), []
+        for family, columns, eta in zip(self.families, self.columns_of, self._split(natural), strict=True):
+            here = X[:, columns]
+            if family.incomplete:
+                parts.append(family.complete(here, eta, responsibilities))
+            else:
+                parts.append(responsibilities.T @ family.statistics_and_exposure(here)[0])
+        return self._join(parts)
+
     def check_support(self, X):
         self._check_width(X)
         for family, columns in self._pairs():
@@ -145,6 +165,8 @@ class Product(ExponentialFamily):
                 family.check_rows(X[:, columns])
             except OutsideSupportError as error:
                 raise OutsideSupportError(error.needs, int(columns[error.column]), error.value, error.row) from None
+            except ValueError as error:  # of a family that counts the columns in its own way
+                raise ValueError(f"in columns {columns.tolist()}: {error}") from error
 
     def to_expectation(self, natural):
         return self._join(self._each(lambda family, eta: family.to_expectation(eta), natural))
@@ -186,12 +208,16 @@ class Product(ExponentialFamily):
     # ---- frames ---------------------------------------------------------------------------------------------
 
     def reframe(self, natural, expectation):
+        if self.incomplete:  # statistics are made here, in the shared frame
+            return self, natural
         found = self._each(lambda family, *both: family.reframe(*both), natural, expectation)
         if all(after is before for (after, _), before in zip(found, self.families, strict=True)):
             return self, natural
         return self._with([family for family, _ in found]), self._join([eta for _, eta in found])
 
     def refine(self, natural, expectation):
+        if self.incomplete:
+            return None
         found = self._each(lambda family, *both: family.refine(*both), natural, expectation)
         if all(family is None for family in found):
             return None
@@ -236,6 +262,7 @@ class Product(ExponentialFamily):
             pairs.append((part, [place[int(columns[i])] for i in inside]))
             etas.append(its)
         product = Product(pairs)
+        product.bound = self.bound
         return product, product._join(etas)
 
     def marginal(self, natural, columns):
@@ -246,10 +273,11 @@ class Product(ExponentialFamily):
 
     def conditional(self, natural, columns, values):
         given = dict(zip(np.asarray(columns).tolist(), values, strict=True))
-        rest = [column for column in sorted(np.concatenate(self.columns_of).tolist()) if column not in given]
+        every = range(1 + max(map(max, self.columns_of)))  # those that no part describes keep their place
+        rest = [column for column in every if column not in given]
 
         def of_part(family, eta, mine, inside):
-            known = np.setdiff1d(np.arange(len(mine)), inside)
+            known = np.array([i for i in range(len(mine)) if i not in inside])
             return family.conditional(eta, known, np.array([given[int(mine[i])] for i in known]))
 
         return self._some(natural, rest, of_part)

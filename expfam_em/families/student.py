@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import digamma, gammaln
 
 from expfam_em.families._inverses import inverse_log_minus_digamma
-from expfam_em.families._special import log_beta
+from expfam_em.families._special import LARGE, log_beta, stirling
 from expfam_em.families.gaussian import Gaussian
 from expfam_em.family import ExponentialFamily
 
@@ -74,7 +74,10 @@ class StudentT(ExponentialFamily):
         # the normal A is ½ (μᵀΛμ + log|Σ|), and the first of these belongs to the third statistic here
         of_normal = self.normal.form.log_partition(natural[:, :-2])
         of_normal = of_normal - 0.5 * np.sum(natural[:, : mean.shape[1]] * mean, axis=1)
-        return np.where(np.isfinite(of_normal), of_normal + gammaln(half) - half * np.log(half) + half, np.inf)
+        return np.where(np.isfinite(of_normal), of_normal + _of_scale(half), np.inf)
+
+    def expected_log_base_measure(self, natural):
+        return None  # that of the complete data would say nothing about x
 
     def to_expectation(self, natural):
         mean, covariance, degrees = self._unpacked(natural)
@@ -164,3 +167,10 @@ class StudentT(ExponentialFamily):
         given = [] if self.degrees_of_freedom is None else [f"{self.degrees_of_freedom:g}"]
         kind = self.normal.covariance_type
         return f"StudentT({', '.join(given + ([f'covariance_type={kind!r}'] if kind != 'full' else []))})"
+
+
+def _of_scale(half):
+    """Return log Γ(a) − a log a + a for a = ν/2, which is of the size of log a while its terms are of that of a."""
+    far = np.maximum(half, LARGE)
+    series = stirling(far) + 0.5 * (np.log(2 * np.pi) - np.log(far))
+    return np.where(half < LARGE, gammaln(half) - half * np.log(half) + half, series)

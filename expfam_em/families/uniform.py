@@ -41,9 +41,14 @@ class Uniform(ExponentialFamily):
             )
 
     def bind(self, blocks):
-        if self.low is not None and self.high is not None:
-            return self
         corners = [(X.min(axis=0), X.max(axis=0)) for X, _ in blocks if len(X)]
+        if self.low is not None and self.high is not None:
+            if not corners:
+                return self
+            shape = corners[0][0].shape  # one number stands for all columns
+            return Uniform(np.broadcast_to(self.low, shape), np.broadcast_to(self.high, shape))
+        if not corners:
+            raise ValueError(f"no row is possible under {self!r}: there are no corners to be found")
         low = np.min([low for low, _ in corners], axis=0).astype(np.float64)
         high = np.max([high for _, high in corners], axis=0).astype(np.float64)
         return Uniform(low if self.low is None else self.low, high if self.high is None else self.high)
