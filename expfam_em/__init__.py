@@ -23,7 +23,7 @@ _LAZY = {
     "check_family": "expfam_em.checking",
     "fit_many": "expfam_em.estimators",
     "load": "expfam_em.persistence",
-    "register": "expfam_em.persistence",
+    "register": "expfam_em.registry",
 }
 """Names whose modules need more than NumPy, SciPy and numba: imported when first used."""
 

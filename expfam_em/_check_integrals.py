@@ -169,7 +169,7 @@ def integrate(density, axes, rows, weight) -> Moments:
     reach, step = nodes.reach, nodes.step
     for _ in range(8):
         grid = nodes.grid(2 * reach, 4 * step)
-        share = None if grid is None else _shares(density.evaluate(grid[0])[0] + grid[2])
+        share = None if grid is None else _shares(density.evaluate(grid[0])[0], grid[2])
         if grid is None or share is None or not nodes.relocate(grid[0], grid[1], share):
             break
     trouble = ""
@@ -187,7 +187,8 @@ def integrate(density, axes, rows, weight) -> Moments:
     return Moments(trouble or MANY)
 
 
-def _shares(log_p):
+def _shares(log_p, log_weight):
+    log_p = np.where(log_weight > -np.inf, log_p + log_weight, -np.inf)
     top = log_p.max()
     if not np.isfinite(top):
         return None
@@ -199,7 +200,7 @@ def _summed(density, grid):
     """Return moments and "", or None and why the grid does not do."""
     x, _, log_weight, at, edge, close = grid
     log_p, T, log_h, size = density.evaluate(x)
-    log_p = log_p + log_weight
+    log_p = np.where(log_weight > -np.inf, log_p + log_weight, -np.inf)
     top = log_p.max()
     if np.isposinf(top):
         return None, DIVERGES
@@ -209,7 +210,8 @@ def _summed(density, grid):
     total = share.sum()
     here = share > 0
     share, T, log_h, size, at = share[here] / total, T[here], log_h[here], size[here], at[here]
-    mean, deviation, log_base = *_moments(share, T), share @ log_h
+    mean, deviation = _moments(share, T)
+    log_base = float(share @ log_h)
     spread = np.maximum(deviation, 1e-12 * np.abs(mean))  # of a constant, the deviation is rounding
     spread = np.append(spread, max(_moments(share, log_h[:, None])[1][0], 1e-6 * (1 + abs(log_base))))
     Z = np.column_stack([T - mean, log_h - log_base]) / np.where(spread > 0, spread, 1.0)
@@ -222,7 +224,7 @@ def _summed(density, grid):
     smooth = drift[0] ** 2 < RESOLVED / 10 and drift[0] <= 2 * drift[1] ** 2 and drift[1] <= 2 * drift[2] ** 2
     if not smooth and (drift[0] > RESOLVED or drift[1] > 16 * RESOLVED):
         return None, COARSE
-    return Moments("", float(top + np.log(total)), mean, deviation, float(log_base), float(share @ size)), ""
+    return Moments("", float(top + np.log(total)), mean, deviation, log_base, float(share @ size)), ""
 
 
 def _moments(share, T):

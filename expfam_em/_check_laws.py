@@ -11,6 +11,7 @@ from scipy import sparse
 from expfam_em import _check_parameters as parameters
 from expfam_em import csr
 from expfam_em._check_subject import ALONE, NUMERIC, LeftOutError, Subject, defines, frozen, show, state
+from expfam_em._check_support import possible
 from expfam_em.csr import CSRBlock
 
 DRAWS = 10_000
@@ -28,7 +29,7 @@ def binding(subject: Subject):
 
 def unchanged_rows(subject: Subject):
     """Methods that take X leave it as it was."""
-    for method in ("sufficient_statistics", "log_base_measure", "exposure", "check_support"):
+    for method in ("sufficient_statistics", "log_base_measure", "exposure", "check_support", "columns"):
         given = subject.X.copy()
         try:
             getattr(subject.family, method)(given)
@@ -70,7 +71,7 @@ def shapes_of_rows(subject: Subject):
 def rows_on_their_own(subject: Subject):
     """T, log h and e of a row do not depend on the rows beside it."""
     worst = 0.0
-    for method in ("sufficient_statistics", "log_base_measure", "exposure"):
+    for method in ("sufficient_statistics", "log_base_measure", "exposure", "columns"):
         call = getattr(subject.family, method)
         whole = call(frozen(subject.X))
         if whole is None:
@@ -120,6 +121,8 @@ def rows_are_possible(subject: Subject):
                 f"{name} is {show(values[row])} for row {row}, {show(subject.X[row])}, which check_support accepts: it "
                 "must be finite there, or check_support must refuse the row"
             )
+    if not np.ptp(T, axis=0).any():
+        return f"all rows of X have the same T, {show(T[0])}: give rows that differ, so that η can be estimated"
     return None
 
 
@@ -179,7 +182,7 @@ def monomials_are_statistics(subject: Subject):
     monomials = subject.family.monomials(subject.d)
     if monomials is None:
         raise LeftOutError("monomials is None")
-    T, built = subject.statistics[0], monomials.evaluate(subject.X)
+    T, built = subject.statistics[0], monomials.evaluate(subject.family.columns(frozen(subject.X)))
     if built.shape != T.shape or not np.allclose(built, T, rtol=ALONE, atol=ALONE * np.abs(T).max()):
         column = 0 if built.shape != T.shape else int(np.argmax(np.abs(built - T).max(axis=0)))
         return (
@@ -193,8 +196,8 @@ def zeros_are_kept(subject: Subject):
     """``keeps_zeros`` is true: T(x) = x, and zeros add nothing to log h."""
     if not subject.family.keeps_zeros:
         raise LeftOutError("keeps_zeros is False")
-    mask = subject.rng.random(subject.X.shape) < 0.5
-    for X in (subject.X, np.where(mask, subject.X, 0.0)):
+    fewer = np.where(subject.rng.random(subject.X.shape) < 0.5, subject.X, 0.0)
+    for X in (subject.X, np.concatenate([subject.X[:1], fewer[possible(subject.family, fewer)]])):
         try:
             csr.check_keeps_zeros(subject.family, CSRBlock.of(sparse.csr_array(X)))
         except ValueError as error:

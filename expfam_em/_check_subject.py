@@ -9,7 +9,7 @@ import numpy as np
 
 from expfam_em import legendre
 from expfam_em._check_integrals import DIVERGES, Density, Moments, integrate
-from expfam_em._check_support import regions
+from expfam_em._check_support import possible, regions
 from expfam_em.blocks import as_rows
 from expfam_em.family import ExponentialFamily
 
@@ -46,6 +46,8 @@ def state(family) -> dict[str, bytes | str]:
     """Return the attributes of a family in a form that can be compared."""
     found: dict[str, bytes | str] = {}
     for name, value in vars(family).items():
+        if isinstance(getattr(type(family), name, None), functools.cached_property):
+            continue  # computed once from the others, whoever asks first
         try:
             found[name] = pickle.dumps(value)
         except Exception:  # what cannot be pickled is compared by what it looks like
@@ -94,7 +96,7 @@ class Subject:
 
     @functools.cached_property
     def solved(self):
-        """``to_natural`` of the means, and the sentence about what was wrong with it, or None."""
+        """``to_natural`` of the means, those with a finite A, and what was wrong with it, or None."""
         try:
             natural = np.asarray(self.family.to_natural(self.expectation.copy()))
         except Exception as error:
@@ -105,7 +107,7 @@ class Subject:
         if fine.all():
             return natural, None
         at = int(np.argmin(fine))
-        return None, (
+        return natural[fine] if fine.sum() > 1 else None, (
             f"for m = {show(self.expectation[at])}, a mean of T over rows of X, it returned η = {show(natural[at])}, "
             f"where log_partition is {self.A(natural[at : at + 1])[0]}"
         )
@@ -170,17 +172,30 @@ class Subject:
         return [column for column in range(self.d) if column not in fixed]
 
     @functools.cached_property
+    def flat(self):
+        """Directions in which the rows do not vary, (c, d)."""
+        _, sizes, directions = np.linalg.svd(self.X - self.X.mean(axis=0), full_matrices=False)
+        return directions[sizes <= 1e-9 * sizes[0]] if self.n > self.d else directions[:0]
+
+    def beside_plane_is_possible(self):
+        """Whether a step of 1 out of the plane in which rows of whole numbers lie leads to a possible row."""
+        steps = np.eye(self.d)[np.abs(self.flat).max(axis=0) > 1e-9]
+        return any(possible(self.family, self.X + sign * step).any() for step in steps for sign in (-1, 1))
+
+    @functools.cached_property
     def integrals(self) -> tuple[str, list[tuple[int, np.ndarray, Moments]]]:
         """Over what was integrated, and for some points their number, the row with the exposure and the moments."""
         free, plane = self.free, None
-        spread = self.X - self.X.mean(axis=0)
-        _, sizes, directions = np.linalg.svd(spread, full_matrices=False)
-        flat = directions[sizes <= 1e-9 * max(sizes[0], 1e-300)] if self.n > self.d else directions[:0]
-        whole = bool(np.all(self.X == np.floor(self.X)))
+        flat, whole = self.flat, bool(np.all(self.X == np.floor(self.X)))
         if not free or len(flat):
             if not whole:
                 raise LeftOutError("the rows of X lie in a plane, or every column changes the exposure")
-            free, plane = list(range(self.d)), flat.T
+            if len(flat) and self.beside_plane_is_possible():
+                if not defines(self.family, "check_support"):
+                    raise LeftOutError("the rows of X lie in a plane, and check_support does not say whether all do")
+                flat = flat[:0]
+            if not free or len(flat):
+                free, plane = list(range(self.d)), flat.T
         elif len(free) > 1 and np.ptp(np.linalg.norm(self.X, axis=1)) <= 1e-9 * np.abs(self.X).max() and not whole:
             raise LeftOutError("the rows of X lie on a sphere")
         elif len(free) > 2 and not whole:

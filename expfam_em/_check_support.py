@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 LIMIT, LIMIT_AT_0 = 36.0, 600.0  # |u| at which x can no longer be told from a finite end; 0 can be approached closely
+TINY = 1e-290
 PERIODS = (1.0, 2 * np.pi, 24.0, 360.0)
 ENDS = ((-np.inf, np.inf), (0.0, np.inf), (0.0, 1.0), (-1.0, 1.0), (-np.pi, np.pi), (0.0, 2 * np.pi), (1.0, np.inf))
 """Usual supports, tried where neither ``check_support`` nor the density tells the support."""
@@ -87,15 +88,17 @@ def _end(accepts, start, direction, span, whole) -> float:
         return direction * np.inf
     first = int(np.argmax(bad))
     inside, outside = (values[first - 1] if first else start), values[first]
-    while abs(outside - inside) > (1 if whole else 1e-13 * max(span, abs(inside))):
+    if (
+        not whole
+        and inside * outside <= 0
+        and accepts(np.array([-direction * TINY, direction * TINY])).tolist() == [True, False]
+    ):
+        return 0.0
+    while abs(outside - inside) > (1 if whole else 4 * np.finfo(float).eps * max(abs(inside), abs(outside))):
         middle = np.floor((inside + outside) / 2) if whole else (inside + outside) / 2
-        if middle in (inside, outside):
-            break
         inside, outside = (middle, outside) if accepts(np.array([middle]))[0] else (inside, middle)
-    if whole:
-        return float(inside)
     for round_value in (round(inside, 9), round(inside / (np.pi / 2)) * np.pi / 2):
-        if abs(round_value - inside) <= 1e-11 * max(span, abs(inside)):
+        if abs(round_value - inside) <= 1e-14 * abs(inside):
             return round_value + 0.0
     return float(inside)
 

@@ -145,7 +145,7 @@ class ArrayRows:
         totals : (D, c), optional
             Sums over the rows of the statistics that components have in common, computed before.
         table : (n, c), optional
-            What the kernel takes instead of X, see `evaluated`.
+            What the kernel takes instead of X or beside it, see `evaluated`.
         """
         scores = Scores.of(mixture, self.by_statistic)
         B, K, p = scores.natural.shape
@@ -221,8 +221,13 @@ class ArrayRows:
         run_in_order(lambda items: run(items, out), tasks, self.n_jobs)
 
     def evaluated(self, family) -> np.ndarray | None:
-        """Return what the kernel takes instead of X, (n, c); None if it takes X, or if that would be too large."""
-        if self.by_statistic or family.incomplete or not family.evaluates(self.n_features):
+        """Return what the kernel takes instead of X, (n, c); None if it takes X, or if that would be too large.
+
+        CSR rows it always takes, and beside them their exposures (n,), where there are any.
+        """
+        if self.by_statistic:
+            return family.checked_exposure(self.X)
+        if family.incomplete or not family.evaluates(self.n_features):
             return None
         width = family.evaluate(self.X[:1]).shape[1]
         if len(self) * width > TABLE_NUMBERS:

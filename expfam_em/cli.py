@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import csv
-import inspect
-import re
 import sys
 import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import numpy as np
 
+from expfam_em import choices
 from expfam_em.tables import open_table
 
 try:
@@ -32,50 +31,8 @@ SHOWN, MATRIX = 6, 4
 """Numbers shown of a longer vector; rows and columns of the largest matrix that is shown."""
 
 
-# ---- families and estimators --------------------------------------------------------------------------------
-
-
-def _choices() -> dict[str, Any]:
-    """What can be fitted, by name: three estimators of their own, and every family that needs no arguments."""
-    from expfam_em import estimators
-    from expfam_em.persistence import registered
-
-    own = {"gaussian": estimators.GaussianMixture, "bernoulli": estimators.BernoulliMixture}
-    others = {_dashed(name): family for name, family in registered().items() if _needs_nothing(family)}
-    return own | {"kmeans": estimators.KMeans} | {name: others[name] for name in sorted(set(others) - set(own))}
-
-
-def _dashed(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
-
-
-def _needs_nothing(family) -> bool:
-    parameters = inspect.signature(family).parameters.values()
-    return not inspect.isabstract(family) and all(
-        p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters
-    )
-
-
 def _is_kmeans(estimator) -> bool:
     return hasattr(estimator, "cluster_centers_")
-
-
-def _make_estimator(name: str, components: int, options: dict[str, Any]):
-    from expfam_em.estimators import ExponentialFamilyMixture
-    from expfam_em.family import ExponentialFamily
-
-    choices = _choices()
-    if (choice := choices.get(_dashed(name))) is None:
-        raise ValueError(f"there is no family {name!r}; the families are {', '.join(choices)}")
-    wrapped = issubclass(choice, ExponentialFamily)
-    kind: Any = ExponentialFamilyMixture if wrapped else choice
-    accepted = inspect.signature(kind).parameters
-    given = {option: value for option, value in options.items() if value is not None}
-    if unfit := [f"--{option.replace('_', '-')}" for option in given if option not in accepted]:
-        raise ValueError(f"the family {name} has no option {', '.join(unfit)}")
-    if "n_clusters" in accepted:
-        return kind(n_clusters=components, **given)
-    return kind(choice(), components, **given) if wrapped else kind(components, **given)
 
 
 # ---- commands -----------------------------------------------------------------------------------------------
@@ -84,12 +41,13 @@ def _make_estimator(name: str, components: int, options: dict[str, Any]):
 def fit(
     data: Annotated[Path, typer.Argument(help="Rows to fit: .csv (with or without a header), .npy or .parquet.")],
     family: Annotated[str, typer.Option("--family", "-f", help="A name that `expfam-em families` lists.")] = "gaussian",
+    constant: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="As in shape=2; repeat it.")] = None,
     components: Annotated[int, typer.Option("--components", "-k", help="Number of components.")] = 1,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the model to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the clusters into this file (.png, .pdf, .svg).")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns to use, as in a,b,c; all by default.")] = None,
     weights_column: Annotated[str | None, typer.Option(help="Column with the weights of the rows.")] = None,
-    covariance_type: Annotated[str | None, typer.Option(help="gaussian: full, tied, diag, spherical or a model of mclust, such as VEV.")] = None,
+    covariance_type: Annotated[str | None, typer.Option(help="full, tied, diag, spherical, or a model: VEV.")] = None,
     init: Annotated[str | None, typer.Option(help="k-means++, kmeans, random or random_from_data.")] = None,
     n_init: Annotated[int | None, typer.Option(help="Starts; the best fit is kept.")] = None,
     max_iter: Annotated[int | None, typer.Option(help="Most steps of a start.")] = None,
@@ -104,7 +62,7 @@ def fit(
             "covariance_type": covariance_type, "init": init, "n_init": n_init, "max_iter": max_iter, "tol": tol,
             "temperature": temperature, "random_state": seed,
         }  # fmt: skip
-        estimator = _make_estimator(family, components, options)
+        estimator = choices.make_estimator(family, components, options, choices.parse_constants(constant))
         for file in filter(None, (output, plot)):
             if not file.absolute().parent.is_dir():  # said before a long fit, not after it
                 raise ValueError(f"cannot write {file}: there is no folder {file.parent}")
@@ -153,13 +111,14 @@ def predict(
 def families() -> None:
     """List the names that --family takes."""
     with _errors_in_one_sentence():
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for title in ("name", "class", "what it is"):
-            table.add_column(title, overflow="fold", no_wrap=title == "name")
-        for name, kind in _choices().items():
-            sentence = re.split(r"(?<=\.)\s|\n\s*\n", inspect.getdoc(kind) or "")[0]
-            table.add_row(name, kind.__name__, escape(" ".join(sentence.split())))
-        Console().print(table)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            described = choices.describe()
+        for warning in caught:
+            _say(f"warning: {warning.message}")
+        width = max(map(len, described))
+        for name, words in described.items():
+            print(f"{name:<{width}}  {words}")
 
 
 def _names_for(estimator, table) -> list[str]:

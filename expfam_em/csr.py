@@ -117,6 +117,13 @@ class CSRBlock:
         return sparse.csr_array((self.values, self.columns, self.indptr - self.indptr[0]), self.shape)
 
 
+def row_sums(X, function=None) -> np.ndarray:
+    """Return Σ_j f(x_j) of each row of an array or of CSR rows, (n,), for a function with f(0) = 0; x itself if None."""
+    values = np.asarray(X.values if isinstance(X, CSRBlock) else X, np.float64)
+    values = values if function is None else function(values)
+    return X.sum_rows(values) if isinstance(X, CSRBlock) else values.sum(axis=1)
+
+
 def observations(X):
     """Return X as an array, or as a block of CSR rows if it is sparse."""
     if isinstance(X, CSRBlock):
@@ -130,7 +137,7 @@ def refuse_unless_zeros_are_kept(family) -> None:
         raise TypeError(
             f"X is a sparse matrix, but {family!r} needs dense rows, because its T or log h is not 0 where x is 0 "
             "(keeps_zeros): give X.toarray() if it fits into memory, or fit a family that keeps zeros, such as "
-            "Bernoulli or Poisson"
+            "Bernoulli, Poisson, Multinomial or OneHot"
         )
 
 
@@ -140,21 +147,39 @@ def check_keeps_zeros(family, X) -> None:
     head = X[: max(1, PROBE // X.shape[1])]
     dense = np.asarray(head)
     T, exposure = family.statistics_and_exposure(dense)
-    if exposure is not None or not np.array_equal(T, dense):
+    if not np.array_equal(T, dense):
+        raise ValueError(f"{family!r} says keeps_zeros, but its T(x) is not x: sparse X is refused")
+    found = family.checked_exposure(head)
+    if (found is None) != (exposure is None) or (found is not None and not _agree(found, exposure)):
         raise ValueError(
-            f"{family!r} says keeps_zeros, but its T(x) is not x, or it has an exposure: sparse X is refused"
+            f"{family!r} says keeps_zeros, but its exposure of CSR rows is not that of dense ones (with takes_csr, "
+            "exposure(X) is called with a CSRBlock; without, there is none): sparse X is refused"
         )
-    by_entry = head.sum_rows(family.checked_log_base_measure(head.values[:, None]))
-    by_row = family.checked_log_base_measure(dense)
-    if not np.allclose(by_entry, by_row, rtol=1e-9, atol=1e-9, equal_nan=True):
-        raise ValueError(
-            f"{family!r} says keeps_zeros, but log h of a row is not the sum over its entries, each taken as a row of "
-            "one column: sparse X is refused"
-        )
+    if not _agree(log_base_measure(family, head), family.checked_log_base_measure(dense)):
+        reason = (
+            "of CSR rows is not that of dense ones (takes_csr)" if family.takes_csr else
+            "of a row is not the sum over its entries, each taken as a row of one column"
+        )  # fmt: skip
+        raise ValueError(f"{family!r} says keeps_zeros, but log h {reason}: sparse X is refused")
+
+
+def _agree(found, expected) -> bool:
+    return np.shape(found) == np.shape(expected) and np.allclose(found, expected, rtol=1e-9, atol=1e-9, equal_nan=True)
+
+
+def log_base_measure(family, X) -> np.ndarray:
+    """Return log h (n,) of CSR rows, which are not looked at for whether the family keeps zeros."""
+    if family.takes_csr:
+        with np.errstate(all="ignore"):  # impossible rows have log h = −∞
+            return np.asarray(family.log_base_measure(X), np.float64)
+    return X.sum_rows(family.checked_log_base_measure(X.values[:, None]))
 
 
 def check_support(family, X) -> None:
     """Raise the family's ValueError for the first entry outside its support, with row and column as in X."""
+    if family.takes_csr:
+        family.check_support(X)
+        return
 
     def refusal(values):
         try:

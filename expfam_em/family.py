@@ -36,7 +36,12 @@ class ExponentialFamily(ABC):
     keeps_zeros: bool = False
     """Whether sparse rows are accepted: T(x) = x, every column is treated alike, and a zero adds nothing to log h.
 
-    ``log_base_measure`` and ``check_support`` then see the stored entries as rows of one column, (nnz, 1)."""
+    ``log_base_measure`` and ``check_support`` then see the stored entries as rows of one column, (nnz, 1), and there
+    is no exposure, unless the family ``takes_csr``."""
+
+    takes_csr: bool = False
+    """Whether ``exposure``, ``log_base_measure`` and ``check_support`` take a `CSRBlock` as well as an array, because
+    they are about whole rows; `csr.row_sums` adds up either."""
 
     # ---- what a family says ---------------------------------------------------------------------------------
 
@@ -109,7 +114,8 @@ class ExponentialFamily(ABC):
             return self.log_density(x[:, None], natural)[:, 0]
 
         try:
-            log_density(np.ones(1))
+            with np.errstate(all="ignore"):  # the number may be impossible: only the shapes matter
+                log_density(np.ones(1))
         except Exception as error:  # whatever a family raises for rows of one column, when it needs more
             raise NotImplementedError(
                 f"{type(self).__name__} cannot be sampled: define sample(self, natural, n, rng), for rows have more "
@@ -262,7 +268,7 @@ class ExponentialFamily(ABC):
             csr.check_keeps_zeros(self, X)
             if type(self).log_base_measure is ExponentialFamily.log_base_measure:
                 return np.zeros(len(X))
-            return X.sum_rows(self.checked_log_base_measure(X.values[:, None]))
+            return csr.log_base_measure(self, X)
         with np.errstate(all="ignore"):  # impossible rows have log h = −∞
             value = np.asarray(self.log_base_measure(X), np.float64)
         if value.shape != (len(X),):
@@ -290,16 +296,20 @@ class ExponentialFamily(ABC):
                 f"{type(self).__name__}.sufficient_statistics returned shape {T.shape} for {len(X)} rows: "
                 "it must return one row of statistics per row of X, (n, p)"
             )
-        exposure = self.exposure(X)
+        return T, self.checked_exposure(X)
+
+    def checked_exposure(self, X) -> np.ndarray | None:
+        """Return e (n,) as float64, checked for shape and sign, None where it is 1; X may be a block of CSR rows."""
+        exposure = self.exposure(X) if self.takes_csr or not isinstance(X, CSRBlock) else None
         if exposure is None:
-            return T, None
+            return None
         exposure = np.asarray(exposure, np.float64)
         if exposure.shape != (len(X),) or not np.all(exposure > 0):
             raise ValueError(
                 f"{type(self).__name__}.exposure returned shape {exposure.shape}, smallest value "
                 f"{exposure.min(initial=np.inf)}, for {len(X)} rows: it must be one positive number per row, (n,)"
             )
-        return T, exposure
+        return exposure
 
     def supports(self, X) -> np.ndarray:
         """Return which rows are possible, (n,)."""
@@ -338,7 +348,8 @@ class ExponentialFamily(ABC):
         """Return log p(x|η_k) = ⟨η_k, T(x)⟩ − e(x) A(η_k) + log h(x), (n, K)."""
         X = csr.observations(X)
         log_h = self.checked_log_base_measure(X)
-        T, exposure = (X.matrix, None) if isinstance(X, CSRBlock) else self.statistics_and_exposure(X)
+        sparse = isinstance(X, CSRBlock)
+        T, exposure = (X.matrix, self.checked_exposure(X)) if sparse else self.statistics_and_exposure(X)
         natural = np.atleast_2d(natural)
         partition = self.evaluate_log_partition(natural)
         if exposure is not None:

@@ -64,7 +64,7 @@ def divergence(mixture, other, n=DRAWS, rng=None) -> Estimate:
     alone = mixture.n_components == other.n_components == 1
     if alone and mixture.family is other.family and not mixture.family.incomplete:
         return Estimate(mixture.family.divergence(mixture.natural, other.natural)[0], np.zeros(()))
-    return _mean_of(lambda X: mixture.log_density(X) - other.log_density(X), mixture, n, rng)
+    return _mean_of(lambda X: mixture.log_density(X) - _log_density(other, X), mixture, n, rng)
 
 
 def component_entropies(mixture, n=DRAWS, rng=None) -> Estimate:
@@ -99,10 +99,20 @@ def _component(mixture, k):
     return type(mixture)(mixture.family.components([k]), np.ones(1), mixture.natural[[k]])
 
 
+def _log_density(mixture, X) -> np.ndarray:
+    """Return log p(x), −∞ for rows that are impossible."""
+    out, possible = np.full(len(X), -np.inf), mixture.family.supports(X)
+    if possible.any():
+        out[possible] = mixture.log_density(X[possible])
+    return out
+
+
 def _mean_of(function, mixture, n, rng) -> Estimate:
     if n < 2:
         raise ValueError(f"n is {n!r}; at least 2 rows are needed for a standard error")
     values = function(mixture.sample(n, rng)[0])
+    if np.isposinf(values).any():  # a row that is impossible under q
+        return Estimate(np.array(np.inf), np.zeros(()))
     return Estimate(values.mean(), values.std(ddof=1) / np.sqrt(n))
 
 

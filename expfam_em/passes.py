@@ -107,7 +107,7 @@ def prepare(family, scores, X, sample_weight=None, temperature=1.0, *, given=Fal
     n_common : int
         Statistics at the end to leave out, because all components have the same natural parameters for them.
     table : (n, c), optional
-        What `family.evaluate` returns for X, if it is known already.
+        What `family.evaluate` returns for X, or, for CSR rows, their exposures (n,), if known already.
 
     Returns
     -------
@@ -118,7 +118,8 @@ def prepare(family, scores, X, sample_weight=None, temperature=1.0, *, given=Fal
     if isinstance(X, CSRBlock):
         refuse_unless_zeros_are_kept(family)
         _check_width(X.shape[1], scores, X, family)
-        return lambda items, out: _run_csr(X, scores, out, weight, temperature, items, given)
+        exposure = family.checked_exposure(X) if table is None else table
+        return lambda items, out: _run_csr(X, exposure, scores, out, weight, temperature, items, given)
     if family.incomplete and not given:
         return lambda items, out: _run_incomplete(family, scores, X, out, weight, temperature, items)
     monomials = family.monomials(X.shape[1])
@@ -188,19 +189,27 @@ def _prepared(X, monomials, scores, weight, temperature, given):
     return run
 
 
-def _run_csr(X, scores, out, weight, temperature, items, given):
+def _run_csr(X, exposure, scores, out, weight, temperature, items, given):
     """Run the kernel for T(x) = x over CSR rows; the sums are laid out by statistic."""
-    nothing = np.empty(0), np.empty((0, 0))
+    nothing = np.empty(0), np.empty((0, 0)), np.empty(0)
+    partition = scores.log_partition
+    if exposure is None:
+        exposure, partition = np.empty(0), np.empty((len(partition), 0))
+    else:
+        scores = scores._replace(log_partition=np.zeros_like(partition))
     for start, stop, mixture, slot in items.tolist():
-        counts, sums = (out.counts[slot], out.sums[slot].T) if out.sums.size else nothing
+        totals = (out.counts[slot], out.sums[slot].T, out.exposures[slot]) if out.sums.size else nothing
         if given:
+            counts, sums, exposures = totals
             R = out.responsibilities[start:stop] * (weight[start:stop, None] if len(weight) else 1.0)
             counts += R.sum(axis=0)
             sums += X[start:stop].matrix.T @ R
+            if len(exposure):
+                exposures += exposure[start:stop] @ R
             continue
         bound = em_sparse(
-            X.data, X.indices, X.indptr, start, stop, np.ascontiguousarray(scores.natural[mixture].T),
-            scores.offset[mixture], scores.level[mixture], weight, temperature, BLOCK, counts, sums,
+            X.data, X.indices, X.indptr, start, stop, np.ascontiguousarray(scores.natural[mixture].T), exposure,
+            partition[mixture], scores.offset[mixture], scores.level[mixture], weight, temperature, BLOCK, *totals,
             out.responsibilities, out.evidence, out.labels,
         )  # fmt: skip
         if out.bounds.size:

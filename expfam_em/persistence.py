@@ -1,7 +1,7 @@
 """Fitted estimators in one file: a JSON header and raw arrays, without pickle (docs/file_format.md).
 
-The file holds values, never code. Classes are found in two fixed tables: the estimators of this package, and the
-families that were registered in the running process.
+The file holds values, never code. Classes are found in two tables: the estimators of this package, and the families
+that are registered in the running process or declared by an installed package (`registry`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from expfam_em import families
+from expfam_em import registry
 from expfam_em.family import ExponentialFamily
 from expfam_em.mixture import Mixture
+from expfam_em.registry import register, registered
 from expfam_em.statistics import ExpectedStatistics
+
+__all__ = ["load", "register", "registered", "save"]
 
 MAGIC = b"\x89EFM\r\n\x1a\n"
 """As in PNG: a byte that is no text and line ends that a transfer as text would change."""
@@ -40,56 +43,6 @@ VALUES: dict[str, type] = {"Mixture": Mixture, "ExpectedStatistics": ExpectedSta
 
 RAW_DTYPE = re.compile(r"[<|][biufcSUmM]\d+(\[\w+\])?")
 """Dtypes that are stored as bytes: everything but objects and records."""
-
-_families: dict[str, type[ExponentialFamily]] = {}
-
-
-# ---- families by name ---------------------------------------------------------------------------------------
-
-
-def register(family):
-    """Make a family class known by its name, so that files with it can be saved and loaded.
-
-    Parameters
-    ----------
-    family : subclass of ExponentialFamily
-
-    Returns
-    -------
-    The class, so that ``@register`` works as a decorator.
-
-    Raises
-    ------
-    TypeError
-        If it is no subclass of ExponentialFamily.
-    ValueError
-        If another class is registered under the same name.
-    """
-    if not (isinstance(family, type) and issubclass(family, ExponentialFamily)):
-        raise TypeError(f"register takes a subclass of ExponentialFamily, not {family!r}: give the class itself")
-    known = _families.get(family.__name__, family)
-    if known is not family and not _is_run_again(known, family):
-        raise ValueError(
-            f"{known.__module__}.{known.__qualname__} is registered as {family.__name__!r} already: give "
-            f"{family.__module__}.{family.__qualname__} another name, or files could not tell them apart"
-        )
-    _families[family.__name__] = family
-    return family
-
-
-def _is_run_again(known, family) -> bool:
-    # a notebook cell that defines a class makes a new class each time it is run
-    return known.__module__ == family.__module__ == "__main__" and known.__qualname__ == family.__qualname__
-
-
-def registered() -> dict[str, type[ExponentialFamily]]:
-    """Return the registered families by name."""
-    return dict(_families)
-
-
-for _name in families.__all__:
-    if isinstance(_member := getattr(families, _name), type) and issubclass(_member, ExponentialFamily):
-        register(_member)
 
 
 def _estimators() -> dict[str, Any]:
@@ -199,7 +152,7 @@ class _Writer:
 
     def family(self, family, where):
         name = type(family).__name__
-        if (known := _families.get(name)) is not type(family):
+        if (known := registry.find(name)) is not type(family):
             why = "is not registered" if known is None else f"is not the class registered as {name!r}"
             raise ValueError(f"the family {name} {why}: call expfam_em.register({name}) before saving or loading it")
         state = {
@@ -348,11 +301,12 @@ class _Reader:
         return self.kinds[kind](node)
 
     def family(self, node):
-        if (name := node["name"]) not in _families:
+        if (kind := registry.find(name := node["name"])) is None:
             raise ValueError(
-                f"its family {name!r} is not registered: define the class and call expfam_em.register({name}) first"
+                f"its family {name!r} is not registered: define the class and call expfam_em.register({name}) first, "
+                "or install the package that has it"
             )
-        family = object.__new__(_families[name])  # without running its __init__
+        family = object.__new__(kind)  # without running its __init__
         vars(family).update({key: self.decode(value) for key, value in node["state"].items()})
         return family
 

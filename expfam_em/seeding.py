@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -22,7 +23,8 @@ SEEDING_NUMBERS = 2_000_000
 """Statistics of these rows held at a time, at most (or `SEEDING_ROWS_EACH` rows for each component)."""
 
 OWN_NUMBERS = 1 << 17
-"""Statistics mapped to natural parameters at a time: the mapping may need several times their memory."""
+"""Statistics mapped to natural parameters at a time, for the mapping may need several times their memory, and numbers
+of CSR rows that are made dense at a time."""
 
 
 class Seeding:
@@ -51,6 +53,12 @@ class Seeding:
         return self.family.place(len(data) * self.n_components, flat).reshape(len(data), self.n_components, -1)
 
 
+def _is_numeric(family) -> bool:
+    """Whether η, or a part of it, is solved numerically."""
+    parts = getattr(family, "families", ())
+    return type(family).to_natural is ExponentialFamily.to_natural or any(map(_is_numeric, parts))
+
+
 def _possible(family, rows) -> ArrayRows:
     """Return the rows that a family can have produced: all of them, unless components belong to different families."""
     if isinstance(rows.X, CSRBlock) or len(rows.X) == 0:
@@ -58,6 +66,8 @@ def _possible(family, rows) -> ArrayRows:
     possible = np.concatenate(rows.map(lambda X, weight, where: family.supports(X), 64))
     if possible.all():
         return rows
+    if not possible.any():
+        raise ValueError(f"no row is possible under {family!r}, so that its components have nowhere to start")
     weight = None if rows.sample_weight is None else rows.sample_weight[possible]
     return ArrayRows(rows.X[possible], weight, rows.n_jobs, rows.sum(possible.astype(np.int64)))
 
@@ -71,7 +81,7 @@ class Seeds:
 
     def __init__(self, family: ExponentialFamily, rows, n_components, rng):
         self.family, self.rng = family, rng
-        numeric = type(family).to_natural is ExponentialFamily.to_natural
+        numeric = _is_numeric(family)
         p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
         fewest = SEEDING_ROWS_EACH * n_components
         most = (
@@ -79,13 +89,30 @@ class Seeds:
             if numeric
             else min(max(SEEDING_ROWS, fewest), max(SEEDING_NUMBERS // max(p, 1), fewest))
         )
-        X, self.weight, self.starts = _ordered_sample(rows, rng, most)
-        T, exposure = family.statistics_and_exposure(X)
-        exposure = np.ones(len(T)) if exposure is None else exposure
-        total = np.add.reduceat(self.weight * exposure, self.starts[:-1])
-        self.mean = np.add.reduceat(self.weight[:, None] * T, self.starts[:-1]) / total[:, None]
-        of_row = self.mean if len(total) == 1 else np.repeat(self.mean, np.diff(self.starts), axis=0)
-        self.expectation = family.seed(T / exposure[:, None], of_row)
+        self.X, self.weight, self.starts = _ordered_sample(rows, rng, most)
+        if isinstance(self.X, CSRBlock):
+            T, exposure = self.X.matrix, family.checked_exposure(self.X)
+            parts = [slice(*ends) for ends in itertools.pairwise(self.starts.tolist())]
+            sums = np.array([T[part].T @ self.weight[part] for part in parts])
+        else:
+            T, exposure = family.statistics_and_exposure(self.X)
+            sums = np.add.reduceat(self.weight[:, None] * T, self.starts[:-1])
+        self.exposure = np.ones(len(self.weight)) if exposure is None else exposure
+        self.mean = sums / np.add.reduceat(self.weight * self.exposure, self.starts[:-1])[:, None]
+        self._held = None if isinstance(self.X, CSRBlock) else self._seeds(T, np.arange(len(T)))
+
+    def _seeds(self, T, which):
+        mean = self.mean
+        if len(mean) > 1:
+            mean = mean[np.searchsorted(self.starts, which, side="right") - 1]
+        return self.family.seed(T / self.exposure[which, None], mean)
+
+    def expectation(self, which) -> np.ndarray:
+        """Return the rows of a slice or an index array as expectation parameters; CSR rows are made so when asked."""
+        if self._held is not None:
+            return self._held[which]
+        which = np.arange(len(self.weight))[which]
+        return self._seeds(self.family.statistics_and_exposure(self.X[which])[0], which)
 
     def prior_sums(self, data, n_components) -> np.ndarray:
         """Statistics of the ν pseudo-rows of every component, (B, K, p)."""
@@ -93,7 +120,7 @@ class Seeds:
 
     def natural(self, chosen):
         with np.errstate(all="ignore"):
-            return np.asarray(self.family.to_natural(self.expectation[chosen]))
+            return np.asarray(self.family.to_natural(self.expectation(chosen)))
 
     def draw(self, data, n_components, spread=True) -> np.ndarray:
         """Return natural parameters (B, K, p) of rows of each data set in ``data`` (B,).
@@ -103,7 +130,7 @@ class Seeds:
         rows = [slice(self.starts[i], self.starts[i + 1]) for i in data]
         one = self._spread_out if spread else lambda rows, K: self._by(self.weight[rows], rows, K)
         chosen = np.concatenate([one(here, n_components) for here in rows])
-        return self.natural(chosen).reshape(len(data), n_components, self.expectation.shape[1])
+        return self.natural(chosen).reshape(len(data), n_components, self.mean.shape[1])
 
     def _spread_out(self, rows, n_components):
         weight = self.weight[rows]
@@ -128,17 +155,22 @@ class Seeds:
     def _divergence(self, rows, chosen):
         """KL(row as a component ‖ candidate) = φ(m) − ⟨η, m⟩ + A(η) with φ(m) = ⟨η_m, m⟩ − A(η_m), (n, candidates)."""
         eta = self.natural(chosen)
-        score = self.expectation[rows] @ eta.T - self.family.evaluate_log_partition(eta)
-        return np.maximum(self._own[rows, None] - score, 0.0)
+        step = len(self.weight) if self._held is not None else self._step
+        parts = [slice(first, min(first + step, rows.stop)) for first in range(rows.start, rows.stop, step)]
+        products = np.concatenate([self.expectation(part) @ eta.T for part in parts])
+        return np.maximum(self._own[rows, None] - (products - self.family.evaluate_log_partition(eta)), 0.0)
+
+    @property
+    def _step(self):
+        return max(4, OWN_NUMBERS // max(self.mean.shape[1], 1))
 
     @functools.cached_property
     def _own(self):
-        own = np.empty(len(self.expectation))
-        step = max(64, OWN_NUMBERS // max(self.expectation.shape[1], 1))
-        for first in range(0, len(own), step):
-            rows = slice(first, first + step)
+        own = np.empty(len(self.weight))
+        for first in range(0, len(own), self._step):
+            rows = slice(first, first + self._step)
             eta = self.natural(rows)
-            own[rows] = np.sum(self.expectation[rows] * eta, axis=1) - self.family.evaluate_log_partition(eta)
+            own[rows] = np.sum(self.expectation(rows) * eta, axis=1) - self.family.evaluate_log_partition(eta)
         return own
 
 
@@ -154,10 +186,10 @@ def _ordered_sample(rows, rng, most):
     order = order[weight[order] > 0]
     starts = _starts_of(order, rows)
     if np.all(np.diff(starts) <= most):
-        return np.asarray(rows.X[order]), weight[order], starts
+        return rows.X[order], weight[order], starts
     parts = [_thinned(order[starts[i] : starts[i + 1]], weight, rng, most) for i in range(rows.n_data)]
     chosen, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return np.asarray(rows.X[chosen]), weights, np.concatenate([[0], np.cumsum([len(part[0]) for part in parts])])
+    return rows.X[chosen], weights, np.concatenate([[0], np.cumsum([len(part[0]) for part in parts])])
 
 
 def _starts_of(order, rows):

@@ -61,7 +61,7 @@ class Known:
     totals : (D, c), optional
         Σ sample_weight · T over each data set of the common statistics, if any.
     table : (n, c), optional
-        What the kernel takes instead of X, where T has to be evaluated in NumPy and fits into memory.
+        What the kernel takes instead of X, where T has to be evaluated in NumPy and fits into memory, or beside it.
     """
 
     log_base: np.ndarray

@@ -14,7 +14,7 @@ from scipy import stats
 from expfam_em import families
 from tests import own_families as own
 from tests.case import Case, counts, matrix, normal_nodes, numbers, positive_nodes
-from tests.cases_columns import COLUMN_CASES
+from tests.cases_columns import COLUMN_CASES, beta_estimate, beta_nodes
 from tests.cases_vectors import VECTOR_CASES
 
 # ---- Gaussians -----------------------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ CASES = [
         outside=[([[1.0], [-2.0]], "Rayleigh needs positive numbers; column 0 holds -2.0 (row 1)")],
     ),
     Case(
-        name="Exponential",  # T and A alone
+        name="Exponential-bare",  # T and A alone
         family=own.Exponential(),
         thetas=numbers(0.05, 20, (1,)),
         rows=matrix(numbers(1e-2, 1e2), 1),
@@ -217,7 +217,7 @@ CASES = [
         numeric=True,
     ),
     Case(
-        name="Gamma",  # T and A alone, A for real numbers only
+        name="Gamma-bare",  # T and A alone, A for real numbers only
         family=own.Gamma(),
         thetas=st.tuples(numbers(0.4, 40), numbers(0.1, 10)).map(np.array),
         rows=matrix(numbers(1e-2, 1e2), 1),
@@ -235,7 +235,7 @@ CASES = [
         numeric=True,
     ),
     Case(
-        name="Normal",  # T and A alone
+        name="Normal-bare",  # T and A alone
         family=own.Normal(),
         thetas=st.tuples(numbers(-20, 20), numbers(-1, 1)).map(
             lambda t: (np.array(t[:1]), np.array([[100.0 ** t[1]]]))
@@ -252,7 +252,7 @@ CASES = [
         numeric=True,
     ),
     Case(
-        name="Geometric",  # T and A alone
+        name="Geometric-bare",  # T and A alone
         family=own.Geometric(),
         thetas=numbers(0.05, 0.95, (1,)),
         rows=matrix(st.integers(0, 200).map(float), 1),
@@ -264,6 +264,36 @@ CASES = [
         mp_partition=lambda eta: -mpmath.log1p(-mpmath.exp(eta[0])),
         estimate=lambda X, r: r.sum() / (r.sum() + r @ X),
         extremes=[np.array([-1e-8]), np.array([-30.0])],
+        numeric=True,
+    ),
+    Case(
+        name="LogSeries-bare",  # T, A and h alone
+        family=own.LogSeries(),
+        thetas=numbers(0.05, 0.95, (1,)),
+        rows=matrix(st.integers(1, 200).map(float), 1),
+        components=[np.array([0.2]), np.array([0.9]), np.array([0.99])],
+        natural=np.log,
+        log_density=lambda X, p: stats.logser.logpmf(X[:, 0], p[0]),
+        draw=lambda p, n, rng: rng.logseries(p[0], (n, 1)).astype(float),
+        nodes=lambda p: (lambda X, w: (X + 1, w))(*counts([-40 / np.log(p[0])])),
+        mp_partition=lambda eta: mpmath.log(-mpmath.log1p(-mpmath.exp(eta[0]))),
+        estimate=lambda X, r: own.log_series_estimate(X[:, 0], r),
+        extremes=[np.array([-1e-8]), np.array([-30.0])],
+        numeric=True,
+    ),
+    Case(
+        name="Share-bare",  # T and A alone
+        family=own.Share(),
+        thetas=st.tuples(numbers(0.4, 20), numbers(1, 20)).map(np.array),
+        rows=matrix(numbers(1e-6, 1 - 1e-6), 1),
+        components=[np.array([2.0, 30.0]), np.array([20.0, 20.0]), np.array([12.0, 2.0])],
+        natural=lambda theta: theta - 1,
+        log_density=lambda X, theta: stats.beta.logpdf(X[:, 0], *theta),
+        draw=lambda theta, n, rng: rng.beta(*theta, (n, 1)),
+        nodes=lambda theta: beta_nodes(*theta),
+        mp_partition=lambda eta: mpmath.log(mpmath.beta(eta[0] + 1, eta[1] + 1)),
+        estimate=beta_estimate,
+        extremes=[np.array([-0.99, -0.99]), np.array([300.0, 1e3])],
         numeric=True,
     ),
     Case(

@@ -2,7 +2,7 @@
 
 import numpy as np
 from scipy import optimize
-from scipy.special import digamma, gammaln
+from scipy.special import betaln, digamma, gammaln
 
 import expfam_em as ef
 
@@ -72,6 +72,30 @@ class Geometric(ef.ExponentialFamily):
         return -np.log(-np.expm1(natural[:, 0]))
 
 
+class LogSeries(ef.ExponentialFamily):
+    """T(x) = x = 1, 2, …, A(η) = log(−log(1 − e^η)), h(x) = 1/x."""
+
+    def sufficient_statistics(self, X):
+        return X
+
+    def log_partition(self, natural):
+        return np.log(-np.log(-np.expm1(natural[:, 0])))
+
+    def log_base_measure(self, X):
+        return -np.log(X[:, 0])
+
+
+class Share(ef.ExponentialFamily):
+    """T(x) = (log x, log(1 − x)) for x between 0 and 1, A(η) = log B(η₁ + 1, η₂ + 1)."""
+
+    def sufficient_statistics(self, X):
+        return np.column_stack([np.log(X[:, 0]), np.log1p(-X[:, 0])])
+
+    def log_partition(self, natural):
+        inside = np.all(natural > -1, axis=1)
+        return np.where(inside, betaln(natural[:, 0] + 1, natural[:, 1] + 1), np.inf)
+
+
 class PoissonExposure(ef.ExponentialFamily):
     """Events x in a time e: T = x, A(η) = e^η, h = eˣ/x!."""
 
@@ -106,6 +130,14 @@ def gamma_estimate(x, r):
         lambda a: np.log(a) - digamma(a) - excess, 0.4 / excess, 1.1 / excess, xtol=1e-300, rtol=8.9e-16
     )
     return np.array([shape, shape / mean])
+
+
+def log_series_estimate(x, r):
+    """p of the largest likelihood: −p/((1 − p) log(1 − p)) is the mean."""
+    mean = r @ x / r.sum()
+    return np.array([optimize.brentq(
+        lambda p: -p / ((1 - p) * np.log1p(-p)) - mean, 1e-12, 1 - 1e-12, xtol=1e-300, rtol=8.9e-16
+    )])  # fmt: skip
 
 
 def exposed(rate, time, rng):

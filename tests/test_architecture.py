@@ -50,9 +50,11 @@ EDGES = {
     "_check_laws": NUMBERS,
     "checking": NUMBERS,
     "estimators": NUMBERS | {"sklearn"},
+    "registry": NUMBERS,
     "persistence": NUMBERS | {"sklearn"},
     "plots": NUMBERS | {"matplotlib"},
     "tables": NUMBERS | {"pyarrow"},
+    "choices": NUMBERS,
     "cli": NUMBERS | {"matplotlib", "rich", "typer"},
 }
 """Edges import each other and everything below."""

@@ -14,7 +14,7 @@ pytest.importorskip("rich")
 from typer.testing import CliRunner
 
 import expfam_em as ef
-from expfam_em import cli
+from expfam_em import cli, registry
 
 RNG = np.random.default_rng(0)
 X = np.concatenate([RNG.normal(0, 1, (60, 2)), RNG.normal(8, 1, (40, 2))])
@@ -173,10 +173,8 @@ def test_a_fit_that_did_not_converge_says_so(csv):
 
 
 def test_a_registered_family_can_be_fitted(csv, monkeypatch):
-    from expfam_em import persistence
-
-    class HalfNormal(ef.ExponentialFamily):
-        """Half-normal [bold]columns[/bold]. More."""
+    class WaveHeights(ef.ExponentialFamily):
+        """Heights [bold]of waves[/bold]: T(x) = x². More."""
 
         def sufficient_statistics(self, X):
             return X**2
@@ -187,13 +185,11 @@ def test_a_registered_family_can_be_fitted(csv, monkeypatch):
         def to_natural(self, expectation):
             return -0.5 / expectation
 
-    monkeypatch.setattr(persistence, "_families", persistence.registered())
-    ef.register(HalfNormal)
+    monkeypatch.setattr(registry, "_families", registry.registered())
+    ef.register(WaveHeights)
     out = succeeds("families")
-    assert "half-normal" in out
-    assert "Half-normal [bold]columns[/bold]." in out
-    assert "More" not in out
-    for name in ("half-normal", "HalfNormal"):
+    assert "\nwave-heights       Heights [bold]of waves[/bold]\n" in out
+    for name in ("wave-heights", "WaveHeights"):
         assert "expectation" in succeeds("fit", csv, "-f", name, "-k", 2)
 
 
@@ -267,11 +263,101 @@ def test_predict_with_a_model_fitted_on_a_data_frame(csv):
     assert succeeds("predict", "m.efm", "more.csv") == succeeds("predict", "m.efm", csv)
 
 
-def test_families():
-    out = succeeds("families")
-    for name in ("gaussian", "bernoulli", "kmeans", "poisson", "GaussianMixture", "Poisson"):
-        assert name in out
-    assert "Mixture of products of Bernoulli distributions, for 0/1 data." in out
+def test_families_are_listed_in_one_line_each():
+    lines = succeeds("families").splitlines()
+    listed = dict(line.split(maxsplit=1) for line in lines)
+    assert len(listed) == len(lines)
+    assert {name.replace("-", "") for name in listed} == {"kmeans", *map(str.lower, ef.families.__all__)}
+    assert listed["bernoulli"] == "Mixture of products of Bernoulli distributions, for 0/1 data"
+    assert listed["poisson"] == "Product of Poisson columns"
+    assert listed["weibull"] == "Product of Weibull columns of shape k (needs shape)"
+    assert listed["uniform"] == "Constant density on a box (low, high may be given)"
+    assert listed["product"].endswith("(in Python only)")
+
+
+def test_families_of_other_packages(folder, csv, monkeypatch):
+    monkeypatch.setattr(registry, "_families", dict(registry._families))
+    monkeypatch.syspath_prepend(folder)
+    write("ocean_shapes.py", "import expfam_em as ef\nclass SeaWaves(ef.families.Weibull):\n    'Waves.'\n")
+    (folder / "ocean-1.dist-info").mkdir()
+    write("ocean-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: ocean\nVersion: 1\n")
+    group = "[expfam_em.families]\nSeaWaves = ocean_shapes:SeaWaves\nTide = nowhere_at_all:Tide\n"
+    write("ocean-1.dist-info/entry_points.txt", group)
+    np.savetxt("waves.csv", np.abs(X) + 0.1, delimiter=",")
+    succeeds("fit", "waves.csv", "-q")
+    assert "ocean_shapes" not in sys.modules
+    succeeds("fit", "waves.csv", "-f", "sea-waves", "--constant", "shape=2", "-o", "m.efm", "-q")
+    family = ef.load("m.efm").family
+    assert (type(family).__module__, family.shape) == ("ocean_shapes", 2.0)
+    assert "the family 'Tide' of the package 'ocean', nowhere_at_all:Tide, cannot" in fails("fit", csv, "-f", "tide")
+    listing = run("families")
+    assert listing.exit_code == 0
+    assert listing.stderr.startswith("warning: the family 'Tide' of the package 'ocean'")
+    assert [line.split(maxsplit=1)[1] for line in listing.stdout.splitlines() if line.startswith("sea")] == [
+        "Waves (needs shape)"
+    ]
+    assert "tide" not in listing.stdout
+    del sys.modules["ocean_shapes"]
+
+
+CHOICES = {  # rows of a family, and its constants
+    "bernoulli": (RNG.random((60, 4)) < 0.5, []),
+    "beta": (RNG.beta(2, 5, (60, 1)), []),
+    "binomial": (RNG.binomial([3, 5], 0.4, (60, 2)), ["n=3,5"]),
+    "categorical": (RNG.integers(0, 3, (60, 2)), ["levels=3"]),
+    "dirichlet": (RNG.dirichlet([1, 2, 3], 60), []),
+    "exponential": (RNG.exponential(2, (60, 1)), []),
+    "gamma": (RNG.gamma(2, 1, (60, 1)), []),
+    "gamma-poisson": (RNG.negative_binomial(2, 0.2, (60, 1)), []),
+    "gaussian": (X, []),
+    "geometric": (RNG.geometric(0.3, (60, 1)) - 1, []),
+    "half-normal": (np.abs(X), []),
+    "inverse-gamma": (1 / RNG.gamma(2, 1, (60, 1)), []),
+    "inverse-gaussian": (RNG.wald(2, 3, (60, 1)), []),
+    "kmeans": (X, []),
+    "laplace": (X, ["location=-2.5"]),
+    "maxwell": (np.abs(X) + 0.1, []),
+    "multinomial": (RNG.multinomial(9, [0.2, 0.3, 0.5], 60), []),
+    "negative-binomial": (RNG.negative_binomial(3, 0.2, (60, 1)), ["r=3"]),
+    "one-hot": (np.eye(3)[RNG.integers(0, 3, 60)], ["levels=3"]),
+    "pareto": (1 + RNG.pareto(3, (60, 1)), ["minimum=1"]),
+    "poisson": (RNG.poisson(4, (60, 2)), []),
+    "rayleigh": (RNG.rayleigh(2, (60, 1)), []),
+    "student-t": (X, ["covariance_type=diag", "degrees_of_freedom=5"]),
+    "von-mises": (RNG.vonmises(0, 2, (60, 2)), []),
+    "von-mises-fisher": (X / np.linalg.norm(X, axis=1, keepdims=True), []),
+    "weibull": (RNG.weibull(2, (60, 1)), ["shape=2"]),
+    "wishart": (np.array([(A @ A.T).ravel() for A in RNG.standard_normal((60, 2, 5))]), []),
+}
+
+
+def test_every_family_is_tried():
+    only_among_others = {"product", "componentwise", "uniform"}
+    assert {line.split()[0] for line in succeeds("families").splitlines()} == set(CHOICES) | only_among_others
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_every_family_can_be_fitted_saved_and_applied(name):
+    rows, constants = CHOICES[name]
+    np.savetxt("rows.csv", rows, delimiter=",")
+    given = [word for constant in constants for word in ("--constant", constant)]
+    out = succeeds("fit", "rows.csv", "-f", name, *given, "-o", "m.efm", "--seed", 0)
+    model = ef.load("m.efm")
+    if isinstance(model, ef.ExponentialFamilyMixture):
+        assert type(model.family).__name__.lower() == name.replace("-", "")
+        for constant in constants:
+            key, value = constant.split("=")
+            held = vars(model.family).get(key, value)  # a family may keep it in another form
+            assert held is value or np.array_equal(np.ravel(held), [float(part) for part in value.split(",")])
+        assert all(parameter in out for parameter in model.parameters_)
+    assert succeeds("predict", "m.efm", "rows.csv").count("0\n") == len(rows)
+
+
+def test_the_covariance_type_of_a_t_density(csv):
+    out = succeeds("fit", csv, "-f", "student-t", "-k", 2, "--covariance-type", "spherical", "-o", "m.efm")
+    assert ef.load("m.efm").family.normal.covariance_type == "spherical"
+    assert "degrees_of_freedom" in out
+    assert "covariance_type is 'round'" in fails("fit", csv, "-f", "student-t", "--covariance-type", "round")
 
 
 # ---- bad input: one sentence, exit code 1 -------------------------------------------------------------------
@@ -295,6 +381,20 @@ def test_plot_without_matplotlib(csv, monkeypatch):
         (["data.csv", "--init", "magic"], "'init'"),
         (["data.csv", "-f", "poisson"], "Poisson needs whole numbers"),
         (["data.csv", "-f", "poisson", "--covariance-type", "full"], "poisson has no option --covariance-type"),
+        (["data.csv", "-f", "weibull"], "the family weibull needs shape: give --constant shape=VALUE"),
+        (["data.csv", "-f", "weibull", "--constant", "k=2"], "weibull has no constant k; it has shape"),
+        (["data.csv", "-f", "beta", "--constant", "k=2"], "beta has no constant k; it has none"),
+        (["data.csv", "-f", "weibull", "--constant", "shape"], "takes NAME=VALUE, as in shape=2, not 'shape'"),
+        (["data.csv", "-f", "weibull", "--constant", "shape=-1"], "shape is -1; it must be positive"),
+        (
+            ["data.csv", "-f", "weibull", "--constant", "shape={}"],
+            "the family weibull cannot be made with {'shape': {}}",
+        ),
+        (
+            ["data.csv", "-f", "bernoulli", "--constant", "shape=2"],
+            "the family bernoulli has no constants, but options",
+        ),
+        (["data.csv", "-f", "product"], "made of other families, which can only be given in Python"),
         (["data.csv", "--columns", "a,z"], "no column is named 'z'; the columns are a, b"),
         (["data.csv", "--weights-column", "w"], "no column is named 'w'"),
         (["data.csv", "--columns", "b", "--weights-column", "a"], "egative"),

@@ -27,6 +27,7 @@ every_family = pytest.mark.parametrize("case", CASES, ids=str)
 drawn = settings(
     deadline=None, derandomize=True, max_examples=12, database=None, phases=[Phase.explicit, Phase.generate]
 )
+swept = settings(drawn, max_examples=200)
 
 
 def numeric_error(case):
@@ -42,7 +43,7 @@ def terms(case, X, eta):
 
 
 @every_family
-@drawn
+@swept
 @given(data=st.data())
 def test_log_density_is_scipys(case, data):
     theta, X = data.draw(case.thetas), data.draw(case.rows)
@@ -83,7 +84,7 @@ def test_to_expectation_is_the_gradient_of_log_partition(case, data):
 
 
 @every_family
-@drawn
+@swept
 @given(data=st.data())
 def test_mappings_invert_each_other(case, data):
     theta = data.draw(case.thetas)
@@ -100,7 +101,7 @@ def test_mappings_invert_each_other(case, data):
 
 
 @every_family
-@drawn
+@swept
 @given(data=st.data())
 def test_log_partition_is_convex(case, data):
     eta = case.naturals([data.draw(case.thetas), data.draw(case.thetas)])

@@ -37,15 +37,17 @@ class Tabulated(Bernoulli):
         return np.array([self.known[bytes(eta)] for eta in natural])
 
 
-def run(X, natural, offset, weight=None, temperature=1.0, block=BLOCK, start=0, stop=None):
+def run(X, natural, offset, weight=None, temperature=1.0, block=BLOCK, start=0, stop=None, exposed=None):
     n, K, d = X.shape[0], *natural.shape
     counts, sums, by_row = np.zeros(K), np.zeros((d, K)), outputs(n, K)
+    exposure, partition = (np.empty(0), np.empty(0)) if exposed is None else exposed
+    exposures = np.zeros(K if len(exposure) else 0)
     weight, stop = np.empty(0) if weight is None else weight, n if stop is None else stop
     bound = em_sparse(
-        *csr_arrays(X), start, stop, np.ascontiguousarray(natural.T), offset, 0.0, weight, temperature, block,
-        counts, sums, *by_row.values(),
+        *csr_arrays(X), start, stop, np.ascontiguousarray(natural.T), exposure, partition, offset, 0.0, weight,
+        temperature, block, counts, sums, exposures, *by_row.values(),
     )  # fmt: skip
-    return {"counts": counts, "sums": sums.T, "bound": bound, **by_row}
+    return {"counts": counts, "sums": sums.T, "exposures": exposures, "bound": bound, **by_row}
 
 
 def run_dense(X, natural, offset, weight=None, temperature=1.0):
@@ -63,7 +65,7 @@ def run_dense(X, natural, offset, weight=None, temperature=1.0):
 def assert_same(found, expected, units):
     """Equal up to some units in the last place of the largest number of each output."""
     for name, value in expected.items():
-        assert np.all(np.abs(found[name] - value) <= units * EPS * np.abs(value).max()), name
+        assert np.all(np.abs(found[name] - value) <= units * EPS * np.abs(value).max(initial=0)), name
 
 
 def assert_same_bits(found, expected):
@@ -80,6 +82,25 @@ def test_a_pass_is_the_dense_pass(K, d, weighted, temperature):
     found, expected = run(X, natural, offset, weight, temperature), run_dense(X, natural, offset, weight, temperature)
     # a score of about 30 terms errs by 30 units, in the exponent of a responsibility; then 200 rows are added
     assert_same(found, expected, 1000)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_exposure_multiplies_the_log_partition(weighted, temperature):
+    """It is one more column, −e, whose natural parameter is A."""
+    X, natural, offset = problem(n=200, d=30, K=4)
+    rng = np.random.default_rng(2)
+    e, partition = rng.uniform(0.1, 9, 200), rng.normal(size=4)
+    weight = rng.uniform(0, 2, 200) * (rng.random(200) < 0.8) if weighted else None
+    found = run(X, natural, offset, weight, temperature, exposed=(e, partition))
+    wider = sparse.csr_matrix(sparse.hstack([X, -e[:, None]]))
+    expected = run(wider, np.column_stack([natural, partition]), offset, weight, temperature)
+    expected |= {"sums": expected["sums"][:, :30], "exposures": -expected["sums"][:, 30]}
+    present = slice(None) if weight is None else weight > 0
+    for result in (found, expected):
+        result |= {name: result[name][present] for name in ("responsibilities", "evidence", "labels")}
+    assert_same(found, expected, 1000)
+    assert found["exposures"].sum() == pytest.approx(e.sum() if weight is None else weight @ e, rel=1e-13)
 
 
 def test_a_temperature_of_one_half_sharpens():
@@ -122,7 +143,10 @@ def test_statistics_are_added_to_what_is_there():
     X, natural, offset = problem()
     counts, sums = np.full(4, 5.0), np.full((30, 4), -2.0)
     table, nothing = np.ascontiguousarray(natural.T), (np.empty((0, 0)), np.empty(0), np.empty(0, np.int64))
-    em_sparse(*csr_arrays(X), 0, 200, table, offset, 0.0, np.empty(0), 1.0, 64, counts, sums, *nothing)
+    em_sparse(
+        *csr_arrays(X), 0, 200, table, *[np.empty(0)] * 2, offset, 0.0, np.empty(0), 1.0, 64, counts, sums,
+        np.empty(0), *nothing,
+    )  # fmt: skip
     alone = run(X, natural, offset)
     assert counts - 5 == pytest.approx(alone["counts"], rel=1e-13)
     assert sums.T + 2 == pytest.approx(alone["sums"], rel=1e-12, abs=1e-12)
@@ -132,10 +156,12 @@ def test_statistics_are_added_to_what_is_there():
 @pytest.mark.parametrize("left_out", ["sums", "responsibilities", "evidence", "labels"])
 def test_an_output_of_length_zero_is_left_out(left_out, temperature):
     X, natural, offset = problem()
-    full = {"counts": np.zeros(4), "sums": np.zeros((30, 4)), **outputs(200, 4)}
+    full = {"counts": np.zeros(4), "sums": np.zeros((30, 4)), "exposures": np.zeros(0), **outputs(200, 4)}
     full[left_out] = np.empty((0,) * full[left_out].ndim, full[left_out].dtype)
     table = np.ascontiguousarray(natural.T)
-    bound = em_sparse(*csr_arrays(X), 0, 200, table, offset, 0.0, np.empty(0), temperature, 64, *full.values())
+    bound = em_sparse(
+        *csr_arrays(X), 0, 200, table, *[np.empty(0)] * 2, offset, 0.0, np.empty(0), temperature, 64, *full.values()
+    )  # fmt: skip
     expected = run(X, natural, offset, None, temperature, 64)
     assert bound == expected["bound"]
     expected["sums"] = expected["sums"].T

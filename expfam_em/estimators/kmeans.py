@@ -13,9 +13,10 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from expfam_em import em, initialisation
+from expfam_em import csr, em, initialisation
 from expfam_em.blocks import single_threaded_blas
 from expfam_em.estimators._base import all_or_nothing, checked_weight, generator
+from expfam_em.estimators._sparse_rows import SparseNearestRows
 from expfam_em.families.gaussian import Gaussian
 from expfam_em.mixture import Mixture
 from expfam_em.nearest import NearestRows
@@ -108,6 +109,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.sparse = True
         return tags
 
     # ---- fitting --------------------------------------------------------------------------------------------
@@ -118,7 +120,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
+        X : array-like or sparse matrix of shape (n, d)
         y : ignored
         sample_weight : array-like of shape (n,), optional
 
@@ -132,7 +134,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             For fewer rows than clusters or centres of the wrong shape.
         """
         with all_or_nothing(self), single_threaded_blas():
-            self._fit(validate_data(self, X, dtype=[np.float64, np.float32], order=None), sample_weight)
+            self._fit(self._validated(X), sample_weight)
         if (found := np.count_nonzero(np.bincount(self.labels_))) < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({found}) found smaller than n_clusters ({self.n_clusters}). Possibly "
@@ -145,10 +147,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def _fit(self, X, sample_weight):
         if len(X) < self.n_clusters:
             raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
-        strategy = "auto" if self.copy_x else "rows"
-        rows = NearestRows(X, checked_weight(sample_weight, X), self.n_jobs, strategy=strategy)
+        rows = self._nearest(X, checked_weight(sample_weight, X), "auto" if self.copy_x else "rows")
         rows.check_total()
-        family = Gaussian("fixed").bind(rows).in_frame_units()
+        sparse = isinstance(rows, SparseNearestRows)
+        family = rows.family() if sparse else Gaussian("fixed").bind(rows).in_frame_units()
         rng = generator(self.random_state)
         starts = (self._start(family, rows, rng) for _ in range(self._starts()))
         best = min((self._followed(rows, start) for start in starts), key=lambda run: run.inertia)
@@ -170,7 +172,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         if isinstance(self.init, str):
             name = {"k-means++": "k-means++", "random": "random_from_data"}[self.init]
             return initialisation.initialise(family, rows, K, name, rng)
-        centres = self.init(rows.X, K, random_state=self.random_state) if callable(self.init) else self.init
+        X = rows.X.matrix if isinstance(rows, SparseNearestRows) else rows.X
+        centres = self.init(X, K, random_state=self.random_state) if callable(self.init) else self.init
         centres = check_array(centres, dtype=np.float64)
         if len(centres) != K:
             raise ValueError(
@@ -193,25 +196,43 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     # ---- using ----------------------------------------------------------------------------------------------
 
+    def _validated(self, X, reset=True):
+        """Return X as scikit-learn checks it, an array or a block of CSR rows."""
+        dtypes = [np.float64, np.float32]
+        return csr.observations(validate_data(self, X, accept_sparse="csr", dtype=dtypes, order=None, reset=reset))
+
+    def _nearest(self, X, weight=None, strategy="rows"):
+        """Return validated X as rows that know their nearest centre."""
+        if isinstance(X, csr.CSRBlock):
+            return SparseNearestRows(X, weight, self.n_jobs)
+        return NearestRows(X, weight, self.n_jobs, strategy=strategy)
+
     def _rows(self, X):
         check_is_fitted(self, "mixture_")
-        return validate_data(self, X, dtype=[np.float64, np.float32], order=None, reset=False)
+        return self._validated(X, reset=False)
+
+    def _labels(self, rows):
+        mixture = self.mixture_
+        if isinstance(rows, SparseNearestRows):  # in the coordinates of x
+            mixture = _mixture_of(Gaussian("fixed"), _centres(mixture))
+        return rows.labels(mixture)
 
     def predict(self, X):
         """Return the label of the closest centre of each row, (n,)."""
-        X = self._rows(X)
-        return NearestRows(X, None, self.n_jobs, strategy="rows").labels(self.mixture_)
+        return self._labels(self._nearest(self._rows(X)))
 
     def transform(self, X):
         """Return the distance of each row to each centre, (n, K)."""
         X = self._rows(X)
+        if isinstance(X, csr.CSRBlock):
+            return self._nearest(X).distances(self.cluster_centers_.astype(np.float64)).astype(X.dtype, copy=False)
         return cdist(X, self.cluster_centers_).astype(X.dtype, copy=False)  # from differences: nothing cancels
 
     def score(self, X, y=None, sample_weight=None):
         """Return −J = −Σ w ‖x − μ_label‖² of the rows."""
         X = self._rows(X)
-        rows = NearestRows(X, checked_weight(sample_weight, X), self.n_jobs, strategy="rows")
-        return -rows.inertia(_centres(self.mixture_), rows.labels(self.mixture_))
+        rows = self._nearest(X, checked_weight(sample_weight, X))
+        return -rows.inertia(_centres(self.mixture_), self._labels(rows))
 
     @property
     def _n_features_out(self):

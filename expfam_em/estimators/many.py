@@ -9,9 +9,9 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import validate_data
 
 from expfam_em.blocks import ArrayRows, single_threaded_blas
+from expfam_em.csr import CSRBlock
 from expfam_em.estimators._base import BaseMixture, checked_weight, is_sound
 from expfam_em.mixture import Mixture
 
@@ -27,7 +27,7 @@ def fit_many(estimator, datasets, sample_weights=None) -> list:
     estimator : GaussianMixture, BernoulliMixture or ExponentialFamilyMixture
         Its parameters serve every data set; it is not changed itself. Starts are drawn with one random stream.
     datasets : sequence of (n_i, d) arrays, or one (D, n, d) array
-        All with the same columns.
+        All with the same columns; or all sparse matrices, where the family keeps zeros.
     sample_weights : sequence of (n_i,) arrays, optional
 
     Returns
@@ -54,9 +54,13 @@ def fit_many(estimator, datasets, sample_weights=None) -> list:
         raise ValueError(
             "init holds labels or responsibilities, which belong to one data set: give a name or a Mixture"
         )
-    if any(sparse.issparse(X) for X in datasets):
-        raise TypeError("a data set is sparse; fit_many takes dense ones: fit sparse ones one by one")
-    arrays = [np.asarray(X) for X in datasets]
+    are_sparse = [sparse.issparse(X) for X in datasets]
+    if any(are_sparse) and not all(are_sparse):
+        raise TypeError(
+            f"data set {np.argmax(are_sparse)} is sparse and data set {np.argmin(are_sparse)} is not; give all of "
+            "them sparse, or none"
+        )
+    arrays = [sparse.csr_array(X) if is_sparse else np.asarray(X) for X, is_sparse in zip(datasets, are_sparse, strict=True)]
     _check_shapes(arrays, estimator.n_components)
     weights = None if sample_weights is None else [np.asarray(w, np.float64) for w in sample_weights]
     _check_weights(arrays, weights)
@@ -66,8 +70,8 @@ def fit_many(estimator, datasets, sample_weights=None) -> list:
 
 def _fit(template, arrays, weights):
     template._validate_params()
-    X = validate_data(template, np.concatenate(arrays), dtype=list(template._dtypes), order=None)
-    sizes = [len(array) for array in arrays]
+    X = template._validated((sparse.vstack if sparse.issparse(arrays[0]) else np.concatenate)(arrays))
+    sizes = [array.shape[0] for array in arrays]
     weight = checked_weight(None if weights is None else np.concatenate(weights), X)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     if _differ_much(X, starts):
@@ -91,7 +95,8 @@ def _fit(template, arrays, weights):
             one.__dict__.update(next(fitted) | remembered)
         else:
             rows = slice(starts[at], starts[at + 1])
-            _alone(one, at, X[rows], None if weight is None else weight[rows])
+            part = X[rows].matrix if isinstance(X, CSRBlock) else X[rows]
+            _alone(one, at, part, None if weight is None else weight[rows])
         estimators.append(one)
     return estimators
 
@@ -106,6 +111,8 @@ def _alone(estimator, at, X, weight):
 
 def _differ_much(X, starts) -> bool:
     """Whether a data set is so much narrower than all together that its starts would be drawn without digits."""
+    if isinstance(X, CSRBlock):
+        return False  # zeros are in the support, and nothing is shifted
     sizes = np.diff(starts)[:, None]
     mean = np.add.reduceat(X, starts[:-1], dtype=np.float64) / sizes
     width = np.sqrt(np.add.reduceat((X - np.repeat(mean, sizes[:, 0], axis=0)) ** 2, starts[:-1]) / sizes)
@@ -118,8 +125,8 @@ def _check_weights(arrays, weights):
     if len(weights) != len(arrays):
         raise ValueError(f"sample_weights has {len(weights)} arrays for {len(arrays)} data sets")
     for at, (X, weight) in enumerate(zip(arrays, weights, strict=True)):
-        if weight.shape != (len(X),):
-            raise ValueError(f"data set {at} has {len(X)} rows, but its weights have shape {weight.shape}")
+        if weight.shape != X.shape[:1]:
+            raise ValueError(f"data set {at} has {X.shape[0]} rows, but its weights have shape {weight.shape}")
         if not weight.sum() > 0:
             raise ValueError(f"data set {at} has weights that sum to {weight.sum()}; the sum must be positive")
 
@@ -134,5 +141,5 @@ def _check_shapes(arrays, n_components):
                 f"data set {at} has shape {array.shape} and data set 0 {arrays[0].shape}; each must be (n, d), with "
                 "the same d"
             )
-        if len(array) < n_components:
-            raise ValueError(f"data set {at} has {len(array)} rows, fewer than the {n_components} components to fit")
+        if array.shape[0] < n_components:
+            raise ValueError(f"data set {at} has {array.shape[0]} rows, fewer than the {n_components} components to fit")

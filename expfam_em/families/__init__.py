@@ -1,7 +1,7 @@
 """The families that come with the package; each is T, A and the mappings between their parameters."""
 
 from expfam_em.families.bernoulli import Bernoulli
-from expfam_em.families.categorical import Categorical
+from expfam_em.families.categorical import Categorical, OneHot
 from expfam_em.families.componentwise import Componentwise
 from expfam_em.families.counts import Binomial, Geometric, NegativeBinomial
 from expfam_em.families.directional import VonMises, VonMisesFisher
@@ -47,6 +47,7 @@ __all__ = [
     "Maxwell",
     "Multinomial",
     "NegativeBinomial",
+    "OneHot",
     "Pareto",
     "Poisson",
     "Product",

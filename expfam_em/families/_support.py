@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from expfam_em.csr import CSRBlock
+
 
 class OutsideSupportError(ValueError):
     """A value that a family needs to be otherwise."""
@@ -19,10 +21,12 @@ def require(valid, X, needs: str) -> None:
 
     Parameters
     ----------
-    valid : (n, d) bool
-    X : (n, d)
+    valid : (n, d) bool, or (nnz,) for CSR rows
+    X : (n, d) array or CSRBlock
     needs : what the family needs, as in "Bernoulli needs 0 or 1"
     """
     if not np.all(valid):
-        row, column = np.argwhere(~np.asarray(valid))[0]
-        raise OutsideSupportError(needs, int(column), X[row, column], int(row))
+        at = tuple(np.argwhere(~np.asarray(valid))[0])
+        sparse = isinstance(X, CSRBlock)
+        row, column = X.place(at[0]) if sparse else at
+        raise OutsideSupportError(needs, int(column), (X.values if sparse else X)[at], int(row))

@@ -7,8 +7,10 @@ from numbers import Integral
 
 import numpy as np
 
+from expfam_em.csr import CSRBlock, row_sums
 from expfam_em.families._support import require
 from expfam_em.family import NATURAL_LIMIT, ExponentialFamily
+from expfam_em.monomials import Monomials
 
 ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
 """Log-probability down to which η was cut: that of an estimate of 0."""
@@ -20,7 +22,35 @@ IMPOSSIBLE = 1e-6
 """By how much shares may exceed 1."""
 
 
-class Categorical(ExponentialFamily):
+class _Labels(ExponentialFamily):
+    """Families of variables with levels, each of which has natural parameters for all levels, or all but the first."""
+
+    omitted: int
+    """Levels without a natural parameter, the first ones: 0 or 1."""
+
+    levels: int | tuple[int, ...] | None
+
+    def _pack(self, n_statistics) -> _Packing:
+        """Return how p natural parameters are arranged."""
+        if self.levels is None:
+            raise ValueError("Categorical does not know its levels: give levels, or call bind with rows")
+        if isinstance(self.levels, int):
+            return _packing((self.levels,) * (n_statistics // (self.levels - self.omitted)), self.omitted)
+        return _packing(self.levels, self.omitted)
+
+    def _drawn_labels(self, natural, n, rng):
+        """Return labels (n, variables) drawn from one component."""
+        p = self.parameters(natural)["probabilities"]
+        below = np.cumsum(p, axis=1)
+        below /= below[:, -1:]  # exactly 1 from the last possible level on
+        return (rng.random((n, len(p)))[:, :, None] >= below).sum(axis=2)
+
+    def __repr__(self):
+        shown = "" if self.levels is None else self.levels if isinstance(self.levels, int) else list(self.levels)
+        return f"{type(self).__name__}({shown})"
+
+
+class Categorical(_Labels):
     """Product of columns of labels 0, 1, …: T(x) = (x_j = l)_{l≥1}, A(η) = Σ_j log(1 + Σ_l e^{η_jl}), h(x) = 1.
 
     η_jl = log(p_jl / p_j0), column after column, so p = Σ_j (L_j − 1).
@@ -36,16 +66,10 @@ class Categorical(ExponentialFamily):
         If a number of levels is no whole number from 2.
     """
 
+    omitted = 1
+
     def __init__(self, levels=None):
-        if levels is not None:
-            of_columns = np.atleast_1d(np.asarray(levels))
-            whole = isinstance(levels, Integral) or (of_columns.ndim == 1 and of_columns.dtype.kind in "iu")
-            if isinstance(levels, bool) or not whole or not of_columns.size or of_columns.min() < 2:
-                raise ValueError(
-                    f"levels is {levels!r}; it must be a whole number from 2, or a list with one for each column"
-                )
-            levels = int(levels) if isinstance(levels, Integral) else tuple(of_columns.tolist())
-        self.levels: int | tuple[int, ...] | None = levels
+        self.levels = None if levels is None else _checked_levels(levels)
 
     def bind(self, blocks):
         """Return a copy with one more level than the largest label of each column, at least 2."""
@@ -68,14 +92,6 @@ class Categorical(ExponentialFamily):
         if len(self.levels) != n_columns:
             raise ValueError(f"Categorical has levels for {len(self.levels)} columns; the rows have {n_columns}")
         return np.array(self.levels)
-
-    def _pack(self, n_statistics) -> _Packing:
-        """Return how p natural parameters are arranged."""
-        if self.levels is None:
-            raise ValueError("Categorical does not know its levels: give levels, or call bind with rows")
-        if isinstance(self.levels, int):
-            return _packing((self.levels,) * (n_statistics // (self.levels - 1)))
-        return _packing(self.levels)
 
     # ---- the family -----------------------------------------------------------------------------------------
 
@@ -130,11 +146,7 @@ class Categorical(ExponentialFamily):
         return {"probabilities": padded}
 
     def sample(self, natural, n, rng):
-        p = self.parameters(natural)["probabilities"]
-        below = np.cumsum(p, axis=1)
-        below /= below[:, -1:]  # exactly 1 from the last possible level on
-        u = rng.random((n, len(p)))
-        return (u[:, :, None] >= below).sum(axis=2).astype(np.float64)
+        return self._drawn_labels(natural, n, rng).astype(np.float64)
 
     def check_support(self, X):
         X = np.asarray(X)
@@ -160,24 +172,131 @@ class Categorical(ExponentialFamily):
     def conditional(self, natural, columns, values):
         return self.marginal(natural, np.setdiff1d(np.arange(len(self._pack(natural.shape[-1]).levels)), columns))
 
-    def __repr__(self):
-        if self.levels is None:
-            return "Categorical()"
-        return f"Categorical({self.levels if isinstance(self.levels, int) else list(self.levels)})"
+
+class OneHot(_Labels):
+    """Labels as columns of indicators, variable after variable: T(x) = x, A(η) = Σ_j log Σ_l e^{η_jl}, h(x) = 1.
+
+    Rows are 0 but for one 1 among the columns of each variable, and may be sparse. η is determined up to a number
+    added to all of a variable; ``to_natural`` returns η_jl = log p_jl, where A = 0. p = Σ_j L_j, while `Categorical`,
+    whose columns are the labels themselves, has p = Σ_j (L_j − 1).
+
+    Parameters
+    ----------
+    levels : int ≥ 2 or list of them
+        Number of levels L of every variable, or of each.
+
+    Raises
+    ------
+    ValueError
+        If a number of levels is no whole number from 2.
+    """
+
+    keeps_zeros = takes_csr = True
+    omitted = 0
+
+    def __init__(self, levels):
+        self.levels: int | tuple[int, ...] = _checked_levels(levels)
+
+    def bind(self, blocks):
+        """Return a copy with the levels of each variable, by which parameters are counted."""
+        for X, _ in blocks:
+            return self.replace(levels=self._variables(X.shape[1]).levels)
+        return self
+
+    def _variables(self, n_columns) -> _Packing:
+        packing = self._pack(n_columns)
+        if len(packing.column) != n_columns:
+            raise ValueError(f"{self!r} has {len(packing.column)} columns of indicators; the rows have {n_columns}")
+        return packing
+
+    def monomials(self, n_features):
+        return Monomials.identity(n_features)
+
+    def sufficient_statistics(self, X):
+        return np.asarray(X, np.float64)
+
+    def _log_normalisers(self, natural):
+        """Return log Σ_l e^{η_jl} of each variable, (..., variables), and where each column belongs, (p,)."""
+        packing = self._pack(natural.shape[-1])
+        top = np.maximum.reduceat(natural, packing.starts, axis=-1)
+        powers = np.exp(natural - top[..., packing.column])
+        return top + np.log(np.add.reduceat(powers, packing.starts, axis=-1)), packing.column
+
+    def log_partition(self, natural):
+        return self._log_normalisers(np.asarray(natural, np.float64))[0].sum(axis=-1)
+
+    def to_expectation(self, natural):
+        natural = np.asarray(natural, np.float64)
+        partition, variable = self._log_normalisers(natural)
+        return np.exp(natural - partition[..., variable])
+
+    def to_natural(self, expectation):
+        m = np.asarray(expectation, np.float64)
+        packing = self._pack(m.shape[-1])
+        with np.errstate(all="ignore"):
+            total = np.add.reduceat(m, packing.starts, axis=-1)
+            total = np.where(np.abs(total - 1) <= IMPOSSIBLE, total, np.nan)
+            return np.maximum(np.log(m / total[..., packing.column]), -NATURAL_LIMIT)
+
+    def parameters(self, natural):
+        natural = np.asarray(natural, np.float64)
+        packing = self._pack(natural.shape[-1])
+        partition, variable = self._log_normalisers(natural)
+        log_p = natural - partition[..., variable]
+        padded = np.zeros((*natural.shape[:-1], len(packing.levels), max(packing.levels)))
+        padded[..., packing.column, packing.level] = np.where(log_p <= ABSENT, 0.0, np.exp(log_p))
+        return {"probabilities": padded}
+
+    def sample(self, natural, n, rng):
+        packing, labels = self._pack(len(natural)), self._drawn_labels(natural, n, rng)
+        return (labels[:, packing.column] == packing.level).astype(np.float64)
+
+    def check_support(self, X):
+        X = X if isinstance(X, CSRBlock) else np.asarray(X)
+        packing, x = self._variables(X.shape[1]), X.values if isinstance(X, CSRBlock) else X
+        require((x == 0) | (x == 1), X, "OneHot needs 0 or 1")
+        if isinstance(X, CSRBlock):
+            wrong = row_sums(X) != len(packing.levels)
+            if not wrong.any():  # then the ones, in the order of columns, have to be of one variable after the other
+                variables = packing.column[X.columns[x == 1]].reshape(len(X), -1)
+                wrong = np.any(variables != np.arange(len(packing.levels)), axis=1)
+        else:
+            wrong = np.any(np.add.reduceat(x, packing.starts, axis=1, dtype=np.float64) != 1, axis=1)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            dense = np.add.reduceat(np.asarray(X[row : row + 1], np.float64)[0], packing.starts)
+            variable = int(np.argmax(dense != 1))
+            raise ValueError(
+                f"OneHot needs one 1 among the {packing.levels[variable]} columns of each variable; row {row} has "
+                f"{dense[variable]:.0f} in those of variable {variable}, from column {packing.starts[variable]}"
+            )
+
+    def n_parameters(self, n_components):
+        if isinstance(self.levels, int):
+            raise ValueError("OneHot counts its parameters once the number of columns is known: call bind first")
+        return n_components * sum(level - 1 for level in self.levels)
+
+
+def _checked_levels(levels) -> int | tuple[int, ...]:
+    of_columns = np.atleast_1d(np.asarray(levels))
+    whole = isinstance(levels, Integral) or (of_columns.ndim == 1 and of_columns.dtype.kind in "iu")
+    if isinstance(levels, bool) or not whole or not of_columns.size or of_columns.min() < 2:
+        raise ValueError(f"levels is {levels!r}; it must be a whole number from 2, or a list with one for each column")
+    return int(levels) if isinstance(levels, Integral) else tuple(int(level) for level in of_columns)
 
 
 class _Packing:
-    """How statistics are arranged: the first of each column, and the column and level of each."""
+    """How statistics are arranged: the first of each column of labels, and the column and level of each."""
 
-    def __init__(self, levels):
-        counts = np.array(levels) - 1
-        self.levels = levels
+    def __init__(self, levels, omitted):
+        counts = np.array(levels) - omitted
+        self.levels: tuple[int, ...] = levels
         self.starts = np.cumsum(counts) - counts
         self.column = np.repeat(np.arange(len(levels)), counts)
-        self.level = np.arange(len(self.column)) - self.starts[self.column] + 1
+        self.level = np.arange(len(self.column)) - self.starts[self.column] + omitted
 
 
 @functools.lru_cache(64)
-def _packing(levels) -> _Packing:
+def _packing(levels, omitted) -> _Packing:
     """Keep the arrangement: it is asked for at every step."""
-    return _Packing(levels)
+    return _Packing(levels, omitted)

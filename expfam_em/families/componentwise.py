@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 
 import numpy as np
@@ -13,6 +14,9 @@ from expfam_em.monomials import Monomials
 
 IMPOSSIBLE = -1e200
 """log h of a row that a family cannot have produced: finite, because it is multiplied by 0 for other families."""
+
+TOO_LOW = 1e-150 * IMPOSSIBLE
+"""Mean of log h that only impossible rows bring about."""
 
 
 class Componentwise(ExponentialFamily):
@@ -52,6 +56,7 @@ class Componentwise(ExponentialFamily):
         self.of_component = np.repeat(np.arange(len(pairs)), [count for _, count in pairs])
         self.n_features: int | None = None
         self.regularized = any(family.regularized for family in self.families)
+        self.incomplete = any(family.incomplete for family in self.families)
 
     # ---- which statistics and which components are whose -----------------------------------------------------
 
@@ -80,9 +85,10 @@ class Componentwise(ExponentialFamily):
     def _kinds(self, n) -> np.ndarray:
         """Return the family of each of n components: those of one mixture, or of several one after another."""
         K = len(self.of_component)
-        if n % K:
+        one = self.of_component[: math.gcd(n, K)]  # of a stack, n may be those of another number of mixtures
+        if not np.array_equal(np.resize(one, K), self.of_component):
             raise ValueError(f"natural parameters of {n} components; {self!r} has {K} components, in order")
-        return np.resize(self.of_component, n)
+        return np.resize(one, n)
 
     def _each(self, function, *packed):
         """Call function(family, components, its share of each array); return the results where there are any."""
@@ -163,8 +169,42 @@ class Componentwise(ExponentialFamily):
         self._each(one, natural)
         return out
 
+    def complete(self, X, natural, responsibilities):
+        X = np.asarray(X)
+
+        def one(family, of, eta):
+            possible = _possible(family, X)[0]
+            here, R = X[possible], responsibilities[possible][:, of]
+            if family.incomplete:
+                return family.complete(here, eta, R)
+            return R.T @ family.statistics_and_exposure(here)[0]
+
+        return self._join(len(natural), self._each(one, natural), 0.0)  # log h is in the density of what is observed
+
+    def expected_log_base_measure(self, natural):
+        out = np.empty(len(natural))
+
+        def one(family, of, eta):
+            value = family.expected_log_base_measure(eta)
+            out[of] = np.nan if value is None else value
+            return value is None
+
+        return None if any(self._each(one, natural)) else out
+
+    def fisher_information(self, natural):
+        natural = np.atleast_2d(np.asarray(natural, np.float64))
+        out = np.zeros((*natural.shape, natural.shape[1]))
+        found = self._each(lambda family, of, eta: (of, family.fisher_information(eta)), natural)
+        for at, part in zip(self._layout.statistics, found, strict=False):
+            if part is not None:
+                out[part[0][:, None, None], at[:, None], at] = part[1]
+        return out
+
+    def supports(self, X):
+        return np.any([family.supports(X) for family, _ in self.kinds(len(self.of_component))], axis=0)
+
     def check_support(self, X):
-        possible = np.any([family.supports(X) for family in self.families], axis=0)
+        possible = self.supports(X)
         if not possible.all():
             row = int(np.argmin(possible))
             raise ValueError(f"no component of {self!r} can have produced row {row}, {np.asarray(X)[row].tolist()}")
@@ -172,10 +212,26 @@ class Componentwise(ExponentialFamily):
     def to_expectation(self, natural):
         return self._join(len(natural), self._each(lambda family, of, eta: family.to_expectation(eta), natural), 0.0)
 
+    def _possible_counts(self, counts, sums) -> np.ndarray:
+        """Return the counts of the rows that are possible under the family of their component.
+
+        Only responsibilities that are given or drawn have others. Their T is 0, and log h says how many they are.
+        """
+        at = np.concatenate(self._layout.statistics[len(self.families) :])[self._kinds(len(sums))]
+        log_h = sums[np.arange(len(sums)), at]
+        return np.maximum(counts - np.where(log_h < TOO_LOW * counts, log_h / IMPOSSIBLE, 0.0), 0.0)
+
+    def _of_possible(self, expectation) -> np.ndarray:
+        """Return the mean of T over the rows that are possible."""
+        return expectation / self._possible_counts(np.ones(len(expectation)), expectation)[:, None]
+
     def to_natural(self, expectation):
-        return self._join(len(expectation), self._each(lambda family, of, m: family.to_natural(m), expectation))
+        mean = self._of_possible(expectation)
+        return self._join(len(mean), self._each(lambda family, of, m: family.to_natural(m), mean))
 
     def maximize(self, counts, sums, previous=None):
+        counts = self._possible_counts(counts, sums)
+
         def one(family, of, S, *eta):
             return family.continue_from(counts[of], S, *eta) if eta else family.maximize(counts[of], S)
 
@@ -183,7 +239,7 @@ class Componentwise(ExponentialFamily):
         return self._join(len(sums), self._each(one, *packed))
 
     def seed(self, expectation, mean):
-        mean = np.broadcast_to(mean, expectation.shape)
+        expectation, mean = (self._of_possible(m) for m in (expectation, np.broadcast_to(mean, expectation.shape)))
         return self._join(len(mean), self._each(lambda family, of, *m: family.seed(*m), expectation, mean), 0.0)
 
     def parameters(self, natural):
@@ -220,6 +276,9 @@ class Componentwise(ExponentialFamily):
         return self.replace(families=parts, of_component=kinds)
 
     def reframe(self, natural, expectation):
+        if self.incomplete:  # statistics are made here, in the shared frame
+            return self, natural
+        expectation = self._of_possible(expectation)
         found = self._each(lambda family, of, *both: family.reframe(*both), natural, expectation)
         pairs = [(family, None) if part is None else part for family, part in zip(self.families, found, strict=True)]
         if all(after is before for (after, _), before in zip(pairs, self.families, strict=True)):
@@ -228,6 +287,9 @@ class Componentwise(ExponentialFamily):
         return target, target._join(len(natural), [eta for _, eta in pairs])
 
     def refine(self, natural, expectation):
+        if self.incomplete:
+            return None
+        expectation = self._of_possible(expectation)
         found = self._each(lambda family, of, *both: family.refine(*both), natural, expectation)
         if all(family is None for family in found):
             return None

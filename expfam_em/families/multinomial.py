@@ -7,6 +7,7 @@ from numbers import Integral
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
+from expfam_em.csr import CSRBlock, row_sums
 from expfam_em.families._support import require
 from expfam_em.family import NATURAL_LIMIT, ExponentialFamily
 
@@ -35,6 +36,8 @@ class Multinomial(ExponentialFamily):
         If the number of trials is no whole number from 1.
     """
 
+    keeps_zeros = takes_csr = True
+
     def __init__(self, trials=1):
         if isinstance(trials, bool) or not isinstance(trials, Integral) or trials < 1:
             raise ValueError(f"trials is {trials!r}; it must be a whole number from 1")
@@ -51,15 +54,14 @@ class Multinomial(ExponentialFamily):
         return np.asarray(X, np.float64)
 
     def exposure(self, X):
-        total = np.asarray(X, np.float64).sum(axis=1)
+        total = row_sums(X)
         return np.where(total > 0, total, 1.0)  # an absent row may hold anything
 
     def log_partition(self, natural):
         return logsumexp(natural, axis=-1)
 
     def log_base_measure(self, X):
-        X = np.asarray(X, np.float64)
-        return gammaln(X.sum(axis=1) + 1) - gammaln(X + 1).sum(axis=1)
+        return gammaln(row_sums(X) + 1) - row_sums(X, lambda x: gammaln(x + 1))
 
     def expected_log_base_measure(self, natural):
         return np.zeros(len(natural))
@@ -85,12 +87,12 @@ class Multinomial(ExponentialFamily):
         return rng.multinomial(self.trials, p / p.sum(), n).astype(np.float64)
 
     def check_support(self, X):
-        X = np.asarray(X)
-        if X.dtype == np.bool_:
-            X = X.view(np.uint8)
+        X = X if isinstance(X, CSRBlock) else np.asarray(X)
+        x = X.values if isinstance(X, CSRBlock) else X
+        x = x.view(np.uint8) if x.dtype == np.bool_ else x
         with np.errstate(invalid="ignore"):
-            require((X >= 0) & (X == np.floor(X)) & (X < np.inf), X, "Multinomial needs whole numbers from 0")
-        if not np.all(some := np.any(X > 0, axis=1)):
+            require((x >= 0) & (x == np.floor(x)) & (x < np.inf), X, "Multinomial needs whole numbers from 0")
+        if not np.all(some := row_sums(X) > 0):
             raise ValueError(f"Multinomial needs a count in every row; row {int(np.argmin(some))} has none")
 
     def n_parameters(self, n_components):

@@ -277,7 +277,7 @@ class Product(ExponentialFamily):
         rest = [column for column in every if column not in given]
 
         def of_part(family, eta, mine, inside):
-            known = np.array([i for i in range(len(mine)) if i not in inside])
+            known = np.setdiff1d(np.arange(len(mine)), inside)
             return family.conditional(eta, known, np.array([given[int(mine[i])] for i in known]))
 
         return self._some(natural, rest, of_part)

@@ -62,8 +62,8 @@ def chunk_bounds(indptr, n_columns):
 
 
 @inner(EXACT)
-def score_entries(data, indices, indptr, first, weight, table, R):
-    """R[i] = Σ_j x_ij table[j] of row first + i; a row of weight 0 is taken as empty."""
+def score_entries(data, indices, indptr, first, weight, table, exposure, partition, R):
+    """R[i] = Σ_j x_ij table[j] − e_i A of row first + i, A only if there are e; a row of weight 0 counts as empty."""
     rows, K = R.shape
     for i in range(rows):
         out = R[i]
@@ -71,6 +71,9 @@ def score_entries(data, indices, indptr, first, weight, table, R):
             out[k] = 0.0
         if weight[i] == 0.0:
             continue
+        if exposure.size > 0:
+            for k in range(K):
+                out[k] = -exposure[first + i] * partition[k]
         for q in range(indptr[first + i], indptr[first + i + 1]):
             value, natural = np.float64(data[q]), table[indices[q]]
             for k in range(K):
@@ -92,6 +95,18 @@ def collect_entries(data, indices, indptr, first, weight, R, sums):
 
 
 @inner(EXACT)
+def collect_exposures(exposure, first, weight, S, exposures):
+    """Add Σ_i S[k, i] e_i to the exposure of each component; S holds weighted responsibilities."""
+    K, rows = S.shape
+    for k in range(K):
+        total = 0.0
+        for i in range(rows):
+            if weight[i] > 0.0:
+                total += S[k, i] * exposure[first + i]
+        exposures[k] += total
+
+
+@inner(EXACT)
 def collect_labelled(data, indices, indptr, first, weight, label, sums):
     """Add x_ij to the sum of the component that has the whole row: one number for each entry instead of K."""
     for i in range(weight.shape[0]):
@@ -102,8 +117,8 @@ def collect_labelled(data, indices, indptr, first, weight, label, sums):
 
 
 def _em_sparse(
-    data, indices, indptr, start, stop, table, offset, level, sample_weight, temperature, block,
-    counts, sums, responsibilities, evidence, labels,
+    data, indices, indptr, start, stop, table, exposure, partition, offset, level, sample_weight, temperature, block,
+    counts, sums, exposures, responsibilities, evidence, labels,
 ):  # fmt: skip
     """One EM pass over the CSR rows start ≤ n < stop; every output of length 0 is left out.
 
@@ -114,11 +129,12 @@ def _em_sparse(
     data : (nnz,) array of float64, float32 or uint8
     indices, indptr : (nnz,) int32, (n + 1,) int64
     table : (d, K) natural parameters, one row per column of X
-    offset, level : (K,) log π − A less a number common to all, and that number
+    exposure, partition : (n,) e of each row and (K,) A, or empty where every e is 1
+    offset, level : (K,) log π − A, or log π where there are exposures, less a number common to all, and that number
     sample_weight : (n,) or empty
     temperature : 1 soft, 0 hard
     block : rows handled at a time
-    counts, sums : (K,), (d, K) expected statistics, added to
+    counts, sums, exposures : (K,), (d, K), (K,) expected statistics, added to
     responsibilities, evidence, labels : (n, K), (n,), (n,) outputs by row
 
     Returns
@@ -137,7 +153,7 @@ def _em_sparse(
         top, factor = top_memory[:rows], factor_memory[:rows]
         weight, label = weight_memory[:rows], label_memory[:rows]
         block_weights(sample_weight, first, weight)
-        score_entries(data, indices, indptr, first, weight, table, R)
+        score_entries(data, indices, indptr, first, weight, table, exposure, partition, R)
         for i in range(rows):
             for k in range(K):
                 S[k, i] = R[i, k]
@@ -147,6 +163,8 @@ def _em_sparse(
         write_rows(S, factor, top, label, first, responsibilities, evidence, labels)
         if sums.size > 0:
             weigh(S, factor, weight, counts)
+            if exposure.size > 0:
+                collect_exposures(exposure, first, weight, S, exposures)
             if temperature > 0.0:
                 for i in range(rows):
                     for k in range(K):
@@ -165,12 +183,13 @@ def _compiled(dtype):
         return types.Array(element, ndim, "C", readonly=not writable)
 
     data = array(1, getattr(types, dtype.name))
-    outputs = (array(1, writable=True), array(2, writable=True), array(2, writable=True), array(1, writable=True))
+    outputs = tuple(array(ndim, writable=True) for ndim in (1, 2, 1, 2, 1))
     return entry(
         _em_sparse,
         types.float64(
             data, array(1, types.int32), array(1, types.int64), types.int64, types.int64, array(2), array(1),
-            types.float64, array(1), types.float64, types.int64, *outputs, array(1, types.int64, writable=True),
+            array(1), array(1), types.float64, array(1), types.float64, types.int64, *outputs,
+            array(1, types.int64, writable=True),
         ),
     )  # fmt: skip
 

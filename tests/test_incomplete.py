@@ -1,0 +1,362 @@
+"""Families of which a part is not observed: t densities and Gamma-Poisson counts, against SciPy."""
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import optimize, stats
+
+import expfam_em as ef
+from expfam_em import families
+from expfam_em.blocks import as_rows
+from tests.case import numbers
+
+KINDS = ["full", "diag", "spherical"]
+DEGREES = [0.3, 1.0, 2.5, 30.0, 1e3, 1e6]
+ROOT = np.array([[1.3, 0.0, 0.0], [0.4, 0.8, 0.0], [-0.5, 0.2, 2.0]])
+INITS = ["k-means++", "kmeans", "random", "random_from_data"]
+
+
+def scale_of(kind, d):
+    """A scale matrix, and as the family takes it."""
+    full = (ROOT @ ROOT.T)[:d, :d]
+    if kind == "full":
+        return full, full
+    if kind == "diag":
+        return np.diag(np.diag(full)), np.diag(full)
+    return 1.7 * np.eye(d), np.array(1.7)
+
+
+def student(kind, d, degrees, mean=0.5, family=None):
+    """A t family and natural parameters of one component, (1, p), with what SciPy calls it."""
+    matrix, packed = scale_of(kind, d)
+    family = families.StudentT(covariance_type=kind) if family is None else family
+    of_normal = family.normal.from_moments(np.full((1, d), mean), packed[None])
+    inside, covariance = family.normal.form.moments(of_normal)
+    natural = family._packed(inside, covariance, np.full(1, float(degrees)))
+    return family, natural, stats.multivariate_t(np.full(d, mean), matrix, df=degrees)
+
+
+def t_rows(seed=0, n=120, d=2):
+    rng = np.random.default_rng(seed)
+    return rng.standard_t(3, (n, d)) @ ROOT[:d, :d].T + 1
+
+
+# ---- t densities: the law ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("d", [1, 3])
+@pytest.mark.parametrize("degrees", DEGREES)
+@pytest.mark.parametrize("bound", [False, True])
+def test_density_of_t(kind, d, degrees, bound):
+    family = families.StudentT(covariance_type=kind)
+    if bound:
+        family = family.bind(as_rows(5 + 3 * np.random.default_rng(0).normal(size=(50, d))))
+    family, natural, law = student(kind, d, degrees, family=family)
+    X = np.concatenate([np.random.default_rng(1).normal(size=(20, d)), np.full((1, d), 40.0), np.full((1, d), -1e8)])
+    with mpmath.workdps(40):
+        nu, k = mpmath.mpf(degrees), mpmath.mpf(d)
+        constant = mpmath.loggamma((nu + k) / 2) - mpmath.loggamma(nu / 2) - k / 2 * mpmath.log(nu * mpmath.pi)
+        constant -= mpmath.log(mpmath.mpf(float(np.linalg.det(law.shape)))) / 2
+        squares = np.einsum("ni,ij,nj->n", X - 0.5, np.linalg.inv(law.shape), X - 0.5)
+        expected = [float(constant - (nu + k) / 2 * mpmath.log1p(mpmath.mpf(s) / nu)) for s in squares]
+    # squares come from an inverse of condition 10, and ν/2 log(1 + δ²/ν) turns their error into one of the density
+    assert family.log_density(X, natural)[:, 0] == pytest.approx(expected, rel=1e-12, abs=1e-13)
+    if degrees <= 1e3:  # SciPy subtracts log Γ of large numbers
+        assert family.log_density(X, natural)[:, 0] == pytest.approx(law.logpdf(X), rel=1e-11)
+
+
+def test_many_degrees_of_freedom_are_a_normal_density():
+    family, natural, law = student("full", 3, 1e12)
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    expected = stats.multivariate_normal.logpdf(X, law.loc, law.shape)
+    assert family.log_density(X, natural)[:, 0] == pytest.approx(expected, rel=1e-11)  # the difference is about δ⁴/ν
+
+
+@given(half=numbers(1e-3, 5e7))
+def test_partition_function_of_the_scale(half):
+    family, natural, law = student("full", 1, 2 * half, mean=0.0)
+    with mpmath.workdps(40):
+        a = mpmath.mpf(float(natural[0, -1]))
+        exact = float(mpmath.loggamma(a) - a * mpmath.log(a) + a + mpmath.log(float(law.shape[0, 0])) / 2)
+    assert family.log_partition(natural)[0] == pytest.approx(exact, rel=1e-13, abs=1e-13)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mappings_of_t_are_inverse_and_the_gradient_is_that_of_complete_data(kind):
+    family, natural, _ = student(kind, 2, 3.5)
+    m = family.to_expectation(natural)
+    assert family.to_natural(m) == pytest.approx(natural, rel=1e-11)
+    # E of T = (u z, u zzᵀ, u, log u − u + 1) by draws of u and z
+    rng, n = np.random.default_rng(0), 200_000
+    u = rng.gamma(3.5 / 2, 2 / 3.5, n)
+    z = 0.5 + rng.multivariate_normal(np.zeros(2), scale_of(kind, 2)[0], n) / np.sqrt(u)[:, None]
+    of_normal = family.normal.sufficient_statistics(z) * u[:, None]
+    T = np.column_stack([of_normal, u, np.log(u) - u + 1])
+    assert np.all(abs(T.mean(axis=0) - m[0]) <= 5 * T.std(axis=0) / np.sqrt(n))
+
+
+# ---- t densities: the fit --------------------------------------------------------------------------------------------
+
+
+def fitted(family, X, K=1, **how):
+    how = {"max_iter": 20_000, "tol": 1e-13, "random_state": 0} | how
+    return ef.ExponentialFamilyMixture(family, K, **how).fit(X)
+
+
+@pytest.mark.parametrize("degrees", [None, 2.0, 7.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_component_is_the_maximum_of_the_likelihood(kind, degrees):
+    X = t_rows()
+    model = fitted(families.StudentT(degrees, kind), X)
+
+    def loss(packed):
+        if kind == "full":
+            root = np.array([[np.exp(packed[2]), 0], [packed[4], np.exp(packed[3])]])
+        elif kind == "diag":
+            root = np.diag(np.exp(packed[2:4]))
+        else:
+            root = np.exp(packed[2]) * np.eye(2)
+        nu = np.exp(packed[-1]) if degrees is None else degrees
+        return -stats.multivariate_t.logpdf(X, packed[:2], root @ root.T, df=nu).mean()
+
+    found = optimize.minimize(loss, np.zeros(6), method="BFGS", options={"gtol": 1e-7})
+    assert model.lower_bound_ == pytest.approx(-found.fun, abs=1e-9)  # tol is 1e-13 a step
+    p = model.parameters_
+    assert p["means"][0] == pytest.approx(found.x[:2], abs=1e-3)  # the root of the tolerance of the bound
+    nu = np.exp(found.x[-1]) if degrees is None else degrees
+    assert p["degrees_of_freedom"][0] == pytest.approx(nu, rel=1e-2 if degrees is None else 1e-15)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("degrees", [None, 3.0])
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0, 2.0])
+def test_the_bound_never_falls(kind, degrees, temperature):
+    X = np.concatenate([t_rows(0), t_rows(1) + 4])
+    start = ef.ExponentialFamilyMixture(families.StudentT(degrees, kind), 2, random_state=0, max_iter=0).fit(X).mixture_
+    result = ef.fit(start, X, max_iter=300, tol=0, temperature=temperature)
+    assert result.n_iter == 300
+    assert np.all(np.diff(result.bounds) >= -1e-13 * abs(result.bounds[-1]))
+    assert np.all(result.half_bounds >= result.bounds[:-1] - 1e-12 * abs(result.bounds[-1]))
+    assert np.all(result.bounds[1:] >= result.half_bounds - 1e-12 * abs(result.bounds[-1]))
+
+
+def test_outliers_leave_the_clusters_as_they_are():
+    X = np.concatenate([t_rows(0, 300) - 10, t_rows(1, 300) + 10])
+    label = np.repeat([0, 1], 300)
+    clean = fitted(families.StudentT(3.0), X, 2, tol=1e-10, init=label)
+    dirty = np.concatenate([X, [[1e6, 1e6]]]), np.append(label, 1)
+    dirty = fitted(families.StudentT(3.0), dirty[0], 2, tol=1e-10, init=dirty[1])
+    means = [np.sort(m.parameters_["means"][:, 0]) for m in (clean, dirty)]
+    assert means[1] == pytest.approx(means[0], abs=0.05)
+
+
+def test_the_bound_never_falls_beside_outliers():
+    X = np.concatenate([t_rows(0), [[1e6, -1e6]]])
+    result = ef.fit(fitted(families.StudentT(), X, max_iter=0).mixture_, X, max_iter=300, tol=0)
+    # the frame is 1e5 times as wide as the cluster: covariances have lost half of their digits
+    assert np.all(np.diff(result.bounds) >= -1e-7 * abs(result.bounds[-1]))
+
+
+def test_a_normal_sample_has_many_degrees_of_freedom():
+    X = np.random.default_rng(0).uniform(-1, 1, (400, 2))  # tails lighter than normal ones
+    how = {"tol": 1e-9, "max_iter": 500}
+    heavy, normal = fitted(families.StudentT(1e7), X, **how), fitted(families.Gaussian("full"), X, **how)
+    assert heavy.lower_bound_ == pytest.approx(normal.lower_bound_, abs=1e-6)
+    assert heavy.parameters_["scales"] == pytest.approx(normal.parameters_["covariances"], rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "family", [families.StudentT(), families.StudentT(4.0, "diag"), families.GammaPoisson()], ids=repr
+)
+def test_weights_are_repeated_rows(family):
+    rng = np.random.default_rng(0)
+    X = rng.negative_binomial(2, 0.3, (100, 2)) if isinstance(family, families.GammaPoisson) else t_rows(n=100)
+    times = rng.integers(0, 4, 100)
+    start = ef.ExponentialFamilyMixture(family, 2, random_state=0, max_iter=0).fit(X).mixture_
+    weighted = ef.fit(start, X, times.astype(float), max_iter=10, tol=0)
+    repeated = ef.fit(start, np.repeat(X, times, axis=0), max_iter=10, tol=0)
+    assert weighted.bounds == pytest.approx(repeated.bounds, rel=1e-12)
+    one = ef.fit(start, np.tile(X, (200, 1)), max_iter=2, tol=0, n_jobs=1)
+    two = ef.fit(start, np.tile(X, (200, 1)), max_iter=2, tol=0, n_jobs=2)
+    assert np.array_equal(one.mixture.natural, two.mixture.natural)
+
+
+@given(shift=numbers(-50, 50), size=numbers(0.01, 100))
+def test_another_frame_is_the_same_density(shift, size):
+    X = t_rows()
+    family, natural, law = student("full", 2, 3.0)
+    bound = family.bind(as_rows(X * size + shift))
+    moved = ef.Mixture(family, [1.0], natural).in_family(bound)
+    assert moved.log_density(X) == pytest.approx(law.logpdf(X), rel=1e-10)
+    back = moved.in_family(family)
+    assert back.natural == pytest.approx(natural, rel=1e-8, abs=1e-8)  # η₁ is a difference of the shifts over the width
+    m = family.to_expectation(natural)
+    assert family.change_frame_of_expectation(m, bound) == pytest.approx(bound.to_expectation(moved.natural), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("columns", [[0], [2, 0]], ids=str)
+def test_marginals_of_t(kind, columns):
+    family, natural, law = student(kind, 3, 2.5)
+    part = ef.Mixture(family, [1.0], natural).marginal(columns)
+    X = np.random.default_rng(0).normal(size=(10, len(columns)))
+    expected = stats.multivariate_t.logpdf(X, law.loc[columns], law.shape[np.ix_(columns, columns)], df=2.5)
+    assert part.log_density(X) == pytest.approx(np.ravel(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_of_t(kind):
+    family, natural, law = student(kind, 2, 3.0)
+    X = family.sample(natural[0], 4000, np.random.default_rng(0))
+    squares = np.einsum("ni,ij,nj->n", X - 0.5, np.linalg.inv(law.shape), X - 0.5)
+    assert stats.kstest(squares / 2, stats.f(2, 3.0).cdf).pvalue > 1e-4  # at a fixed seed
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_every_start_finds_clear_clusters_of_t(init, tmp_path):
+    X = np.concatenate([t_rows(0), t_rows(1) + 60])
+    model = fitted(families.StudentT(), X, 2, init=init, n_init=3, tol=1e-10)
+    best = fitted(families.StudentT(), X, 2, init=np.repeat([0, 1], 120), tol=1e-10)
+    assert model.lower_bound_ == pytest.approx(best.lower_bound_, abs=1e-6)
+    assert model.mixture_.n_parameters == 2 * (2 + 3 + 1) + 1
+    model.save(tmp_path / "model")
+    assert np.array_equal(ef.load(tmp_path / "model").score_samples(X), model.score_samples(X))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [({"degrees_of_freedom": 0}, "must be positive, or None"), ({"covariance_type": "tied"}, "must be one of full")],
+)
+def test_arguments_of_t_that_make_no_sense(how, message):
+    with pytest.raises(ValueError, match=message):
+        families.StudentT(**how)
+
+
+# ---- counts ---------------------------------------------------------------------------------------------------------
+
+
+def shape_and_mean(shape, mean):
+    """Natural parameters (1, 2 d)."""
+    return np.concatenate([shape, -np.asarray(shape) / mean])[None]
+
+
+@given(shape=numbers(1e-3, 1e7), mean=numbers(1e-3, 1e5), x=st.integers(0, 10**6))
+def test_density_of_counts(shape, mean, x):
+    found = families.GammaPoisson().log_density(np.array([[float(x)]]), shape_and_mean([shape], [mean]))[0, 0]
+    with mpmath.workdps(50):
+        r, m, k = mpmath.mpf(shape), mpmath.mpf(mean), mpmath.mpf(x)
+        exact = mpmath.loggamma(k + r) - mpmath.loggamma(r) - mpmath.loggamma(k + 1)
+        exact += r * mpmath.log(r / (r + m)) + k * mpmath.log(m / (r + m))
+        terms = abs(r * mpmath.log(r / (r + m))) + abs(k * mpmath.log(m / (r + m)))
+    # two terms of this size and the logarithm of a binomial of theirs may cancel
+    assert abs(found - float(exact)) <= 1e-14 * float(terms) * 10 + 1e-12
+
+
+def test_density_of_counts_is_that_of_scipy():
+    X = np.arange(50.0)[:, None]
+    found = families.GammaPoisson().log_density(X, shape_and_mean([2.5], [7.0]))[:, 0]
+    assert found == pytest.approx(stats.nbinom.logpmf(X[:, 0], 2.5, 2.5 / 9.5), rel=1e-12)
+    p = families.GammaPoisson().parameters(shape_and_mean([2.5], [7.0]))
+    assert [p["shapes"][0, 0], p["means"][0, 0], p["probabilities"][0, 0]] == pytest.approx([2.5, 7.0, 2.5 / 9.5])
+
+
+def test_counts_of_one_component_are_the_maximum_of_the_likelihood():
+    X = np.random.default_rng(0).negative_binomial(2, 0.25, (300, 1))
+    model = fitted(families.GammaPoisson(), X)
+
+    def loss(packed):
+        r, m = np.exp(packed)
+        return -stats.nbinom.logpmf(X[:, 0], r, r / (r + m)).mean()
+
+    found = optimize.minimize(loss, [0.0, 0.0], method="BFGS", options={"gtol": 1e-8})
+    assert model.lower_bound_ == pytest.approx(-found.fun, abs=1e-9)  # tol is 1e-13 a step
+    assert model.parameters_["shapes"][0, 0] == pytest.approx(np.exp(found.x[0]), rel=1e-3)
+    assert model.parameters_["means"][0, 0] == pytest.approx(X.mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0, 2.0])
+def test_the_bound_of_counts_never_falls(temperature):
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.negative_binomial(2, 0.3, (100, 2)), rng.poisson(30, (100, 2))])
+    start = ef.ExponentialFamilyMixture(families.GammaPoisson(), 2, random_state=0, max_iter=0).fit(X).mixture_
+    result = ef.fit(start, X, max_iter=300, tol=0, temperature=temperature)
+    assert np.all(np.diff(result.bounds) >= -1e-13 * abs(result.bounds[-1]))
+    # the terms of A, r log r, are larger by far than the bound for the shape of Poisson counts
+    assert np.all(result.half_bounds >= result.bounds[:-1] - 1e-10 * abs(result.bounds[-1]))
+
+
+def test_samples_of_counts():
+    X = families.GammaPoisson().sample(shape_and_mean([2.5], [7.0])[0], 5000, np.random.default_rng(0))[:, 0]
+    seen = np.bincount(np.minimum(X, 25).astype(int), minlength=26)
+    law = stats.nbinom(2.5, 2.5 / 9.5)
+    expected = np.append(law.pmf(np.arange(25)), law.sf(24)) * 5000
+    assert stats.chisquare(seen, expected).pvalue > 1e-4  # at a fixed seed
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_every_start_finds_clear_clusters_of_counts(init):
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.negative_binomial(5, 0.5, (100, 2)), rng.negative_binomial(9, 0.05, (100, 2))])
+    model = fitted(families.GammaPoisson(), X, 2, init=init, n_init=3, tol=1e-9)
+    best = fitted(families.GammaPoisson(), X, 2, init=np.repeat([0, 1], 100), tol=1e-9)
+    assert model.lower_bound_ == pytest.approx(best.lower_bound_, abs=1e-4)
+
+
+def test_counts_outside_the_support_are_refused():
+    with pytest.raises(ValueError, match=r"GammaPoisson needs whole numbers from 0; column 0 holds 0\.5"):
+        fitted(families.GammaPoisson(), np.array([[1.0], [0.5]]))
+
+
+# ---- any of them ----------------------------------------------------------------------------------------------------
+
+
+def test_responsibilities_are_those_of_what_is_observed():
+    X = np.concatenate([t_rows(0), t_rows(1) + 4])
+    model = fitted(families.StudentT(), X, 2, tol=1e-6)
+    p = model.parameters_
+    scores = np.column_stack([
+        np.log(w) + stats.multivariate_t.logpdf(X, m, s, df=nu)
+        for w, m, s, nu in zip(model.weights_, p["means"], p["scales"], p["degrees_of_freedom"], strict=True)
+    ])  # fmt: skip
+    total = np.logaddexp(*scores.T)
+    assert model.score_samples(X) == pytest.approx(total, rel=1e-11)
+    assert model.predict_proba(X) == pytest.approx(np.exp(scores - total[:, None]), abs=1e-10)
+    assert np.array_equal(model.predict(X), scores.argmax(axis=1))
+
+
+def test_a_prior_is_complete_pseudo_rows():
+    X = t_rows()
+    family = families.StudentT().bind(as_rows(X))
+    start = ef.ExponentialFamilyMixture(families.StudentT(), 1, max_iter=0).fit(X).mixture_
+    prior = ef.ExpectedStatistics(np.array([50.0]), 50 * family.to_expectation(start.natural))
+    result = ef.fit(start, X, max_iter=200, tol=0, prior=prior)
+    total = result.bounds + result.log_priors
+    assert np.all(np.diff(total) >= -1e-12 * abs(total[-1]))
+    free = ef.fit(start, X, max_iter=200, tol=0)
+    pulled, degrees = (r.mixture.parameters["degrees_of_freedom"][0] for r in (result, free))
+    begin = start.parameters["degrees_of_freedom"][0]
+    assert abs(pulled - begin) < abs(degrees - begin)
+
+
+def test_an_incomplete_family_has_to_be_completed():
+    class Hidden(families.GammaPoisson):
+        def complete(self, X, natural, responsibilities):
+            return ef.ExponentialFamily.complete(self, X, natural, responsibilities)
+
+    start = ef.Mixture(Hidden(), [1.0], [[2.0, -1.0]])
+    with pytest.raises(NotImplementedError, match=r"Hidden is incomplete: define complete"):
+        ef.fit(start, np.ones((5, 1)))
+
+
+@pytest.mark.parametrize("family", [families.StudentT(), families.GammaPoisson()], ids=repr)
+def test_absent_rows_may_be_anything(family):
+    X = np.random.default_rng(0).negative_binomial(3, 0.3, (60, 1)).astype(float)
+    start = ef.ExponentialFamilyMixture(family, 2, random_state=0, max_iter=0).fit(X).mixture_
+    other = np.concatenate([X[:30], [[-1e200]], X[30:]])
+    w = np.insert(np.ones(60), 30, 0.0)
+    with np.errstate(all="ignore"):  # of a row that does not count
+        found = ef.fit(start, other, w, max_iter=5, tol=0)
+    assert found.bounds == pytest.approx(ef.fit(start, X, max_iter=5, tol=0).bounds, rel=1e-13)
