@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from expfam_em import chord
@@ -94,7 +96,9 @@ def complex_gradient(log_partition, natural) -> np.ndarray | None:
     """Return ∇A by the complex step, unconfirmed, (K, p); None if A does not accept complex numbers."""
     K, p = natural.shape
     try:
-        values = log_partition((natural[:, None, :] + 1j * COMPLEX_STEP * np.eye(p)).reshape(-1, p))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)  # it would lose the imaginary part
+            values = log_partition((natural[:, None, :] + 1j * COMPLEX_STEP * np.eye(p)).reshape(-1, p))
     except Exception:  # A accepts real numbers only: whatever it raises, the differences stand
         return None
     if not np.iscomplexobj(values) or values.shape != (K * p,):

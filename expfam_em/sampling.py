@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +28,9 @@ DOMAINS = (
 )
 
 SEARCH_STEPS = 200
+CELLS, NODES = 1024, 6
+"""Parts of the line in which a density is integrated, and points of each."""
+
 LATTICE = 1 << 22
 """Whole numbers that are looked at on either side of the mode, at most."""
 
@@ -41,8 +43,7 @@ def draw(log_density, accepts, n, rng, name="the family") -> np.ndarray:
 
     Whether x is discrete is what ``accepts`` says of numbers between whole ones; if it says nothing, whether the
     density sums to 1 over whole numbers or integrates to 1, over all numbers, those above 0, or those from 0 to 1. A
-    continuous x is drawn by inverting the distribution function numerically (Derflinger, Hörmann and Leydold 2010, as
-    SciPy has it).
+    continuous x is drawn by inverting the distribution function numerically.
 
     Parameters
     ----------
@@ -83,8 +84,6 @@ def draw(log_density, accepts, n, rng, name="the family") -> np.ndarray:
 
 def _continuous(safe, domain, n, rng):
     """Return n numbers, or None if the density does not integrate to 1 over the domain."""
-    from scipy import integrate  # heavy, and only needed here
-    from scipy.stats.sampling import NumericalInversePolynomial
 
     def of_u(u):
         u = np.asarray(u, np.float64)
@@ -97,22 +96,41 @@ def _continuous(safe, domain, n, rng):
     low, high = (_edge(of_u, centre, sign) for sign in (-1, 1))
     if not np.isfinite([low, high]).all():
         return None
-    top = float(of_u(np.array([centre]))[0])
-
-    class Law:
-        """What SciPy asks for, up to a factor."""
-
-        @staticmethod
-        def pdf(u):
-            return float(np.exp(of_u(np.array([u]))[0] - top))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a density that does not integrate is refused below
-        halves = [integrate.quad(Law.pdf, *ends, limit=200)[0] for ends in ((low, centre), (centre, high))]
-        if not abs(np.log(sum(halves)) + top) <= 1e-6:
+    edges = np.linspace(low, high, CELLS + 1)
+    for _ in range(2):  # cells of the same mass beside those of the same length
+        cumulative = np.cumsum(_masses(of_u, edges))
+        if not 0 < cumulative[-1] < np.inf:
             return None
-        inverse = NumericalInversePolynomial(Law(), domain=(low, high), center=centre)
-    return domain.x(inverse.ppf(rng.random(n)))
+        level = np.linspace(0, cumulative[-1], CELLS + 1)
+        edges = np.union1d(edges, np.interp(level, np.append(0.0, cumulative), edges))
+    mass = _masses(of_u, edges)
+    if not abs(mass.sum() - 1) <= 1e-6:
+        return None
+    return domain.x(_within_cells(np.exp(of_u(edges)), edges, mass, rng.random(n)))
+
+
+def _masses(of_u, edges):
+    """Return the integral of the density over each cell, by Gauss's rule."""
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    width = np.diff(edges)
+    u = edges[:-1, None] + width[:, None] * (nodes + 1) / 2
+    with np.errstate(all="ignore"):
+        return np.exp(of_u(u.ravel())).reshape(u.shape) @ weights * width / 2
+
+
+def _within_cells(density, edges, mass, level):
+    """Return where the distribution function has some levels; in a cell the density is taken as linear."""
+    cumulative = np.append(0.0, np.cumsum(mass))
+    level = level * cumulative[-1]
+    cell = np.minimum(np.searchsorted(cumulative, level, side="right") - 1, len(mass) - 1)
+    left, right = density[cell], density[cell + 1]
+    with np.errstate(all="ignore"):
+        share = np.clip((level - cumulative[cell]) / mass[cell], 0.0, 1.0)
+        # ∫₀ᵗ (l + (r − l) s) ds = share · (l + r)/2, solved for t without cancellation
+        total = share * (left + right)
+        t = total / (left + np.sqrt(left**2 + (right - left) * total))
+    t = np.where(np.isfinite(t), np.clip(t, 0.0, 1.0), share)
+    return edges[cell] + t * (edges[cell + 1] - edges[cell])
 
 
 def _mode(of_u, domain) -> float | None:

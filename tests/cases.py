@@ -278,7 +278,7 @@ CASES = [
         nodes=lambda p: (lambda X, w: (X + 1, w))(*counts([-40 / np.log(p[0])])),
         mp_partition=lambda eta: mpmath.log(-mpmath.log1p(-mpmath.exp(eta[0]))),
         estimate=lambda X, r: own.log_series_estimate(X[:, 0], r),
-        extremes=[np.array([-1e-8]), np.array([-30.0])],
+        extremes=[np.array([-1e-8]), np.array([-3.0])],
         numeric=True,
     ),
     Case(

@@ -10,6 +10,7 @@ from expfam_em.families.gamma_poisson import GammaPoisson
 from expfam_em.families.gaussian import Gaussian
 from expfam_em.families.interval import Beta
 from expfam_em.families.laplace import Laplace
+from expfam_em.families.lognormal import LogNormal
 from expfam_em.families.multinomial import Multinomial
 from expfam_em.families.poisson import Poisson
 from expfam_em.families.positive import (
@@ -44,6 +45,7 @@ __all__ = [
     "InverseGamma",
     "InverseGaussian",
     "Laplace",
+    "LogNormal",
     "Maxwell",
     "Multinomial",
     "NegativeBinomial",

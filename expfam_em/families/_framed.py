@@ -85,7 +85,7 @@ class Framed(ExponentialFamily):
         natural = np.atleast_2d(natural)
         if self.own is None:
             return super().log_density(X, natural)
-        X, own = np.asarray(X, np.float64), self._own_of(len(natural))
+        own, columns = self._own_of(len(natural)), np.asarray(self.columns(X), np.float64)
         out = np.empty((len(X), len(natural)))
         shared = np.flatnonzero(~own.which)
         out[:, shared] = self.shared().log_density(X, natural[shared])
@@ -93,7 +93,7 @@ class Framed(ExponentialFamily):
         d = X.shape[1]
         plain = Monomials(np.zeros(d), np.ones(d), np.ascontiguousarray(self.form.products(d), np.int64))
         for k in np.flatnonzero(own.which):
-            Z = self.form.solve_rows(own.root[own.frame[k]], X - own.shift[own.frame[k]])
+            Z = self.form.solve_rows(own.root[own.frame[k]], columns - own.shift[own.frame[k]])
             out[:, k] = plain.evaluate(Z) @ natural[k] - partition[k] + log_h
         return out
 

@@ -152,7 +152,7 @@ class Gaussian(Framed):
         return counts[:, :, None] * pooled[:, None] + outer
 
     def sufficient_statistics(self, X):
-        return self.monomials(X.shape[1]).evaluate(X)
+        return self.monomials(X.shape[1]).evaluate(self.columns(X))
 
     def log_partition(self, natural):
         value = self.form.log_partition(natural)

@@ -73,6 +73,9 @@ class Uniform(ExponentialFamily):
             raise ValueError("the box of a Uniform is not known: call bind, or give low and high")
         return self.low, self.high
 
+    def fisher_information(self, natural):
+        return np.zeros((len(natural), 0, 0))
+
     def to_expectation(self, natural):
         return np.zeros_like(natural)
 

@@ -1,0 +1,216 @@
+"""Numbers drawn from a density that is only known up to its formula, against SciPy's laws."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.special import gammaln, xlogy
+
+import expfam_em as ef
+from expfam_em import sampling
+from tests import own_families
+
+SURE = 1e-4
+"""Least p-value of a test at a fixed seed: each passes or fails for good."""
+
+
+class LogNormal(ef.ExponentialFamily):
+    """T = (log x, log² x) on the half line."""
+
+    def sufficient_statistics(self, X):
+        return np.column_stack([np.log(X[:, 0]), np.log(X[:, 0]) ** 2])
+
+    def log_partition(self, natural):
+        return own_families.Normal.log_partition(self, natural)
+
+    def log_base_measure(self, X):
+        return -0.5 * np.log(2 * np.pi) - np.log(X[:, 0])
+
+
+class Beta(ef.ExponentialFamily):
+    """T = (log x, log(1 − x)) between 0 and 1."""
+
+    def sufficient_statistics(self, X):
+        return np.column_stack([np.log(X[:, 0]), np.log(1 - X[:, 0])])
+
+    def log_partition(self, natural):
+        a, b = natural.T + 1
+        return gammaln(a) + gammaln(b) - gammaln(a + b)
+
+
+class Poisson(ef.ExponentialFamily):
+    """T = x, which says itself that x is a whole number."""
+
+    def sufficient_statistics(self, X):
+        return X
+
+    def log_partition(self, natural):
+        return np.exp(natural[:, 0])
+
+    def log_base_measure(self, X):
+        return -gammaln(X[:, 0] + 1)
+
+    def check_support(self, X):
+        if not np.all((X >= 0) & (np.floor(X) == X)):
+            raise ValueError("whole numbers from 0")
+
+
+class Skellam(ef.ExponentialFamily):
+    """Whole numbers on either side of 0: T = |x|, A = log((1 + e^η)/(1 − e^η))."""
+
+    def sufficient_statistics(self, X):
+        return np.abs(X)
+
+    def log_partition(self, natural):
+        return np.log1p(np.exp(natural[:, 0])) - np.log(-np.expm1(natural[:, 0]))
+
+    def check_support(self, X):
+        if not np.all(np.floor(X) == X):
+            raise ValueError("whole numbers")
+
+
+class Gamma(own_families.Gamma):
+    """With its base measure, 1/x, in T."""
+
+    def log_base_measure(self, X):
+        return np.zeros(len(X))
+
+
+CONTINUOUS = [
+    ("normal", own_families.Normal(), [0.0, -0.5], stats.norm()),
+    ("far and narrow", own_families.Normal(), [1e3 / 1e-2, -0.5 / 1e-2], stats.norm(1e3, 1e-1)),
+    ("wide", own_families.Normal(), [0.0, -0.5e-10], stats.norm(0, 1e5)),
+    ("exponential", own_families.Exponential(), [-3.0], stats.expon(scale=1 / 3)),
+    ("exponential, tiny", own_families.Exponential(), [-1e9], stats.expon(scale=1e-9)),
+    ("exponential, huge", own_families.Exponential(), [-1e-5], stats.expon(scale=1e5)),
+    ("rayleigh", own_families.Rayleigh(), [-0.5], stats.rayleigh()),
+    ("gamma with a pole", Gamma(), [-0.7, -2.0], stats.gamma(0.3, scale=0.5)),
+    ("gamma", Gamma(), [49.0, -0.1], stats.gamma(50, scale=10)),
+    ("log-normal", LogNormal(), [2.0, -0.5], stats.lognorm(1, scale=np.exp(2))),
+    ("beta with two poles", Beta(), [-0.7, -0.4], stats.beta(0.3, 0.6)),
+    ("beta", Beta(), [79.0, 4.0], stats.beta(80, 5)),
+    ("uniform", Beta(), [0.0, 0.0], stats.uniform()),
+]
+DISCRETE = [
+    ("poisson", Poisson(), [np.log(3.0)], stats.poisson(3)),
+    ("poisson, rare", Poisson(), [np.log(0.01)], stats.poisson(0.01)),
+    ("poisson, many", Poisson(), [np.log(4e4)], stats.poisson(4e4)),
+    ("geometric", own_families.Geometric(), [np.log(0.8)], stats.geom(0.2, loc=-1)),
+    ("either side of 0", Skellam(), [np.log(0.7)], None),
+]
+
+
+def by_name(cases):
+    return pytest.mark.parametrize(("family", "natural", "law"), [c[1:] for c in cases], ids=[c[0] for c in cases])
+
+
+@by_name(CONTINUOUS)
+def test_continuous_numbers(family, natural, law):
+    X = family.sample(np.array(natural), 3000, np.random.default_rng(0))
+    assert X.shape == (3000, 1)
+    assert stats.kstest(X[:, 0], law.cdf).pvalue > SURE
+
+
+@by_name(DISCRETE)
+def test_whole_numbers(family, natural, law):
+    X = family.sample(np.array(natural), 3000, np.random.default_rng(0))[:, 0]
+    assert np.array_equal(X, np.floor(X))
+    values = np.arange(X.min(), X.max() + 1)
+    share = 0.7 ** np.abs(values) * 0.3 / 1.7 if law is None else law.pmf(values)
+    # at least five expected in each bin, with what lies beyond in the last one
+    bins = np.minimum((np.cumsum(share) * 300).astype(int), 299)
+    seen = np.bincount(bins, [np.sum(value == X) for value in values], 300)
+    expected = np.bincount(bins, share, 300)
+    expected[-1] += 1 - expected.sum()
+    here = expected * 3000 >= 5
+    seen, expected = np.append(seen[here], seen[~here].sum()), np.append(expected[here], expected[~here].sum())
+    seen, expected = (seen[:-1], expected[:-1]) if expected[-1] * 3000 < 1 else (seen, expected)
+    assert stats.chisquare(seen, expected / expected.sum() * seen.sum()).pvalue > SURE
+
+
+@by_name(CONTINUOUS + DISCRETE)
+def test_only_the_generator_is_used(family, natural, law):
+    before = np.random.get_state()[1].copy()  # noqa: NPY002 - the global state must stay as it is
+    one, two = (family.sample(np.array(natural), 5, np.random.default_rng(7)) for _ in range(2))
+    other = family.sample(np.array(natural), 5, np.random.default_rng(8))
+    assert np.array_equal(one, two)
+    assert len(np.unique(np.concatenate([one, other]))) > 1 or natural == [np.log(0.01)]
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+@settings(max_examples=30, deadline=None)
+@given(ratio=st.floats(-1e3, 1e3), width=st.floats(1e-3, 1e3))
+def test_moments_of_normal_numbers(ratio, width):
+    mean = ratio * width
+    natural = np.array([mean / width**2, -0.5 / width**2])
+    X = own_families.Normal().sample(natural, 400, np.random.default_rng(0))[:, 0]
+    Z = (X - mean) / width
+    # the same 400 uniform numbers every time: their normal scores have mean −0.0, spread 1 within 5 standard errors
+    assert abs(Z.mean()) < 5 / np.sqrt(400)
+    assert abs(Z.std() - 1) < 5 / np.sqrt(800)
+
+
+def test_no_rows():
+    assert own_families.Normal().sample(np.array([0.0, -0.5]), 0, np.random.default_rng(0)).shape == (0, 1)
+
+
+def test_a_mixture_of_a_family_without_a_sampler():
+    mixture = ef.Mixture(own_families.Normal(), [0.3, 0.7], [[0.0, -0.5], [20.0, -0.5]])
+    X, labels = mixture.sample(1000, 0)
+    law = stats.norm(np.array([0.0, 20.0])[labels])
+    assert stats.kstest(law.cdf(X[:, 0]), "uniform").pvalue > SURE
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.3, -0.3])
+def test_a_density_that_does_not_integrate_to_1_is_refused(factor):
+    class Wrong(ef.ExponentialFamily):
+        def sufficient_statistics(self, X):
+            return np.column_stack([X[:, 0], X[:, 0] ** 2])
+
+        def log_partition(self, natural):
+            return own_families.Normal.log_partition(self, natural) + factor
+
+    with pytest.raises(
+        NotImplementedError, match=r"Wrong cannot be sampled: .* define sample\(self, natural, n, rng\)"
+    ):
+        Wrong().sample(np.array([0.0, -0.5]), 5, np.random.default_rng(0))
+
+
+def test_a_density_that_is_nowhere_is_refused():
+    def nowhere(x):
+        return np.full(len(x), -np.inf)
+
+    with pytest.raises(NotImplementedError, match="the family cannot be sampled"):
+        sampling.draw(nowhere, lambda x: np.ones(len(x), bool), 5, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("limits", [(3, 7), (-5, 0), (1000, 1003)], ids=str)
+def test_a_bounded_lattice(limits):
+    low, high = limits
+
+    def accepts(x):
+        return (x >= low) & (x <= high) & (np.floor(x) == x)
+
+    def log_density(x):
+        return np.full(len(x), -np.log(high - low + 1))
+
+    X = sampling.draw(log_density, accepts, 2000, np.random.default_rng(0))
+    seen = np.array([np.sum(value == X) for value in range(low, high + 1)])
+    assert seen.sum() == 2000
+    assert stats.chisquare(seen).pvalue > SURE
+
+
+def test_binomial_numbers_that_say_where_they_are():
+    def log_density(x):
+        return gammaln(11) - gammaln(x + 1) - gammaln(11 - x) + xlogy(x, 0.3) + xlogy(10 - x, 0.7)
+
+    def accepts(x):
+        return (x >= 0) & (x <= 10) & (np.floor(x) == x)
+
+    X = sampling.draw(log_density, accepts, 3000, np.random.default_rng(0))
+    share = stats.binom.pmf(np.arange(11), 10, 0.3)
+    seen = np.bincount(X.astype(int), minlength=11)
+    assert (
+        stats.chisquare(np.append(seen[:7], seen[7:].sum()), 3000 * np.append(share[:7], share[7:].sum())).pvalue > SURE
+    )
