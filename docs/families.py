@@ -63,13 +63,16 @@ def _prose(text) -> str:
 def statistics(kind) -> str:
     """Return what T is, in the words of the docstring."""
     words = " ".join(description(kind))
-    found = re.search(rf"T(?:\(\w\))? (?:=|is) (.+?)(?:, (?:and )?(?:{SYMBOL}|η_k is)| with |\.(?: |$))", words)
+    found = re.search(
+        rf"T(?:\(\w\))?(?:, A and η)? (?:=|is|are) (.+?)(?:, (?:and )?(?:{SYMBOL}|η_k is)| with |\.(?: |$))", words
+    )
     return found[1] if found else "none"
 
 
 def constants(kind) -> list[tuple[str, str, str]]:
     """Return name, type and meaning of what the class is made with."""
-    section = re.search(r"\n\nParameters\n-+\n(.*?)(?:\n\n(?=\S)|$)", inspect.getdoc(kind), re.DOTALL)
+    owner = next(base for base in kind.__mro__ if "__init__" in vars(base))
+    section = re.search(r"\n\nParameters\n-+\n(.*?)(?:\n\n(?=\S)|$)", inspect.getdoc(owner) or "", re.DOTALL)
     entries = re.findall(r"^(\S.*?) : (.*)\n((?:    .*(?:\n|$))+)", section[1] if section else "", re.MULTILINE)
     return [(name, what, _prose(meaning)) for name, what, meaning in entries]
 
@@ -201,9 +204,10 @@ def section(one) -> str:
     else:
         paragraphs = [first, *paragraphs]
     text = [p if p.startswith("    ") else textwrap.fill(p, WIDTH, break_long_words=False) for p in paragraphs]
+    told = constants(one.kind) if "__init__" in vars(one.kind) else []  # those of a base are told there
     facts = [
         ["x", one.support],
-        *([f"`{constant}`", f"{what}. {meaning}"] for constant, what, meaning in constants(one.kind)),
+        *([f"`{constant}`", f"{what}. {meaning}"] for constant, what, meaning in told),
         ["parameters", ", ".join(f"`{parameter}`" for parameter in one.family.parameters(one.natural))],
         ["η from E[T]", inverse(one.kind)],
         ["entropy", "by a formula" if one.has_entropy else "from samples"],

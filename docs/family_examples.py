@@ -9,8 +9,8 @@ KINDS = {
     "Counts": ["Poisson", "Binomial", "Geometric", "NegativeBinomial", "GammaPoisson", "Multinomial"],
     "Real numbers": ["Gaussian", "StudentT", "Laplace", "Uniform"],
     "Positive numbers": [
-        "Exponential", "Gamma", "InverseGamma", "InverseGaussian", "Weibull", "HalfNormal", "Rayleigh", "Maxwell",
-        "Pareto",
+        "Exponential", "Gamma", "InverseGamma", "InverseGaussian", "Weibull", "LogNormal", "HalfNormal", "Rayleigh",
+        "Maxwell", "Pareto",
     ],
     "Shares": ["Beta", "Dirichlet"],
     "Directions": ["VonMises", "VonMisesFisher"],
@@ -124,6 +124,10 @@ EXAMPLES = {
     "Weibull": Example(
         two("rng.weibull(2, (300, 1))", "8 * rng.weibull(2, (300, 1))"),
         "ef.families.Weibull(2)", [[-1.0], [-0.25], [-0.08]], (0, 8),
+    ),
+    "LogNormal": Example(
+        two("rng.lognormal(0, 0.5, (300, 1))", "rng.lognormal(3, 0.5, (300, 1))"),
+        "ef.families.LogNormal()", [[0.0, -2.0], [0.0, -0.5], [20.0, -10.0]], (0, 5),
     ),
     "HalfNormal": Example(
         two("np.abs(rng.normal(0, 1, (300, 1)))", "np.abs(rng.normal(0, 9, (300, 1)))"),

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 from scipy import optimize, special, stats
 
-from expfam_em.families.categorical import Categorical
+from expfam_em.families.categorical import Categorical, OneHot
 from expfam_em.families.directional import VonMises, VonMisesFisher
 from expfam_em.families.dirichlet import Dirichlet
 from expfam_em.families.multinomial import Multinomial
@@ -52,6 +52,24 @@ def categorical_mp_partition(eta):
 
 def padded(*rows):
     return np.array([[*row, *[0.0] * (max(LEVELS) - len(row))] for row in rows])
+
+
+def indicators(X):
+    """Labels as columns of 0 and 1, variable after variable."""
+    return np.concatenate([x[:, None] == np.arange(size) for x, size in zip(X.T, LEVELS, strict=True)], axis=1) * 1.0
+
+
+def labels_of(X):
+    return np.stack([part.argmax(axis=1) for part in np.split(X, np.cumsum(LEVELS)[:-1], axis=1)], axis=1)
+
+
+def categorical_draw(p, n, rng):
+    return np.column_stack([rng.choice(len(q), n, p=q) for q in p]).astype(float)
+
+
+def one_hot_mp_partition(eta):
+    parts = [eta[end - size : end] for end, size in zip(np.cumsum(LEVELS), LEVELS, strict=True)]
+    return sum(mpmath.log(sum(mpmath.exp(e) for e in part)) for part in parts)
 
 
 # ---- directions ----------------------------------------------------------------------------------------------------
@@ -218,7 +236,7 @@ VECTOR_CASES = [
         ],
         natural=categorical_natural,
         log_density=categorical_log_density,
-        draw=lambda p, n, rng: np.column_stack([rng.choice(len(q), n, p=q) for q in p]).astype(float),
+        draw=categorical_draw,
         nodes=lambda p: counts(LEVELS),
         mp_partition=categorical_mp_partition,
         estimate=categorical_estimate,
@@ -230,6 +248,41 @@ VECTOR_CASES = [
             ([[0, np.nan, 3]], "Categorical needs whole numbers from 0 to 1; column 1 holds nan (row 0)"),
         ],
         named=lambda p: {"probabilities": p},
+    ),
+    Case(
+        name="OneHot",
+        family=OneHot(LEVELS),
+        thetas=shares(LEVELS),
+        rows=matrix(st.integers(0, 1).map(float), 3).map(lambda X: indicators(X * [2, 1, 3])),
+        components=[
+            padded([0.98, 0.01, 0.01], [0.9, 0.1], [0.01, 0.07, 0.25, 0.67]),
+            padded([0.01, 0.98, 0.01], [0.1, 0.9], [0.97, 0.01, 0.01, 0.01]),
+            padded([0.01, 0.01, 0.98], [0.5, 0.5], [0.01, 0.97, 0.01, 0.01]),
+        ],
+        inverse=np.linalg.pinv,
+        natural=lambda p: np.concatenate([np.log(row[:size]) for row, size in zip(p, LEVELS, strict=True)]),
+        log_density=lambda X, p: categorical_log_density(labels_of(X), p),
+        draw=lambda p, n, rng: indicators(categorical_draw(p, n, rng)),
+        nodes=lambda p: (indicators(counts(LEVELS)[0]), counts(LEVELS)[1]),
+        mp_partition=one_hot_mp_partition,
+        estimate=lambda X, r: categorical_estimate(labels_of(X), r),
+        extremes=[np.array([700.0, -700, 0, 40, -40, 3, 0, 0, -700]), np.full(9, -700.0), np.full(9, 700.0)],
+        outside=[
+            ([[1, 0, 0, 1, 0, 0, 0, 0.5, 0]], "OneHot needs 0 or 1; column 7 holds 0.5 (row 0)"),
+            ([[1, 0, 0, 1, 0, 0, 0, np.nan, 0]], "OneHot needs 0 or 1; column 7 holds nan (row 0)"),
+            (
+                [[1, 0, 0, 1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, 1, 0, 0, 1]],
+                "OneHot needs one 1 among the 2 columns of each variable; row 1 has 0 in those of variable 1, "
+                "from column 3",
+            ),
+            (
+                [[1, 0, 0, 1, 0, 0, 1, 1, 0]],
+                "OneHot needs one 1 among the 4 columns of each variable; row 0 has 2 in those of variable 2, "
+                "from column 5",
+            ),
+        ],
+        named=lambda p: {"probabilities": p},
+        n_parameters=lambda K: 6 * K,
     ),
     Case(
         name="Multinomial",

@@ -316,6 +316,7 @@ CHOICES = {  # rows of a family, and its constants
     "inverse-gaussian": (RNG.wald(2, 3, (60, 1)), []),
     "kmeans": (X, []),
     "laplace": (X, ["location=-2.5"]),
+    "log-normal": (RNG.lognormal(0, 1, (60, 2)), ["covariance_type=diag"]),
     "maxwell": (np.abs(X) + 0.1, []),
     "multinomial": (RNG.multinomial(9, [0.2, 0.3, 0.5], 60), []),
     "negative-binomial": (RNG.negative_binomial(3, 0.2, (60, 1)), ["r=3"]),

@@ -134,9 +134,37 @@ def test_weights_that_are_refused(weights, words):
         ef.fit_many(ef.GaussianMixture(1), [normal_rows(9), normal_rows(9)], weights)
 
 
-def test_sparse_data_sets_are_refused():
-    with pytest.raises(TypeError, match="fit sparse ones one by one"):
-        ef.fit_many(ef.BernoulliMixture(1), [sparse.csr_array(np.eye(4))])
+def test_sparse_and_dense_data_sets_do_not_mix():
+    with pytest.raises(TypeError, match="data set 1 is sparse and data set 0 is not"):
+        ef.fit_many(ef.BernoulliMixture(1), [np.eye(4), sparse.csr_array(np.eye(4))])
+    with pytest.raises(TypeError, match=r"X is a sparse matrix, but .* needs dense rows"):
+        ef.fit_many(ef.GaussianMixture(1), [sparse.csr_array(np.eye(4))])
+    with pytest.raises(ValueError, match="data set 1 has shape"):
+        ef.fit_many(ef.BernoulliMixture(1), [sparse.csr_array(np.eye(4)), sparse.csr_array(np.eye(5))])
+    with pytest.raises(ValueError, match="data set 1 has 1 rows, fewer than"):
+        ef.fit_many(ef.BernoulliMixture(2), [sparse.csr_array(np.eye(4)), sparse.csr_array(np.eye(4)[:1])])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    "family", [ef.families.Bernoulli(), ef.families.Poisson(), ef.families.Multinomial()], ids=repr
+)
+def test_sparse_data_sets_are_fitted_as_the_dense_ones_are(family, weighted, monkeypatch):
+    rng = np.random.default_rng(1)
+    rates = rng.gamma(0.4, 0.5, (3, 30))
+    dense = [rng.poisson(rates[rng.integers(0, 3, n)]).astype(float) for n in SIZES]
+    dense = [np.minimum(X, 1) if isinstance(family, ef.families.Bernoulli) else X for X in dense]
+    for X in dense:
+        X[:, 0] = 1
+    weights = [rng.uniform(0.1, 2, n) for n in SIZES] if weighted else None
+    model = ef.ExponentialFamilyMixture(family, 3, random_state=0, n_init=2, max_iter=30, concentration=1.5)
+    expected = ef.fit_many(model, dense, weights)
+    found = ef.fit_many(model, [sparse.coo_array(X) for X in dense], weights)
+    assert [one.status_ for one in found] == [one.status_ for one in expected]
+    for one, other, X in zip(found, expected, dense, strict=True):
+        assert one.lower_bounds_ == pytest.approx(other.lower_bounds_, rel=1e-12)
+        assert one.expectation_parameters_ == pytest.approx(other.expectation_parameters_, rel=1e-9, abs=1e-12)
+        assert np.array_equal(one.predict(sparse.csr_array(X)), other.predict(X))
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1e9])

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
+from scipy.special import digamma
 
 import expfam_em as ef
 from expfam_em import families
@@ -104,6 +105,45 @@ def test_mappings_of_t_are_inverse_and_the_gradient_is_that_of_complete_data(kin
 def fitted(family, X, K=1, **how):
     how = {"max_iter": 20_000, "tol": 1e-13, "random_state": 0} | how
     return ef.ExponentialFamilyMixture(family, K, **how).fit(X)
+
+
+def test_steps_are_those_of_the_textbook():
+    X = np.concatenate([t_rows(0), t_rows(1) + 4])
+    start = ef.ExponentialFamilyMixture(families.StudentT(), 2, random_state=0, max_iter=0).fit(X).mixture_
+    p, weights = start.parameters, start.weights
+    means, scales, degrees = p["means"], p["scales"], p["degrees_of_freedom"]
+    for step in range(1, 4):
+        laws = [stats.multivariate_t(m, s, df=nu) for m, s, nu in zip(means, scales, degrees, strict=True)]
+        R = weights * np.column_stack([law.pdf(X) for law in laws])
+        R /= R.sum(axis=1, keepdims=True)
+        weights = R.mean(axis=0)
+        for k in range(2):
+            r, nu = R[:, k], degrees[k]
+            squares = np.einsum("ni,ij,nj->n", X - means[k], np.linalg.inv(scales[k]), X - means[k])
+            u, log_u = (nu + 2) / (nu + squares), digamma((nu + 2) / 2) - np.log((nu + squares) / 2)
+            means[k] = (r * u) @ X / (r @ u)
+            Z = X - means[k]
+            scales[k] = (Z * (r * u)[:, None]).T @ Z / r.sum()
+            excess = -1 - r @ (log_u - u) / r.sum()
+            degrees[k] = optimize.brentq(lambda v, e=excess: np.log(v / 2) - digamma(v / 2) - e, 1e-2, 1e6)
+        found = ef.fit(start, X, max_iter=step, tol=0).mixture
+        assert found.weights == pytest.approx(weights, rel=1e-10)
+        assert found.parameters["means"] == pytest.approx(means, rel=1e-9)
+        assert found.parameters["scales"] == pytest.approx(scales, rel=1e-9, abs=1e-9)
+        assert found.parameters["degrees_of_freedom"] == pytest.approx(degrees, rel=1e-8)  # of a search
+
+
+def test_steps_of_counts_are_those_of_the_textbook():
+    X = np.random.default_rng(0).negative_binomial(2, 0.25, (200, 1)).astype(float)
+    r, m = 1.0, 9.0
+    start = ef.Mixture(families.GammaPoisson(), [1.0], shape_and_mean([r], [m]))
+    for step in range(1, 5):
+        rate = r / m
+        rates, log_rates = (X + r) / (1 + rate), digamma(X + r) - np.log(1 + rate)
+        m, excess = rates.mean(), np.log(rates.mean()) - log_rates.mean()
+        r = optimize.brentq(lambda a, e=excess: np.log(a) - digamma(a) - e, 1e-2, 1e6)
+        p = ef.fit(start, X, max_iter=step, tol=0).mixture.parameters
+        assert [p["shapes"][0, 0], p["means"][0, 0]] == pytest.approx([r, m], rel=1e-9)  # of a search
 
 
 @pytest.mark.parametrize("degrees", [None, 2.0, 7.0])

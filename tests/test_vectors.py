@@ -7,8 +7,8 @@ from scipy import stats
 
 import expfam_em as ef
 from expfam_em.blocks import as_rows
-from expfam_em.families import _bessel, _multigamma
-from expfam_em.families.categorical import Categorical
+from expfam_em.families import _bessel, _multigamma, _special
+from expfam_em.families.categorical import Categorical, OneHot
 from expfam_em.families.directional import VonMises, VonMisesFisher
 from expfam_em.families.dirichlet import Dirichlet
 from expfam_em.families.multinomial import Multinomial
@@ -70,8 +70,8 @@ def test_the_inverse_of_the_bessel_ratio_at_its_ends():
 def test_gamma_functions_are_mpmaths():
     rng = np.random.default_rng(0)
     x, s = 10.0 ** rng.uniform(-9, 9, (2, 200))
-    digammas, trigammas = _multigamma.digamma_difference(x, s), _multigamma.trigamma_difference(x, s)
-    logs, stirling = _multigamma.log_minus_digamma(x), _multigamma.stirling_error(x)
+    digammas, trigammas = _special.digamma_difference(x, s), _special.trigamma_difference(x, s)
+    logs, stirling = _special.log_minus_digamma(x), _multigamma.stirling_error(x)
     for i in range(len(x)):
         a, b = mp(x[i]), mp(x[i]) + mp(s[i])
         assert relative(digammas[i], mpmath.psi(0, b) - mpmath.psi(0, a)) < 8 * EPS
@@ -128,13 +128,14 @@ def test_a_family_without_levels_says_what_it_needs():
 def test_impossible_levels_are_refused(levels):
     with pytest.raises(ValueError, match="must be a whole number from 2, or a list"):
         Categorical(levels)
+    with pytest.raises(ValueError, match="must be a whole number from 2, or a list"):
+        OneHot(levels)
 
 
 def test_constants_are_shown():
-    shown = [Categorical(), Categorical(3), Categorical([2, 3]), Multinomial(), Multinomial(5), Wishart()]
-    assert repr(shown) == (
-        "[Categorical(), Categorical(3), Categorical([2, 3]), Multinomial(), Multinomial(trials=5), Wishart()]"
-    )
+    shown = [Categorical(), Categorical(3), Categorical([2, 3]), OneHot(3), OneHot([2, 3])]
+    assert repr(shown) == "[Categorical(), Categorical(3), Categorical([2, 3]), OneHot(3), OneHot([2, 3])]"
+    assert repr([Multinomial(), Multinomial(5), Wishart()]) == "[Multinomial(), Multinomial(trials=5), Wishart()]"
 
 
 def test_statistics_are_indicators_for_every_type_of_numbers():
@@ -264,6 +265,43 @@ def test_an_absent_row_of_counts_may_hold_nothing():
     X, w = np.array([[3.0, 1], [0, 0], [-2, 1], [5, 5]]), np.array([1.0, 0, 0, 1])
     model = ef.ExponentialFamilyMixture(Multinomial()).fit(X, sample_weight=w)
     assert model.parameters_["probabilities"][0] == pytest.approx(np.array([8, 6]) / 14, rel=4 * EPS)
+
+
+# ---- labels as indicators ------------------------------------------------------------------------------------------
+
+
+def indicators(labels, levels):
+    parts = zip(labels.T, levels, strict=True)
+    return np.concatenate([(x[:, None] == np.arange(size)).astype(float) for x, size in parts], axis=1)
+
+
+def test_indicators_say_what_labels_say():
+    levels, rng = [3, 2, 4, 2], np.random.default_rng(0)
+    labels = np.stack([rng.integers(0, size, 200) for size in levels], axis=1)
+    labels[:100] = labels[:100] // 2
+    start = np.arange(200) // 100
+    one = ef.ExponentialFamilyMixture(OneHot(levels), 2, init=start).fit(indicators(labels, levels))
+    other = ef.ExponentialFamilyMixture(Categorical(levels), 2, init=start).fit(labels)
+    assert one.lower_bound_ == pytest.approx(other.lower_bound_, rel=1e-12)
+    assert one.bic(indicators(labels, levels)) == pytest.approx(other.bic(labels), rel=1e-12)
+    for name, value in other.parameters_.items():
+        assert one.parameters_[name] == pytest.approx(value, rel=1e-9, abs=1e-12)
+
+
+def test_the_levels_of_indicators_are_counted_once_columns_are_known():
+    X = indicators(np.array([[0, 1], [2, 0]]), [3, 3])
+    with pytest.raises(ValueError, match="call bind first"):
+        OneHot(3).n_parameters(2)
+    assert OneHot(3).bind([(X, None)]).levels == (3, 3)
+    assert OneHot(3).bind([(X, None)]).n_parameters(2) == 8
+    assert OneHot(3).bind([]).levels == 3
+    for family in (OneHot(4), OneHot([3, 2])):
+        with pytest.raises(ValueError, match="columns of indicators; the rows have 6"):
+            family.check_support(X)
+    natural = OneHot(3).to_natural(np.array([[0.0, 0.25, 0.75, 1.0, 0, 0]]))
+    expected = [[[0, 0.25, 0.75], [1, 0, 0]]]
+    assert OneHot(3).parameters(natural)["probabilities"] == pytest.approx(np.array(expected), rel=4 * EPS)
+    assert np.all(OneHot(3).check_support(OneHot(3).sample(natural[0], 50, np.random.default_rng(0))) is None)
 
 
 # ---- shares --------------------------------------------------------------------------------------------------------
@@ -443,6 +481,7 @@ def test_too_few_degrees_of_freedom_are_outside():
     ("family", "expectation"),
     [
         (Categorical(3), [[0.5, 0.6], [-0.1, 0.3], [np.nan, 0.1]]),
+        (OneHot(2), [[0.5, 0.6], [-0.1, 1.1], [np.nan, 0.1]]),
         (Multinomial(), [[0.5, 0.6], [-0.1, 1.1], [np.nan, 0.1]]),
         (Dirichlet(), [[-0.1, -0.1], [0.5, -1], [-np.inf, -1], [np.nan, -1], [np.log(0.5), np.log(0.5)]]),
         (VonMises(), [[0.8, 0.7], [1.0, 0], [np.nan, 0]]),
@@ -471,6 +510,7 @@ def entropies():
     wishart = np.concatenate([[2.6], -0.5 * P[i, j] * np.where(i == j, 1, 2)])
     return [
         (Categorical(3), np.log(p[1:] / p[0]), stats.entropy(p)),
+        (OneHot(3), np.concatenate([np.log(p), np.log(p) + 5]), 2 * stats.entropy(p)),
         (Multinomial(), np.log(p), stats.multinomial.entropy(1, p)),
         (Dirichlet(), alpha, stats.dirichlet.entropy(alpha)),
         (VonMises(), np.array([0.3, 4.0]), stats.vonmises(np.hypot(0.3, 4.0)).entropy()),

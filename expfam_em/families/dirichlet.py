@@ -5,14 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import digamma
 
-from expfam_em.families._multigamma import (
-    LOG_2PI,
-    digamma_difference,
-    inverse_digamma,
-    stirling_error,
-    trigamma,
-    trigamma_difference,
-)
+from expfam_em.families._multigamma import LOG_2PI, inverse_digamma, stirling_error, trigamma
+from expfam_em.families._special import digamma_difference, trigamma_difference
 from expfam_em.families._support import require
 from expfam_em.family import ExponentialFamily
 
