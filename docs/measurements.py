@@ -8,11 +8,11 @@ import numpy as np
 import expfam_em as ef
 from expfam_em import blocks
 from expfam_em.blocks import ArrayRows
-from expfam_em.monomials import Monomials
 from expfam_em.kernels import block_rows
 from expfam_em.kernels import em as kernel
 from expfam_em.kernels._jit import EXACT, inner
 from expfam_em.kernels.elementwise import exp_nonpositive, log_positive
+from expfam_em.monomials import Monomials
 
 RNG = np.random.default_rng(0)
 
@@ -156,6 +156,75 @@ def kernels(n, d, K):
         print(f"    {name:30}", ratio(other, here))
 
 
+class Diagonal(ef.ExponentialFamily):
+    """The diagonal Gaussian as a user writes it: T and A, and in the subclass the mapping too."""
+
+    def sufficient_statistics(self, X):
+        return np.concatenate([X, X**2], axis=1)
+
+    def log_partition(self, natural):
+        linear, second = np.split(natural, 2, axis=1)
+        return (-(linear**2) / (4 * second) - 0.5 * np.log(-2 * second)).sum(axis=1)
+
+    def log_base_measure(self, X):
+        return np.full(len(X), -0.5 * X.shape[1] * np.log(2 * np.pi))
+
+
+class DiagonalWithMapping(Diagonal):
+    def to_natural(self, expectation):
+        mean, second = np.split(expectation, 2, axis=1)
+        variance = second - mean**2
+        return np.concatenate([mean / variance, -0.5 / variance], axis=1)
+
+
+def seconds_a_step(start, X, few=3, more=23, repeats=5):
+    """Return the time of an EM iteration: the difference of two fits."""
+    best = {few: np.inf, more: np.inf}
+    for _ in range(repeats):
+        for steps in best:
+            begin = time.perf_counter()
+            ef.fit(start, X, max_iter=steps, tol=0)
+            best[steps] = min(best[steps], time.perf_counter() - begin)
+    return (best[more] - best[few]) / (more - few)
+
+
+def families_of_ones_own(n, d, K):
+    """Print what an iteration takes with a family of one's own, as a multiple of the built-in one's."""
+    centres = RNG.normal(size=(K, d)) * 2
+    X = centres[RNG.integers(0, K, n)] + RNG.normal(size=(n, d))
+    built_in, weights = ef.families.Gaussian("diag"), np.full(K, 1 / K)
+    base = seconds_a_step(ef.Mixture(built_in, weights, built_in.from_moments(centres, np.ones((K, d)))), X)
+    natural = np.concatenate([centres, np.full((K, d), -0.5)], axis=1)
+    ratios = (
+        seconds_a_step(ef.Mixture(family, weights, natural), X) / base for family in (DiagonalWithMapping(), Diagonal())
+    )
+    print(f"diagonal covariance, {n:,} x {d}, K = {K}: T in NumPy {next(ratios):.2f}, no to_natural {next(ratios):.2f}")
+
+
+def products(n, K):
+    """Print what an iteration of a product takes, as a share of what its parts take one after the other."""
+    parts = [(ef.families.Gaussian("full"), 6), (ef.families.Categorical([4] * 3), 3), (ef.families.Poisson(), 2)]
+    labels, columns, starts = RNG.integers(0, K, n), [], []
+    R = np.eye(K)[labels]
+    X = np.column_stack([
+        RNG.normal(size=(n, 6)) + labels[:, None], (RNG.integers(0, 4, (n, 3)) + labels[:, None]) % 4,
+        RNG.poisson(3 + labels[:, None], (n, 2)),
+    ]).astype(float)  # fmt: skip
+    first = 0
+    for family, d in parts:
+        here = np.arange(first, first + d)
+        T = family.sufficient_statistics(X[:, here])
+        natural = family.to_natural(R.T @ T / R.sum(axis=0)[:, None])
+        starts.append((ef.Mixture(family, np.full(K, 1 / K), natural), np.ascontiguousarray(X[:, here])))
+        columns.append((family, here))
+        first += d
+    product = ef.families.Product(columns)
+    T = product.sufficient_statistics(X)
+    whole = ef.Mixture(product, np.full(K, 1 / K), product.to_natural(R.T @ T / R.sum(axis=0)[:, None]))
+    apart = sum(seconds_a_step(start, rows) for start, rows in starts)
+    print(f"product of three families, {n:,} rows, K = {K}: {seconds_a_step(whole, X) / apart:.2f} of its parts")
+
+
 def chunks():
     X, mixture = problem(500_000, 8, 8)
     print("1 / 2 threads:", ratio(*(lambda jobs=jobs: ef.accumulate(mixture, X, n_jobs=jobs) for jobs in (1, 2))))
@@ -168,5 +237,8 @@ if __name__ == "__main__":
         for sizes in ((100_000, 2, 3), (50_000, 4, 6), (50_000, 8, 16), (20_000, 16, 16), (5_000, 64, 16)):
             kernels(*sizes)
     chunks()
+    for sizes in ((200_000, 16, 16), (1_000_000, 2, 3), (100_000, 8, 8), (20_000, 4, 4)):
+        families_of_ones_own(*sizes)
+    products(100_000, 8)
     for distance in (0, 1e3, 1e5, 1e7):
         print(f"error of the covariance of data of width 1 at {distance:g}:", digits(distance))

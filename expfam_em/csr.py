@@ -118,7 +118,7 @@ class CSRBlock:
 
 
 def row_sums(X, function=None) -> np.ndarray:
-    """Return Σ_j f(x_j) of each row of an array or of CSR rows, (n,), for a function with f(0) = 0; x itself if None."""
+    """Return Σ_j f(x_j) of each row of an array or of CSR rows, (n,), for a function with f(0) = 0, or Σ_j x_j."""
     values = np.asarray(X.values if isinstance(X, CSRBlock) else X, np.float64)
     values = values if function is None else function(values)
     return X.sum_rows(values) if isinstance(X, CSRBlock) else values.sum(axis=1)

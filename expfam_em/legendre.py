@@ -185,7 +185,7 @@ def _solve_nearby(log_partition, slope, start, expectation):
 
     with np.errstate(all="ignore"):
         natural, solved = chord.solve(quick, expectation, start, chord.groups_of(quick, start[0]), leaves)
-        if slope is None and not _agrees(log_partition, quick, natural, solved):
+        if slope is None and solved.any() and not _agrees(log_partition, quick, natural, solved):
             return start.copy(), none
     return natural, solved
 

@@ -149,7 +149,7 @@ def test_sparse_and_dense_data_sets_do_not_mix():
 @pytest.mark.parametrize(
     "family", [ef.families.Bernoulli(), ef.families.Poisson(), ef.families.Multinomial()], ids=repr
 )
-def test_sparse_data_sets_are_fitted_as_the_dense_ones_are(family, weighted, monkeypatch):
+def test_sparse_data_sets_are_fitted_as_the_dense_ones_are(family, weighted):
     rng = np.random.default_rng(1)
     rates = rng.gamma(0.4, 0.5, (3, 30))
     dense = [rng.poisson(rates[rng.integers(0, 3, n)]).astype(float) for n in SIZES]

@@ -54,7 +54,7 @@ def test_entropy_and_fisher_information_by_quadrature(name):
 @pytest.mark.parametrize(
     ("family", "natural", "law"),
     [
-        (families.Poisson(), [[np.log(3.0)]], None),
+        (families.Poisson(), [[np.log(3.0)]], stats.poisson(3)),
         (families.Gaussian("full"), [[0.4, -0.5]], stats.norm(0.4, 1)),
         (families.Exponential(), [[-2.0]], stats.expon(scale=0.5)),
         (families.Beta(), None, stats.beta(2.5, 4)),
@@ -66,11 +66,8 @@ def test_entropy_is_that_of_scipy(family, natural, law):
     if natural is None:
         X = law.ppf((np.arange(200_000) + 0.5) / 200_000)[:, None]
         natural = family.to_natural(family.sufficient_statistics(X).mean(axis=0)[None])
-    closed = family.entropy(np.array(natural))
-    if law is None:
-        assert closed is None  # E[log x!] has no formula
-    else:
-        assert closed[0] == pytest.approx(law.entropy(), rel=1e-4)  # of the grid that stands for the law
+    found = family.entropy(np.array(natural))
+    assert found[0] == pytest.approx(float(law.entropy()), rel=1e-4)  # of the grid that stands for the law
 
 
 @pytest.mark.parametrize("family", [families.StudentT(), families.GammaPoisson()], ids=repr)

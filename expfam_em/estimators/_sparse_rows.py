@@ -99,7 +99,7 @@ def _squares(centres):
 
 
 def _squared_distances(X, centres, squares, labels) -> np.ndarray:
-    """Return ‖x − μ‖² = Σ_{x_j ≠ 0} (x_j − μ_j)² + (|μ|² − Σ_{x_j ≠ 0} μ_j²) of the rows and the centres of their labels."""
+    """Return ‖x − μ‖² = Σ_{x_j ≠ 0} (x_j − μ_j)² + (|μ|² − Σ_{x_j ≠ 0} μ_j²) of rows and the centres they belong to."""
     at = centres[labels[X.rows], X.columns]
     stored = X.sum_rows((X.values - at) ** 2)
     return stored + np.maximum(squares[labels] - X.sum_rows(at**2), 0.0)

@@ -60,7 +60,9 @@ def fit_many(estimator, datasets, sample_weights=None) -> list:
             f"data set {np.argmax(are_sparse)} is sparse and data set {np.argmin(are_sparse)} is not; give all of "
             "them sparse, or none"
         )
-    arrays = [sparse.csr_array(X) if is_sparse else np.asarray(X) for X, is_sparse in zip(datasets, are_sparse, strict=True)]
+    arrays = [
+        sparse.csr_array(X) if is_sparse else np.asarray(X) for X, is_sparse in zip(datasets, are_sparse, strict=True)
+    ]
     _check_shapes(arrays, estimator.n_components)
     weights = None if sample_weights is None else [np.asarray(w, np.float64) for w in sample_weights]
     _check_weights(arrays, weights)
@@ -142,4 +144,6 @@ def _check_shapes(arrays, n_components):
                 "the same d"
             )
         if array.shape[0] < n_components:
-            raise ValueError(f"data set {at} has {array.shape[0]} rows, fewer than the {n_components} components to fit")
+            raise ValueError(
+                f"data set {at} has {array.shape[0]} rows, fewer than the {n_components} components to fit"
+            )

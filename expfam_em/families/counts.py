@@ -1,5 +1,7 @@
 """Independent columns of counts other than Poisson ones."""
 
+from typing import Any
+
 import numpy as np
 from scipy.special import expit
 
@@ -7,6 +9,7 @@ from expfam_em.families._columns import IndependentColumns
 from expfam_em.families._constants import ColumnsWithConstants, constant
 from expfam_em.families._lattice import expected_log_base
 from expfam_em.families._special import log_beta
+from expfam_em.families.gamma_poisson import GammaPoisson
 from expfam_em.family import NATURAL_LIMIT
 
 
@@ -119,8 +122,9 @@ class NegativeBinomial(_Failures, ColumnsWithConstants):
 
     Parameters
     ----------
-    r : float > 0, or (d,)
-        Number of successes; not a whole number where counts are Poisson ones of Gamma distributed rates.
+    r : float > 0, or (d,), optional
+        Number of successes; not a whole number where counts are Poisson ones of Gamma distributed rates. If None, it
+        is estimated for each component and column: that is a `GammaPoisson`.
 
     Raises
     ------
@@ -130,7 +134,13 @@ class NegativeBinomial(_Failures, ColumnsWithConstants):
 
     constants = ("r",)
 
-    def __init__(self, r):
+    def __new__(cls, r=None) -> Any:
+        return GammaPoisson() if r is None else super().__new__(cls)
+
+    def __getnewargs__(self):
+        return (self.r,)  # for copies
+
+    def __init__(self, r=None):
         self.r = constant("r", r, lambda r: r > 0, "positive")
         self.keeps_zeros = np.ndim(self.r) == 0  # columns with an r of their own are not all alike
 

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from expfam_em.families._columns import IndependentColumns
+from expfam_em.families._lattice import expected_log_base
 from expfam_em.family import NATURAL_LIMIT
 
 
@@ -22,6 +23,10 @@ class Poisson(IndependentColumns):
 
     def log_base_of(self, x):
         return -gammaln(x + 1)
+
+    def expected_log_base_of(self, log_rate):
+        rate = np.exp(log_rate)
+        return expected_log_base(self.log_base_of, log_rate, rate, rate)
 
     def expectation_of(self, log_rate):
         return (np.exp(log_rate),)
