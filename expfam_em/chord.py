@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import csgraph
+
+FEW = 8
+"""Natural parameters up to which it is not worth while to find out which are combined."""
 
 MOST = 256
 """Natural parameters beyond which a matrix of second derivatives costs too much."""
@@ -23,8 +27,8 @@ SOLVED, DROWNED = 1e-13, 1e-9
 """Lengths of a step that solves the equation; of one that does if the next is no shorter, for it is rounding."""
 
 
-def solve(slope, expectation, start, groups, leaves) -> tuple[np.ndarray, np.ndarray]:
-    """Return η (K, p) with ∇A(η) = m, and which rows are solved, (K,).
+def solve(slope, expectation, start, groups, leaves) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return η (K, p) with ∇A(η) = m, which rows are solved, (K,), and the sizes of one standard deviation, (K, p).
 
     Parameters
     ----------
@@ -62,10 +66,10 @@ def solve(slope, expectation, start, groups, leaves) -> tuple[np.ndarray, np.nda
             quick = bool(np.all(left[going] <= SLOW * length[going]))
             active, inverse, fresh = active[going], inverse[going], False
             if not len(active):
-                return natural, solved
+                return natural, solved, size / NEAR
             if not quick:
                 break
-    return natural, solved
+    return natural, solved, size / NEAR
 
 
 def _step(inverse, residual):
@@ -80,16 +84,18 @@ def _hessian(slope, natural, gradient, size, groups):
 
     The first parameters of all groups are moved together, then the second ones: they do not mix.
     """
+    K, p = natural.shape
+    width = max(map(len, groups))
+    # of each parameter, which move it belongs to, and which parameters its difference is of
+    move, same = np.empty(p, np.int64), np.zeros((p, p), bool)
+    for group in groups:
+        move[group] = np.arange(len(group))
+        same[group[:, None], group] = True
     for _ in range(3):
         step = (natural + size) - natural  # the step that is really made
-        H = np.zeros((*natural.shape, natural.shape[1]))
-        for at in range(max(map(len, groups))):
-            moved = [(group, group[at]) for group in groups if at < len(group)]
-            along = np.zeros_like(natural)
-            along[:, [j for _, j in moved]] = step[:, [j for _, j in moved]]
-            change = slope(natural + along) - gradient
-            for group, j in moved:
-                H[:, group, j] = change[:, group] / step[:, [j]]
+        along = np.where(move == np.arange(width)[:, None, None], step, 0.0)
+        change = slope((natural + along).reshape(-1, p)).reshape(width, K, p) - gradient
+        H = np.where(same, change[move].transpose(1, 2, 0) / step[:, None, :], 0.0)
         diagonal = np.einsum("kii->ki", H)
         with np.errstate(all="ignore"):
             length = size * np.sqrt(diagonal)
@@ -108,13 +114,10 @@ def groups_of(slope, point) -> list[np.ndarray]:
     A parameter that is moved changes the slope along those it is combined with, and no bit of the others.
     """
     p = len(point)
-    if p > MOST:
+    if p <= FEW or p > MOST:
         return [np.arange(p)]
     moved = np.where(point != 0, point * (1 + 1e-3), 1e-3)
     rows = np.where(np.eye(p, dtype=bool), moved, point)
     changed = slope(rows) != slope(point[None])
-    linked = changed | changed.T | np.eye(p, dtype=bool)
-    group = np.arange(p)
-    for j in range(p):  # merge the groups of all that j is linked with
-        group[np.isin(group, group[linked[j]])] = group[linked[j]].min()
-    return [np.flatnonzero(group == g) for g in np.unique(group)]
+    n_groups, group = csgraph.connected_components(changed, directed=False)
+    return [np.flatnonzero(group == g) for g in range(n_groups)]
