@@ -90,6 +90,10 @@ class ExponentialFamily(ABC):
         """Return Σ_n r_nk E[T|x_n, η_k] of rows, (n, d), (K, p), (n, K) -> (K, p), if the family is incomplete."""
         raise NotImplementedError(f"{type(self).__name__} is incomplete: define complete(X, natural, responsibilities)")
 
+    def guess(self, X, responsibilities) -> np.ndarray:
+        """Return Σ_n r_nk T(x_n) of the guess that needs no parameters, (n, d), (n, K) -> (K, p)."""
+        return responsibilities.T @ self.statistics_and_exposure(X)[0]
+
     @property
     def coupled(self) -> bool:
         """Whether the M-step of one component depends on the others; assumed of a family that defines ``maximize``."""
@@ -367,9 +371,8 @@ class ExponentialFamily(ABC):
 
     def fisher_information(self, natural) -> np.ndarray:
         """Return ∇²A(η), the covariance of T and the Fisher information of η, (K, p) -> (K, p, p)."""
-        natural = np.atleast_2d(np.asarray(natural, np.float64))
-        size = legendre.scales(self.evaluate_log_partition, natural)
-        return legendre.hessian(self.to_expectation, natural, size)
+        natural, family = np.atleast_2d(np.asarray(natural, np.float64)), self.shared()  # frames add constants to A
+        return legendre.hessian(family.to_expectation, natural, legendre.scales(family.evaluate_log_partition, natural))
 
     def entropy(self, natural) -> np.ndarray | None:
         """Return −E[log p(x|η)] = A(η) − ⟨η, ∇A(η)⟩ − E[log h], (K,); None if E[log h] has no formula."""

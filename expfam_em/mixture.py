@@ -99,7 +99,7 @@ class Mixture:
     @property
     def flat_natural(self) -> np.ndarray:
         """Natural parameters of the components of all mixtures of the stack, (B·K, p)."""
-        return self.natural.reshape(-1, self.natural.shape[-1])
+        return self.natural.reshape(self.weights.size, self.natural.shape[-1])
 
     @cached_property
     def log_partition(self) -> np.ndarray:

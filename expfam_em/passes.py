@@ -120,8 +120,8 @@ def prepare(family, scores, X, sample_weight=None, temperature=1.0, *, given=Fal
         _check_width(X.shape[1], scores, X, family)
         exposure = family.checked_exposure(X) if table is None else table
         return lambda items, out: _run_csr(X, exposure, scores, out, weight, temperature, items, given)
-    if family.incomplete and not given:
-        return lambda items, out: _run_incomplete(family, scores, X, out, weight, temperature, items)
+    if family.incomplete:
+        return lambda items, out: _run_incomplete(family, scores, X, out, weight, temperature, items, given)
     monomials = family.monomials(X.shape[1])
     if monomials is not None:
         _check_width(monomials.n_statistics, scores, X, family)
@@ -144,7 +144,7 @@ def prepare(family, scores, X, sample_weight=None, temperature=1.0, *, given=Fal
         return prepared(table, weight)
 
     def run(items, out):
-        step = max(256, STATISTICS_BLOCK // scores.natural.shape[2])
+        step = max(256, STATISTICS_BLOCK // max(scores.natural.shape[2], 1))
         for first in range(int(items[:, 0].min()), int(items[:, 1].max()), step):
             rows = slice(first, min(first + step, len(X)))
             by_row = {name: getattr(out, name)[rows] for name in ("responsibilities", "evidence", "labels")}
@@ -216,37 +216,44 @@ def _run_csr(X, exposure, scores, out, weight, temperature, items, given):
             out.bounds[slot] += bound
 
 
-def _run_incomplete(family, scores, X, out, weight, temperature, items):
+def _run_incomplete(family, scores, X, out, weight, temperature, items, given):
     """Make the E-step of a family whose statistics depend on the component, in NumPy."""
     K, p = scores.natural.shape[1:]
     step = max(64, STATISTICS_BLOCK // (K + p))
     for start, stop, mixture, slot in items.tolist():
-        family_here = family.components(np.arange(mixture * K, (mixture + 1) * K))
+        here = family.components(np.arange(mixture * K, (mixture + 1) * K))
         natural, log_weights = scores.natural[mixture], scores.log_weights[mixture]
         for first in range(start, stop, step):
             rows = slice(first, min(first + step, stop))
-            score = family_here.log_density(X[rows], natural) + log_weights
-            top = score.max(axis=1)
-            labels = np.argmax(score, axis=1)
-            if temperature > 0:
-                with np.errstate(invalid="ignore"):
-                    R = np.exp((score - top[:, None]) / temperature)
-                R[np.isinf(top)] = np.eye(K)[labels[np.isinf(top)]]  # every score is infinite
-                total = R.sum(axis=1)
-                top, R = top + temperature * np.log(total), R / total[:, None]
+            if given:
+                R, top = out.responsibilities[rows], np.zeros(rows.stop - first)
             else:
-                R = np.eye(K)[labels]
-            for output, value in ((out.evidence, top), (out.responsibilities, R), (out.labels, labels)):
-                if output.size:
-                    output[rows] = value
+                R, top, labels = _assigned(here.log_density(X[rows], natural) + log_weights, temperature)
+                for output, value in ((out.evidence, top), (out.responsibilities, R), (out.labels, labels)):
+                    if output.size:
+                        output[rows] = value
             if out.sums.size:
                 present = slice(None)
                 if len(weight):
                     present = weight[rows] > 0
                     R, top = R[present] * weight[rows][present, None], top[present] * weight[rows][present]
+                part = X[rows][present]
                 out.counts[slot] += R.sum(axis=0)
-                out.sums[slot] += family_here.complete(X[rows][present], natural, R)
-                out.bounds[slot] += top.sum()
+                out.sums[slot] += here.guess(part, R) if given else here.complete(part, natural, R)
+                if out.bounds.size:
+                    out.bounds[slot] += top.sum()
+
+
+def _assigned(score, temperature):
+    """Return the responsibilities (n, K), τ logsumexp(scores/τ) (n,) and the labels (n,)."""
+    top, labels, of_label = score.max(axis=1), np.argmax(score, axis=1), np.eye(score.shape[1])
+    if temperature == 0:
+        return of_label[labels], top, labels
+    with np.errstate(invalid="ignore"):
+        R = np.exp((score - top[:, None]) / temperature)
+    R[np.isinf(top)] = of_label[labels[np.isinf(top)]]  # every score is infinite
+    total = R.sum(axis=1)
+    return R / total[:, None], top + temperature * np.log(total), labels
 
 
 def _within(items, rows):

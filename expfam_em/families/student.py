@@ -16,6 +16,9 @@ LARGEST_DEGREES = 1e8
 GUESS = 4.0
 """Degrees of freedom to start from."""
 
+GUESSED_SCALE = float(digamma(GUESS / 2) - np.log(GUESS / 2))
+"""E[log u − u + 1] for them."""
+
 
 class StudentT(ExponentialFamily):
     """t density, a normal one of covariance Σ/u with an unobserved u that follows a Gamma density of mean 1.
@@ -65,14 +68,14 @@ class StudentT(ExponentialFamily):
         return self.replace(normal=self.normal.bind(blocks))
 
     def sufficient_statistics(self, X):
-        scale = np.tile([1.0, 1 + digamma(GUESS / 2) - np.log(GUESS / 2) - 1], (len(X), 1))
+        scale = np.tile([1.0, GUESSED_SCALE], (len(X), 1))
         return np.concatenate([self.normal.sufficient_statistics(X), scale], axis=1)
 
     def log_partition(self, natural):
         mean, _, degrees = self._unpacked(natural)
         half = np.where(degrees > 0, degrees / 2, np.nan)
         # the normal A is ½ (μᵀΛμ + log|Σ|), and the first of these belongs to the third statistic here
-        of_normal = self.normal.form.log_partition(natural[:, :-2])
+        of_normal = self.normal.log_partition(natural[:, :-2])
         of_normal = of_normal - 0.5 * np.sum(natural[:, : mean.shape[1]] * mean, axis=1)
         return np.where(np.isfinite(of_normal), of_normal + _of_scale(half), np.inf)
 
@@ -102,23 +105,28 @@ class StudentT(ExponentialFamily):
 
     # ---- the E-step -----------------------------------------------------------------------------------------
 
+    def _standardised(self, X, n_components):
+        """Yield z of rows in the frame of each component."""
+        shifts, roots = self.normal._frames(n_components, X.shape[1])
+        X = np.asarray(X, np.float64)
+        for shift, root in zip(shifts, roots, strict=True):
+            yield self.normal.form.solve_rows(root, X - shift)
+
     def _distances(self, X, natural):
-        """Return δ² of rows from components, (n, K)."""
-        form = self.normal.form
-        shift, scale = self.normal.frame(X.shape[1])
-        Z = (np.asarray(X, np.float64) - shift) / scale
+        """Return δ² of rows from components, (n, K), roots of the covariances, in the frames, and ν."""
         mean, covariance, degrees = self._unpacked(natural)
-        roots = form.root(covariance)
-        squares = [np.sum(form.solve_rows(root, Z - m) ** 2, axis=1) for root, m in zip(roots, mean, strict=True)]
+        roots = self.normal.form.root(covariance)
+        places = zip(self._standardised(X, len(mean)), roots, mean, strict=True)
+        squares = [np.sum(self.normal.form.solve_rows(root, Z - m) ** 2, axis=1) for Z, root, m in places]
         return np.stack(squares, axis=1), roots, degrees
 
     def log_density(self, X, natural):
-        d = X.shape[1]
+        d, form = X.shape[1], self.normal.form
         squares, roots, degrees = self._distances(X, natural)
         half = degrees / 2
         # Γ((ν + d)/2)/(Γ(ν/2) (νπ)^(d/2)) through the Beta function: both Γ are huge for large ν
         constant = gammaln(d / 2) - log_beta(half, d / 2) - 0.5 * d * np.log(degrees * np.pi)
-        constant = constant - self.normal.form.log_volume(roots, d) - np.log(self.normal.frame(d)[1]).sum()
+        constant = constant - form.log_volume(roots, d) - form.log_volume(self.normal._frames(len(roots), d)[1], d)
         return constant - (half + 0.5 * d) * np.log1p(squares / degrees)
 
     def complete(self, X, natural, responsibilities):
@@ -126,10 +134,52 @@ class StudentT(ExponentialFamily):
         squares, _, degrees = self._distances(X, natural)
         scale = (degrees + d) / (degrees + squares)
         log_scale = digamma((degrees + d) / 2) - np.log((degrees + squares) / 2)
-        T = self.normal.sufficient_statistics(np.asarray(X))
         weighted = responsibilities * scale
         last = np.sum(responsibilities * (log_scale - scale + 1), axis=0)
-        return np.column_stack([weighted.T @ T, weighted.sum(axis=0), last])
+        return np.column_stack([self._sums(X, weighted), weighted.sum(axis=0), last])
+
+    def guess(self, X, responsibilities):
+        counts = responsibilities.sum(axis=0)
+        return np.column_stack([self._sums(X, responsibilities), counts, GUESSED_SCALE * counts])
+
+    def _sums(self, X, weighted):
+        """Return Σ w (z, zzᵀ), each component in its frame."""
+        if self.normal.own is None:
+            return weighted.T @ self.normal.sufficient_statistics(np.asarray(X))
+        d = X.shape[1]
+        plain = self.normal.shared().replace(shift=np.zeros(d), scale=np.ones(d)).monomials(d)
+        columns = zip(self._standardised(X, weighted.shape[1]), weighted.T, strict=True)
+        return np.stack([w @ plain.evaluate(Z) for Z, w in columns])
+
+    # ---- frames: those of the normal density ----------------------------------------------------------------
+
+    @property
+    def score_rounding(self):
+        return self.normal.score_rounding
+
+    def shared(self):
+        normal = self.normal.shared()
+        return self if normal is self.normal else self.replace(normal=normal)
+
+    def components(self, index):
+        return self.replace(normal=self.normal.components(index))
+
+    def join(self, families, n_components):
+        return self.replace(normal=self.normal.join([family.normal for family in families], n_components))
+
+    def adopt(self, other):
+        return self.replace(normal=self.normal.adopt(other.normal))
+
+    def reframe(self, natural, expectation):
+        normal, _ = self.normal.reframe(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
+        if normal is self.normal:
+            return self, natural
+        target = self.replace(normal=normal)
+        return target, self.change_frame(natural, target)
+
+    def refine(self, natural, expectation):
+        normal = self.normal.refine(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
+        return None if normal is None else self.replace(normal=normal)
 
     # ---- as users know it -----------------------------------------------------------------------------------
 

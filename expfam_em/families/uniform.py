@@ -9,7 +9,7 @@ from expfam_em.family import ExponentialFamily
 
 
 class Uniform(ExponentialFamily):
-    """Constant density on a box: no statistics, A = 0, h(x) = 1/volume inside and 0 outside.
+    """Constant density on a box: T(x) = 0, A = 0, h(x) = 1/volume inside and 0 outside; nothing is estimated.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Uniform(ExponentialFamily):
         return Uniform(low if self.low is None else self.low, high if self.high is None else self.high)
 
     def sufficient_statistics(self, X):
-        return np.empty((len(X), 0))
+        return np.zeros((len(X), 1))
 
     def log_partition(self, natural):
         return np.zeros(len(natural))
@@ -74,7 +74,10 @@ class Uniform(ExponentialFamily):
         return self.low, self.high
 
     def fisher_information(self, natural):
-        return np.zeros((len(natural), 0, 0))
+        return np.zeros((len(natural), 1, 1))
+
+    def n_parameters(self, n_components):
+        return 0
 
     def to_expectation(self, natural):
         return np.zeros_like(natural)
