@@ -31,8 +31,14 @@ def shares(sizes):
     return numbers(-5, 0, (len(sizes), longest)).map(padded)
 
 
+def log_shares(p):
+    """log p, cut as the family cuts it where an estimate is 0."""
+    with np.errstate(divide="ignore"):
+        return [np.maximum(np.log(row[:size]), -700) for row, size in zip(p, LEVELS, strict=True)]
+
+
 def categorical_natural(p):
-    return np.concatenate([np.log(row[1:size]) - np.log(row[0]) for row, size in zip(p, LEVELS, strict=True)])
+    return np.concatenate([row[1:] - row[0] for row in log_shares(p)])
 
 
 def categorical_log_density(X, p):
@@ -52,6 +58,13 @@ def categorical_mp_partition(eta):
 
 def padded(*rows):
     return np.array([[*row, *[0.0] * (max(LEVELS) - len(row))] for row in rows])
+
+
+LABELLED = [
+    padded([0.8, 0.1, 0.1], [0.9, 0.1], [0.1, 0.2, 0.3, 0.4]),
+    padded([0.1, 0.8, 0.1], [0.2, 0.8], [0.7, 0.1, 0.1, 0.1]),
+    padded([0.1, 0.1, 0.8], [0.5, 0.5], [0.1, 0.8, 0.05, 0.05]),
+]
 
 
 def indicators(X):
@@ -229,11 +242,7 @@ VECTOR_CASES = [
         family=Categorical(LEVELS),
         thetas=shares(LEVELS),
         rows=matrix(st.integers(0, 1).map(float), 3).map(lambda X: X * [2, 1, 3]),
-        components=[
-            padded([0.8, 0.1, 0.1], [0.9, 0.1], [0.1, 0.2, 0.3, 0.4]),
-            padded([0.1, 0.8, 0.1], [0.2, 0.8], [0.7, 0.1, 0.1, 0.1]),
-            padded([0.1, 0.1, 0.8], [0.5, 0.5], [0.1, 0.8, 0.05, 0.05]),
-        ],
+        components=LABELLED,
         natural=categorical_natural,
         log_density=categorical_log_density,
         draw=categorical_draw,
@@ -254,13 +263,9 @@ VECTOR_CASES = [
         family=OneHot(LEVELS),
         thetas=shares(LEVELS),
         rows=matrix(st.integers(0, 1).map(float), 3).map(lambda X: indicators(X * [2, 1, 3])),
-        components=[
-            padded([0.98, 0.01, 0.01], [0.9, 0.1], [0.01, 0.07, 0.25, 0.67]),
-            padded([0.01, 0.98, 0.01], [0.1, 0.9], [0.97, 0.01, 0.01, 0.01]),
-            padded([0.01, 0.01, 0.98], [0.5, 0.5], [0.01, 0.97, 0.01, 0.01]),
-        ],
+        components=LABELLED,
         inverse=np.linalg.pinv,
-        natural=lambda p: np.concatenate([np.log(row[:size]) for row, size in zip(p, LEVELS, strict=True)]),
+        natural=lambda p: np.concatenate(log_shares(p)),
         log_density=lambda X, p: categorical_log_density(labels_of(X), p),
         draw=lambda p, n, rng: indicators(categorical_draw(p, n, rng)),
         nodes=lambda p: (indicators(counts(LEVELS)[0]), counts(LEVELS)[1]),

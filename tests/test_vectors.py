@@ -543,7 +543,7 @@ def test_every_row_is_a_seed_inside_the_space(case):
 def test_two_components_are_found(case, how, weighted):
     rng = np.random.default_rng(0)
     thetas = case.components[:2]
-    if isinstance(case.family, Categorical):  # labels of three columns alone overlap more than the others
+    if isinstance(case.family, Categorical | OneHot):  # labels of three columns alone overlap more than the others
         thetas = [p**3 / (p**3).sum(axis=1, keepdims=True) for p in thetas]
     X = np.concatenate([case.draw(theta, 300, rng) for theta in thetas])
     weight = rng.integers(1, 4, len(X)) if weighted else None
