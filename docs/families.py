@@ -162,8 +162,8 @@ class Subject:
             line = f"model = ef.{estimator}({components}).fit(X)"
         elif len(line) > WIDTH:
             line = f"family = {family}\n{line.replace(family, 'family')}"
-        values = ", ".join(f'model.parameters_["{parameter}"]' for parameter in self.printed)
-        return f"X = {self.example.rows}\n{line}\nprint({values})"
+        values = [f'print(model.parameters_["{parameter}"])' for parameter in self.printed]
+        return "\n".join([f"X = {self.example.rows}", line, *values])
 
 
 # ---- the page -------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ KINDS = {
     "Shares": ["Beta", "Dirichlet"],
     "Directions": ["VonMises", "VonMisesFisher"],
     "Matrices": ["Wishart"],
-    "Made of others": ["Product", "Componentwise"],
+    "Made of others": ["Product", "Componentwise", "ZeroInflated"],
 }  # fmt: skip
 """Families by what they describe, in the order of the page."""
 
@@ -102,7 +102,7 @@ EXAMPLES = {
     "Uniform": Example(
         two("rng.normal(0, 0.5, (300, 2))", "rng.uniform(-6, 6, (100, 2))"),
         "ef.families.Uniform()",
-        [(f"ef.families.Uniform({sides})", []) for sides in ("0, 1", "0.5, 2.5", "-1, 3")], (-1.5, 3.5),
+        [(f"ef.families.Uniform({sides})", [0.0]) for sides in ("0, 1", "0.5, 2.5", "-1, 3")], (-1.5, 3.5),
         fit="ef.families.Componentwise([(ef.families.Gaussian(), 1), (ef.families.Uniform(), 1)])",
     ),
     "Exponential": Example(
@@ -175,5 +175,10 @@ EXAMPLES = {
         "X = np.concatenate([X, rng.uniform(-4, 9, (80, 2))])",
         "ef.families.Componentwise([(ef.families.Gaussian(), 2), (ef.families.Uniform(), 1)])",
         n_components=3,
+    ),
+    "ZeroInflated": Example(
+        two("rng.poisson(3, (300, 1)) * (rng.random((300, 1)) > 0.4)", "rng.poisson(12, (300, 1))"),
+        "ef.families.ZeroInflated(ef.families.Poisson())",
+        [[2.0, 0.7], [4.6, 1.8], [9.0, 2.4]], COUNTS,
     ),
 }  # fmt: skip

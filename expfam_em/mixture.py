@@ -191,6 +191,22 @@ class Mixture:
         rest = self.family.conditional(self.natural, columns, values)
         return Mixture(*_with_weights(weights / weights.sum(), rest)).reframed()
 
+    def complete(self, columns, values, rng=None) -> np.ndarray:
+        """Return rows (n, d) that have these values (n, g) in some columns, and elsewhere draws from their conditional.
+
+        Parameters
+        ----------
+        columns : (g,) int or bool
+        values : (n, g)
+        rng : numpy Generator or seed
+        """
+        rng, columns, values = np.random.default_rng(rng), _indices(columns), np.atleast_2d(values)
+        drawn = np.concatenate([self.conditional(columns, row).sample(1, rng)[0] for row in values])
+        out = np.empty((len(values), len(columns) + drawn.shape[1]))
+        out[:, columns] = values
+        out[:, np.setdiff1d(np.arange(out.shape[1]), columns)] = drawn
+        return out
+
 
 def _indices(columns) -> np.ndarray:
     columns = np.atleast_1d(columns)

@@ -28,6 +28,7 @@ from expfam_em.families.product import Product
 from expfam_em.families.student import StudentT
 from expfam_em.families.uniform import Uniform
 from expfam_em.families.wishart import Wishart
+from expfam_em.families.zero_inflated import ZeroInflated
 
 __all__ = [
     "Bernoulli",
@@ -60,4 +61,5 @@ __all__ = [
     "VonMisesFisher",
     "Weibull",
     "Wishart",
+    "ZeroInflated",
 ]
