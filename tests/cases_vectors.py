@@ -37,10 +37,6 @@ def log_shares(p):
         return [np.maximum(np.log(row[:size]), -700) for row, size in zip(p, LEVELS, strict=True)]
 
 
-def categorical_natural(p):
-    return np.concatenate([row[1:] - row[0] for row in log_shares(p)])
-
-
 def categorical_log_density(X, p):
     cells = X[:, :, None].astype(int) == np.arange(max(LEVELS))
     return sum(stats.multinomial.logpmf(cells[:, j], 1, p[j]) for j in range(len(LEVELS)))
@@ -48,12 +44,6 @@ def categorical_log_density(X, p):
 
 def categorical_estimate(X, r):
     return np.stack([np.bincount(column.astype(int), r, max(LEVELS)) for column in X.T]) / r.sum()
-
-
-def categorical_mp_partition(eta):
-    ends = np.cumsum(np.array(LEVELS) - 1)
-    parts = zip(ends - (np.array(LEVELS) - 1), ends, strict=True)
-    return sum(mpmath.log1p(sum(mpmath.exp(e) for e in eta[start:end])) for start, end in parts)
 
 
 def padded(*rows):
@@ -239,17 +229,18 @@ spd_rows = st.integers(1, 20).flatmap(
 VECTOR_CASES = [
     Case(
         name="Categorical",
-        family=Categorical(LEVELS),
+        family=Categorical(LEVELS).bind([(np.zeros((1, 3)), None)]),
         thetas=shares(LEVELS),
         rows=matrix(st.integers(0, 1).map(float), 3).map(lambda X: X * [2, 1, 3]),
         components=LABELLED,
-        natural=categorical_natural,
+        inverse=np.linalg.pinv,
+        natural=lambda p: np.concatenate(log_shares(p)),
         log_density=categorical_log_density,
         draw=categorical_draw,
         nodes=lambda p: counts(LEVELS),
-        mp_partition=categorical_mp_partition,
+        mp_partition=one_hot_mp_partition,
         estimate=categorical_estimate,
-        extremes=[np.array([700.0, -700, 0, 40, -40, 3]), np.full(6, -700.0), np.full(6, 700.0)],
+        extremes=[np.array([700.0, -700, 0, 40, -40, 3, 0, 0, -700]), np.full(9, -700.0), np.full(9, 700.0)],
         outside=[
             ([[0, 1, 3], [2, 1, 0.5]], "Categorical needs whole numbers from 0 to 3; column 2 holds 0.5 (row 1)"),
             ([[0, 1, 3], [3, 1, 4]], "Categorical needs whole numbers from 0 to 2; column 0 holds 3.0 (row 1)"),
@@ -257,6 +248,7 @@ VECTOR_CASES = [
             ([[0, np.nan, 3]], "Categorical needs whole numbers from 0 to 1; column 1 holds nan (row 0)"),
         ],
         named=lambda p: {"probabilities": p},
+        n_parameters=lambda K: 6 * K,
     ),
     Case(
         name="OneHot",
@@ -326,7 +318,7 @@ VECTOR_CASES = [
         rows=matrix(numbers(-4, 0), 3).map(lambda X: 10.0**X / (10.0**X).sum(axis=1, keepdims=True)),
         components=[np.array([10.0, 2, 2]), np.array([1.5, 10.0, 3.0]), np.array([4.0, 5, 20])],
         natural=lambda alpha: alpha,
-        log_density=lambda X, alpha: stats.dirichlet.logpdf(X.T, alpha).reshape(len(X)),
+        log_density=lambda X, alpha: stats.dirichlet.logpdf(X.T, alpha).reshape(len(X)) if len(X) else np.zeros(0),
         draw=lambda alpha, n, rng: rng.dirichlet(alpha, n),
         nodes=simplex_nodes,
         mp_partition=lambda eta: sum(mpmath.loggamma(e) for e in eta) - mpmath.loggamma(sum(eta)),

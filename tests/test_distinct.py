@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 import expfam_em as ef
 from expfam_em import distinct as module
-from expfam_em import initialisation
+from expfam_em import seeding
 from expfam_em.distinct import LEAST_ROWS, WORD, Packing, distinct
 from expfam_em.em import accumulate
 from expfam_em.estimators import _base as base
@@ -240,7 +240,7 @@ class Seen:
 @pytest.fixture
 def seen(monkeypatch):
     # all rows are looked at for seeds, so that starts are the same with every row and with distinct ones
-    monkeypatch.setattr(initialisation, "SEEDING_ROWS", N_FIT)
+    monkeypatch.setattr(seeding, "SEEDING_ROWS", N_FIT)
     return Seen(monkeypatch)
 
 

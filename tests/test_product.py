@@ -395,8 +395,8 @@ def test_a_part_bound_from_data():
     assert model.parameters_["categorical_probabilities"][0, 0] == pytest.approx(shares, rel=1e-12)
     expected = np.log(shares[X[:, 0].astype(int)]) + stats.norm.logpdf(X[:, 1], X[:, 1].mean(), X[:, 1].std())
     assert model.score_samples(X) == pytest.approx(expected, rel=1e-11)
-    prior = ef.ExpectedStatistics(np.full(1, 8.0), [[2.0, 2.0, 2.0, 0.0, 8.0]][0:1])
-    # statistics are (columns of the kernel first): three levels, z, and then z²
+    prior = ef.ExpectedStatistics(np.full(1, 8.0), [[2.0, 2.0, 2.0, 2.0, 0.0, 8.0]])
+    # statistics are (columns of the kernel first): four levels, z, and then z²
     smoothed = ef.ExponentialFamilyMixture(family, 1, prior=prior).fit(X)
     expected = (np.bincount(X[:, 0].astype(int)) + 2) / 108
     assert smoothed.parameters_["categorical_probabilities"][0, 0] == pytest.approx(expected, rel=1e-12)

@@ -235,7 +235,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             raise ValueError(f"prior has {len(prior.counts)} components; this mixture has {self.n_components}")
         if not (np.all(prior.exposures >= 0) and np.all(np.isfinite(prior.sums))):
             raise ValueError(f"prior has counts {prior.exposures}, sums {prior.sums}; they must be ≥ 0 and finite")
-        monomials = plain.monomials(self.n_features_in_)
+        monomials = family.monomials(self.n_features_in_)
         if monomials is not None and prior.sums.shape[1] != monomials.n_statistics:
             raise ValueError(
                 f"prior has sums of shape {prior.sums.shape}; this mixture needs "

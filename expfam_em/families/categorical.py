@@ -15,205 +15,39 @@ from expfam_em.monomials import Monomials
 ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
 """Log-probability down to which η was cut: that of an estimate of 0."""
 
-NONE_LEFT = 64 * np.finfo(float).eps
-"""Share of the reference level that is rounding: 1 minus the shares of the others, each S/N."""
-
 IMPOSSIBLE = 1e-6
 """By how much shares may exceed 1."""
 
 
 class _Labels(ExponentialFamily):
-    """Families of variables with levels, each of which has natural parameters for all levels, or all but the first."""
+    """Densities of variables with levels: a natural parameter for every level, A(η) = Σ_j log Σ_l e^{η_jl}, h(x) = 1.
 
-    omitted: int
-    """Levels without a natural parameter, the first ones: 0 or 1."""
+    η is determined up to a number added to all of a variable: without one for the first level, its probability would be
+    what the others leave of 1, and lose its digits where it is small.
+    """
 
     levels: int | tuple[int, ...] | None
-
-    def _pack(self, n_statistics) -> _Packing:
-        """Return how p natural parameters are arranged."""
-        if self.levels is None:
-            raise ValueError("Categorical does not know its levels: give levels, or call bind with rows")
-        if isinstance(self.levels, int):
-            return _packing((self.levels,) * (n_statistics // (self.levels - self.omitted)), self.omitted)
-        return _packing(self.levels, self.omitted)
-
-    def _drawn_labels(self, natural, n, rng):
-        """Return labels (n, variables) drawn from one component."""
-        p = self.parameters(natural)["probabilities"]
-        below = np.cumsum(p, axis=1)
-        below /= below[:, -1:]  # exactly 1 from the last possible level on
-        return (rng.random((n, len(p)))[:, :, None] >= below).sum(axis=2)
-
-    def __repr__(self):
-        shown = "" if self.levels is None else self.levels if isinstance(self.levels, int) else list(self.levels)
-        return f"{type(self).__name__}({shown})"
-
-
-class Categorical(_Labels):
-    """Product of columns of labels 0, 1, …: T(x) = (x_j = l)_{l≥1}, A(η) = Σ_j log(1 + Σ_l e^{η_jl}), h(x) = 1.
-
-    η_jl = log(p_jl / p_j0), column after column, so p = Σ_j (L_j − 1).
-
-    Parameters
-    ----------
-    levels : int ≥ 2 or list of them, optional
-        Number of labels L of every column, or of each; by default ``bind`` takes the largest label of each column.
-
-    Raises
-    ------
-    ValueError
-        If a number of levels is no whole number from 2.
-    """
-
-    omitted = 1
-
-    def __init__(self, levels=None):
-        self.levels = None if levels is None else _checked_levels(levels)
-
-    def bind(self, blocks):
-        """Return a copy with one more level than the largest label of each column, at least 2."""
-        if self.levels is not None:
-            return self
-        largest = np.ones((), np.int64)
-        for X, _ in blocks:
-            if len(X):
-                largest = np.maximum(largest, np.asarray(X).max(axis=0).astype(np.int64))
-        return self.replace(levels=tuple(int(label) + 1 for label in np.atleast_1d(largest)))
-
-    # ---- how statistics are packed ------------------------------------------------------------------------
-
-    def _levels(self, n_columns) -> np.ndarray:
-        """Return the number of levels of each column, (d,)."""
-        if self.levels is None:
-            raise ValueError("Categorical does not know its levels: give levels, or call bind with rows")
-        if isinstance(self.levels, int):
-            return np.full(n_columns, self.levels)
-        if len(self.levels) != n_columns:
-            raise ValueError(f"Categorical has levels for {len(self.levels)} columns; the rows have {n_columns}")
-        return np.array(self.levels)
-
-    # ---- the family -----------------------------------------------------------------------------------------
-
-    def sufficient_statistics(self, X):
-        X = np.asarray(X)
-        levels = self._levels(X.shape[1])
-        before = np.cumsum(levels - 1) - levels  # where level 0 would be, which has no place of its own
-        T = np.zeros((len(X), int((levels - 1).sum())))
-        with np.errstate(invalid="ignore"):  # an absent row may hold anything
-            present = (X > 0) & (X < levels)
-        place = np.arange(len(X))[:, None] * T.shape[1] + before
-        T.ravel()[place[present] + X[present].astype(np.int64)] = 1
-        return T
-
-    def _log_normalisers(self, natural):
-        """Return A of each column, (..., d), and e^η and 1 over the largest of them, (..., p) and (..., d)."""
-        packing = self._pack(natural.shape[-1])
-        top = np.maximum(np.maximum.reduceat(natural, packing.starts, axis=-1), 0.0)
-        powers = np.exp(natural - top[..., packing.column])
-        rest = np.add.reduceat(powers, packing.starts, axis=-1)
-        reference = np.exp(-top)
-        # log1p where level 0 is the largest: the others may be tiny
-        return top + np.where(top > 0, np.log(reference + rest), np.log1p(rest)), powers, reference, rest + reference
-
-    def log_partition(self, natural):
-        return self._log_normalisers(np.asarray(natural, np.float64))[0].sum(axis=-1)
-
-    def to_expectation(self, natural):
-        natural = np.asarray(natural, np.float64)
-        _, powers, _, total = self._log_normalisers(natural)
-        return powers / total[..., self._pack(natural.shape[-1]).column]
-
-    def to_natural(self, expectation):
-        m = np.asarray(expectation, np.float64)
-        packing = self._pack(m.shape[-1])
-        with np.errstate(all="ignore"):
-            reference = 1 - np.add.reduceat(m, packing.starts, axis=-1)
-            reference = np.where(reference > NONE_LEFT, reference, np.where(reference > -IMPOSSIBLE, 0.0, np.nan))
-            log_p, log_reference = (np.maximum(np.log(p), -NATURAL_LIMIT) for p in (m, reference))
-            return log_p - log_reference[..., packing.column]
-
-    def parameters(self, natural):
-        natural = np.asarray(natural, np.float64)
-        packing = self._pack(natural.shape[-1])
-        partition, powers, reference, total = self._log_normalisers(natural)
-        log_p = natural - partition[..., packing.column]
-        padded = np.zeros((*natural.shape[:-1], len(packing.levels), max(packing.levels)))
-        padded[..., 0] = np.where(-partition <= ABSENT, 0.0, reference / total)
-        padded[..., packing.column, packing.level] = np.where(
-            log_p <= ABSENT, 0.0, powers / total[..., packing.column]
-        )  # fmt: skip
-        return {"probabilities": padded}
-
-    def sample(self, natural, n, rng):
-        return self._drawn_labels(natural, n, rng).astype(np.float64)
-
-    def check_support(self, X):
-        X = np.asarray(X)
-        if X.dtype == np.bool_:
-            X = X.view(np.uint8)
-        unknown = self.levels is None
-        top = np.full(X.shape[1], np.inf) if unknown else self._levels(X.shape[1]) - 1
-        with np.errstate(invalid="ignore"):
-            fine = (X >= 0) & (X == np.floor(X)) & (X <= top) & (X < np.inf)
-        if not np.all(fine):
-            column = np.argwhere(~fine)[0, 1]
-            upto = "" if unknown else f" to {top[column]}"
-            require(fine, X, f"Categorical needs whole numbers from 0{upto}")
-
-    # ---- parts of an observation ----------------------------------------------------------------------------
-
-    def marginal(self, natural, columns):
-        packing = self._pack(natural.shape[-1])
-        levels = tuple(packing.levels[column] for column in columns)
-        at = np.concatenate([packing.starts[c] + np.arange(packing.levels[c] - 1) for c in columns])
-        return self.replace(levels=levels), natural[..., at]
-
-    def conditional(self, natural, columns, values):
-        return self.marginal(natural, np.setdiff1d(np.arange(len(self._pack(natural.shape[-1]).levels)), columns))
-
-
-class OneHot(_Labels):
-    """Labels as columns of indicators, variable after variable: T(x) = x, A(η) = Σ_j log Σ_l e^{η_jl}, h(x) = 1.
-
-    Rows are 0 but for one 1 among the columns of each variable, and may be sparse. η is determined up to a number
-    added to all of a variable; ``to_natural`` returns η_jl = log p_jl, where A = 0. p = Σ_j L_j, while `Categorical`,
-    whose columns are the labels themselves, has p = Σ_j (L_j − 1).
-
-    Parameters
-    ----------
-    levels : int ≥ 2 or list of them
-        Number of levels L of every variable, or of each.
-
-    Raises
-    ------
-    ValueError
-        If a number of levels is no whole number from 2.
-    """
-
-    keeps_zeros = takes_csr = True
-    omitted = 0
-
-    def __init__(self, levels):
-        self.levels: int | tuple[int, ...] = _checked_levels(levels)
 
     def bind(self, blocks):
         """Return a copy with the levels of each variable, by which parameters are counted."""
         for X, _ in blocks:
-            return self.replace(levels=self._variables(X.shape[1]).levels)
+            return self.replace(levels=tuple(self._variables(X.shape[1]).levels))
         return self
 
     def _variables(self, n_columns) -> _Packing:
-        packing = self._pack(n_columns)
-        if len(packing.column) != n_columns:
-            raise ValueError(f"{self!r} has {len(packing.column)} columns of indicators; the rows have {n_columns}")
-        return packing
+        """Return the arrangement for rows of so many columns."""
+        raise NotImplementedError
 
-    def monomials(self, n_features):
-        return Monomials.identity(n_features)
+    def _pack(self, n_statistics) -> _Packing:
+        """Return how p natural parameters are arranged."""
+        self._check_known()
+        if isinstance(self.levels, int):
+            return _packing((self.levels,) * (n_statistics // self.levels))
+        return _packing(self.levels)
 
-    def sufficient_statistics(self, X):
-        return np.asarray(X, np.float64)
+    def _check_known(self):
+        if self.levels is None:
+            raise ValueError("Categorical does not know its levels: give levels, or call bind with rows")
 
     def _log_normalisers(self, natural):
         """Return log Σ_l e^{η_jl} of each variable, (..., variables), and where each column belongs, (p,)."""
@@ -247,6 +81,132 @@ class OneHot(_Labels):
         padded[..., packing.column, packing.level] = np.where(log_p <= ABSENT, 0.0, np.exp(log_p))
         return {"probabilities": padded}
 
+    def _drawn_labels(self, natural, n, rng):
+        """Return labels (n, variables) drawn from one component."""
+        p = self.parameters(natural)["probabilities"]
+        below = np.cumsum(p, axis=1)
+        below /= below[:, -1:]  # exactly 1 from the last possible level on
+        return (rng.random((n, len(p)))[:, :, None] >= below).sum(axis=2)
+
+    def n_parameters(self, n_components):
+        if self.levels is None or isinstance(self.levels, int):
+            name = type(self).__name__
+            raise ValueError(f"{name} counts its parameters once the number of columns is known: call bind first")
+        return n_components * sum(level - 1 for level in self.levels)
+
+    def __repr__(self):
+        shown = "" if self.levels is None else self.levels if isinstance(self.levels, int) else list(self.levels)
+        return f"{type(self).__name__}({shown})"
+
+
+class Categorical(_Labels):
+    """Product of columns of labels 0, 1, …: T(x) = (x_j = l)_l, A(η) = Σ_j log Σ_l e^{η_jl}, h(x) = 1, η_jl = log p_jl.
+
+    η is determined up to a number added to all of a column; ``to_natural`` returns the one with A = 0. Parameters stand
+    column after column, so p = Σ_j L_j.
+
+    Parameters
+    ----------
+    levels : int ≥ 2 or list of them, optional
+        Number of labels L of every column, or of each; by default ``bind`` takes the largest label of each column.
+
+    Raises
+    ------
+    ValueError
+        If a number of levels is no whole number from 2.
+    """
+
+    def __init__(self, levels=None):
+        self.levels = None if levels is None else _checked_levels(levels)
+
+    def bind(self, blocks):
+        """Return a copy with the levels of each column: one more than the largest label, at least 2, if not given."""
+        if self.levels is not None:
+            return super().bind(blocks)
+        largest = np.ones((), np.int64)
+        for X, _ in blocks:
+            if len(X):
+                largest = np.maximum(largest, np.asarray(X).max(axis=0).astype(np.int64))
+        return self.replace(levels=tuple(int(label) + 1 for label in np.atleast_1d(largest)))
+
+    def _variables(self, n_columns):
+        self._check_known()
+        packing = _packing((self.levels,) * n_columns if isinstance(self.levels, int) else self.levels)
+        if len(packing.levels) != n_columns:
+            raise ValueError(f"Categorical has levels for {len(packing.levels)} columns; the rows have {n_columns}")
+        return packing
+
+    def sufficient_statistics(self, X):
+        X = np.asarray(X)
+        packing = self._variables(X.shape[1])
+        T = np.zeros((len(X), len(packing.column)))
+        with np.errstate(invalid="ignore"):  # an absent row may hold anything
+            present = (X >= 0) & (X < packing.levels)
+        place = np.arange(len(X))[:, None] * T.shape[1] + packing.starts
+        T.ravel()[place[present] + X[present].astype(np.int64)] = 1
+        return T
+
+    def sample(self, natural, n, rng):
+        return self._drawn_labels(natural, n, rng).astype(np.float64)
+
+    def check_support(self, X):
+        X = np.asarray(X)
+        if X.dtype == np.bool_:
+            X = X.view(np.uint8)
+        unknown = self.levels is None
+        top = np.full(X.shape[1], np.inf) if unknown else np.array(self._variables(X.shape[1]).levels) - 1
+        with np.errstate(invalid="ignore"):
+            fine = (X >= 0) & (X == np.floor(X)) & (X <= top) & (X < np.inf)
+        if not np.all(fine):
+            column = np.argwhere(~fine)[0, 1]
+            upto = "" if unknown else f" to {top[column]}"
+            require(fine, X, f"Categorical needs whole numbers from 0{upto}")
+
+    # ---- parts of an observation ----------------------------------------------------------------------------
+
+    def marginal(self, natural, columns):
+        packing = self._pack(natural.shape[-1])
+        levels = tuple(packing.levels[column] for column in columns)
+        at = np.concatenate([packing.starts[c] + np.arange(packing.levels[c]) for c in columns])
+        return self.replace(levels=levels), natural[..., at]
+
+    def conditional(self, natural, columns, values):
+        return self.marginal(natural, np.setdiff1d(np.arange(len(self._pack(natural.shape[-1]).levels)), columns))
+
+
+class OneHot(_Labels):
+    """Labels as columns of indicators, variable after variable: T(x) = x, A(η) = Σ_j log Σ_l e^{η_jl}, h(x) = 1.
+
+    Rows are 0 but for one 1 among the columns of each variable, and may be sparse; otherwise this is `Categorical`.
+
+    Parameters
+    ----------
+    levels : int ≥ 2 or list of them
+        Number of levels L of every variable, or of each.
+
+    Raises
+    ------
+    ValueError
+        If a number of levels is no whole number from 2.
+    """
+
+    keeps_zeros = takes_csr = True
+
+    def __init__(self, levels):
+        self.levels: int | tuple[int, ...] = _checked_levels(levels)
+
+    def _variables(self, n_columns):
+        packing = self._pack(n_columns)
+        if len(packing.column) != n_columns:
+            raise ValueError(f"{self!r} has {len(packing.column)} columns of indicators; the rows have {n_columns}")
+        return packing
+
+    def monomials(self, n_features):
+        return Monomials.identity(n_features)
+
+    def sufficient_statistics(self, X):
+        return np.asarray(X, np.float64)
+
     def sample(self, natural, n, rng):
         packing, labels = self._pack(len(natural)), self._drawn_labels(natural, n, rng)
         return (labels[:, packing.column] == packing.level).astype(np.float64)
@@ -271,11 +231,6 @@ class OneHot(_Labels):
                 f"{dense[variable]:.0f} in those of variable {variable}, from column {packing.starts[variable]}"
             )
 
-    def n_parameters(self, n_components):
-        if isinstance(self.levels, int):
-            raise ValueError("OneHot counts its parameters once the number of columns is known: call bind first")
-        return n_components * sum(level - 1 for level in self.levels)
-
 
 def _checked_levels(levels) -> int | tuple[int, ...]:
     of_columns = np.atleast_1d(np.asarray(levels))
@@ -288,15 +243,15 @@ def _checked_levels(levels) -> int | tuple[int, ...]:
 class _Packing:
     """How statistics are arranged: the first of each column of labels, and the column and level of each."""
 
-    def __init__(self, levels, omitted):
-        counts = np.array(levels) - omitted
+    def __init__(self, levels):
+        counts = np.array(levels)
         self.levels: tuple[int, ...] = levels
         self.starts = np.cumsum(counts) - counts
         self.column = np.repeat(np.arange(len(levels)), counts)
-        self.level = np.arange(len(self.column)) - self.starts[self.column] + omitted
+        self.level = np.arange(len(self.column)) - self.starts[self.column]
 
 
 @functools.lru_cache(64)
-def _packing(levels, omitted) -> _Packing:
+def _packing(levels) -> _Packing:
     """Keep the arrangement: it is asked for at every step."""
-    return _Packing(levels, omitted)
+    return _Packing(levels)
