@@ -93,6 +93,14 @@ class ArrayRows:
                 "positive, and between 1e-150 and 1e150: divide the weights by their mean"
             )
 
+    def check_support(self, family) -> None:
+        """Raise the family's ValueError if a row that carries weight is outside its support."""
+        X = self.X
+        if self.sample_weight is not None and not np.all(present := self.sample_weight > 0):
+            # a present row stands in for each absent one, so that an error counts the rows as the user does
+            X = X[np.where(present, np.arange(len(X)), np.argmax(present))]
+        family.check_rows(X)
+
     def part(self, rows: slice):
         """Return X and sample_weight of some rows."""
         return self.X[rows], None if self.sample_weight is None else self.sample_weight[rows]

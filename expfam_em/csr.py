@@ -10,6 +10,8 @@ from expfam_em.kernels.sparse import csr_arrays
 PROBE = 1 << 14
 """Numbers of the first rows that are evaluated densely, to see that a family keeps zeros as it says."""
 
+T_IS_NOT_X = "its T(x) is not x"
+
 
 class CSRBlock:
     """Some rows of a CSR matrix; slices share its memory, and ``np.asarray`` makes them dense.
@@ -132,35 +134,49 @@ def observations(X):
 
 
 def refuse_unless_zeros_are_kept(family) -> None:
-    """Raise a TypeError for sparse rows that a family needs dense."""
-    if not family.keeps_zeros:
-        raise TypeError(
-            f"X is a sparse matrix, but {family!r} needs dense rows, because its T or log h is not 0 where x is 0 "
-            "(keeps_zeros): give X.toarray() if it fits into memory, or fit a family that keeps zeros, such as "
-            "Bernoulli, Poisson, Multinomial or OneHot"
-        )
+    """Raise a TypeError for sparse rows if the family says that it needs dense ones."""
+    if family.keeps_zeros is not None and not family.keeps_zeros:
+        raise _needs_dense(family, "its T or log h is not 0 where x is 0")
 
 
 def check_keeps_zeros(family, X) -> None:
-    """Raise an error if the family does not keep zeros, or if the first rows show that it does so in name only."""
+    """Raise a TypeError if the family does not keep zeros, a ValueError if it does so in name only.
+
+    What a family says, or does not say, is compared with what the first rows show.
+    """
     refuse_unless_zeros_are_kept(family)
-    head = X[: max(1, PROBE // X.shape[1])]
-    dense = np.asarray(head)
-    T, exposure = family.statistics_and_exposure(dense)
+    reason = _reason_for_dense(family, X[: max(1, PROBE // X.shape[1])])
+    if reason and family.keeps_zeros:
+        raise ValueError(f"{family!r} says keeps_zeros, but {reason}: sparse X is refused")
+    if reason:
+        raise _needs_dense(family, reason)
+
+
+def _needs_dense(family, reason) -> TypeError:
+    return TypeError(
+        f"X is a sparse matrix, but {family!r} needs dense rows, because {reason} (keeps_zeros): give X.toarray() if "
+        "it fits into memory, or fit a family that keeps zeros, such as Bernoulli, Poisson, Multinomial or OneHot"
+    )
+
+
+def _reason_for_dense(family, X) -> str | None:
+    """Return what differs between CSR rows and the same rows made dense, or None."""
+    dense = np.asarray(X)
+    with np.errstate(all="ignore"):
+        T, exposure = family.statistics_and_exposure(dense)
     if not np.array_equal(T, dense):
-        raise ValueError(f"{family!r} says keeps_zeros, but its T(x) is not x: sparse X is refused")
-    found = family.checked_exposure(head)
+        return T_IS_NOT_X
+    found = family.checked_exposure(X)
     if (found is None) != (exposure is None) or (found is not None and not _agree(found, exposure)):
-        raise ValueError(
-            f"{family!r} says keeps_zeros, but its exposure of CSR rows is not that of dense ones (with takes_csr, "
-            "exposure(X) is called with a CSRBlock; without, there is none): sparse X is refused"
+        return (
+            "its exposure of CSR rows is not that of dense ones (with takes_csr, exposure(X) is called with a "
+            "CSRBlock; without, there is none)"
         )
-    if not _agree(log_base_measure(family, head), family.checked_log_base_measure(dense)):
-        reason = (
-            "of CSR rows is not that of dense ones (takes_csr)" if family.takes_csr else
-            "of a row is not the sum over its entries, each taken as a row of one column"
-        )  # fmt: skip
-        raise ValueError(f"{family!r} says keeps_zeros, but log h {reason}: sparse X is refused")
+    if _agree(log_base_measure(family, X), family.checked_log_base_measure(dense)):
+        return None
+    if family.takes_csr:
+        return "log h of CSR rows is not that of dense ones (takes_csr)"
+    return "log h of a row is not the sum over its entries, each taken as a row of one column"
 
 
 def _agree(found, expected) -> bool:
@@ -175,8 +191,16 @@ def log_base_measure(family, X) -> np.ndarray:
     return X.sum_rows(family.checked_log_base_measure(X.values[:, None]))
 
 
-def check_support(family, X) -> None:
-    """Raise the family's ValueError for the first entry outside its support, with row and column as in X."""
+def check_rows(family, X) -> None:
+    """Raise the family's ValueError for the first entry outside its support, with row and column as in X.
+
+    A family that does not say whether it keeps zeros is also asked for T of every entry: that T(x) is x in the first
+    rows may be owed to them, as with x² where they hold 0 and 1.
+    """
+    check_keeps_zeros(family, X)
+    entries = X.values[:, None]
+    if family.keeps_zeros is None and not np.array_equal(family.statistics_and_exposure(entries)[0], entries):
+        raise _needs_dense(family, T_IS_NOT_X)
     if family.takes_csr:
         family.check_support(X)
         return

@@ -138,15 +138,18 @@ def fit(
     Raises
     ------
     ValueError
-        If a component collapses, an argument is out of range, or the bound is not a number.
+        If a row is outside the family's support, a component collapses, an argument is out of range, or the bound is
+        not a number.
     """
 
     def report(run, step, mixture, bound):
         if callback is not None:
             callback(step, mixture, bound)
 
+    rows = as_rows(X, sample_weight, n_jobs)
+    rows.check_support(mixture.family)
     [result] = fit_all(
-        Mixture(mixture.family, mixture.weights[None], mixture.natural[None]), as_rows(X, sample_weight, n_jobs),
+        Mixture(mixture.family, mixture.weights[None], mixture.natural[None]), rows,
         max_iter=max_iter, tol=tol, temperature=temperature, prior=prior, concentration=concentration,
         weights=weights, stop=stop, known=known, callback=None if callback is None else report,
     )  # fmt: skip

@@ -33,8 +33,9 @@ class ExponentialFamily(ABC):
     """ν: as a seed, a row's statistics are averaged with ν pseudo-rows of the mean of all rows, because one row alone
     is often on the boundary of the expectation space (a variance of 0, a probability of 1); 0 where it never is."""
 
-    keeps_zeros: bool = False
+    keeps_zeros: bool | None = None
     """Whether sparse rows are accepted: T(x) = x, every column is treated alike, and a zero adds nothing to log h.
+    None: where the rows at hand show that it is so.
 
     ``log_base_measure`` and ``check_support`` then see the stored entries as rows of one column, (nnz, 1), and there
     is no exposure, unless the family ``takes_csr``."""
@@ -287,8 +288,7 @@ class ExponentialFamily(ABC):
         if not isinstance(X, CSRBlock):
             self.check_support(X)
             return
-        csr.check_keeps_zeros(self, X)
-        csr.check_support(self, X)
+        csr.check_rows(self, X)
 
     def statistics_and_exposure(self, X) -> tuple[np.ndarray, np.ndarray | None]:
         """Return T (n, p) as float64, checked for shape, and e (n,), None where it is 1."""

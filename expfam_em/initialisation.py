@@ -16,15 +16,6 @@ INITS = ("k-means++", "kmeans", "random", "random_from_data")
 HARD_STEPS = 25
 
 
-def check(family, rows) -> None:
-    """Raise the family's ValueError if a row that carries weight is outside its support."""
-    X = rows.X
-    if rows.sample_weight is not None and not np.all(present := rows.sample_weight > 0):
-        # a present row stands in for each absent one, so that an error counts the rows as the user does
-        X = X[np.where(present, np.arange(len(X)), np.argmax(present))]
-    family.check_rows(X)
-
-
 def initialise(family, rows, n_components, init="k-means++", rng=None, *, weights="free", prior=None) -> Mixture:
     """Return a mixture of a bound family to start EM from.
 

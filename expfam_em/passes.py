@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from expfam_em.csr import CSRBlock, refuse_unless_zeros_are_kept
+from expfam_em import csr
+from expfam_em.csr import CSRBlock
 from expfam_em.kernels import block_rows, em_rows, padded
 from expfam_em.kernels.sparse import BLOCK, em_sparse
 from expfam_em.monomials import Monomials, OwnFrames
@@ -116,7 +117,9 @@ def prepare(family, scores, X, sample_weight=None, temperature=1.0, *, given=Fal
     """
     weight, temperature = np.empty(0) if sample_weight is None else sample_weight, float(temperature)
     if isinstance(X, CSRBlock):
-        refuse_unless_zeros_are_kept(family)
+        if family.keeps_zeros is None:
+            csr.check_keeps_zeros(family, X)
+        csr.refuse_unless_zeros_are_kept(family)
         _check_width(X.shape[1], scores, X, family)
         exposure = family.checked_exposure(X) if table is None else table
         return lambda items, out: _run_csr(X, exposure, scores, out, weight, temperature, items, given)

@@ -79,7 +79,8 @@ class LogSeries(ef.ExponentialFamily):
         return X
 
     def log_partition(self, natural):
-        return np.log(-np.log(-np.expm1(natural[:, 0])))
+        eta = natural[:, 0]  # log(1 − e^η) in the form that keeps its digits
+        return np.log(-np.where(eta < -0.7, np.log1p(-np.exp(eta)), np.log(-np.expm1(eta))))
 
     def log_base_measure(self, X):
         return -np.log(X[:, 0])

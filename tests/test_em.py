@@ -185,7 +185,7 @@ def test_one_component_has_its_estimate_in_one_step(case, temperature, weights):
 @every_temperature
 def test_a_fitted_point_is_a_fixed_point(case, temperature):
     problem = Problem(case)
-    fitted = ef.fit(problem.start, problem.X, temperature=temperature, max_iter=3000, tol=1e-7, stop="parameters")
+    fitted = ef.fit(problem.start, problem.X, temperature=temperature, max_iter=10_000, tol=1e-7, stop="parameters")
     assert fitted.status is ef.Status.CONVERGED
     again = ef.fit(fitted.mixture, problem.X, temperature=temperature, max_iter=1, tol=0)
     # steps of a linearly convergent map shrink, so the next one is below tol too

@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.base import clone
 
 import expfam_em as ef
-from expfam_em import em
+from expfam_em import csr, em
 from expfam_em.blocks import as_rows
 from expfam_em.csr import CSRBlock
 from expfam_em.families import Bernoulli, Gaussian, Poisson
@@ -306,6 +306,36 @@ def test_families_that_do_not_keep_zeros_refuse():
             em.evaluate(unlike, X, log_density=False, labels=True)
     with pytest.raises(TypeError, match=says):
         ef.accumulate(ef.Mixture(Rayleigh(), [1.0], np.full((1, D), -1.0)), X)
+
+
+class Unsaid(Bernoulli):
+    """Does not say that it keeps zeros."""
+
+    keeps_zeros = None
+
+    def check_support(self, X):
+        pass
+
+
+class UnsaidSquares(Unsaid):
+    """T(x) = x² is x where x is 0 or 1."""
+
+    def sufficient_statistics(self, X):
+        return np.asarray(X, float) ** 2
+
+
+def test_a_family_that_does_not_say_whether_it_keeps_zeros_is_asked_about_every_entry(monkeypatch):
+    monkeypatch.setattr(csr, "PROBE", 10 * D)
+    X = (rows_of(Poisson()) > 1).astype(float)
+    natural = np.array([np.linspace(-2, 0, D)])
+    expected = Bernoulli().log_density(X, natural)
+    for family in (Unsaid(), UnsaidSquares()):
+        assert family.log_density(sparse.csr_array(X), natural) == pytest.approx(expected)
+    X[-1, 3] = 2
+    mixture = ef.Mixture(Unsaid(), [1.0], natural)
+    assert mixture.log_density(sparse.csr_array(X)) == pytest.approx(mixture.log_density(X))
+    with pytest.raises(TypeError, match=r"needs dense rows, because its T\(x\) is not x"):
+        ef.fit(ef.Mixture(UnsaidSquares(), [1.0], natural), sparse.csr_array(X))
 
 
 class Squared(Poisson):

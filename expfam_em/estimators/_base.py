@@ -188,7 +188,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """Return the family and the best result for each data set, or the error of one where every start collapsed."""
         rows.check_total()
         plain = self._make_family()
-        initialisation.check(plain, rows)
+        rows.check_support(plain)
         warm = self.warm_start and hasattr(self, "mixture_")
         rows = self._without_repetition(rows, warm)
         family = plain.bind(rows)

@@ -22,6 +22,8 @@ class Framed(ExponentialFamily):
     ``scale`` are the shared frame, the identity until ``bind`` sets them; ``own_frames`` those of single components.
     """
 
+    keeps_zeros = False
+
     shift: np.ndarray | None
     scale: np.ndarray | None
     own_frames: tuple | None

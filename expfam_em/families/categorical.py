@@ -26,6 +26,8 @@ class _Labels(ExponentialFamily):
     what the others leave of 1, and lose its digits where it is small.
     """
 
+    keeps_zeros = False
+
     levels: int | tuple[int, ...] | None
 
     def bind(self, blocks):

@@ -43,6 +43,7 @@ class Componentwise(ExponentialFamily):
     """
 
     seed_smoothing = 0.0
+    keeps_zeros = False
 
     def __init__(self, parts):
         pairs = list(parts)

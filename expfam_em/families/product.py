@@ -30,6 +30,8 @@ class Product(ExponentialFamily):
         If a part is no family, or the columns are none, occur twice or are no whole numbers from 0.
     """
 
+    keeps_zeros = False
+
     def __init__(self, parts):
         pairs = [(family, np.atleast_1d(columns)) for family, columns in parts]
         for family, columns in pairs:

@@ -42,6 +42,7 @@ class StudentT(ExponentialFamily):
     """
 
     incomplete = True
+    keeps_zeros = False
 
     def __init__(self, degrees_of_freedom=None, covariance_type="full"):
         if covariance_type not in ("full", "diag", "spherical"):

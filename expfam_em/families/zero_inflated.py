@@ -28,6 +28,7 @@ class ZeroInflated(ExponentialFamily):
     """
 
     incomplete = True
+    keeps_zeros = False
 
     def __init__(self, family):
         check_family_argument(family)
