@@ -18,6 +18,7 @@ from expfam_em.csr import CSRBlock, observations
 from expfam_em.kernels.sparse import chunk_bounds
 from expfam_em.passes import Outputs, Scores, prepare
 from expfam_em.statistics import ExpectedStatistics
+from expfam_em.support import check_present
 
 MAX_CHUNKS = 64
 CHUNK_WORK = 4_000_000
@@ -95,11 +96,10 @@ class ArrayRows:
 
     def check_support(self, family) -> None:
         """Raise the family's ValueError if a row that carries weight is outside its support."""
-        X = self.X
-        if self.sample_weight is not None and not np.all(present := self.sample_weight > 0):
-            # a present row stands in for each absent one, so that an error counts the rows as the user does
-            X = X[np.where(present, np.arange(len(X)), np.argmax(present))]
-        family.check_rows(X)
+        if self.sample_weight is None:
+            family.check_rows(self.X)
+        else:
+            check_present(family, self.X, self.sample_weight > 0)
 
     def part(self, rows: slice):
         """Return X and sample_weight of some rows."""

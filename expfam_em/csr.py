@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from expfam_em.kernels.sparse import csr_arrays
+from expfam_em.support import OutsideSupportError
 
 PROBE = 1 << 14
 """Numbers of the first rows that are evaluated densely, to see that a family keeps zeros as it says."""
@@ -223,5 +224,4 @@ def check_rows(family, X) -> None:
         (row, column), value = gap, 0
     else:
         return
-    needs = getattr(error, "needs", str(error))
-    raise ValueError(f"{needs}; column {column} holds {value!s} (row {row})") from None
+    raise OutsideSupportError(getattr(error, "needs", str(error)), column, value, row) from None

@@ -201,10 +201,13 @@ class Mixture:
         rng : numpy Generator or seed
         """
         rng, columns, values = np.random.default_rng(rng), _indices(columns), np.atleast_2d(values)
-        drawn = np.concatenate([self.conditional(columns, row).sample(1, rng)[0] for row in values])
-        out = np.empty((len(values), len(columns) + drawn.shape[1]))
+        given, which, times = np.unique(values, axis=0, return_inverse=True, return_counts=True)
+        order = np.argsort(which.ravel(), kind="stable")
+        drawn = [self.conditional(columns, row).sample(n, rng)[0] for row, n in zip(given, times, strict=True)]
+        out = np.empty((len(values), len(columns) + drawn[0].shape[1]))
         out[:, columns] = values
-        out[:, np.setdiff1d(np.arange(out.shape[1]), columns)] = drawn
+        others = np.setdiff1d(np.arange(out.shape[1]), columns)
+        out[order[:, None], others] = np.concatenate(drawn)
         return out
 
 

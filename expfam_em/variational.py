@@ -10,10 +10,8 @@ so the E-step closes the gap and the M-step raises Q (Neal and Hinton 1998).
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import entr, rel_entr
+from scipy.special import entr, logsumexp
 
-from expfam_em import em
-from expfam_em.blocks import as_rows
 from expfam_em.csr import observations
 
 
@@ -36,12 +34,8 @@ def expected_log_likelihood(mixture, X, q, sample_weight=None) -> float:
     ValueError
         If q has another shape or its rows are no distributions.
     """
-    X = observations(X)
-    q = _checked(q, len(X), mixture.n_components)
-    joint = mixture.log_weights + mixture.family.log_density(X, mixture.natural)
-    with np.errstate(invalid="ignore"):
-        terms = np.where(q > 0, q * joint, 0.0)
-    return _total(terms.sum(axis=1), sample_weight)
+    q, joint = _joint(mixture, X, q)
+    return _total(_mean(q, joint), sample_weight)
 
 
 def lower_bound(mixture, X, q, sample_weight=None) -> float:
@@ -51,10 +45,23 @@ def lower_bound(mixture, X, q, sample_weight=None) -> float:
 
 def gap(mixture, X, q, sample_weight=None) -> float:
     """Return log p(X|θ) − ℒ(q, θ) = Σ_n w_n KL(q_n ‖ p(·|x_n, θ)) ≥ 0, from the divergences themselves."""
-    rows = as_rows(X)
-    q = _checked(q, len(rows), mixture.n_components)
-    responsibilities = em.evaluate(mixture, rows, log_density=False, responsibilities=True)[0]
-    return _total(rel_entr(q, responsibilities).sum(axis=1), sample_weight)
+    q, joint = _joint(mixture, X, q)
+    # of logarithms: a responsibility may be too small for float64 where q is not
+    log_responsibilities = joint - logsumexp(joint, axis=1, keepdims=True)
+    return _total(-entr(q).sum(axis=1) - _mean(q, log_responsibilities), sample_weight)
+
+
+def _joint(mixture, X, q):
+    """Return q, checked, and log π_k + log p(x_n|η_k), (n, K)."""
+    X = observations(X)
+    joint = mixture.log_weights + mixture.family.log_density(X, mixture.natural)
+    return _checked(q, len(X), mixture.n_components), joint
+
+
+def _mean(q, values):
+    """Return Σ_k q_nk v_nk, where what has no probability does not count, (n,)."""
+    with np.errstate(invalid="ignore"):
+        return np.where(q > 0, q * values, 0.0).sum(axis=1)
 
 
 def _checked(q, n, K):

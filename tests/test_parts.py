@@ -158,6 +158,41 @@ def test_every_column_needs_its_value(gaussian):
         gaussian[0].conditional([0, 1], [1.0])
 
 
+@pytest.mark.parametrize("columns", CHOICES, ids=str)
+def test_completed_rows_are_draws_from_the_conditional(gaussian, columns):
+    mixture, _ = gaussian
+    value = ROWS[0, columns]
+    found = mixture.complete(columns, np.tile(value, (2000, 1)), rng=1)
+    assert np.array_equal(found[:, columns], np.tile(value, (2000, 1)))
+    others = np.setdiff1d(np.arange(D), columns)
+    expected = mixture.conditional(columns, value).sample(20_000, np.random.default_rng(2))[0]
+    error = np.sqrt(expected.var(axis=0) * (1 / 2000 + 1 / 20_000))
+    assert np.all(np.abs(found[:, others].mean(axis=0) - expected.mean(axis=0)) < 5 * error)
+    assert np.array_equal(found, mixture.complete(columns, np.tile(value, (2000, 1)), rng=1))
+
+
+def test_rows_are_completed_one_by_one(bernoulli):
+    mixture, _ = bernoulli
+    columns = np.array([True, False, True, False])
+    values = np.array([[0, 0], [0, 1], [1, 1]], float)
+    found = mixture.complete(columns, values, rng=np.random.default_rng(0))
+    assert np.array_equal(found[:, columns], values)
+    assert found.shape == (3, D)
+    assert np.isin(found, [0, 1]).all()
+
+
+def test_completed_rows_of_a_table_of_mixed_columns():
+    family = families.Product([(families.Gaussian(), [0, 2]), (families.Poisson(), [1])])
+    moments = np.array([[0.0, 0.0, 1.0, 0.0, 1.0], [9.0, 9.0, 82.0, 81.0, 82.0]])
+    rates = np.array([[2.0], [50.0]])
+    natural = family.combine([families.Gaussian().to_natural(moments), families.Poisson().to_natural(rates)])
+    assert [part.shape for part in family.split(natural)] == [(2, 5), (2, 1)]
+    mixture = ef.Mixture(family, [0.5, 0.5], natural)
+    found = mixture.complete([1], [[2.0], [50.0]], rng=0)
+    assert found[:, 1].tolist() == [2, 50]
+    assert np.abs(found[0, [0, 2]]).max() < 5 < found[1, [0, 2]].min()
+
+
 def test_a_family_without_parts_says_what_to_define():
     class Plain(ef.ExponentialFamily):
         def sufficient_statistics(self, X):

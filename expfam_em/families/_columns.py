@@ -6,9 +6,9 @@ from abc import abstractmethod
 
 import numpy as np
 
-from expfam_em.families._support import require
 from expfam_em.family import ExponentialFamily
 from expfam_em.monomials import Monomials
+from expfam_em.support import require
 
 
 class IndependentColumns(ExponentialFamily):

@@ -8,7 +8,7 @@ import operator
 
 import numpy as np
 
-from expfam_em.families._parts import Layout, check_family_argument, labels_of, monomials_of
+from expfam_em.families._parts import Layout, check_family_argument, labels_of, monomials_of, rows_where
 from expfam_em.family import ExponentialFamily
 from expfam_em.monomials import Monomials
 
@@ -122,7 +122,7 @@ class Componentwise(ExponentialFamily):
     # ---- the family -----------------------------------------------------------------------------------------
 
     def bind(self, blocks):
-        parts = [self.families[j].bind(_Possible(blocks, self.families[j])) for j in range(len(self.families))]
+        parts = [family.bind(rows_where(blocks, family.supports)) for family in self.families]
         bound = Componentwise([(family, int(np.sum(self.of_component == j))) for j, family in enumerate(parts)])
         bound.n_features = next(iter(blocks))[0].shape[1]
         return bound
@@ -348,15 +348,3 @@ def _possible(family, X) -> tuple[np.ndarray, np.ndarray]:
     """Return which rows a family can have produced, (n,), and log h of each row."""
     log_h = family.checked_log_base_measure(X)
     return family.supports(X) & np.isfinite(log_h), log_h
-
-
-class _Possible:
-    """The rows of blocks that a family can have produced; the blocks can be iterated again and again."""
-
-    def __init__(self, blocks, family):
-        self.blocks, self.family = blocks, family
-
-    def __iter__(self):
-        for X, weight in self.blocks:
-            possible = self.family.supports(X)
-            yield (X, weight) if possible.all() else (X[possible], None if weight is None else weight[possible])

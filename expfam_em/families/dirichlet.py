@@ -7,8 +7,8 @@ from scipy.special import digamma
 
 from expfam_em.families._multigamma import LOG_2PI, inverse_digamma, stirling_error, trigamma
 from expfam_em.families._special import digamma_difference, trigamma_difference
-from expfam_em.families._support import require
 from expfam_em.family import ExponentialFamily
+from expfam_em.support import require
 
 TOLERANCE = 1e-8
 """How far the sum of a row may be from 1, for each column."""

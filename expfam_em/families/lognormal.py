@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from expfam_em.families._support import require
 from expfam_em.families.gaussian import Gaussian
+from expfam_em.support import require
 
 
 class LogNormal(Gaussian):

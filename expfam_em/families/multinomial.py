@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import gammaln, logsumexp
 
 from expfam_em.csr import CSRBlock, row_sums
-from expfam_em.families._support import require
 from expfam_em.family import NATURAL_LIMIT, ExponentialFamily
+from expfam_em.support import require
 
 ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
 """Log-probability down to which η was cut: that of an estimate of 0."""

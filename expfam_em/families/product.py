@@ -8,9 +8,9 @@ from typing import Self
 
 import numpy as np
 
-from expfam_em.families._parts import Layout, check_family_argument, labels_of, monomials_of
-from expfam_em.families._support import OutsideSupportError
+from expfam_em.families._parts import BlocksOf, Layout, check_family_argument, labels_of, monomials_of
 from expfam_em.family import ExponentialFamily
+from expfam_em.support import OutsideSupportError
 
 
 class Product(ExponentialFamily):
@@ -66,12 +66,12 @@ class Product(ExponentialFamily):
     def _monomials(self):
         return [monomials_of(family, len(columns)) for family, columns in self._pairs()]
 
-    def _split(self, packed) -> list:
-        """Return η or E[T] of the parts."""
+    def split(self, packed) -> list:
+        """Return η or E[T] of each part, given those of the whole, (…, p) -> list of (…, p_j)."""
         return [packed[..., at] for at in self._layout.statistics]
 
-    def _join(self, parts) -> np.ndarray:
-        """Return those of the whole."""
+    def combine(self, parts) -> np.ndarray:
+        """Return η or E[T] of the whole, given those of each part."""
         out = np.empty((*parts[0].shape[:-1], self._layout.n_statistics))
         for at, part in zip(self._layout.statistics, parts, strict=True):
             out[..., at] = part
@@ -79,7 +79,7 @@ class Product(ExponentialFamily):
 
     def _each(self, function, *packed):
         """Return [function(family of a part, its share of each array)]."""
-        return [function(family, *part) for family, *part in zip(self.families, *map(self._split, packed), strict=True)]
+        return [function(family, *part) for family, *part in zip(self.families, *map(self.split, packed), strict=True)]
 
     def _with(self, families) -> Self:
         """Return the product of these families, which are the parts with other frames."""
@@ -97,7 +97,7 @@ class Product(ExponentialFamily):
 
     def bind(self, blocks):
         def of(columns):
-            return _ColumnBlocks(blocks, columns)
+            return BlocksOf(blocks, lambda X, weight: (X[:, columns], weight))
 
         product = Product([(family.bind(of(columns)), columns) for family, columns in self._pairs()])
         product.bound = True
@@ -129,7 +129,7 @@ class Product(ExponentialFamily):
 
     def sufficient_statistics(self, X):
         self._check_width(X)
-        return self._join([family.statistics_and_exposure(X[:, columns])[0] for family, columns in self._pairs()])
+        return self.combine([family.statistics_and_exposure(X[:, columns])[0] for family, columns in self._pairs()])
 
     def log_partition(self, natural):
         return sum(self._each(lambda family, eta: family.evaluate_log_partition(eta), natural))
@@ -147,18 +147,18 @@ class Product(ExponentialFamily):
     def log_density(self, X, natural):
         X, natural = np.asarray(X), np.atleast_2d(natural)
         self._check_width(X)
-        parts = zip(self.families, self.columns_of, self._split(natural), strict=True)
+        parts = zip(self.families, self.columns_of, self.split(natural), strict=True)
         return sum(family.log_density(X[:, columns], eta) for family, columns, eta in parts)
 
     def complete(self, X, natural, responsibilities):
         X, parts = np.asarray(X), []
-        for family, columns, eta in zip(self.families, self.columns_of, self._split(natural), strict=True):
+        for family, columns, eta in zip(self.families, self.columns_of, self.split(natural), strict=True):
             here = X[:, columns]
             if family.incomplete:
                 parts.append(family.complete(here, eta, responsibilities))
             else:
                 parts.append(responsibilities.T @ family.statistics_and_exposure(here)[0])
-        return self._join(parts)
+        return self.combine(parts)
 
     def check_support(self, X):
         self._check_width(X)
@@ -171,10 +171,10 @@ class Product(ExponentialFamily):
                 raise ValueError(f"in columns {columns.tolist()}: {error}") from error
 
     def to_expectation(self, natural):
-        return self._join(self._each(lambda family, eta: family.to_expectation(eta), natural))
+        return self.combine(self._each(lambda family, eta: family.to_expectation(eta), natural))
 
     def to_natural(self, expectation):
-        return self._join(self._each(lambda family, m: family.to_natural(m), expectation))
+        return self.combine(self._each(lambda family, m: family.to_natural(m), expectation))
 
     @property
     def continues(self):
@@ -182,11 +182,11 @@ class Product(ExponentialFamily):
 
     def maximize(self, counts, sums, previous=None):
         if previous is None:
-            return self._join(self._each(lambda family, S: family.maximize(counts, S), sums))
-        return self._join(self._each(lambda family, *both: family.continue_from(counts, *both), sums, previous))
+            return self.combine(self._each(lambda family, S: family.maximize(counts, S), sums))
+        return self.combine(self._each(lambda family, *both: family.continue_from(counts, *both), sums, previous))
 
     def seed(self, expectation, mean):
-        return self._join(self._each(lambda family, *m: family.seed(*m), expectation, mean))
+        return self.combine(self._each(lambda family, *m: family.seed(*m), expectation, mean))
 
     def parameters(self, natural):
         named = self._each(lambda family, eta: family.parameters(eta), natural)
@@ -203,7 +203,7 @@ class Product(ExponentialFamily):
 
     def sample(self, natural, n, rng):
         out = np.zeros((n, 1 + max(columns.max() for columns in self.columns_of)))
-        for family, columns, eta in zip(self.families, self.columns_of, self._split(natural), strict=True):
+        for family, columns, eta in zip(self.families, self.columns_of, self.split(natural), strict=True):
             out[:, columns] = family.sample(eta, n, rng)
         return out
 
@@ -215,7 +215,7 @@ class Product(ExponentialFamily):
         found = self._each(lambda family, *both: family.reframe(*both), natural, expectation)
         if all(after is before for (after, _), before in zip(found, self.families, strict=True)):
             return self, natural
-        return self._with([family for family, _ in found]), self._join([eta for _, eta in found])
+        return self._with([family for family, _ in found]), self.combine([eta for _, eta in found])
 
     def refine(self, natural, expectation):
         if self.incomplete:
@@ -247,8 +247,8 @@ class Product(ExponentialFamily):
 
     def _translated(self, packed, target, method):
         known = self if self.bound else target  # the user's family may not know yet how many statistics it has
-        parts = zip(self.families, known._split(packed), target.families, strict=True)
-        return known._join([getattr(family, method)(part, to) for family, part, to in parts])
+        parts = zip(self.families, known.split(packed), target.families, strict=True)
+        return known.combine([getattr(family, method)(part, to) for family, part, to in parts])
 
     # ---- parts of an observation ----------------------------------------------------------------------------
 
@@ -256,7 +256,7 @@ class Product(ExponentialFamily):
         """Return the product of what remains of each part, its columns counted anew in the order of ``keep``."""
         place = {int(column): i for i, column in enumerate(keep)}
         pairs, etas = [], []
-        for family, columns, eta in zip(self.families, self.columns_of, self._split(natural), strict=True):
+        for family, columns, eta in zip(self.families, self.columns_of, self.split(natural), strict=True):
             inside = [i for i, column in enumerate(columns) if int(column) in place]
             if not inside:
                 continue
@@ -265,7 +265,7 @@ class Product(ExponentialFamily):
             etas.append(its)
         product = Product(pairs)
         product.bound = self.bound
-        return product, product._join(etas)
+        return product, product.combine(etas)
 
     def marginal(self, natural, columns):
         def of_part(family, eta, mine, inside):
@@ -287,13 +287,3 @@ class Product(ExponentialFamily):
     def __repr__(self):
         parts = ", ".join(f"({family!r}, {columns.tolist()})" for family, columns in self._pairs())
         return f"Product([{parts}])"
-
-
-class _ColumnBlocks:
-    """Some columns of blocks of rows, which can be iterated again and again."""
-
-    def __init__(self, blocks, columns):
-        self.blocks, self.columns = blocks, columns
-
-    def __iter__(self):
-        return ((X[:, self.columns], weight) for X, weight in self.blocks)

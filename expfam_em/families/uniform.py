@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from expfam_em.families._support import require
 from expfam_em.family import ExponentialFamily
+from expfam_em.support import require
 
 
 class Uniform(ExponentialFamily):

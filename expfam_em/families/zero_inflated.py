@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, log_expit
 
-from expfam_em.families._parts import check_family_argument
+from expfam_em.families._parts import check_family_argument, rows_where
 from expfam_em.family import NATURAL_LIMIT, ExponentialFamily
+from expfam_em.support import check_present
 
 
 class ZeroInflated(ExponentialFamily):
@@ -42,7 +43,9 @@ class ZeroInflated(ExponentialFamily):
         return natural[:, 0] - self.family.evaluate_log_partition(natural[:, 1:]), natural[:, 1:]
 
     def bind(self, blocks):
-        return self.replace(family=self.family.bind(blocks))
+        others = rows_where(blocks, lambda X: ~_is_zero(X))
+        some = any(len(X) for X, _ in others)
+        return self.replace(family=self.family.bind(others if some else blocks))
 
     def sufficient_statistics(self, X):
         share = np.where(self.family.supports(X), 0.5, 1.0) * _is_zero(X)  # a zero row may be of either kind
@@ -95,6 +98,8 @@ class ZeroInflated(ExponentialFamily):
 
     def seed(self, expectation, mean):
         mean = np.broadcast_to(mean, expectation.shape)
+        if np.any(mean[:, 0] >= 1):
+            raise ValueError(f"every row is 0, which {self.family!r} never is: nothing tells its parameters")
         of_mean = mean[:, 1:] / (1 - mean[:, :1])
         others = 1 - expectation[:, :1]
         # a row that is certainly one of the zeros says nothing of the others
@@ -136,9 +141,7 @@ class ZeroInflated(ExponentialFamily):
         return self.family.supports(X) | _is_zero(X)
 
     def check_support(self, X):
-        others = ~_is_zero(X)
-        if len(X) and others.any():  # another row stands in for each zero one, so that an error counts rows rightly
-            self.family.check_rows(X[np.where(others, np.arange(len(X)), np.argmax(others))])
+        check_present(self.family, X, ~_is_zero(X))
 
     def change_frame(self, natural, target):
         log_odds, of_family = self._odds(natural)

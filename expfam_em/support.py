@@ -1,0 +1,44 @@
+"""One error for every value outside a support."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class OutsideSupportError(ValueError):
+    """A value that a family needs to be otherwise."""
+
+    def __init__(self, needs, column, value, row):
+        super().__init__(needs, column, value, row)
+        self.needs, self.column, self.value, self.row = needs, column, value, row
+
+    def __str__(self):
+        return f"{self.needs}; column {self.column} holds {self.value!s} (row {self.row})"
+
+
+def require(valid, X, needs: str) -> None:
+    """Raise a ValueError naming the first column and value where ``valid`` is False.
+
+    Parameters
+    ----------
+    valid : (n, d) bool, or (nnz,) for CSR rows
+    X : (n, d) array or CSRBlock
+    needs : what the family needs, as in "Bernoulli needs 0 or 1"
+    """
+    if not np.all(valid):
+        at = tuple(np.argwhere(~np.asarray(valid))[0])
+        dense = isinstance(X, np.ndarray)
+        row, column = at if dense else X.place(at[0])
+        raise OutsideSupportError(needs, int(column), (X if dense else X.values)[at], int(row))
+
+
+def check_present(family, X, present) -> None:
+    """Raise the family's error for the first of the present rows (n,) that it finds impossible, numbered as in X."""
+    first = int(np.argmax(present))
+    if not len(X) or not present[first]:
+        return
+    try:
+        # a present row stands in for each absent one, so that rows are counted as the user does
+        family.check_rows(X if np.all(present) else X[np.where(present, np.arange(len(X)), first)])
+    except OutsideSupportError as error:
+        raise OutsideSupportError(error.needs, error.column, error.value, max(error.row, first)) from None
