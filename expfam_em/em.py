@@ -141,17 +141,13 @@ def fit(
         If a row is outside the family's support, a component collapses, an argument is out of range, or the bound is
         not a number.
     """
-
-    def report(run, step, mixture, bound):
-        if callback is not None:
-            callback(step, mixture, bound)
-
     rows = as_rows(X, sample_weight, n_jobs)
-    rows.check_support(mixture.family)
+    if rows is not X:  # who hands over rows has checked them
+        rows.check_support(mixture.family)
     [result] = fit_all(
         Mixture(mixture.family, mixture.weights[None], mixture.natural[None]), rows,
         max_iter=max_iter, tol=tol, temperature=temperature, prior=prior, concentration=concentration,
-        weights=weights, stop=stop, known=known, callback=None if callback is None else report,
+        weights=weights, stop=stop, known=known, callback=callback and (lambda _, *reported: callback(*reported)),
     )  # fmt: skip
     if isinstance(result, CollapsedError):
         raise result

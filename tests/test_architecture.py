@@ -20,6 +20,7 @@ NUMBERS = {"numpy", "scipy"}
 LAYERS = [
     # module or package, what it may import from outside, by layer and upwards
     ("kernels", {"numpy", "numba"}),
+    ("support", NUMBERS),
     ("csr", NUMBERS),
     ("chord", NUMBERS),
     ("legendre", NUMBERS),
@@ -60,7 +61,7 @@ EDGES = {
 """Edges import each other and everything below."""
 
 ORDER = [name for name, _ in LAYERS]
-UP_TO_FAMILIES = ("kernels", "csr", "chord", "legendre", "monomials", "sampling", "family", "families")
+UP_TO_FAMILIES = ("kernels", "support", "csr", "chord", "legendre", "monomials", "sampling", "family", "families")
 WITHOUT_CONCRETE_FAMILIES = {name for name, _ in LAYERS if name not in UP_TO_FAMILIES}
 
 
