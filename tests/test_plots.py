@@ -7,6 +7,7 @@ import pytest
 
 import expfam_em as ef
 from expfam_em import plots
+from tests.own_families import Rayleigh
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -121,16 +122,6 @@ def test_counts_get_one_bar_and_one_density_mark_for_each_number():
 
 
 def test_positive_families_are_drawn_where_they_live():
-    class Rayleigh(ef.ExponentialFamily):
-        def sufficient_statistics(self, X):
-            return X**2
-
-        def log_partition(self, natural):
-            return -np.log(-2 * natural).sum(axis=1)
-
-        def log_base_measure(self, X):
-            return np.log(X).sum(axis=1)
-
     X = np.random.default_rng(0).rayleigh(1.0, 200)
     mixture = ef.Mixture(Rayleigh(), [1.0], [[-0.5]])
     ax = plots.plot_clusters(X, np.ones((200, 1)), mixture=mixture)
