@@ -25,11 +25,11 @@ warnings.filterwarnings("ignore", "Best performing initialization did not conver
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 2)) + 4 * rng.integers(0, 2, (60, 1))
 fits = [
-    ef.GaussianMixture(2, random_state=0, tol=0, max_iter=3).fit(X, sample_weight=rng.uniform(size=60)),
-    ef.ExponentialFamilyMixture(ef.families.Poisson(), 2, random_state=0, tol=0, max_iter=3).fit(np.floor(X**2)),
-]
+    ef.ExponentialFamilyMixture(family, 2, random_state=0, tol=0, max_iter=3).fit(x, sample_weight=rng.uniform(size=60))
+    for family, x in ((ef.families.Gaussian(), X), (ef.families.Poisson(), np.floor(X**2)))
+]  # one kernel, and not that of k-means: compiling takes its time
 numbers = [value for fit in fits for value in (fit.lower_bounds_, fit.weights_, fit.natural_parameters_)]
-numbers += [fits[0].predict_proba(X), ef.KMeans(3, random_state=0).fit(X).cluster_centers_]
+numbers += [fits[0].predict_proba(X)]
 kernel = em._compiled()
 stats = getattr(kernel, "stats", None)
 print(json.dumps({

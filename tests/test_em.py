@@ -21,13 +21,6 @@ every_family = pytest.mark.parametrize("case", CASES, ids=str)
 every_temperature = pytest.mark.parametrize("temperature", TEMPERATURES)
 
 
-@pytest.fixture(params=["one chunk", "many chunks"])
-def chunks(request, monkeypatch):
-    """Rows in one chunk, or in chunks of a few rows each."""
-    if request.param == "many chunks":
-        monkeypatch.setattr(blocks, "CHUNK_WORK", 1)
-
-
 # ---- the bound, and the textbook -----------------------------------------------------------------------------------
 
 
@@ -53,8 +46,7 @@ def test_the_smallest_step_of_the_bound_is_not_negative(case, temperature, weigh
 @every_temperature
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("with_prior", [False, True], ids=["", "prior"])
-@pytest.mark.usefixtures("chunks")
-def test_every_step_is_the_textbooks(case, temperature, weights, with_prior):
+def test_every_step_is_the_textbooks(case, temperature, weights, with_prior, monkeypatch):
     problem = Problem(case, weights)
     alpha = np.array([1.5, 2.0, 3.0])
     ours = {"prior": problem.prior(), "concentration": alpha} if with_prior else {}
@@ -64,20 +56,22 @@ def test_every_step_is_the_textbooks(case, temperature, weights, with_prior):
     )  # fmt: skip
     # rounding, EPS times a condition of up to 1e3, grows by less than 4 in each step; solved mappings have 1e-10
     relative = {steps: (1e-10 if case.numeric else 1e3 * EPS) * 4.0**steps for steps in (1, 2, 5)}
-    seen = {}
-    found = ef.fit(
-        problem.start, problem.X, problem.w, temperature=temperature, max_iter=5, tol=0,
-        callback=lambda step, mixture, bound: seen.update({step: mixture}), **ours,
-    )  # fmt: skip
-    for steps in (1, 2, 5):
-        expected = path[steps]
-        same(seen[steps], ef.Mixture(case.family, expected.weights, case.naturals(expected.thetas)), relative[steps])
-    assert found.bounds == pytest.approx([step.bound for step in path], rel=relative[5])
-    assert found.bounds[:2] == pytest.approx([step.bound for step in path[:2]], rel=relative[1])
-    # the log-prior is known up to a constant
-    priors = np.array([step.log_prior for step in path])
-    size = 1 + np.abs(priors).max() + np.abs(found.log_priors).max()
-    assert np.diff(found.log_priors) == pytest.approx(np.diff(priors), abs=relative[5] * size)
+    for work in (blocks.CHUNK_WORK, 1):  # one chunk of rows, or many
+        monkeypatch.setattr(blocks, "CHUNK_WORK", work)
+        seen = {}
+        found = ef.fit(
+            problem.start, problem.X, problem.w, temperature=temperature, max_iter=5, tol=0,
+            callback=lambda step, mixture, bound, seen=seen: seen.update({step: mixture}), **ours,
+        )  # fmt: skip
+        for step in (1, 2, 5):
+            expected = ef.Mixture(case.family, path[step].weights, case.naturals(path[step].thetas))
+            same(seen[step], expected, relative[step])
+        assert found.bounds == pytest.approx([step.bound for step in path], rel=relative[5])
+        assert found.bounds[:2] == pytest.approx([step.bound for step in path[:2]], rel=relative[1])
+        # the log-prior is known up to a constant
+        priors = np.array([step.log_prior for step in path])
+        size = 1 + np.abs(priors).max() + np.abs(found.log_priors).max()
+        assert np.diff(found.log_priors) == pytest.approx(np.diff(priors), abs=relative[5] * size)
 
 
 @every_family
