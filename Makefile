@@ -9,7 +9,7 @@ demo: $(VENV)/.examples
 	$(BIN)/python examples/demo.py out
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/test_kernels.py tests/test_sparse_kernel.py tests/test_nearest.py \
 		tests/test_patterns.py \
 		-k "not threads and not cannot_hold and not 130" --cov=expfam_em/kernels --cov-fail-under=92
