@@ -81,7 +81,7 @@ EXAMPLES = {
     ),
     "GammaPoisson": Example(
         two("rng.negative_binomial(2, 0.5, (300, 1))", "rng.negative_binomial(20, 0.4, (300, 1))"),
-        "ef.families.GammaPoisson()", [[1.0, -0.5], [6.0, -1.0], [60.0, -5.0]], COUNTS,
+        "ef.families.GammaPoisson()", [[1.0, -0.5, 0.0], [6.0, -1.0, 0.0], [60.0, -5.0, 0.0]], COUNTS,
     ),
     "Multinomial": Example(
         two("rng.multinomial(30, [0.6, 0.3, 0.1], 200)", "rng.multinomial(30, [0.1, 0.3, 0.6], 200)"),

@@ -180,7 +180,7 @@ def draw_labels(name):
     """Draw the probabilities of the labels of one column, for two densities."""
     figure, axes = panels(2, sharey=True)
     family = ef.families.Categorical(4)
-    for k, natural in enumerate([[-1.0, -2.0, -1.0], [0.5, 1.5, 0.8]]):
+    for k, natural in enumerate([[0.0, -1.0, -2.0, -1.0], [0.0, 0.5, 1.5, 0.8]]):
         heights = family.parameters(np.array([natural]))["probabilities"][0, 0]
         axes[k].bar(np.arange(4), heights, 0.7, color=COLOURS[k], alpha=0.55)
         for label, height in enumerate(heights):

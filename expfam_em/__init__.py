@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "BernoulliMixture": "expfam_em.estimators",
     "ExponentialFamilyMixture": "expfam_em.estimators",
+    "FamilyError": "expfam_em.checking",
     "GaussianMixture": "expfam_em.estimators",
     "KMeans": "expfam_em.estimators",
     "check_family": "expfam_em.checking",

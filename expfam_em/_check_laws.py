@@ -195,7 +195,7 @@ def monomials_are_statistics(subject: Subject):
 def zeros_are_kept(subject: Subject):
     """``keeps_zeros`` is true: T(x) = x, and zeros add nothing to log h."""
     if not subject.family.keeps_zeros:
-        raise LeftOutError("keeps_zeros is False")
+        raise LeftOutError("keeps_zeros is not True")
     fewer = np.where(subject.rng.random(subject.X.shape) < 0.5, subject.X, 0.0)
     for X in (subject.X, np.concatenate([subject.X[:1], fewer[possible(subject.family, fewer)]])):
         try:

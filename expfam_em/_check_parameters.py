@@ -205,9 +205,11 @@ def mass(subject: Subject):
         e = subject.exposure_of(row)
         apart = np.ptp([moments.log_mass for _, _, moments in fine])
         constant = len(fine) > 1 and apart <= 1e-3 * abs(off)
+        more, less = ("add", "subtract") if off > 0 else ("subtract", "add")
+        of_a, of_h = ("to", "from") if off > 0 else ("from", "to")
         missing = (
-            f"A or log h is off by a constant: subtract {-off / e:.6g} from log_partition, or add {-off:.6g} to "
-            "log_base_measure"
+            f"A or log h is off by a constant: {more} {abs(off) / e:.6g} {of_a} log_partition, or {less} "
+            f"{abs(off):.6g} {of_h} log_base_measure"
             if constant
             else "by other factors at other η, so check log_partition and log_base_measure"
         )
@@ -302,7 +304,12 @@ def step_is_a_maximum(subject: Subject):
 
     size = np.abs(sums * found).sum() + (counts * np.abs(subject.A(found))).sum() + 1
     rivals = [("if all components were equal", together)]
-    if not family.coupled:
+    if family.coupled:  # η nearby may break what components have in common, but what maximize returns cannot
+        for share in (0.3, 0.1, 0.03, 0.01, 0.3, 0.1, 0.03, 0.01):
+            moved = (1 - share) * m + share * m[subject.rng.permutation(len(m))]
+            other = np.asarray(family.maximize(counts, counts[:, None] * moved))
+            rivals.append(("at what maximize returns for means nearby", other))
+    else:
         step = legendre.scales(subject.A, found)
         draws = subject.rng.uniform(-1, 1, (6, *m.shape)) / np.sqrt(m.shape[1])
         rivals += [("at an η nearby", found + draw * step) for draw in draws]

@@ -87,12 +87,15 @@ class Subject:
 
     @functools.cached_property
     def expectation(self):
-        """Means of T over weighted rows, and seeds at two rows, (POINTS + 2, p)."""
+        """Means of T over weighted rows, and on the way to seeds at two rows, (POINTS + 2, p)."""
         T, exposure, _ = self.statistics
         means = (self.weights @ T) / (self.weights @ exposure)[:, None]
         rows = self.rng.choice(self.n, 2)
         seeds = self.family.seed(T[rows] / exposure[rows, None], means[:1])
-        return np.concatenate([means, np.asarray(seeds, float).reshape(2, -1)])
+        near = (
+            means[0] + (np.asarray(seeds, float).reshape(2, -1) - means[0]) / 4
+        )  # not all rows are means of a density
+        return np.concatenate([means, near])
 
     @functools.cached_property
     def solved(self):

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from expfam_em._check_laws import LAWS
-from expfam_em._check_subject import LeftOutError, Subject
+from expfam_em._check_subject import LeftOutError, Subject, defines
 from expfam_em.family import ExponentialFamily
 
 
@@ -64,6 +64,8 @@ def check_family(family, X, *, random_state=0) -> Report:
     ------
     FamilyError
         A ValueError that names the law, what came, what was expected and what to look at.
+    TypeError
+        If the family is none, or is incomplete or `Componentwise`, whose densities are not those that T and A give.
 
     Examples
     --------
@@ -77,6 +79,11 @@ def check_family(family, X, *, random_state=0) -> Report:
     X = np.array(X.toarray() if sparse.issparse(X) else X, np.float64)
     if X.ndim != 2 or len(X) < 4 or not np.isfinite(X).all():
         raise ValueError(f"X has shape {X.shape}; it must be (n, d), with at least 4 rows of finite numbers")
+    if family.incomplete or defines(family, "kinds"):
+        raise TypeError(
+            f"{family!r} has parts that are not observed, or components of different families, so that its methods are "
+            "not about one density of x: check the families that it is made of"
+        )
     report, subject = Report(repr(family)), Subject(family, X, np.random.default_rng(random_state))
     for law, broken in LAWS.items():
         subject.note = "holds"

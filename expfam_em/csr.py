@@ -131,7 +131,12 @@ def observations(X):
     """Return X as an array, or as a block of CSR rows if it is sparse."""
     if isinstance(X, CSRBlock):
         return X
-    return CSRBlock.of(X) if sparse.issparse(X) else np.asarray(X)
+    if sparse.issparse(X):
+        return CSRBlock.of(X)
+    X = np.asarray(X)
+    if X.ndim != 2:
+        raise ValueError(f"X has shape {X.shape}; it must be (n, d), one row for each observation")
+    return X
 
 
 def refuse_unless_zeros_are_kept(family) -> None:

@@ -384,8 +384,8 @@ class _Runs:
 
 
 def _schedule(temperature) -> list[float]:
-    schedule = [float(value) for value in np.atleast_1d(temperature)]
-    if not schedule or not all(value >= 0 and np.isfinite(value) for value in schedule):
+    schedule = np.atleast_1d(np.asarray(temperature, np.float64)).tolist()
+    if not schedule or np.ndim(schedule) != 1 or not all(value >= 0 and np.isfinite(value) for value in schedule):
         raise ValueError(f"temperature is {temperature!r}; it must be one or more finite numbers ≥ 0")
     return schedule
 

@@ -245,8 +245,8 @@ class ExponentialFamily(ABC):
             )
         return value
 
-    def solve_natural(self, expectation, start=None) -> np.ndarray:
-        """Solve ∇A(η) = m numerically, from ``start`` (K, p) if given.
+    def solve_natural(self, expectation, start=None, *, lenient=False) -> np.ndarray:
+        """Solve ∇A(η) = m numerically, from ``start`` (K, p) if given; if ``lenient``, from nowhere else, or NaN.
 
         Raises
         ------
@@ -256,7 +256,7 @@ class ExponentialFamily(ABC):
         gradient = None if type(self).to_expectation is ExponentialFamily.to_expectation else self.to_expectation
         return legendre.inverse_gradient(
             self.evaluate_log_partition, np.asarray(expectation, np.float64), gradient, start,
-            type(self).__name__,
+            type(self).__name__, lenient=lenient,
         )  # fmt: skip
 
     def continue_from(self, counts, sums, previous) -> np.ndarray:
@@ -285,16 +285,23 @@ class ExponentialFamily(ABC):
 
     def check_rows(self, X) -> None:
         """Raise a ValueError that names a column, a value and a row if a row is impossible; X may be CSR rows."""
-        if not isinstance(X, CSRBlock):
+        if isinstance(X, CSRBlock):
+            csr.check_rows(self, X)
+        else:
             self.check_support(X)
-            return
-        csr.check_rows(self, X)
+        exposure = self.checked_exposure(X)
+        if exposure is not None and not np.all(positive := exposure > 0):
+            raise ValueError(
+                f"{type(self).__name__} needs rows with a positive exposure; exposure(X) gave something else (row "
+                f"{np.argmin(positive)})"
+            )
 
     def statistics_and_exposure(self, X) -> tuple[np.ndarray, np.ndarray | None]:
         """Return T (n, p) as float64, checked for shape, and e (n,), None where it is 1."""
         X = np.asarray(X).view()
         X.flags.writeable = False  # T is no place to change the observations
-        T = np.asarray(self.sufficient_statistics(X), np.float64)
+        with np.errstate(all="ignore"):  # absent rows may hold anything
+            T = np.asarray(self.sufficient_statistics(X), np.float64)
         if T.ndim != 2 or len(T) != len(X):
             raise ValueError(
                 f"{type(self).__name__}.sufficient_statistics returned shape {T.shape} for {len(X)} rows: "
@@ -303,17 +310,21 @@ class ExponentialFamily(ABC):
         return T, self.checked_exposure(X)
 
     def checked_exposure(self, X) -> np.ndarray | None:
-        """Return e (n,) as float64, checked for shape and sign, None where it is 1; X may be a block of CSR rows."""
-        exposure = self.exposure(X) if self.takes_csr or not isinstance(X, CSRBlock) else None
+        """Return e (n,) as float64, checked for shape, NaN where it is not positive, None where it is always 1.
+
+        X may be a block of CSR rows.
+        """
+        with np.errstate(all="ignore"):
+            exposure = self.exposure(X) if self.takes_csr or not isinstance(X, CSRBlock) else None
         if exposure is None:
             return None
         exposure = np.asarray(exposure, np.float64)
-        if exposure.shape != (len(X),) or not np.all(exposure > 0):
+        if exposure.shape != (len(X),):
             raise ValueError(
-                f"{type(self).__name__}.exposure returned shape {exposure.shape}, smallest value "
-                f"{exposure.min(initial=np.inf)}, for {len(X)} rows: it must be one positive number per row, (n,)"
+                f"{type(self).__name__}.exposure returned shape {exposure.shape} for {len(X)} rows: it must be one "
+                "number per row, (n,)"
             )
-        return exposure
+        return np.where(exposure > 0, exposure, np.nan)
 
     def supports(self, X) -> np.ndarray:
         """Return which rows are possible, (n,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import numpy as np
@@ -106,6 +107,12 @@ def complex_gradient(log_partition, natural) -> np.ndarray | None:
     return values.imag.reshape(K, p) / COMPLEX_STEP
 
 
+def _complex_slope(log_partition, natural) -> np.ndarray:
+    """Return ∇A by the complex step; NaN where it has none, as where A is a real ∞ for every row."""
+    found = complex_gradient(log_partition, natural)
+    return np.full_like(natural, np.nan) if found is None else found
+
+
 def hessian(slope, natural, size) -> np.ndarray:
     """Return ∇²A (K, p, p), symmetric, by five-point differences of the gradient, given the scales (K, p).
 
@@ -126,7 +133,7 @@ def hessian(slope, natural, size) -> np.ndarray:
     return (H + H.transpose(0, 2, 1)) / 2
 
 
-def inverse_gradient(log_partition, expectation, slope=None, start=None, name="the family"):
+def inverse_gradient(log_partition, expectation, slope=None, start=None, name="the family", *, lenient=False):
     """Solve ∇A(η) = m for each row by Newton's method on the concave ⟨η, m⟩ − A(η), staying where A is finite.
 
     An expectation on the boundary of its space has its solution at infinity; η then goes only as far as ∇A(η) can
@@ -142,12 +149,19 @@ def inverse_gradient(log_partition, expectation, slope=None, start=None, name="t
         Where to begin, if A is finite there.
     name : str
         Used in errors.
+    lenient : bool
+        Whether rows without a solution near the given start are NaN, instead of looked for from elsewhere.
 
     Raises
     ------
     ValueError
         If A is finite at no point that was tried, or no start leads to a solution.
     """
+    if not np.all(known := np.isfinite(expectation).all(axis=1)):
+        raise ValueError(
+            f"{name}: the mean of T is {expectation[np.argmin(known)]} (row {np.argmin(known)}), so T of some x is not "
+            "finite: let check_support refuse such rows"
+        )
     natural, unsolved = np.empty_like(expectation), np.arange(len(expectation))
     if start is not None:
         natural, solved = _solve_nearby(log_partition, slope, start, expectation)
@@ -158,6 +172,9 @@ def inverse_gradient(log_partition, expectation, slope=None, start=None, name="t
         natural[unsolved], length = _solve_from(log_partition, slope, begin[unsolved], expectation[unsolved])
         unsolved = unsolved[~(length <= SOLVED)]
         if not len(unsolved):
+            return natural
+        if lenient:
+            natural[unsolved] = np.nan
             return natural
     k = unsolved[0]
     raise ValueError(
@@ -176,8 +193,7 @@ def _solve_nearby(log_partition, slope, start, expectation):
         if complex_gradient(log_partition, start) is None:
             return start.copy(), none
 
-        def quick(at):
-            return complex_gradient(log_partition, at)
+        quick = functools.partial(_complex_slope, log_partition)
 
     def leaves(here, there):
         at_here, at_there = log_partition(here), log_partition(there)
@@ -211,9 +227,7 @@ def _solve_from(log_partition, slope, start, expectation):
     def confirmed(at):
         return gradient(log_partition, at)
 
-    def quick(at):
-        return complex_gradient(log_partition, at)
-
+    quick = functools.partial(_complex_slope, log_partition)
     if np.array_equal(confirmed(start), quick(start)):
         solved = _newton(log_partition, quick, start, expectation)
         if np.array_equal(confirmed(solved[0]), quick(solved[0])):

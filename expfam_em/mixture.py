@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -172,7 +173,7 @@ class Mixture:
     def sample(self, n, rng=None) -> tuple[np.ndarray, np.ndarray]:
         """Return n rows, component by component, and the labels they were drawn with."""
         rng = np.random.default_rng(rng)
-        sizes = rng.multinomial(n, self.weights / self.weights.sum())
+        sizes = rng.multinomial(operator.index(n), self.weights / self.weights.sum())
         rows = [self.family.components([k]).sample(self.natural[k], size, rng) for k, size in enumerate(sizes)]
         return np.concatenate(rows), np.repeat(np.arange(self.n_components), sizes)
 
@@ -180,14 +181,21 @@ class Mixture:
 
     def marginal(self, columns) -> Mixture:
         """Return the mixture of the chosen columns alone, p(x_columns)."""
-        return Mixture(*_with_weights(self.weights, self.family.marginal(self.natural, _indices(columns)))).reframed()
+        columns = _indices(columns)
+        try:
+            of_family = self.family.marginal(self.natural, columns)
+        except IndexError as error:
+            raise ValueError(f"columns are {columns.tolist()}, counted from 0; rows do not have as many") from error
+        return Mixture(*_with_weights(self.weights, of_family)).reframed()
 
     def conditional(self, columns, values) -> Mixture:
         """Return the mixture of the other columns given the values of these, p(x_rest | x_columns = values)."""
         columns, values = _indices(columns), np.atleast_1d(np.asarray(values, np.float64))
         if values.shape != columns.shape:
             raise ValueError(f"{columns.size} columns are given {values.size} values: one value for each is needed")
-        weights = self.marginal(columns).responsibilities(values[None])[0]
+        given = self.marginal(columns)
+        given.family.check_rows(values[None])
+        weights = given.responsibilities(values[None])[0]
         rest = self.family.conditional(self.natural, columns, values)
         return Mixture(*_with_weights(weights / weights.sum(), rest)).reframed()
 
@@ -201,6 +209,8 @@ class Mixture:
         rng : numpy Generator or seed
         """
         rng, columns, values = np.random.default_rng(rng), _indices(columns), np.atleast_2d(values)
+        if not len(values):
+            raise ValueError("values has no row: at least one is to be completed")
         given, which, times = np.unique(values, axis=0, return_inverse=True, return_counts=True)
         order = np.argsort(which.ravel(), kind="stable")
         drawn = [self.conditional(columns, row).sample(n, rng)[0] for row, n in zip(given, times, strict=True)]

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, log_expit, logit
 
-PROBES = np.concatenate([[0.0, 0.5], *([s * 10.0**e for s in (1, -1)] for e in range(-3, 7))])
+PROBES = np.unique(np.concatenate([np.arange(-10, 10.25, 0.25), *(
+    s * np.arange(1, 10) * 10.0**e for s in (1, -1) for e in range(-3, 7)
+)]))  # fmt: skip
 """Where a density is looked for first."""
 
 
@@ -77,8 +79,8 @@ def draw(log_density, accepts, n, rng, name="the family") -> np.ndarray:
             if drawn is not None:
                 return drawn
     raise NotImplementedError(
-        f"{name} cannot be sampled: its density was not found to sum or to integrate to 1; define "
-        "sample(self, natural, n, rng), or let check_family say what is wrong"
+        f"{name} cannot be sampled: its density was not found to sum or to integrate to 1. Let check_support refuse "
+        "what is impossible, define sample(self, natural, n, rng), or ask check_family what is wrong"
     )
 
 

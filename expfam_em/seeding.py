@@ -22,6 +22,9 @@ weight; from fewer where η is solved numerically."""
 SEEDING_NUMBERS = 2_000_000
 """Statistics of these rows held at a time, at most (or `SEEDING_ROWS_EACH` rows for each component)."""
 
+APPROACHES = 12
+"""Times that a row that no component can be like moves towards the mean, three quarters of what is left of the way."""
+
 OWN_NUMBERS = 1 << 17
 """Statistics mapped to natural parameters at a time, for the mapping may need several times their memory, and numbers
 of CSR rows that are made dense at a time."""
@@ -97,14 +100,12 @@ class Seeds:
         else:
             T, exposure = family.statistics_and_exposure(self.X)
             sums = np.add.reduceat(self.weight[:, None] * T, self.starts[:-1])
-        self.exposure = np.ones(len(self.weight)) if exposure is None else exposure
+        self.exposure = np.where(self.weight > 0, 1.0 if exposure is None else exposure, 1.0)
         self.mean = sums / np.add.reduceat(self.weight * self.exposure, self.starts[:-1])[:, None]
         self._held = None if isinstance(self.X, CSRBlock) else self._seeds(T, np.arange(len(T)))
 
     def _seeds(self, T, which):
-        mean = self.mean
-        if len(mean) > 1:
-            mean = mean[np.searchsorted(self.starts, which, side="right") - 1]
+        mean = self.mean if len(self.mean) == 1 else self._mean_of(which)
         return self.family.seed(T / self.exposure[which, None], mean)
 
     def expectation(self, which) -> np.ndarray:
@@ -118,9 +119,41 @@ class Seeds:
         """Statistics of the ν pseudo-rows of every component, (B, K, p)."""
         return self.family.seed_smoothing * np.repeat(self.mean[data][:, None], n_components, axis=1)
 
-    def natural(self, chosen):
+    def natural(self, chosen) -> np.ndarray:
+        """Return natural parameters of rows, (m, p); a row that no component can be like moves towards the mean."""
+        which = np.arange(len(self.weight))[chosen]
+        m, mean = np.array(self.expectation(chosen)), self._mean_of(which)
+        eta = self._solved(m, which)
+        for _ in range(APPROACHES):
+            outside = ~np.isfinite(self.family.evaluate_log_partition(eta))
+            if not outside.any():
+                return eta
+            m[outside] = mean[outside] + (m[outside] - mean[outside]) / 4
+            eta[outside] = self._solved(m[outside], which[outside])
+        raise ValueError(
+            f"the rows give no finite natural parameters of {self.family!r}: are all of them equal, or is a column "
+            "constant?"
+        )
+
+    def _solved(self, m, which) -> np.ndarray:
+        """Return η of expectation parameters close to some rows, NaN where there is none."""
         with np.errstate(all="ignore"):
-            return np.asarray(self.family.to_natural(self.expectation(chosen)))
+            if type(self.family).to_natural is ExponentialFamily.to_natural:
+                return self.family.solve_natural(m, self._mean_of(which, self._centre), lenient=True)
+            try:
+                return np.array(self.family.to_natural(m), np.float64)
+            except ValueError:  # of a numeric part
+                return np.full_like(m, np.nan)
+
+    @functools.cached_property
+    def _centre(self) -> np.ndarray:
+        """Natural parameters of the mean of each data set, (D, p)."""
+        return self.family.solve_natural(self.mean)
+
+    def _mean_of(self, which, values=None) -> np.ndarray:
+        """Return the mean, or another value, of the data set that each row is of."""
+        values = self.mean if values is None else values
+        return values[np.searchsorted(self.starts, which, side="right") - 1]
 
     def draw(self, data, n_components, spread=True) -> np.ndarray:
         """Return natural parameters (B, K, p) of rows of each data set in ``data`` (B,).

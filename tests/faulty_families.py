@@ -312,7 +312,7 @@ FAULTS = [
     Fault(ConstantInPartition(), WAVES, "the density integrates to 1", r"0\.904837 = e\^-0\.1 .*subtract 0\.1 from"),
     Fault(ConstantInPartition(), TWO_WAVES, "the density integrates to 1", r"0\.904837 = e\^-0\.1"),
     Fault(ConstantInPartitionWithoutSupport(), WAITS, "the density integrates to 1", r"0 < x.*0\.904837 = e\^-0\.1"),
-    Fault(ConstantInBaseMeasure(), HEIGHTS, "the density integrates to 1", r"add -0\.346574 to log_base_measure"),
+    Fault(ConstantInBaseMeasure(), HEIGHTS, "the density integrates to 1", r"subtract 0\.346574 from log_base_measure"),
     Fault(WrongExposure(), TIMES, "∇A is the mean of T", "the mean of T under the density"),
     Fault(Transposed(), TWO_WAVES, "T is (n, p), log h and e are (n,)", r"\(2, 60\) for 60 rows.*transposed"),
     Fault(Transposed(), TWO_WAVES[:2].repeat(2, 0), "T is (n, p), log h and e are (n,)", "transposed"),

@@ -140,7 +140,7 @@ def test_steps_of_counts_are_those_of_the_textbook():
     for step in range(1, 5):
         rate = r / m
         rates, log_rates = (X + r) / (1 + rate), digamma(X + r) - np.log(1 + rate)
-        m, excess = rates.mean(), np.log(rates.mean()) - log_rates.mean()
+        m, excess = X.mean(), np.log(rates.mean()) - log_rates.mean()
         r = optimize.brentq(lambda a, e=excess: np.log(a) - digamma(a) - e, 1e-2, 1e6)
         p = ef.fit(start, X, max_iter=step, tol=0).mixture.parameters
         assert [p["shapes"][0, 0], p["means"][0, 0]] == pytest.approx([r, m], rel=1e-9)  # of a search
@@ -278,8 +278,8 @@ def test_arguments_of_t_that_make_no_sense(how, message):
 
 
 def shape_and_mean(shape, mean):
-    """Natural parameters (1, 2 d)."""
-    return np.concatenate([shape, -np.asarray(shape) / mean])[None]
+    """Natural parameters (1, 3 d)."""
+    return np.concatenate([shape, -np.asarray(shape) / mean, np.zeros(len(shape))])[None]
 
 
 @given(shape=numbers(1e-3, 1e7), mean=numbers(1e-3, 1e5), x=st.integers(0, 10**6))
@@ -314,6 +314,35 @@ def test_counts_of_one_component_are_the_maximum_of_the_likelihood():
     assert model.lower_bound_ == pytest.approx(-found.fun, abs=1e-9)  # tol is 1e-13 a step
     assert model.parameters_["shapes"][0, 0] == pytest.approx(np.exp(found.x[0]), rel=1e-3)
     assert model.parameters_["means"][0, 0] == pytest.approx(X.mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("X", [
+    np.full((50, 1), 3.0),
+    np.zeros((50, 1)),
+    np.random.default_rng(1).poisson(0.05, (500, 1)),
+    np.random.default_rng(2).binomial(10, 0.7, (300, 1)),
+    np.random.default_rng(3).negative_binomial(1, 1 / 1.05, (800, 1)),
+    np.column_stack([np.random.default_rng(4).negative_binomial(2, 0.1, 200), np.zeros(200)]),
+], ids=["equal", "zeros", "few", "fewer variance than Poisson", "rare", "a column of zeros"])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+def test_means_are_those_of_the_counts_after_two_steps(X):
+    model = ef.ExponentialFamilyMixture(families.GammaPoisson(), 1, max_iter=2).fit(X)
+    assert model.parameters_["means"][0] == pytest.approx(X.mean(axis=0), rel=1e-12, abs=1e-150)
+    assert model.mixture_.n_parameters == 2 * X.shape[1]
+
+
+def test_a_prior_on_rates_moves_the_means():
+    X = np.random.default_rng(0).negative_binomial(3, 0.3, (60, 1)).astype(float)
+    start = ef.ExponentialFamilyMixture(families.GammaPoisson(), 1, max_iter=3, tol=0)
+    with pytest.warns(UserWarning, match="did not converge"):
+        start = start.fit(X).mixture_
+    away = start.family.to_expectation(np.array([[4.0, -4.0 / 30, 0.0]]))
+    for size in (1e-3, 20.0, 1e6):
+        prior = ef.ExpectedStatistics(np.array([size]), size * away)
+        result = ef.fit(start, X, max_iter=3000, tol=0, prior=prior)
+        total = result.bounds + result.log_priors
+        assert np.all(np.diff(total) >= -1e-12 * np.abs(total[1:]))
+    assert result.mixture.parameters["means"] == pytest.approx(30.0, rel=1e-3)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0, 2.0])
@@ -384,7 +413,7 @@ def test_an_incomplete_family_has_to_be_completed():
         def complete(self, X, natural, responsibilities):
             return ef.ExponentialFamily.complete(self, X, natural, responsibilities)
 
-    start = ef.Mixture(Hidden(), [1.0], [[2.0, -1.0]])
+    start = ef.Mixture(Hidden(), [1.0], [[2.0, -1.0, 0.0]])
     with pytest.raises(NotImplementedError, match=r"Hidden is incomplete: define complete"):
         ef.fit(start, np.ones((5, 1)))
 

@@ -70,6 +70,20 @@ def test_amounts_of_which_none_is_0_but_those_added():
     assert 1 / fitted.parameters_["rates"][0] == pytest.approx([scale], rel=1e-4)
 
 
+@pytest.mark.parametrize("size", [1e-2, 1.0, 1e2])
+@pytest.mark.parametrize(
+    "family", [families.Exponential(), families.HalfNormal(), families.Gaussian(), families.Laplace(), families.Gamma()]
+)
+def test_no_density_claims_zeros_whatever_the_unit(family, size):
+    rng = np.random.default_rng(2)
+    X = size * rng.exponential(1.0, (500, 1)) * (rng.random((500, 1)) > 0.4)
+    model = ef.ExponentialFamilyMixture(ZeroInflated(family), 1).fit(X)
+    assert model.parameters_["zero_shares"] == pytest.approx([np.mean(X == 0)], rel=1e-9)
+    alone = ef.ExponentialFamilyMixture(family, 1).fit(X[X[:, 0] > 0])
+    for name, value in alone.parameters_.items():
+        assert model.parameters_[name] == pytest.approx(value, rel=1e-7), name
+
+
 def test_mappings_are_inverse_and_the_gradient_that_of_complete_data():
     family, natural = ZeroInflated(Poisson()), inflated().natural
     expectation = family.to_expectation(natural)

@@ -131,6 +131,15 @@ class Categorical(_Labels):
                 largest = np.maximum(largest, np.asarray(X).max(axis=0).astype(np.int64))
         return self.replace(levels=tuple(int(label) + 1 for label in np.atleast_1d(largest)))
 
+    def _pack(self, n_statistics):
+        found = super()._pack(n_statistics)
+        if len(found.column) != n_statistics:
+            raise ValueError(
+                f"{self!r} is given natural parameters for {n_statistics} levels; it needs one for every level of every "
+                "column"
+            )
+        return found
+
     def _variables(self, n_columns):
         self._check_known()
         packing = _packing((self.levels,) * n_columns if isinstance(self.levels, int) else self.levels)
@@ -246,7 +255,7 @@ class _Packing:
     """How statistics are arranged: the first of each column of labels, and the column and level of each."""
 
     def __init__(self, levels):
-        counts = np.array(levels)
+        counts = np.array(levels, np.int64)
         self.levels: tuple[int, ...] = levels
         self.starts = np.cumsum(counts) - counts
         self.column = np.repeat(np.arange(len(levels)), counts)

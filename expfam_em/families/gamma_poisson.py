@@ -10,26 +10,44 @@ from expfam_em.families._special import log_beta
 LARGEST_SHAPE = 1e8
 """Beyond, counts cannot be told from Poisson ones."""
 
+LEAST_MEAN = 1e-200
+"""Mean of counts that are all 0."""
+
+SAME = 1e-9
+"""Relative difference from the rates of an E-step up to which it is rounding."""
+
 
 class GammaPoisson(IndependentColumns):
     """Poisson counts x of unobserved rates λ that follow a Gamma density: the negative binomial law with r free.
 
-    The complete data are those of the rates: T(λ) = (log λ, λ), A(η) = Σ log Γ(r) − r log b, h(λ) = Π 1/λ, with
-    η = (r, −b). The E-step takes E[log λ|x] = ψ(x + r) − log(1 + b) and E[λ|x] = (x + r)/(1 + b), so that r and b are
-    estimated for each component and column, and the bound, that of the counts, never falls.
+    The complete data are counts and rates: T(x, λ) = (log λ, λ, x), A(η) = Σ log Γ(r) − r log(1 − η₂ − e^η₃),
+    h(x, λ) = Π e^−λ/(λ x!), with η = (r, −b, 0). The E-step takes E[log λ|x] = ψ(x + r) − log(1 + b) and
+    E[λ|x] = (x + r)/(1 + b). The M-step finds r from the rates; whatever it is, the likelihood is largest where the
+    mean r/b is that of the counts, so b follows from x (ECME, Liu and Rubin 1994), and the bound, that of the counts,
+    never falls. Where a prior adds rates that were not computed so, b follows from λ.
     """
 
-    order = 2
+    order = 3
     incomplete = True
+    n_features: int | None = None
     needs = "whole numbers from 0"
 
     def statistics_of(self, x):
-        return np.log(x + 0.5), x + 0.5  # about the means of log λ and λ
+        return np.log(x + 0.5), x + 0.5, x  # about the means of log λ and λ
 
-    def log_partition_of(self, shape, minus_rate):
+    def bind(self, blocks):
+        """Return a copy that knows the number of columns, by which parameters are counted."""
+        return self.replace(n_features=next(iter(blocks))[0].shape[1])
+
+    def n_parameters(self, n_components):
+        if self.n_features is None:
+            raise ValueError("GammaPoisson counts its parameters once the number of columns is known: call bind first")
+        return 2 * n_components * self.n_features
+
+    def log_partition_of(self, shape, minus_rate, tilt):
         with np.errstate(all="ignore"):
-            inside = (shape > 0) & (minus_rate < 0)
-            return np.where(inside, gammaln(shape) - xlogy(shape, -minus_rate), np.inf)
+            rate = -minus_rate - np.expm1(tilt)
+            return np.where((shape > 0) & (rate > 0), gammaln(shape) - xlogy(shape, rate), np.inf)
 
     def log_density(self, X, natural):
         shape, rate = self._shape_and_rate(natural)
@@ -46,25 +64,44 @@ class GammaPoisson(IndependentColumns):
         total = np.asarray(X, np.float64)[:, None, :] + shape
         log_rates, rates = digamma(total) - np.log1p(rate), total / (1 + rate)
         sums = [np.einsum("nk,nkd->kd", responsibilities, part) for part in (log_rates, rates)]
-        return np.concatenate(sums, axis=1)
+        return np.concatenate([*sums, responsibilities.T @ np.asarray(X, np.float64)], axis=1)
+
+    def maximize(self, counts, sums, previous=None):
+        log_mean, mean, of_counts = self._split(sums / counts[:, None])
+        if previous is not None:
+            shape, rate = self._shape_and_rate(previous)
+            expected = (of_counts + shape) / (1 + rate)  # what an E-step gives, if nothing is added to it
+            of_likelihood = np.abs(mean - expected) <= SAME * expected
+        else:
+            of_likelihood = np.zeros(mean.shape, bool)
+        shape = self._shape_of(log_mean, mean)
+        mean = np.where(of_likelihood, np.maximum(of_counts, LEAST_MEAN), mean)
+        return np.concatenate([shape, -shape / mean, np.zeros_like(shape)], axis=-1)
+
+    continues = True
+    coupled = False
 
     def _shape_and_rate(self, natural):
-        shape, minus_rate = self._split(np.atleast_2d(natural))
+        shape, minus_rate, _ = self._split(np.atleast_2d(natural))
         return shape, -minus_rate
 
-    def expectation_of(self, shape, minus_rate):
-        return digamma(shape) - np.log(-minus_rate), -shape / minus_rate
+    def expectation_of(self, shape, minus_rate, tilt):
+        rate = -minus_rate - np.expm1(tilt)
+        return digamma(shape) - np.log(rate), shape / rate, shape * np.exp(tilt) / rate
 
-    def natural_of(self, log_mean, mean):
+    def natural_of(self, log_mean, mean, of_counts):
+        shape = self._shape_of(log_mean, mean)
+        return shape, -shape / mean, np.zeros_like(shape)
+
+    def _shape_of(self, log_mean, mean):
         shape = inverse_log_minus_digamma(np.log(mean) - log_mean)
-        shape = np.where(shape < LARGEST_SHAPE, shape, LARGEST_SHAPE)  # NaN where the rates do not vary at all
-        return shape, -shape / mean
+        return np.where(shape < LARGEST_SHAPE, shape, LARGEST_SHAPE)  # NaN where the rates do not vary at all
 
-    def parameters_of(self, shape, minus_rate):
+    def parameters_of(self, shape, minus_rate, tilt):
         return {"shapes": shape, "means": -shape / minus_rate, "probabilities": minus_rate / (minus_rate - 1)}
 
     def draw_of(self, natural, size, rng):
-        shape, minus_rate = natural
+        shape, minus_rate, _ = natural
         return rng.poisson(rng.standard_gamma(shape, size) / -minus_rate)
 
     def possible(self, x):

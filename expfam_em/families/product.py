@@ -45,9 +45,14 @@ class Product(ExponentialFamily):
         self.columns_of = [columns.astype(np.int64) for _, columns in pairs]
         self.regularized = any(family.regularized for family in self.families)
         self.incomplete = any(family.incomplete for family in self.families)
-        self.bound = False
+        self.n_features = None
 
     # ---- the parts ------------------------------------------------------------------------------------------
+
+    @property
+    def _width(self) -> int:
+        """Number of columns of X, as far as it is known."""
+        return 1 + max(columns.max() for columns in self.columns_of) if self.n_features is None else self.n_features
 
     def _pairs(self):
         return zip(self.families, self.columns_of, strict=True)
@@ -100,14 +105,14 @@ class Product(ExponentialFamily):
             return BlocksOf(blocks, lambda X, weight: (X[:, columns], weight))
 
         product = Product([(family.bind(of(columns)), columns) for family, columns in self._pairs()])
-        product.bound = True
+        product.n_features = next(iter(blocks))[0].shape[1]
         return product
 
     def monomials(self, n_features):
         try:
             parts = self._monomials()
         except ValueError:
-            if self.bound:
+            if self.n_features is not None:
                 raise
             return None  # a part does not know its statistics before it is bound
         K = max((len(part.own.frame) for part in parts if part.own is not None), default=0)
@@ -123,9 +128,8 @@ class Product(ExponentialFamily):
         return np.concatenate([family.evaluate(X[:, columns]) for family, columns in self._pairs()], axis=1)
 
     def _check_width(self, X):
-        wanted = 1 + max(columns.max() for columns in self.columns_of)
-        if X.shape[1] < wanted:
-            raise ValueError(f"X has {X.shape[1]} columns; {self!r} needs at least {wanted}")
+        if X.shape[1] < self._width:
+            raise ValueError(f"X has {X.shape[1]} columns; {self!r} needs at least {self._width}")
 
     def sufficient_statistics(self, X):
         self._check_width(X)
@@ -202,7 +206,7 @@ class Product(ExponentialFamily):
         return np.all([family.supports(X[:, columns]) for family, columns in self._pairs()], axis=0)
 
     def sample(self, natural, n, rng):
-        out = np.zeros((n, 1 + max(columns.max() for columns in self.columns_of)))
+        out = np.zeros((n, self._width))
         for family, columns, eta in zip(self.families, self.columns_of, self.split(natural), strict=True):
             out[:, columns] = family.sample(eta, n, rng)
         return out
@@ -246,7 +250,8 @@ class Product(ExponentialFamily):
         return self._translated(expectation, target, "change_frame_of_expectation")
 
     def _translated(self, packed, target, method):
-        known = self if self.bound else target  # the user's family may not know yet how many statistics it has
+        # the user's family may not know yet how many statistics it has
+        known = self if self.n_features is not None else target
         parts = zip(self.families, known.split(packed), target.families, strict=True)
         return known.combine([getattr(family, method)(part, to) for family, part, to in parts])
 
@@ -263,8 +268,10 @@ class Product(ExponentialFamily):
             part, its = (family, eta) if inside == list(range(len(columns))) else of_part(family, eta, columns, inside)
             pairs.append((part, [place[int(columns[i])] for i in inside]))
             etas.append(its)
+        if not pairs:
+            raise ValueError(f"no part of {self!r} describes any of the columns {[int(c) for c in keep]}")
         product = Product(pairs)
-        product.bound = self.bound
+        product.n_features = None if self.n_features is None else len(keep)
         return product, product.combine(etas)
 
     def marginal(self, natural, columns):
@@ -275,8 +282,7 @@ class Product(ExponentialFamily):
 
     def conditional(self, natural, columns, values):
         given = dict(zip(np.asarray(columns).tolist(), values, strict=True))
-        every = range(1 + max(map(max, self.columns_of)))  # those that no part describes keep their place
-        rest = [column for column in every if column not in given]
+        rest = [column for column in range(self._width) if column not in given]  # unused ones keep their place
 
         def of_part(family, eta, mine, inside):
             known = np.setdiff1d(np.arange(len(mine)), inside)

@@ -17,6 +17,9 @@ class ZeroInflated(ExponentialFamily):
     η = (log(ρ/(1 − ρ)) + A₀(η₀), η₀) and A(η) = log(e^η₁ + e^A₀(η₀)); the E-step takes E[b|x] (Lambert 1992). The
     probability belongs to whole rows: a `Product` of several such families has one for each of its parts.
 
+    Beside a density, which gives single numbers no probability, every row of zeros is one of these, b = 1. A family
+    that accepts 0.5 somewhere is taken for a density; counts of your own need a ``check_support``.
+
     Parameters
     ----------
     family : ExponentialFamily
@@ -33,9 +36,16 @@ class ZeroInflated(ExponentialFamily):
 
     def __init__(self, family):
         check_family_argument(family)
-        if family.incomplete or len(family.kinds(1)) > 1:
+        if family.incomplete or type(family).kinds is not ExponentialFamily.kinds:
             raise TypeError(f"{family!r} has unobserved parts of its own, which cannot be combined with these")
         self.family = family
+
+    def _possible(self, X):
+        """Return which rows may be of the family, (n,)."""
+        possible = self.family.supports(X)
+        d = X.shape[1]
+        probes = np.concatenate([np.full((1, d), 0.5), 1.0 - 0.5 * np.eye(d)])
+        return possible & ~_is_zero(X) if possible.any() and self.family.supports(probes).any() else possible
 
     def _odds(self, natural):
         """Return log(ρ/(1 − ρ)), (K,), and η₀."""
@@ -48,12 +58,12 @@ class ZeroInflated(ExponentialFamily):
         return self.replace(family=self.family.bind(others if some else blocks))
 
     def sufficient_statistics(self, X):
-        share = np.where(self.family.supports(X), 0.5, 1.0) * _is_zero(X)  # a zero row may be of either kind
+        share = np.where(self._possible(X), 0.5, 1.0) * _is_zero(X)  # a zero row may be of either kind
         return np.column_stack([share, (1 - share)[:, None] * self._of_family(X)])
 
     def _of_family(self, X):
         """Return T₀ of rows, 0 for those that the family cannot have produced."""
-        possible = self.family.supports(X)
+        possible = self._possible(X)
         T, exposure = self.family.statistics_and_exposure(X[possible] if possible.any() else np.ones_like(X))
         if exposure is not None:
             raise ValueError(f"{self.family!r} has an exposure, which a share of zeros has not")
@@ -108,7 +118,7 @@ class ZeroInflated(ExponentialFamily):
         return np.concatenate([share, (1 - share) * self.family.seed(of_row, of_mean)], axis=1)
 
     def _log_density_of_family(self, X, of_family):
-        out, possible = np.full((len(X), len(of_family)), -np.inf), self.family.supports(X)
+        out, possible = np.full((len(X), len(of_family)), -np.inf), self._possible(X)
         out[possible] = self.family.log_density(X[possible], of_family)
         return out
 

@@ -165,10 +165,10 @@ def weighted_sum(top, weight):
 def assign(S, offset, level, weight, temperature, soft_wanted, labels_wanted, top, factor, label):
     """Turn scores without offsets into responsibilities up to a factor; return Σ weight · (τ logsumexp + level)."""
     maximum(S, offset, top)
-    infinite = 0
+    odd = 0  # infinite, or not a number: soften then asks for the label
     for i in range(top.shape[0]):
-        infinite += 1 if abs(top[i]) == np.inf else 0
-    if labels_wanted or temperature == 0.0 or infinite > 0:
+        odd += 0 if abs(top[i]) < np.inf else 1
+    if labels_wanted or temperature == 0.0 or odd > 0:
         first_largest(S, offset.shape[0], top, label)
     if temperature > 0.0:
         soften(S, offset.shape[0], top, temperature, factor, label)
@@ -195,8 +195,9 @@ def write_rows(S, factor, top, label, first, responsibilities, evidence, labels)
     rows = factor.shape[0]
     if responsibilities.size > 0:
         for i in range(rows):
+            known = 1.0 if top[i] == top[i] else np.nan
             for k in range(responsibilities.shape[1]):
-                responsibilities[first + i, k] = S[k, i] * factor[i]
+                responsibilities[first + i, k] = S[k, i] * factor[i] * known
     if evidence.size > 0:
         for i in range(rows):
             evidence[first + i] = top[i]
