@@ -135,7 +135,7 @@ class Categorical(_Labels):
         found = super()._pack(n_statistics)
         if len(found.column) != n_statistics:
             raise ValueError(
-                f"{self!r} is given natural parameters for {n_statistics} levels; it needs one for every level of every "
+                f"{self!r} is given natural parameters for {n_statistics} levels; it needs one for each level of a "
                 "column"
             )
         return found
