@@ -13,6 +13,7 @@ from expfam_em import csr
 from expfam_em._check_subject import ALONE, NUMERIC, LeftOutError, Subject, defines, frozen, show, state
 from expfam_em._check_support import possible
 from expfam_em.csr import CSRBlock
+from expfam_em.family import ExponentialFamily
 
 DRAWS = 10_000
 ERRORS = 5  # standard errors that a mean over samples may be off: 6e-7 of all means are further away
@@ -108,11 +109,14 @@ def exposure_is_positive(subject: Subject):
 
 
 def rows_are_possible(subject: Subject):
-    """``check_support`` accepts the rows, and T and log h of them are finite."""
+    """``check_support`` and ``supports`` accept the rows, and T and log h of them are finite."""
     try:
         subject.family.check_support(frozen(subject.X))
     except ValueError as error:
         return f"check_support refuses rows of X, which were said to be possible: {error}"
+    accepted = subject.family.supports(frozen(subject.X))
+    if np.shape(accepted) != (subject.n,) or not np.all(accepted):
+        return f"supports returned {show(accepted)} for rows that check_support accepts: it must be True for each, (n,)"
     T, _, log_h = subject.statistics
     for name, values in (("sufficient_statistics", T), ("log_base_measure", log_h[:, None])):
         if not np.isfinite(values).all():
@@ -173,7 +177,47 @@ def named_parameters(subject: Subject):
                     f"parameters returned {name!r} of shape {shape} for {K} components: its first axis must be the "
                     "components, (K, ...)"
                 )
+    most, counted = len(subject.natural) * subject.natural.shape[1], subject.family.n_parameters(len(subject.natural))
+    if counted is not None and not 0 <= counted <= most:
+        return (
+            f"n_parameters is {counted!r} for {len(subject.natural)} components of {subject.natural.shape[1]} natural "
+            f"parameters each: it must be a number from 0 to {most}, or None"
+        )
     subject.note = ", ".join(found)
+    return None
+
+
+def entropies(subject: Subject):
+    """``entropy`` is −E[log p], if the family has its own."""
+    if not defines(subject.family, "entropy"):
+        raise LeftOutError("entropy is the default, of A and expected_log_base_measure")
+    family, natural = subject.family, subject.natural
+    found, expected = family.entropy(natural), ExponentialFamily.entropy(family, natural)
+    if found is None or expected is None:
+        raise LeftOutError("there is no formula for E[log h] to compare it with")
+    off = np.abs(found - expected) / (1 + np.abs(expected))
+    if not np.all(off <= NUMERIC):
+        k = int(np.argmax(~(off <= NUMERIC)))
+        return (
+            f"entropy of η = {show(natural[k])} is {found[k]:.6g}, and A(η) − ⟨η, ∇A(η)⟩ − E[log h] is "
+            f"{expected[k]:.6g}: they must be equal"
+        )
+    return None
+
+
+def densities(subject: Subject):
+    """``log_density`` is ⟨η, T⟩ − e A + log h, if the family has its own."""
+    if not defines(subject.family, "log_density"):
+        raise LeftOutError("log_density is the default")
+    found = subject.family.log_density(frozen(subject.X), subject.natural)
+    expected = ExponentialFamily.log_density(subject.family, frozen(subject.X), subject.natural)
+    off = np.abs(found - expected) / (1 + np.abs(expected))
+    if not np.all(off <= NUMERIC):
+        row, k = np.unravel_index(np.argmax(~(off <= NUMERIC)), off.shape)
+        return (
+            f"log_density of row {row} is {found[row, k]:.6g} for η = {show(subject.natural[k])}, and ⟨η, T⟩ − e A + "
+            f"log h is {expected[row, k]:.6g}: they must be equal"
+        )
     return None
 
 
@@ -294,6 +338,8 @@ LAWS: dict[str, Callable[[Subject], str | None]] = {
     "the M-step is the maximum": parameters.step_is_a_maximum,
     "divergences are not negative": parameters.divergences,
     "parameters have one entry for each component": named_parameters,
+    "entropy is −E[log p]": entropies,
+    "log_density is that of T and A": densities,
     "monomials builds T": monomials_are_statistics,
     "zeros are kept": zeros_are_kept,
     "sample draws from the density": samples,

@@ -11,6 +11,7 @@ import numpy as np
 from expfam_em import csr, legendre, sampling
 from expfam_em.csr import CSRBlock
 from expfam_em.monomials import Monomials
+from expfam_em.support import check_exposure
 
 NATURAL_LIMIT = 700.0
 """Natural parameters of a boundary estimate (a probability of 0 or 1) stay within ± this, so that exp is finite."""
@@ -289,12 +290,7 @@ class ExponentialFamily(ABC):
             csr.check_rows(self, X)
         else:
             self.check_support(X)
-        exposure = self.checked_exposure(X)
-        if exposure is not None and not np.all(positive := exposure > 0):
-            raise ValueError(
-                f"{type(self).__name__} needs rows with a positive exposure; exposure(X) gave something else (row "
-                f"{np.argmin(positive)})"
-            )
+        check_exposure(self.checked_exposure(X), type(self).__name__)
 
     def statistics_and_exposure(self, X) -> tuple[np.ndarray, np.ndarray | None]:
         """Return T (n, p) as float64, checked for shape, and e (n,), None where it is 1."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import NamedTuple
 
 import numpy as np
 
 DRAWS = 10_000
+
+FRAME = ("shift", "scale", "own_frames")
+"""Attributes of families that say in which coordinates they are, and not which densities they have."""
 
 
 class Estimate(NamedTuple):
@@ -62,9 +66,20 @@ def divergence(mixture, other, n=DRAWS, rng=None) -> Estimate:
         If n is below 2.
     """
     alone = mixture.n_components == other.n_components == 1
-    if alone and mixture.family is other.family and not mixture.family.incomplete:
+    if alone and _same_family(mixture.family, other.family) and not mixture.family.incomplete:
+        if mixture.family is not other.family:
+            shared = mixture.family.shared()
+            mixture, other = mixture.in_family(shared), other.in_family(shared)
         return Estimate(mixture.family.divergence(mixture.natural, other.natural)[0], np.zeros(()))
     return _mean_of(lambda X: mixture.log_density(X) - _log_density(other, X), mixture, n, rng)
+
+
+def _same_family(family, other) -> bool:
+    """Whether two families are the same, up to frames."""
+    if type(family) is not type(other) or vars(family).keys() != vars(other).keys():
+        return False
+    constants = [name for name in vars(family) if name not in FRAME]
+    return all(pickle.dumps(getattr(family, name)) == pickle.dumps(getattr(other, name)) for name in constants)
 
 
 def component_entropies(mixture, n=DRAWS, rng=None) -> Estimate:

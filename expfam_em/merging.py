@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +46,7 @@ class Merging:
             If ``n_clusters`` is not in 1..K.
         """
         K = self.n_components
-        if not 1 <= n_clusters <= K:
+        if not 1 <= operator.index(n_clusters) <= K:
             raise ValueError(f"n_clusters is {n_clusters!r}; it must be a whole number from 1 to {K}")
         cluster = np.arange(K)
         for first, second in self.pairs[: K - n_clusters]:

@@ -42,3 +42,11 @@ def check_present(family, X, present) -> None:
         family.check_rows(X if np.all(present) else X[np.where(present, np.arange(len(X)), first)])
     except OutsideSupportError as error:
         raise OutsideSupportError(error.needs, error.column, error.value, max(error.row, first)) from None
+
+
+def check_exposure(exposure, name) -> None:
+    """Raise a ValueError for the first row of which the exposure e (n,), if there is one, is not positive."""
+    if exposure is not None and not np.all(positive := exposure > 0):
+        raise ValueError(
+            f"{name} needs rows with a positive exposure; exposure(X) gave something else (row {np.argmin(positive)})"
+        )

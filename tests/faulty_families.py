@@ -282,6 +282,37 @@ class Hole(Waves):
         return np.where(np.abs(natural[:, 0] + 0.13) < 0.004, np.nan, super().log_partition(natural))
 
 
+class OwnEntropy(own.Rayleigh):
+    """Entropy without that of log h."""
+
+    def expected_log_base_measure(self, natural):
+        return 0.5 * np.sum(np.log(-1 / natural) - np.euler_gamma, axis=1)
+
+    def entropy(self, natural):
+        return self.log_partition(natural) + natural.shape[1]
+
+
+class OwnDensity(own.Rayleigh):
+    """Log-density without log h."""
+
+    def log_density(self, X, natural):
+        return np.asarray(X) ** 2 @ natural.T - self.log_partition(natural)
+
+
+class SupportsNothing(own.Rayleigh):
+    """No row is possible."""
+
+    def supports(self, X):
+        return np.zeros(len(X), bool)
+
+
+class CountsBackwards(own.Rayleigh):
+    """A negative number of parameters."""
+
+    def n_parameters(self, n_components):
+        return -3
+
+
 class Fault(NamedTuple):
     """What is wrong, on which rows it is looked for, the law it breaks and words of the sentence."""
 
@@ -342,6 +373,10 @@ FAULTS = [
     Fault(Remembers(), WAVES, "the family is not changed", r"attributes of the family \(last\)"),
     Fault(BoundToAnother(), WAVES, "bind returns the same kind of family", "of the same class"),
     Fault(WrongMonomials(), HEIGHTS, "monomials builds T", "they must be equal"),
+    Fault(OwnEntropy(), WAVES, "entropy is −E[log p]", "entropy of η = .* they must be equal"),
+    Fault(OwnDensity(), WAVES, "log_density is that of T and A", "log_density of row 0 is .* they must be equal"),
+    Fault(SupportsNothing(), WAVES, "rows of X are possible", "supports returned .*False"),
+    Fault(CountsBackwards(), WAVES, "parameters have one entry for each component", "n_parameters is -3"),
     Fault(WrongStep(), WAVES, "the M-step is the maximum", "they must agree unless coupled"),
     Fault(WrongCoupledStep(), WAVES, "the M-step is the maximum", "if all components were equal"),
     Fault(WrongMeanOfBase(), WAVES, "expected_log_base_measure is E[log h]", "but the mean of log h"),

@@ -47,8 +47,8 @@ class StudentT(ExponentialFamily):
     def __init__(self, degrees_of_freedom=None, covariance_type="full"):
         if covariance_type not in ("full", "diag", "spherical"):
             raise ValueError(f"covariance_type is {covariance_type!r}; it must be one of full, diag, spherical")
-        if degrees_of_freedom is not None and not degrees_of_freedom > 0:
-            raise ValueError(f"degrees_of_freedom is {degrees_of_freedom!r}; it must be positive, or None")
+        if degrees_of_freedom is not None and not 0 < degrees_of_freedom < np.inf:
+            raise ValueError(f"degrees_of_freedom is {degrees_of_freedom!r}; it must be positive and finite, or None")
         self.degrees_of_freedom = degrees_of_freedom
         self.normal = Gaussian(covariance_type)
 

@@ -110,4 +110,5 @@ class Uniform(ExponentialFamily):
         return self.marginal(natural, np.setdiff1d(np.arange(max(low.size, high.size)), columns))
 
     def __repr__(self):
-        return "Uniform()" if self.low is None or self.high is None else f"Uniform({self.low}, {self.high})"
+        given = [(name, getattr(self, name)) for name in ("low", "high") if getattr(self, name) is not None]
+        return f"Uniform({', '.join(f'{name}={value}' for name, value in given)})"
