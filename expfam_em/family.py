@@ -11,7 +11,7 @@ import numpy as np
 from expfam_em import csr, legendre, sampling
 from expfam_em.csr import CSRBlock
 from expfam_em.monomials import Monomials
-from expfam_em.support import check_exposure
+from expfam_em.support import accepted, check_exposure
 
 NATURAL_LIMIT = 700.0
 """Natural parameters of a boundary estimate (a probability of 0 or 1) stay within ± this, so that exp is finite."""
@@ -264,9 +264,19 @@ class ExponentialFamily(ABC):
         """Return the M-step's η, found from the last one's, ``previous`` (K, p), where it has to be searched for."""
         kind = type(self)
         if kind.to_natural is ExponentialFamily.to_natural and kind.maximize is ExponentialFamily.maximize:
-            return self.solve_natural(sums / counts[:, None], previous)
+            return self._solved_from(sums / counts[:, None], previous)
         maximize: Any = self.maximize
         return np.asarray(maximize(counts, sums, previous) if self.continues else maximize(counts, sums))
+
+    def _solved_from(self, expectation, previous):
+        """Return η, NaN for components that have none unless none has: other starts may go on."""
+        try:
+            return self.solve_natural(expectation, previous)
+        except ValueError:
+            found = self.solve_natural(expectation, previous, lenient=True)
+            if not np.isfinite(found).all(axis=1).any():
+                raise
+            return found
 
     def checked_log_base_measure(self, X) -> np.ndarray:
         """Return log h (n,) as float64, checked for shape; X may be a block of CSR rows."""
@@ -324,25 +334,7 @@ class ExponentialFamily(ABC):
 
     def supports(self, X) -> np.ndarray:
         """Return which rows are possible, (n,)."""
-        X, possible, first = np.asarray(X), np.ones(len(X), bool), 0
-        while first < len(X):
-            try:
-                self.check_support(X[first:])
-                break
-            except ValueError as error:
-                row = getattr(error, "row", None)
-                if row is None:  # an error without a row: each is asked for alone
-                    return np.array([self._accepts(X[i : i + 1]) for i in range(len(X))], bool)
-                possible[first + row] = False
-                first += row + 1
-        return possible
-
-    def _accepts(self, X) -> bool:
-        try:
-            self.check_support(X)
-        except ValueError:
-            return False
-        return True
+        return accepted(self.check_support, np.asarray(X))
 
     def evaluates(self, n_features) -> bool:
         """Whether something of T has to be evaluated in NumPy before the kernel can begin."""

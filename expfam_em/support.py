@@ -50,3 +50,27 @@ def check_exposure(exposure, name) -> None:
         raise ValueError(
             f"{name} needs rows with a positive exposure; exposure(X) gave something else (row {np.argmin(positive)})"
         )
+
+
+def accepted(check, X) -> np.ndarray:
+    """Return which rows of X a function accepts, (n,), that raises a ValueError if one is impossible."""
+
+    def alone(row):
+        try:
+            check(row)
+        except ValueError:
+            return False
+        return True
+
+    possible, first = np.ones(len(X), bool), 0
+    while first < len(X):
+        try:
+            check(X[first:])
+            break
+        except ValueError as error:
+            row = getattr(error, "row", None)
+            if row is None:  # an error without a row: each is asked for alone
+                return np.array([alone(X[i : i + 1]) for i in range(len(X))], bool)
+            possible[first + row] = False
+            first += row + 1
+    return possible

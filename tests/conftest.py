@@ -1,4 +1,4 @@
-"""Data that comes with installed packages; every array is read-only, so that nothing that is tested may change it."""
+"""What tests share: data that come with installed packages, read-only, and a registry of families that is restored."""
 
 from importlib.metadata import distribution
 
@@ -6,11 +6,19 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
+from expfam_em import registry
+
 
 def frozen(array):
     array = np.array(array)
     array.flags.writeable = False
     return array
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch):
+    """Undo registrations after each test."""
+    monkeypatch.setattr(registry, "_families", dict(registry._families))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ pytest.importorskip("rich")
 from typer.testing import CliRunner
 
 import expfam_em as ef
-from expfam_em import cli, registry
+from expfam_em import cli
 
 RNG = np.random.default_rng(0)
 X = np.concatenate([RNG.normal(0, 1, (60, 2)), RNG.normal(8, 1, (40, 2))])
@@ -186,7 +186,6 @@ def test_a_registered_family_can_be_fitted(csv, monkeypatch):
         def to_natural(self, expectation):
             return -0.5 / expectation
 
-    monkeypatch.setattr(registry, "_families", registry.registered())
     ef.register(WaveHeights)
     out = succeeds("families")
     assert "\nwave-heights       Heights [bold]of waves[/bold]\n" in out
@@ -277,7 +276,6 @@ def test_families_are_listed_in_one_line_each():
 
 
 def test_families_of_other_packages(folder, csv, monkeypatch):
-    monkeypatch.setattr(registry, "_families", dict(registry._families))
     monkeypatch.syspath_prepend(folder)
     write("ocean_shapes.py", "import expfam_em as ef\nclass SeaWaves(ef.families.Weibull):\n    'Waves.'\n")
     (folder / "ocean-1.dist-info").mkdir()

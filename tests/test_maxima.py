@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy import optimize
+from scipy import optimize, stats
+from scipy.special import log_ndtr
 
 import expfam_em as ef
 from expfam_em import families
@@ -253,3 +254,64 @@ def test_online_em_over_a_whole_sweep_is_em():
     mixed = (1 - 1.0) * old + 1.0 * new
     found, expected = ef.maximize(mixed, problem.start), ef.maximize(new, problem.start)
     assert np.array_equal(found.natural, expected.natural)
+
+
+# ---- natural-parameter spaces with a boundary ----------------------------------------------------------------------
+
+
+class Bivariate(ef.ExponentialFamily):
+    """Normal density of two columns, one row of η after the other, and a real ∞ outside."""
+
+    def sufficient_statistics(self, X):
+        return np.column_stack([X, X[:, 0] ** 2, X[:, 0] * X[:, 1], X[:, 1] ** 2])
+
+    def log_partition(self, natural):
+        return np.array([self.of_one(*row) for row in natural])
+
+    def of_one(self, u, v, a, b, c):
+        a, b, c = -2 * a, -b, -2 * c
+        determinant = a * c - b * b
+        if not (a.real > 0 and determinant.real > 0):
+            return np.inf
+        return (c * u * u - 2 * b * u * v + a * v * v) / determinant / 2 - np.log(determinant) / 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_partition_that_is_a_real_infinity_outside(seed):
+    X = np.random.default_rng(seed).normal(size=(200, 2)) @ [[1, 0.5], [0, 2]] + 1
+    model = ef.ExponentialFamilyMixture(Bivariate(), 1).fit(X)
+    normal = ef.GaussianMixture(1, reg_covar=0).fit(X)
+    assert model.expectation_parameters_[0, :2] == pytest.approx(normal.means_[0], rel=1e-9)
+    constant = np.log(2 * np.pi)  # log h is left out
+    assert model.score(X) - constant == pytest.approx(normal.score(X), rel=1e-9)
+
+
+class Cut(ef.ExponentialFamily):
+    """Normal density cut off at 0: not every mean of (x, x²) is one of a density of the family."""
+
+    def sufficient_statistics(self, X):
+        return np.column_stack([X, X**2])
+
+    def log_partition(self, natural):
+        a, b = natural.T
+        return -(a**2) / (4 * b) - 0.5 * np.log(-2 * b) + log_ndtr(a / np.sqrt(-2 * b)) + 0.5 * np.log(2 * np.pi)
+
+    def check_support(self, X):
+        if not np.all(X > 0):
+            raise ValueError("Cut needs positive numbers")
+
+
+@pytest.mark.parametrize("init", ["k-means++", "kmeans", "random", "random_from_data"])
+def test_starts_of_a_family_that_single_rows_are_outside_of(init):
+    rng = np.random.default_rng(0)
+    X = np.abs(np.concatenate([rng.normal(1, 1, (200, 1)), rng.normal(9, 1, (200, 1))]))
+    if init == "kmeans":  # wide components of few rows near 0 and few far away, as at other starts, are outside, too
+        model = ef.ExponentialFamilyMixture(Cut(), 2, init=init, n_init=5, random_state=0, max_iter=500).fit(X)
+        assert model.weights_ == pytest.approx([0.5, 0.5], abs=0.02)
+    alone = ef.ExponentialFamilyMixture(Cut(), 1, init=init, random_state=0).fit(X[:200])
+    found = optimize.minimize(
+        lambda p: -stats.truncnorm.logpdf(X[:200, 0], -p[0] / np.exp(p[1]), np.inf, p[0], np.exp(p[1])).mean(),
+        [1.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13},
+    )  # fmt: skip
+    assert alone.score(X[:200]) == pytest.approx(-found.fun, abs=1e-9)
+    assert ef.check_family(Cut(), X[:200]).checked["the density integrates to 1"]

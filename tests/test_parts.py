@@ -206,3 +206,21 @@ def test_a_family_without_parts_says_what_to_define():
         mixture.marginal([0])
     with pytest.raises(NotImplementedError, match="Plain has no"):
         mixture.conditional([0], [1.0])
+
+
+@pytest.mark.parametrize("value", [-3.0, 2.5, np.nan])
+def test_values_that_are_impossible_are_refused(value):
+    family = families.Product([(families.Poisson(), [0]), (families.Gaussian("diag"), [1])])
+    mixture = ef.Mixture(family, [1.0], family.combine([np.zeros((1, 1)), np.array([[0.0, -0.5]])]))
+    for function in (lambda: mixture.conditional([0], [value]), lambda: mixture.complete([0], [[value]])):
+        with pytest.raises(ValueError, match="Poisson needs whole numbers from 0"):
+            function()
+
+
+def test_columns_that_are_not_there(gaussian):
+    mixture, _ = gaussian
+    for function in (
+        lambda: mixture.marginal([17]), lambda: mixture.conditional([17], [0.0]), lambda: mixture.complete([17], [[0]]),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"columns are \[17\], counted from 0; rows do not have as many"):
+            function()

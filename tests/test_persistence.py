@@ -18,12 +18,6 @@ COUNTS = np.concatenate([RNG.poisson(2, (60, 2)), RNG.poisson(15, (40, 2))])
 BINARY = (RNG.random((80, 5)) < np.where(np.arange(80) < 40, 0.2, 0.8)[:, None]).astype(np.uint8)
 
 
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch):
-    """Undo registrations after each test."""
-    monkeypatch.setattr(registry, "_families", persistence.registered())
-
-
 class Waves(Rayleigh):
     """A family of one's own, with structural constants of every kind, and an __init__ that loading must not call."""
 

@@ -509,3 +509,20 @@ def test_of_many_rows_the_kept_table_changes_the_order_of_a_sum_at_most(monkeypa
     monkeypatch.setattr(blocks, "TABLE_NUMBERS", 0)
     again = ef.fit(problem.start(), X, max_iter=2, tol=0)
     assert kept.bounds == pytest.approx(again.bounds, rel=1e-13)
+
+
+def test_unused_columns_behind_the_others_are_remembered():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=200), rng.normal(size=200), rng.poisson(3, 200), rng.normal(size=200)])
+    family = families.Product([(families.Gaussian(), [0]), (families.Poisson(), [2])])
+    model = ef.ExponentialFamilyMixture(family, 2, random_state=0, tol=1e-2).fit(X)
+    drawn = model.sample(5)[0]
+    assert drawn.shape == (5, 4)
+    assert model.predict(drawn).shape == (5,)
+    rest = model.mixture_.conditional([0], [0.3])
+    assert rest.sample(3, rng=0)[0].shape == (3, 3)
+    completed = model.mixture_.complete([2], [[3.0]], rng=0)
+    assert completed.shape == (1, 4)
+    assert completed[0, 2] == 3
+    with pytest.raises(ValueError, match=r"describes any of the columns \[3\]"):
+        model.mixture_.marginal([3])

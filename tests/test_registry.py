@@ -35,7 +35,6 @@ class {name}(ef.ExponentialFamily):
 def install(tmp_path, monkeypatch):
     """Put packages on the path that declare families; undo all of it, and what they registered, afterwards."""
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "_families", dict(registry._families))
     modules = []
 
     def install(package, module, code, **families):

@@ -214,3 +214,26 @@ def test_binomial_numbers_that_say_where_they_are():
     assert (
         stats.chisquare(np.append(seen[:7], seen[7:].sum()), 3000 * np.append(share[:7], share[7:].sum())).pvalue > SURE
     )
+
+
+@pytest.mark.parametrize(("low", "high"), [(2.0, 5.0), (2.5, 4.7), (-1.0, 1.0), (30.5, 41.0), (1e-2, 2e-2)])
+def test_an_interval_wherever_it_lies(low, high):
+    class Between(ef.ExponentialFamily):
+        """T(x) = x between two numbers."""
+
+        def sufficient_statistics(self, X):
+            return X
+
+        def log_partition(self, natural):
+            eta = natural[:, 0]
+            return eta * high + np.log(-np.expm1(-eta * (high - low)) / eta)
+
+        def check_support(self, X):
+            if not np.all((low <= X) & (high >= X)):
+                raise ValueError("between two numbers")
+
+    slope = 2 / (high - low)
+    x = ef.Mixture(Between(), [1.0], [[slope]]).sample(2000, rng=0)[0][:, 0]
+    assert low <= x.min() < x.max() <= high
+    law = stats.truncexpon(b=2.0, loc=0, scale=1 / slope)
+    assert stats.kstest(high - x, law.cdf).pvalue > 1e-3  # at a fixed seed

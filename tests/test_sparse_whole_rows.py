@@ -290,7 +290,7 @@ def test_an_exposure_that_is_not_positive_is_refused():
         def exposure(self, X):
             return row_sums(X) - row_sums(X)[0]
 
-    with pytest.raises(ValueError, match="it must be one positive number per row"):
+    with pytest.raises(ValueError, match="Free needs rows with a positive exposure"):
         fitted(sparse.csr_array(rows_of(Multinomial())), Free())
 
 

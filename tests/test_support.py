@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
+from scipy.special import gammaln
 
 import expfam_em as ef
+from expfam_em import families
 from expfam_em.blocks import ArrayRows
 from expfam_em.csr import CSRBlock
 from expfam_em.families import Poisson
@@ -36,3 +38,86 @@ def test_a_fit_of_a_mixture_checks_its_rows():
         ef.fit(start, np.array([[1, 2], [3, -1.0]]))
     with pytest.raises(ValueError, match=r"Rayleigh needs positive numbers; column 0 holds 0.0 \(row 2\)"):
         ef.fit(ef.Mixture(Rayleigh(), [1.0], -np.ones((1, 1))), np.array([[1.0], [2], [0]]))
+
+
+@pytest.mark.parametrize("K", [1, 2, 7])
+@pytest.mark.parametrize("family", [Poisson(), Rayleigh()], ids=repr)
+def test_a_row_that_is_no_number_has_responsibilities_that_are_none(family, K):
+    natural = np.linspace(-2, -1, K)[:, None]
+    mixture = ef.Mixture(family, np.full(K, 1 / K), natural)
+    X = np.ones((300, 1))
+    X[::3] = np.nan
+    assert np.array_equal(np.isnan(mixture.responsibilities(X)).all(axis=1), np.isnan(X[:, 0]))
+    assert np.array_equal(np.isnan(mixture.log_density(X)), np.isnan(X[:, 0]))
+    assert mixture.responsibilities(X)[1].sum() == pytest.approx(1)
+    assert np.isnan(ef.accumulate(mixture, X).bound)
+    present = (~np.isnan(X[:, 0])).astype(float)
+    assert ef.accumulate(mixture, X, present).bound == pytest.approx(ef.accumulate(mixture, X[present > 0]).bound)
+
+
+class Logs(ef.ExponentialFamily):
+    """T(x) = (log x, x), without a check of the rows."""
+
+    def sufficient_statistics(self, X):
+        return np.column_stack([np.log(X), X])
+
+    def log_partition(self, natural):
+        shape, rate = natural[:, 0], -natural[:, 1]
+        return np.where((shape > 0) & (rate > 0), gammaln(shape) - shape * np.log(rate), np.inf)
+
+
+def test_statistics_that_are_no_numbers_are_named():
+    X = np.random.default_rng(0).gamma(2, 3, (50, 1))
+    X[7] = -1
+    with pytest.raises(ValueError, match="T of some x is not finite: let check_support refuse such rows"):
+        ef.ExponentialFamilyMixture(Logs(), 1).fit(X)
+    present = np.ones(50)
+    present[7] = 0
+    found = ef.ExponentialFamilyMixture(Logs(), 1).fit(X, sample_weight=present)
+    assert found.expectation_parameters_[0, 1] == pytest.approx(np.delete(X, 7).mean(), rel=1e-9)
+
+
+class Rate(ef.ExponentialFamily):
+    """Counts in column 0 over the time in column 1."""
+
+    def sufficient_statistics(self, X):
+        return X[:, :1]
+
+    def exposure(self, X):
+        return X[:, 1]
+
+    def log_partition(self, natural):
+        return np.exp(natural[:, 0])
+
+    def to_natural(self, expectation):
+        return np.log(expectation)
+
+
+def test_absent_rows_need_no_exposure():
+    rng = np.random.default_rng(0)
+    time = rng.uniform(1, 20, 60)
+    X = np.column_stack([rng.poisson(3 * time), time])
+    X[20, 1] = 0
+    present = np.ones(60)
+    present[20] = 0
+    for K in (1, 2):
+        model = ef.ExponentialFamilyMixture(Rate(), K, random_state=0, max_iter=500, tol=1e-6)
+        found, expected = model.fit(X, sample_weight=present).score_samples(X[:20]), model.fit(np.delete(X, 20, axis=0))
+        assert found == pytest.approx(expected.score_samples(X[:20]), rel=1e-6)
+    with pytest.raises(ValueError, match=r"Rate needs rows with a positive exposure; .*\(row 20\)"):
+        ef.ExponentialFamilyMixture(Rate(), 1).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("family", "x"),
+    [
+        *[(family, 0.5) for family in (families.Gamma(), families.Beta(), families.InverseGaussian())],
+        *[(family, 0.5) for family in (families.VonMises(), families.Laplace(0.5), families.Pareto(0.5))],
+        *[(family, 0.0) for family in (families.Exponential(), families.HalfNormal())],
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("K", [1, 2])
+def test_rows_that_are_all_equal_are_refused_in_a_sentence(family, x, K):
+    with pytest.raises(ValueError, match=r"the rows give no finite natural parameters of .*: are all of them equal"):
+        ef.ExponentialFamilyMixture(family, K).fit(np.full((30, 2), x))

@@ -50,9 +50,13 @@ class Product(ExponentialFamily):
     # ---- the parts ------------------------------------------------------------------------------------------
 
     @property
+    def _least_width(self) -> int:
+        return 1 + max(int(columns.max()) for columns in self.columns_of)
+
+    @property
     def _width(self) -> int:
-        """Number of columns of X, as far as it is known."""
-        return 1 + max(columns.max() for columns in self.columns_of) if self.n_features is None else self.n_features
+        """Number of columns of X, as far as it is known; those behind the last that is used may be left out."""
+        return self._least_width if self.n_features is None else max(self.n_features, self._least_width)
 
     def _pairs(self):
         return zip(self.families, self.columns_of, strict=True)
@@ -128,8 +132,8 @@ class Product(ExponentialFamily):
         return np.concatenate([family.evaluate(X[:, columns]) for family, columns in self._pairs()], axis=1)
 
     def _check_width(self, X):
-        if X.shape[1] < self._width:
-            raise ValueError(f"X has {X.shape[1]} columns; {self!r} needs at least {self._width}")
+        if X.shape[1] < self._least_width:
+            raise ValueError(f"X has {X.shape[1]} columns; {self!r} needs at least {self._least_width}")
 
     def sufficient_statistics(self, X):
         self._check_width(X)
