@@ -44,11 +44,6 @@ LAYERS = [
     ("merging", NUMBERS),
 ]
 EDGES = {
-    "_check_support": NUMBERS,
-    "_check_integrals": NUMBERS,
-    "_check_subject": NUMBERS,
-    "_check_parameters": NUMBERS,
-    "_check_laws": NUMBERS,
     "checking": NUMBERS,
     "estimators": NUMBERS | {"sklearn"},
     "registry": NUMBERS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from expfam_em import legendre
-from expfam_em._check_integrals import DIVERGES
-from expfam_em._check_subject import ALONE, NUMERIC, ROUNDING, LeftOutError, Subject, defines, show
+from expfam_em.checking._integrals import DIVERGES
+from expfam_em.checking._subject import ALONE, NUMERIC, ROUNDING, LeftOutError, Subject, defines, show
 
 CONVEX = 1e-10  # of the values of A: rounding of a chord
 ALONG = np.arange(1, 32) / 32

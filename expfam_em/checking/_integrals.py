@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from expfam_em._check_support import possible
+from expfam_em.checking._support import possible
 
 MAX_NUMBERS = 1 << 24  # nodes times statistics that are held at a time
 MAX_NODES = 1 << 19

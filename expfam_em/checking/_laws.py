@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
-from expfam_em import _check_parameters as parameters
 from expfam_em import csr
-from expfam_em._check_subject import ALONE, NUMERIC, LeftOutError, Subject, defines, frozen, show, state
-from expfam_em._check_support import possible
+from expfam_em.checking import _parameters as parameters
+from expfam_em.checking._subject import ALONE, NUMERIC, LeftOutError, Subject, defines, frozen, show, state
+from expfam_em.checking._support import possible
 from expfam_em.csr import CSRBlock
 from expfam_em.family import ExponentialFamily
 

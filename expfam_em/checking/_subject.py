@@ -8,9 +8,9 @@ import pickle
 import numpy as np
 
 from expfam_em import legendre
-from expfam_em._check_integrals import DIVERGES, Density, Moments, integrate
-from expfam_em._check_support import possible, regions
 from expfam_em.blocks import as_rows
+from expfam_em.checking._integrals import DIVERGES, Density, Moments, integrate
+from expfam_em.checking._support import possible, regions
 from expfam_em.family import ExponentialFamily
 
 ROWS = 1000  # rows that are looked at; bind sees all of them

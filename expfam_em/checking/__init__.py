@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
-from expfam_em._check_laws import LAWS
-from expfam_em._check_subject import LeftOutError, Subject, defines
+from expfam_em.checking._laws import LAWS
+from expfam_em.checking._subject import LeftOutError, Subject, defines
 from expfam_em.family import ExponentialFamily
 
 
