@@ -20,6 +20,9 @@ SLOW = 0.25
 NEAR = 1e-6
 """Length, in standard deviations, of the differences that Hessians are made of."""
 
+SHORT = 0.1
+"""Length below which a step does not leave the natural-parameter space."""
+
 TOO_LONG, TOO_SHORT = 1e-3, 1e-9
 """Lengths at which such a difference is made again."""
 
@@ -56,7 +59,9 @@ def solve(slope, expectation, start, groups, leaves) -> tuple[np.ndarray, np.nda
             after = expectation[active] - slope(trial)
             _, left = _step(inverse, after)
             closer = (left < length) | (length <= SOLVED)
-            closer &= (length < 0.1) | ~leaves(natural[active], trial)
+            far = np.flatnonzero(closer & ~(length < SHORT))
+            if len(far):
+                closer[far] = ~leaves(natural[active[far]], trial[far])
             moved = active[closer]
             natural[moved], residual[moved] = trial[closer], after[closer]
             done = (closer & (left <= SOLVED)) | ((length <= DROWNED) & ~(left < SLOW * length))

@@ -95,22 +95,22 @@ def gradient(log_partition, natural) -> np.ndarray:
 
 def complex_gradient(log_partition, natural) -> np.ndarray | None:
     """Return ∇A by the complex step, unconfirmed, (K, p); None if A does not accept complex numbers."""
-    K, p = natural.shape
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", np.exceptions.ComplexWarning)  # it would lose the imaginary part
-            values = log_partition((natural[:, None, :] + 1j * COMPLEX_STEP * np.eye(p)).reshape(-1, p))
+            found = _complex_slope(log_partition, natural)
     except Exception:  # A accepts real numbers only: whatever it raises, the differences stand
         return None
-    if not np.iscomplexobj(values) or values.shape != (K * p,):
-        return None
-    return values.imag.reshape(K, p) / COMPLEX_STEP
+    return None if np.isnan(found).all() else found
 
 
 def _complex_slope(log_partition, natural) -> np.ndarray:
-    """Return ∇A by the complex step; NaN where it has none, as where A is a real ∞ for every row."""
-    found = complex_gradient(log_partition, natural)
-    return np.full_like(natural, np.nan) if found is None else found
+    """Return ∇A by the complex step, (K, p), all NaN if A is real, as it may be where it is ∞ for every row."""
+    K, p = natural.shape
+    values = log_partition((natural[:, None, :] + 1j * COMPLEX_STEP * np.eye(p)).reshape(-1, p))
+    if not np.iscomplexobj(values) or values.shape != (K * p,):
+        return np.full(natural.shape, np.nan)
+    return values.imag.reshape(K, p) / COMPLEX_STEP
 
 
 def hessian(slope, natural, size) -> np.ndarray:
@@ -228,7 +228,8 @@ def _solve_from(log_partition, slope, start, expectation):
         return gradient(log_partition, at)
 
     quick = functools.partial(_complex_slope, log_partition)
-    if np.array_equal(confirmed(start), quick(start)):
+    exact = complex_gradient(log_partition, start)
+    if exact is not None and np.array_equal(confirmed(start), exact):
         solved = _newton(log_partition, quick, start, expectation)
         if np.array_equal(confirmed(solved[0]), quick(solved[0])):
             return solved

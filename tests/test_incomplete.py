@@ -267,7 +267,11 @@ def test_every_start_finds_clear_clusters_of_t(init, tmp_path):
 
 @pytest.mark.parametrize(
     ("how", "message"),
-    [({"degrees_of_freedom": 0}, "must be positive and finite, or None"), ({"covariance_type": "tied"}, "must be one of full")],
+    [
+        ({"degrees_of_freedom": 0}, "must be positive and finite, or None"),
+        ({"degrees_of_freedom": np.inf}, "must be positive and finite, or None"),
+        ({"covariance_type": "tied"}, "must be one of full"),
+    ],
 )
 def test_arguments_of_t_that_make_no_sense(how, message):
     with pytest.raises(ValueError, match=message):
