@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from typing import NamedTuple
 
@@ -74,12 +75,25 @@ def divergence(mixture, other, n=DRAWS, rng=None) -> Estimate:
     return _mean_of(lambda X: mixture.log_density(X) - _log_density(other, X), mixture, n, rng)
 
 
+def constants_of(family) -> dict[str, bytes | str]:
+    """Return the attributes of a family, by name, in a form that can be compared."""
+    found: dict[str, bytes | str] = {}
+    for name, value in vars(family).items():
+        if isinstance(getattr(type(family), name, None), functools.cached_property):
+            continue  # computed once from the others, whoever asks first
+        try:
+            found[name] = pickle.dumps(value)
+        except Exception:  # what cannot be pickled is compared by what it looks like
+            found[name] = repr(value)
+    return found
+
+
 def _same_family(family, other) -> bool:
     """Whether two families are the same, up to frames."""
-    if type(family) is not type(other) or vars(family).keys() != vars(other).keys():
-        return False
-    constants = [name for name in vars(family) if name not in FRAME]
-    return all(pickle.dumps(getattr(family, name)) == pickle.dumps(getattr(other, name)) for name in constants)
+    one, two = (
+        {name: value for name, value in constants_of(each).items() if name not in FRAME} for each in (family, other)
+    )
+    return type(family) is type(other) and one == two
 
 
 def component_entropies(mixture, n=DRAWS, rng=None) -> Estimate:

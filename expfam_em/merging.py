@@ -21,9 +21,8 @@ class Merging:
     pairs : (K − 1, 2) int
         Clusters joined at each step; the second goes into the first, and those behind it move up by one.
     entropies : (K,)
-        Σ_n w_n H(responsibilities of the clusters), with K clusters, K − 1, …, 1; the last is 0 up to
-        rounding. An elbow of
-        entropies against the number of rows joined so far, ``joined``, suggests how many clusters there are.
+        Σ_n w_n H(responsibilities of the clusters), with K clusters, K − 1, …, 1; the last is 0 up to rounding. An
+        elbow of entropies against the number of rows joined so far, ``joined``, suggests how many clusters there are.
     joined : (K,)
         Σ of the rows' weights in the clusters that were joined, up to each step; the first is 0.
     """

@@ -119,7 +119,8 @@ def prepare(family, scores, X, sample_weight=None, temperature=1.0, *, given=Fal
     if isinstance(X, CSRBlock):
         if family.keeps_zeros is None:
             csr.check_keeps_zeros(family, X)
-        csr.refuse_unless_zeros_are_kept(family)
+        else:
+            csr.refuse_unless_zeros_are_kept(family)
         _check_width(X.shape[1], scores, X, family)
         exposure = family.checked_exposure(X) if table is None else table
         return lambda items, out: _run_csr(X, exposure, scores, out, weight, temperature, items, given)

@@ -84,12 +84,12 @@ class Seeds:
 
     def __init__(self, family: ExponentialFamily, rows, n_components, rng):
         self.family, self.rng = family, rng
-        numeric = _is_numeric(family)
+        self._numeric = _is_numeric(family)
         p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
         fewest = SEEDING_ROWS_EACH * n_components
         most = (
             SEEDING_ROWS_NUMERIC
-            if numeric
+            if self._numeric
             else min(max(SEEDING_ROWS, fewest), max(SEEDING_NUMBERS // max(p, 1), fewest))
         )
         self.X, self.weight, self.starts = _ordered_sample(rows, rng, most)
@@ -100,7 +100,7 @@ class Seeds:
         else:
             T, exposure = family.statistics_and_exposure(self.X)
             sums = np.add.reduceat(self.weight[:, None] * T, self.starts[:-1])
-        self.exposure = np.where(self.weight > 0, 1.0 if exposure is None else exposure, 1.0)
+        self.exposure = np.ones(len(self.weight)) if exposure is None else exposure
         self.mean = sums / np.add.reduceat(self.weight * self.exposure, self.starts[:-1])[:, None]
         self._held = None if isinstance(self.X, CSRBlock) else self._seeds(T, np.arange(len(T)))
 
@@ -142,8 +142,10 @@ class Seeds:
                 return self.family.solve_natural(m, self._mean_of(which, self._centre), lenient=True)
             try:
                 return np.array(self.family.to_natural(m), np.float64)
-            except ValueError:  # of a numeric part
-                return np.full_like(m, np.nan)
+            except ValueError:
+                if not self._numeric:
+                    raise
+                return np.full_like(m, np.nan)  # a part has no solution
 
     @functools.cached_property
     def _centre(self) -> np.ndarray:

@@ -130,6 +130,32 @@ def test_one_component_has_closed_forms():
     assert error == 0
     different = ef.divergence(one, normals([0.0], [0.5]), 20_000, 0)
     assert abs(different.value - value) <= MANY * different.standard_error
+    full = families.Gaussian("full")
+    unlike = ef.Mixture(full, [1.0], full.from_moments(np.zeros((1, 1)), np.full((1, 1, 1), 0.25)))
+    drawn = ef.divergence(one, unlike, 20_000, 0)
+    assert abs(drawn.value - value) <= MANY * drawn.standard_error
+    assert drawn.standard_error > 0
+
+
+class Scaled(families.Poisson):
+    """Has a constant that cannot be pickled."""
+
+    def __init__(self, function):
+        self.function = function
+
+
+@pytest.mark.parametrize("make", [families.Poisson, lambda: Scaled(abs), lambda: families.Binomial(9)], ids=str)
+def test_families_that_are_made_twice_are_the_same(make):
+    found = ef.divergence(*(ef.Mixture(make(), [1.0], [[eta]]) for eta in (1.0, 0.0)))
+    assert found.standard_error == 0
+    assert found.value == pytest.approx(make().divergence([[1.0]], [[0.0]])[0], rel=1e-14)
+
+
+def test_families_with_other_constants_are_not_the_same():
+    pairs = [(families.Binomial(9), families.Binomial(10)), (Scaled(lambda x: x), Scaled(lambda x: x + 1))]
+    for one, other in pairs:
+        found = ef.divergence(ef.Mixture(one, [1.0], [[1.0]]), ef.Mixture(other, [1.0], [[0.0]]), 2000, 0)
+        assert found.standard_error > 0
 
 
 def test_entropies_and_divergences_of_components():

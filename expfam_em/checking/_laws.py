@@ -10,10 +10,11 @@ from scipy import sparse
 
 from expfam_em import csr
 from expfam_em.checking import _parameters as parameters
-from expfam_em.checking._subject import ALONE, NUMERIC, LeftOutError, Subject, defines, frozen, show, state
+from expfam_em.checking._subject import ALONE, NUMERIC, LeftOutError, Subject, defines, frozen, show
 from expfam_em.checking._support import possible
 from expfam_em.csr import CSRBlock
 from expfam_em.family import ExponentialFamily
+from expfam_em.information import constants_of
 
 DRAWS = 10_000
 ERRORS = 5  # standard errors that a mean over samples may be off: 6e-7 of all means are further away
@@ -156,7 +157,7 @@ def unchanged_family(subject: Subject):
     for one, before, name in (
         (subject.plain, subject.before, "family"), (subject.family, subject.bound_before, "bound family"),
     ):  # fmt: skip
-        now = state(one)
+        now = constants_of(one)
         changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
         if changed:
             names = ", ".join(changed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import pickle
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from expfam_em.blocks import as_rows
 from expfam_em.checking._integrals import DIVERGES, Density, Moments, integrate
 from expfam_em.checking._support import possible, regions
 from expfam_em.family import ExponentialFamily
+from expfam_em.information import constants_of
 
 ROWS = 1000  # rows that are looked at; bind sees all of them
 POINTS = 5  # weightings of the rows, each the M-step of a component
@@ -42,25 +42,12 @@ def defines(family, method) -> bool:
     return getattr(type(family), method) is not getattr(ExponentialFamily, method)
 
 
-def state(family) -> dict[str, bytes | str]:
-    """Return the attributes of a family in a form that can be compared."""
-    found: dict[str, bytes | str] = {}
-    for name, value in vars(family).items():
-        if isinstance(getattr(type(family), name, None), functools.cached_property):
-            continue  # computed once from the others, whoever asks first
-        try:
-            found[name] = pickle.dumps(value)
-        except Exception:  # what cannot be pickled is compared by what it looks like
-            found[name] = repr(value)
-    return found
-
-
 class Subject:
     """A family, rows, and what several laws need of them."""
 
     def __init__(self, family, X, rng):
         self.plain, self.rng, self.note = family, rng, "holds"
-        self.before = state(family)
+        self.before = constants_of(family)
         self.all_rows = X
         self.X = X if len(X) <= ROWS else X[np.sort(rng.choice(len(X), ROWS, replace=False))]
         self.n, self.d = self.X.shape
@@ -71,7 +58,7 @@ class Subject:
         given = self.all_rows.copy()
         family = self.plain.bind(as_rows(given))
         self.bind_changed_rows = not np.array_equal(given, self.all_rows)
-        self.bound_before = state(family)
+        self.bound_before = constants_of(family)
         return family
 
     @functools.cached_property

@@ -28,7 +28,8 @@ class GammaPoisson(IndependentColumns):
     """
 
     order = 3
-    incomplete = True
+    incomplete = continues = True
+    coupled = False
     n_features: int | None = None
     needs = "whole numbers from 0"
 
@@ -68,18 +69,13 @@ class GammaPoisson(IndependentColumns):
 
     def maximize(self, counts, sums, previous=None):
         log_mean, mean, of_counts = self._split(sums / counts[:, None])
+        shape, minus_rate, tilt = self.natural_of(log_mean, mean, of_counts)
         if previous is not None:
-            shape, rate = self._shape_and_rate(previous)
-            expected = (of_counts + shape) / (1 + rate)  # what an E-step gives, if nothing is added to it
-            of_likelihood = np.abs(mean - expected) <= SAME * expected
-        else:
-            of_likelihood = np.zeros(mean.shape, bool)
-        shape = self._shape_of(log_mean, mean)
-        mean = np.where(of_likelihood, np.maximum(of_counts, LEAST_MEAN), mean)
-        return np.concatenate([shape, -shape / mean, np.zeros_like(shape)], axis=-1)
-
-    continues = True
-    coupled = False
+            shape_before, rate_before = self._shape_and_rate(previous)
+            expected = (of_counts + shape_before) / (1 + rate_before)  # what an E-step gives, if nothing is added to it
+            of_likelihood = -shape / np.maximum(of_counts, LEAST_MEAN)
+            minus_rate = np.where(np.abs(mean - expected) <= SAME * expected, of_likelihood, minus_rate)
+        return np.concatenate([shape, minus_rate, tilt], axis=-1)
 
     def _shape_and_rate(self, natural):
         shape, minus_rate, _ = self._split(np.atleast_2d(natural))
@@ -90,12 +86,9 @@ class GammaPoisson(IndependentColumns):
         return digamma(shape) - np.log(rate), shape / rate, shape * np.exp(tilt) / rate
 
     def natural_of(self, log_mean, mean, of_counts):
-        shape = self._shape_of(log_mean, mean)
-        return shape, -shape / mean, np.zeros_like(shape)
-
-    def _shape_of(self, log_mean, mean):
         shape = inverse_log_minus_digamma(np.log(mean) - log_mean)
-        return np.where(shape < LARGEST_SHAPE, shape, LARGEST_SHAPE)  # NaN where the rates do not vary at all
+        shape = np.where(shape < LARGEST_SHAPE, shape, LARGEST_SHAPE)  # NaN where the rates do not vary at all
+        return shape, -shape / mean, np.zeros_like(shape)
 
     def parameters_of(self, shape, minus_rate, tilt):
         return {"shapes": shape, "means": -shape / minus_rate, "probabilities": minus_rate / (minus_rate - 1)}

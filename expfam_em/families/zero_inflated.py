@@ -39,13 +39,12 @@ class ZeroInflated(ExponentialFamily):
         if family.incomplete or type(family).kinds is not ExponentialFamily.kinds:
             raise TypeError(f"{family!r} has unobserved parts of its own, which cannot be combined with these")
         self.family = family
+        self.is_density: bool | None = None
 
     def _possible(self, X):
         """Return which rows may be of the family, (n,)."""
-        possible = self.family.supports(X)
-        d = X.shape[1]
-        probes = np.concatenate([np.full((1, d), 0.5), 1.0 - 0.5 * np.eye(d)])
-        return possible & ~_is_zero(X) if possible.any() and self.family.supports(probes).any() else possible
+        is_density = _is_density(self.family, X.shape[1]) if self.is_density is None else self.is_density
+        return self.family.supports(X) & ~_is_zero(X) if is_density else self.family.supports(X)
 
     def _odds(self, natural):
         """Return log(ρ/(1 − ρ)), (K,), and η₀."""
@@ -55,15 +54,16 @@ class ZeroInflated(ExponentialFamily):
     def bind(self, blocks):
         others = rows_where(blocks, lambda X: ~_is_zero(X))
         some = any(len(X) for X, _ in others)
-        return self.replace(family=self.family.bind(others if some else blocks))
+        family = self.family.bind(others if some else blocks)
+        return self.replace(family=family, is_density=_is_density(family, next(iter(blocks))[0].shape[1]))
 
     def sufficient_statistics(self, X):
-        share = np.where(self._possible(X), 0.5, 1.0) * _is_zero(X)  # a zero row may be of either kind
-        return np.column_stack([share, (1 - share)[:, None] * self._of_family(X)])
-
-    def _of_family(self, X):
-        """Return T₀ of rows, 0 for those that the family cannot have produced."""
         possible = self._possible(X)
+        share = np.where(possible, 0.5, 1.0) * _is_zero(X)  # a zero row may be of either kind
+        return np.column_stack([share, (1 - share)[:, None] * self._of_family(X, possible)])
+
+    def _of_family(self, X, possible):
+        """Return T₀ of rows, 0 for those that the family cannot have produced."""
         T, exposure = self.family.statistics_and_exposure(X[possible] if possible.any() else np.ones_like(X))
         if exposure is not None:
             raise ValueError(f"{self.family!r} has an exposure, which a share of zeros has not")
@@ -117,20 +117,21 @@ class ZeroInflated(ExponentialFamily):
         share = 0.5 * (expectation[:, :1] + mean[:, :1])
         return np.concatenate([share, (1 - share) * self.family.seed(of_row, of_mean)], axis=1)
 
-    def _log_density_of_family(self, X, of_family):
-        out, possible = np.full((len(X), len(of_family)), -np.inf), self._possible(X)
+    def _log_density_of_family(self, X, of_family, possible):
+        out = np.full((len(X), len(of_family)), -np.inf)
         out[possible] = self.family.log_density(X[possible], of_family)
         return out
 
     def log_density(self, X, natural):
         X, (log_odds, of_family) = np.asarray(X), self._odds(natural)
-        inside = log_expit(-log_odds) + self._log_density_of_family(X, of_family)
+        inside = log_expit(-log_odds) + self._log_density_of_family(X, of_family, self._possible(X))
         return np.where(_is_zero(X)[:, None], np.logaddexp(log_expit(log_odds), inside), inside)
 
     def complete(self, X, natural, responsibilities):
         X, (log_odds, of_family) = np.asarray(X), self._odds(natural)
-        share = expit(log_odds - self._log_density_of_family(X, of_family)) * _is_zero(X)[:, None]
-        sums = (responsibilities * (1 - share)).T @ self._of_family(X)
+        possible = self._possible(X)
+        share = expit(log_odds - self._log_density_of_family(X, of_family, possible)) * _is_zero(X)[:, None]
+        sums = (responsibilities * (1 - share)).T @ self._of_family(X, possible)
         return np.column_stack([np.sum(responsibilities * share, axis=0), sums])
 
     def parameters(self, natural):
@@ -169,3 +170,9 @@ class ZeroInflated(ExponentialFamily):
 
 def _is_zero(X):
     return np.all(np.asarray(X) == 0, axis=1)
+
+
+def _is_density(family, n_features) -> bool:
+    """Whether a family accepts 0.5 in some column."""
+    probes = np.concatenate([np.full((1, n_features), 0.5), 1.0 - 0.5 * np.eye(n_features)])
+    return bool(family.supports(probes).any())
