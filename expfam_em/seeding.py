@@ -122,13 +122,14 @@ class Seeds:
     def natural(self, chosen) -> np.ndarray:
         """Return natural parameters of rows, (m, p); a row that no component can be like moves towards the mean."""
         which = np.arange(len(self.weight))[chosen]
-        m, mean = np.array(self.expectation(chosen)), self._mean_of(which)
+        m = self.expectation(chosen)
         eta = self._solved(m, which)
         for _ in range(APPROACHES):
             outside = ~np.isfinite(self.family.evaluate_log_partition(eta))
             if not outside.any():
                 return eta
-            m[outside] = mean[outside] + (m[outside] - mean[outside]) / 4
+            mean = self._mean_of(which)
+            m = np.where(outside[:, None], mean + (m - mean) / 4, m)
             eta[outside] = self._solved(m[outside], which[outside])
         raise ValueError(
             f"the rows give no finite natural parameters of {self.family!r}: are all of them equal, or is a column "
