@@ -144,7 +144,11 @@ class Scaled(families.Poisson):
         self.function = function
 
 
-@pytest.mark.parametrize("make", [families.Poisson, lambda: Scaled(abs), lambda: families.Binomial(9)], ids=str)
+@pytest.mark.parametrize(
+    "make",
+    [families.Poisson, lambda: Scaled(abs), lambda: families.Binomial(9)],
+    ids=["Poisson", "Scaled", "Binomial"],
+)
 def test_families_that_are_made_twice_are_the_same(make):
     found = ef.divergence(*(ef.Mixture(make(), [1.0], [[eta]]) for eta in (1.0, 0.0)))
     assert found.standard_error == 0
