@@ -226,3 +226,24 @@ def test_starts_left_behind_one_that_collapses_begin_again():
             3, reg_covar=0, n_init=10, tol=1e-8, max_iter=5000, init_params="random_from_data", random_state=seed
         ).fit(X)  # fmt: skip
         assert model.converged_, model.status_
+
+
+class OnlyWide(ef.GaussianMixture):
+    """Counts a start as singular if one of its covariances is narrow, as the last Cholesky factor may find it."""
+
+    def _attributes(self, named):
+        arrays = super()._attributes(named)
+        narrow = np.linalg.det(named["covariances"]).min(axis=1) < 0.02
+        return arrays | {"means_": np.where(narrow[:, None, None], np.nan, arrays["means_"])}
+
+
+def test_a_start_that_fails_at_the_very_end_gives_way_to_the_next_best():
+    rng = np.random.default_rng(5)
+    X = np.concatenate([rng.normal(0, 1, (60, 2)), rng.normal(4, 1, (60, 2)), rng.normal(2, 1e-3, (6, 2))])
+    options = {"reg_covar": 0, "n_init": 20, "init_params": "random_from_data", "random_state": 0, "max_iter": 500}
+    free, wide = ef.GaussianMixture(3, **options).fit(X), OnlyWide(3, **options).fit(X)
+    assert np.linalg.det(free.covariances_).min() < 0.02 < np.linalg.det(wide.covariances_).min()
+    [both] = ef.fit_many(OnlyWide(3, **options), [X])
+    assert np.linalg.det(both.covariances_).min() > 0.02
+    with pytest.raises(ValueError, match="ill-defined empirical covariance"):
+        OnlyWide(3, **options | {"n_init": 1}, init=free.mixture_).fit(X)

@@ -56,6 +56,14 @@ def _named_parameters(stack) -> dict:
     return {name: np.stack([one[name] for one in apart]) for name in apart[0]}
 
 
+def _finite_attributes(arrays, n_results) -> np.ndarray:
+    """Return for each result whether all of its attributes are finite, (B,)."""
+    finite = np.ones(n_results, bool)
+    for value in arrays.values():
+        finite &= np.isfinite(value.reshape(n_results, -1)).all(axis=1)
+    return finite
+
+
 def is_sound(result) -> bool:
     """Whether a run has come to parameters: it has not collapsed, and its bound has not fallen."""
     return isinstance(result, em.FitResult) and result.status is not em.Status.BOUND_FELL
@@ -253,10 +261,22 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             "concentration": self.concentration, "weights": self.weights, "stop": self.stop, "drop": True,
             "callback": self._report(len(data), rows.total_weights[data]),
         }  # fmt: skip
-        results = em.fit_all(start, rows, data, **how)
+        results = self._ranked(em.fit_all(start, rows, data, **how))
         while len(again := _misled(results, data)):
-            for run, result in zip(again, em.fit_all(start[again], rows, data[again], **how), strict=True):
+            once_more = self._ranked(em.fit_all(start[again], rows, data[again], **how))
+            for run, result in zip(again, once_more, strict=True):
                 results[run] = result
+        return results
+
+    def _ranked(self, results):
+        """Return results fit to be compared: one whose attributes are not finite counts as collapsed."""
+        sound = [at for at, result in enumerate(results) if is_sound(result)]
+        if len(results) < 2 or not sound:
+            return results  # a single one is refused by `_fitted`
+        stack = Mixture.stack([results[at].mixture for at in sound])
+        finite = _finite_attributes(self._attributes(_named_parameters(stack)), len(sound))
+        for at in (sound[i] for i in np.flatnonzero(~finite)):
+            results[at] = em.CollapsedError("the parameters of a component are not finite in the units of X")
         return results
 
     def _report(self, n_runs, totals):
@@ -282,6 +302,8 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         expectation = stack.family.change_frame_of_expectation(stack.expectation.reshape(flat), plain).reshape(shape)
         named = _named_parameters(stack)
         arrays = self._attributes(named)
+        if not _finite_attributes(arrays, len(results)).all():
+            raise self._refusal(em.CollapsedError("the parameters of a component are not finite in the units of X"))
         return [
             {
                 "mixture_": result.mixture,

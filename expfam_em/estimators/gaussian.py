@@ -240,9 +240,7 @@ class GaussianMixture(BaseMixture):
         else:
             # the upper triangular U with precision U Uᵀ, as scikit-learn defines it
             factor = cholesky(covariances.reshape(-1, *covariances.shape[-2:])).reshape(covariances.shape)
-            if np.isnan(factor).any():
-                raise ValueError(COLLAPSED)
-            root = np.swapaxes(np.linalg.inv(factor), -1, -2)
+            root = np.swapaxes(np.linalg.inv(factor), -1, -2)  # NaN where a covariance is singular
             precisions = root @ np.swapaxes(root, -1, -2)
         return {
             "means_": named["means"],
