@@ -16,8 +16,8 @@ from family_examples import EXAMPLES, KINDS
 
 import expfam_em as ef
 from expfam_em import estimators
-from expfam_em.choices import COMPOSED
-from expfam_em.families._constraints import MODELS
+from expfam_em.cli.names import COMPOSED
+from expfam_em.families.gaussian.models import MODELS
 
 HERE = Path(__file__).parent
 WIDTH = 120

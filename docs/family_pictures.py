@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 import expfam_em as ef
-from expfam_em.families._constraints import MODELS
+from expfam_em.families.gaussian.models import MODELS
 from expfam_em.plots import FAINT, INK, component_colours
 
 COLOURS = component_colours(3)

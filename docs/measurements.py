@@ -6,13 +6,13 @@ import time
 import numpy as np
 
 import expfam_em as ef
-from expfam_em import blocks
-from expfam_em.blocks import ArrayRows
+from expfam_em.estep.memory import ArrayRows
+from expfam_em.family.kernel_form import Monomials
 from expfam_em.kernels import block_rows
 from expfam_em.kernels import em as kernel
-from expfam_em.kernels._jit import EXACT, inner
 from expfam_em.kernels.elementwise import exp_nonpositive, log_positive
-from expfam_em.monomials import Monomials
+from expfam_em.kernels.jit import EXACT, inner
+from expfam_em.rows import threads
 
 RNG = np.random.default_rng(0)
 
@@ -233,7 +233,7 @@ def chunks():
 
 
 if __name__ == "__main__":
-    with blocks.single_threaded_blas():
+    with threads.single_threaded_blas():
         for sizes in ((100_000, 2, 3), (50_000, 4, 6), (50_000, 8, 16), (20_000, 16, 16), (5_000, 64, 16)):
             kernels(*sizes)
     chunks()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 
 from expfam_em import families
-from expfam_em.em import FitResult, Status, accumulate, fit, maximize
-from expfam_em.family import ExponentialFamily
-from expfam_em.information import component_divergences, component_entropies, divergence, entropy
-from expfam_em.merging import merge_components
-from expfam_em.mixture import Mixture
-from expfam_em.statistics import ExpectedStatistics
-from expfam_em.variational import expected_log_likelihood, gap, lower_bound
+from expfam_em.analysis.bound import expected_log_likelihood, gap, lower_bound
+from expfam_em.analysis.divergences import component_divergences, component_entropies, divergence, entropy
+from expfam_em.analysis.merging import merge_components
+from expfam_em.em.loop import FitResult, Status, accumulate, fit, maximize
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.values.mixture import Mixture
+from expfam_em.values.statistics import ExpectedStatistics
 
 __version__ = "0.1.0"
 
@@ -23,8 +23,8 @@ _LAZY = {
     "KMeans": "expfam_em.estimators",
     "check_family": "expfam_em.checking",
     "fit_many": "expfam_em.estimators",
-    "load": "expfam_em.persistence",
-    "register": "expfam_em.registry",
+    "load": "expfam_em.estimators",
+    "register": "expfam_em.saving.registry",
 }
 """Names whose modules need more than NumPy, SciPy and numba: imported when first used."""
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from expfam_em.em import FitResult
-from expfam_em.families.gaussian import Gaussian
-from expfam_em.mixture import Mixture
+from expfam_em.em.loop import FitResult
+from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.values.mixture import Mixture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 from scipy.special import digamma, expit
 
+from expfam_em.families import beta, laplace, positive
 from expfam_em.families import counts as of_counts
-from expfam_em.families import interval, laplace, positive
 from tests.case import Case, counts, matrix, numbers, positive_nodes
 from tests.own_families import gamma_estimate
 
@@ -332,7 +332,7 @@ COLUMN_CASES = [
     ),
     Case(
         name="Beta",
-        family=interval.Beta(),
+        family=beta.Beta(),
         thetas=st.tuples(numbers(0.3, 20), numbers(1, 20)).map(np.array),
         rows=matrix(numbers(1e-6, 1 - 1e-6), 1),
         components=thetas_of([[2.0, 30.0], [20.0, 20.0], [12.0, 2.0]]),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from expfam_em import registry
+from expfam_em.saving import registry
 
 
 def frozen(array):

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import gammaln
 
 import expfam_em as ef
-from expfam_em.family import Monomials
+from expfam_em.family.base import Monomials
 from tests import own_families as own
 
 RNG = np.random.default_rng(7)

@@ -10,10 +10,10 @@ from scipy.special import comb
 
 import expfam_em as ef
 from expfam_em import checking
-from expfam_em.checking._integrals import Density, integrate
-from expfam_em.checking._laws import LAWS
-from expfam_em.checking._subject import Subject
-from expfam_em.checking._support import Axis
+from expfam_em.checking.integrals import Density, integrate
+from expfam_em.checking.laws import LAWS
+from expfam_em.checking.subject import Subject
+from expfam_em.checking.support import Axis
 from tests import faulty_families as faulty
 from tests import own_families as own
 from tests.cases import CASES

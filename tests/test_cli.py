@@ -15,7 +15,7 @@ pytest.importorskip("rich")
 from typer.testing import CliRunner
 
 import expfam_em as ef
-from expfam_em import cli
+from expfam_em.cli import app
 
 RNG = np.random.default_rng(0)
 X = np.concatenate([RNG.normal(0, 1, (60, 2)), RNG.normal(8, 1, (40, 2))])
@@ -36,7 +36,7 @@ def csv():
 
 
 def run(*arguments):
-    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(app.app, [str(argument) for argument in arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -197,10 +197,10 @@ def test_a_registered_family_can_be_fitted(csv, monkeypatch):
 def test_the_bar_waits_and_leaves_nothing_behind(patience, shown, monkeypatch, folder):
     from rich.console import Console
 
-    monkeypatch.setattr(cli, "PATIENCE", patience)
+    monkeypatch.setattr(app, "PATIENCE", patience)
     model, written = ef.GaussianMixture(2, max_iter=5), folder / "bar.txt"
     with open(written, "w", encoding="utf-8") as file:
-        with cli._bar(model, Console(file=file, force_terminal=True, width=100)):
+        with app._bar(model, Console(file=file, force_terminal=True, width=100)):
             report = model._report(1, np.array([100.0]))
             report(0, 3, None, -250.0)
             for _ in range(200 if shown else 1):
@@ -215,13 +215,13 @@ def test_the_bar_waits_and_leaves_nothing_behind(patience, shown, monkeypatch, f
 
 
 def test_compact():
-    assert cli.compact(1.23456) == "1.235"
-    assert cli.compact([1, 2.5]) == "1, 2.5"
-    assert cli.compact(np.arange(9)) == "0, 1, 2, 3, 4, 5, … (9)"
-    assert cli.compact([[1, -2.5], [3, 4]]) == "   1  -2.5\n   3     4"
-    assert cli.compact(np.eye(10)) == "10 × 10, diagonal 1, 1, 1, 1, 1, 1, … (10)"
-    assert cli.compact(np.zeros((2, 9, 3))) == "2 × 9 × 3"
-    assert cli.compact("[x]") == r"\[x]"
+    assert app.compact(1.23456) == "1.235"
+    assert app.compact([1, 2.5]) == "1, 2.5"
+    assert app.compact(np.arange(9)) == "0, 1, 2, 3, 4, 5, … (9)"
+    assert app.compact([[1, -2.5], [3, 4]]) == "   1  -2.5\n   3     4"
+    assert app.compact(np.eye(10)) == "10 × 10, diagonal 1, 1, 1, 1, 1, 1, … (10)"
+    assert app.compact(np.zeros((2, 9, 3))) == "2 × 9 × 3"
+    assert app.compact("[x]") == r"\[x]"
 
 
 # ---- predict and families -----------------------------------------------------------------------------------
@@ -446,7 +446,7 @@ def test_program(csv):
 def test_commands_that_cannot_be_understood(arguments, code, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["expfam-em", *arguments])
     with pytest.raises(SystemExit) as caught:
-        cli.main()
+        app.main()
     assert caught.value.code == code
     err = capsys.readouterr().err
     assert err.startswith("error: ")
@@ -457,14 +457,14 @@ def test_commands_that_cannot_be_understood(arguments, code, capsys, monkeypatch
 def test_help(arguments, code, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["expfam-em", *arguments])
     with pytest.raises(SystemExit) as caught:
-        cli.main()
+        app.main()
     assert caught.value.code == code
     assert "error" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 def test_program_without_its_extra(missing):
-    hide = f"import sys; sys.modules[{missing!r}] = None; import expfam_em.cli as cli; cli.main()"
+    hide = f"import sys; sys.modules[{missing!r}] = None; from expfam_em.cli import app; app.main()"
     done = program("families", code=hide)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == 'error: the command line needs typer and rich: pip install "expfam_em[cli]"\n'

@@ -8,10 +8,8 @@ from hypothesis import strategies as st
 from scipy.special import gammaln
 
 import expfam_em as ef
-from expfam_em.families import _inverses, _special
-from expfam_em.families._lattice import expected_log_base
+from expfam_em.families.beta import Beta
 from expfam_em.families.counts import Binomial, Geometric, NegativeBinomial
-from expfam_em.families.interval import Beta
 from expfam_em.families.laplace import Laplace
 from expfam_em.families.positive import (
     Exponential,
@@ -24,6 +22,8 @@ from expfam_em.families.positive import (
     Rayleigh,
     Weibull,
 )  # fmt: skip
+from expfam_em.families.special import gamma, inverses
+from expfam_em.families.special.lattice import expected_log_base
 from tests.case import EPS, numbers
 from tests.cases_columns import COLUMN_CASES
 from tests.test_contract import drawn
@@ -49,13 +49,13 @@ def test_log_beta_keeps_its_digits_where_its_terms_cancel():
     a, b = np.array([*PAIRS, (9.99, 1e10), (10.0, 10.0), (1e-300, 1e300), (1e15, 3.0)]).T
     with mpmath.workdps(400):
         exact = [mpmath.loggamma(x) + mpmath.loggamma(y) - mpmath.loggamma(x + y) for x, y in map(mps, a, b)]
-        found = _special.log_beta(a, b)
+        found = gamma.log_beta(a, b)
         assert max(abs(float(f - e)) / (1 + abs(float(e))) for f, e in zip(found, exact, strict=True)) <= 16 * EPS
 
 
 def test_differences_of_digamma_and_trigamma_are_relatively_exact():
     a, b = np.array(PAIRS).T
-    for order, function in ((0, _special.digamma_difference), (1, _special.trigamma_difference)):
+    for order, function in ((0, gamma.digamma_difference), (1, gamma.trigamma_difference)):
         sign = 1 - 2 * order
         exact = [sign * (mpmath.psi(order, x + y) - mpmath.psi(order, x)) for x, y in map(mps, a, b)]
         assert relative(function(a, b), exact) <= 8 * EPS
@@ -63,30 +63,30 @@ def test_differences_of_digamma_and_trigamma_are_relatively_exact():
 
 def test_the_inverse_of_log_minus_digamma_is_exact_at_all_sizes():
     a = 10.0 ** np.linspace(-290, 290, 1001)
-    s = _special.log_minus_digamma(a)
+    s = gamma.log_minus_digamma(a)
     some = slice(None, None, 50)
     with mpmath.workdps(700):
         assert relative(s[some], [mpmath.log(x) - mpmath.psi(0, x) for x in mps(*a[some])]) <= 8 * EPS
-    assert np.max(np.abs(_inverses.inverse_log_minus_digamma(s) / a - 1)) <= 16 * EPS
+    assert np.max(np.abs(inverses.inverse_log_minus_digamma(s) / a - 1)) <= 16 * EPS
 
 
 def test_shapes_of_beta_solve_both_equations_at_all_sizes():
     a, b = np.array([*PAIRS, (1e-100, 1e-100), (1e-100, 1.0), (1e-50, 1e50)]).T
-    u, v = _special.digamma_difference(a, b), _special.digamma_difference(b, a)
-    found_a, found_b = _inverses.shapes_of_beta(u, v)
+    u, v = gamma.digamma_difference(a, b), gamma.digamma_difference(b, a)
+    found_a, found_b = inverses.shapes_of_beta(u, v)
     # the density of large shapes is narrow: its digits are in 1 − e^(−u) − e^(−v) ≈ 1/(2(a + b))
     allowed = 16 * EPS * (1 + a + b)
     determined = allowed < 0.01
     assert np.all((np.abs(found_a / a - 1) <= allowed)[determined])
     assert np.all((np.abs(found_b / b - 1) <= allowed)[determined])
-    assert np.max(np.abs(_special.digamma_difference(found_a, found_b) / u - 1)) <= 64 * EPS
-    assert np.max(np.abs(_special.digamma_difference(found_b, found_a) / v - 1)) <= 64 * EPS
+    assert np.max(np.abs(gamma.digamma_difference(found_a, found_b) / u - 1)) <= 64 * EPS
+    assert np.max(np.abs(gamma.digamma_difference(found_b, found_a) / v - 1)) <= 64 * EPS
 
 
 def test_equations_without_solution_give_no_number():
-    assert np.all(np.isnan(_inverses.inverse_log_minus_digamma(np.array([0.0, -1.0, np.nan]))))
+    assert np.all(np.isnan(inverses.inverse_log_minus_digamma(np.array([0.0, -1.0, np.nan]))))
     u, v = np.array([[0.1, 0.1], [-1.0, 2.0], [np.nan, 1.0], [np.log(2), np.log(2)], [0.0, 1.0]]).T
-    assert not np.any(np.isfinite(_inverses.shapes_of_beta(u, v)))
+    assert not np.any(np.isfinite(inverses.shapes_of_beta(u, v)))
 
 
 # ---- mappings at the edges of the space ----------------------------------------------------------------------------

@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 import expfam_em as ef
-from expfam_em import blocks, families
-from expfam_em.blocks import as_rows
+from expfam_em import families
+from expfam_em.estep import memory
+from expfam_em.estep.memory import as_rows
 from tests import oracle
 from tests.own_families import gamma_estimate
 
@@ -213,7 +214,7 @@ def test_same_bits_from_a_file_two_threads_and_without_the_table(family, tmp_pat
     expected = model.score_samples(X)
     assert np.array_equal(ef.load(tmp_path / "model").score_samples(X), expected)
     assert np.array_equal(fitted(2).score_samples(X), expected)
-    monkeypatch.setattr(blocks, "TABLE_NUMBERS", 0)
+    monkeypatch.setattr(memory, "TABLE_NUMBERS", 0)
     assert np.array_equal(fitted(1).score_samples(X), expected)
 
 

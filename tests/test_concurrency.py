@@ -10,7 +10,8 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import expfam_em as ef
-from expfam_em import blocks
+from expfam_em.estep import memory
+from expfam_em.rows import threads as threads_module
 from tests.problems import BY_NAME, Problem
 
 NAMES = ["Gaussian-full-2", "Bernoulli", "Poisson", "Rayleigh"]
@@ -21,7 +22,7 @@ def fitted(problem):
 
 
 def test_fits_in_four_threads_equal_those_in_one(monkeypatch):
-    monkeypatch.setattr(blocks, "CHUNK_WORK", 1)
+    monkeypatch.setattr(memory, "CHUNK_WORK", 1)
     problems = [Problem(BY_NAME[name], "random", seed=seed) for name in NAMES for seed in range(3)]
     alone = [fitted(problem) for problem in problems]
     with ThreadPoolExecutor(4) as pool:
@@ -32,8 +33,8 @@ def test_fits_in_four_threads_equal_those_in_one(monkeypatch):
 
 
 def test_an_error_in_one_chunk_reaches_the_caller_and_the_next_fit_works(monkeypatch):
-    monkeypatch.setattr(blocks, "CHUNK_WORK", 1)
-    rows = blocks.as_rows(np.arange(100.0)[:, None], n_jobs=3)
+    monkeypatch.setattr(memory, "CHUNK_WORK", 1)
+    rows = memory.as_rows(np.arange(100.0)[:, None], n_jobs=3)
 
     def fails(X, w, where):
         if where.start == 42:
@@ -52,9 +53,9 @@ import threading
 import numpy as np
 
 import expfam_em as ef
-from expfam_em import blocks
+from expfam_em.estep import memory
 
-blocks.CHUNK_WORK = 1
+memory.CHUNK_WORK = 1
 X = np.random.default_rng(0).normal(size=(200, 2))
 start = ef.Mixture(ef.families.Gaussian("full"), [0.5, 0.5], [[1, 0, -0.5, 0, -0.5], [-1, 0, -0.5, 0, -0.5]])
 before = ef.fit(start, X, max_iter=3, tol=0, n_jobs=2).bounds
@@ -62,7 +63,7 @@ child = os.fork()
 if child == 0:
     same = np.array_equal(ef.fit(start, X, max_iter=3, tol=0, n_jobs=2).bounds, before)
     meeting = threading.Barrier(2, timeout=20)  # broken unless two threads of the child come
-    blocks.as_rows(X[:2], n_jobs=2).map(lambda X, w, where: meeting.wait())
+    memory.as_rows(X[:2], n_jobs=2).map(lambda X, w, where: meeting.wait())
     os._exit(0 if same else 1)
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
@@ -87,7 +88,7 @@ def test_the_threads_of_blas_are_what_they_were(threads):
         before = blas()
         fitted(problem)
         assert blas() == before
-        with pytest.raises(ZeroDivisionError), blocks.single_threaded_blas():
+        with pytest.raises(ZeroDivisionError), threads_module.single_threaded_blas():
             raise ZeroDivisionError
         assert blas() == before
 
@@ -96,8 +97,8 @@ def test_blas_is_held_to_one_thread_inside_nested_and_parallel_use():
     inside = []
 
     def look():
-        with blocks.single_threaded_blas(), blocks.single_threaded_blas():
-            inside.extend(get() for get, _ in blocks._blas_threads())
+        with threads_module.single_threaded_blas(), threads_module.single_threaded_blas():
+            inside.extend(get() for get, _ in threads_module._blas_threads())
 
     with ThreadPoolExecutor(4) as pool:
         for future in [pool.submit(look) for _ in range(8)]:

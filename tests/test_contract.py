@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numba import njit
 
 from expfam_em import families
-from expfam_em.blocks import as_rows
-from expfam_em.family import ExponentialFamily
+from expfam_em.estep.memory import as_rows
+from expfam_em.family.base import ExponentialFamily
 from expfam_em.kernels.load import multiply, scale, transpose
 from tests.case import EPS, frozen
 from tests.cases import CASES

@@ -5,10 +5,10 @@ import pytest
 from scipy import optimize
 
 import expfam_em as ef
-from expfam_em.blocks import as_rows
-from expfam_em.em import fit_all
+from expfam_em.em.loop import fit_all
+from expfam_em.em.starts import initialise
+from expfam_em.estep.memory import as_rows
 from expfam_em.families import Gaussian
-from expfam_em.initialisation import initialise
 from tests.covariance_models import (
     MODELS,
     OPEN,

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 import expfam_em as ef
-from expfam_em import distinct as module
-from expfam_em import seeding
-from expfam_em.distinct import LEAST_ROWS, WORD, Packing, distinct
-from expfam_em.em import accumulate
-from expfam_em.estimators import _base as base
+from expfam_em.em import seeds
+from expfam_em.em.loop import accumulate
+from expfam_em.estimators import base as base
 from expfam_em.families import Bernoulli, Poisson
-from expfam_em.mixture import Mixture
+from expfam_em.rows import distinct as module
+from expfam_em.rows.distinct import LEAST_ROWS, WORD, Packing, distinct
+from expfam_em.values.mixture import Mixture
 
 DTYPES = [np.float64, np.float32, np.uint8, np.bool_, np.int64]
 N = 2 * LEAST_ROWS
@@ -240,7 +240,7 @@ class Seen:
 @pytest.fixture
 def seen(monkeypatch):
     # all rows are looked at for seeds, so that starts are the same with every row and with distinct ones
-    monkeypatch.setattr(seeding, "SEEDING_ROWS", N_FIT)
+    monkeypatch.setattr(seeds, "SEEDING_ROWS", N_FIT)
     return Seen(monkeypatch)
 
 

@@ -18,7 +18,7 @@ import expfam_em as ef
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if not path.name.startswith("_"))
-MODULES = [name for _, name, _ in pkgutil.walk_packages(ef.__path__, "expfam_em.")]
+MODULES = [name for _, name, _ in pkgutil.walk_packages(ef.__path__, "expfam_em.") if "__main__" not in name]
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LONGEST = {"README.md": 120, "CONTRIBUTING.md": 60}
 

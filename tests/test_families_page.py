@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import expfam_em as ef
-from expfam_em.families._constraints import MODELS
+from expfam_em.families.gaussian.models import MODELS
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "families.md").read_text(encoding="utf-8")

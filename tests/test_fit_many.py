@@ -6,9 +6,9 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 import expfam_em as ef
-from expfam_em import em
-from expfam_em.blocks import ArrayRows
-from expfam_em.initialisation import initialise_all
+from expfam_em.em import loop
+from expfam_em.em.starts import initialise_all
+from expfam_em.estep.memory import ArrayRows
 from tests.own_families import Rayleigh
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -193,9 +193,9 @@ def many_starts(rows, K, runs=12, seed=0):
 def test_a_start_is_left_only_when_another_is_ahead():
     rows = ArrayRows(np.concatenate([RNG.normal(c, 0.5, (80, 2)) for c in ([0, 0], [4, 0], [0, 4], [5, 5], [9, 1])]))
     start = many_starts(rows, 5)
-    every = em.fit_all(start, rows, max_iter=300, tol=1e-9)
-    some = em.fit_all(start, rows, max_iter=300, tol=1e-9, drop=True)
-    left = [at for at, result in enumerate(some) if result.status is em.Status.BEHIND]
+    every = loop.fit_all(start, rows, max_iter=300, tol=1e-9)
+    some = loop.fit_all(start, rows, max_iter=300, tol=1e-9, drop=True)
+    left = [at for at, result in enumerate(some) if result.status is loop.Status.BEHIND]
     assert left
     assert sum(result.n_iter for result in some) < 0.8 * sum(result.n_iter for result in every)
     lead = max(result.bound for result in some)
@@ -212,7 +212,7 @@ def test_equal_starts_are_all_followed_to_the_end():
     rows = ArrayRows(normal_rows(100))
     one = many_starts(rows, 2, runs=1)
     start = ef.Mixture.stack([one[0]] * 3)
-    results = em.fit_all(start, rows, max_iter=50, tol=0, drop=True)
+    results = loop.fit_all(start, rows, max_iter=50, tol=0, drop=True)
     assert [result.n_iter for result in results] == [50] * 3
     assert len({result.bound for result in results}) == 1
 

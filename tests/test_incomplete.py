@@ -10,7 +10,7 @@ from scipy.special import digamma
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.blocks import as_rows
+from expfam_em.estep.memory import as_rows
 from tests.case import numbers
 
 KINDS = ["full", "diag", "spherical"]

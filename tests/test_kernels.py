@@ -5,9 +5,9 @@ import pytest
 from numba import config, njit
 from scipy.special import logsumexp
 
+from expfam_em.family.kernel_form import Monomials, OwnFrames
 from expfam_em.kernels import block_rows, em_rows
 from expfam_em.kernels.elementwise import LOG_FLUSH, exp_nonpositive, log_positive
-from expfam_em.monomials import Monomials, OwnFrames
 from tests.case import EPS
 
 POINTS = 2_000 if config.DISABLE_JIT else 400_000

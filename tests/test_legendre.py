@@ -6,7 +6,7 @@ import pytest
 from scipy.special import gammaln
 
 import expfam_em as ef
-from expfam_em import legendre
+from expfam_em.family import mappings
 from tests import own_families as own
 from tests.case import EPS
 from tests.cases import gaussian_mp_partition, gaussian_natural
@@ -119,7 +119,7 @@ def mp_moments(exact, eta):
 @pytest.mark.parametrize(("log_partition", "exact", "eta", "accuracy"), ROWS)
 def test_gradient(log_partition, exact, eta, accuracy):
     mean, fisher = mp_moments(exact, eta)
-    found = legendre.gradient(quiet(log_partition), eta[None])[0]
+    found = mappings.gradient(quiet(log_partition), eta[None])[0]
     # ∇A at an η rounded by EPS |η|, times 8 for the products that cancel in A;
     # an expectation near 0 is known in units of its statistic's spread
     allowed = 64 * EPS * np.abs(fisher) @ np.abs(eta) + accuracy * (np.abs(mean) + np.sqrt(np.diag(fisher)))
@@ -131,7 +131,7 @@ def test_gradient(log_partition, exact, eta, accuracy):
 def test_inverse_gradient(log_partition, exact, eta, accuracy, nearby):
     mean, fisher = mp_moments(exact, eta)
     start = (eta * 1.01)[None] if nearby else None
-    found = legendre.inverse_gradient(quiet(log_partition), mean[None], start=start)[0]
+    found = mappings.inverse_gradient(quiet(log_partition), mean[None], start=start)[0]
     # 1e-10 in units of the natural parameters, or of what the accuracy of ∇A leaves of them
     size = np.abs(eta) + 1 / np.sqrt(np.diag(fisher))
     spread = np.abs(mean) + np.sqrt(np.diag(fisher))
@@ -141,8 +141,8 @@ def test_inverse_gradient(log_partition, exact, eta, accuracy, nearby):
 def test_rows_are_solved_independently():
     A, exact, etas, _ = TABLE["Gamma"]
     means = np.array([mp_moments(exact, np.array(eta))[0] for eta in etas[3:6]])
-    together = legendre.inverse_gradient(quiet(A), means)
-    alone = np.concatenate([legendre.inverse_gradient(quiet(A), mean[None]) for mean in means])
+    together = mappings.inverse_gradient(quiet(A), means)
+    alone = np.concatenate([mappings.inverse_gradient(quiet(A), mean[None]) for mean in means])
     assert together == pytest.approx(alone, rel=1e-9)
 
 
@@ -154,7 +154,7 @@ def test_an_a_that_takes_complex_numbers_without_being_analytic_is_differentiate
     eta = np.array([[0.7, -1.3], [-2.0, 0.4]])
     assert np.iscomplexobj(log_cosh(eta.astype(complex)))
     expected = np.column_stack([np.tanh(eta[:, 0]), eta[:, 1]])
-    assert legendre.gradient(log_cosh, eta) == pytest.approx(expected, rel=1e-10)
+    assert mappings.gradient(log_cosh, eta) == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("probability", [0.0, 1.0])
@@ -162,7 +162,7 @@ def test_an_expectation_on_the_boundary_has_finite_natural_parameters(probabilit
     def log_partition(natural):
         return np.logaddexp(0, natural).sum(axis=1)
 
-    found = legendre.inverse_gradient(log_partition, np.array([[probability, 0.3]]))
+    found = mappings.inverse_gradient(log_partition, np.array([[probability, 0.3]]))
     assert np.all(np.abs(found) <= 700)
     # the part of the row inside is right, the other as close to the boundary as 1e-10
     assert found[0, 1] == pytest.approx(np.log(0.3 / 0.7), rel=1e-10)

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 import expfam_em as ef
-from expfam_em import blocks, em, initialisation, nearest
+from expfam_em.em import loop
+from expfam_em.em.starts import hard_labels, initialise
+from expfam_em.estep import memory, nearest
+from expfam_em.estep.nearest import NearestRows, is_nearest_centre
 from expfam_em.families import Gaussian
 from expfam_em.kernels import nearest as kernel
 from expfam_em.kernels.tiles import GROUP, WIDTH
-from expfam_em.mixture import Mixture
-from expfam_em.nearest import NearestRows, is_nearest_centre
+from expfam_em.values.mixture import Mixture
 
 STRATEGIES = ["panels", "rows", "fast"]
 DIMENSIONS = [1, 2, 3, 4, 5, 16, 33, 130]
@@ -24,7 +26,7 @@ def rows_of(X, weight=None, strategy="auto", monkeypatch=None, n_jobs=1):
 
 def mixture_of(X, centres, weight=None):
     """The centres as a mixture for which the driver may be asked, in the frame of X."""
-    family = Gaussian("fixed").bind(blocks.as_rows(X, weight)).in_frame_units()
+    family = Gaussian("fixed").bind(memory.as_rows(X, weight)).in_frame_units()
     K = len(centres)
     return Mixture(family, np.full(K, 1 / K), family.from_moments(np.asarray(centres, np.float64), np.ones(K)))
 
@@ -85,7 +87,7 @@ def test_labels_are_those_of_exact_arithmetic(seed, strategy, d, monkeypatch):
         labels = rows.labels(mixture)
         assert check_labels(labels, mixture, X) > 0.5  # rows at two equal centres apart
         check_statistics(statistics, mixture, X, labels, weight)
-        mixture = em.maximize(statistics, mixture, weights="equal")
+        mixture = loop.maximize(statistics, mixture, weights="equal")
         if step == 7:  # a leap of one centre
             natural = mixture.natural.copy()
             natural[3] += rng.normal(size=d)
@@ -104,14 +106,14 @@ def test_the_lower_index_wins_every_tie(strategy, monkeypatch):
         distance = np.sum((grid[:, None] - centres_now) ** 2, axis=2)
         mixture = mixture_of(grid, centres_now)
         assert np.array_equal(rows.labels(mixture), distance.argmin(axis=1))
-        assert np.array_equal(rows.labels(mixture), initialisation.hard_labels(mixture, blocks.as_rows(grid)))
+        assert np.array_equal(rows.labels(mixture), hard_labels(mixture, memory.as_rows(grid)))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("d", [2, 40])
 def test_any_number_of_threads_gives_the_same_bits(strategy, d, monkeypatch):
     monkeypatch.setattr(nearest, "SERIAL_WORK", 0)
-    monkeypatch.setattr(blocks, "CHUNK_WORK", 1000)
+    monkeypatch.setattr(memory, "CHUNK_WORK", 1000)
     X, weight, centres, _ = problem(0, d, n=9001)
 
     def run(n_jobs):
@@ -121,7 +123,7 @@ def test_any_number_of_threads_gives_the_same_bits(strategy, d, monkeypatch):
             labels = rows.labels(mixture)
             loss = rows.inertia(centres, labels).hex()
             out += [s.counts.tobytes(), s.sums.tobytes(), float(s.bound).hex(), labels.tobytes(), loss]
-            mixture = em.maximize(s, mixture, weights="equal")
+            mixture = loop.maximize(s, mixture, weights="equal")
         return out
 
     one = run(1)
@@ -155,11 +157,11 @@ def test_a_panel_of_two_clusters_drifts_with_the_faster():
 
 def test_other_mixtures_take_the_plain_path():
     X, weight, centres, _ = problem(0, 3)
-    rows, plain, hard = NearestRows(X, weight), blocks.ArrayRows(X, weight), mixture_of(X, centres, weight)
+    rows, plain, hard = NearestRows(X, weight), memory.ArrayRows(X, weight), mixture_of(X, centres, weight)
     unequal = Mixture(hard.family, np.arange(1, 24) / 276, hard.natural)
     other_scale = Mixture(hard.family.replace(variance=0.5), hard.weights, hard.natural)
     full = Gaussian("full").bind(plain)
-    squares = initialisation.initialise(full, plain, 3, rng=0)
+    squares = initialise(full, plain, 3, rng=0)
     for mixture, temperature in ((hard, 1.0), (unequal, 0.0), (other_scale, 0.0), (squares, 0.0), (squares, 1.0)):
         assert temperature or not is_nearest_centre(mixture, rows)
         found, expected = (r.expected_statistics(mixture, temperature) for r in (rows, plain))

@@ -8,7 +8,7 @@ from scipy import stats
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.blocks import as_rows
+from expfam_em.estep.memory import as_rows
 
 KINDS = ["full", "tied", "diag", "spherical", "fixed"]
 D = 4

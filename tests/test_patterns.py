@@ -6,14 +6,14 @@ from scipy import sparse
 from sklearn.base import clone
 
 import expfam_em as ef
-from expfam_em import patterns as module
-from expfam_em.blocks import ArrayRows
-from expfam_em.csr import observations
-from expfam_em.estimators import _base as base
+from expfam_em.estep import bits as module
+from expfam_em.estep.bits import PatternRows
+from expfam_em.estep.memory import ArrayRows
+from expfam_em.estimators import base as base
 from expfam_em.families import Bernoulli, Gaussian, Poisson
 from expfam_em.kernels import patterns as kernel
-from expfam_em.mixture import Mixture
-from expfam_em.patterns import PatternRows
+from expfam_em.rows.csr import observations
+from expfam_em.values.mixture import Mixture
 
 DTYPES = [np.uint8, np.bool_, np.float64, np.float32, np.int64]
 

@@ -9,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 import expfam_em as ef
-from expfam_em import persistence, registry
+from expfam_em.saving import registry
 from tests.own_families import Rayleigh
 
 RNG = np.random.default_rng(0)
@@ -150,9 +150,9 @@ def test_a_loaded_model_can_be_fitted_and_saved_again(path):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", sorted(persistence.registered()))
+@pytest.mark.parametrize("name", sorted(registry.registered()))
 def test_families_that_come_with_the_package_are_registered(name):
-    family = persistence.registered()[name]
+    family = registry.registered()[name]
     assert ef.register(family) is family
     assert family.__name__ == name
 
@@ -161,7 +161,7 @@ def test_every_family_of_the_package_is_registered():
     members = [getattr(ef.families, name) for name in ef.families.__all__]
     classes = [m for m in members if isinstance(m, type) and issubclass(m, ef.ExponentialFamily)]
     assert classes
-    assert set(classes) <= set(persistence.registered().values())
+    assert set(classes) <= set(registry.registered().values())
 
 
 VALUES = [
@@ -270,7 +270,7 @@ def test_saving_needs_registration(path):
 
 
 def test_loading_needs_registration(path, monkeypatch):
-    before = persistence.registered()
+    before = registry.registered()
     ef.register(Waves)
     ef.ExponentialFamilyMixture(Waves("mine"), 2, random_state=0).fit(np.abs(X) + 0.1).save(path)
     monkeypatch.setattr(registry, "_families", before)
@@ -284,7 +284,7 @@ def test_register_is_a_decorator():
         pass
 
     assert isinstance(Mine, type)
-    assert persistence.registered()["Mine"] is Mine
+    assert registry.registered()["Mine"] is Mine
     assert ef.register(Mine) is Mine
 
 
@@ -304,7 +304,7 @@ def test_a_notebook_cell_may_be_run_again():
     ef.register(make())
     again = make()
     assert ef.register(again) is again
-    assert persistence.registered()["Mine"] is again
+    assert registry.registered()["Mine"] is again
 
 
 @pytest.mark.parametrize("wrong", [ef.families.Poisson(), int, "Poisson", None])

@@ -14,7 +14,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import expfam_em as ef
-from expfam_em import blocks
+from expfam_em.estep import memory
 from tests.normals import KINDS, blurred, clusters
 from tests.own_families import Rayleigh
 
@@ -133,7 +133,7 @@ def test_twenty_fits_have_the_same_bits(name):
 
 @each_model
 def test_fits_in_several_threads_have_the_bits_of_one(name, monkeypatch):
-    monkeypatch.setattr(blocks, "CHUNK_WORK", 1000)  # so that few rows are many chunks
+    monkeypatch.setattr(memory, "CHUNK_WORK", 1000)  # so that few rows are many chunks
     alone = state(fitted(name))
     with ThreadPoolExecutor(4) as pool:
         assert all(other == alone for other in pool.map(lambda _: state(fitted(name)), range(8)))
@@ -154,7 +154,7 @@ def test_one_mixture_is_used_by_several_threads(name):
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # which is the question
 @pytest.mark.parametrize("name", ["Gaussian-full", "KMeans", "Rayleigh"])
 def test_an_estimator_in_a_forked_child_has_the_bits_of_its_parent(name, monkeypatch):
-    monkeypatch.setattr(blocks, "CHUNK_WORK", 1000)
+    monkeypatch.setattr(memory, "CHUNK_WORK", 1000)
     before = state(fitted(name))  # the pool of threads exists from here on
     child = os.fork()
     if child == 0:

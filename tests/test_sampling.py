@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.special import gammaln, xlogy
 
 import expfam_em as ef
-from expfam_em import sampling
+from expfam_em.family import sampling
 from tests import own_families
 
 SURE = 1e-4

@@ -9,10 +9,11 @@ from scipy import sparse
 from sklearn.base import clone
 
 import expfam_em as ef
-from expfam_em import csr, em
-from expfam_em.blocks import as_rows
-from expfam_em.csr import CSRBlock
+from expfam_em.em import loop
+from expfam_em.estep.memory import as_rows
 from expfam_em.families import Bernoulli, Gaussian, Poisson
+from expfam_em.family import sparse as family_sparse
+from expfam_em.rows.csr import CSRBlock
 from tests.own_families import Rayleigh
 
 N, D, K = 300, 40, 3
@@ -137,7 +138,7 @@ def test_the_steps_below_the_estimators_are_those_of_the_dense_rows(family, weig
     for name in ("counts", "sums", "bound"):
         close(getattr(found, name), getattr(expected, name))
     wanted = {"temperature": temperature, "responsibilities": True, "labels": True}
-    for a, b in zip(em.evaluate(mixture, S, **wanted), em.evaluate(mixture, X, **wanted), strict=True):
+    for a, b in zip(loop.evaluate(mixture, S, **wanted), loop.evaluate(mixture, X, **wanted), strict=True):
         close(a, b)
     found, expected = (
         ef.fit(mixture, rows, weight, temperature=temperature, max_iter=5, tol=0, concentration=2.0) for rows in (S, X)
@@ -296,14 +297,14 @@ def test_families_that_do_not_keep_zeros_refuse():
     with pytest.raises(TypeError, match=says):
         dense.predict(X)
     mixture = ef.Mixture(Gaussian("diag"), [1.0], np.concatenate([np.zeros((1, D)), np.full((1, D), -0.5)], axis=1))
-    for function in (ef.accumulate, em.evaluate, ef.fit, lambda mixture, X: mixture.log_density(X)):
+    for function in (ef.accumulate, loop.evaluate, ef.fit, lambda mixture, X: mixture.log_density(X)):
         with pytest.raises(TypeError, match=says):
             function(mixture, X)
     with pytest.raises(TypeError, match=says):
         mixture.family.log_density(X, mixture.natural)
     for unlike in (mixture, ef.Mixture(Rayleigh(), [1.0], np.full((1, D), -1.0))):
         with pytest.raises(TypeError, match=says):
-            em.evaluate(unlike, X, log_density=False, labels=True)
+            loop.evaluate(unlike, X, log_density=False, labels=True)
     with pytest.raises(TypeError, match=says):
         ef.accumulate(ef.Mixture(Rayleigh(), [1.0], np.full((1, D), -1.0)), X)
 
@@ -325,7 +326,7 @@ class UnsaidSquares(Unsaid):
 
 
 def test_a_family_that_does_not_say_whether_it_keeps_zeros_is_asked_about_every_entry(monkeypatch):
-    monkeypatch.setattr(csr, "PROBE", 10 * D)
+    monkeypatch.setattr(family_sparse, "PROBE", 10 * D)
     X = (rows_of(Poisson()) > 1).astype(float)
     natural = np.array([np.linspace(-2, 0, D)])
     expected = Bernoulli().log_density(X, natural)

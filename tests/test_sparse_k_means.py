@@ -10,11 +10,12 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 import expfam_em as ef
-from expfam_em import blocks, em
-from expfam_em.blocks import as_rows
-from expfam_em.csr import CSRBlock
-from expfam_em.estimators import _sparse_rows
-from expfam_em.estimators._sparse_rows import SparseNearestRows
+from expfam_em.em import loop
+from expfam_em.estep import memory, nearest_sparse
+from expfam_em.estep.memory import as_rows
+from expfam_em.estep.nearest import NearestRows
+from expfam_em.estep.nearest_sparse import SparseNearestRows
+from expfam_em.rows.csr import CSRBlock
 
 N, D = 400, 60
 RNG = np.random.default_rng(3)
@@ -54,7 +55,7 @@ def sparse_stays_sparse(monkeypatch):
     make_dense = CSRBlock.__array__
 
     def some(self, dtype=None, copy=None):
-        assert len(self) <= 20 or len(self) * self.shape[1] <= blocks.DENSE_NUMBERS
+        assert len(self) <= 20 or len(self) * self.shape[1] <= memory.DENSE_NUMBERS
         return make_dense(self, dtype)
 
     monkeypatch.setattr(CSRBlock, "__array__", some)
@@ -137,8 +138,8 @@ def test_a_filled_cluster_raises_the_bound_as_with_dense_rows(stacked, weight):
     natural, pi = family.from_moments(centres, np.ones(7)), np.full(7, 1 / 7)
     mixture = ef.Mixture(family, pi[None], natural[None]) if stacked else ef.Mixture(family, pi, natural)
     results = []
-    for rows in (SparseNearestRows(CSRBlock.of(sparse.csr_array(X)), weight), ef.nearest.NearestRows(X, weight)):
-        before = em.accumulate(mixture, rows, temperature=0.0, known=em.Known(np.zeros(1)))
+    for rows in (SparseNearestRows(CSRBlock.of(sparse.csr_array(X)), weight), NearestRows(X, weight)):
+        before = loop.accumulate(mixture, rows, temperature=0.0, known=loop.Known(np.zeros(1)))
         assert rows.revive(before, mixture, 1.0) == (before, mixture)
         statistics, filled = rows.revive(before, mixture, 0.0)
         assert np.all(statistics.counts > 0)
@@ -171,7 +172,7 @@ def test_the_variance_of_the_columns(weight):
     w = np.ones(N) if weight is None else weight
     rows = SparseNearestRows(CSRBlock.of(sparse.csr_array(X)), weight)
     expected = w @ (X - w @ X / w.sum()) ** 2 / w.sum()
-    assert rows.family().column_variance == pytest.approx(expected, rel=1e-12)
+    assert rows.column_variance() == pytest.approx(expected, rel=1e-12)
 
 
 # ---- refusals and memory -------------------------------------------------------------------------------------------
@@ -212,5 +213,5 @@ def test_memory_follows_the_entries(init, sparse_stays_sparse):
 def test_distances_are_added_in_one_order_so_that_equal_numbers_cancel():
     X = CSRBlock.of(sparse.csr_array(ROWS["numbers"]))
     centres = ROWS["numbers"].copy()
-    squares = _sparse_rows._squared_distances(X, centres, _sparse_rows._squares(centres), np.arange(N))
+    squares = nearest_sparse._squared_distances(X, centres, nearest_sparse._squares(centres), np.arange(N))
     assert np.all(squares == 0)

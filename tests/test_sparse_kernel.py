@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from expfam_em import em
+from expfam_em.em import loop
 from expfam_em.families import Bernoulli
-from expfam_em.kernels.sparse import BLOCK, DENSITY, MAX_CHUNKS, chunk_bounds, csr_arrays, em_sparse
-from expfam_em.mixture import Mixture
+from expfam_em.kernels.sparse import BLOCK, em_sparse
+from expfam_em.rows.csr import DENSITY, MAX_CHUNKS, chunk_bounds, csr_arrays
+from expfam_em.values.mixture import Mixture
 from tests.case import EPS
 
 DTYPES = [np.float64, np.float32, np.uint8, np.bool_]
@@ -54,8 +55,8 @@ def run_dense(X, natural, offset, weight=None, temperature=1.0):
     """The pass over a dense array, with a family whose A is minus the offset."""
     K, X = len(natural), X.toarray().astype(float)
     mixture = Mixture(Tabulated(natural, -offset - np.log(K)), np.full(K, 1 / K), natural)
-    statistics = em.accumulate(mixture, X, weight, temperature=temperature)
-    by_row = em.evaluate(mixture, X, temperature=temperature, responsibilities=True, labels=True)
+    statistics = loop.accumulate(mixture, X, weight, temperature=temperature)
+    by_row = loop.evaluate(mixture, X, temperature=temperature, responsibilities=True, labels=True)
     return {
         "counts": statistics.counts, "sums": statistics.sums, "bound": statistics.bound,
         "evidence": by_row[0], "responsibilities": by_row[1], "labels": by_row[2],

@@ -7,11 +7,12 @@ import pytest
 from scipy import sparse, stats
 
 import expfam_em as ef
-from expfam_em import blocks, em
-from expfam_em.blocks import as_rows
-from expfam_em.csr import CSRBlock, row_sums
+from expfam_em.em import loop
+from expfam_em.em.seeds import OWN_NUMBERS
+from expfam_em.estep import memory
+from expfam_em.estep.memory import as_rows
 from expfam_em.families import Bernoulli, Multinomial, OneHot, Poisson
-from expfam_em.seeding import OWN_NUMBERS
+from expfam_em.rows.csr import CSRBlock, row_sums
 
 N, K = 300, 3
 LEVELS = [3, 2, 4] * 5
@@ -74,7 +75,7 @@ def sparse_stays_sparse(monkeypatch):
     make_dense = CSRBlock.__array__
 
     def some(self, dtype=None, copy=None):
-        assert len(self) <= 20 or len(self) * self.shape[1] <= max(OWN_NUMBERS, blocks.DENSE_NUMBERS)
+        assert len(self) <= 20 or len(self) * self.shape[1] <= max(OWN_NUMBERS, memory.DENSE_NUMBERS)
         return make_dense(self, dtype)
 
     monkeypatch.setattr(CSRBlock, "__array__", some)
@@ -108,7 +109,7 @@ def test_the_steps_are_those_of_the_dense_rows(family, weight, temperature):
     for name in ("counts", "sums", "exposures", "bound"):
         close(getattr(found, name), getattr(expected, name))
     wanted = {"temperature": temperature, "responsibilities": True, "labels": True}
-    for a, b in zip(em.evaluate(mixture, S, **wanted), em.evaluate(mixture, X, **wanted), strict=True):
+    for a, b in zip(loop.evaluate(mixture, S, **wanted), loop.evaluate(mixture, X, **wanted), strict=True):
         close(a, b)
     close(mixture.log_density(S), mixture.log_density(X))
     close(family.log_density(S, mixture.natural), family.log_density(X, mixture.natural))
@@ -343,5 +344,5 @@ def test_the_seeds_of_wide_rows_are_made_dense_a_few_at_a_time(family, sparse_st
 def test_seeds_do_not_depend_on_how_many_are_made_dense_at_a_time(family, step, monkeypatch):
     X = sparse.csr_array(rows_of(family))
     expected = fitted(X, family, WEIGHT)
-    monkeypatch.setattr("expfam_em.seeding.OWN_NUMBERS", step)
+    monkeypatch.setattr("expfam_em.em.seeds.OWN_NUMBERS", step)
     close(fitted(X, family, WEIGHT).expectation_parameters_, expected.expectation_parameters_)

@@ -8,9 +8,9 @@ from scipy import sparse
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.blocks import ArrayRows
-from expfam_em.csr import CSRBlock
+from expfam_em.estep.memory import ArrayRows
 from expfam_em.families import Poisson
+from expfam_em.rows.csr import CSRBlock
 from tests.own_families import Gamma, Rayleigh
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from expfam_em.tables import open_table
+from expfam_em.cli.tables import open_table
 
 
 @pytest.fixture(autouse=True)

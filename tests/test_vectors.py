@@ -6,12 +6,12 @@ import pytest
 from scipy import stats
 
 import expfam_em as ef
-from expfam_em.blocks import as_rows
-from expfam_em.families import _bessel, _multigamma, _special
+from expfam_em.estep.memory import as_rows
 from expfam_em.families.categorical import Categorical, OneHot
 from expfam_em.families.directional import VonMises, VonMisesFisher
 from expfam_em.families.dirichlet import Dirichlet
 from expfam_em.families.multinomial import Multinomial
+from expfam_em.families.special import bessel, gamma, multigamma
 from expfam_em.families.wishart import Wishart
 from tests.case import EPS
 from tests.cases_vectors import VECTOR_CASES
@@ -40,7 +40,7 @@ KAPPAS = [1e-300, 1e-20, 1e-3, 0.7, 5.0, 29.999, 30.0, 30.001, 44.0, 250.0, 1e4,
 @pytest.mark.parametrize("d", [2, 3, 4, 5, 6, 11, 100, 1000])
 def test_bessel_functions_are_mpmaths(d):
     order, nu = d / 2 - 1, mp(d) / 2 - 1
-    logs, ratios = _bessel.log_bessel(order, np.array(KAPPAS)), _bessel.ratio(order, np.array(KAPPAS))
+    logs, ratios = bessel.log_bessel(order, np.array(KAPPAS)), bessel.ratio(order, np.array(KAPPAS))
     for kappa, log, ratio in zip(KAPPAS, logs, ratios, strict=True):
         x = mp(kappa)
         if kappa > 1e-150:  # the square of the smallest is below the range of float64
@@ -56,22 +56,22 @@ def test_bessel_functions_are_mpmaths(d):
 def test_the_inverse_of_the_bessel_ratio(d):
     order = d / 2 - 1
     kappa = np.concatenate([10.0 ** np.arange(-300, 0, 37), 10.0 ** np.linspace(-1, 8, 200)])
-    mean = _bessel.ratio(order, kappa)
-    found = _bessel.inverse_ratio(order, mean)
+    mean = bessel.ratio(order, kappa)
+    found = bessel.inverse_ratio(order, mean)
     # the last bit of a mean near 1 is EPS / (1 − mean) of κ
     assert np.all(np.abs(found / kappa - 1) <= 8 * EPS * (1 + 1 / (1 - mean)))
 
 
 def test_the_inverse_of_the_bessel_ratio_at_its_ends():
-    found = _bessel.inverse_ratio(0.5, np.array([0.0, 1.0, np.nextafter(1, 0), 1.5, -0.1, np.nan]))
+    found = bessel.inverse_ratio(0.5, np.array([0.0, 1.0, np.nextafter(1, 0), 1.5, -0.1, np.nan]))
     assert np.array_equal(found, [0, np.inf, np.inf, np.inf, np.nan, np.nan], equal_nan=True)
 
 
 def test_gamma_functions_are_mpmaths():
     rng = np.random.default_rng(0)
     x, s = 10.0 ** rng.uniform(-9, 9, (2, 200))
-    digammas, trigammas = _special.digamma_difference(x, s), _special.trigamma_difference(x, s)
-    logs, stirling = _special.log_minus_digamma(x), _multigamma.stirling_error(x)
+    digammas, trigammas = gamma.digamma_difference(x, s), gamma.trigamma_difference(x, s)
+    logs, stirling = gamma.log_minus_digamma(x), multigamma.stirling_error(x)
     for i in range(len(x)):
         a, b = mp(x[i]), mp(x[i]) + mp(s[i])
         assert relative(digammas[i], mpmath.psi(0, b) - mpmath.psi(0, a)) < 8 * EPS
@@ -85,13 +85,13 @@ def test_gamma_functions_are_mpmaths():
 @pytest.mark.parametrize("order", [1, 2, 5, 20, 300])
 def test_the_multivariate_digamma_and_its_inverse(order):
     excess = 10.0 ** np.linspace(-9, 9, 60)
-    value = _multigamma.log_minus_multidigamma(excess, order)
+    value = multigamma.log_minus_multidigamma(excess, order)
     for s, found in zip(excess, value, strict=True):
         x = mp(s) + (mp(order) - 1) / 2
         expected = order * mpmath.log(x) - sum(mpmath.psi(0, x - mp(i) / 2) for i in range(order))
         assert relative(found, expected) < 32 * EPS
-    assert _multigamma.inverse_log_minus_multidigamma(value, order) == pytest.approx(excess, rel=64 * EPS)
-    nowhere = _multigamma.inverse_log_minus_multidigamma(np.array([0.0, -1.0, np.nan, np.inf]), order)
+    assert multigamma.inverse_log_minus_multidigamma(value, order) == pytest.approx(excess, rel=64 * EPS)
+    nowhere = multigamma.inverse_log_minus_multidigamma(np.array([0.0, -1.0, np.nan, np.inf]), order)
     assert np.all(np.isnan(nowhere))
 
 
@@ -99,7 +99,7 @@ def test_the_inverse_digamma():
     x = 10.0 ** np.linspace(-8, 8, 100)
     y = np.array([float(mpmath.psi(0, mp(value))) for value in x])
     # log x is known to EPS |log x|
-    assert _multigamma.inverse_digamma(y, 8) == pytest.approx(x, rel=32 * EPS)
+    assert multigamma.inverse_digamma(y, 8) == pytest.approx(x, rel=32 * EPS)
 
 
 # ---- labels --------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 import expfam_em as ef
-from expfam_em import registry
+from expfam_em.saving import registry
 from tests import own_families as own
 
 FAMILIES = {

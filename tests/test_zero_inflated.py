@@ -6,8 +6,8 @@ from scipy import optimize, sparse, stats
 
 import expfam_em as ef
 from expfam_em import families
+from expfam_em.analysis.merging import merge_components
 from expfam_em.families import Poisson, ZeroInflated
-from expfam_em.merging import merge_components
 
 SHARES, RATES = np.array([0.3, 0.05]), np.array([[2.0, 0.5], [9.0, 4.0]])
 INITS = ["k-means++", "kmeans", "random", "random_from_data"]

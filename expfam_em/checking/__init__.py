@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
-from expfam_em.checking._laws import LAWS
-from expfam_em.checking._subject import LeftOutError, Subject, defines
-from expfam_em.family import ExponentialFamily
+from expfam_em.checking.laws import LAWS
+from expfam_em.checking.subject import LeftOutError, Subject, defines
+from expfam_em.family.base import ExponentialFamily
 
 
 class FamilyError(ValueError):

@@ -8,14 +8,16 @@ from numbers import Real
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from expfam_em.csr import CSRBlock
-from expfam_em.estimators._base import BaseMixture
+from expfam_em.estimators.base import BaseMixture
 from expfam_em.families.bernoulli import Bernoulli
+from expfam_em.rows.csr import CSRBlock
+from expfam_em.saving.files import saved
 
 BINARY_SHARE = 0.8
 """Data with a binary column, or at least this share of 0s and 1s, are taken for binary data with mistakes."""
 
 
+@saved
 class BernoulliMixture(BaseMixture):
     """Mixture of products of Bernoulli distributions, for 0/1 data.
 

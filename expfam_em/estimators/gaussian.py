@@ -8,12 +8,13 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
-from expfam_em import initialisation
-from expfam_em.estimators._base import ANY_INIT, BaseMixture
-from expfam_em.families._constraints import MODELS
-from expfam_em.families._linalg import cholesky, invert
-from expfam_em.families.gaussian import Gaussian
-from expfam_em.mixture import Mixture
+from expfam_em.em.starts import INITS, from_responsibilities, groups, hard_labels, initialise_all
+from expfam_em.estimators.base import ANY_INIT, BaseMixture
+from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.families.gaussian.models import MODELS
+from expfam_em.families.special.linalg import cholesky, invert
+from expfam_em.saving.files import saved
+from expfam_em.values.mixture import Mixture
 
 COLLAPSED = (
     "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
@@ -22,6 +23,7 @@ COLLAPSED = (
 )
 
 
+@saved
 class GaussianMixture(BaseMixture):
     """Gaussian mixture with the parameters, attributes and defaults of scikit-learn's, and row weights.
 
@@ -70,7 +72,7 @@ class GaussianMixture(BaseMixture):
         # an unknown type is answered in scikit-learn's words
         "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"}), Hidden(StrOptions(set(MODELS)))],
         "reg_covar": [Interval(Real, 0, None, closed="left")],
-        "init_params": [StrOptions(set(initialisation.INITS))],
+        "init_params": [StrOptions(set(INITS))],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
@@ -150,7 +152,7 @@ class GaussianMixture(BaseMixture):
         covariances = None if precisions is None else self._covariances(precisions, family, weights)
         if weights is not None and means is not None and precisions is not None:
             given = Mixture(family, weights, family.from_moments(means, covariances))
-            return initialisation.initialise_all(family, rows, data, self.n_components, given)
+            return initialise_all(family, rows, data, self.n_components, given)
         init = self._init_in_use
         starts = self._drawn(family, rows, data, init, rng, prior)
         if (weights is None and means is None and precisions is None) or not len(starts.runs):
@@ -167,16 +169,14 @@ class GaussianMixture(BaseMixture):
     def _drawn(self, family, rows, data, init, rng, prior):
         K = self.n_components
         if not isinstance(init, str) or init != "kmeans":
-            return initialisation.initialise_all(
+            return initialise_all(
                 family, rows, data, K, init, rng, weights=self.weights, prior=prior
             )  # fmt: skip
         # as in scikit-learn, k-means of the observations themselves; its labels give the first estimates
         sphere = Gaussian("fixed").bind(rows).in_frame_units()
-        centres = initialisation.initialise_all(sphere, rows, data, K, "kmeans", rng, weights="equal").mixture
-        labels = [
-            initialisation.hard_labels(centres[runs], rows, data[runs]) for runs in initialisation.groups(data, rows)
-        ]
-        return initialisation.from_responsibilities(family, rows, data, labels, K, self.weights, prior)
+        centres = initialise_all(sphere, rows, data, K, "kmeans", rng, weights="equal").mixture
+        labels = [hard_labels(centres[runs], rows, data[runs]) for runs in groups(data, rows)]
+        return from_responsibilities(family, rows, data, labels, K, self.weights, prior)
 
     def _given(self, d):
         K = self.n_components

@@ -1,9 +1,11 @@
 """Mixtures of any exponential family."""
 
-from expfam_em.estimators._base import BaseMixture
-from expfam_em.family import ExponentialFamily
+from expfam_em.estimators.base import BaseMixture
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.saving.files import saved
 
 
+@saved
 class ExponentialFamilyMixture(BaseMixture):
     """Mixture of an exponential family, fitted by EM.
 

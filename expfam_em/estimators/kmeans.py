@@ -13,15 +13,19 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from expfam_em import csr, em, initialisation
-from expfam_em.blocks import single_threaded_blas
-from expfam_em.estimators._base import all_or_nothing, checked_weight, generator
-from expfam_em.estimators._sparse_rows import SparseNearestRows
-from expfam_em.families.gaussian import Gaussian
-from expfam_em.mixture import Mixture
-from expfam_em.nearest import NearestRows
+from expfam_em.em import loop
+from expfam_em.em.starts import initialise
+from expfam_em.estep.nearest import NearestRows
+from expfam_em.estep.nearest_sparse import SparseNearestRows
+from expfam_em.estimators.base import all_or_nothing, checked_weight, generator
+from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.rows import csr
+from expfam_em.rows.threads import single_threaded_blas
+from expfam_em.saving.files import save, saved
+from expfam_em.values.mixture import Mixture
 
 
+@saved
 class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
     """k-means with the parameters and attributes of scikit-learn's.
 
@@ -150,7 +154,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         rows = self._nearest(X, checked_weight(sample_weight, X), "auto" if self.copy_x else "rows")
         rows.check_total()
         sparse = isinstance(rows, SparseNearestRows)
-        family = rows.family() if sparse else Gaussian("fixed").bind(rows).in_frame_units()
+        family = _of_zeros(rows) if sparse else Gaussian("fixed").bind(rows).in_frame_units()
         rng = generator(self.random_state)
         starts = (self._start(family, rows, rng) for _ in range(self._starts()))
         best = min((self._followed(rows, start) for start in starts), key=lambda run: run.inertia)
@@ -171,7 +175,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         K = self.n_clusters
         if isinstance(self.init, str):
             name = {"k-means++": "k-means++", "random": "random_from_data"}[self.init]
-            return initialisation.initialise(family, rows, K, name, rng)
+            return initialise(family, rows, K, name, rng)
         X = rows.X.matrix if isinstance(rows, SparseNearestRows) else rows.X
         centres = self.init(X, K, random_state=self.random_state) if callable(self.init) else self.init
         centres = check_array(centres, dtype=np.float64)
@@ -240,8 +244,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     def save(self, path):
         """Write the estimator to one file without pickle; `expfam_em.load` reads it back."""
-        from expfam_em.persistence import save
-
+        check_is_fitted(self, "mixture_")
         save(self, path)
 
 
@@ -251,9 +254,9 @@ class _Run:
     def __init__(self, rows, start, max_iter, tol):
         family = start.family
         movement = family.column_variance.mean() / family.scale[0] ** 2  # parameters move in the frame
-        result = em.fit(
+        result = loop.fit(
             start, rows, max_iter=max_iter, tol=np.sqrt(tol * movement), temperature=0.0, weights="equal",
-            stop="parameters", known=em.Known(np.zeros(1)),  # log h does not depend on the centres
+            stop="parameters", known=loop.Known(np.zeros(1)),  # log h does not depend on the centres
         )  # fmt: skip
         self.mixture, self.n_iter = result.mixture, result.n_iter
         self.centres, self.labels = _centres(result.mixture), rows.labels(result.mixture)
@@ -275,6 +278,13 @@ class _Run:
             "n_iter_": self.n_iter,
             "distortions_": self.distortions,
         }
+
+
+def _of_zeros(rows):
+    """Return the family of centres in the coordinates of x, in which zeros stay zeros."""
+    d = rows.n_features
+    family = Gaussian("fixed").replace(shift=np.zeros(d), scale=np.ones(d))
+    return family.replace(column_variance=rows.column_variance())
 
 
 def _mixture_of(family, centres):

@@ -10,10 +10,11 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from expfam_em.blocks import ArrayRows, single_threaded_blas
-from expfam_em.csr import CSRBlock
-from expfam_em.estimators._base import BaseMixture, checked_weight, is_sound
-from expfam_em.mixture import Mixture
+from expfam_em.estep.memory import ArrayRows
+from expfam_em.estimators.base import BaseMixture, checked_weight, is_sound
+from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.threads import single_threaded_blas
+from expfam_em.values.mixture import Mixture
 
 NARROW = 1e-3
 """Width relative to that of all data sets together below which they are fitted one by one."""

@@ -1,16 +1,19 @@
 """The families that come with the package; each is T, A and the mappings between their parameters."""
 
 from expfam_em.families.bernoulli import Bernoulli
+from expfam_em.families.beta import Beta
 from expfam_em.families.categorical import Categorical, OneHot
-from expfam_em.families.componentwise import Componentwise
+from expfam_em.families.composed.componentwise import Componentwise
+from expfam_em.families.composed.product import Product
+from expfam_em.families.composed.zero_inflated import ZeroInflated
 from expfam_em.families.counts import Binomial, Geometric, NegativeBinomial
 from expfam_em.families.directional import VonMises, VonMisesFisher
 from expfam_em.families.dirichlet import Dirichlet
 from expfam_em.families.gamma_poisson import GammaPoisson
-from expfam_em.families.gaussian import Gaussian
-from expfam_em.families.interval import Beta
+from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.families.gaussian.lognormal import LogNormal
+from expfam_em.families.gaussian.student import StudentT
 from expfam_em.families.laplace import Laplace
-from expfam_em.families.lognormal import LogNormal
 from expfam_em.families.multinomial import Multinomial
 from expfam_em.families.poisson import Poisson
 from expfam_em.families.positive import (
@@ -24,11 +27,8 @@ from expfam_em.families.positive import (
     Rayleigh,
     Weibull,
 )
-from expfam_em.families.product import Product
-from expfam_em.families.student import StudentT
 from expfam_em.families.uniform import Uniform
 from expfam_em.families.wishart import Wishart
-from expfam_em.families.zero_inflated import ZeroInflated
 
 __all__ = [
     "Bernoulli",

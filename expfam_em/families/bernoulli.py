@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.special import expit, log1p
 
-from expfam_em.families._columns import IndependentColumns
-from expfam_em.family import NATURAL_LIMIT
+from expfam_em.families.columns import IndependentColumns
+from expfam_em.family.base import NATURAL_LIMIT
 
 
 class Bernoulli(IndependentColumns):

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from expfam_em.families._columns import IndependentColumns
-from expfam_em.families._constants import ColumnsWithConstants, constant
-from expfam_em.families._lattice import expected_log_base
-from expfam_em.families._special import log_beta
+from expfam_em.families.columns import IndependentColumns
+from expfam_em.families.constants import ColumnsWithConstants, constant
 from expfam_em.families.gamma_poisson import GammaPoisson
-from expfam_em.family import NATURAL_LIMIT
+from expfam_em.families.special.gamma import log_beta
+from expfam_em.families.special.lattice import expected_log_base
+from expfam_em.family.base import NATURAL_LIMIT
 
 
 def _is_count(x):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln
 
-from expfam_em.families._bessel import inverse_ratio, log_bessel, ratio_over_x
-from expfam_em.families._columns import IndependentColumns
-from expfam_em.family import ExponentialFamily
-from expfam_em.monomials import Monomials
+from expfam_em.families.columns import IndependentColumns
+from expfam_em.families.special.bessel import inverse_ratio, log_bessel, ratio_over_x
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.kernel_form import Monomials
 
 LOG_2PI = float(np.log(2 * np.pi))
 LOG_PI = float(np.log(np.pi))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import digamma
 
-from expfam_em.families._multigamma import LOG_2PI, inverse_digamma, stirling_error, trigamma
-from expfam_em.families._special import digamma_difference, trigamma_difference
-from expfam_em.family import ExponentialFamily
-from expfam_em.support import require
+from expfam_em.families.special.gamma import digamma_difference, trigamma_difference
+from expfam_em.families.special.multigamma import LOG_2PI, inverse_digamma, stirling_error, trigamma
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.support import require
 
 TOLERANCE = 1e-6
 """How far the sum of a row may be from 1, which is more than shares in single precision are."""

@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.special import digamma, gammaln, xlogy
 
-from expfam_em.families._columns import IndependentColumns
-from expfam_em.families._inverses import inverse_log_minus_digamma
-from expfam_em.families._special import log_beta
+from expfam_em.families.columns import IndependentColumns
+from expfam_em.families.special.gamma import log_beta
+from expfam_em.families.special.inverses import inverse_log_minus_digamma
 
 LARGEST_SHAPE = 1e8
 """Beyond, counts cannot be told from Poisson ones."""

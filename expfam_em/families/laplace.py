@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from expfam_em.families._constants import ColumnsWithConstants, constant
-from expfam_em.families._waiting import Waiting
+from expfam_em.families.constants import ColumnsWithConstants, constant
+from expfam_em.families.waiting import Waiting
 
 
 class Laplace(Waiting, ColumnsWithConstants):

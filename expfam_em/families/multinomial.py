@@ -7,9 +7,9 @@ from numbers import Integral
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
-from expfam_em.csr import CSRBlock, row_sums
-from expfam_em.family import NATURAL_LIMIT, ExponentialFamily
-from expfam_em.support import require
+from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
+from expfam_em.family.support import require
+from expfam_em.rows.csr import CSRBlock, row_sums
 
 ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
 """Log-probability down to which η was cut: that of an estimate of 0."""

@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.special import gammaln
 
-from expfam_em.families._columns import IndependentColumns
-from expfam_em.families._lattice import expected_log_base
-from expfam_em.family import NATURAL_LIMIT
+from expfam_em.families.columns import IndependentColumns
+from expfam_em.families.special.lattice import expected_log_base
+from expfam_em.family.base import NATURAL_LIMIT
 
 
 class Poisson(IndependentColumns):

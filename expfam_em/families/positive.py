@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import digamma, exp1, gammaln, log1p
 
-from expfam_em.families._columns import IndependentColumns
-from expfam_em.families._constants import ColumnsWithConstants, constant
-from expfam_em.families._inverses import inverse_log_minus_digamma
-from expfam_em.families._special import ROUNDING, log
-from expfam_em.families._waiting import EULER_GAMMA, Waiting, representable
+from expfam_em.families.columns import IndependentColumns
+from expfam_em.families.constants import ColumnsWithConstants, constant
+from expfam_em.families.special.gamma import ROUNDING, log
+from expfam_em.families.special.inverses import inverse_log_minus_digamma
+from expfam_em.families.waiting import EULER_GAMMA, Waiting, representable
 
 LOG_2PI = float(np.log(2 * np.pi))
 

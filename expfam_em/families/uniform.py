@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from expfam_em.family import ExponentialFamily
-from expfam_em.support import require
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.support import require
 
 
 class Uniform(ExponentialFamily):

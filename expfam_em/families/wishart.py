@@ -6,14 +6,14 @@ from math import isqrt
 
 import numpy as np
 
-from expfam_em.families._covariance import pairs
-from expfam_em.families._linalg import cholesky, invert
-from expfam_em.families._multigamma import (
+from expfam_em.families.gaussian.packing import pairs
+from expfam_em.families.special.linalg import cholesky, invert
+from expfam_em.families.special.multigamma import (
     inverse_log_minus_multidigamma,
     log_minus_multidigamma,
     log_multigamma,
 )
-from expfam_em.family import ExponentialFamily
+from expfam_em.family.base import ExponentialFamily
 
 SYMMETRY = 1e-8
 """How far mirrored entries may be apart, relative to the largest of the matrix."""

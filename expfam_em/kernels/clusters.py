@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from numba import types
 
-from expfam_em.kernels._jit import EXACT, inner
+from expfam_em.kernels.jit import EXACT, inner
 from expfam_em.kernels.nearest import FAST, PLACES, ROWS, SINGLE, SINGLE_2, SINGLE_3, UP, array, compiled, number
 from expfam_em.kernels.tiles import GROUP, WIDTH
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from expfam_em.kernels._jit import EXACT, inner
+from expfam_em.kernels.jit import EXACT, inner
 
 LOG2E = 1.4426950408889634
 LN2_HIGH = 0.6931471803691238  # ln 2 with its last 32 bits zero, so that n · LN2_HIGH is exact

@@ -17,8 +17,8 @@ import threading
 import numpy as np
 from numba import types
 
-from expfam_em.kernels._jit import EXACT, SUMS, entry, inner
 from expfam_em.kernels.elementwise import exp_nonpositive, log_positive
+from expfam_em.kernels.jit import EXACT, SUMS, entry, inner
 from expfam_em.kernels.load import LINE, clear_absent, multiply, scale, transpose
 from expfam_em.kernels.matmul import PANEL, TILE, add_product, aligned, product_transposed, round_up
 from expfam_em.kernels.own_frames import collect_own, score_own, whiten

@@ -6,7 +6,7 @@ A block is padded to a multiple of PANEL rows by copies of its last row, which a
 
 import numpy as np
 
-from expfam_em.kernels._jit import EXACT, inner
+from expfam_em.kernels.jit import EXACT, inner
 
 LINE = 8  # numbers in a cache line
 

@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils, codegen
 from numba.extending import intrinsic
 
-from expfam_em.kernels._jit import EXACT, inner
+from expfam_em.kernels.jit import EXACT, inner
 from expfam_em.kernels.tiles import jit_is_off
 
 ir = cgutils.ir

@@ -27,7 +27,7 @@ import threading
 import numpy as np
 from numba import types
 
-from expfam_em.kernels._jit import EXACT, SUMS, entry, inner
+from expfam_em.kernels.jit import EXACT, SUMS, entry, inner
 from expfam_em.kernels.tiles import LANES, WIDTH, tile, turn_lanes
 
 DOWN = np.float32(1 - 2.0**-20)  # more than the 8 roundings on the way to a gap, and the one of storing it

@@ -5,7 +5,7 @@ sums then lose nothing to cancellation. In such a frame a Gaussian is nearly sta
 natural parameters are 0 and are skipped; its second moments are one product Z diag(r) Zᵀ.
 """
 
-from expfam_em.kernels._jit import EXACT, SUMS, inner
+from expfam_em.kernels.jit import EXACT, SUMS, inner
 from expfam_em.kernels.matmul import LANES, add_product, aligned, product_transposed, round_up
 
 

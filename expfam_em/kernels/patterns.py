@@ -16,8 +16,8 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from expfam_em.kernels._jit import EXACT, entry, inner
 from expfam_em.kernels.em import assign, block_weights, weigh
+from expfam_em.kernels.jit import EXACT, entry, inner
 from expfam_em.kernels.tiles import codegen, ir, jit_is_off
 
 BITS = 4  # with 8, tables outgrow the caches; to make them and add them up took longer than what they saved

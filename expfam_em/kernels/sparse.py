@@ -12,53 +12,11 @@ import threading
 import numpy as np
 from numba import types
 
-from expfam_em.kernels._jit import EXACT, entry, inner
 from expfam_em.kernels.em import assign, block_weights, weigh, write_rows
+from expfam_em.kernels.jit import EXACT, entry, inner
 
 BLOCK = 72  # rows; nine cache lines, for a power of two would put a column of scores into a few sets of the L1 cache
-DENSITY = 16  # entries per column of a chunk, from which on adding its (d, K) sums to those of others costs under 10 %
-MAX_CHUNKS = 32
 _compiling = threading.Lock()
-
-
-def csr_arrays(X):
-    """Return data, indices (int32) and indptr (int64) of a CSR matrix as the pass takes them, copied only to convert.
-
-    Values of float64, float32, uint8 and bool are kept, others become float64.
-
-    Raises
-    ------
-    ValueError
-        If an index is outside the matrix: the pass would write there.
-    """
-    data, indices, indptr = np.asarray(X.data), np.asarray(X.indices), np.asarray(X.indptr)
-    n, d = X.shape
-    ascending = len(indptr) == n + 1 and indptr[0] >= 0 and np.all(np.diff(indptr) >= 0)
-    if not (ascending and indptr[-1] <= min(len(data), len(indices))):
-        raise ValueError("indptr of the CSR matrix is not an ascending list of n + 1 positions in its data")
-    stored = indices[indptr[0] : indptr[-1]]
-    if stored.size and not (stored.min() >= 0 and stored.max() < d):
-        raise ValueError(f"column indices of the CSR matrix: {stored.min()} to {stored.max()} where it has {d} columns")
-    if data.dtype not in (np.float64, np.float32, np.uint8, np.bool_):
-        data = data.astype(np.float64)
-    return (
-        np.ascontiguousarray(data),
-        np.ascontiguousarray(indices, np.int32),
-        np.ascontiguousarray(indptr, np.int64),
-    )
-
-
-def chunk_bounds(indptr, n_columns):
-    """Return first rows of chunks of about equally many entries and rows, and n at the end.
-
-    They depend on the matrix alone. Each chunk has sums of its own, K·d numbers, so a chunk holds several entries per
-    column: the memory of all chunks stays a fraction of K numbers for each entry.
-    """
-    n = len(indptr) - 1
-    work = indptr - indptr[0] + np.arange(n + 1)
-    chunks = max(1, min(MAX_CHUNKS, n, int(work[-1]) // (DENSITY * n_columns)))
-    bounds = np.searchsorted(work, work[-1] * np.arange(1, chunks) // chunks)
-    return np.unique(np.concatenate([[0], bounds, [n]]))
 
 
 @inner(EXACT)

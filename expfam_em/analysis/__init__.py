@@ -1,0 +1,1 @@
+"""What fitted mixtures tell: bounds, entropies, divergences, merged components."""

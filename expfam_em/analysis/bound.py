@@ -1,0 +1,77 @@
+"""The lower bound for any responsibilities, its gap to the log-likelihood, and Q(θ, θ_old).
+
+With q_nk any distribution over the components of each row,
+
+    log p(X) = ℒ(q, θ) + Σ_n w_n KL(q_n ‖ p(·|x_n, θ)),   ℒ(q, θ) = Q(θ; q) + Σ_n w_n H(q_n),
+
+so the E-step closes the gap and the M-step raises Q (Neal and Hinton 1998).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import entr, logsumexp
+
+from expfam_em.rows.csr import observations
+
+
+def expected_log_likelihood(mixture, X, q, sample_weight=None) -> float:
+    """Return Q(θ; q) = Σ_n w_n Σ_k q_nk (log π_k + log p(x_n|η_k)).
+
+    Q(θ, θ_old) of the general EM algorithm is this with ``q = old.responsibilities(X)``.
+
+    Parameters
+    ----------
+    mixture : Mixture
+        θ.
+    X : (n, d)
+    q : (n, K)
+        Rows non-negative with sum 1.
+    sample_weight : (n,), optional
+
+    Raises
+    ------
+    ValueError
+        If q has another shape or its rows are no distributions.
+    """
+    q, joint = _joint(mixture, X, q)
+    return _total(_mean(q, joint), sample_weight)
+
+
+def lower_bound(mixture, X, q, sample_weight=None) -> float:
+    """Return ℒ(q, θ) = Q(θ; q) + Σ_n w_n H(q_n), at most the log-likelihood (Jensen)."""
+    return expected_log_likelihood(mixture, X, q, sample_weight) + _total(entr(q).sum(axis=1), sample_weight)
+
+
+def gap(mixture, X, q, sample_weight=None) -> float:
+    """Return log p(X|θ) − ℒ(q, θ) = Σ_n w_n KL(q_n ‖ p(·|x_n, θ)) ≥ 0, from the divergences themselves."""
+    q, joint = _joint(mixture, X, q)
+    # of logarithms: a responsibility may be too small for float64 where q is not
+    log_responsibilities = joint - logsumexp(joint, axis=1, keepdims=True)
+    return _total(-entr(q).sum(axis=1) - _mean(q, log_responsibilities), sample_weight)
+
+
+def _joint(mixture, X, q):
+    """Return q, checked, and log π_k + log p(x_n|η_k), (n, K)."""
+    X = observations(X)
+    joint = mixture.log_weights + mixture.family.log_density(X, mixture.natural)
+    return _checked(q, len(X), mixture.n_components), joint
+
+
+def _mean(q, values):
+    """Return Σ_k q_nk v_nk, where what has no probability does not count, (n,)."""
+    with np.errstate(invalid="ignore"):
+        return np.where(q > 0, q * values, 0.0).sum(axis=1)
+
+
+def _checked(q, n, K):
+    q = np.asarray(q, np.float64)
+    if q.shape != (n, K):
+        raise ValueError(f"q has shape {q.shape}; it must be ({n}, {K}), one distribution over components per row")
+    if not (np.all(q >= 0) and np.allclose(q.sum(axis=1), 1)):
+        raise ValueError("every row of q must be non-negative and sum to 1")
+    return q
+
+
+def _total(values, sample_weight) -> float:
+    return float(values.sum() if sample_weight is None else values @ np.asarray(sample_weight, np.float64))

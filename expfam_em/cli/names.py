@@ -1,0 +1,131 @@
+"""What the command line can fit, by name: estimators with a name of their own, and every family."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from typing import Any
+
+from expfam_em.families import Componentwise, Product
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.saving import registry
+
+COMPOSED = (Product, Componentwise)
+"""Families made of families, which no option can say."""
+
+
+def _own() -> dict[str, Any]:
+    from expfam_em import estimators
+
+    own = {"gaussian": estimators.GaussianMixture, "bernoulli": estimators.BernoulliMixture}
+    return own | {"kmeans": estimators.KMeans}
+
+
+def _dashed(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+
+
+def describe() -> dict[str, str]:
+    """Return what each name stands for, in a few words; every family is imported."""
+    found = registry.registered().items()
+    families = {_dashed(name): family for name, family in found if not inspect.isabstract(family)}
+    own = _own()
+    choices = own | {name: families[name] for name in sorted(families) if name not in own}
+    return {name: _sentence(choice) + _note(choice) for name, choice in choices.items()}
+
+
+def _sentence(choice) -> str:
+    """Return what a docstring says first, before any formula."""
+    return " ".join(re.split(r"[.:]\s|\.?\s*(?:\n\s*\n|$)", inspect.getdoc(choice) or "")[0].split())
+
+
+def _note(choice) -> str:
+    if not issubclass(choice, ExponentialFamily):
+        return ""
+    if issubclass(choice, COMPOSED):
+        return " (in Python only)"
+    known = _constants(choice)
+    needed, free = (", ".join(name for name in known if known[name] is wanted) for wanted in (True, False))
+    says = ([f"needs {needed}"] if needed else []) + ([f"{free} may be given"] if free else [])
+    return f" ({'; '.join(says)})" if says else ""
+
+
+def _choice(name: str) -> Any:
+    """Return the estimator or family of a name; only the package that has it is imported."""
+    own, names = _own(), {_dashed(known): known for known in sorted(registry.names())}
+    if (dashed := _dashed(name)) in own:
+        return own[dashed]
+    if dashed not in names:
+        raise ValueError(f"there is no family {name!r}; the families are {', '.join({**own, **names})}")
+    return registry.find(names[dashed])
+
+
+# ---- making them ----------------------------------------------------------------------------------------------
+
+
+def make_estimator(name: str, components: int, options: dict[str, Any], constants: dict[str, Any]):
+    """Return the estimator of a name, with those of its options that are not None.
+
+    Raises
+    ------
+    ValueError
+        If there is no such name, option or constant, or a constant is missing or wrong.
+    """
+    from expfam_em.estimators import ExponentialFamilyMixture
+
+    choice = _choice(name)
+    wrapped = issubclass(choice, ExponentialFamily)
+    kind: Any = ExponentialFamilyMixture if wrapped else choice
+    accepted = inspect.signature(kind).parameters
+    given = {option: value for option, value in options.items() if value is not None}
+    if wrapped:  # --covariance-type may be a constant of the family
+        mine = [option for option in given if option not in accepted and option in _constants(choice)]
+        constants = constants | {option: given.pop(option) for option in mine}
+    elif constants:
+        raise ValueError(f"the family {name} has no constants, but options: see `expfam-em fit --help`")
+    if unfit := [f"--{option.replace('_', '-')}" for option in given if option not in accepted]:
+        raise ValueError(f"the family {name} has no option {', '.join(unfit)}")
+    if "n_clusters" in accepted:
+        return kind(n_clusters=components, **given)
+    return kind(_make_family(name, choice, constants), components, **given) if wrapped else kind(components, **given)
+
+
+def _make_family(name, family, constants):
+    if issubclass(family, COMPOSED):
+        raise ValueError(f"the family {name} is made of other families, which can only be given in Python")
+    known = _constants(family)
+    if unknown := [constant for constant in constants if constant not in known]:
+        raise ValueError(f"the family {name} has no constant {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
+    if missing := [constant for constant, needed in known.items() if needed and constant not in constants]:
+        raise ValueError(f"the family {name} needs {', '.join(missing)}: give --constant {missing[0]}=VALUE")
+    try:
+        return family(**constants)
+    except TypeError as error:  # of a value of another type than the family expects
+        raise ValueError(f"the family {name} cannot be made with {constants}: {error}") from error
+
+
+def _constants(family) -> dict[str, bool]:
+    """Return the names of what a family takes, and whether it has to be given."""
+    parameters = inspect.signature(family).parameters.values()
+    return {p.name: p.default is p.empty for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+
+def parse_constants(constants: list[str] | None) -> dict[str, Any]:
+    """Return {"shape": 2} for "shape=2", {"n": (3, 5)} for "n=3,5" and {"kind": "diag"} for "kind=diag".
+
+    Raises
+    ------
+    ValueError
+        If one has no name or no value.
+    """
+    values = {}
+    for constant in constants or []:
+        name, equals, text = (part.strip() for part in constant.partition("="))
+        if not (name and equals and text):
+            raise ValueError(f"--constant takes NAME=VALUE, as in shape=2, not {constant!r}")
+        try:
+            values[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[name] = text
+    return values

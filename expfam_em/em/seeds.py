@@ -1,0 +1,254 @@
+"""Rows drawn to be the first components, in a way that sees weights and divergences, not repetitions."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+
+import numpy as np
+
+from expfam_em.estep.memory import ArrayRows
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.rows.csr import CSRBlock
+from expfam_em.values.statistics import ExpectedStatistics
+
+SEEDING_ROWS = 5_000
+SEEDING_ROWS_NUMERIC = 500
+SEEDING_ROWS_EACH = 10
+"""Seeds are drawn from at most this many rows, or as many for each component if that is more, themselves drawn by
+weight; from fewer where η is solved numerically."""
+
+SEEDING_NUMBERS = 2_000_000
+"""Statistics of these rows held at a time, at most (or `SEEDING_ROWS_EACH` rows for each component)."""
+
+APPROACHES = 12
+"""Times that a row that no component can be like moves towards the mean, three quarters of what is left of the way."""
+
+OWN_NUMBERS = 1 << 17
+"""Statistics mapped to natural parameters at a time, for the mapping may need several times their memory, and numbers
+of CSR rows that are made dense at a time."""
+
+
+class Seeding:
+    """Seeds for each component, from the family it belongs to."""
+
+    def __init__(self, family: ExponentialFamily, rows, n_components, rng):
+        self.family, self.n_components = family, n_components
+        self.kinds = [(Seeds(kind, _possible(kind, rows), len(of), rng), of) for kind, of in family.kinds(n_components)]
+
+    def draw(self, data, spread=True) -> np.ndarray:
+        """Return natural parameters (B, K, p) of rows of each data set in ``data`` (B,); see `Seeds.draw`."""
+        return self._placed(data, [seeds.draw(data, len(of), spread) for seeds, of in self.kinds])
+
+    def prior(self, data) -> ExpectedStatistics | None:
+        """The smoothing as a prior of every run, which keeps hard assignment away from the boundary."""
+        parts = [seeds.prior_sums(data, len(of)) for seeds, of in self.kinds]
+        counts = np.zeros((len(data), self.n_components))
+        for seeds, of in self.kinds:
+            counts[:, of] = seeds.family.seed_smoothing
+        if not counts.any():
+            return None
+        return ExpectedStatistics(counts, self._placed(data, parts), np.zeros(len(data)))
+
+    def _placed(self, data, parts):
+        flat = [part.reshape(math.prod(part.shape[:2]), part.shape[2]) for part in parts]
+        return self.family.place(len(data) * self.n_components, flat).reshape(len(data), self.n_components, -1)
+
+
+def _is_numeric(family) -> bool:
+    """Whether η, or a part of it, is solved numerically."""
+    parts = getattr(family, "families", ())
+    return type(family).to_natural is ExponentialFamily.to_natural or any(map(_is_numeric, parts))
+
+
+def _possible(family, rows) -> ArrayRows:
+    """Return the rows that a family can have produced: all of them, unless components belong to different families."""
+    if isinstance(rows.X, CSRBlock) or len(rows.X) == 0:
+        return rows
+    possible = np.concatenate(rows.map(lambda X, weight, where: family.supports(X), 64))
+    if possible.all():
+        return rows
+    if not possible.any():
+        raise ValueError(f"no row is possible under {family!r}, so that its components have nowhere to start")
+    weight = None if rows.sample_weight is None else rows.sample_weight[possible]
+    return ArrayRows(rows.X[possible], weight, rows.n_jobs, rows.sum(possible.astype(np.int64)))
+
+
+class Seeds:
+    """Single rows as components.
+
+    Rows are ordered by a random projection, so that equal rows are neighbours, and drawn by cumulative weight:
+    a row of weight 2 and the same row given twice are then the same thing, draw by draw.
+    """
+
+    def __init__(self, family: ExponentialFamily, rows, n_components, rng):
+        self.family, self.rng = family, rng
+        self._numeric = _is_numeric(family)
+        p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
+        fewest = SEEDING_ROWS_EACH * n_components
+        most = (
+            SEEDING_ROWS_NUMERIC
+            if self._numeric
+            else min(max(SEEDING_ROWS, fewest), max(SEEDING_NUMBERS // max(p, 1), fewest))
+        )
+        self.X, self.weight, self.starts = _ordered_sample(rows, rng, most)
+        if isinstance(self.X, CSRBlock):
+            T, exposure = self.X.matrix, family.checked_exposure(self.X)
+            parts = [slice(*ends) for ends in itertools.pairwise(self.starts.tolist())]
+            sums = np.array([T[part].T @ self.weight[part] for part in parts])
+        else:
+            T, exposure = family.statistics_and_exposure(self.X)
+            sums = np.add.reduceat(self.weight[:, None] * T, self.starts[:-1])
+        self.exposure = np.ones(len(self.weight)) if exposure is None else exposure
+        self.mean = sums / np.add.reduceat(self.weight * self.exposure, self.starts[:-1])[:, None]
+        self._held = None if isinstance(self.X, CSRBlock) else self._seeds(T, np.arange(len(T)))
+
+    def _seeds(self, T, which):
+        mean = self.mean if len(self.mean) == 1 else self._mean_of(which)
+        return self.family.seed(T / self.exposure[which, None], mean)
+
+    def expectation(self, which) -> np.ndarray:
+        """Return the rows of a slice or an index array as expectation parameters; CSR rows are made so when asked."""
+        if self._held is not None:
+            return self._held[which]
+        which = np.arange(len(self.weight))[which]
+        return self._seeds(self.family.statistics_and_exposure(self.X[which])[0], which)
+
+    def prior_sums(self, data, n_components) -> np.ndarray:
+        """Statistics of the ν pseudo-rows of every component, (B, K, p)."""
+        return self.family.seed_smoothing * np.repeat(self.mean[data][:, None], n_components, axis=1)
+
+    def natural(self, chosen) -> np.ndarray:
+        """Return natural parameters of rows, (m, p); a row that no component can be like moves towards the mean."""
+        which = np.arange(len(self.weight))[chosen]
+        m = self.expectation(chosen)
+        eta = self._solved(m, which)
+        for _ in range(APPROACHES):
+            outside = ~np.isfinite(self.family.evaluate_log_partition(eta))
+            if not outside.any():
+                return eta
+            mean = self._mean_of(which)
+            m = np.where(outside[:, None], mean + (m - mean) / 4, m)
+            eta[outside] = self._solved(m[outside], which[outside])
+        raise ValueError(
+            f"the rows give no finite natural parameters of {self.family!r}: are all of them equal, or is a column "
+            "constant?"
+        )
+
+    def _solved(self, m, which) -> np.ndarray:
+        """Return η of expectation parameters close to some rows, NaN where there is none."""
+        with np.errstate(all="ignore"):
+            if type(self.family).to_natural is ExponentialFamily.to_natural:
+                return self.family.solve_natural(m, self._mean_of(which, self._centre), lenient=True)
+            try:
+                return np.array(self.family.to_natural(m), np.float64)
+            except ValueError:
+                if not self._numeric:
+                    raise
+                return np.full_like(m, np.nan)  # a part has no solution
+
+    @functools.cached_property
+    def _centre(self) -> np.ndarray:
+        """Natural parameters of the mean of each data set, (D, p)."""
+        return self.family.solve_natural(self.mean)
+
+    def _mean_of(self, which, values=None) -> np.ndarray:
+        """Return the mean, or another value, of the data set that each row is of."""
+        values = self.mean if values is None else values
+        return values[np.searchsorted(self.starts, which, side="right") - 1]
+
+    def draw(self, data, n_components, spread=True) -> np.ndarray:
+        """Return natural parameters (B, K, p) of rows of each data set in ``data`` (B,).
+
+        Rows are drawn by weight, or ("spread") by weight times divergence from the nearest of those already drawn.
+        """
+        rows = [slice(self.starts[i], self.starts[i + 1]) for i in data]
+        one = self._spread_out if spread else lambda rows, K: self._by(self.weight[rows], rows, K)
+        chosen = np.concatenate([one(here, n_components) for here in rows])
+        return self.natural(chosen).reshape(len(data), n_components, self.mean.shape[1])
+
+    def _spread_out(self, rows, n_components):
+        weight = self.weight[rows]
+        chosen = self._by(weight, rows, 1)
+        closest = self._divergence(rows, chosen)[:, 0]
+        trials = 2 + int(np.log(n_components))
+        for _ in range(1, n_components):
+            candidates = self._by(weight * closest, rows, trials)
+            reach = np.minimum(closest[:, None], self._divergence(rows, candidates))
+            best = int(np.argmin(weight @ reach))
+            chosen = np.append(chosen, candidates[best])
+            closest = reach[:, best]
+        return chosen
+
+    def _by(self, mass, rows, size):
+        cumulative = np.cumsum(mass)
+        if not cumulative[-1] > 0:  # fewer distinct rows than components
+            cumulative = np.cumsum(self.weight[rows])
+        at = np.searchsorted(cumulative, self.rng.random(size) * cumulative[-1], side="right")
+        return rows.start + np.minimum(at, len(mass) - 1)
+
+    def _divergence(self, rows, chosen):
+        """KL(row as a component ‖ candidate) = φ(m) − ⟨η, m⟩ + A(η) with φ(m) = ⟨η_m, m⟩ − A(η_m), (n, candidates)."""
+        eta = self.natural(chosen)
+        step = len(self.weight) if self._held is not None else self._step
+        parts = [slice(first, min(first + step, rows.stop)) for first in range(rows.start, rows.stop, step)]
+        products = np.concatenate([self.expectation(part) @ eta.T for part in parts])
+        return np.maximum(self._own[rows, None] - (products - self.family.evaluate_log_partition(eta)), 0.0)
+
+    @property
+    def _step(self):
+        return max(4, OWN_NUMBERS // max(self.mean.shape[1], 1))
+
+    @functools.cached_property
+    def _own(self):
+        own = np.empty(len(self.weight))
+        for first in range(0, len(own), self._step):
+            rows = slice(first, first + self._step)
+            eta = self.natural(rows)
+            own[rows] = np.sum(self.expectation(rows) * eta, axis=1) - self.family.evaluate_log_partition(eta)
+        return own
+
+
+def _ordered_sample(rows, rng, most):
+    """Return at most ``most`` rows of each data set, ordered by a projection, their weights, and where each begins."""
+    direction = rng.standard_normal(rows.n_features)
+    keys = np.concatenate(rows.map(lambda X, weight, where: _project(X, direction), 8 * rows.n_features))
+    weight = np.ones(len(keys)) if rows.sample_weight is None else rows.sample_weight
+    if rows.n_data == 1:
+        order = np.argsort(keys, kind="stable")
+    else:
+        order = np.lexsort((keys, np.repeat(np.arange(rows.n_data), np.diff(rows.starts))))
+    order = order[weight[order] > 0]
+    starts = _starts_of(order, rows)
+    if np.all(np.diff(starts) <= most):
+        return rows.X[order], weight[order], starts
+    parts = [_thinned(order[starts[i] : starts[i + 1]], weight, rng, most) for i in range(rows.n_data)]
+    chosen, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return rows.X[chosen], weights, np.concatenate([[0], np.cumsum([len(part[0]) for part in parts])])
+
+
+def _starts_of(order, rows):
+    """Return where the rows of each data set begin among rows ordered by data set."""
+    counts = np.bincount(np.searchsorted(rows.starts, order, side="right") - 1, minlength=rows.n_data)
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _thinned(order, weight, rng, most):
+    """Return at most ``most`` of some rows, drawn by weight at equal distances, and the weights they stand for."""
+    if len(order) <= most:
+        return order, weight[order]
+    cumulative = np.cumsum(weight[order])
+    at = (np.arange(most) + rng.random()) / most * cumulative[-1]
+    picked, times = np.unique(np.searchsorted(cumulative, at, side="right"), return_counts=True)
+    return order[picked], times * (cumulative[-1] / most)
+
+
+def _project(X, direction):
+    """X · direction added column by column: equal rows get equal keys, which a BLAS product does not promise."""
+    if isinstance(X, CSRBlock):
+        return X.project(direction)
+    key = np.zeros(len(X))
+    for column, coefficient in zip(np.asarray(X).T, direction, strict=True):
+        key += column * coefficient
+    return key

@@ -1,0 +1,203 @@
+"""Where to start: from what the user gives, or drawn from the rows in a way that sees weights, not repetitions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from expfam_em.em import loop, steps
+from expfam_em.em.seeds import Seeding
+from expfam_em.estep.dense import Outputs
+from expfam_em.values.mixture import Mixture
+from expfam_em.values.statistics import ExpectedStatistics
+
+INITS = ("k-means++", "kmeans", "random", "random_from_data")
+HARD_STEPS = 25
+
+
+def initialise(family, rows, n_components, init="k-means++", rng=None, *, weights="free", prior=None) -> Mixture:
+    """Return a mixture of a bound family to start EM from.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+        Bound to the rows.
+    rows : ArrayRows
+    n_components : int
+    init : str, Mixture, (n, K) responsibilities or (n,) labels
+        "k-means++": rows far from one another in the family's own divergence. "kmeans": the same, followed by hard
+        assignment in that divergence. "random": random responsibilities. "random_from_data": random rows.
+    rng : numpy Generator or seed
+    weights, prior
+        As in `loop.maximize`.
+
+    Raises
+    ------
+    ValueError
+        If ``init`` has a name, shape or values that make no sense.
+    CollapsedError
+        If a component has no finite natural parameters.
+    """
+    starts = initialise_all(family, rows, np.zeros(1, np.int64), n_components, init, rng, weights=weights, prior=prior)
+    if starts.collapsed:
+        raise starts.collapsed[0]
+    return starts.mixture[0]
+
+
+class Starts(NamedTuple):
+    """Where runs start.
+
+    Attributes
+    ----------
+    mixture : Mixture
+        Stack of those that can be started from.
+    runs : (B′,) int
+        Their places among the B runs asked for.
+    collapsed : dict of int to CollapsedError
+        The places of the others, and why.
+    """
+
+    mixture: Mixture
+    runs: np.ndarray
+    collapsed: dict
+
+
+def initialise_all(family, rows, data, n_components, init, rng=None, *, weights="free", prior=None) -> Starts:
+    """Return the starts of B runs, each on a data set ``data`` (B,), all drawn at once; see `initialise`."""
+    B, K = len(data), n_components
+    if isinstance(init, Mixture):
+        return _all_of(_repeated(_given_mixture(init, family, K), B))
+    if not isinstance(init, str):
+        labels = _as_responsibilities(init, len(rows), K)
+        return from_responsibilities(family, rows, data, [labels] * len(groups(data, rows)), K, weights, prior)
+    rng = np.random.default_rng(rng)
+    if init == "random":
+        given = [rng.dirichlet(np.ones(K), len(rows)) for _ in groups(data, rows)]
+        return from_responsibilities(family, rows, data, given, K, weights, prior)
+    if init not in INITS:
+        raise ValueError(f"init is {init!r}; it must be one of {', '.join(INITS)}, a Mixture, responsibilities, labels")
+    seeds = Seeding(family, rows, K, rng)
+    natural = seeds.draw(data, spread=init != "random_from_data")
+    start = Mixture(family, np.full((B, K), 1 / K), natural)
+    return _all_of(start) if init != "kmeans" else _hardened(start, rows, data, seeds, weights)
+
+
+def _hardened(start, rows, data, seeds, weights) -> Starts:
+    """Return the maximum after some steps of hard assignment."""
+    family, smoothing = start.family, seeds.prior(data)
+    results = loop.fit_all(
+        start, rows, data, max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing
+    )  # fmt: skip
+    collapsed = {b: result for b, result in enumerate(results) if isinstance(result, steps.CollapsedError)}
+    runs = np.setdiff1d(np.arange(len(results)), list(collapsed))
+    if not len(runs):
+        return Starts(start[:0], runs, collapsed)
+    hard = Mixture.stack([results[b].mixture for b in runs])
+
+    def again(mixture):
+        return steps.accumulate(mixture, rows, temperature=0.0, data=data[runs])
+
+    # half a row more for each component, so that an empty one is not lost
+    smoothing = None if smoothing is None else steps.in_frames(smoothing[runs], family, hard.family)
+    found = _maximum(again(hard), hard, again, smoothing, concentration=1.5, weights=weights)
+    return Starts(found.mixture, runs[found.runs], collapsed | {int(runs[b]): e for b, e in found.collapsed.items()})
+
+
+def _all_of(mixture) -> Starts:
+    return Starts(mixture, np.arange(len(mixture.weights)), {})
+
+
+def _repeated(mixture, times) -> Mixture:
+    """Return a stack of the same mixture."""
+    components = np.tile(np.arange(mixture.n_components), times)
+    weights, natural = np.tile(mixture.weights, (times, 1)), np.tile(mixture.natural, (times, 1, 1))
+    return Mixture(mixture.family.components(components), weights, natural)
+
+
+def _given_mixture(mixture, family, n_components):
+    if type(mixture.family) is not type(family):
+        raise ValueError(f"init is a mixture of {mixture.family!r}, but a mixture of {family!r} is to be fitted")
+    if mixture.n_components != n_components:
+        raise ValueError(f"init has {mixture.n_components} components, but n_components is {n_components}")
+    return mixture.in_family(family.adopt(mixture.family))
+
+
+def _as_responsibilities(init, n, n_components):
+    init = np.asarray(init)
+    if init.ndim == 1 and len(init) == n and np.issubdtype(init.dtype, np.integer):
+        if init.min() < 0 or init.max() >= n_components:
+            raise ValueError(f"labels must lie in 0..{n_components - 1}, not {init.min()}..{init.max()}")
+        return init
+    if init.shape != (n, n_components):
+        raise ValueError(
+            f"init has shape {init.shape} and dtype {init.dtype}; responsibilities must be ({n}, {n_components}), "
+            f"labels ({n},) whole numbers"
+        )
+    if not (np.all(init >= 0) and np.allclose(init.sum(axis=1), 1)):
+        raise ValueError("responsibilities must be non-negative and sum to 1 in every row")
+    return np.asarray(init, np.float64)
+
+
+def groups(data, rows) -> list[slice]:
+    """Return the runs in groups that take each data set once, so that a row has one set of responsibilities."""
+    return [slice(first, first + rows.n_data) for first in range(0, len(data), rows.n_data)]
+
+
+def from_responsibilities(family, rows, data, given, n_components, weights="free", prior=None) -> Starts:
+    """Return the M-step of given responsibilities (n, K) or labels (n,), one array for each group of runs."""
+    K = n_components
+    p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
+
+    def chunk(responsibilities):
+        return lambda where: (
+            np.eye(K)[responsibilities[where]] if responsibilities.ndim == 1 else responsibilities[where]
+        )
+
+    def statistics_in(family):
+        components = np.arange(len(data) * K).reshape(len(data), K)
+        return ExpectedStatistics.concatenate([
+            rows.given_statistics(family.components(components[runs].ravel()), p, chunk(r), K)
+            for runs, r in zip(groups(data, rows), given, strict=True)
+        ])  # fmt: skip
+
+    statistics = statistics_in(family)
+    start = Mixture(family, np.full((len(data), K), 1 / K), _pooled(family, statistics))
+    return _maximum(statistics, start, lambda mixture: statistics_in(mixture.family), prior, weights=weights)
+
+
+def _maximum(statistics, mixture, again, prior, **how) -> Starts:
+    """Return the M-step of statistics, which ``again(mixture)`` computes in other frames if they lose digits."""
+    if prior is not None and prior.counts.ndim == 1:
+        prior = prior.repeated(len(mixture.weights))
+    statistics, mixture, _, found = steps.estimate_refined(statistics, mixture, again, prior=prior, **how)
+    outside = ~np.isfinite(found.log_partition)
+    lost = outside.any(axis=1)
+    errors = {int(b): steps.collapse(mixture.family, statistics[int(b)], outside[b]) for b in np.flatnonzero(lost)}
+    runs = np.flatnonzero(~lost)
+    return Starts(found[runs].reframed() if len(runs) else found[:0], runs, errors)
+
+
+def hard_labels(mixture, rows, data=None) -> np.ndarray:
+    """Return the component with the highest score of each row, (n,), under the mixture of its data set if a stack."""
+    labels = np.empty(len(rows), np.int64)
+    rows.write(mixture, Outputs(labels=labels), data)
+    return labels
+
+
+def _pooled(family, statistics):
+    """Natural parameters of components about all the rows of each run, (B, K, p); another run's if there are none."""
+    shape = statistics.sums.shape
+    exposures = np.repeat(statistics.exposures.sum(axis=1), shape[1])
+    sums = np.repeat(statistics.sums.sum(axis=1), shape[1], axis=0)
+    mean = sums / exposures[:, None]
+    # without correlations, which are perfect where clusters are far apart; with what the M-step adds, if it must be
+    for estimate in (lambda: family.to_natural(family.seed(mean, mean)), lambda: family.maximize(exposures, sums)):
+        with np.errstate(all="ignore"):
+            natural = np.array(estimate())
+        finite = np.isfinite(family.evaluate_log_partition(natural)).reshape(shape[:2]).all(axis=1)
+        natural = natural.reshape(shape)
+        if finite.any():
+            natural[~finite] = natural[np.argmax(finite)]
+            return natural
+    raise ValueError(f"the rows as a whole give no finite natural parameters of {family!r}: is a column constant?")

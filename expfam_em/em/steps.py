@@ -1,0 +1,263 @@
+"""The E-step and the M-step, of one mixture or of a stack of them."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from dataclasses import dataclass
+
+import numpy as np
+
+from expfam_em.estep.dense import Outputs
+from expfam_em.estep.memory import as_rows
+from expfam_em.values.mixture import Mixture
+from expfam_em.values.statistics import ExpectedStatistics
+
+EMPTY = 1e-200
+"""Share of the rows that a component without any is given, lest its M-step be 0/0."""
+
+REFINEMENTS = 3
+"""Frames tried for one E-step: the first may still be off by the digits that were lost, the next is not."""
+
+
+class CollapsedError(ValueError):
+    """A component has too few or too equal observations to have finite natural parameters."""
+
+
+def accumulate(
+    mixture, X, sample_weight=None, *, temperature=1.0, n_jobs=None, data=None, known=None
+) -> ExpectedStatistics:  # fmt: skip
+    """Return the expected statistics of rows under a mixture: the E-step.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    X : (n, d) array, sparse matrix or rows
+    sample_weight : (n,), optional
+    temperature : float ≥ 0
+        1 soft, 0 hard; r = softmax((⟨η_k, T⟩ − e A(η_k) + log π_k)/τ).
+    n_jobs : int, optional
+    data : (B,) int, optional
+        Data set of each mixture of a stack.
+    known : Known, optional
+        What the rows contribute under any parameters, if it is known already.
+    """
+    rows = as_rows(X, sample_weight, n_jobs)
+    known = Known.of(mixture.family, rows) if known is None else known
+    statistics = rows.expected_statistics(mixture, temperature, data, known.totals_for(mixture.family), known.table)
+    data = 0 if data is None else data
+    bound = statistics.bound + known.log_base[data]
+    return ExpectedStatistics(statistics.counts, statistics.sums, bound, statistics.exposures)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the rows contribute whatever the parameters: Σ log h, and statistics that all components have in common.
+
+    Attributes
+    ----------
+    log_base : (D,)
+        Σ sample_weight · log h over each data set.
+    totals : (D, c), optional
+        Σ sample_weight · T over each data set of the common statistics, if any.
+    table : (n, c), optional
+        What the kernel takes instead of X, where T has to be evaluated in NumPy and fits into memory, or beside it.
+    """
+
+    log_base: np.ndarray
+    totals: np.ndarray | None = None
+    table: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, family, rows, n_statistics=None) -> Known:
+        """Compute what is known of the rows; what pays for many E-steps only if the number of statistics is given."""
+        if n_statistics is None:
+            return cls(total_log_base(family, rows))
+        totals = None
+        if n_common := family.n_common:
+            totals = rows.totals(family, n_statistics)[:, n_statistics - n_common :]
+        return cls(total_log_base(family, rows), totals, rows.evaluated(family))
+
+    def totals_for(self, family) -> np.ndarray | None:
+        """Return the totals while the components are in the frame in which they were computed."""
+        return self.totals if family.n_common else None
+
+
+def total_log_base(family, rows) -> np.ndarray:
+    """Return Σ sample_weight · log h(x) over each data set, (D,)."""
+
+    def chunk(X, weight, where):
+        log_h = family.checked_log_base_measure(X)
+        if weight is not None:
+            log_h = weight * np.where(weight > 0, log_h, 0.0)  # an absent row may be impossible
+        return log_h if rows.n_data > 1 else log_h.sum(keepdims=True)
+
+    parts = rows.map(chunk, 64)
+    return rows.sum(np.concatenate(parts)) if rows.n_data > 1 else functools.reduce(operator.add, parts)
+
+
+def evaluate(mixture, X, *, temperature=1.0, n_jobs=None, log_density=True, responsibilities=False, labels=False):
+    """Return what is asked for of log p(x) (n,), responsibilities (n, K) and labels (n,), in this order."""
+    rows = as_rows(X, None, n_jobs)
+    n, K = len(rows), mixture.n_components
+    out = Outputs(
+        evidence=np.empty(n if log_density else 0),
+        responsibilities=np.empty((n if responsibilities else 0, K)),
+        labels=np.empty(n if labels else 0, np.int64),
+    )
+    rows.write(mixture, out, temperature=temperature)
+    if log_density:
+        out.evidence[:] += np.concatenate(rows.map(lambda X, w, at: mixture.family.checked_log_base_measure(X), 64))
+    wanted = (log_density, responsibilities, labels)
+    results = (out.evidence, out.responsibilities, out.labels)
+    return tuple(array for array, asked in zip(results, wanted, strict=True) if asked)
+
+
+def maximize(statistics, previous, *, prior=None, concentration=1.0, weights="free") -> Mixture:
+    """Return the mixture that maximises the expected log-likelihood plus log-prior: the M-step.
+
+    ∇A(η_k) = (S_k + χ_k)/(Σ r e + ν_k) and π_k ∝ N_k + α_k − 1.
+
+    Parameters
+    ----------
+    statistics : ExpectedStatistics
+    previous : Mixture
+        Gives the family, the fixed weights, the parameters of components without observations, and a start where
+        the mapping is solved numerically.
+    prior : ExpectedStatistics, optional
+        Pseudo-observations (ν, χ) of each component, in the shared frame of the family.
+    concentration : float or (K,)
+        α of the Dirichlet prior on the mixing weights; 1 is flat.
+    weights : {"free", "equal", "fixed"}
+        Mixing weights: estimated, all 1/K, or those of ``previous``.
+
+    Raises
+    ------
+    CollapsedError
+        If a component leaves the natural-parameter space.
+    """
+    prior = in_frames(prior, previous.family.shared(), previous.family)
+    found = estimate(statistics, previous, prior=prior, concentration=concentration, weights=weights)
+    if (outside := ~np.isfinite(found.log_partition)).any():
+        raise collapse(previous.family, statistics, outside)
+    return found
+
+
+def estimate_refined(statistics, previous, again, *, prior=None, **how):
+    """Return the statistics, the mixture and prior before, and the `estimate`, in frames that keep their digits.
+
+    A component may come to lie, or to shrink, where the frame it was given is of no use; nobody can tell before its
+    statistics are known. They are then computed again, by ``again(mixture)``, in the frames they suggest.
+    """
+    shape = previous.flat_natural.shape
+    for _ in range(REFINEMENTS):
+        found = estimate(statistics, previous, prior=prior, **how)
+        better = previous.family.refine(found.flat_natural, statistics.expectation.reshape(shape))
+        moved = None if better is None else previous.in_family_if_finite(better)
+        if moved is None:
+            return statistics, previous, prior, found
+        prior = in_frames(prior, previous.family, better)
+        previous, statistics = moved, again(moved)
+    return statistics, previous, prior, estimate(statistics, previous, prior=prior, **how)
+
+
+def collapse(family, statistics, outside) -> CollapsedError:
+    """Return the error for a mixture of which some components (K,) have no finite natural parameters."""
+    k = int(np.argmax(outside))
+    return CollapsedError(
+        f"component {k} has collapsed: its {statistics.counts[k]:.3g} observations give no finite natural "
+        f"parameters of {family!r}; fit fewer components, start elsewhere, or add a prior or regularisation"
+    )
+
+
+def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="free") -> Mixture:
+    """Return the mixture of the M-step, or a stack; A is not finite for components without finite parameters.
+
+    See `maximize`.
+    """
+    family, full = previous.family, statistics if prior is None else statistics + prior
+    exposures, sums = full.exposures, full.sums
+    empty = exposures <= 0
+    if empty.any():
+        nearly_none = EMPTY * np.maximum(exposures.sum(axis=-1, keepdims=True), 1.0)
+        exposures = np.where(empty, nearly_none, exposures)
+        sums = np.where(empty[..., None], previous.expectation * nearly_none[..., None], sums)
+    with np.errstate(all="ignore"):
+        natural = _mapped(family, exposures, sums, previous)
+    if empty.any() and not family.coupled:
+        natural = np.where(empty[..., None], previous.natural, natural)
+    log_partition = family.evaluate_log_partition(natural.reshape(previous.flat_natural.shape)).reshape(empty.shape)
+    mass = _mixing_weights(statistics.counts, previous, concentration, weights)
+    return Mixture.unchecked(family, mass, natural, log_partition=log_partition)
+
+
+def _mapped(family, exposures, sums, previous):
+    """Return the natural parameters of statistics: all components at once, or mixture by mixture if they interact."""
+    p = sums.shape[-1]
+    if sums.ndim == 3 and family.coupled:
+        of = np.arange(exposures.size).reshape(exposures.shape)
+        lots = zip(of, exposures, sums, previous.natural, strict=True)
+        natural = np.array([family.components(of_lot).continue_from(*lot) for of_lot, *lot in lots])
+    else:
+        natural = family.continue_from(exposures.ravel(), sums.reshape(-1, p), previous.flat_natural)
+    if natural.size != sums.size or natural.shape[-1] != p:
+        raise ValueError(f"the M-step of {family!r} returned shape {natural.shape} for statistics {sums.shape}")
+    return natural.reshape(sums.shape)
+
+
+def _mixing_weights(counts, previous, concentration, weights):
+    if weights == "equal":
+        return np.full(counts.shape, 1 / counts.shape[-1])
+    if weights == "fixed":
+        return previous.weights
+    if weights != "free":
+        raise ValueError(f"weights is {weights!r}; it must be 'free', 'equal' or 'fixed'")
+    mass = np.maximum(counts + (np.asarray(concentration, np.float64) - 1), 0.0)  # counts may be tiny
+    return mass / mass.sum(axis=-1, keepdims=True)
+
+
+def expected_gain(statistics, before, after):
+    """Return Q(θ′, θ) − Q(θ, θ) = Σ_k ⟨η′_k − η_k, S_k⟩ − (A(η′_k) − A(η_k)) Σ r e + N_k (log π′_k − log π_k).
+
+    Q is the expected complete-data log-likelihood under the responsibilities that gave ``statistics``; one number, or
+    one for each mixture of a stack.
+    """
+    counts = statistics.counts
+    with np.errstate(invalid="ignore"):
+        weights = np.where(counts > 0, counts * (after.log_weights - before.log_weights), 0.0)
+    components = np.sum((after.natural - before.natural) * statistics.sums, axis=(-2, -1))
+    partition = np.sum(statistics.exposures * (after.log_partition - before.log_partition), axis=-1)
+    return components - partition + weights.sum(axis=-1)
+
+
+def check_concentration(concentration, n_components) -> None:
+    """Raise a ValueError unless the Dirichlet parameter is one positive number, or one for each component."""
+    alpha = np.asarray(concentration, np.float64)
+    if alpha.shape not in ((), (n_components,)) or not np.all(alpha > 0):
+        raise ValueError(
+            f"concentration is {concentration!r}; it must be a positive number or {n_components} of them, one for "
+            "each component"
+        )
+
+
+def log_prior(mixture, prior=None, concentration=1.0):
+    """Return Σ_k ⟨χ_k, η_k⟩ − ν_k A(η_k) + (α_k − 1) log π_k, up to a constant; one for each mixture of a stack."""
+    value = np.zeros(mixture.weights.shape[:-1])
+    if prior is not None:
+        value = np.sum(prior.sums * mixture.natural, axis=(-2, -1))
+        value = value - np.sum(prior.exposures * mixture.log_partition, axis=-1)
+    pull = np.asarray(concentration, np.float64) - 1
+    if not pull.any():
+        return value
+    # α < 1 lets weights reach 0, where the density of the prior has a pole; such a component is out of the model
+    return value + np.sum(pull * np.where(mixture.weights > 0, mixture.log_weights, 0.0), axis=-1)
+
+
+def in_frames(prior, before, after):
+    """Return a prior, whose statistics are in the frames of one family, in those of another."""
+    if prior is None or before is after:
+        return prior
+    present = np.where(prior.exposures > 0, prior.exposures, 1.0)[..., None]
+    expectation = (prior.sums / present).reshape(-1, prior.sums.shape[-1])
+    sums = before.change_frame_of_expectation(expectation, after).reshape(prior.sums.shape) * prior.exposures[..., None]
+    return ExpectedStatistics(prior.counts, sums, prior.bound, prior.exposures)

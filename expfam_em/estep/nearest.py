@@ -1,0 +1,351 @@
+"""Rows that remember their nearest centre: the E-step of k-means that looks only where something may have changed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from expfam_em.estep.memory import ArrayRows
+from expfam_em.kernels import clusters
+from expfam_em.kernels import nearest as kernel
+from expfam_em.kernels.tiles import GROUP, WIDTH
+from expfam_em.rows.threads import run_in_order
+from expfam_em.values.mixture import Mixture
+from expfam_em.values.statistics import ExpectedStatistics
+
+STRATEGIES = ("auto", "panels", "rows")
+PANEL_COLUMNS, PANEL_CENTRES = 3, 16
+"""Up to this many columns neighbours in space share their fate, and one gap for each panel of them is enough.
+
+With more centres it costs too much that a panel is searched whole."""
+
+SERIAL_WORK = 15_000_000
+"""Multiply-adds, some 0.15 ms, below which a second thread costs more than it saves."""
+
+ROW_WORK, CHECK_WORK, MOVE_WORK, COPY_WORK = 300, 60, 1000, 500
+"""What a row costs besides its scores, and to see that it need not be searched, to change its cluster, to copy it."""
+
+FAST_WORK, FAST_SHARE = 32_000, 16
+"""From this K · d on, one centre in 16, those that moved most, is looked at apart from the others."""
+
+ROUNDING = 16 * 2.0**-52
+"""Squared distance, in units of |z|², that scores may not tell from 0: a centre there might not get the row."""
+
+NO_ORDER, NO_WEIGHT = np.empty(0, np.int32), np.empty(0)
+NO_DOUBLES, NO_SINGLES = np.empty((0, 0)), np.empty((0, 0), np.float32)
+
+
+class NearestRows(ArrayRows):
+    """Rows in memory whose hard assignment to equally weighted centres is updated, not computed anew.
+
+    For other mixtures, or a temperature above 0, they are rows like any others.
+
+    Parameters
+    ----------
+    X : (n, d) float64 or float32
+    sample_weight : (n,) float64, optional
+    n_jobs : int, optional
+        Threads; all cores if None or −1.
+    strategy : {"auto", "panels", "rows"}
+        Whether to look at rows one by one, or at a copy of them in float32, some neighbours in space at a time. Both
+        give the same labels; "auto" decides by the numbers of columns and centres.
+    """
+
+    def __init__(self, X, sample_weight=None, n_jobs=None, *, strategy="auto"):
+        if strategy not in STRATEGIES:
+            raise ValueError(f"strategy is {strategy!r}; it must be one of {', '.join(STRATEGIES)}")
+        adjacent = X.shape[1] == 1 or X.strides[1] == X.itemsize
+        super().__init__(X if adjacent else np.ascontiguousarray(X), sample_weight, n_jobs)
+        self.strategy = strategy
+        self._search: _Search | None = None
+
+    def expected_statistics(self, mixture, temperature=1.0, data=None, totals=None, table=None) -> ExpectedStatistics:
+        """Return the expected statistics of the rows under a mixture, with a bound that leaves out log h."""
+        if temperature > 0 or not is_nearest_centre(mixture, self):
+            return super().expected_statistics(mixture, temperature, data, totals, table)
+        search = self._searched(mixture)
+        search.update_sums()
+        counts, sums = search.counts[:2].sum(axis=0), search.sums.sum(axis=0)
+        offset = (mixture.log_weights - mixture.log_partition).ravel()
+        # not through BLAS, whose threads would compete with ours
+        bound = np.einsum("kj,kj->", mixture.natural.reshape(sums.shape), sums) + np.einsum("k,k->", counts, offset)
+        if mixture.natural.ndim == 3:
+            return ExpectedStatistics(counts[None], sums[None], np.array([bound]))
+        return ExpectedStatistics(counts, sums, float(bound))
+
+    def labels(self, mixture) -> np.ndarray:
+        """Return the index of the nearest centre of each row, the lower one of two equally near, (n,) int32.
+
+        The mixture must be one for which `is_nearest_centre`.
+        """
+        return self._searched(mixture).labels()
+
+    def inertia(self, centres, labels) -> float:
+        """Return Σ w ‖x − centre of its label‖², computed from the differences."""
+        return self._loss(centres, labels, NO_WEIGHT)
+
+    def revive(self, statistics, mixture, temperature=1.0) -> tuple[ExpectedStatistics, Mixture]:
+        """Return statistics and mixture with the rows farthest from their centres alone in the empty clusters.
+
+        That raises the bound by w ½|z − c|² each, for the mixture has those centres at the rows. A cluster for which
+        there is no row, or that has lost its last one, stays where it is and empty.
+        """
+        if temperature > 0 or statistics.counts.all() or not is_nearest_centre(mixture, self):
+            return statistics, mixture
+        K, d = mixture.n_components, self.n_features
+        counts, sums = statistics.counts.reshape(K).copy(), statistics.sums.reshape(K, d).copy()
+        natural, labels, empty = mixture.natural.reshape(K, d).copy(), self.labels(mixture), np.flatnonzero(counts == 0)
+        far, Z, gain = self._farthest(mixture, labels, len(empty))
+        if not len(far):
+            return statistics, mixture
+        alone = empty[: len(far)]
+        left, labels[far], natural[alone] = labels[far], alone, Z
+        for k in np.union1d(left, alone):  # anew: a difference would leave rounding where no row is left
+            counts[k], sums[k] = self._sums_of(np.flatnonzero((labels == k) & self._present), mixture.family)
+        shape = statistics.sums.shape
+        filled = ExpectedStatistics(counts.reshape(shape[:-1]), sums.reshape(shape), statistics.bound + gain)
+        return filled, Mixture(mixture.family, mixture.weights, natural.reshape(shape))
+
+    @property
+    def _present(self):
+        return np.broadcast_to(True, len(self)) if self.sample_weight is None else self.sample_weight > 0
+
+    def _in_frame(self, which, family):
+        shift, inverse_scale = family.monomials(self.n_features)[:2]
+        return (self.X[which].astype(np.float64) - shift) * inverse_scale
+
+    def _weight_of(self, which):
+        return np.ones(len(which)) if self.sample_weight is None else self.sample_weight[which]
+
+    def _sums_of(self, which, family):
+        weight = self._weight_of(which)
+        return weight.sum(), weight @ self._in_frame(which, family)
+
+    def _farthest(self, mixture, labels, at_most):
+        """Return the rows farthest from their centres, the farthest first, in the frame too, and Σ w ½|z − c|²."""
+        shift, inverse_scale = mixture.family.monomials(self.n_features)[:2]
+        natural = mixture.natural.reshape(-1, self.n_features)
+        squares = np.empty(len(self))
+        self._loss(natural / inverse_scale + shift, labels, squares)
+        squares = np.where(self._present, squares, -1.0)
+        far = np.argpartition(squares, -at_most)[-at_most:]
+        far = far[np.lexsort((far, -squares[far]))]
+        Z = self._in_frame(far, mixture.family)
+        distance = np.sum((Z - natural[labels[far]]) ** 2, axis=1)
+        apart = (squares[far] > 0) & (distance > ROUNDING * np.sum(Z**2, axis=1))
+        return far[apart], Z[apart], 0.5 * self._weight_of(far[apart]) @ distance[apart]
+
+    def _loss(self, centres, labels, squares):
+        """Return Σ w ‖x − centre‖², and write the squares unless there is no place for them."""
+
+        def chunk(X, weight, where):
+            return clusters.loss()(
+                _typed(X), _or_empty(weight), centres, labels[where], 0, len(X), squares[where]
+            )  # fmt: skip
+
+        return math.fsum(self.map(chunk, 16 * self.n_features))
+
+    def _searched(self, mixture):
+        if self._search is None or not self._search.fits(mixture.family, mixture.n_components):
+            few = self.n_features <= PANEL_COLUMNS and mixture.n_components <= PANEL_CENTRES
+            panels = few if self.strategy == "auto" else self.strategy == "panels"
+            self._search = (_PanelSearch if panels else _RowSearch)(self, mixture.family, mixture.n_components)
+        shape = (mixture.n_components, self.n_features)
+        self._search.follow(mixture.natural.reshape(shape), -mixture.log_partition.ravel())
+        return self._search
+
+
+def is_nearest_centre(mixture, rows) -> bool:
+    """Whether the highest score of a mixture, or a stack of one, belongs to the nearest of its natural parameters."""
+    natural, weights = mixture.natural, mixture.weights.ravel()
+    if natural.size != weights.size * rows.n_features or (natural.ndim == 3 and len(natural) > 1):
+        return False
+    if rows.X.dtype not in (np.float64, np.float32) or len(rows) >= 2**31:
+        return False
+    monomials = mixture.family.monomials(rows.n_features)
+    if monomials is None or len(monomials.products):
+        return False
+    half_squares = 0.5 * np.einsum("...j,...j->...", natural, natural)
+    off = np.abs(mixture.log_partition - half_squares)
+    return bool((weights == weights[0]).all() and (off <= 1e-13 * half_squares).all())
+
+
+def _typed(X) -> tuple[np.ndarray, np.ndarray]:
+    """Return X as the kernels take it: arrays of float64 and float32, one of which is empty."""
+    return (X, NO_SINGLES) if X.dtype == np.float64 else (NO_DOUBLES, X)
+
+
+def _or_empty(weight) -> np.ndarray:
+    return NO_WEIGHT if weight is None else weight
+
+
+def _gamma(operations, unit) -> float:
+    return operations * unit / (1 - operations * unit)
+
+
+def _error(d, largest, unit, smallest) -> np.ndarray:
+    """Return slope and level of the error of a score; the derivation is in `kernels.nearest`."""
+    slope = _gamma(d + 3, unit) * (1 + _gamma(d + 8, unit))
+    level = slope * largest + 3 * d * smallest * (1 + largest)
+    return np.array([0.5 * slope, level]) * (1 + 2.0**-20)  # for the roundings here and in what uses them
+
+
+class _Search(ABC):
+    """Labels, gaps and sums of the rows, and the centres that they belong to."""
+
+    unit_rows: int
+    """Rows that share a gap."""
+
+    @abstractmethod
+    def _arrange(self):
+        """Return the order of the rows, if there is one."""
+
+    @abstractmethod
+    def _search(self, about, start, stop):
+        """Search a range of units; return how many rows changed their label and how many were searched."""
+
+    @abstractmethod
+    def labels(self):
+        """Return the labels in the order of the rows."""
+
+    def __init__(self, rows, family, n_components):
+        n, d, K = len(rows), rows.n_features, n_components
+        self.rows, self.family, self.X = rows, family, _typed(rows.X)
+        self.frame = family.monomials(d)[:2]
+        self.weight = _or_empty(rows.sample_weight)
+        self.centres = np.zeros((K, d))
+        self.n_fast = -(-K // (FAST_SHARE * GROUP)) * GROUP if K * d >= FAST_WORK else 0
+        self.groups, self.fast = _groups(K, d), (*_groups(self.n_fast, d), *_others(K, d, self.n_fast))
+        self.accumulated, self.drift = np.zeros(K + 1), np.zeros(K + 1, np.float32)
+        self.counts, self.sums = np.zeros((3, K)), np.zeros((2, K, d))
+        self.fresh, self.pending, self.busy = True, [], n
+        self.order = self._arrange()
+        self.units = -(-n // self.unit_rows)
+        size = self.units * self.unit_rows
+        self.gap = np.full(self.units, -np.inf, np.float32)
+        self.label, self.changed, self.before = (np.zeros(size, np.int32) for _ in range(3))
+
+    def fits(self, family, n_components) -> bool:
+        """Whether the search is for this frame and number of centres."""
+        if n_components != len(self.centres):
+            return False
+        if family is not self.family:
+            frame = family.monomials(self.rows.n_features)[:2]
+            return all(np.array_equal(mine, its) for mine, its in zip(self.frame, frame, strict=True))
+        return True
+
+    def follow(self, centres, offset):
+        """Find the labels for other centres."""
+        largest, moved = clusters.follow()(
+            centres, offset, self.centres, self.fresh, self.n_fast, self.accumulated, self.drift, self.groups, self.fast
+        )
+        if not moved and not self.fresh:
+            return
+        self.update_sums()
+        self.centres = centres
+        K, d = centres.shape
+        single = np.nextafter(_error(d, largest, 2.0**-24, 2.0**-149).astype(np.float32), np.float32(np.inf))
+        exact = centres, offset, _error(d, largest, 2.0**-53, 2.0**-1074)
+        about = self.frame, exact, (*self.groups, single)
+        pieces = self._pieces(self.units, self.busy * (K * (d + 5) + ROW_WORK) + self.units * CHECK_WORK)
+        found = self._run(lambda piece: self._search(about, *piece), pieces)
+        self.busy = sum(searched for _, searched in found)
+        self.pending = [
+            (start * self.unit_rows, start * self.unit_rows + n)
+            for (start, _), (n, _) in zip(pieces, found, strict=True)
+            if n
+        ]
+        if self.fresh:
+            self._move([(0, len(self.rows))])
+        self.fresh = False
+
+    def update_sums(self):
+        """Bring counts and sums up to date with the labels."""
+        if self.pending:
+            self._move(self.pending)
+            self.pending = []
+
+    def _move(self, segments):
+        K, d = self.centres.shape
+        moved = sum(stop - start for start, stop in segments)
+        parts = np.array(segments, np.int64)
+        self._run(lambda which: clusters.move()(
+            self.X, self.weight, self.order, *self.frame, self.fresh, self.label, self.changed, self.before,
+            parts, *which, self.counts, self.sums,
+        ), self._pieces(K, moved * (MOVE_WORK + 100 * d), 2))  # fmt: skip
+
+    def _pieces(self, units, work, for_each_thread=4):
+        """Return ranges of units, for the threads to share; the result does not depend on where they are cut."""
+        n = 1 if work < SERIAL_WORK or self.rows.n_jobs == 1 else min(for_each_thread * self.rows.n_jobs, units)
+        cuts = [units * i // n for i in range(n + 1)]
+        return list(itertools.pairwise(cuts))
+
+    def _run(self, function, pieces):
+        if len(pieces) == 1:
+            return [function(pieces[0])]
+        return run_in_order(function, pieces, self.rows.n_jobs)
+
+
+class _RowSearch(_Search):
+    """A gap for each row."""
+
+    unit_rows = 1
+
+    def _arrange(self):
+        return NO_ORDER
+
+    def _search(self, about, start, stop):
+        return kernel.search_rows()(
+            self.X, *about, self.fast, self.drift, self.fresh, start, stop, self.gap, self.label,
+            self.changed, self.before,
+        )  # fmt: skip
+
+    def labels(self):
+        return self.label.copy()
+
+
+class _PanelSearch(_Search):
+    """A gap for each panel of rows that are neighbours on a Morton curve."""
+
+    unit_rows = WIDTH
+
+    def _arrange(self):
+        n, d = self.rows.X.shape
+        panels = -(-n // WIDTH)
+        self.panel_label = np.zeros(panels, np.int32)
+        order = np.empty(panels * WIDTH, np.int32)
+        clusters.arrange()(self.X, *self.frame, order)
+        self.Z = np.empty((panels * d, WIDTH), np.float32)
+        self._run(
+            lambda piece: clusters.copy()(self.X, order, *self.frame, *piece, self.Z),
+            self._pieces(len(order), len(order) * (COPY_WORK + 50 * d)),
+        )
+        return order
+
+    def _search(self, about, start, stop):
+        return kernel.search_panels()(
+            self.X, self.Z, self.order, *about, self.drift, self.fresh, start, stop, self.gap, self.panel_label,
+            self.label, self.changed, self.before,
+        )  # fmt: skip
+
+    def labels(self):
+        out = np.empty(len(self.rows), np.int32)
+        out[self.order] = self.label
+        return out
+
+
+def _groups(n_centres, d):
+    """Centres in groups and their offsets, −∞ for those that complete the last group."""
+    groups = -(-n_centres // GROUP)
+    return np.zeros((groups, d, GROUP), np.float32), np.full((groups, GROUP), -np.inf, np.float32)
+
+
+def _others(K, d, n_fast):
+    """What is kept of the fast centres besides: see `kernels.nearest`."""
+    return (
+        np.zeros(n_fast, np.int32), np.zeros(K, np.float32), np.zeros((K, d), np.float32), np.zeros(K, np.float32),
+        np.ones(K, np.bool_),
+    )  # fmt: skip

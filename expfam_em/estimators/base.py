@@ -1,0 +1,403 @@
+"""The fit, predict and score shared by the estimators of mixtures."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from abc import ABCMeta, abstractmethod
+from numbers import Integral, Real
+
+import numpy as np
+from scipy import sparse
+from scipy.special import entr
+from sklearn.base import BaseEstimator, DensityMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted, validate_data
+
+from expfam_em.em import loop
+from expfam_em.em.starts import INITS, Starts, initialise_all
+from expfam_em.em.steps import in_frames
+from expfam_em.estep.bits import PatternRows
+from expfam_em.estep.memory import ArrayRows
+from expfam_em.family.sparse import refuse_unless_zeros_are_kept
+from expfam_em.rows import csr
+from expfam_em.rows.distinct import distinct
+from expfam_em.rows.threads import single_threaded_blas
+from expfam_em.saving.files import save
+from expfam_em.values.mixture import Mixture
+from expfam_em.values.statistics import ExpectedStatistics
+
+NOT_CONVERGED = (
+    "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
+    "check for degenerate data."
+)
+ANY_INIT = [StrOptions(set(INITS)), Mixture, "array-like"]
+
+
+def generator(random_state) -> np.random.Generator:
+    """Return a Generator from whatever scikit-learn calls a random state; None leaves NumPy's global state alone."""
+    if random_state is None or isinstance(random_state, np.random.Generator):
+        return np.random.default_rng(random_state)
+    return np.random.default_rng(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def checked_weight(sample_weight, X):
+    """Return row weights as float64, or None where there are none."""
+    if sample_weight is None:
+        return None
+    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+
+def _named_parameters(stack) -> dict:
+    """Return the named parameters of each mixture of a stack, with a leading axis."""
+    B, K = stack.weights.shape
+    if B > 1 and not stack.family.coupled:
+        together = stack.family.parameters(stack.flat_natural)
+        if all(len(value) == B * K for value in together.values()):
+            return {name: value.reshape(B, K, *value.shape[1:]) for name, value in together.items()}
+    apart = [stack[at].parameters for at in range(B)]
+    return {name: np.stack([one[name] for one in apart]) for name in apart[0]}
+
+
+def _finite_attributes(arrays, n_results) -> np.ndarray:
+    """Return for each result whether all of its attributes are finite, (B,)."""
+    finite = np.ones(n_results, bool)
+    for value in arrays.values():
+        finite &= np.isfinite(value.reshape(n_results, -1)).all(axis=1)
+    return finite
+
+
+def is_sound(result) -> bool:
+    """Whether a run has come to parameters: it has not collapsed, and its bound has not fallen."""
+    return isinstance(result, loop.FitResult) and result.status is not loop.Status.BOUND_FELL
+
+
+def _rank(result) -> tuple[int, float]:
+    """Return what makes one result better than another: first how it ended, then its bound."""
+    if not isinstance(result, loop.FitResult):
+        return (0, 0.0)
+    return (2 if is_sound(result) else 1, result.bounds[-1] + result.log_priors[-1])
+
+
+def _misled(results, data) -> np.ndarray:
+    """Return the runs left behind on data sets where all that were ahead came to nothing: they have to begin again."""
+    sound = np.array([is_sound(result) for result in results])
+    behind = np.array([is_sound(result) and result.status is loop.Status.BEHIND for result in results])
+    return np.flatnonzero(behind & ~np.isin(data, data[sound & ~behind]))
+
+
+@contextlib.contextmanager
+def all_or_nothing(estimator):
+    """Put every attribute back as it was if what is inside fails: nothing half fitted is left behind."""
+    before = estimator.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
+
+
+class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
+    """Estimators of mixtures: the subclass says which family and where to start, this class does the rest."""
+
+    _dtypes: tuple = (np.float64, np.float32)
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "temperature": [Interval(Real, 0, None, closed="left"), "array-like"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init": ANY_INIT,
+        "prior": [ExpectedStatistics, None],
+        "concentration": [Interval(Real, 0, None, closed="neither"), "array-like"],
+        "weights": [StrOptions({"free", "equal", "fixed"})],
+        "stop": [StrOptions({"bound", "parameters"})],
+        "acceleration": [None],
+        "random_state": ["random_state", np.random.Generator],
+        "n_jobs": [Integral, None],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    @abstractmethod
+    def _make_family(self):
+        """Return the family as the user knows it, not yet bound to data."""
+
+    def _starts(self, family, rows, data, rng, prior) -> Starts:
+        """Return where runs on the data sets ``data`` (B,) start."""
+        return initialise_all(
+            family, rows, data, self.n_components, self.init, rng, weights=self.weights, prior=prior
+        )  # fmt: skip
+
+    @property
+    def _init_in_use(self):
+        return self.init
+
+    def _validated(self, X, reset=True):
+        """Return X as scikit-learn checks it, an array or a block of CSR rows."""
+        if sparse.issparse(X):
+            refuse_unless_zeros_are_kept(self._make_family())
+        dtypes = list(self._dtypes)
+        return csr.observations(validate_data(self, X, accept_sparse="csr", dtype=dtypes, order=None, reset=reset))
+
+    def _prepare(self, X, fitting=False):
+        """Return validated rows as the family takes them, and what is to be remembered of it."""
+        return X, {}
+
+    # ---- fitting --------------------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the mixture to rows.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n, d)
+            Sparse where the family keeps zeros, as Bernoulli and Poisson do.
+        y : ignored
+        sample_weight : array-like of shape (n,), optional
+            Non-negative; a weight of 2 is the same as the row given twice, a weight of 0 as its absence.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For rows outside the family's support, fewer rows than components, or a component that collapses.
+        """
+        with all_or_nothing(self), single_threaded_blas():  # products outside the kernel: same bits everywhere
+            X = self._validated(X)
+            self._fit(X, checked_weight(sample_weight, X))
+        return self
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit the mixture and return the label of each row, (n,)."""
+        return self.fit(X, y, sample_weight).predict(X)
+
+    def _fit(self, X, weight):
+        if len(X) < self.n_components:
+            raise ValueError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {len(X)}"
+            )
+        prepared, remembered = self._prepare(X, fitting=True)
+        rows = ArrayRows(prepared, weight, self.n_jobs)
+        plain, [best] = self._followed(rows)
+        if isinstance(best, loop.CollapsedError):
+            raise self._refusal(best) from best
+        if best.status is loop.Status.BOUND_FELL:
+            raise self._fall(plain, best)
+        if not best.converged and self.max_iter > 0:
+            warnings.warn(NOT_CONVERGED, ConvergenceWarning, stacklevel=4)
+        [fitted] = self._fitted(plain, [best], X.dtype)
+        self.__dict__.update(fitted | remembered)
+
+    def _followed(self, rows):
+        """Return the family and the best result for each data set, or the error of one where every start collapsed."""
+        rows.check_total()
+        plain = self._make_family()
+        rows.check_support(plain)
+        warm = self.warm_start and hasattr(self, "mixture_")
+        rows = self._without_repetition(rows, warm)
+        family = plain.bind(rows)
+        rows = PatternRows.of(rows, family, self.n_components) or rows
+        prior = self._prior_of(plain, family)
+        if warm:
+            data, rng, init = np.zeros(1, np.int64), None, self.mixture_
+            starts = initialise_all(family, rows, data, self.n_components, init, rng)
+        else:
+            data, rng = np.tile(np.arange(rows.n_data), self.n_init), generator(self.random_state)
+            starts = self._starts(family, rows, data, rng, prior)
+        results = self._run(starts.mixture, rows, data[starts.runs], prior) if len(starts.runs) else []
+        best: list = [starts.collapsed.get(at) for at in range(rows.n_data)]
+        for run, result in zip(starts.runs, results, strict=True):
+            if best[data[run]] is None or _rank(result) > _rank(best[data[run]]):
+                best[data[run]] = result
+        return plain, best
+
+    def _without_repetition(self, rows, warm):
+        """Return the distinct rows with their weights, where that saves work and no start is drawn or given by row."""
+        init = self._init_in_use
+        by_row = not warm and (init == "random" if isinstance(init, str) else not isinstance(init, Mixture))
+        if by_row or rows.n_data > 1 or isinstance(rows.X, csr.CSRBlock):
+            return rows
+        found = distinct(rows.X, rows.sample_weight)
+        return rows if found is None else ArrayRows(*found, self.n_jobs)
+
+    def _fall(self, plain, result):
+        """Return the error for a fit whose bound fell."""
+        return ValueError(
+            f"{result.status.value} It fell by {result.fall:.3g} from {result.bounds[-1]:.10g} at step "
+            f"{result.n_iter + 1} ({plain!r})."
+        )
+
+    def _refusal(self, error):
+        """Return the error for a fit of which every start has collapsed."""
+        return ValueError(str(error))
+
+    def _prior_of(self, plain, family):
+        """Return the prior, given in the coordinates of the observations, in those of the bound family."""
+        if (prior := self.prior) is None:
+            return None
+        if np.shape(prior.counts) != (self.n_components,):
+            raise ValueError(f"prior has {len(prior.counts)} components; this mixture has {self.n_components}")
+        if not (np.all(prior.exposures >= 0) and np.all(np.isfinite(prior.sums))):
+            raise ValueError(f"prior has counts {prior.exposures}, sums {prior.sums}; they must be ≥ 0 and finite")
+        monomials = family.monomials(self.n_features_in_)
+        if monomials is not None and prior.sums.shape[1] != monomials.n_statistics:
+            raise ValueError(
+                f"prior has sums of shape {prior.sums.shape}; this mixture needs "
+                f"{(self.n_components, monomials.n_statistics)}"
+            )
+        return in_frames(prior, plain, family)
+
+    def _run(self, start, rows, data, prior):
+        if prior is not None and prior.sums.shape != start.natural.shape[1:]:
+            raise ValueError(
+                f"prior has sums of shape {prior.sums.shape}; this mixture needs {start.natural.shape[1:]}"
+            )
+        how = {
+            "max_iter": self.max_iter, "tol": self.tol, "temperature": self.temperature, "prior": prior,
+            "concentration": self.concentration, "weights": self.weights, "stop": self.stop, "drop": True,
+            "callback": self._report(len(data), rows.total_weights[data]),
+        }  # fmt: skip
+        results = self._ranked(loop.fit_all(start, rows, data, **how))
+        while len(again := _misled(results, data)):
+            once_more = self._ranked(loop.fit_all(start[again], rows, data[again], **how))
+            for run, result in zip(again, once_more, strict=True):
+                results[run] = result
+        return results
+
+    def _ranked(self, results):
+        """Return results fit to be compared: one whose attributes are not finite counts as collapsed."""
+        sound = [at for at, result in enumerate(results) if is_sound(result)]
+        if len(results) < 2 or not sound:
+            return results  # a single one is refused by `_fitted`
+        stack = Mixture.stack([results[at].mixture for at in sound])
+        finite = _finite_attributes(self._attributes(_named_parameters(stack)), len(sound))
+        for at in (sound[i] for i in np.flatnonzero(~finite)):
+            results[at] = loop.CollapsedError("the parameters of a component are not finite in the units of X")
+        return results
+
+    def _report(self, n_runs, totals):
+        """Return what to call after every step of a run: the command line sets ``_progress``."""
+        if (progress := getattr(self, "_progress", None)) is not None:
+            of_run = [progress(run, totals[run]) for run in range(n_runs)]
+            return lambda run, step, mixture, bound: of_run[run](step, mixture, bound)
+        if not self.verbose:
+            return None
+
+        def callback(run, step, mixture, bound):
+            if step % self.verbose_interval == 0:
+                print(f"start {run}, iteration {step}: mean bound {bound / totals[run]:.8f}")
+
+        return callback
+
+    def _fitted(self, plain, results, dtype) -> list[dict]:
+        """Return the fitted attributes of each result; they are set together, so that no fit is left half done."""
+        stack = Mixture.stack([result.mixture for result in results])
+        as_given = dtype if dtype == np.float32 else np.float64
+        shape, flat = stack.natural.shape, (-1, stack.natural.shape[2])
+        natural = stack.family.change_frame(stack.flat_natural, plain).reshape(shape)
+        expectation = stack.family.change_frame_of_expectation(stack.expectation.reshape(flat), plain).reshape(shape)
+        named = _named_parameters(stack)
+        arrays = self._attributes(named)
+        if not _finite_attributes(arrays, len(results)).all():
+            raise self._refusal(loop.CollapsedError("the parameters of a component are not finite in the units of X"))
+        return [
+            {
+                "mixture_": result.mixture,
+                "weights_": result.mixture.weights.astype(as_given),
+                "natural_parameters_": natural[at],
+                "expectation_parameters_": expectation[at],
+                "parameters_": {name: value[at].astype(as_given) for name, value in named.items()},
+                **{name: value[at].astype(as_given) for name, value in arrays.items()},
+                "lower_bound_": result.bound / result.total_weight,
+                "lower_bounds_": (result.bounds[1:] / result.total_weight).tolist(),
+                "n_iter_": result.n_iter,
+                "converged_": result.converged,
+                "status_": result.status.value,
+            }
+            for at, result in enumerate(results)
+        ]
+
+    def _attributes(self, named) -> dict:
+        """Return attributes made of the named parameters, as stacks over results."""
+        return {}
+
+    # ---- using ----------------------------------------------------------------------------------------------
+
+    def _rows(self, X):
+        check_is_fitted(self, "mixture_")
+        X = self._validated(X, reset=False)
+        dtype = np.float32 if X.dtype == np.float32 else np.float64
+        X, _ = self._prepare(X)
+        self.mixture_.family.check_rows(X)
+        return X, dtype
+
+    def _evaluate(self, X, **wanted):
+        return loop.evaluate(self.mixture_, X, n_jobs=self.n_jobs, **wanted)
+
+    def predict(self, X):
+        """Return the most probable component of each row, (n,); the lower index wins a tie."""
+        X, _ = self._rows(X)
+        return self._evaluate(X, log_density=False, labels=True)[0]
+
+    def predict_proba(self, X):
+        """Return the responsibilities p(k|x), (n, K)."""
+        X, dtype = self._rows(X)
+        return self._evaluate(X, log_density=False, responsibilities=True)[0].astype(dtype, copy=False)
+
+    def score_samples(self, X):
+        """Return log p(x) of each row, (n,)."""
+        X, dtype = self._rows(X)
+        return self._evaluate(X)[0].astype(dtype, copy=False)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return the mean log-likelihood per row, or per unit of weight."""
+        weight = None if sample_weight is None else checked_weight(sample_weight, X)
+        if weight is not None:
+            X = X.tocsr() if sparse.issparse(X) else X
+            X, weight = _safe_indexing(X, np.flatnonzero(weight > 0)), weight[weight > 0]  # weight 0 is absence
+        X, _ = self._rows(X)
+        return float(np.average(self._evaluate(X)[0], weights=weight))
+
+    def sample(self, n_samples=1):
+        """Return n rows drawn from the mixture, (n, d), and their components, (n,)."""
+        check_is_fitted(self, "mixture_")
+        if n_samples < 1:
+            raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
+        return self.mixture_.sample(n_samples, generator(self.random_state))
+
+    # ---- criteria -------------------------------------------------------------------------------------------
+
+    def _deviance(self, X, sample_weight):
+        """Return −2 log L and n, the total row weight."""
+        score = self.score(X, sample_weight=sample_weight)
+        n = float(_num_samples(X) if sample_weight is None else checked_weight(sample_weight, X).sum())
+        return -2 * n * score, n
+
+    def aic(self, X, sample_weight=None):
+        """Return Akaike's criterion −2 log L + 2 m for m free parameters; lower is better."""
+        return self._deviance(X, sample_weight)[0] + 2 * self.mixture_.n_parameters
+
+    def bic(self, X, sample_weight=None):
+        """Return Schwarz's criterion −2 log L + m log n; lower is better."""
+        deviance, n = self._deviance(X, sample_weight)
+        return float(deviance + self.mixture_.n_parameters * np.log(n))
+
+    def icl(self, X, sample_weight=None):
+        """Return the integrated completed likelihood, BIC + 2 Σ −r log r (Biernacki et al. 2000); lower is better."""
+        entropy = entr(self.predict_proba(X)).sum(axis=1)
+        weight = checked_weight(sample_weight, X)
+        return self.bic(X, sample_weight) + 2 * float(entropy.sum() if weight is None else weight @ entropy)
+
+    def save(self, path):
+        """Write the estimator to one file without pickle; `expfam_em.load` reads it back."""
+        check_is_fitted(self, "mixture_")
+        save(self, path)

@@ -1,0 +1,46 @@
+"""Independent columns of numbers between 0 and 1."""
+
+import numpy as np
+from scipy.special import log1p
+
+from expfam_em.families.columns import IndependentColumns
+from expfam_em.families.special.gamma import digamma_difference, log, log_beta
+from expfam_em.families.special.inverses import shapes_of_beta
+from expfam_em.families.waiting import SMALLEST
+
+LARGEST_BELOW_1 = 1 - float(np.finfo(float).epsneg)
+
+
+class Beta(IndependentColumns):
+    """Product of Beta columns: T(x) = (log x, log(1 − x)), A(η) = Σ log B(a, b), h(x) = Π 1/(x (1 − x)), η = (a, b)."""
+
+    order = 2
+    needs = "numbers between 0 and 1, these excluded"
+
+    def statistics_of(self, x):
+        return log(x), log1p(-x)
+
+    def log_base_of(self, x):
+        return -log(x) - log1p(-x)
+
+    def log_partition_of(self, alpha, beta):
+        return log_beta(alpha, beta)
+
+    def expectation_of(self, alpha, beta):
+        with np.errstate(all="ignore"):
+            return -digamma_difference(alpha, beta), -digamma_difference(beta, alpha)
+
+    def expected_log_base_of(self, alpha, beta):
+        return -sum(self.expectation_of(alpha, beta))
+
+    def natural_of(self, log_mean, log_mean_of_rest):
+        return shapes_of_beta(-log_mean, -log_mean_of_rest)
+
+    def parameters_of(self, alpha, beta):
+        return {"alphas": alpha, "betas": beta}
+
+    def draw_of(self, natural, size, rng):
+        return np.clip(rng.beta(*natural, size), SMALLEST, LARGEST_BELOW_1)
+
+    def possible(self, x):
+        return (x > 0) & (x < 1)

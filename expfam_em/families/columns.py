@@ -1,0 +1,133 @@
+"""What families of independent columns have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.kernel_form import Monomials
+from expfam_em.family.support import require
+
+
+class IndependentColumns(ExponentialFamily):
+    """Product over the columns of a row of densities of one number, each column with parameters of its own.
+
+    A subclass describes one number x, in functions of arrays of any shape, elementwise: ``of_one`` has the
+    ``order`` statistics t₁(x), t₂(x), …, and natural and expectation parameters come and go as as many arrays. Rows are
+    packed statistic by statistic: (t₁ of all columns, t₂ of all columns, …), so p = order · d.
+    """
+
+    order = 1
+    """Number of statistics of one x."""
+
+    needs = ""
+    """What x has to be, as the end of "Poisson needs …"; empty if every finite x is possible."""
+
+    is_identity = False
+    """Whether the one statistic is t(x) = x."""
+
+    constants: tuple[str, ...] = ()
+    """Names of the attributes that are known numbers, one for all columns or one for each, (d,)."""
+
+    # ---- what a family says of one number --------------------------------------------------------------------
+
+    @abstractmethod
+    def statistics_of(self, x) -> tuple:
+        """Return t₁(x), t₂(x), …"""
+
+    @abstractmethod
+    def log_partition_of(self, *natural):
+        """Return A(η₁, η₂, …); not finite outside the natural-parameter space."""
+
+    @abstractmethod
+    def expectation_of(self, *natural) -> tuple:
+        """Return E[t₁], E[t₂], …"""
+
+    @abstractmethod
+    def natural_of(self, *expectation) -> tuple:
+        """Return η₁, η₂, …"""
+
+    @abstractmethod
+    def parameters_of(self, *natural) -> dict:
+        """Return the named parameters."""
+
+    @abstractmethod
+    def draw_of(self, natural, size, rng):
+        """Return numbers of shape ``size``, drawn with natural parameters that broadcast to it."""
+
+    def log_base_of(self, x) -> np.ndarray | None:
+        """Return log h(x); None where it is 0."""
+        return None
+
+    def expected_log_base_of(self, *natural) -> np.ndarray | None:
+        """Return E[log h(x)]; None if it has no formula."""
+        return None
+
+    def possible(self, x):
+        """Return whether each x may occur."""
+        return np.isfinite(x)
+
+    # ---- the family ------------------------------------------------------------------------------------------
+
+    def _split(self, packed) -> np.ndarray:
+        """Return (..., p) as ``order`` arrays (..., d)."""
+        packed = np.asarray(packed, np.float64)
+        d = packed.shape[-1] // self.order
+        return np.moveaxis(packed.reshape(*packed.shape[:-1], self.order, d), -2, 0)
+
+    def sufficient_statistics(self, X):
+        return np.concatenate(self.statistics_of(_contiguous(X)), axis=1)
+
+    def monomials(self, n_features):
+        return Monomials.identity(n_features) if self.is_identity else None
+
+    def log_partition(self, natural):
+        return self.log_partition_of(*self._split(natural)).sum(axis=-1)
+
+    def log_base_measure(self, X):
+        value = self.log_base_of(_contiguous(X))
+        return np.zeros(len(X)) if value is None else value.sum(axis=1)
+
+    def expected_log_base_measure(self, natural):
+        if type(self).log_base_of is IndependentColumns.log_base_of:
+            return np.zeros(len(natural))
+        value = self.expected_log_base_of(*self._split(natural))
+        return None if value is None else value.sum(axis=-1)
+
+    def to_expectation(self, natural):
+        return np.concatenate(self.expectation_of(*self._split(natural)), axis=-1)
+
+    def to_natural(self, expectation):
+        with np.errstate(all="ignore"):  # a mean on the boundary of its space may have no finite η
+            return np.concatenate(self.natural_of(*self._split(expectation)), axis=-1)
+
+    def parameters(self, natural):
+        return self.parameters_of(*self._split(natural))
+
+    def sample(self, natural, n, rng):
+        natural = self._split(natural)
+        return np.asarray(self.draw_of(natural, (n, natural.shape[-1]), rng), np.float64)
+
+    def check_support(self, X):
+        with np.errstate(invalid="ignore"):
+            require(self.possible(np.asarray(X)), X, f"{type(self).__name__} needs {self.needs}")
+
+    def supports(self, X):
+        with np.errstate(invalid="ignore"):
+            return self.possible(np.asarray(X)).all(axis=1)
+
+    def marginal(self, natural, columns):
+        of_columns = {name: np.asarray(getattr(self, name)) for name in self.constants}
+        part = self.replace(**{name: value[columns] for name, value in of_columns.items() if value.ndim})
+        return part, np.concatenate(list(self._split(natural)[..., columns]), axis=-1)
+
+    def conditional(self, natural, columns, values):
+        rest = np.setdiff1d(np.arange(natural.shape[-1] // self.order), columns)
+        return self.marginal(natural, rest)
+
+
+def _contiguous(X):
+    """Return X as contiguous float64: the last bit of NumPy's functions may depend on the strides."""
+    return np.ascontiguousarray(X, np.float64)

@@ -1,0 +1,350 @@
+"""Mixtures whose components belong to different families: clusters and noise, light and heavy tails."""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+
+import numpy as np
+
+from expfam_em.families.composed.layout import Layout, check_family_argument, labels_of, monomials_of, rows_where
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.kernel_form import Monomials
+
+IMPOSSIBLE = -1e200
+"""log h of a row that a family cannot have produced: finite, because it is multiplied by 0 for other families."""
+
+TOO_LOW = 1e-150 * IMPOSSIBLE
+"""Mean of log h that only impossible rows bring about."""
+
+
+class Componentwise(ExponentialFamily):
+    """A family for each component: T is that of every family, and η_k is 0 for all but its own.
+
+    The families have different base measures, so log h_j(x) is a statistic too, whose natural parameter is 1 for the
+    components of family j and 0 for others. Components stand in the order of the parts.
+
+    Parameters
+    ----------
+    parts : list of (ExponentialFamily, n_components)
+        Each family with the number of components that belong to it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a part is no family, or its number of components is not a whole number from 1.
+
+    Examples
+    --------
+    >>> from expfam_em import families
+    >>> families.Componentwise([(families.Gaussian("full"), 3), (families.Uniform(), 1)])
+    Componentwise([(Gaussian('full'), 3), (Uniform(), 1)])
+    """
+
+    seed_smoothing = 0.0
+    keeps_zeros = False
+
+    def __init__(self, parts):
+        pairs = list(parts)
+        for family, count in pairs:
+            check_family_argument(family)
+            if not (isinstance(count, (int, np.integer)) and count >= 1):
+                raise ValueError(f"{family!r} has {count!r} components; it must be a whole number from 1")
+        if not pairs:
+            raise ValueError("there are no parts; at least one family is needed")
+        self.families = [family for family, _ in pairs]
+        self.of_component = np.repeat(np.arange(len(pairs)), [count for _, count in pairs])
+        self.n_features: int | None = None
+        self.regularized = any(family.regularized for family in self.families)
+        self.incomplete = any(family.incomplete for family in self.families)
+
+    # ---- which statistics and which components are whose -----------------------------------------------------
+
+    @property
+    def coupled(self):
+        return True  # components cannot be told from their statistics: they are maximised in their order
+
+    @property
+    def continues(self):
+        return True
+
+    @property
+    def score_rounding(self):
+        return max(family.score_rounding for family in self.families)
+
+    @functools.cached_property
+    def _layout(self) -> Layout:
+        """The families one after the other, and then log h of each."""
+        if self.n_features is None:
+            raise ValueError(f"{self!r} does not know the number of columns yet: call bind first")
+        return Layout.of(self._monomials() + [Monomials.identity(1)] * len(self.families))
+
+    def _monomials(self):
+        return [monomials_of(family, self.n_features) for family in self.families]
+
+    def _kinds(self, n) -> np.ndarray:
+        """Return the family of each of n components: those of one mixture, or of several one after another."""
+        K = len(self.of_component)
+        one = self.of_component[: math.gcd(n, K)]  # of a stack, n may be those of another number of mixtures
+        if not np.array_equal(np.resize(one, K), self.of_component):
+            raise ValueError(f"natural parameters of {n} components; {self!r} has {K} components, in order")
+        return np.resize(one, n)
+
+    def _each(self, function, *packed):
+        """Call function(family, components, its share of each array); return the results where there are any."""
+        kinds, found = self._kinds(len(packed[0])), []
+        for j, family in enumerate(self.families):
+            of = np.flatnonzero(kinds == j)
+            shares = [array[of][:, self._layout.statistics[j]] for array in packed]
+            found.append(function(family, of, *shares) if len(of) else None)
+        return found
+
+    def _join(self, n, parts, own=1.0) -> np.ndarray:
+        """Return packed parameters of n components from those of each family; ``own`` goes with its log h."""
+        kinds, out = self._kinds(n), np.zeros((n, self._layout.n_statistics))
+        for j, part in enumerate(parts):
+            if part is not None:
+                of = np.flatnonzero(kinds == j)
+                out[of[:, None], self._layout.statistics[j]] = part
+                out[of, self._layout.statistics[len(parts) + j]] = own
+        return out
+
+    def kinds(self, n_components):
+        kinds = self._kinds(n_components)
+        return [(family, of) for j, family in enumerate(self.families) if len(of := np.flatnonzero(kinds == j))]
+
+    def place(self, n_components, parts):
+        present = iter(parts)
+        here = set(self._kinds(n_components))
+        return self._join(n_components, [next(present) if j in here else None for j in range(len(self.families))])
+
+    # ---- the family -----------------------------------------------------------------------------------------
+
+    def bind(self, blocks):
+        parts = [family.bind(rows_where(blocks, family.supports)) for family in self.families]
+        bound = Componentwise([(family, int(np.sum(self.of_component == j))) for j, family in enumerate(parts)])
+        bound.n_features = next(iter(blocks))[0].shape[1]
+        return bound
+
+    def monomials(self, n_features):
+        if self.n_features is None:
+            return self.replace(n_features=n_features).monomials(n_features)
+        parts = self._monomials() + [Monomials.identity(1)] * len(self.families)
+        rank = np.full((len(self.of_component), len(parts)), -1)
+        for j in range(len(self.families)):
+            of = np.flatnonzero(self.of_component == j)
+            rank[of, j] = np.arange(len(of))
+        return self._layout.monomials(parts, self._layout.own_frames(parts, rank))
+
+    def columns(self, X):
+        columns, bases = [], []
+        for family in self.families:
+            possible, log_h = _possible(family, X)
+            with np.errstate(all="ignore"):
+                here = np.asarray(family.evaluate(X), np.float64)
+            columns.append(np.where(possible[:, None], here, 0.0))
+            bases.append(np.where(possible, log_h, IMPOSSIBLE)[:, None])
+        return np.concatenate(columns + bases, axis=1)
+
+    def sufficient_statistics(self, X):
+        return self.monomials(X.shape[1]).evaluate(self.columns(X))
+
+    def log_partition(self, natural):
+        out = np.empty(len(natural))
+
+        def one(family, of, eta):
+            out[of] = family.evaluate_log_partition(eta)
+
+        self._each(one, natural)
+        return out
+
+    def log_density(self, X, natural):
+        X, natural = np.asarray(X), np.atleast_2d(natural)
+        out = np.full((len(X), len(natural)), -np.inf)
+
+        def one(family, of, eta):
+            possible = np.flatnonzero(_possible(family, X)[0])
+            out[possible[:, None], of] = family.log_density(X[possible], eta)
+
+        self._each(one, natural)
+        return out
+
+    def complete(self, X, natural, responsibilities):
+        X = np.asarray(X)
+
+        def one(family, of, eta):
+            possible = _possible(family, X)[0]
+            here, R = X[possible], responsibilities[possible][:, of]
+            if family.incomplete:
+                return family.complete(here, eta, R)
+            return R.T @ family.statistics_and_exposure(here)[0]
+
+        return self._join(len(natural), self._each(one, natural), 0.0)  # log h is in the density of what is observed
+
+    def expected_log_base_measure(self, natural):
+        out = np.empty(len(natural))
+
+        def one(family, of, eta):
+            value = family.expected_log_base_measure(eta)
+            out[of] = np.nan if value is None else value
+            return value is None
+
+        return None if any(self._each(one, natural)) else out
+
+    def fisher_information(self, natural):
+        natural = np.atleast_2d(np.asarray(natural, np.float64))
+        out = np.zeros((*natural.shape, natural.shape[1]))
+        found = self._each(lambda family, of, eta: (of, family.fisher_information(eta)), natural)
+        for at, part in zip(self._layout.statistics, found, strict=False):
+            if part is not None:
+                out[part[0][:, None, None], at[:, None], at] = part[1]
+        return out
+
+    def supports(self, X):
+        return np.any([family.supports(X) for family, _ in self.kinds(len(self.of_component))], axis=0)
+
+    def check_support(self, X):
+        possible = self.supports(X)
+        if not possible.all():
+            row = int(np.argmin(possible))
+            raise ValueError(f"no component of {self!r} can have produced row {row}, {np.asarray(X)[row].tolist()}")
+
+    def to_expectation(self, natural):
+        return self._join(len(natural), self._each(lambda family, of, eta: family.to_expectation(eta), natural), 0.0)
+
+    def _possible_counts(self, counts, sums) -> np.ndarray:
+        """Return the counts of the rows that are possible under the family of their component.
+
+        Only responsibilities that are given or drawn have others. Their T is 0, and log h says how many they are.
+        """
+        at = np.concatenate(self._layout.statistics[len(self.families) :])[self._kinds(len(sums))]
+        log_h = sums[np.arange(len(sums)), at]
+        return np.maximum(counts - np.where(log_h < TOO_LOW * counts, log_h / IMPOSSIBLE, 0.0), 0.0)
+
+    def _of_possible(self, expectation) -> np.ndarray:
+        """Return the mean of T over the rows that are possible."""
+        return expectation / self._possible_counts(np.ones(len(expectation)), expectation)[:, None]
+
+    def to_natural(self, expectation):
+        mean = self._of_possible(expectation)
+        return self._join(len(mean), self._each(lambda family, of, m: family.to_natural(m), mean))
+
+    def maximize(self, counts, sums, previous=None):
+        counts = self._possible_counts(counts, sums)
+
+        def one(family, of, S, *eta):
+            return family.continue_from(counts[of], S, *eta) if eta else family.maximize(counts[of], S)
+
+        packed = (sums,) if previous is None else (sums, previous)
+        return self._join(len(sums), self._each(one, *packed))
+
+    def seed(self, expectation, mean):
+        expectation, mean = (self._of_possible(m) for m in (expectation, np.broadcast_to(mean, expectation.shape)))
+        return self._join(len(mean), self._each(lambda family, of, *m: family.seed(*m), expectation, mean), 0.0)
+
+    def parameters(self, natural):
+        named = self._each(lambda family, of, eta: family.parameters(eta), natural)
+        of_part = zip(labels_of(self.families), named, strict=True)
+        return {f"{label}_{name}": value for label, part in of_part if part for name, value in part.items()}
+
+    def n_parameters(self, n_components):
+        sizes = np.bincount(self.of_component[:n_components], minlength=len(self.families)).tolist()
+        parts = zip(self.families, self._layout.statistics, sizes, strict=False)
+        counted = [(family.n_parameters(size), size * len(at)) for family, at, size in parts if size]
+        return sum(every if free is None else free for free, every in counted)
+
+    def sample(self, natural, n, rng):
+        [kind] = self._kinds(1)
+        return self.families[kind].sample(natural[self._layout.statistics[kind]], n, rng)
+
+    # ---- components and frames ------------------------------------------------------------------------------
+
+    def components(self, index):
+        index = np.asarray(index)
+        kinds = np.resize(self.of_component, max(len(self.of_component), 1 + index.max(initial=0)))
+        ranks = [np.cumsum(kinds == j) - 1 for j in range(len(self.families))]
+        mine = [rank[index[kinds[index] == j]] for j, rank in enumerate(ranks)]
+        families = [family.components(of) for family, of in zip(self.families, mine, strict=True)]
+        return self.replace(families=families, of_component=kinds[index])
+
+    def join(self, families, n_components):
+        parts = [
+            own.join([family.families[j] for family in families], int(np.sum(self._kinds(n_components) == j)))
+            for j, own in enumerate(self.families)
+        ]
+        kinds = np.concatenate([family._kinds(n_components) for family in families])
+        return self.replace(families=parts, of_component=kinds)
+
+    def reframe(self, natural, expectation):
+        if self.incomplete:  # statistics are made here, in the shared frame
+            return self, natural
+        expectation = self._of_possible(expectation)
+        found = self._each(lambda family, of, *both: family.reframe(*both), natural, expectation)
+        pairs = [(family, None) if part is None else part for family, part in zip(self.families, found, strict=True)]
+        if all(after is before for (after, _), before in zip(pairs, self.families, strict=True)):
+            return self, natural
+        target = self.replace(families=[family for family, _ in pairs], of_component=self._kinds(len(natural)))
+        return target, target._join(len(natural), [eta for _, eta in pairs])
+
+    def refine(self, natural, expectation):
+        if self.incomplete:
+            return None
+        expectation = self._of_possible(expectation)
+        found = self._each(lambda family, of, *both: family.refine(*both), natural, expectation)
+        if all(family is None for family in found):
+            return None
+        better = [old if new is None else new for old, new in zip(self.families, found, strict=True)]
+        return self.replace(families=better, of_component=self._kinds(len(natural)))
+
+    def shared(self):
+        shared = [family.shared() for family in self.families]
+        return self if all(map(operator.is_, shared, self.families)) else self.replace(families=shared)
+
+    def adopt(self, other):
+        families = [own.adopt(its) for own, its in zip(self.families, other.families, strict=True)]
+        return self.replace(families=families, of_component=other.of_component)
+
+    def change_frame(self, natural, target):
+        return self._translated(natural, target, "change_frame", 1.0)
+
+    def change_frame_of_expectation(self, expectation, target):
+        return self._translated(expectation, target, "change_frame_of_expectation", 0.0)
+
+    def _translated(self, packed, target, method, own):
+        known = self if self.n_features is not None else target  # the user's family is not bound
+        to = dict(zip(map(id, known.families), zip(self.families, target.families, strict=True), strict=True))
+
+        def one(family, of, part):
+            source, aim = to[id(family)]
+            return getattr(source, method)(part, aim)
+
+        return known._join(len(packed), known._each(one, packed), own)
+
+    # ---- parts of an observation ----------------------------------------------------------------------------
+
+    def marginal(self, natural, columns):
+        return self._of_some(natural, len(columns), lambda family, eta: family.marginal(eta, columns))
+
+    def conditional(self, natural, columns, values):
+        def given(family, eta):
+            return family.conditional(eta, columns, values)
+
+        return self._of_some(natural, (self.n_features or 0) - len(columns), given)
+
+    def _of_some(self, natural, n_features, function):
+        found = self._each(lambda family, of, eta: function(family, eta), natural)
+        families = [family if part is None else part[0] for family, part in zip(self.families, found, strict=True)]
+        part = Componentwise([(family, 1) for family in families])
+        part.n_features, part.of_component = n_features, self._kinds(len(natural))
+        return part, part._join(len(natural), [None if one is None else one[1] for one in found])
+
+    def __repr__(self):
+        sizes = np.bincount(self.of_component, minlength=len(self.families)).tolist()
+        return f"Componentwise([{', '.join(f'({f!r}, {n})' for f, n in zip(self.families, sizes, strict=True))}])"
+
+
+def _possible(family, X) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows a family can have produced, (n,), and log h of each row."""
+    log_h = family.checked_log_base_measure(X)
+    return family.supports(X) & np.isfinite(log_h), log_h

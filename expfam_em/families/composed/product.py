@@ -1,0 +1,299 @@
+"""Rows whose groups of columns follow different families, independently within a component."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import Self
+
+import numpy as np
+
+from expfam_em.families.composed.layout import BlocksOf, Layout, check_family_argument, labels_of, monomials_of
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.support import OutsideSupportError
+
+
+class Product(ExponentialFamily):
+    """Product of the densities of groups of columns: T is that of all groups, A(η) = Σ_j A_j(η_j), h(x) = Π h_j(x_j).
+
+    Parameters
+    ----------
+    parts : list of (ExponentialFamily, columns)
+        Each family with the columns it describes: whole numbers, in any order. No column may occur twice; columns
+        that do not occur are ignored. A part may be a Product itself, of the columns counted within the part.
+
+    The named parameters of a part carry the name of its family in front: "gaussian_means".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a part is no family, or the columns are none, occur twice or are no whole numbers from 0.
+    """
+
+    keeps_zeros = False
+
+    def __init__(self, parts):
+        pairs = [(family, np.atleast_1d(columns)) for family, columns in parts]
+        for family, columns in pairs:
+            check_family_argument(family)
+            if columns.ndim != 1 or not len(columns) or not np.issubdtype(columns.dtype, np.integer):
+                raise ValueError(f"{family!r} has columns {columns.tolist()}; they must be one or more whole numbers")
+        every = np.concatenate([columns for _, columns in pairs]) if pairs else np.empty(0, int)
+        if not len(every) or every.min() < 0 or len(np.unique(every)) < len(every):
+            raise ValueError(f"the parts have columns {every.tolist()}; each must be given once, counted from 0")
+        self.families = [family for family, _ in pairs]
+        self.columns_of = [columns.astype(np.int64) for _, columns in pairs]
+        self.regularized = any(family.regularized for family in self.families)
+        self.incomplete = any(family.incomplete for family in self.families)
+        self.n_features = None
+
+    # ---- the parts ------------------------------------------------------------------------------------------
+
+    @property
+    def _least_width(self) -> int:
+        return 1 + max(int(columns.max()) for columns in self.columns_of)
+
+    @property
+    def _width(self) -> int:
+        """Number of columns of X, as far as it is known; those behind the last that is used may be left out."""
+        return self._least_width if self.n_features is None else max(self.n_features, self._least_width)
+
+    def _pairs(self):
+        return zip(self.families, self.columns_of, strict=True)
+
+    @functools.cached_property
+    def _layout(self) -> Layout:
+        return Layout.of(self._monomials(), self.columns_of if self._takes_X else None)
+
+    @functools.cached_property
+    def _takes_X(self) -> bool:
+        """Whether the kernel takes X as it is: no part evaluates anything, and no column is left out."""
+        every = np.concatenate(self.columns_of)
+        evaluated = any(family.evaluates(len(columns)) for family, columns in self._pairs())
+        return not evaluated and len(every) == every.max() + 1
+
+    def _monomials(self):
+        return [monomials_of(family, len(columns)) for family, columns in self._pairs()]
+
+    def split(self, packed) -> list:
+        """Return η or E[T] of each part, given those of the whole, (…, p) -> list of (…, p_j)."""
+        return [packed[..., at] for at in self._layout.statistics]
+
+    def combine(self, parts) -> np.ndarray:
+        """Return η or E[T] of the whole, given those of each part."""
+        out = np.empty((*parts[0].shape[:-1], self._layout.n_statistics))
+        for at, part in zip(self._layout.statistics, parts, strict=True):
+            out[..., at] = part
+        return out
+
+    def _each(self, function, *packed):
+        """Return [function(family of a part, its share of each array)]."""
+        return [function(family, *part) for family, *part in zip(self.families, *map(self.split, packed), strict=True)]
+
+    def _with(self, families) -> Self:
+        """Return the product of these families, which are the parts with other frames."""
+        return self.replace(families=families)
+
+    # ---- the family -----------------------------------------------------------------------------------------
+
+    @property
+    def coupled(self):
+        return any(family.coupled for family in self.families)
+
+    @property
+    def score_rounding(self):
+        return max(family.score_rounding for family in self.families)
+
+    def bind(self, blocks):
+        def of(columns):
+            return BlocksOf(blocks, lambda X, weight: (X[:, columns], weight))
+
+        product = Product([(family.bind(of(columns)), columns) for family, columns in self._pairs()])
+        product.n_features = next(iter(blocks))[0].shape[1]
+        return product
+
+    def monomials(self, n_features):
+        try:
+            parts = self._monomials()
+        except ValueError:
+            if self.n_features is not None:
+                raise
+            return None  # a part does not know its statistics before it is bound
+        K = max((len(part.own.frame) for part in parts if part.own is not None), default=0)
+        return self._layout.monomials(parts, self._layout.own_frames(parts, np.arange(K)[:, None] + [0] * len(parts)))
+
+    def evaluates(self, n_features):
+        return not (self._takes_X and n_features == self._layout.n_columns)
+
+    def columns(self, X):
+        self._check_width(X)
+        if self._takes_X:  # in the order of X, which only has more columns
+            return X[:, : self._layout.n_columns]
+        return np.concatenate([family.evaluate(X[:, columns]) for family, columns in self._pairs()], axis=1)
+
+    def _check_width(self, X):
+        if X.shape[1] < self._least_width:
+            raise ValueError(f"X has {X.shape[1]} columns; {self!r} needs at least {self._least_width}")
+
+    def sufficient_statistics(self, X):
+        self._check_width(X)
+        return self.combine([family.statistics_and_exposure(X[:, columns])[0] for family, columns in self._pairs()])
+
+    def log_partition(self, natural):
+        return sum(self._each(lambda family, eta: family.evaluate_log_partition(eta), natural))
+
+    def log_base_measure(self, X):
+        self._check_width(X)
+        if self.incomplete:
+            return np.zeros(len(X))  # it belongs to the density of what is observed
+        return sum(family.checked_log_base_measure(X[:, columns]) for family, columns in self._pairs())
+
+    def expected_log_base_measure(self, natural):
+        values = self._each(lambda family, eta: family.expected_log_base_measure(eta), natural)
+        return None if any(value is None for value in values) else sum(values)
+
+    def log_density(self, X, natural):
+        X, natural = np.asarray(X), np.atleast_2d(natural)
+        self._check_width(X)
+        parts = zip(self.families, self.columns_of, self.split(natural), strict=True)
+        return sum(family.log_density(X[:, columns], eta) for family, columns, eta in parts)
+
+    def complete(self, X, natural, responsibilities):
+        X, parts = np.asarray(X), []
+        for family, columns, eta in zip(self.families, self.columns_of, self.split(natural), strict=True):
+            here = X[:, columns]
+            if family.incomplete:
+                parts.append(family.complete(here, eta, responsibilities))
+            else:
+                parts.append(responsibilities.T @ family.statistics_and_exposure(here)[0])
+        return self.combine(parts)
+
+    def check_support(self, X):
+        self._check_width(X)
+        for family, columns in self._pairs():
+            try:
+                family.check_rows(X[:, columns])
+            except OutsideSupportError as error:
+                raise OutsideSupportError(error.needs, int(columns[error.column]), error.value, error.row) from None
+            except ValueError as error:  # of a family that counts the columns in its own way
+                raise ValueError(f"in columns {columns.tolist()}: {error}") from error
+
+    def to_expectation(self, natural):
+        return self.combine(self._each(lambda family, eta: family.to_expectation(eta), natural))
+
+    def to_natural(self, expectation):
+        return self.combine(self._each(lambda family, m: family.to_natural(m), expectation))
+
+    @property
+    def continues(self):
+        return True
+
+    def maximize(self, counts, sums, previous=None):
+        if previous is None:
+            return self.combine(self._each(lambda family, S: family.maximize(counts, S), sums))
+        return self.combine(self._each(lambda family, *both: family.continue_from(counts, *both), sums, previous))
+
+    def seed(self, expectation, mean):
+        return self.combine(self._each(lambda family, *m: family.seed(*m), expectation, mean))
+
+    def parameters(self, natural):
+        named = self._each(lambda family, eta: family.parameters(eta), natural)
+        of_part = zip(labels_of(self.families), named, strict=True)
+        return {f"{label}_{name}": value for label, part in of_part for name, value in part.items()}
+
+    def n_parameters(self, n_components):
+        counted = [family.n_parameters(n_components) for family in self.families]
+        sizes = [n_components * len(at) for at in self._layout.statistics]
+        return sum(size if count is None else count for count, size in zip(counted, sizes, strict=True))
+
+    def supports(self, X):
+        return np.all([family.supports(X[:, columns]) for family, columns in self._pairs()], axis=0)
+
+    def sample(self, natural, n, rng):
+        out = np.zeros((n, self._width))
+        for family, columns, eta in zip(self.families, self.columns_of, self.split(natural), strict=True):
+            out[:, columns] = family.sample(eta, n, rng)
+        return out
+
+    # ---- frames ---------------------------------------------------------------------------------------------
+
+    def reframe(self, natural, expectation):
+        if self.incomplete:  # statistics are made here, in the shared frame
+            return self, natural
+        found = self._each(lambda family, *both: family.reframe(*both), natural, expectation)
+        if all(after is before for (after, _), before in zip(found, self.families, strict=True)):
+            return self, natural
+        return self._with([family for family, _ in found]), self.combine([eta for _, eta in found])
+
+    def refine(self, natural, expectation):
+        if self.incomplete:
+            return None
+        found = self._each(lambda family, *both: family.refine(*both), natural, expectation)
+        if all(family is None for family in found):
+            return None
+        return self._with([old if new is None else new for old, new in zip(self.families, found, strict=True)])
+
+    def components(self, index):
+        return self._with([family.components(index) for family in self.families])
+
+    def join(self, families, n_components):
+        lots = zip(*(family.families for family in families), strict=True)
+        return self._with([own.join(lot, n_components) for own, lot in zip(self.families, lots, strict=True)])
+
+    def shared(self):
+        shared = [family.shared() for family in self.families]
+        return self if all(map(operator.is_, shared, self.families)) else self._with(shared)
+
+    def adopt(self, other):
+        return self._with([own.adopt(its) for own, its in zip(self.families, other.families, strict=True)])
+
+    def change_frame(self, natural, target):
+        return self._translated(natural, target, "change_frame")
+
+    def change_frame_of_expectation(self, expectation, target):
+        return self._translated(expectation, target, "change_frame_of_expectation")
+
+    def _translated(self, packed, target, method):
+        # the user's family may not know yet how many statistics it has
+        known = self if self.n_features is not None else target
+        parts = zip(self.families, known.split(packed), target.families, strict=True)
+        return known.combine([getattr(family, method)(part, to) for family, part, to in parts])
+
+    # ---- parts of an observation ----------------------------------------------------------------------------
+
+    def _some(self, natural, keep, of_part) -> tuple[Product, np.ndarray]:
+        """Return the product of what remains of each part, its columns counted anew in the order of ``keep``."""
+        place = {int(column): i for i, column in enumerate(keep)}
+        pairs, etas = [], []
+        for family, columns, eta in zip(self.families, self.columns_of, self.split(natural), strict=True):
+            inside = [i for i, column in enumerate(columns) if int(column) in place]
+            if not inside:
+                continue
+            part, its = (family, eta) if inside == list(range(len(columns))) else of_part(family, eta, columns, inside)
+            pairs.append((part, [place[int(columns[i])] for i in inside]))
+            etas.append(its)
+        if not pairs:
+            raise ValueError(f"no part of {self!r} describes any of the columns {[int(c) for c in keep]}")
+        product = Product(pairs)
+        product.n_features = None if self.n_features is None else len(keep)
+        return product, product.combine(etas)
+
+    def marginal(self, natural, columns):
+        def of_part(family, eta, mine, inside):
+            return family.marginal(eta, np.array(inside))
+
+        return self._some(natural, columns, of_part)
+
+    def conditional(self, natural, columns, values):
+        given = dict(zip(np.asarray(columns).tolist(), values, strict=True))
+        rest = [column for column in range(self._width) if column not in given]  # unused ones keep their place
+
+        def of_part(family, eta, mine, inside):
+            known = np.setdiff1d(np.arange(len(mine)), inside)
+            return family.conditional(eta, known, np.array([given[int(mine[i])] for i in known]))
+
+        return self._some(natural, rest, of_part)
+
+    def __repr__(self):
+        parts = ", ".join(f"({family!r}, {columns.tolist()})" for family, columns in self._pairs())
+        return f"Product([{parts}])"

@@ -1,0 +1,178 @@
+"""Counts or amounts with more zeros than their family has."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit, log_expit
+
+from expfam_em.families.composed.layout import check_family_argument, rows_where
+from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
+from expfam_em.family.support import check_present
+
+
+class ZeroInflated(ExponentialFamily):
+    """Rows that are 0 with probability ρ and otherwise follow a family: p(x) = ρ [x = 0] + (1 − ρ) p₀(x).
+
+    Whether a zero row is one of these, b = 1, is not observed. The complete data are (x, b): T = (b, (1 − b) T₀(x)),
+    η = (log(ρ/(1 − ρ)) + A₀(η₀), η₀) and A(η) = log(e^η₁ + e^A₀(η₀)); the E-step takes E[b|x] (Lambert 1992). The
+    probability belongs to whole rows: a `Product` of several such families has one for each of its parts.
+
+    Beside a density, which gives single numbers no probability, every row of zeros is one of these, b = 1. A family
+    that accepts 0.5 somewhere is taken for a density; counts of your own need a ``check_support``.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+        Of the other rows, such as ``Poisson()``.
+
+    Raises
+    ------
+    TypeError
+        If it is no family, or an incomplete one.
+    """
+
+    incomplete = True
+    keeps_zeros = False
+
+    def __init__(self, family):
+        check_family_argument(family)
+        if family.incomplete or type(family).kinds is not ExponentialFamily.kinds:
+            raise TypeError(f"{family!r} has unobserved parts of its own, which cannot be combined with these")
+        self.family = family
+        self.is_density: bool | None = None
+
+    def _possible(self, X):
+        """Return which rows may be of the family, (n,)."""
+        is_density = _is_density(self.family, X.shape[1]) if self.is_density is None else self.is_density
+        return self.family.supports(X) & ~_is_zero(X) if is_density else self.family.supports(X)
+
+    def _odds(self, natural):
+        """Return log(ρ/(1 − ρ)), (K,), and η₀."""
+        natural = np.atleast_2d(natural)
+        return natural[:, 0] - self.family.evaluate_log_partition(natural[:, 1:]), natural[:, 1:]
+
+    def bind(self, blocks):
+        others = rows_where(blocks, lambda X: ~_is_zero(X))
+        some = any(len(X) for X, _ in others)
+        family = self.family.bind(others if some else blocks)
+        return self.replace(family=family, is_density=_is_density(family, next(iter(blocks))[0].shape[1]))
+
+    def sufficient_statistics(self, X):
+        possible = self._possible(X)
+        share = np.where(possible, 0.5, 1.0) * _is_zero(X)  # a zero row may be of either kind
+        return np.column_stack([share, (1 - share)[:, None] * self._of_family(X, possible)])
+
+    def _of_family(self, X, possible):
+        """Return T₀ of rows, 0 for those that the family cannot have produced."""
+        T, exposure = self.family.statistics_and_exposure(X[possible] if possible.any() else np.ones_like(X))
+        if exposure is not None:
+            raise ValueError(f"{self.family!r} has an exposure, which a share of zeros has not")
+        out = np.zeros((len(X), T.shape[1]))
+        out[possible] = T[: np.sum(possible)]
+        return out
+
+    def log_partition(self, natural):
+        return np.logaddexp(natural[:, 0], self.family.evaluate_log_partition(natural[:, 1:]))
+
+    def expected_log_base_measure(self, natural):
+        return None  # that of the complete data would say nothing about x
+
+    def to_expectation(self, natural):
+        log_odds, of_family = self._odds(natural)
+        share = expit(log_odds)[:, None]
+        return np.concatenate([share, (1 - share) * self.family.to_expectation(of_family)], axis=1)
+
+    def to_natural(self, expectation):
+        share = np.clip(expectation[:, 0], 0.0, 1.0)
+        return self._joined(share, self.family.to_natural(expectation[:, 1:] / (1 - share[:, None])))
+
+    def maximize(self, counts, sums, previous=None):
+        share = np.clip(sums[:, 0] / counts, 0.0, 1.0)
+        others = counts * (1 - share)
+        if previous is None:
+            return self._joined(share, self.family.maximize(others, sums[:, 1:]))
+        return self._joined(share, self.family.continue_from(others, sums[:, 1:], previous[:, 1:]))
+
+    @property
+    def coupled(self):
+        return self.family.coupled
+
+    @property
+    def continues(self):
+        return True
+
+    def _joined(self, share, of_family):
+        with np.errstate(divide="ignore"):
+            log_odds = np.clip(np.log(share) - np.log1p(-share), -NATURAL_LIMIT, NATURAL_LIMIT)
+        return np.column_stack([log_odds + self.family.evaluate_log_partition(of_family), of_family])
+
+    def seed(self, expectation, mean):
+        mean = np.broadcast_to(mean, expectation.shape)
+        if np.any(mean[:, 0] >= 1):
+            raise ValueError(f"every row is 0, which {self.family!r} never is: nothing tells its parameters")
+        of_mean = mean[:, 1:] / (1 - mean[:, :1])
+        others = 1 - expectation[:, :1]
+        # a row that is certainly one of the zeros says nothing of the others
+        of_row = np.where(others > 0, expectation[:, 1:] / np.where(others > 0, others, 1.0), of_mean)
+        share = 0.5 * (expectation[:, :1] + mean[:, :1])
+        return np.concatenate([share, (1 - share) * self.family.seed(of_row, of_mean)], axis=1)
+
+    def _log_density_of_family(self, X, of_family, possible):
+        out = np.full((len(X), len(of_family)), -np.inf)
+        out[possible] = self.family.log_density(X[possible], of_family)
+        return out
+
+    def log_density(self, X, natural):
+        X, (log_odds, of_family) = np.asarray(X), self._odds(natural)
+        inside = log_expit(-log_odds) + self._log_density_of_family(X, of_family, self._possible(X))
+        return np.where(_is_zero(X)[:, None], np.logaddexp(log_expit(log_odds), inside), inside)
+
+    def complete(self, X, natural, responsibilities):
+        X, (log_odds, of_family) = np.asarray(X), self._odds(natural)
+        possible = self._possible(X)
+        share = expit(log_odds - self._log_density_of_family(X, of_family, possible)) * _is_zero(X)[:, None]
+        sums = (responsibilities * (1 - share)).T @ self._of_family(X, possible)
+        return np.column_stack([np.sum(responsibilities * share, axis=0), sums])
+
+    def parameters(self, natural):
+        log_odds, of_family = self._odds(natural)
+        shares = np.where(log_odds <= -0.99 * NATURAL_LIMIT, 0.0, expit(log_odds))
+        return {"zero_shares": shares, **self.family.parameters(of_family)}
+
+    def n_parameters(self, n_components):
+        counted = self.family.n_parameters(n_components)
+        return None if counted is None else counted + n_components
+
+    def sample(self, natural, n, rng):
+        [log_odds], [of_family] = self._odds(natural)
+        X = self.family.sample(of_family, n, rng)
+        return np.where(rng.random((n, 1)) < expit(log_odds), 0.0, X)
+
+    def supports(self, X):
+        return self.family.supports(X) | _is_zero(X)
+
+    def check_support(self, X):
+        check_present(self.family, X, ~_is_zero(X))
+
+    def change_frame(self, natural, target):
+        log_odds, of_family = self._odds(natural)
+        moved = self.family.change_frame(of_family, target.family)
+        return np.column_stack([log_odds + target.family.evaluate_log_partition(moved), moved])
+
+    def change_frame_of_expectation(self, expectation, target):
+        others = 1 - expectation[:, :1]
+        moved = self.family.change_frame_of_expectation(expectation[:, 1:] / others, target.family)
+        return np.concatenate([expectation[:, :1], moved * others], axis=1)
+
+    def __repr__(self):
+        return f"ZeroInflated({self.family!r})"
+
+
+def _is_zero(X):
+    return np.all(np.asarray(X) == 0, axis=1)
+
+
+def _is_density(family, n_features) -> bool:
+    """Whether a family accepts 0.5 in some column."""
+    probes = np.concatenate([np.full((1, n_features), 0.5), 1.0 - 0.5 * np.eye(n_features)])
+    return bool(family.supports(probes).any())

@@ -1,0 +1,1 @@
+"""Normal densities and what is made of them."""

@@ -1,0 +1,284 @@
+"""Families of z in a frame: the same for all components, or one of its own for a component that loses digits in it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+
+from expfam_em.families.gaussian import frames
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.kernel_form import Monomials
+
+CANCELLATION = 1e3
+"""How much larger terms may be than their sum in the shared frame: moments and scores then err by about 1e-13."""
+
+
+class Framed(ExponentialFamily):
+    """Families whose parameters are a mean and a covariance of z = R⁻¹ (x − a), in the frame (a, R).
+
+    ``form`` maps between packed parameters and (mean, covariance), and knows roots of covariances. ``shift`` and
+    ``scale`` are the shared frame, the identity until ``bind`` sets them; ``own_frames`` those of single components.
+    """
+
+    keeps_zeros = False
+
+    shift: np.ndarray | None
+    scale: np.ndarray | None
+    own_frames: tuple | None
+    covariance_type: str
+
+    @property
+    @abstractmethod
+    def tied(self) -> bool:
+        """Whether all components share one covariance."""
+
+    @property
+    def constrained(self) -> bool:
+        """Whether covariances have something in common but not all: a step may then change one beyond its rows."""
+        return self.coupled and not self.tied
+
+    @property
+    @abstractmethod
+    def may_reframe(self) -> bool:
+        """Whether the covariance is a parameter: otherwise z zᵀ is no statistic, and frames cannot differ."""
+
+    @property
+    @abstractmethod
+    def form(self) -> Any:
+        """How second-order statistics are packed: a form of `_covariance`."""
+
+    @abstractmethod
+    def _floored(self, covariance):
+        """Return covariances kept away from 0."""
+
+    @property
+    def own(self) -> frames.Own | None:
+        """Frames of single components, if any has one; see `reframe`."""
+        return None if self.own_frames is None else frames.Own(*self.own_frames)
+
+    def frame(self, n_features):
+        """Return shift and scale, each (d,)."""
+        if self.shift is None or self.scale is None:
+            return np.zeros(n_features), np.ones(n_features)
+        if len(self.shift) != n_features:
+            raise ValueError(f"{n_features} columns; {self!r} is bound to rows of {len(self.shift)} columns")
+        return self.shift, self.scale
+
+    def shared(self):
+        return self if self.own is None else self.replace(own_frames=None)
+
+    def adopt(self, other):
+        return self.replace(own_frames=other.own_frames)
+
+    def components(self, index):
+        if self.own is None:
+            return self
+        own = self.own.components(index)
+        return self.replace(own_frames=tuple(own) if own.any else None)
+
+    def join(self, families, n_components):
+        if all(family.own is None for family in families):
+            return self.shared()
+        return self.replace(own_frames=tuple(frames.Own.joined([family.own for family in families], n_components)))
+
+    def log_density(self, X, natural):
+        natural = np.atleast_2d(natural)
+        if self.own is None:
+            return super().log_density(X, natural)
+        own, columns = self._own_of(len(natural)), np.asarray(self.columns(X), np.float64)
+        out = np.empty((len(X), len(natural)))
+        shared = np.flatnonzero(~own.which)
+        out[:, shared] = self.shared().log_density(X, natural[shared])
+        partition, log_h = self.evaluate_log_partition(natural), self.checked_log_base_measure(X)
+        d = X.shape[1]
+        plain = Monomials(np.zeros(d), np.ones(d), np.ascontiguousarray(self.form.products(d), np.int64))
+        for k in np.flatnonzero(own.which):
+            Z = self.form.solve_rows(own.root[own.frame[k]], columns - own.shift[own.frame[k]])
+            out[:, k] = plain.evaluate(Z) @ natural[k] - partition[k] + log_h
+        return out
+
+    @property
+    def score_rounding(self):
+        if self.own is None:
+            return 0.0
+        # a row of the size of the centre, rounded, and seen in units of the smallest width
+        return float(np.max(np.abs(self.own.whitener) @ np.abs(self.own.shift[:, :, None]) if self.own.root.ndim == 3
+                            else np.abs(self.own.whitener[:, 0]) * np.abs(self.own.shift), initial=0.0))  # fmt: skip
+
+    def _own_of(self, n_components) -> frames.Own:
+        """Return the frames, checked to be those of as many components."""
+        own = self.own
+        if own is None or len(own.frame) != n_components:
+            raise ValueError(
+                f"natural parameters of {n_components} components, but {self!r} has frames for "
+                f"{0 if own is None else len(own.frame)}, in order: take those of some with family.components(index)"
+            )
+        return own
+
+    def _frames(self, n_components, n_features):
+        """Return the frame of each component as shifts (K, d) and roots, in the form's shape."""
+        shift, scale = self.frame(n_features)
+        root = self.form.root_of_scale(scale)
+        shifts = np.broadcast_to(shift, (n_components, n_features))
+        roots = np.broadcast_to(root, (n_components, *root.shape))
+        if self.own is None:
+            return shifts, roots
+        return self._own_of(n_components).spread(shifts, roots)
+
+    def _transfer(self, mean, covariance, target):
+        """Return means and covariances in the frames of this family as those in the frames of another."""
+        if target is self or (self.own is None and target.own is None and _same_frame(self, target)):
+            return mean, covariance
+        if self.own is None and target.own is None:
+            return target._into_frame(*self._out_of_frame(mean, covariance))
+        shift, root = self._frames(*mean.shape)
+        target_shift, target_root = target._frames(*mean.shape)
+        step = self.form.divide(target_root, root)
+        # the difference of the shifts first: both may be far from 0 and from where the data are
+        offset = self.form.solve(target_root, shift - target_shift)
+        return offset + self.form.times(step, mean), self.form.transform(covariance, step)
+
+    def change_frame(self, natural, target):
+        if target.covariance_type != self.covariance_type:
+            raise ValueError(f"a mixture of {self!r} cannot be continued as one of {target!r}")
+        mean, covariance = self.form.moments(natural)
+        mean, covariance = self._transfer(mean, covariance, target)
+        return target.form.natural(mean, target._floored(covariance))
+
+    def change_frame_of_expectation(self, expectation, target):
+        if target is self or (self.own is None and target.own is None and _same_frame(self, target)):
+            return expectation
+        mean, covariance = self.form.central(expectation)
+        return target.form.expectation(*self._transfer(mean, covariance, target))
+
+    def to_moments(self, natural):
+        """Return means (K, d) and covariances, in the form of the covariance type, in the coordinates of x."""
+        return self._out_of_frame(*self.form.moments(natural))
+
+    def from_moments(self, means, covariances):
+        """Return the natural parameters (K, p) of means and covariances in the coordinates of x; NaN if singular."""
+        mean, covariance = self._into_frame(means, covariances)
+        return self.form.natural(mean, self._floored(covariance))
+
+    def _out_of_frame(self, mean, covariance):
+        if self.own is not None:
+            shift, root = self._frames(*mean.shape)
+            return shift + self.form.times(root, mean), self.form.transform(covariance, root)
+        shift, scale = self.frame(mean.shape[1])
+        return mean * scale + shift, self.form.scale(covariance, scale)
+
+    def _into_frame(self, means, covariances):
+        shift, scale = self.frame(means.shape[1])
+        return (means - shift) / scale, self.form.scale(covariances, 1 / scale)
+
+    def refine(self, natural, expectation):
+        """Return the family with frames about components whose moments, or later scores, lose digits in these.
+
+        A variance C left over from a second moment C + m² has lost m²/C of its digits.
+        """
+        if not self.may_reframe:
+            return None
+        mean, variance = self.form.variances(expectation)
+        cancelled, flat = self._losses(mean, variance, natural)
+        if self.own is not None and not self.constrained:
+            flat = flat & ~self.own.which  # nothing suits it better than a frame of its own
+        if not (cancelled | flat).any():
+            return None
+        shift, root = self._frames(*mean.shape)
+        about = shift + self.form.times(root, mean)
+        # a frame that is about the mean, up to rounding, cannot be bettered: then the rows are equal
+        cancelled &= np.any(np.abs(about - shift) > 4 * np.finfo(float).eps * np.abs(about), axis=1)
+        if not (cancelled | flat).any():
+            return None
+        here = self.form.times_root(root, self._certain_roots(mean, variance, natural, cancelled))
+        lost = np.ones_like(flat) if self.tied else cancelled | flat
+        own = frames.Own.of(lost, about, here) if self.own is None else self.own.updated(lost, about, here)
+        better = self.replace(own_frames=tuple(own))
+        return better if _reaches_kernel(better, mean.shape[1]) else None
+
+    def _losses(self, mean, variance, natural):
+        """Return which components lose too many digits in moments and in scores, each (K,).
+
+        The terms of a score are as large as P_jj (m_j² + C_jj) for the precision P.
+        """
+        with np.errstate(all="ignore"):
+            second = variance + mean**2
+            moments = np.any(second > CANCELLATION * variance, axis=1)
+            scores = np.any(self.form.precisions(natural) * second > CANCELLATION, axis=1)
+        return moments & np.isfinite(mean).all(axis=1), scores
+
+    def _certain_roots(self, mean, variance, natural, cancelled):
+        """Return roots of the covariances, of only what is certain of them where variances have cancelled."""
+        certain = np.maximum(variance, np.finfo(float).eps * (variance + mean**2))
+        certain = np.where(certain > 0, certain, 1.0)
+        if self.form.isotropic:
+            certain = np.broadcast_to(certain.max(axis=1, keepdims=True), certain.shape)
+        if self.tied:
+            certain = np.broadcast_to(certain.min(axis=0), certain.shape)
+            cancelled = np.broadcast_to(cancelled.any(), cancelled.shape)
+        diagonal = self.form.root_of_scale(np.sqrt(certain))
+        if cancelled.all():
+            return diagonal
+        whole = self.form.root(self.form.moments(natural)[1])
+        return np.where(cancelled.reshape(-1, *[1] * (diagonal.ndim - 1)), diagonal, whole)
+
+    def reframe(self, natural, expectation):
+        """Give a frame of its own to each component whose scores or moments lose digits in the shared one.
+
+        It is there the standard normal density, up to what the mean in x has lost when it was rounded.
+        """
+        if not self.may_reframe:
+            return self, natural
+        wanted = self._wants_own_frame(natural, expectation)
+        if not wanted.any():
+            target = self.shared()
+            return target, natural if target is self else self.change_frame(natural, target)
+        mean, covariance = self.form.moments(natural)
+        shift, root = self._frames(*mean.shape)
+        step = self.form.times(root, mean)
+        about = shift + step
+        here = self.form.times_root(root, self.form.root(covariance))
+        rest = self.form.solve(here, (shift - about) + step)
+        target = self.replace(own_frames=tuple(frames.Own.of(wanted, about, here)))
+        if not _reaches_kernel(target, mean.shape[1]):
+            return self, natural
+        standard = self.form.natural(rest, self.form.unit(covariance))
+        if wanted.all():
+            return target, standard
+        return target, np.where(wanted[:, None], standard, self.change_frame(natural, target))
+
+    def _wants_own_frame(self, natural, expectation):
+        """Return which components to take out of the shared frame, (K,)."""
+        mean, variance = self.form.variances(expectation)
+        if not self.tied and mean.shape[1] > self.form.widest_shared:
+            return np.ones(len(mean), bool)
+        if self.own is not None:
+            shared = self.shared()
+            mean, covariance = self._transfer(mean, self.form.central(expectation)[1], shared)
+            variance = self.form.diagonal(covariance, mean.shape[1])
+            natural = self.change_frame(natural, shared)
+        moments, scores = self._losses(mean, variance, natural)
+        wanted = moments | scores
+        return np.broadcast_to(wanted.any(), wanted.shape) if self.tied else wanted
+
+    def _log_volumes(self, own, n_components):
+        """Return log |W_shared| − log |W_k|, what a component's frame adds to A, (K,)."""
+        self._own_of(n_components)
+        d = own.shift.shape[1]
+        volume = np.zeros(n_components)
+        volume[own.which] = self.form.log_volume(own.root, d) - np.log(self.frame(d)[1]).sum()
+        return volume
+
+
+def _same_frame(one, other) -> bool:
+    if one.shift is None or other.shift is None:
+        return one.shift is other.shift
+    return np.array_equal(one.shift, other.shift) and np.array_equal(one.scale, other.scale)
+
+
+def _reaches_kernel(family, n_features) -> bool:
+    """Whether the monomials have the frames: a subclass may have monomials of its own."""
+    monomials = family.monomials(n_features)
+    return monomials is not None and monomials.own is not None

@@ -1,0 +1,306 @@
+"""Multivariate normal densities, in a coordinate frame that keeps their natural parameters well conditioned."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from expfam_em.families.gaussian import packing
+from expfam_em.families.gaussian.framed import Framed
+from expfam_em.families.gaussian.models import MODELS, Model
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.kernel_form import Monomials
+
+LOG_2PI = float(np.log(2 * np.pi))
+COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", "fixed", *(name for name in MODELS if name.isupper()))
+PART_NUMBERS = 1 << 17
+"""Numbers of X that are read at a time, a megabyte: deviations are then taken of what is still in cache."""
+
+
+class Gaussian(Framed):
+    """Normal density: T(x) = (z, z zᵀ), A(η) = −¼ η₁ᵀ η₂⁻¹ η₁ − ½ log |−2 η₂|, h(x) = (2π)^(−d/2).
+
+    z = (x − shift) / scale is the observation in the family's frame. The frame is the identity until ``bind`` sets
+    it to the mean and spread of the data: xxᵀ loses ε·κ² of its digits at κ standard deviations from the origin.
+    ``parameters`` and ``sample`` speak of x, whatever the frame.
+
+    Parameters
+    ----------
+    covariance_type : {"full", "tied", "diag", "spherical", "fixed"}, or a model such as "VEV"
+        Free; one for all components; diagonal; a multiple of the identity; known to be ``variance`` · I. Or one of the
+        models Σ_k = λ_k D_k A_k D_kᵀ of Celeux & Govaert (1995), whose letters say of volume λ, shape A and
+        orientation D if all components have the same (E), each its own (V), or the identity (I): EII, VII, EEI, VEI,
+        EVI, VVI, EEE, VEE, EVE, VVE, EEV, VEV, EVV, VVV.
+    variance : float > 0
+        The known variance ε of "fixed".
+    variance_floor : float ≥ 0
+        Smallest variance in any direction, as a multiple of the squared scale of the frame, which is the variance of
+        the columns within a factor of two (so it acts once the family is bound). The M-step is the maximum under
+        this constraint, so the bound still never falls.
+    reg_covar : float ≥ 0
+        Added to the diagonal of every covariance in the M-step (unit of x²).
+
+    Raises
+    ------
+    ValueError
+        For an unknown covariance type or a number out of its range.
+    """
+
+    def __init__(self, covariance_type="full", *, variance=1.0, variance_floor=1e-14, reg_covar=0.0):
+        if covariance_type not in COVARIANCE_TYPES:
+            raise ValueError(f"covariance_type is {covariance_type!r}; it must be one of {', '.join(COVARIANCE_TYPES)}")
+        if not variance > 0:
+            raise ValueError(f"variance is {variance!r}; it must be positive")
+        if not (variance_floor >= 0 and reg_covar >= 0):
+            raise ValueError(f"variance_floor={variance_floor!r}, reg_covar={reg_covar!r}: neither may be negative")
+        self.covariance_type = covariance_type
+        self.variance = float(variance)
+        self.variance_floor = float(variance_floor)
+        self.reg_covar = float(reg_covar)
+        self.regularized = reg_covar > 0
+        self.seed_smoothing = 0.0 if covariance_type == "fixed" else ExponentialFamily.seed_smoothing
+        self.shift: np.ndarray | None = None
+        self.scale: np.ndarray | None = None
+        self.column_variance: np.ndarray | None = None
+        self.own_frames: tuple | None = None
+
+    @property
+    def tied(self):
+        """Whether all components share one covariance."""
+        return self.covariance_type in ("tied", "EEE")
+
+    @property
+    def model(self) -> Model:
+        """The covariance model."""
+        return MODELS[self.covariance_type]
+
+    @property
+    def coupled(self):
+        return self.covariance_type != "fixed" and (self.tied or self.model.constrain is not None)
+
+    @property
+    def continues(self):
+        return self.covariance_type != "fixed" and self.model.continues
+
+    @property
+    def may_reframe(self):
+        return self.covariance_type != "fixed"
+
+    @property
+    def form(self) -> Any:
+        """How second-order statistics are packed, in the coordinates of the frame."""
+        if self.covariance_type == "fixed":
+            return packing.Constant(self.variance if self.scale is None else self.variance / self.scale[0] ** 2)
+        return self.model.form()
+
+    # ---- the frame ----------------------------------------------------------------------------------------
+
+    def bind(self, blocks):
+        """Return a copy whose frame is about the weighted mean and standard deviation of the columns."""
+        total, mean, scatter = 0.0, np.zeros(()), np.zeros(())
+        for X, weight in _parts(blocks):
+            here = weight.sum()
+            if here == 0:
+                continue
+            centre = weight @ X / here
+            step = centre - mean
+            with np.errstate(over="ignore"):
+                scatter = scatter + weight @ (X - centre) ** 2 + step**2 * (total * here / (total + here))
+            total += here
+            mean = mean + step * (here / total)
+        variance = scatter / total
+        if not np.isfinite(variance).all():
+            column = int(np.argmin(np.isfinite(variance)))
+            raise ValueError(f"the variance of column {column} is beyond the range of float64: divide X by its size")
+        spread, rounding = variance, (4 * np.finfo(float).eps * np.abs(mean)) ** 2
+        if self.form.isotropic:  # one scale for all columns, lest distances change
+            spread, rounding = (np.full_like(variance, values.mean()) for values in (spread, rounding))
+        # a column without spread, up to the rounding of its mean, keeps its unit
+        spread = np.where(spread > rounding, np.sqrt(spread), 1.0)
+        # A power of two scales without rounding, and a mean with few digits leaves whole numbers exact: rows that are
+        # equally far from two means then have equal scores.
+        scale = np.exp2(np.round(np.log2(spread)))
+        return self.replace(shift=np.round(mean / scale * 64) / 64 * scale, scale=scale, column_variance=variance)
+
+    def in_frame_units(self):
+        """Return a copy of a bound "fixed" family whose ε is 1 in the frame, so that scores have no unit of x²."""
+        scale = self.frame(1 if self.scale is None else len(self.scale))[1]
+        return self.replace(variance=float(scale[0]) ** 2)
+
+    # ---- the family -----------------------------------------------------------------------------------------
+
+    def monomials(self, n_features):
+        shift, scale = self.frame(n_features)
+        own = None if self.own is None else self.own.for_kernel()
+        return Monomials(shift, 1 / scale, _products(self.form.products, n_features), own)
+
+    @property
+    def n_common(self):
+        if not self.tied or self.own is not None or self.shift is None:
+            return 0
+        d = len(self.shift)
+        return d * (d + 1) // 2
+
+    def share_common(self, counts, sums, totals):
+        """Return N_k (V + m_k m_kᵀ), packed, with V the pooled covariance: what the tied model says they are."""
+        i, j = packing.pairs(sums.shape[2])
+        mean = sums / np.where(counts > 0, counts, 1.0)[:, :, None]
+        outer = counts[:, :, None] * mean[:, :, i] * mean[:, :, j]
+        pooled = (totals - outer.sum(axis=1)) / counts.sum(axis=1, keepdims=True)
+        return counts[:, :, None] * pooled[:, None] + outer
+
+    def sufficient_statistics(self, X):
+        return self.monomials(X.shape[1]).evaluate(self.columns(X))
+
+    def log_partition(self, natural):
+        value = self.form.log_partition(natural)
+        return value if self.own is None else value + self._log_volumes(self.own, len(natural))
+
+    def log_base_measure(self, X):
+        shift, scale = self.frame(X.shape[1])
+        constant = -0.5 * X.shape[1] * LOG_2PI - np.log(scale).sum()
+        if self.covariance_type != "fixed":
+            return np.full(len(X), constant)
+        variance = self.form.variance
+        Z = (np.asarray(X, np.float64) - shift) / scale
+        return constant - 0.5 * X.shape[1] * np.log(variance) - 0.5 * np.einsum("ij,ij->i", Z, Z) / variance
+
+    def expected_log_base_measure(self, natural):
+        d = self.form.n_features(natural.shape[1])
+        value = np.full(len(natural), -0.5 * d * LOG_2PI - np.log(self.frame(d)[1]).sum())
+        if self.covariance_type == "fixed":
+            mean, variance = self.form.moments(natural)
+            value -= 0.5 * (d * np.log(variance) + np.sum(mean**2, axis=1) / variance + d)
+        return value
+
+    def to_expectation(self, natural):
+        return self.form.expectation(*self.form.moments(natural))
+
+    def to_natural(self, expectation):
+        mean, covariance = self.form.central(expectation)
+        return self.form.natural(mean, self._floored(covariance))
+
+    def maximize(self, counts, sums, previous=None):
+        mean, covariance = self.form.central(sums / counts[:, None])
+        if self.tied:
+            pooled = np.tensordot(counts, covariance, 1) / counts.sum()
+            covariance = np.broadcast_to(pooled, covariance.shape)
+        if self.reg_covar:
+            covariance = self._regularised(covariance, mean.shape[1])
+        if self.constrained:
+            covariance = self._constrained(counts, covariance, mean.shape[1], previous)
+        return self.form.natural(mean, self._floored(covariance))
+
+    def _constrained(self, counts, covariance, d, previous):
+        """Return covariances that satisfy the model, found in units of x, which all components have in common."""
+        frames = self._frames(len(covariance), d)[1]
+        if "V" in self.model.name[:2]:  # no volume, or no shape, can be said of a covariance of 0
+            covariance = self._floored(covariance)
+        before = None if previous is None else self.form.moments(previous)[1]
+        roots, before = (
+            None if inside is None else self.form.times_root(frames, self.form.root(inside))
+            for inside in (covariance, before)
+        )
+        found = self.form.divide(frames, self.model.nearest(counts, roots, before))
+        return self.form.transform(self.form.unit(covariance), found)
+
+    def _regularised(self, covariance, d):
+        if self.own is None:
+            return self.form.add_diagonal(covariance, self.reg_covar / self.frame(d)[1] ** 2)
+        roots = self._frames(len(covariance), d)[1]
+        added = self.form.root_of_scale(np.full((len(covariance), d), np.sqrt(self.reg_covar)))
+        step = self.form.divide(roots, added)
+        return covariance + self.form.transform(self.form.unit(covariance), step)
+
+    def _floored(self, covariance):
+        # without a frame there is no scale that a variance could be small against
+        if self.scale is None or self.variance_floor == 0:
+            return covariance
+        if self.own is None:
+            return self.form.floor(covariance, self.variance_floor)
+        d = len(self.scale)
+        roots, shared = self._frames(len(covariance), d)[1], self.shared()._frames(len(covariance), d)[1]
+        in_shared = self.form.transform(covariance, self.form.divide(shared, roots))
+        floored = self.form.floor(in_shared, self.variance_floor)
+        if floored is in_shared:
+            return covariance
+        raised = (floored != in_shared).reshape(len(covariance), -1).any(axis=1)
+        # through a factor: the covariance in the shared frame may have a condition of 1/floor
+        factor = self.form.factor_above(in_shared[raised], self.variance_floor)
+        back = self.form.times_root(self.form.divide(roots, shared)[raised], factor)
+        result = np.array(covariance)
+        result[raised] = self.form.transform(self.form.unit(covariance[raised]), back)
+        return result
+
+    def seed(self, expectation, mean):
+        """Return components at the rows, with the variances of the columns and no correlation."""
+        rows, _ = self.form.central(expectation)
+        pooled = self.form.uncorrelated(self.form.central(mean)[1])
+        return self.form.expectation(rows, np.broadcast_to(pooled, (len(rows), *pooled.shape[1:])))
+
+    def parameters(self, natural):
+        means, covariances = self.to_moments(natural)
+        return {"means": means, "covariances": covariances[0] if self.tied else covariances}
+
+    def sample(self, natural, n, rng):
+        means, covariances = self.to_moments(natural[None])
+        return means[0] + self.form.draw(covariances[0], rng.standard_normal((n, means.shape[1])))
+
+    def check_support(self, X):
+        return None  # every finite row is possible
+
+    def n_parameters(self, n_components):
+        if not self.coupled:
+            return None
+        if self.shift is None:
+            raise ValueError(f"{self!r} counts its parameters once its dimension is known: call bind first")
+        d = len(self.shift)
+        return n_components * d + self.model.n_parameters(n_components, d)
+
+    # ---- parts of an observation ----------------------------------------------------------------------------
+
+    def _part(self, columns):
+        # what components have in common they need not have in common in some of the columns
+        part = self.replace(covariance_type=self.model.free) if self.constrained else self
+        if self.shift is None or self.scale is None:
+            return part.shared()
+        variance = None if self.column_variance is None else self.column_variance[columns]
+        return part.replace(
+            shift=self.shift[columns], scale=self.scale[columns], column_variance=variance, own_frames=None
+        )  # fmt: skip
+
+    def marginal(self, natural, columns):
+        means, covariances = self.to_moments(natural)
+        part = self._part(columns)
+        return part, part.from_moments(means[:, columns], self.form.marginal(covariances, columns))
+
+    def conditional(self, natural, columns, values):
+        means, covariances = self.to_moments(natural)
+        rest = np.setdiff1d(np.arange(means.shape[1]), columns)
+        part = self._part(rest)
+        # only the covariances depend on the type, and those of x|y do not depend on y: a tied family stays tied
+        return part, part.from_moments(*self.form.conditional(means, covariances, columns, rest, values))
+
+    def __repr__(self):
+        extra = [f"variance={self.variance:g}"] if self.covariance_type == "fixed" else []
+        extra += [f"reg_covar={self.reg_covar:g}"] if self.reg_covar else []
+        return f"Gaussian({', '.join([repr(self.covariance_type), *extra])})"
+
+
+def _parts(blocks):
+    """Yield X in float64 and the weights of a few rows of the blocks at a time."""
+    for X, sample_weight in blocks:
+        step = max(1, PART_NUMBERS // X.shape[1])
+        for first in range(0, len(X), step):
+            part = np.asarray(X[first : first + step], np.float64)
+            yield part, np.ones(len(part)) if sample_weight is None else sample_weight[first : first + step]
+
+
+@functools.cache
+def _products(make, n_features):
+    """Products of a form as the kernel takes them: kept, for they are asked for at every step."""
+    products = np.ascontiguousarray(make(n_features), np.int64)
+    products.flags.writeable = False
+    return products

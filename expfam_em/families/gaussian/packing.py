@@ -1,0 +1,386 @@
+"""Forms of a Gaussian's second-order statistics: how a covariance is packed behind the mean in T, η and ∇A.
+
+A form maps between packed parameters and (mean, covariance). Shapes: ``mean`` (K, d); ``covariance`` (K, d, d) for
+Triangle, (K, d) for Squares, (K,) for Sphere. Everything is in the coordinates z of the family's frame.
+"""
+
+import functools
+
+import numpy as np
+
+from expfam_em.families.special.linalg import cholesky, invert, solve_lower
+
+
+@functools.cache
+def pairs(d) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the upper triangle, in the order in which second moments are packed."""
+    i, j = np.triu_indices(d)
+    i.flags.writeable = j.flags.writeable = False
+    return i, j
+
+
+class Triangle:
+    """T(z) = (z, z_i z_j for i ≤ j): any covariance."""
+
+    isotropic = False
+    widest_shared: float = (
+        95  # columns: beyond, z zᵀ of each component in its own z costs less than one packed T for all
+    )
+
+    @staticmethod
+    def products(d):
+        i, j = pairs(d)
+        return np.column_stack([i, j, d + np.arange(len(i))])
+
+    def n_features(self, n_statistics):
+        return round((np.sqrt(9 + 8 * n_statistics) - 3) / 2)
+
+    def _unpack(self, packed, off_diagonal):
+        d = self.n_features(packed.shape[1])
+        i, j = pairs(d)
+        values = packed[:, d:] * np.where(i == j, 1.0, off_diagonal)
+        matrix = np.empty((len(packed), d, d))
+        matrix[:, i, j] = matrix[:, j, i] = values
+        return packed[:, :d], matrix
+
+    def _pack(self, linear, matrix, off_diagonal):
+        i, j = pairs(linear.shape[1])
+        return np.concatenate([linear, matrix[:, i, j] * np.where(i == j, 1.0, off_diagonal)], axis=1)
+
+    def log_partition(self, natural):
+        linear, matrix = self._unpack(natural, 0.5)
+        factor = cholesky(-2 * matrix)
+        out = np.full(len(natural), np.inf)
+        fine = np.isfinite(factor).all(axis=(1, 2))
+        if fine.any():
+            half = solve_lower(factor[fine], linear[fine, :, None])[:, :, 0]
+            out[fine] = 0.5 * np.sum(half**2, axis=1) - np.log(np.einsum("kii->ki", factor[fine])).sum(axis=1)
+        return out
+
+    def moments(self, natural):
+        linear, matrix = self._unpack(natural, 0.5)
+        covariance = invert(-2 * matrix)[0]
+        return np.einsum("kij,kj->ki", covariance, linear), covariance
+
+    def natural(self, mean, covariance):
+        precision = invert(covariance)[0]
+        return self._pack(np.einsum("kij,kj->ki", precision, mean), -0.5 * precision, 2.0)
+
+    def expectation(self, mean, covariance):
+        return self._pack(mean, covariance + mean[:, :, None] * mean[:, None, :], 1.0)
+
+    def central(self, expectation):
+        mean, second = self._unpack(expectation, 1.0)
+        return mean, second - mean[:, :, None] * mean[:, None, :]
+
+    def variances(self, expectation):
+        """Means (K, d) and variances (K, d) of the columns, from expectation parameters."""
+        d = self.n_features(expectation.shape[1])
+        mean = expectation[:, :d]
+        at = np.arange(d)
+        return mean, expectation[:, d + at * d - at * (at - 1) // 2] - mean**2
+
+    def precisions(self, natural):
+        """Diagonals of the precision matrices, (K, d)."""
+        d = self.n_features(natural.shape[1])
+        at = np.arange(d)
+        return -2 * natural[:, d + at * d - at * (at - 1) // 2]
+
+    def diagonal(self, covariance, d):
+        """Variances of the columns, (K, d)."""
+        return np.einsum("kii->ki", covariance)
+
+    # ---- roots of covariances: of the same shape, lower triangular ------------------------------------------
+
+    def root(self, covariance):
+        """R with R Rᵀ = covariance, or nearly so where rounding has left it no longer positive definite."""
+        root = cholesky(covariance)
+        failed = np.isnan(root).any(axis=(1, 2)) & np.isfinite(covariance).all(axis=(1, 2))
+        if failed.any():
+            largest = np.einsum("kii->ki", covariance[failed]).max(axis=1)[:, None]
+            factors = self.factor_above(covariance[failed], np.maximum(np.finfo(float).eps * largest, 1e-300))
+            upper = np.linalg.qr(np.swapaxes(factors, 1, 2))[1]
+            root[failed] = np.swapaxes(upper * np.sign(np.einsum("kii->ki", upper))[:, :, None], 1, 2)
+        return root
+
+    def factor_above(self, covariance, floor):
+        """B with B Bᵀ the covariance, its eigenvalues raised to the floor: its digits are those of the roots."""
+        values, vectors = np.linalg.eigh(covariance)
+        return vectors * np.sqrt(np.maximum(values, floor))[:, None, :]
+
+    def root_of_scale(self, scale):
+        """The root that multiplies each column by a number, (..., d)."""
+        return scale[..., None] * np.eye(scale.shape[-1])
+
+    def times(self, root, mean):
+        """R m."""
+        return np.einsum("kij,kj->ki", root, mean)
+
+    def times_root(self, root, other):
+        """R R′."""
+        return root @ other
+
+    def solve(self, root, mean):
+        """R⁻¹ m."""
+        return solve_lower(root, mean[:, :, None])[:, :, 0]
+
+    def solve_rows(self, root, rows):
+        """R⁻¹ x of each row, for one root."""
+        return solve_lower(root[None], rows.T[None])[0].T
+
+    def divide(self, root, other):
+        """R⁻¹ R′."""
+        return solve_lower(root, other)
+
+    def transform(self, covariance, root):
+        """R C Rᵀ."""
+        return root @ covariance @ np.swapaxes(root, -1, -2)
+
+    def unit(self, covariance):
+        """The covariance of a standard normal density, in the shape of others."""
+        return np.broadcast_to(np.eye(covariance.shape[-1]), covariance.shape)
+
+    def log_volume(self, root, d):
+        """log |R|."""
+        return np.log(np.einsum("kii->ki", root)).sum(axis=1)
+
+    def add_diagonal(self, covariance, diagonal):
+        return covariance + np.diag(diagonal)
+
+    def floor(self, covariance, floor):
+        """Raise eigenvalues below the floor to it: the maximum likelihood estimate under that constraint."""
+        if floor <= 0:
+            return covariance
+        # trace(Σ⁻¹) ≥ 1/λ_min, and NaN where Σ is not positive definite
+        low = ~(np.einsum("kii->k", invert(covariance)[0]) < 1 / floor)
+        if not low.any():
+            return covariance
+        values, vectors = np.linalg.eigh(covariance[low])
+        raised = np.array(covariance)
+        raised[low] = vectors * np.maximum(values, floor)[:, None] @ np.swapaxes(vectors, 1, 2)
+        return raised
+
+    def scale(self, covariance, scale):
+        return covariance * (scale[:, None] * scale)
+
+    def uncorrelated(self, covariance):
+        return covariance * np.eye(covariance.shape[-1])
+
+    def draw(self, covariance, noise):
+        return noise @ cholesky(covariance[None])[0].T
+
+    def marginal(self, covariance, columns):
+        return covariance[:, columns[:, None], columns]
+
+    def conditional(self, mean, covariance, given, rest, values):
+        """Mean and covariance of the columns ``rest`` given ``values`` of the columns ``given``."""
+        cross = covariance[:, rest[:, None], given]
+        gain = np.linalg.solve(self.marginal(covariance, given), cross.transpose(0, 2, 1)).transpose(0, 2, 1)
+        shifted = mean[:, rest] + np.einsum("kij,kj->ki", gain, values - mean[:, given])
+        return shifted, self.marginal(covariance, rest) - gain @ cross.transpose(0, 2, 1)
+
+
+class Squares(Triangle):
+    """T(z) = (z, z²): a diagonal covariance."""
+
+    widest_shared = np.inf
+
+    @staticmethod
+    def products(d):
+        j = np.arange(d)
+        return np.column_stack([j, j, d + j])
+
+    def n_features(self, n_statistics):
+        return n_statistics // 2
+
+    def _split(self, packed):
+        d = self.n_features(packed.shape[1])
+        return packed[:, :d], packed[:, d:]
+
+    def log_partition(self, natural):
+        linear, second = self._split(natural)
+        precision = np.where(second < 0, -2 * second, np.nan)
+        return 0.5 * (linear**2 / precision - np.log(precision)).sum(axis=1)
+
+    def moments(self, natural):
+        linear, second = self._split(natural)
+        covariance = -0.5 / second
+        return covariance * linear, covariance
+
+    def natural(self, mean, covariance):
+        precision = 1 / np.where(covariance > 0, covariance, np.nan)
+        return np.concatenate([precision * mean, -0.5 * precision], axis=1)
+
+    def expectation(self, mean, covariance):
+        return np.concatenate([mean, covariance + mean**2], axis=1)
+
+    def central(self, expectation):
+        mean, second = self._split(expectation)
+        return mean, second - mean**2
+
+    def variances(self, expectation):
+        mean, second = self._split(expectation)
+        return mean, second - mean**2
+
+    def precisions(self, natural):
+        return -2 * self._split(natural)[1]
+
+    def diagonal(self, covariance, d):
+        return covariance
+
+    def root(self, covariance):
+        return np.sqrt(covariance)
+
+    def factor_above(self, covariance, floor):
+        return np.sqrt(np.maximum(covariance, floor))
+
+    def root_of_scale(self, scale):
+        return scale
+
+    def times(self, root, mean):
+        return root * mean
+
+    def times_root(self, root, other):
+        return root * other
+
+    def solve(self, root, mean):
+        return mean / root
+
+    def solve_rows(self, root, rows):
+        return rows / root
+
+    def divide(self, root, other):
+        return other / root
+
+    def transform(self, covariance, root):
+        return covariance * root**2
+
+    def unit(self, covariance):
+        return np.ones_like(covariance)
+
+    def log_volume(self, root, d):
+        return np.log(root).sum(axis=1)
+
+    def add_diagonal(self, covariance, diagonal):
+        return covariance + diagonal
+
+    def floor(self, covariance, floor):
+        return np.maximum(covariance, floor) if floor > 0 else covariance
+
+    def scale(self, covariance, scale):
+        return covariance * scale**2
+
+    def uncorrelated(self, covariance):
+        return covariance
+
+    def draw(self, covariance, noise):
+        return noise * np.sqrt(covariance)
+
+    def marginal(self, covariance, columns):
+        return covariance[:, columns]
+
+    def conditional(self, mean, covariance, given, rest, values):
+        return mean[:, rest], self.marginal(covariance, rest)
+
+
+class Sphere(Squares):
+    """T(z) = (z, ‖z‖²): one variance for all columns; the frame must scale all columns alike."""
+
+    isotropic = True
+
+    @staticmethod
+    def products(d):
+        j = np.arange(d)
+        return np.column_stack([j, j, np.full(d, d)])
+
+    def n_features(self, n_statistics):
+        return n_statistics - 1
+
+    def log_partition(self, natural):
+        linear, second = self._split(natural)
+        precision = np.where(second[:, 0] < 0, -2 * second[:, 0], np.nan)
+        return 0.5 * (np.sum(linear**2, axis=1) / precision - linear.shape[1] * np.log(precision))
+
+    def moments(self, natural):
+        linear, second = self._split(natural)
+        variance = -0.5 / second
+        return variance * linear, variance[:, 0]
+
+    def natural(self, mean, covariance):
+        return super().natural(mean, covariance[:, None])
+
+    def expectation(self, mean, covariance):
+        second = mean.shape[1] * covariance + np.sum(mean**2, axis=1)
+        return np.concatenate([mean, second[:, None]], axis=1)
+
+    def central(self, expectation):
+        mean, second = self._split(expectation)
+        return mean, (second[:, 0] - np.sum(mean**2, axis=1)) / mean.shape[1]
+
+    def variances(self, expectation):
+        mean, second = self._split(expectation)
+        variance = (second - np.sum(mean**2, axis=1, keepdims=True)) / mean.shape[1]
+        return mean, np.broadcast_to(variance, mean.shape)
+
+    def precisions(self, natural):
+        linear, second = self._split(natural)
+        return np.broadcast_to(-2 * second, linear.shape)
+
+    def diagonal(self, covariance, d):
+        return np.broadcast_to(covariance[:, None], (len(covariance), d))
+
+    def root(self, covariance):
+        return np.sqrt(covariance)[:, None]
+
+    def factor_above(self, covariance, floor):
+        return np.sqrt(np.maximum(covariance, floor))[:, None]
+
+    def transform(self, covariance, root):
+        return covariance * root[:, 0] ** 2
+
+    def log_volume(self, root, d):
+        return d * np.log(root[:, 0])
+
+    def add_diagonal(self, covariance, diagonal):
+        return covariance + diagonal[0]
+
+    def scale(self, covariance, scale):
+        return covariance * scale[0] ** 2
+
+    def marginal(self, covariance, columns):
+        return covariance
+
+
+class Constant(Sphere):
+    """T(z) = z: the covariance is a known multiple of the identity and not a parameter."""
+
+    def __init__(self, variance):
+        self.variance = variance
+
+    @staticmethod
+    def products(d):
+        return np.empty((0, 3), np.int64)
+
+    def n_features(self, n_statistics):
+        return n_statistics
+
+    def log_partition(self, natural):
+        return 0.5 * self.variance * np.sum(natural**2, axis=1)
+
+    def moments(self, natural):
+        return self.variance * natural, np.full(len(natural), self.variance)
+
+    def natural(self, mean, covariance):
+        return mean / self.variance
+
+    def expectation(self, mean, covariance):
+        return mean
+
+    def central(self, expectation):
+        return expectation, np.full(len(expectation), self.variance)
+
+    def add_diagonal(self, covariance, diagonal):
+        return covariance
+
+    def floor(self, covariance, floor):
+        return covariance

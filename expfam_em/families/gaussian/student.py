@@ -1,0 +1,227 @@
+"""Multivariate t densities: normal ones with an unobserved scale for each row, so that outliers count less."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import digamma, gammaln
+
+from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.families.special.gamma import LARGE, log_beta, stirling
+from expfam_em.families.special.inverses import inverse_log_minus_digamma
+from expfam_em.family.base import ExponentialFamily
+
+LARGEST_DEGREES = 1e8
+"""Beyond, a t density cannot be told from the normal one."""
+
+GUESS = 4.0
+"""Degrees of freedom to start from."""
+
+GUESSED_SCALE = float(digamma(GUESS / 2) - np.log(GUESS / 2))
+"""E[log u − u + 1] for them."""
+
+
+class StudentT(ExponentialFamily):
+    """t density, a normal one of covariance Σ/u with an unobserved u that follows a Gamma density of mean 1.
+
+    The complete data are (x, u): T = (u z, u zzᵀ, u, log u − u + 1) with z as in `Gaussian`,
+    η = (Λμ, −½Λ, −½ μᵀΛμ, ν/2) for Λ = Σ⁻¹ in z, and A(η) = ½ log|Σ| + log Γ(ν/2) − (ν/2) log(ν/2) + ν/2. The third
+    parameter follows from the first two. The E-step takes E[u|x] = (ν + d)/(ν + δ²) with δ² = (x − μ)ᵀΣ⁻¹(x − μ), and
+    E[log u|x] = ψ((ν + d)/2) − log((ν + δ²)/2) (Peel & McLachlan 2000).
+
+    Parameters
+    ----------
+    degrees_of_freedom : float > 0, optional
+        ν; estimated for each component if None.
+    covariance_type : {"full", "diag", "spherical"}
+        Of the scale matrices Σ.
+
+    Raises
+    ------
+    ValueError
+        If ν is not positive, or the covariance type another one.
+    """
+
+    incomplete = True
+    keeps_zeros = False
+
+    def __init__(self, degrees_of_freedom=None, covariance_type="full"):
+        if covariance_type not in ("full", "diag", "spherical"):
+            raise ValueError(f"covariance_type is {covariance_type!r}; it must be one of full, diag, spherical")
+        if degrees_of_freedom is not None and not 0 < degrees_of_freedom < np.inf:
+            raise ValueError(f"degrees_of_freedom is {degrees_of_freedom!r}; it must be positive and finite, or None")
+        self.degrees_of_freedom = degrees_of_freedom
+        self.normal = Gaussian(covariance_type)
+
+    # ---- packed parameters: those of the normal density, and two more ---------------------------------------
+
+    def _unpacked(self, natural):
+        """Return mean, covariance and ν in the frame."""
+        natural = np.atleast_2d(natural)
+        mean, covariance = self.normal.form.moments(natural[:, :-2])
+        return mean, covariance, 2 * natural[:, -1]
+
+    def _packed(self, mean, covariance, degrees):
+        natural = self.normal.form.natural(mean, covariance)
+        energy = -0.5 * np.sum(natural[:, : mean.shape[1]] * mean, axis=1)
+        return np.column_stack([natural, energy, degrees / 2])
+
+    def bind(self, blocks):
+        return self.replace(normal=self.normal.bind(blocks))
+
+    def sufficient_statistics(self, X):
+        scale = np.tile([1.0, GUESSED_SCALE], (len(X), 1))
+        return np.concatenate([self.normal.sufficient_statistics(X), scale], axis=1)
+
+    def log_partition(self, natural):
+        mean, _, degrees = self._unpacked(natural)
+        half = np.where(degrees > 0, degrees / 2, np.nan)
+        # the normal A is ½ (μᵀΛμ + log|Σ|), and the first of these belongs to the third statistic here
+        of_normal = self.normal.log_partition(natural[:, :-2])
+        of_normal = of_normal - 0.5 * np.sum(natural[:, : mean.shape[1]] * mean, axis=1)
+        return np.where(np.isfinite(of_normal), of_normal + _of_scale(half), np.inf)
+
+    def expected_log_base_measure(self, natural):
+        return None  # that of the complete data would say nothing about x
+
+    def to_expectation(self, natural):
+        mean, covariance, degrees = self._unpacked(natural)
+        half = degrees / 2
+        normal = self.normal.form.expectation(mean, covariance)
+        return np.column_stack([normal, np.ones(len(half)), digamma(half) - np.log(half)])
+
+    def to_natural(self, expectation):
+        form, scale = self.normal.form, expectation[:, -2]
+        mean = expectation[:, : form.n_features(expectation.shape[1] - 2)] / scale[:, None]
+        # E[u zzᵀ] − E[u] μμᵀ, which is E[u] times the covariance of z weighted by u
+        covariance = form.central(expectation[:, :-2] / scale[:, None])[1]
+        covariance = self.normal._floored(covariance * scale.reshape(-1, *[1] * (covariance.ndim - 1)))
+        if self.degrees_of_freedom is not None:
+            return self._packed(mean, covariance, np.full(len(mean), float(self.degrees_of_freedom)))
+        degrees = 2 * inverse_log_minus_digamma(-expectation[:, -1])
+        return self._packed(mean, covariance, np.where(degrees < LARGEST_DEGREES, degrees, LARGEST_DEGREES))
+
+    def seed(self, expectation, mean):
+        of_normal = self.normal.seed(expectation[:, :-2], mean[:, :-2])
+        return np.column_stack([of_normal, expectation[:, -2:]])
+
+    # ---- the E-step -----------------------------------------------------------------------------------------
+
+    def _standardised(self, X, n_components):
+        """Yield z of rows in the frame of each component."""
+        shifts, roots = self.normal._frames(n_components, X.shape[1])
+        X = np.asarray(X, np.float64)
+        for shift, root in zip(shifts, roots, strict=True):
+            yield self.normal.form.solve_rows(root, X - shift)
+
+    def _distances(self, X, natural):
+        """Return δ² of rows from components, (n, K), roots of the covariances, in the frames, and ν."""
+        mean, covariance, degrees = self._unpacked(natural)
+        roots = self.normal.form.root(covariance)
+        places = zip(self._standardised(X, len(mean)), roots, mean, strict=True)
+        squares = [np.sum(self.normal.form.solve_rows(root, Z - m) ** 2, axis=1) for Z, root, m in places]
+        return np.stack(squares, axis=1), roots, degrees
+
+    def log_density(self, X, natural):
+        d, form = X.shape[1], self.normal.form
+        squares, roots, degrees = self._distances(X, natural)
+        half = degrees / 2
+        # Γ((ν + d)/2)/(Γ(ν/2) (νπ)^(d/2)) through the Beta function: both Γ are huge for large ν
+        constant = gammaln(d / 2) - log_beta(half, d / 2) - 0.5 * d * np.log(degrees * np.pi)
+        constant = constant - form.log_volume(roots, d) - form.log_volume(self.normal._frames(len(roots), d)[1], d)
+        return constant - (half + 0.5 * d) * np.log1p(squares / degrees)
+
+    def complete(self, X, natural, responsibilities):
+        d = X.shape[1]
+        squares, _, degrees = self._distances(X, natural)
+        scale = (degrees + d) / (degrees + squares)
+        log_scale = digamma((degrees + d) / 2) - np.log((degrees + squares) / 2)
+        weighted = responsibilities * scale
+        last = np.sum(responsibilities * (log_scale - scale + 1), axis=0)
+        return np.column_stack([self._sums(X, weighted), weighted.sum(axis=0), last])
+
+    def guess(self, X, responsibilities):
+        counts = responsibilities.sum(axis=0)
+        return np.column_stack([self._sums(X, responsibilities), counts, GUESSED_SCALE * counts])
+
+    def _sums(self, X, weighted):
+        """Return Σ w (z, zzᵀ), each component in its frame."""
+        if self.normal.own is None:
+            return weighted.T @ self.normal.sufficient_statistics(np.asarray(X))
+        d = X.shape[1]
+        plain = self.normal.shared().replace(shift=np.zeros(d), scale=np.ones(d)).monomials(d)
+        columns = zip(self._standardised(X, weighted.shape[1]), weighted.T, strict=True)
+        return np.stack([w @ plain.evaluate(Z) for Z, w in columns])
+
+    # ---- frames: those of the normal density ----------------------------------------------------------------
+
+    @property
+    def score_rounding(self):
+        return self.normal.score_rounding
+
+    def shared(self):
+        normal = self.normal.shared()
+        return self if normal is self.normal else self.replace(normal=normal)
+
+    def components(self, index):
+        return self.replace(normal=self.normal.components(index))
+
+    def join(self, families, n_components):
+        return self.replace(normal=self.normal.join([family.normal for family in families], n_components))
+
+    def adopt(self, other):
+        return self.replace(normal=self.normal.adopt(other.normal))
+
+    def reframe(self, natural, expectation):
+        normal, _ = self.normal.reframe(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
+        if normal is self.normal:
+            return self, natural
+        target = self.replace(normal=normal)
+        return target, self.change_frame(natural, target)
+
+    def refine(self, natural, expectation):
+        normal = self.normal.refine(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
+        return None if normal is None else self.replace(normal=normal)
+
+    # ---- as users know it -----------------------------------------------------------------------------------
+
+    def parameters(self, natural):
+        means, scales = self.normal.to_moments(np.atleast_2d(natural)[:, :-2])
+        return {"means": means, "scales": scales, "degrees_of_freedom": 2 * np.atleast_2d(natural)[:, -1]}
+
+    def n_parameters(self, n_components):
+        if self.normal.shift is None:
+            raise ValueError("a StudentT counts its parameters once its dimension is known: call bind first")
+        p = self.normal.monomials(len(self.normal.shift)).n_statistics
+        return n_components * (p + (self.degrees_of_freedom is None))
+
+    def sample(self, natural, n, rng):
+        [mean], scale = self.normal.to_moments(natural[None, :-2])
+        draws = self.normal.form.draw(scale[0], rng.standard_normal((n, len(mean))))
+        return mean + draws / np.sqrt(rng.chisquare(2 * natural[-1], n) / (2 * natural[-1]))[:, None]
+
+    def change_frame(self, natural, target):
+        moved = self.normal.change_frame(natural[:, :-2], target.normal)
+        return target._packed(*target.normal.form.moments(moved), 2 * natural[:, -1])
+
+    def change_frame_of_expectation(self, expectation, target):
+        scale = expectation[:, -2:-1]
+        moved = self.normal.change_frame_of_expectation(expectation[:, :-2] / scale, target.normal)
+        return np.concatenate([moved * scale, expectation[:, -2:]], axis=1)
+
+    def marginal(self, natural, columns):
+        part, of_normal = self.normal.marginal(natural[:, :-2], columns)
+        family = self.replace(normal=part)
+        mean, covariance = part.form.moments(of_normal)
+        return family, family._packed(mean, covariance, 2 * natural[:, -1])
+
+    def __repr__(self):
+        given = [] if self.degrees_of_freedom is None else [f"{self.degrees_of_freedom:g}"]
+        kind = self.normal.covariance_type
+        return f"StudentT({', '.join(given + ([f'covariance_type={kind!r}'] if kind != 'full' else []))})"
+
+
+def _of_scale(half):
+    """Return log Γ(a) − a log a + a for a = ν/2, which is of the size of log a while its terms are of that of a."""
+    far = np.maximum(half, LARGE)
+    series = stirling(far) + 0.5 * (np.log(2 * np.pi) - np.log(far))
+    return np.where(half < LARGE, gammaln(half) - half * np.log(half) + half, series)

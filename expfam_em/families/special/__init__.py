@@ -1,0 +1,1 @@
+"""Special functions, inverses and linear algebra that families share."""

@@ -1,0 +1,32 @@
+"""What families whose statistic has an exponential distribution have in common."""
+
+import numpy as np
+
+from expfam_em.families.columns import IndependentColumns
+
+EULER_GAMMA = float(np.euler_gamma)
+SMALLEST, LARGEST = float(np.finfo(float).tiny), float(np.finfo(float).max)
+
+
+def representable(x):
+    """Return positive draws with those below and above the range of float64 moved into it."""
+    return np.clip(x, SMALLEST, LARGEST)
+
+
+class Waiting(IndependentColumns):
+    """One statistic with an exponential distribution: A(η) = −Σ log(−η), E[t] = −1/η."""
+
+    def log_partition_of(self, negative_rate):
+        with np.errstate(all="ignore"):
+            return -np.log(-negative_rate)
+
+    def expectation_of(self, negative_rate):
+        with np.errstate(all="ignore"):
+            return (-1 / negative_rate,)
+
+    def natural_of(self, mean):
+        return (-1 / mean,)
+
+    def draw_statistic(self, natural, size, rng):
+        """Return numbers distributed as t."""
+        return rng.standard_exponential(size) / -natural[0]

@@ -1,0 +1,1 @@
+"""What a family is: the abstract class and what follows from T and A alone."""

@@ -1,0 +1,1 @@
+"""Where rows are and in which chunks they come; no mathematics."""

@@ -1,0 +1,176 @@
+"""Rows of a CSR matrix, taken as the rows of an array are."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+DENSITY = 16
+"""Entries per column of a chunk, from which on adding its (d, K) sums to those of others costs under 10 %."""
+
+MAX_CHUNKS = 32
+
+
+def csr_arrays(X):
+    """Return data, indices (int32) and indptr (int64) of a CSR matrix as the pass takes them, copied only to convert.
+
+    Values of float64, float32, uint8 and bool are kept, others become float64.
+
+    Raises
+    ------
+    ValueError
+        If an index is outside the matrix: the pass would write there.
+    """
+    data, indices, indptr = np.asarray(X.data), np.asarray(X.indices), np.asarray(X.indptr)
+    n, d = X.shape
+    ascending = len(indptr) == n + 1 and indptr[0] >= 0 and np.all(np.diff(indptr) >= 0)
+    if not (ascending and indptr[-1] <= min(len(data), len(indices))):
+        raise ValueError("indptr of the CSR matrix is not an ascending list of n + 1 positions in its data")
+    stored = indices[indptr[0] : indptr[-1]]
+    if stored.size and not (stored.min() >= 0 and stored.max() < d):
+        raise ValueError(f"column indices of the CSR matrix: {stored.min()} to {stored.max()} where it has {d} columns")
+    if data.dtype not in (np.float64, np.float32, np.uint8, np.bool_):
+        data = data.astype(np.float64)
+    return (
+        np.ascontiguousarray(data),
+        np.ascontiguousarray(indices, np.int32),
+        np.ascontiguousarray(indptr, np.int64),
+    )
+
+
+def chunk_bounds(indptr, n_columns):
+    """Return first rows of chunks of about equally many entries and rows, and n at the end.
+
+    They depend on the matrix alone. Each chunk has sums of its own, K·d numbers, so a chunk holds several entries per
+    column: the memory of all chunks stays a fraction of K numbers for each entry.
+    """
+    n = len(indptr) - 1
+    work = indptr - indptr[0] + np.arange(n + 1)
+    chunks = max(1, min(MAX_CHUNKS, n, int(work[-1]) // (DENSITY * n_columns)))
+    bounds = np.searchsorted(work, work[-1] * np.arange(1, chunks) // chunks)
+    return np.unique(np.concatenate([[0], bounds, [n]]))
+
+
+class CSRBlock:
+    """Some rows of a CSR matrix; slices share its memory, and ``np.asarray`` makes them dense.
+
+    Attributes
+    ----------
+    data, indices : (nnz,), (nnz,) int32
+        Of the whole matrix: ascending columns in each row, none twice.
+    indptr : (n + 1,) int64
+        Where in them the rows of this block begin and end.
+    shape : (n, d)
+    """
+
+    ndim = 2
+
+    def __init__(self, data, indices, indptr, n_columns):
+        self.data, self.indices, self.indptr = data, indices, indptr
+        self.shape = (len(indptr) - 1, n_columns)
+
+    @classmethod
+    def of(cls, X) -> CSRBlock:
+        """Take the rows of a SciPy sparse matrix or array, which is not changed.
+
+        Raises
+        ------
+        ValueError
+            If it is no matrix, its indices point outside it, or an entry is infinite or NaN.
+        """
+        if len(X.shape) != 2:
+            raise ValueError(f"X is sparse of shape {X.shape}; it must be (n, d)")
+        X = X.tocsr()
+        data, indices, indptr = csr_arrays(X)
+        if not X.has_canonical_format:
+            X = sparse.csr_array((X.data, X.indices, X.indptr), X.shape, copy=True)
+            X.sum_duplicates()
+            data, indices, indptr = csr_arrays(X)
+        block = cls(data, indices, indptr, X.shape[1])
+        if not np.all(finite := np.isfinite(block.values)):
+            entry = int(np.argmin(finite))
+            row, column = block.place(entry)
+            raise ValueError(
+                f"sparse X holds {block.values[entry]} in column {column} (row {row}); entries must be finite"
+            )
+        return block
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def dtype(self):
+        return self.data.dtype
+
+    def __getitem__(self, rows) -> CSRBlock:
+        """Return the rows of a slice without a step, or of an index array."""
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(len(self))
+            return CSRBlock(self.data, self.indices, self.indptr[start : max(start, stop) + 1], self.shape[1])
+        sizes, ends = np.diff(self.indptr)[rows], np.cumsum(np.diff(self.indptr)[rows])
+        entries = np.arange(sizes.sum()) + np.repeat(self.indptr[:-1][rows] - (ends - sizes), sizes)
+        indptr = np.concatenate([[0], ends]).astype(np.int64)
+        return CSRBlock(self.data[entries], self.indices[entries], indptr, self.shape[1])
+
+    @property
+    def values(self) -> np.ndarray:
+        """The entries of these rows."""
+        return self.data[self.indptr[0] : self.indptr[-1]]
+
+    @property
+    def columns(self) -> np.ndarray:
+        """Their columns."""
+        return self.indices[self.indptr[0] : self.indptr[-1]]
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Their rows, counted from the first of this block."""
+        return np.repeat(np.arange(len(self)), np.diff(self.indptr))
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        out = np.zeros(self.shape, self.dtype if dtype is None else dtype)
+        out[self.rows, self.columns] = self.values
+        return out
+
+    def place(self, entry) -> tuple[int, int]:
+        """Return row and column of an entry of `values`."""
+        row = np.searchsorted(self.indptr - self.indptr[0], entry, side="right") - 1
+        return int(row), int(self.columns[entry])
+
+    def first_gap(self) -> tuple[int, int] | None:
+        """Return row and column of the first zero that is not stored, if there is one."""
+        row = int(np.argmax(np.diff(self.indptr) < self.shape[1]))
+        gaps = np.setdiff1d(np.arange(self.shape[1]), self[row : row + 1].columns)
+        return (row, int(gaps[0])) if len(gaps) else None
+
+    def sum_rows(self, values) -> np.ndarray:
+        """Return the sum over each row of one number for each entry, (nnz,) -> (n,), added in the order of columns."""
+        return np.bincount(self.rows, values, minlength=len(self))
+
+    def project(self, direction) -> np.ndarray:
+        """Return X · direction, (n,), with equal results for equal rows."""
+        return self.sum_rows(self.values * direction[self.columns])
+
+    @property
+    def matrix(self):
+        """These rows as a SciPy array, for products."""
+        return sparse.csr_array((self.values, self.columns, self.indptr - self.indptr[0]), self.shape)
+
+
+def row_sums(X, function=None) -> np.ndarray:
+    """Return Σ_j f(x_j) of each row of an array or of CSR rows, (n,), for a function with f(0) = 0, or Σ_j x_j."""
+    values = np.asarray(X.values if isinstance(X, CSRBlock) else X, np.float64)
+    values = values if function is None else function(values)
+    return X.sum_rows(values) if isinstance(X, CSRBlock) else values.sum(axis=1)
+
+
+def observations(X):
+    """Return X as an array, or as a block of CSR rows if it is sparse."""
+    if isinstance(X, CSRBlock):
+        return X
+    if sparse.issparse(X):
+        return CSRBlock.of(X)
+    X = np.asarray(X)
+    if X.ndim != 2:
+        raise ValueError(f"X has shape {X.shape}; it must be (n, d), one row for each observation")
+    return X

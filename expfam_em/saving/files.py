@@ -1,0 +1,321 @@
+"""Fitted estimators in one file: a JSON header and raw arrays, without pickle (docs/file_format.md).
+
+The file holds values, never code. Classes are found in two tables: the estimators of this package, and the families
+that are registered in the running process or declared by an installed package (`registry`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import json
+import math
+import os
+import re
+import secrets
+import struct
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.saving import registry
+from expfam_em.values.mixture import Mixture
+from expfam_em.values.statistics import ExpectedStatistics
+
+MAGIC = b"\x89EFM\r\n\x1a\n"
+"""As in PNG: a byte that is no text and line ends that a transfer as text would change."""
+
+VERSION = 1
+PREAMBLE = struct.Struct("<8sIQQ")
+"""Magic, version, length of the header, length of the arrays."""
+
+CHECKSUM = hashlib.sha256
+VALUES: dict[str, type] = {"Mixture": Mixture, "ExpectedStatistics": ExpectedStatistics}
+"""Frozen values that are saved field by field."""
+
+RAW_DTYPE = re.compile(r"[<|][biufcSUmM]\d+(\[\w+\])?")
+"""Dtypes that are stored as bytes: everything but objects and records."""
+
+
+_estimators: dict[str, type] = {}
+
+
+def saved(estimator):
+    """Make an estimator known by its name, so that `load` finds it: a decorator of its class."""
+    _estimators[estimator.__name__] = estimator
+    return estimator
+
+
+# ---- saving -------------------------------------------------------------------------------------------------
+
+
+def save(estimator: Any, path) -> None:
+    """Write a fitted estimator to one file, at once or not at all.
+
+    Parameters
+    ----------
+    estimator : GaussianMixture, BernoulliMixture, KMeans or ExponentialFamilyMixture
+    path : str or path
+
+    Raises
+    ------
+    TypeError
+        If it is another class, or holds a value that cannot be saved (a function, an object of your own).
+    ValueError
+        If its family is not registered.
+    OSError
+        If the file cannot be written; an older file is then left as it was.
+    """
+    name = type(estimator).__name__
+    if _estimators.get(name) is not type(estimator):
+        raise TypeError(f"{name} cannot be saved: it must be one of {', '.join(sorted(_estimators))}")
+    writer = _Writer()
+    header = {
+        "estimator": name,
+        "parameters": {key: writer.parameter(key, value) for key, value in estimator.get_params(deep=False).items()},
+        "fitted": {key: writer.encode(value, key) for key, value in vars(estimator).items() if _is_fitted(key)},
+    }
+    _write(Path(path), json.dumps(header, allow_nan=False).encode(), writer.arrays)
+
+
+def _is_fitted(name) -> bool:
+    return name.endswith("_") and not name.startswith("_")
+
+
+def _write(path: Path, header: bytes, arrays: list[bytes]) -> None:
+    preamble = PREAMBLE.pack(MAGIC, VERSION, len(header), sum(map(len, arrays)))
+    checksum = CHECKSUM()
+    path = Path(os.path.realpath(path))  # a link stays a link
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot save to {path}: there is no folder {path.parent}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            for part in (preamble, header, *arrays):
+                file.write(part)
+                checksum.update(part)
+            file.write(checksum.digest())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class _Writer:
+    """Turns values into what JSON can say, and collects the bytes of the arrays in the order they are met."""
+
+    def __init__(self):
+        self.arrays: list[bytes] = []
+
+    def parameter(self, name, value):
+        """Encode a constructor parameter; a random generator becomes null, for its state is no result of the fit."""
+        if name == "random_state" and isinstance(value, (np.random.RandomState, np.random.Generator)):
+            return None
+        return self.encode(value, name)
+
+    def encode(self, value, where: str) -> Any:
+        """Return the node of a value; ``where`` names it in errors."""
+        kind = type(value)
+        if value is None or kind in (bool, int, str):
+            return value
+        if kind is float:
+            return value if math.isfinite(value) else {"type": "float", "value": repr(value)}
+        if kind is list:
+            return [self.encode(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        if kind is tuple:
+            return {"type": "tuple", "items": self.encode(list(value), where)}
+        if kind is dict:
+            items = [[self.encode(k, f"a key of {where}"), self.encode(v, f"{where}[{k!r}]")] for k, v in value.items()]
+            return {"type": "dict", "items": items}
+        if VALUES.get(kind.__name__) is kind:
+            fields = {f.name: self.encode(getattr(value, f.name), f"{where}.{f.name}") for f in _fields(kind)}
+            return {"type": kind.__name__, "fields": fields}
+        if isinstance(value, ExponentialFamily):
+            return self.family(value, where)
+        if isinstance(value, np.generic):
+            return self.array(np.asarray(value), where) | {"type": "scalar"}
+        if hasattr(value, "__array__"):
+            return self.array(np.asarray(value), where)
+        raise TypeError(_cannot_save(value, where))
+
+    def family(self, family, where):
+        name = type(family).__name__
+        if (known := registry.find(name)) is not type(family):
+            why = "is not registered" if known is None else f"is not the class registered as {name!r}"
+            raise ValueError(f"the family {name} {why}: call expfam_em.register({name}) before saving or loading it")
+        state = {
+            key: self.encode(value, f"{where}.{key}")
+            for key, value in vars(family).items()
+            if not _is_cache(family, key)
+        }
+        return {"type": "family", "name": name, "state": state}
+
+    def array(self, array, where) -> dict:
+        if array.dtype.kind == "O":
+            items = array.ravel().tolist()
+            if not all(isinstance(item, str) for item in items):
+                raise TypeError(f"{where} is an array of objects: only numbers, dates and strings can be saved")
+            return {"type": "strings", "shape": list(array.shape), "items": [str(item) for item in items]}
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        if not RAW_DTYPE.fullmatch(array.dtype.str):
+            raise TypeError(f"{where} is an array of {array.dtype}: only numbers, dates and strings can be saved")
+        order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+        self.arrays.append(array.tobytes(order))
+        return {"type": "array", "dtype": array.dtype.str, "shape": list(array.shape), "order": order}
+
+
+def _fields(kind):
+    return [field for field in dataclasses.fields(kind) if field.init]
+
+
+def _is_cache(family, name) -> bool:
+    return isinstance(inspect.getattr_static(type(family), name, None), cached_property)
+
+
+def _cannot_save(value, where) -> str:
+    if callable(value):
+        return (
+            f"{where} is a function, which cannot be saved without pickle: replace it by a value before saving "
+            "(set_params changes a parameter)"
+        )
+    return (
+        f"{where} is a {type(value).__name__}, which cannot be saved: only numbers, strings, lists, tuples, dicts, "
+        "arrays, mixtures, expected statistics and families can"
+    )
+
+
+# ---- loading ------------------------------------------------------------------------------------------------
+
+
+def load(path):
+    """Read an estimator that `save` wrote.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    estimator
+        Fitted, with the same parameters and attributes; its predictions are the same bit by bit.
+
+    Raises
+    ------
+    ValueError
+        If the file is no such file, is damaged, was written by a newer version, or has a family that is not
+        registered.
+    OSError
+        If the file cannot be read.
+    """
+    header, arrays = _read(path)
+    try:
+        return _estimator(json.loads(header), _Reader(arrays))
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        reason = f"its header lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path} cannot be loaded: {reason}") from error
+
+
+def _read(path) -> tuple[bytes, bytes]:
+    """Return header and arrays of a file whose lengths and checksum are right."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        preamble = file.read(PREAMBLE.size)
+        if preamble[: len(MAGIC)] != MAGIC[: len(preamble)] or not preamble:
+            raise ValueError(f"{path} is not a file written by expfam_em: it does not begin as one")
+        if len(preamble) < PREAMBLE.size:
+            raise ValueError(f"{path} is truncated: it ends after {size} bytes")
+        _, version, header_length, arrays_length = PREAMBLE.unpack(preamble)
+        if version != VERSION:
+            raise ValueError(
+                f"{path} has format version {version} and this expfam_em reads version {VERSION}: install a newer one"
+            )
+        # lengths are compared with the file before anything is read, so that wrong ones allocate nothing
+        expected = PREAMBLE.size + header_length + arrays_length + CHECKSUM().digest_size
+        if size < expected:
+            raise ValueError(f"{path} is truncated: it has {size} bytes and needs {expected}")
+        if size > expected:
+            raise ValueError(f"{path} is damaged: it has {size} bytes, {size - expected} more than it needs")
+        header, arrays, digest = file.read(header_length), file.read(arrays_length), file.read()
+    checksum = CHECKSUM(preamble)
+    checksum.update(header)
+    checksum.update(arrays)
+    if checksum.digest() != digest:
+        raise ValueError(f"{path} is damaged: its checksum is not that of its content")
+    return header, arrays
+
+
+def _estimator(header, reader):
+    if (name := header["estimator"]) not in _estimators:
+        raise ValueError(f"it holds a {name!r}; this version knows {', '.join(sorted(_estimators))}")
+    parameters = {key: reader.decode(node) for key, node in header["parameters"].items()}
+    fitted = {key: reader.decode(node) for key, node in header["fitted"].items()}
+    if reader.position != len(reader.data):
+        raise ValueError(f"{len(reader.data) - reader.position} bytes of its arrays belong to nothing")
+    if not all(map(_is_fitted, fitted)):
+        raise ValueError(f"its fitted attributes {', '.join(fitted)} do not all end with an underscore")
+    estimator = _estimators[name](**parameters)
+    vars(estimator).update(fitted)
+    return estimator
+
+
+class _Reader:
+    """The inverse of `_Writer`: arrays are taken from the bytes one after the other, each byte once."""
+
+    def __init__(self, data: bytes):
+        self.data = data
+        self.position = 0
+        self.kinds: dict[str, Callable[[dict], Any]] = {
+            "float": lambda node: float(node["value"]),
+            "tuple": lambda node: tuple(self.decode(node["items"])),
+            "dict": lambda node: {self.decode(key): self.decode(value) for key, value in node["items"]},
+            "strings": lambda node: np.array([str(item) for item in node["items"]], object).reshape(node["shape"]),
+            "array": self.array,
+            "scalar": lambda node: self.array(node)[()],
+            "family": self.family,
+        }
+
+    def decode(self, node) -> Any:
+        """Return the value of a node."""
+        if isinstance(node, list):
+            return [self.decode(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        kind = node["type"]
+        if kind in VALUES:
+            return VALUES[kind](**{name: self.decode(field) for name, field in node["fields"].items()})
+        if kind not in self.kinds:
+            raise ValueError(f"its header has a value of the unknown type {kind!r}")
+        return self.kinds[kind](node)
+
+    def family(self, node):
+        if (kind := registry.find(name := node["name"])) is None:
+            raise ValueError(
+                f"its family {name!r} is not registered: define the class and call expfam_em.register({name}) first, "
+                "or install the package that has it"
+            )
+        family = object.__new__(kind)  # without running its __init__
+        vars(family).update({key: self.decode(value) for key, value in node["state"].items()})
+        return family
+
+    def array(self, node):
+        shape, order = node["shape"], node["order"]
+        if not RAW_DTYPE.fullmatch(node["dtype"]) or order not in ("C", "F"):
+            raise ValueError(f"its header has an array of the unknown dtype {node['dtype']!r} or order {order!r}")
+        dtype = np.dtype(node["dtype"])
+        if not all(type(length) is int and length >= 0 for length in shape) or not dtype.itemsize:
+            raise ValueError(f"its header has an array of {dtype} with shape {shape}")
+        length, left = math.prod(shape) * dtype.itemsize, len(self.data) - self.position
+        if length > left:
+            raise ValueError(
+                f"its header has an array of {dtype} with shape {shape}, but {left} bytes of arrays are left"
+            )
+        flat = np.frombuffer(self.data, dtype, math.prod(shape), self.position) if length else np.empty(0, dtype)
+        self.position += length
+        return flat.astype(dtype.newbyteorder("=")).reshape(shape, order=order)

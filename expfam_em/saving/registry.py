@@ -1,0 +1,113 @@
+"""Families by name: those of this package, those registered in the running process, those of installed packages.
+
+An installed package adds families by entry points of the group ``expfam_em.families``, named as the classes are. They
+are imported when their name is asked for and not known yet, or when all families are listed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib.metadata import EntryPoint, entry_points
+
+from expfam_em import families
+from expfam_em.family.base import ExponentialFamily
+
+GROUP = "expfam_em.families"
+
+_families: dict[str, type[ExponentialFamily]] = {}
+
+
+def register(family):
+    """Make a family class known by its name, so that files with it can be saved and loaded.
+
+    Parameters
+    ----------
+    family : subclass of ExponentialFamily
+
+    Returns
+    -------
+    The class, so that ``@register`` works as a decorator.
+
+    Raises
+    ------
+    TypeError
+        If it is no subclass of ExponentialFamily.
+    ValueError
+        If another class is registered under the same name.
+    """
+    if not (isinstance(family, type) and issubclass(family, ExponentialFamily)):
+        raise TypeError(f"register takes a subclass of ExponentialFamily, not {family!r}: give the class itself")
+    known = _families.get(family.__name__, family)
+    if known is not family and not _is_run_again(known, family):
+        raise ValueError(
+            f"{known.__module__}.{known.__qualname__} is registered as {family.__name__!r} already: give "
+            f"{family.__module__}.{family.__qualname__} another name, or files could not tell them apart"
+        )
+    _families[family.__name__] = family
+    return family
+
+
+def _is_run_again(known, family) -> bool:
+    # a notebook cell that defines a class makes a new class each time it is run
+    return known.__module__ == family.__module__ == "__main__" and known.__qualname__ == family.__qualname__
+
+
+for _name in families.__all__:
+    if isinstance(_member := getattr(families, _name), type) and issubclass(_member, ExponentialFamily):
+        register(_member)
+
+
+# ---- families of installed packages ---------------------------------------------------------------------------
+
+
+def names() -> list[str]:
+    """Return the names of all families, without importing anything."""
+    return [*_families, *(name for name in _declared() if name not in _families)]
+
+
+def find(name) -> type[ExponentialFamily] | None:
+    """Return the family of a name, from an installed package if it is not registered; None if there is none.
+
+    Raises
+    ------
+    ValueError
+        If the package that has it cannot be imported, has something else under that name, or is not the only one.
+    """
+    if name not in _families and (found := _declared().get(name)):
+        _add(name, found)
+    return _families.get(name)
+
+
+def registered() -> dict[str, type[ExponentialFamily]]:
+    """Return all families by name; one that cannot be had from its package is left out, with a warning."""
+    for name, found in _declared().items():
+        try:
+            _add(name, found)
+        except ValueError as error:
+            warnings.warn(str(error), stacklevel=2)
+    return dict(_families)
+
+
+def _declared() -> dict[str, list[EntryPoint]]:
+    """Return the entry points by name: usually one each."""
+    found: dict[str, list[EntryPoint]] = {}
+    for declared in entry_points(group=GROUP):
+        found.setdefault(declared.name, []).append(declared)
+    return found
+
+
+def _add(name, found) -> None:
+    """Register the family of a name that has these entry points."""
+    packages = " and ".join(repr("?" if declared.dist is None else declared.dist.name) for declared in found)
+    if len(found) > 1:
+        raise ValueError(f"the packages {packages} have a family {name!r} each: files could not tell them apart")
+    try:
+        family = found[0].load()
+        if getattr(family, "__name__", name) != name:
+            raise ValueError(f"it is a {family.__name__}, and both must have the same name")
+        register(family)
+    except Exception as error:  # whatever a module raises when it is imported
+        raise ValueError(
+            f"the family {name!r} of the package {packages}, {found[0].value}, cannot be used: "
+            f"{type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Mixtures and expected statistics, as frozen values."""

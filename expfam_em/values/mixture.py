@@ -1,0 +1,237 @@
+"""A mixture, or a stack of mixtures, as a frozen value."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from expfam_em.estep.dense import Outputs, Scores, prepare
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.rows.csr import observations
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """p(x) = Σ_k π_k p(x|η_k).
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+    weights : (K,)
+        Mixing weights, non-negative, summing to 1.
+    natural : (K, p)
+        Natural parameters, each with a finite log-partition.
+
+    The components of a family with frames of single components (`Gaussian`) belong to it in order; for others, as in
+    ``Mixture(family.components(index), weights[index], natural[index])``, it has to be told.
+
+    A leading axis makes a stack of B mixtures of one family, for the driver: weights (B, K), natural (B, K, p).
+    ``stack[b]`` is one of them.
+
+    Raises
+    ------
+    ValueError
+        If the shapes disagree, the weights are no distribution, or A(η_k) is not finite.
+    """
+
+    family: ExponentialFamily
+    weights: np.ndarray
+    natural: np.ndarray
+
+    def __post_init__(self):
+        weights, natural = np.array(self.weights, np.float64), np.array(self.natural, np.float64, ndmin=2, order="C")
+        if weights.ndim not in (1, 2) or natural.shape[:-1] != weights.shape:
+            raise ValueError(
+                f"weights have shape {weights.shape} and natural {natural.shape}: they must be (K,) and (K, p)"
+            )
+        if not (np.all(weights >= 0) and np.all(abs(weights.sum(axis=-1) - 1) <= 1e-8)):
+            raise ValueError(f"mixing weights must be non-negative and sum to 1, not {weights} (sum {weights.sum()!r})")
+        object.__setattr__(self, "weights", weights)
+        object.__setattr__(self, "natural", natural)
+        if not np.isfinite(self.log_partition).all():
+            k = int(np.argmin(np.isfinite(self.log_partition)))
+            raise ValueError(
+                f"component {k % self.n_components} is outside the natural-parameter space of {self.family!r}: "
+                f"log_partition({self.flat_natural[k]}) is {self.log_partition.ravel()[k]}"
+            )
+        weights.flags.writeable = natural.flags.writeable = False
+
+    @classmethod
+    def stack(cls, mixtures) -> Mixture:
+        """Return mixtures of one family as a stack."""
+        weights, natural = [m.weights for m in mixtures], [m.natural for m in mixtures]
+        family = mixtures[0].family.join([m.family for m in mixtures], mixtures[0].n_components)
+        return cls(family, np.stack(weights), np.stack(natural))
+
+    def __getitem__(self, index) -> Mixture:
+        """Return one mixture of a stack, or several as a stack."""
+        components = np.arange(self.weights.size).reshape(self.weights.shape)[index]
+        derived = {name: vars(self)[name][index] for name in ("log_partition", "log_weights") if name in vars(self)}
+        family = self.family.components(components.ravel())
+        return Mixture.unchecked(family, self.weights[index], self.natural[index], **derived)
+
+    @classmethod
+    def unchecked(cls, family, weights, natural, **derived) -> Mixture:
+        """Return a mixture, or a stack, made of what needs no checks, and what is already known of it."""
+        mixture, natural = object.__new__(cls), np.ascontiguousarray(natural)
+        vars(mixture).update(family=family, weights=weights, natural=natural, **derived)
+        weights.flags.writeable = natural.flags.writeable = False
+        return mixture
+
+    def _with_components(self, family, natural) -> Mixture | None:
+        """Return a mixture with these weights and other components (B·K, p); None if one of them is not finite."""
+        log_partition = family.evaluate_log_partition(natural).reshape(self.weights.shape)
+        if not np.isfinite(log_partition).all():
+            return None
+        shaped = natural.reshape(self.natural.shape)
+        return Mixture.unchecked(family, self.weights, shaped, log_partition=log_partition)
+
+    def __getstate__(self):
+        return {"family": self.family, "weights": self.weights, "natural": self.natural}  # not what is derived
+
+    @property
+    def n_components(self) -> int:
+        """K."""
+        return self.weights.shape[-1]
+
+    @property
+    def flat_natural(self) -> np.ndarray:
+        """Natural parameters of the components of all mixtures of the stack, (B·K, p)."""
+        return self.natural.reshape(self.weights.size, self.natural.shape[-1])
+
+    @cached_property
+    def log_partition(self) -> np.ndarray:
+        """A(η_k), (K,)."""
+        return self.family.evaluate_log_partition(self.flat_natural).reshape(self.weights.shape)
+
+    @cached_property
+    def expectation(self) -> np.ndarray:
+        """∇A(η_k), (K, p)."""
+        return self.family.to_expectation(self.flat_natural).reshape(self.natural.shape)
+
+    @cached_property
+    def log_weights(self) -> np.ndarray:
+        """log π_k, −∞ for a weight of 0, (K,)."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.weights)
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The named parameters of the components."""
+        return self.family.parameters(self.natural)
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters: those of the components and K − 1 mixing weights."""
+        of_components = self.family.n_parameters(self.n_components)
+        return (self.natural.size if of_components is None else of_components) + self.n_components - 1
+
+    def in_family(self, family: ExponentialFamily) -> Mixture:
+        """Return the same mixture with the same kind of family, bound otherwise."""
+        natural = self.family.change_frame(self.flat_natural, family)
+        return Mixture(family, self.weights, natural.reshape(self.natural.shape))
+
+    def in_family_if_finite(self, family) -> Mixture | None:
+        """Return the same, or None if rounding takes a component out of the natural-parameter space."""
+        with np.errstate(all="ignore"):
+            natural = self.family.change_frame(self.flat_natural, family)
+        return self._with_components(family, natural)
+
+    def reframed(self, expectation=None) -> Mixture:
+        """Return the same mixture with its components in the frames that suit them best.
+
+        ``expectation`` is used instead of this mixture's if something close to it is known already.
+        """
+        expectation = self.expectation if expectation is None else expectation
+        with np.errstate(all="ignore"):
+            family, natural = self.family.reframe(self.flat_natural, expectation.reshape(self.flat_natural.shape))
+        if family is self.family:
+            return self
+        return self._with_components(family, natural) or self
+
+    # ---- observations ---------------------------------------------------------------------------------------
+
+    def log_density(self, X) -> np.ndarray:
+        """Return log p(x) of each row, (n,)."""
+        return self.evaluate(X)[0]
+
+    def responsibilities(self, X) -> np.ndarray:
+        """Return r_nk = p(k|x_n), (n, K)."""
+        return self.evaluate(X)[1]
+
+    def evaluate(self, X, temperature=1.0) -> tuple[np.ndarray, np.ndarray]:
+        """Return τ logsumexp(scores/τ) + log h, (n,), and the responsibilities, (n, K), of each row."""
+        X = observations(X)
+        evidence, responsibilities = np.empty(len(X)), np.empty((len(X), self.n_components))
+        out = Outputs(evidence=evidence, responsibilities=responsibilities)
+        prepare(self.family, Scores.of(self), X, temperature=temperature)(np.array([[0, len(X), 0, 0]]), out)
+        return evidence + self.family.checked_log_base_measure(X), responsibilities
+
+    def sample(self, n, rng=None) -> tuple[np.ndarray, np.ndarray]:
+        """Return n rows, component by component, and the labels they were drawn with."""
+        rng = np.random.default_rng(rng)
+        sizes = rng.multinomial(operator.index(n), self.weights / self.weights.sum())
+        rows = [self.family.components([k]).sample(self.natural[k], size, rng) for k, size in enumerate(sizes)]
+        return np.concatenate(rows), np.repeat(np.arange(self.n_components), sizes)
+
+    # ---- parts of an observation ----------------------------------------------------------------------------
+
+    def marginal(self, columns) -> Mixture:
+        """Return the mixture of the chosen columns alone, p(x_columns)."""
+        columns = _indices(columns)
+        try:
+            of_family = self.family.marginal(self.natural, columns)
+        except IndexError as error:
+            raise ValueError(f"columns are {columns.tolist()}, counted from 0; rows do not have as many") from error
+        return Mixture(*_with_weights(self.weights, of_family)).reframed()
+
+    def conditional(self, columns, values) -> Mixture:
+        """Return the mixture of the other columns given the values of these, p(x_rest | x_columns = values)."""
+        columns, values = _indices(columns), np.atleast_1d(np.asarray(values, np.float64))
+        if values.shape != columns.shape:
+            raise ValueError(f"{columns.size} columns are given {values.size} values: one value for each is needed")
+        given = self.marginal(columns)
+        given.family.check_rows(values[None])
+        weights = given.responsibilities(values[None])[0]
+        rest = self.family.conditional(self.natural, columns, values)
+        return Mixture(*_with_weights(weights / weights.sum(), rest)).reframed()
+
+    def complete(self, columns, values, rng=None) -> np.ndarray:
+        """Return rows (n, d) that have these values (n, g) in some columns, and elsewhere draws from their conditional.
+
+        Parameters
+        ----------
+        columns : (g,) int or bool
+        values : (n, g)
+        rng : numpy Generator or seed
+        """
+        rng, columns, values = np.random.default_rng(rng), _indices(columns), np.atleast_2d(values)
+        if not len(values):
+            raise ValueError("values has no row: at least one is to be completed")
+        given, which, times = np.unique(values, axis=0, return_inverse=True, return_counts=True)
+        order = np.argsort(which.ravel(), kind="stable")
+        drawn = [self.conditional(columns, row).sample(n, rng)[0] for row, n in zip(given, times, strict=True)]
+        out = np.empty((len(values), len(columns) + drawn[0].shape[1]))
+        out[:, columns] = values
+        others = np.setdiff1d(np.arange(out.shape[1]), columns)
+        out[order[:, None], others] = np.concatenate(drawn)
+        return out
+
+
+def _indices(columns) -> np.ndarray:
+    columns = np.atleast_1d(columns)
+    if columns.dtype == np.bool_:
+        columns = np.flatnonzero(columns)
+    if not len(columns) or not np.issubdtype(columns.dtype, np.integer):
+        raise ValueError(f"columns are {columns.tolist()}; at least one whole number, or a boolean mask, is needed")
+    if len(np.unique(columns)) < len(columns) or np.any(columns < 0):
+        raise ValueError(f"columns are {columns.tolist()}; they must be different and counted from 0")
+    return columns
+
+
+def _with_weights(weights, part):
+    family, natural = part
+    return family, weights, natural
