@@ -42,7 +42,7 @@ RAW_DTYPE = re.compile(r"[<|][biufcSUmM]\d+(\[\w+\])?")
 """Dtypes that are stored as bytes: everything but objects and records."""
 
 
-_estimators: dict[str, type] = {}
+_estimators: dict[str, Any] = {}
 
 
 def saved(estimator):
