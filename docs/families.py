@@ -184,7 +184,7 @@ def overview(subjects) -> str:
             one = subjects[name]
             notes = [f"`{estimator_of(name)}`"] if estimator_of(name) != "ExponentialFamilyMixture" else []
             notes += ["sparse rows"] if one.sparse else []
-            notes += ["incomplete"] if one.kind.incomplete is True else []
+            notes += ["incomplete"] if getattr(one.kind, "incomplete", False) is True else []
             known = ", ".join(f"`{constant}`" for constant, _, _ in constants(one.kind))
             rows.append([f"[{name}](#{name.lower()})", one.support, statistics(one.kind), known, ", ".join(notes)])
     return table(["family", "x", "T", "constants", "notes"], rows)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import pickle
 from typing import NamedTuple
 
 import numpy as np
 
-DRAWS = 10_000
+from expfam_em.family.alike import alike
+from expfam_em.family.optional import frames_of, is_incomplete, kinds
 
-FRAME = ("shift", "scale", "own_frames")
-"""Attributes of families that say in which coordinates they are, and not which densities they have."""
+DRAWS = 10_000
 
 
 class Estimate(NamedTuple):
@@ -67,39 +65,16 @@ def divergence(mixture, other, n=DRAWS, rng=None) -> Estimate:
         If n is below 2.
     """
     alone = mixture.n_components == other.n_components == 1
-    if alone and _same_family(mixture.family, other.family) and not mixture.family.incomplete:
-        if mixture.family is not other.family:
-            shared = mixture.family.shared()
-            mixture, other = mixture.in_family(shared), other.in_family(shared)
+    if alone and alike(mixture.family, other.family) and not is_incomplete(mixture.family):
+        other = other.in_family(mixture.family)  # where p is, so that no digits of it are lost
         return Estimate(mixture.family.divergence(mixture.natural, other.natural)[0], np.zeros(()))
     return _mean_of(lambda X: mixture.log_density(X) - _log_density(other, X), mixture, n, rng)
-
-
-def constants_of(family) -> dict[str, bytes | str]:
-    """Return the attributes of a family, by name, in a form that can be compared."""
-    found: dict[str, bytes | str] = {}
-    for name, value in vars(family).items():
-        if isinstance(getattr(type(family), name, None), functools.cached_property):
-            continue  # computed once from the others, whoever asks first
-        try:
-            found[name] = pickle.dumps(value)
-        except Exception:  # what cannot be pickled is compared by what it looks like
-            found[name] = repr(value)
-    return found
-
-
-def _same_family(family, other) -> bool:
-    """Whether two families are the same, up to frames."""
-    one, two = (
-        {name: value for name, value in constants_of(each).items() if name not in FRAME} for each in (family, other)
-    )
-    return type(family) is type(other) and one == two
 
 
 def component_entropies(mixture, n=DRAWS, rng=None) -> Estimate:
     """Return the entropy of every component, (K,)."""
     rng = np.random.default_rng(rng)
-    return _stacked([entropy(_component(mixture, k), n, rng) for k in range(mixture.n_components)])
+    return _stacked([entropy(mixture.components(k), n, rng) for k in range(mixture.n_components)])
 
 
 def component_divergences(mixture, n=DRAWS, rng=None) -> Estimate:
@@ -113,19 +88,14 @@ def component_divergences(mixture, n=DRAWS, rng=None) -> Estimate:
         value = mixture.family.divergence(mixture.natural[j], mixture.natural[k]).reshape(K, K)
         np.fill_diagonal(value, 0.0)
         return Estimate(value, np.zeros((K, K)))
-    parts = [_component(mixture, k) for k in range(K)]
+    parts = [mixture.components(k) for k in range(K)]
     rows = [_stacked([divergence(one, other, n, rng) for other in parts]) for one in parts]
     return _stacked(rows)
 
 
 def _alike(family, n_components) -> bool:
     """Whether components differ in nothing but η, so that their divergence is that of A."""
-    return not family.incomplete and len(family.kinds(n_components)) == 1 and family.shared() is family
-
-
-def _component(mixture, k):
-    """Return one component as a mixture."""
-    return type(mixture)(mixture.family.components([k]), np.ones(1), mixture.natural[[k]])
+    return not is_incomplete(family) and len(kinds(family, n_components)) == 1 and frames_of(family) is None
 
 
 def _log_density(mixture, X) -> np.ndarray:

@@ -8,8 +8,9 @@ import numpy as np
 from scipy import sparse
 
 from expfam_em.checking.laws import LAWS
-from expfam_em.checking.subject import LeftOutError, Subject, defines
+from expfam_em.checking.subject import LeftOutError, Subject
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.optional import OfComponents, is_incomplete
 
 
 class FamilyError(ValueError):
@@ -79,7 +80,7 @@ def check_family(family, X, *, random_state=0) -> Report:
     X = np.array(X.toarray() if sparse.issparse(X) else X, np.float64)
     if X.ndim != 2 or len(X) < 4 or not np.isfinite(X).all():
         raise ValueError(f"X has shape {X.shape}; it must be (n, d), with at least 4 rows of finite numbers")
-    if family.incomplete or defines(family, "kinds"):
+    if is_incomplete(family) or isinstance(family, OfComponents):
         raise TypeError(
             f"{family!r} has parts that are not observed, or components of different families, so that its methods are "
             "not about one density of x: check the families that it is made of"

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
-from expfam_em.analysis.divergences import constants_of
 from expfam_em.checking import parameters
 from expfam_em.checking.subject import ALONE, NUMERIC, LeftOutError, Subject, defines, frozen, show
 from expfam_em.checking.support import possible
+from expfam_em.family.alike import constants, equal
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.sparse import check_keeps_zeros
 from expfam_em.rows.csr import CSRBlock
@@ -157,8 +157,8 @@ def unchanged_family(subject: Subject):
     for one, before, name in (
         (subject.plain, subject.before, "family"), (subject.family, subject.bound_before, "bound family"),
     ):  # fmt: skip
-        now = constants_of(one)
-        changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        now = constants(one)
+        changed = [key for key in {**before, **now} if not equal(before.get(key), now.get(key))]
         if changed:
             names = ", ".join(changed)
             return f"calling its methods changed attributes of the {name} ({names}), which threads share"

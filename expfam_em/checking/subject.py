@@ -6,11 +6,11 @@ import functools
 
 import numpy as np
 
-from expfam_em.analysis.divergences import constants_of
 from expfam_em.checking.integrals import DIVERGES, Density, Moments, integrate
 from expfam_em.checking.support import possible, regions
 from expfam_em.estep.memory import as_rows
 from expfam_em.family import mappings
+from expfam_em.family.alike import snapshot
 from expfam_em.family.base import ExponentialFamily
 
 ROWS = 1000  # rows that are looked at; bind sees all of them
@@ -47,7 +47,7 @@ class Subject:
 
     def __init__(self, family, X, rng):
         self.plain, self.rng, self.note = family, rng, "holds"
-        self.before = constants_of(family)
+        self.before = snapshot(family)
         self.all_rows = X
         self.X = X if len(X) <= ROWS else X[np.sort(rng.choice(len(X), ROWS, replace=False))]
         self.n, self.d = self.X.shape
@@ -58,7 +58,7 @@ class Subject:
         given = self.all_rows.copy()
         family = self.plain.bind(as_rows(given))
         self.bind_changed_rows = not np.array_equal(given, self.all_rows)
-        self.bound_before = constants_of(family)
+        self.bound_before = snapshot(family)
         return family
 
     @functools.cached_property

@@ -229,7 +229,7 @@ def _facts(estimator, X, weight) -> list[tuple[str, str]]:
 
 def _by_component(mixture) -> tuple[dict, dict]:
     """Split the named parameters into those of each component and those that all share."""
-    once, twice = (mixture.family.components([0] * n).parameters(mixture.natural[[0] * n]) for n in (1, 2))
+    once, twice = (mixture.components([0] * n).parameters for n in (1, 2))
     each: dict[str, np.ndarray] = {}
     shared: dict[str, np.ndarray] = {}
     for name, value in mixture.parameters.items():

@@ -17,11 +17,12 @@ from expfam_em.em.steps import (
     estimate_refined,
     evaluate,
     expected_gain,
-    in_frames,
     log_prior,
     maximize,
+    with_family,
 )
 from expfam_em.estep.memory import ArrayRows, as_rows
+from expfam_em.family.optional import score_rounding, shared, translate_expectation
 from expfam_em.rows.threads import single_threaded_blas
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
@@ -235,8 +236,9 @@ class _Runs:
 
     def __init__(self, start, rows, data, schedule, prior, known, m_step):
         self.rows, self.data, self.schedule, self.m_step = rows, data, schedule, m_step
-        self.base = start.family.shared()
-        self.prior = prior.repeated(len(data)) if prior is not None and prior.counts.ndim == 1 else prior
+        self.base = shared(start.family)
+        one_for_all = prior is not None and prior.counts.ndim == 1
+        self.prior = with_family(prior.repeated(len(data)) if one_for_all else prior, self.base)
         self.known = Known.of(start.family, rows, start.natural.shape[2]) if known is None else known
         self.total = rows.total_weights
         self.live = np.arange(len(start.weights))
@@ -254,11 +256,12 @@ class _Runs:
         was, found = self.temperature, self.mixture
         self.statistics, self.mixture = self.rows.revive(self.statistics, found, was)
         revived = self.mixture is not found
-        after, prior = self._maximize()
+        after = self._maximize()
         if after is None:
             return
         before = self.mixture
         halves = self.statistics.bound + expected_gain(self.statistics, before, after)
+        prior = self._prior()
         near = self.statistics if prior is None else self.statistics + prior
         self.mixture = after.reframed(near.expectation)
         self.temperature = self.schedule[min(step, len(self.schedule) - 1)]
@@ -319,9 +322,9 @@ class _Runs:
         return accumulate(mixture, self.rows, temperature=self.temperature, data=data, known=self.known)
 
     def _maximize(self):
-        """Return the stack after the M-step, and its prior, without the runs that have collapsed."""
-        self.statistics, self.mixture, prior, after = estimate_refined(
-            self.statistics, self.mixture, self._accumulate, prior=self._prior(self.mixture), **self.m_step
+        """Return the stack after the M-step, without the runs that have collapsed."""
+        self.statistics, self.mixture, after = estimate_refined(
+            self.statistics, self.mixture, self._accumulate, prior=self._prior(), **self.m_step
         )  # fmt: skip
         outside = ~np.isfinite(after.log_partition)
         if (collapsed := outside.any(axis=1)).any():
@@ -330,8 +333,7 @@ class _Runs:
                 self.results[self.live[at]] = error
             self._keep(~collapsed)
             after = after[~collapsed] if len(self.live) else None
-            prior = None if prior is None else prior[~collapsed]
-        return after, prior
+        return after
 
     def _keep(self, which):
         if which.all():
@@ -341,21 +343,18 @@ class _Runs:
         if len(self.live):
             self.mixture, self.statistics = self.mixture[which], self.statistics[which]
 
-    def _prior(self, mixture):
-        """Return the prior of every live run, in the frames of its components."""
-        if self.prior is None:
-            return None
-        return in_frames(self.prior[self.live], self.base, mixture.family)
+    def _prior(self):
+        """Return the prior of every live run."""
+        return None if self.prior is None else self.prior[self.live]
 
     def _log_prior(self, mixture):
-        prior = self._prior(mixture)
-        return log_prior(mixture, prior, self.m_step["concentration"])
+        return log_prior(mixture, self._prior(), self.m_step["concentration"])
 
     def _distance(self, before, after):
         """Return the norm of the change; ½ Σ Δπ² is Δπ₁² for two components, whose weights are one free parameter."""
-        shape, family = (-1, after.natural.shape[2]), after.family
+        shape = (-1, after.natural.shape[2])
         old, new = (
-            family.change_frame_of_expectation(m.expectation.reshape(shape), self.base) for m in (before, after)
+            translate_expectation(m.family, m.expectation.reshape(shape), self.base) for m in (before, after)
         )  # fmt: skip
         moved = np.sum((new - old).reshape(after.natural.shape) ** 2, axis=(1, 2))
         return np.sqrt(0.5 * np.sum((after.weights - before.weights) ** 2, axis=1) + moved)
@@ -395,5 +394,5 @@ def _rounding(statistics, mixture):
     """Return how far rounding may move the bound: the terms ⟨η, S⟩ cancel, and each carries its own error."""
     terms = np.abs(statistics.sums * mixture.natural).sum(axis=(-2, -1))
     terms += np.abs(statistics.exposures * mixture.log_partition).sum(axis=-1) + statistics.counts.sum(axis=-1)
-    terms += statistics.counts.sum(axis=-1) * mixture.family.score_rounding
+    terms += statistics.counts.sum(axis=-1) * score_rounding(mixture.family)
     return 1e-10 * np.abs(statistics.bound) + 64 * np.finfo(float).eps * terms

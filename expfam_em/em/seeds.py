@@ -10,6 +10,7 @@ import numpy as np
 
 from expfam_em.estep.memory import ArrayRows
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.optional import kinds, place
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -35,7 +36,9 @@ class Seeding:
 
     def __init__(self, family: ExponentialFamily, rows, n_components, rng):
         self.family, self.n_components = family, n_components
-        self.kinds = [(Seeds(kind, _possible(kind, rows), len(of), rng), of) for kind, of in family.kinds(n_components)]
+        self.kinds = [
+            (Seeds(kind, _possible(kind, rows), len(of), rng), of) for kind, of in kinds(family, n_components)
+        ]
 
     def draw(self, data, spread=True) -> np.ndarray:
         """Return natural parameters (B, K, p) of rows of each data set in ``data`` (B,); see `Seeds.draw`."""
@@ -49,11 +52,12 @@ class Seeding:
             counts[:, of] = seeds.family.seed_smoothing
         if not counts.any():
             return None
-        return ExpectedStatistics(counts, self._placed(data, parts), np.zeros(len(data)))
+        sums = self._placed(data, parts)
+        return ExpectedStatistics(counts, sums, np.zeros(len(data)), family=self.family)
 
     def _placed(self, data, parts):
         flat = [part.reshape(math.prod(part.shape[:2]), part.shape[2]) for part in parts]
-        return self.family.place(len(data) * self.n_components, flat).reshape(len(data), self.n_components, -1)
+        return place(self.family, len(data) * self.n_components, flat).reshape(len(data), self.n_components, -1)
 
 
 def _is_numeric(family) -> bool:

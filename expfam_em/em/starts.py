@@ -9,6 +9,7 @@ import numpy as np
 from expfam_em.em import loop, steps
 from expfam_em.em.seeds import Seeding
 from expfam_em.estep.dense import Outputs
+from expfam_em.family.optional import Framed, OfComponents, components
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -85,7 +86,7 @@ def initialise_all(family, rows, data, n_components, init, rng=None, *, weights=
 
 def _hardened(start, rows, data, seeds, weights) -> Starts:
     """Return the maximum after some steps of hard assignment."""
-    family, smoothing = start.family, seeds.prior(data)
+    smoothing = seeds.prior(data)
     results = loop.fit_all(
         start, rows, data, max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing
     )  # fmt: skip
@@ -99,7 +100,7 @@ def _hardened(start, rows, data, seeds, weights) -> Starts:
         return steps.accumulate(mixture, rows, temperature=0.0, data=data[runs])
 
     # half a row more for each component, so that an empty one is not lost
-    smoothing = None if smoothing is None else steps.in_frames(smoothing[runs], family, hard.family)
+    smoothing = None if smoothing is None else smoothing[runs]
     found = _maximum(again(hard), hard, again, smoothing, concentration=1.5, weights=weights)
     return Starts(found.mixture, runs[found.runs], collapsed | {int(runs[b]): e for b, e in found.collapsed.items()})
 
@@ -110,9 +111,9 @@ def _all_of(mixture) -> Starts:
 
 def _repeated(mixture, times) -> Mixture:
     """Return a stack of the same mixture."""
-    components = np.tile(np.arange(mixture.n_components), times)
+    of = np.tile(np.arange(mixture.n_components), times)
     weights, natural = np.tile(mixture.weights, (times, 1)), np.tile(mixture.natural, (times, 1, 1))
-    return Mixture(mixture.family.components(components), weights, natural)
+    return Mixture.unchecked(components(mixture.family, of), weights, natural)
 
 
 def _given_mixture(mixture, family, n_components):
@@ -120,7 +121,8 @@ def _given_mixture(mixture, family, n_components):
         raise ValueError(f"init is a mixture of {mixture.family!r}, but a mixture of {family!r} is to be fitted")
     if mixture.n_components != n_components:
         raise ValueError(f"init has {mixture.n_components} components, but n_components is {n_components}")
-    return mixture.in_family(family.adopt(mixture.family))
+    in_order = family.in_order_of(mixture.family) if isinstance(family, OfComponents) else family
+    return mixture.in_family(in_order.with_frames(mixture.family.frames) if isinstance(in_order, Framed) else in_order)
 
 
 def _as_responsibilities(init, n, n_components):
@@ -155,9 +157,9 @@ def from_responsibilities(family, rows, data, given, n_components, weights="free
         )
 
     def statistics_in(family):
-        components = np.arange(len(data) * K).reshape(len(data), K)
+        of = np.arange(len(data) * K).reshape(len(data), K)
         return ExpectedStatistics.concatenate([
-            rows.given_statistics(family.components(components[runs].ravel()), p, chunk(r), K)
+            rows.given_statistics(components(family, of[runs].ravel()), p, chunk(r), K)
             for runs, r in zip(groups(data, rows), given, strict=True)
         ])  # fmt: skip
 
@@ -170,7 +172,8 @@ def _maximum(statistics, mixture, again, prior, **how) -> Starts:
     """Return the M-step of statistics, which ``again(mixture)`` computes in other frames if they lose digits."""
     if prior is not None and prior.counts.ndim == 1:
         prior = prior.repeated(len(mixture.weights))
-    statistics, mixture, _, found = steps.estimate_refined(statistics, mixture, again, prior=prior, **how)
+    prior = steps.with_family(prior, mixture.family)
+    statistics, mixture, found = steps.estimate_refined(statistics, mixture, again, prior=prior, **how)
     outside = ~np.isfinite(found.log_partition)
     lost = outside.any(axis=1)
     errors = {int(b): steps.collapse(mixture.family, statistics[int(b)], outside[b]) for b in np.flatnonzero(lost)}

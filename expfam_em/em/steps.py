@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from expfam_em.estep.dense import Outputs
 from expfam_em.estep.memory import as_rows
+from expfam_em.family.optional import Framed, components, shared
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -47,7 +48,7 @@ def accumulate(
     statistics = rows.expected_statistics(mixture, temperature, data, known.totals_for(mixture.family), known.table)
     data = 0 if data is None else data
     bound = statistics.bound + known.log_base[data]
-    return ExpectedStatistics(statistics.counts, statistics.sums, bound, statistics.exposures)
+    return replace(statistics, bound=bound)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ def maximize(statistics, previous, *, prior=None, concentration=1.0, weights="fr
         Gives the family, the fixed weights, the parameters of components without observations, and a start where
         the mapping is solved numerically.
     prior : ExpectedStatistics, optional
-        Pseudo-observations (ν, χ) of each component, in the shared frame of the family.
+        Pseudo-observations (ν, χ) of each component. Without a family of their own they are in the coordinates that
+        all components of ``previous`` share.
     concentration : float or (K,)
         α of the Dirichlet prior on the mixing weights; 1 is flat.
     weights : {"free", "equal", "fixed"}
@@ -136,7 +138,8 @@ def maximize(statistics, previous, *, prior=None, concentration=1.0, weights="fr
     CollapsedError
         If a component leaves the natural-parameter space.
     """
-    prior = in_frames(prior, previous.family.shared(), previous.family)
+    statistics = statistics.in_coordinates_of(previous.family)
+    prior = with_family(prior, previous.family)
     found = estimate(statistics, previous, prior=prior, concentration=concentration, weights=weights)
     if (outside := ~np.isfinite(found.log_partition)).any():
         raise collapse(previous.family, statistics, outside)
@@ -144,7 +147,7 @@ def maximize(statistics, previous, *, prior=None, concentration=1.0, weights="fr
 
 
 def estimate_refined(statistics, previous, again, *, prior=None, **how):
-    """Return the statistics, the mixture and prior before, and the `estimate`, in frames that keep their digits.
+    """Return the statistics and the mixture before, and the `estimate`, in frames that keep their digits.
 
     A component may come to lie, or to shrink, where the frame it was given is of no use; nobody can tell before its
     statistics are known. They are then computed again, by ``again(mixture)``, in the frames they suggest.
@@ -152,13 +155,25 @@ def estimate_refined(statistics, previous, again, *, prior=None, **how):
     shape = previous.flat_natural.shape
     for _ in range(REFINEMENTS):
         found = estimate(statistics, previous, prior=prior, **how)
-        better = previous.family.refine(found.flat_natural, statistics.expectation.reshape(shape))
-        moved = None if better is None else previous.in_family_if_finite(better)
+        moved = _rescued(previous, found, statistics.expectation.reshape(shape))
         if moved is None:
-            return statistics, previous, prior, found
-        prior = in_frames(prior, previous.family, better)
+            return statistics, previous, found
         previous, statistics = moved, again(moved)
-    return statistics, previous, prior, estimate(statistics, previous, prior=prior, **how)
+    return statistics, previous, estimate(statistics, previous, prior=prior, **how)
+
+
+def _rescued(previous, found, expectation) -> Mixture | None:
+    """Return the mixture before in frames in which its statistics keep their digits; None if they do already."""
+    family = previous.family
+    if not isinstance(family, Framed):
+        return None
+    better = family.rescue_frames(found.flat_natural, expectation)
+    return None if better is None else previous.in_family_if_finite(family.with_frames(better))
+
+
+def with_family(prior, family) -> ExpectedStatistics | None:
+    """Return a prior that says in which coordinates it is: if not, in those all components of a family share."""
+    return prior if prior is None or prior.family is not None else replace(prior, family=shared(family))
 
 
 def collapse(family, statistics, outside) -> CollapsedError:
@@ -197,7 +212,7 @@ def _mapped(family, exposures, sums, previous):
     if sums.ndim == 3 and family.coupled:
         of = np.arange(exposures.size).reshape(exposures.shape)
         lots = zip(of, exposures, sums, previous.natural, strict=True)
-        natural = np.array([family.components(of_lot).continue_from(*lot) for of_lot, *lot in lots])
+        natural = np.array([components(family, of_lot).continue_from(*lot) for of_lot, *lot in lots])
     else:
         natural = family.continue_from(exposures.ravel(), sums.reshape(-1, p), previous.flat_natural)
     if natural.size != sums.size or natural.shape[-1] != p:
@@ -244,6 +259,7 @@ def log_prior(mixture, prior=None, concentration=1.0):
     """Return Σ_k ⟨χ_k, η_k⟩ − ν_k A(η_k) + (α_k − 1) log π_k, up to a constant; one for each mixture of a stack."""
     value = np.zeros(mixture.weights.shape[:-1])
     if prior is not None:
+        prior = prior.in_coordinates_of(mixture.family)
         value = np.sum(prior.sums * mixture.natural, axis=(-2, -1))
         value = value - np.sum(prior.exposures * mixture.log_partition, axis=-1)
     pull = np.asarray(concentration, np.float64) - 1
@@ -251,13 +267,3 @@ def log_prior(mixture, prior=None, concentration=1.0):
         return value
     # α < 1 lets weights reach 0, where the density of the prior has a pole; such a component is out of the model
     return value + np.sum(pull * np.where(mixture.weights > 0, mixture.log_weights, 0.0), axis=-1)
-
-
-def in_frames(prior, before, after):
-    """Return a prior, whose statistics are in the frames of one family, in those of another."""
-    if prior is None or before is after:
-        return prior
-    present = np.where(prior.exposures > 0, prior.exposures, 1.0)[..., None]
-    expectation = (prior.sums / present).reshape(-1, prior.sums.shape[-1])
-    sums = before.change_frame_of_expectation(expectation, after).reshape(prior.sums.shape) * prior.exposures[..., None]
-    return ExpectedStatistics(prior.counts, sums, prior.bound, prior.exposures)

@@ -68,7 +68,7 @@ class PatternRows(ArrayRows):
                 [self.expected_statistics(mixture[part], temperature, data[part]) for part in parts]
             )
         out = self._statistics(Scores.of(mixture), float(temperature), data)
-        stack = ExpectedStatistics(out.counts, out.sums, out.bounds)
+        stack = ExpectedStatistics(out.counts, out.sums, out.bounds, family=mixture.family)
         return stack if mixture.weights.ndim == 2 else stack[0]
 
     def _statistics(self, scores, temperature, data) -> Outputs:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from expfam_em.family import sparse
 from expfam_em.family.kernel_form import Monomials, OwnFrames
+from expfam_em.family.optional import Incomplete, components, is_incomplete
 from expfam_em.kernels import block_rows, em_rows, padded
 from expfam_em.kernels.sparse import BLOCK, em_sparse
 from expfam_em.rows.csr import CSRBlock
@@ -124,7 +125,7 @@ def prepare(family, scores, X, sample_weight=None, temperature=1.0, *, given=Fal
         _check_width(X.shape[1], scores, X, family)
         exposure = family.checked_exposure(X) if table is None else table
         return lambda items, out: _run_csr(X, exposure, scores, out, weight, temperature, items, given)
-    if family.incomplete:
+    if is_incomplete(family):
         return lambda items, out: _run_incomplete(family, scores, X, out, weight, temperature, items, given)
     monomials = family.monomials(X.shape[1])
     if monomials is not None:
@@ -220,12 +221,12 @@ def _run_csr(X, exposure, scores, out, weight, temperature, items, given):
             out.bounds[slot] += bound
 
 
-def _run_incomplete(family, scores, X, out, weight, temperature, items, given):
+def _run_incomplete(family: Incomplete, scores, X, out, weight, temperature, items, given):
     """Make the E-step of a family whose statistics depend on the component, in NumPy."""
     K, p = scores.natural.shape[1:]
     step = max(64, STATISTICS_BLOCK // (K + p))
     for start, stop, mixture, slot in items.tolist():
-        here = family.components(np.arange(mixture * K, (mixture + 1) * K))
+        here: Any = components(family, np.arange(mixture * K, (mixture + 1) * K))
         natural, log_weights = scores.natural[mixture], scores.log_weights[mixture]
         for first in range(start, stop, step):
             rows = slice(first, min(first + step, stop))

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 
 from expfam_em.estep.dense import Outputs, Scores, prepare
+from expfam_em.family.optional import is_incomplete
 from expfam_em.family.support import check_present
 from expfam_em.rows.csr import CSRBlock, chunk_bounds, observations
 from expfam_em.rows.threads import run_in_order, thread_count
@@ -165,7 +166,7 @@ class ArrayRows:
             linear = out.sums[:, :, : p - n_common]
             out.sums[:, :, p - n_common :] = mixture.family.share_common(out.counts, linear, totals[data])
             out.bounds[:] += np.sum(scores.natural[:, 0, p - n_common :] * totals[data], axis=1)
-        stack = _as_statistics(out)
+        stack = _as_statistics(out, mixture.family)
         return stack if mixture.weights.ndim == 2 else stack[0]
 
     def revive(self, statistics, mixture, temperature=1.0):
@@ -210,7 +211,7 @@ class ArrayRows:
             return out
 
         out = self._merged(task, self.tasks(data, n_components * (n_statistics + 8)), *shape, n_statistics)
-        return _as_statistics(out)
+        return _as_statistics(out, family)
 
     def write(self, mixture, out: Outputs, data=None, temperature=1.0) -> None:
         """Fill outputs by row under a mixture, or under the mixture of its data set for each row."""
@@ -227,7 +228,7 @@ class ArrayRows:
         """
         if self.by_statistic:
             return family.checked_exposure(self.X)
-        if family.incomplete or not family.evaluates(self.n_features):
+        if is_incomplete(family) or not family.evaluates(self.n_features):
             return None
         width = family.evaluate(self.X[:1]).shape[1]
         if len(self) * width > TABLE_NUMBERS:
@@ -254,9 +255,9 @@ class ArrayRows:
         return out.sums[:, 0]
 
 
-def _as_statistics(out: Outputs) -> ExpectedStatistics:
+def _as_statistics(out: Outputs, family) -> ExpectedStatistics:
     exposures = out.exposures if np.any(out.exposures) else out.counts
-    return ExpectedStatistics(out.counts, out.sums, out.bounds, exposures)
+    return ExpectedStatistics(out.counts, out.sums, out.bounds, exposures, family)
 
 
 def _chunks(X, start, stop, work_per_row) -> list[tuple[int, int]]:

@@ -73,8 +73,8 @@ class NearestRows(ArrayRows):
         # not through BLAS, whose threads would compete with ours
         bound = np.einsum("kj,kj->", mixture.natural.reshape(sums.shape), sums) + np.einsum("k,k->", counts, offset)
         if mixture.natural.ndim == 3:
-            return ExpectedStatistics(counts[None], sums[None], np.array([bound]))
-        return ExpectedStatistics(counts, sums, float(bound))
+            return ExpectedStatistics(counts[None], sums[None], np.array([bound]), family=mixture.family)
+        return ExpectedStatistics(counts, sums, float(bound), family=mixture.family)
 
     def labels(self, mixture) -> np.ndarray:
         """Return the index of the nearest centre of each row, the lower one of two equally near, (n,) int32.
@@ -106,7 +106,8 @@ class NearestRows(ArrayRows):
         for k in np.union1d(left, alone):  # anew: a difference would leave rounding where no row is left
             counts[k], sums[k] = self._sums_of(np.flatnonzero((labels == k) & self._present), mixture.family)
         shape = statistics.sums.shape
-        filled = ExpectedStatistics(counts.reshape(shape[:-1]), sums.reshape(shape), statistics.bound + gain)
+        bound = statistics.bound + gain
+        filled = ExpectedStatistics(counts.reshape(shape[:-1]), sums.reshape(shape), bound, family=statistics.family)
         return filled, Mixture(mixture.family, mixture.weights, natural.reshape(shape))
 
     @property

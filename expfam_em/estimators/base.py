@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from abc import ABCMeta, abstractmethod
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -18,9 +19,9 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples, check_i
 
 from expfam_em.em import loop
 from expfam_em.em.starts import INITS, Starts, initialise_all
-from expfam_em.em.steps import in_frames
 from expfam_em.estep.bits import PatternRows
 from expfam_em.estep.memory import ArrayRows
+from expfam_em.family.optional import translate, translate_expectation
 from expfam_em.family.sparse import refuse_unless_zeros_are_kept
 from expfam_em.rows import csr
 from expfam_em.rows.distinct import distinct
@@ -241,7 +242,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         return ValueError(str(error))
 
     def _prior_of(self, plain, family):
-        """Return the prior, given in the coordinates of the observations, in those of the bound family."""
+        """Return the prior, checked; one that has no family is in the coordinates of the observations."""
         if (prior := self.prior) is None:
             return None
         if np.shape(prior.counts) != (self.n_components,):
@@ -254,7 +255,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 f"prior has sums of shape {prior.sums.shape}; this mixture needs "
                 f"{(self.n_components, monomials.n_statistics)}"
             )
-        return in_frames(prior, plain, family)
+        return prior if prior.family is not None else replace(prior, family=plain)
 
     def _run(self, start, rows, data, prior):
         if prior is not None and prior.sums.shape != start.natural.shape[1:]:
@@ -303,8 +304,8 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         stack = Mixture.stack([result.mixture for result in results])
         as_given = dtype if dtype == np.float32 else np.float64
         shape, flat = stack.natural.shape, (-1, stack.natural.shape[2])
-        natural = stack.family.change_frame(stack.flat_natural, plain).reshape(shape)
-        expectation = stack.family.change_frame_of_expectation(stack.expectation.reshape(flat), plain).reshape(shape)
+        natural = translate(stack.family, stack.flat_natural, plain).reshape(shape)
+        expectation = translate_expectation(stack.family, stack.expectation.reshape(flat), plain).reshape(shape)
         named = _named_parameters(stack)
         arrays = self._attributes(named)
         if not _finite_attributes(arrays, len(results)).all():

@@ -6,6 +6,7 @@ from scipy.special import digamma, gammaln, xlogy
 from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.special.gamma import log_beta
 from expfam_em.families.special.inverses import inverse_log_minus_digamma
+from expfam_em.family.optional import Incomplete
 
 LARGEST_SHAPE = 1e8
 """Beyond, counts cannot be told from Poisson ones."""
@@ -17,7 +18,7 @@ SAME = 1e-9
 """Relative difference from the rates of an E-step up to which it is rounding."""
 
 
-class GammaPoisson(IndependentColumns):
+class GammaPoisson(IndependentColumns, Incomplete):
     """Poisson counts x of unobserved rates λ that follow a Gamma density: the negative binomial law with r free.
 
     The complete data are counts and rates: T(x, λ) = (log λ, λ, x), A(η) = Σ log Γ(r) − r log(1 − η₂ − e^η₃),
@@ -28,7 +29,7 @@ class GammaPoisson(IndependentColumns):
     """
 
     order = 3
-    incomplete = continues = True
+    continues = True
     coupled = False
     n_features: int | None = None
     needs = "whole numbers from 0"

@@ -84,19 +84,6 @@ class ExponentialFamily(ABC):
         """Return the M-step's η, (K,), (K, p) -> (K, p); families that couple components override it."""
         return self.to_natural(sums / counts[:, None])
 
-    incomplete: bool = False
-    """Whether a part of each observation is not observed: the E-step then takes E[T|x] of each component, `complete`,
-    and `log_density` that of what is observed, while A, the mappings and the M-step are those of the complete data.
-    ``sufficient_statistics`` is a guess that needs no parameters, for the start; log h belongs to `log_density`."""
-
-    def complete(self, X, natural, responsibilities):
-        """Return Σ_n r_nk E[T|x_n, η_k] of rows, (n, d), (K, p), (n, K) -> (K, p), if the family is incomplete."""
-        raise NotImplementedError(f"{type(self).__name__} is incomplete: define complete(X, natural, responsibilities)")
-
-    def guess(self, X, responsibilities) -> np.ndarray:
-        """Return Σ_n r_nk T(x_n) of the guess that needs no parameters, (n, d), (n, K) -> (K, p)."""
-        return responsibilities.T @ self.statistics_and_exposure(X)[0]
-
     @property
     def coupled(self) -> bool:
         """Whether the M-step of one component depends on the others; assumed of a family that defines ``maximize``."""
@@ -140,62 +127,6 @@ class ExponentialFamily(ABC):
     def bind(self, blocks) -> ExponentialFamily:
         """Return a copy that holds the structural constants found in one pass over ``(X, sample_weight)`` blocks."""
         return self
-
-    def change_frame(self, natural, target):
-        """Return natural parameters of this family as those of ``target``, the same family otherwise bound."""
-        return natural
-
-    def change_frame_of_expectation(self, expectation, target):
-        """Return expectation parameters of this family as those of ``target``, the same family otherwise bound."""
-        return expectation
-
-    # Components may be given coordinates of their own, so that no digits are lost far from the shared frame. A family
-    # that does so stands for its components in order: each method then takes exactly their rows.
-
-    def reframe(self, natural, expectation) -> tuple[ExponentialFamily, np.ndarray]:
-        """Return the family in the frames that suit its components best, and the natural parameters in them.
-
-        ``expectation`` are expectation parameters (K, p) close to those of ``natural``, already known to the caller.
-        """
-        return self, natural
-
-    def refine(self, natural, expectation) -> ExponentialFamily | None:
-        """Return the family in frames in which statistics with this mean (K, p) keep their digits; None if they do.
-
-        ``natural`` is what they give in the frames they are in, not finite if all digits are lost.
-        """
-        return None
-
-    def components(self, index) -> ExponentialFamily:
-        """Return the family of some components, in the order of an index array."""
-        return self
-
-    @property
-    def score_rounding(self) -> float:
-        """By how much the rounding of rows changes their scores, in units of ε, where frames magnify it."""
-        return 0.0
-
-    def join(self, families, n_components) -> ExponentialFamily:
-        """Return the family of the components of several families of this kind, ``n_components`` of each."""
-        return self
-
-    def shared(self) -> ExponentialFamily:
-        """Return the family in the frame shared by all components, whatever their number."""
-        return self
-
-    def adopt(self, other) -> ExponentialFamily:
-        """Return this family with the frames that components have in another one of its kind."""
-        return self
-
-    # Components may also belong to families of their own.
-
-    def kinds(self, n_components) -> list:
-        """Return the families of the components, each with the numbers of those that belong to it."""
-        return [(self, np.arange(n_components))]
-
-    def place(self, n_components, parts) -> np.ndarray:
-        """Return natural parameters (K, p) from those of the components of each kind."""
-        return parts[0]
 
     @property
     def n_common(self) -> int:
@@ -371,8 +302,8 @@ class ExponentialFamily(ABC):
 
     def fisher_information(self, natural) -> np.ndarray:
         """Return ∇²A(η), the covariance of T and the Fisher information of η, (K, p) -> (K, p, p)."""
-        natural, family = np.atleast_2d(np.asarray(natural, np.float64)), self.shared()  # frames add constants to A
-        return mappings.hessian(family.to_expectation, natural, mappings.scales(family.evaluate_log_partition, natural))
+        natural = np.atleast_2d(np.asarray(natural, np.float64))
+        return mappings.hessian(self.to_expectation, natural, mappings.scales(self.evaluate_log_partition, natural))
 
     def entropy(self, natural) -> np.ndarray | None:
         """Return −E[log p(x|η)] = A(η) − ⟨η, ∇A(η)⟩ − E[log h], (K,); None if E[log h] has no formula."""

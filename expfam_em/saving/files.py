@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.frames import Frames
 from expfam_em.saving import registry
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
@@ -35,7 +36,7 @@ PREAMBLE = struct.Struct("<8sIQQ")
 """Magic, version, length of the header, length of the arrays."""
 
 CHECKSUM = hashlib.sha256
-VALUES: dict[str, type] = {"Mixture": Mixture, "ExpectedStatistics": ExpectedStatistics}
+VALUES: dict[str, type] = {kind.__name__: kind for kind in (Mixture, ExpectedStatistics, Frames)}
 """Frozen values that are saved field by field."""
 
 RAW_DTYPE = re.compile(r"[<|][biufcSUmM]\d+(\[\w+\])?")

@@ -10,6 +10,7 @@ import numpy as np
 
 from expfam_em.estep.dense import Outputs, Scores, prepare
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.optional import Framed, components, frames_of, stacked, translate
 from expfam_em.rows.csr import observations
 
 
@@ -25,8 +26,8 @@ class Mixture:
     natural : (K, p)
         Natural parameters, each with a finite log-partition.
 
-    The components of a family with frames of single components (`Gaussian`) belong to it in order; for others, as in
-    ``Mixture(family.components(index), weights[index], natural[index])``, it has to be told.
+    A component whose numbers say that it would lose digits gets coordinates of its own: ``natural`` and ``family`` are
+    then in these, which `parameters`, densities and samples are not. `components` takes some of the components.
 
     A leading axis makes a stack of B mixtures of one family, for the driver: weights (B, K), natural (B, K, p).
     ``stack[b]`` is one of them.
@@ -58,19 +59,21 @@ class Mixture:
                 f"log_partition({self.flat_natural[k]}) is {self.log_partition.ravel()[k]}"
             )
         weights.flags.writeable = natural.flags.writeable = False
+        if weights.ndim == 1 and frames_of(self.family) is None:  # a stack is for the driver, which does this itself
+            vars(self).update(vars(self.reframed()))
 
     @classmethod
     def stack(cls, mixtures) -> Mixture:
         """Return mixtures of one family as a stack."""
         weights, natural = [m.weights for m in mixtures], [m.natural for m in mixtures]
-        family = mixtures[0].family.join([m.family for m in mixtures], mixtures[0].n_components)
+        family = stacked([m.family for m in mixtures], mixtures[0].n_components)
         return cls(family, np.stack(weights), np.stack(natural))
 
     def __getitem__(self, index) -> Mixture:
         """Return one mixture of a stack, or several as a stack."""
-        components = np.arange(self.weights.size).reshape(self.weights.shape)[index]
+        of = np.arange(self.weights.size).reshape(self.weights.shape)[index]
         derived = {name: vars(self)[name][index] for name in ("log_partition", "log_weights") if name in vars(self)}
-        family = self.family.components(components.ravel())
+        family = components(self.family, of.ravel())
         return Mixture.unchecked(family, self.weights[index], self.natural[index], **derived)
 
     @classmethod
@@ -129,15 +132,21 @@ class Mixture:
         of_components = self.family.n_parameters(self.n_components)
         return (self.natural.size if of_components is None else of_components) + self.n_components - 1
 
+    def components(self, index) -> Mixture:
+        """Return the mixture of some components, in the order of an index array, with their weights rescaled."""
+        index = np.atleast_1d(index)
+        weights = self.weights[index]
+        return Mixture(components(self.family, index), weights / weights.sum(), self.natural[index])
+
     def in_family(self, family: ExponentialFamily) -> Mixture:
         """Return the same mixture with the same kind of family, bound otherwise."""
-        natural = self.family.change_frame(self.flat_natural, family)
+        natural = translate(self.family, self.flat_natural, family)
         return Mixture(family, self.weights, natural.reshape(self.natural.shape))
 
     def in_family_if_finite(self, family) -> Mixture | None:
         """Return the same, or None if rounding takes a component out of the natural-parameter space."""
         with np.errstate(all="ignore"):
-            natural = self.family.change_frame(self.flat_natural, family)
+            natural = translate(self.family, self.flat_natural, family)
         return self._with_components(family, natural)
 
     def reframed(self, expectation=None) -> Mixture:
@@ -145,12 +154,15 @@ class Mixture:
 
         ``expectation`` is used instead of this mixture's if something close to it is known already.
         """
+        if not isinstance(self.family, Framed):
+            return self
         expectation = self.expectation if expectation is None else expectation
         with np.errstate(all="ignore"):
-            family, natural = self.family.reframe(self.flat_natural, expectation.reshape(self.flat_natural.shape))
-        if family is self.family:
+            found = self.family.choose_frames(self.flat_natural, expectation.reshape(self.flat_natural.shape))
+        if found is None:
             return self
-        return self._with_components(family, natural) or self
+        frames, natural = found
+        return self._with_components(self.family.with_frames(frames), natural) or self
 
     # ---- observations ---------------------------------------------------------------------------------------
 
@@ -174,7 +186,7 @@ class Mixture:
         """Return n rows, component by component, and the labels they were drawn with."""
         rng = np.random.default_rng(rng)
         sizes = rng.multinomial(operator.index(n), self.weights / self.weights.sum())
-        rows = [self.family.components([k]).sample(self.natural[k], size, rng) for k, size in enumerate(sizes)]
+        rows = [components(self.family, [k]).sample(self.natural[k], size, rng) for k, size in enumerate(sizes)]
         return np.concatenate(rows), np.repeat(np.arange(self.n_components), sizes)
 
     # ---- parts of an observation ----------------------------------------------------------------------------
@@ -186,7 +198,7 @@ class Mixture:
             of_family = self.family.marginal(self.natural, columns)
         except IndexError as error:
             raise ValueError(f"columns are {columns.tolist()}, counted from 0; rows do not have as many") from error
-        return Mixture(*_with_weights(self.weights, of_family)).reframed()
+        return Mixture(*_with_weights(self.weights, of_family))
 
     def conditional(self, columns, values) -> Mixture:
         """Return the mixture of the other columns given the values of these, p(x_rest | x_columns = values)."""
@@ -197,7 +209,7 @@ class Mixture:
         given.family.check_rows(values[None])
         weights = given.responsibilities(values[None])[0]
         rest = self.family.conditional(self.natural, columns, values)
-        return Mixture(*_with_weights(weights / weights.sum(), rest)).reframed()
+        return Mixture(*_with_weights(weights / weights.sum(), rest))
 
     def complete(self, columns, values, rng=None) -> np.ndarray:
         """Return rows (n, d) that have these values (n, g) in some columns, and elsewhere draws from their conditional.

@@ -1,15 +1,19 @@
-"""Expected sufficient statistics: the value that threads, blocks and priors add up."""
+"""Expected sufficient statistics: what an E-step returns, what an M-step needs, and what a prior is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from expfam_em.family.alike import alike
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.optional import Framed, components, stacked, translate_expectation
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class ExpectedStatistics:
     """Counts N_k = Σ r_nk, sums S_k = Σ r_nk T(x_n) and the bound; ``+`` adds two, ``*`` scales one.
 
@@ -23,6 +27,9 @@ class ExpectedStatistics:
         Σ τ logsumexp(scores/τ) + Σ log h, the log-likelihood at temperature 1; 0 for a prior.
     exposures : (K,), optional
         Σ r_nk e(x_n); equal to the counts where every observation has exposure 1.
+    family : ExponentialFamily, optional
+        The family whose T was summed, in the coordinates in which it was evaluated. Without it the sums are in the
+        coordinates of x, as those of a prior that is written down are.
 
     The statistics of a stack of B mixtures have a leading axis: (B, K), (B, K, p), (B,).
     """
@@ -31,8 +38,9 @@ class ExpectedStatistics:
     sums: np.ndarray
     bound: Any = 0.0
     exposures: Any = None  # an array once constructed
+    family: ExponentialFamily | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         counts, sums = np.asarray(self.counts, np.float64), np.asarray(self.sums, np.float64)
         exposures = counts if self.exposures is None else np.asarray(self.exposures, np.float64)
         if counts.ndim not in (1, 2) or sums.shape[:-1] != counts.shape or exposures.shape != counts.shape:
@@ -47,15 +55,20 @@ class ExpectedStatistics:
     @classmethod
     def concatenate(cls, stacks) -> ExpectedStatistics:
         """Return stacks of statistics one after another as one stack."""
+        stacks = list(stacks)
         parts = ((s.counts, s.sums, s.bound, s.exposures) for s in stacks)
-        return cls(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        sizes = {s.counts.size for s in stacks}
+        families = [s.family for s in stacks]
+        family = None if any(f is None for f in families) or len(sizes) > 1 else stacked(families, sizes.pop())
+        counts, sums, bound, exposures = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return cls(counts, sums, bound, exposures, family)
 
-    def repeated(self, times) -> ExpectedStatistics:
+    def repeated(self, times: int) -> ExpectedStatistics:
         """Return a stack of the same statistics."""
-        bound = np.full(times, self.bound)
+        of = np.tile(np.arange(len(self.counts)), times)
         return ExpectedStatistics(
-            np.tile(self.counts, (times, 1)), np.tile(self.sums, (times, 1, 1)), bound,
-            np.tile(self.exposures, (times, 1)),
+            np.tile(self.counts, (times, 1)), np.tile(self.sums, (times, 1, 1)), np.full(times, self.bound),
+            np.tile(self.exposures, (times, 1)), None if self.family is None else components(self.family, of),
         )  # fmt: skip
 
     @property
@@ -64,29 +77,55 @@ class ExpectedStatistics:
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.sums / self.exposures[..., None]
 
+    def in_coordinates_of(self, family: ExponentialFamily) -> ExpectedStatistics:
+        """Return the same statistics in the coordinates of a family, which is that of the sums up to coordinates.
+
+        Raises
+        ------
+        ValueError
+            If it is another family.
+        """
+        if self.family is family or self.family is None:
+            return replace(self, family=family)
+        if not alike(self.family, family):
+            raise ValueError(f"statistics of {self.family!r} cannot be used for {family!r}, another family")
+        present = np.where(self.exposures > 0, self.exposures, 1.0)[..., None]
+        mean = (self.sums / present).reshape(-1, self.sums.shape[-1])
+        moved = translate_expectation(self.family, mean, family).reshape(self.sums.shape)
+        return replace(self, sums=moved * self.exposures[..., None], family=family)
+
     def __add__(self, other: ExpectedStatistics) -> ExpectedStatistics:
         if not isinstance(other, ExpectedStatistics):
             return NotImplemented
         if self.sums.shape != other.sums.shape:
             raise ValueError(f"cannot add sums of shape {other.sums.shape} to sums of shape {self.sums.shape}")
+        known = self.family or other.family
+        if isinstance(known, Framed) and (self.family is None or other.family is None):
+            raise ValueError(
+                "only one of two statistics says in which coordinates it is: give the other one its family, as in "
+                "ExpectedStatistics(counts, sums, family=family)"
+            )
+        there = other if known is None else other.in_coordinates_of(known)
         return ExpectedStatistics(
-            self.counts + other.counts,
-            self.sums + other.sums,
-            self.bound + other.bound,
-            self.exposures + other.exposures,
-        )
+            self.counts + there.counts, self.sums + there.sums, self.bound + there.bound,
+            self.exposures + there.exposures, known,
+        )  # fmt: skip
 
-    def __mul__(self, factor) -> ExpectedStatistics:
+    def __mul__(self, factor: float) -> ExpectedStatistics:
         if not isinstance(factor, Real):
             return NotImplemented
         return ExpectedStatistics(
-            self.counts * factor, self.sums * factor, self.bound * float(factor), self.exposures * factor
+            self.counts * factor, self.sums * factor, self.bound * float(factor), self.exposures * factor, self.family
         )  # fmt: skip
 
     __rmul__ = __mul__
 
     def __getitem__(self, index) -> ExpectedStatistics:
         """Return the statistics of some mixtures of a stack."""
+        family = self.family
+        if family is not None:
+            of = np.arange(self.counts.size).reshape(self.counts.shape)[index]
+            family = components(family, of.ravel())
         return ExpectedStatistics(
-            self.counts[index], self.sums[index], np.asarray(self.bound)[index], self.exposures[index]
+            self.counts[index], self.sums[index], np.asarray(self.bound)[index], self.exposures[index], family
         )  # fmt: skip

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 
 import numpy as np
 
-from expfam_em.families.composed.layout import Layout, check_family_argument, labels_of, monomials_of, rows_where
-from expfam_em.family.base import ExponentialFamily
+from expfam_em.families.composed.layout import (
+    Layout,
+    check_family_argument,
+    choose_each,
+    framed,
+    labels_of,
+    monomials_of,
+    rescue_each,
+    rows_where,
+)
+from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import Monomials
+from expfam_em.family.optional import (
+    Framed,
+    Incomplete,
+    OfComponents,
+    frames_of,
+    is_incomplete,
+    score_rounding,
+    translate,
+    translate_expectation,
+)
 
 IMPOSSIBLE = -1e200
 """log h of a row that a family cannot have produced: finite, because it is multiplied by 0 for other families."""
@@ -19,7 +37,7 @@ TOO_LOW = 1e-150 * IMPOSSIBLE
 """Mean of log h that only impossible rows bring about."""
 
 
-class Componentwise(ExponentialFamily):
+class Componentwise(Framed, Incomplete, OfComponents):
     """A family for each component: T is that of every family, and η_k is 0 for all but its own.
 
     The families have different base measures, so log h_j(x) is a statistic too, whose natural parameter is 1 for the
@@ -44,6 +62,7 @@ class Componentwise(ExponentialFamily):
 
     seed_smoothing = 0.0
     keeps_zeros = False
+    incidental = ("own_frames", "of_component", "regularized")
 
     def __init__(self, parts):
         pairs = list(parts)
@@ -57,7 +76,7 @@ class Componentwise(ExponentialFamily):
         self.of_component = np.repeat(np.arange(len(pairs)), [count for _, count in pairs])
         self.n_features: int | None = None
         self.regularized = any(family.regularized for family in self.families)
-        self.incomplete = any(family.incomplete for family in self.families)
+        self.incomplete = any(map(is_incomplete, self.families))
 
     # ---- which statistics and which components are whose -----------------------------------------------------
 
@@ -68,10 +87,6 @@ class Componentwise(ExponentialFamily):
     @property
     def continues(self):
         return True
-
-    @property
-    def score_rounding(self):
-        return max(family.score_rounding for family in self.families)
 
     @functools.cached_property
     def _layout(self) -> Layout:
@@ -90,6 +105,11 @@ class Componentwise(ExponentialFamily):
         if not np.array_equal(np.resize(one, K), self.of_component):
             raise ValueError(f"natural parameters of {n} components; {self!r} has {K} components, in order")
         return np.resize(one, n)
+
+    @property
+    def pattern(self):
+        of, K = self.of_component, len(self.of_component)
+        return next(of[:n] for n in range(1, K + 1) if K % n == 0 and np.array_equal(np.resize(of[:n], K), of))
 
     def _each(self, function, *packed):
         """Call function(family, components, its share of each array); return the results where there are any."""
@@ -176,7 +196,7 @@ class Componentwise(ExponentialFamily):
         def one(family, of, eta):
             possible = _possible(family, X)[0]
             here, R = X[possible], responsibilities[possible][:, of]
-            if family.incomplete:
+            if is_incomplete(family):
                 return family.complete(here, eta, R)
             return R.T @ family.statistics_and_exposure(here)[0]
 
@@ -263,61 +283,74 @@ class Componentwise(ExponentialFamily):
     def components(self, index):
         index = np.asarray(index)
         kinds = np.resize(self.of_component, max(len(self.of_component), 1 + index.max(initial=0)))
-        ranks = [np.cumsum(kinds == j) - 1 for j in range(len(self.families))]
-        mine = [rank[index[kinds[index] == j]] for j, rank in enumerate(ranks)]
-        families = [family.components(of) for family, of in zip(self.families, mine, strict=True)]
-        return self.replace(families=families, of_component=kinds[index])
+        chosen = self.replace(of_component=kinds[index])
+        return chosen if self.frames is None else chosen.with_frames(self.frames.take(index))
 
-    def join(self, families, n_components):
-        parts = [
-            own.join([family.families[j] for family in families], int(np.sum(self._kinds(n_components) == j)))
-            for j, own in enumerate(self.families)
-        ]
-        kinds = np.concatenate([family._kinds(n_components) for family in families])
-        return self.replace(families=parts, of_component=kinds)
+    def in_order_of(self, other):
+        return self.replace(of_component=other.of_component)
 
-    def reframe(self, natural, expectation):
+    @property
+    def score_rounding(self):
+        return max(score_rounding(family) for family in self.families)
+
+    own_frames: Frames | None = None
+
+    @property
+    def frames(self):
+        return self.own_frames
+
+    def with_frames(self, frames):
+        if frames is self.frames:
+            return self
+        if frames is None:
+            return self.replace(families=framed(self.families, [None] * len(self.families)), own_frames=None)
+        kinds = self._kinds(len(frames))
+        parts = [part and part.take(kinds == j) for j, part in enumerate(map(frames.part, range(len(self.families))))]
+        return self.replace(families=framed(self.families, parts), own_frames=frames, of_component=kinds)
+
+    def _of_each(self, n, parts):
+        """Return the frames of n components from those of the components of each family."""
+        kinds = self._kinds(n)
+        at = [np.flatnonzero(kinds == j) for j in range(len(parts))]
+        lots = [None if part is None else part.scattered(of, n) for of, part in zip(at, parts, strict=True)]
+        return Frames.of_parts(lots)
+
+    def choose_frames(self, natural, expectation):
         if self.incomplete:  # statistics are made here, in the shared frame
-            return self, natural
+            return None
         expectation = self._of_possible(expectation)
-        found = self._each(lambda family, of, *both: family.reframe(*both), natural, expectation)
-        pairs = [(family, None) if part is None else part for family, part in zip(self.families, found, strict=True)]
-        if all(after is before for (after, _), before in zip(pairs, self.families, strict=True)):
-            return self, natural
-        target = self.replace(families=[family for family, _ in pairs], of_component=self._kinds(len(natural)))
-        return target, target._join(len(natural), [eta for _, eta in pairs])
+        found = self._each(lambda family, of, *both: (choose_each(family, *both), both[0]), natural, expectation)
+        if all(part is None or part[0] is None for part in found):
+            return None
+        lots = []
+        for family, part in zip(self.families, found, strict=True):
+            new, eta = (None, None) if part is None else part
+            lots.append((frames_of(family), eta) if new is None else new)
+        return self._of_each(len(natural), [lot for lot, _ in lots]), self._join(len(natural), [eta for _, eta in lots])
 
-    def refine(self, natural, expectation):
+    def rescue_frames(self, natural, expectation):
         if self.incomplete:
             return None
         expectation = self._of_possible(expectation)
-        found = self._each(lambda family, of, *both: family.refine(*both), natural, expectation)
-        if all(family is None for family in found):
+        found = self._each(lambda family, of, *both: rescue_each(family, *both), natural, expectation)
+        if all(frames is None for frames in found):
             return None
-        better = [old if new is None else new for old, new in zip(self.families, found, strict=True)]
-        return self.replace(families=better, of_component=self._kinds(len(natural)))
+        pairs = zip(self.families, found, strict=True)
+        return self._of_each(len(natural), [frames_of(family) if new is None else new for family, new in pairs])
 
-    def shared(self):
-        shared = [family.shared() for family in self.families]
-        return self if all(map(operator.is_, shared, self.families)) else self.replace(families=shared)
+    def translate(self, natural, target):
+        return self._translated(natural, target, translate, 1.0)
 
-    def adopt(self, other):
-        families = [own.adopt(its) for own, its in zip(self.families, other.families, strict=True)]
-        return self.replace(families=families, of_component=other.of_component)
+    def translate_expectation(self, expectation, target):
+        return self._translated(expectation, target, translate_expectation, 0.0)
 
-    def change_frame(self, natural, target):
-        return self._translated(natural, target, "change_frame", 1.0)
-
-    def change_frame_of_expectation(self, expectation, target):
-        return self._translated(expectation, target, "change_frame_of_expectation", 0.0)
-
-    def _translated(self, packed, target, method, own):
+    def _translated(self, packed, target, function, own):
         known = self if self.n_features is not None else target  # the user's family is not bound
         to = dict(zip(map(id, known.families), zip(self.families, target.families, strict=True), strict=True))
 
         def one(family, of, part):
             source, aim = to[id(family)]
-            return getattr(source, method)(part, aim)
+            return function(source, part, aim)
 
         return known._join(len(packed), known._each(one, packed), own)
 

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import Monomials, OwnFrames
+from expfam_em.family.optional import Framed, OfComponents
 
 
 class Layout(NamedTuple):
@@ -117,7 +119,7 @@ def check_family_argument(family) -> None:
     if not isinstance(family, ExponentialFamily):
         what = f"the class {family.__name__}: call it" if isinstance(family, type) else repr(family)
         raise TypeError(f"a part is {what}; it must be an ExponentialFamily, such as Gaussian('full')")
-    if type(family).kinds is not ExponentialFamily.kinds:
+    if isinstance(family, OfComponents):
         raise TypeError(f"a part is {family!r}, which is a family for each component: it can only stand by itself")
 
 
@@ -139,3 +141,19 @@ def rows_where(blocks, which) -> BlocksOf:
         return (X, weight) if keep.all() else (X[keep], None if weight is None else weight[keep])
 
     return BlocksOf(blocks, some)
+
+
+def framed(families, frames: list[Frames | None]) -> list:
+    """Return families in other coordinates of their components."""
+    pairs = zip(families, frames, strict=True)
+    return [family.with_frames(its) if isinstance(family, Framed) else family for family, its in pairs]
+
+
+def choose_each(family, natural, expectation):
+    """Return what `Framed.choose_frames` says of a part; None if it has no frames to choose."""
+    return family.choose_frames(natural, expectation) if isinstance(family, Framed) else None
+
+
+def rescue_each(family, natural, expectation) -> Frames | None:
+    """Return what `Framed.rescue_frames` says of a part; None if it has no frames to choose."""
+    return family.rescue_frames(natural, expectation) if isinstance(family, Framed) else None

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import Self
 
 import numpy as np
 
-from expfam_em.families.composed.layout import BlocksOf, Layout, check_family_argument, labels_of, monomials_of
-from expfam_em.family.base import ExponentialFamily
+from expfam_em.families.composed.layout import (
+    BlocksOf,
+    Layout,
+    check_family_argument,
+    choose_each,
+    framed,
+    labels_of,
+    monomials_of,
+    rescue_each,
+)
+from expfam_em.family.frames import Frames
+from expfam_em.family.optional import (
+    Framed,
+    Incomplete,
+    frames_of,
+    is_incomplete,
+    score_rounding,
+    translate,
+    translate_expectation,
+)
 from expfam_em.family.support import OutsideSupportError
 
 
-class Product(ExponentialFamily):
+class Product(Framed, Incomplete):
     """Product of the densities of groups of columns: T is that of all groups, A(η) = Σ_j A_j(η_j), h(x) = Π h_j(x_j).
 
     Parameters
@@ -31,6 +48,7 @@ class Product(ExponentialFamily):
     """
 
     keeps_zeros = False
+    incidental = ("regularized",)
 
     def __init__(self, parts):
         pairs = [(family, np.atleast_1d(columns)) for family, columns in parts]
@@ -44,7 +62,7 @@ class Product(ExponentialFamily):
         self.families = [family for family, _ in pairs]
         self.columns_of = [columns.astype(np.int64) for _, columns in pairs]
         self.regularized = any(family.regularized for family in self.families)
-        self.incomplete = any(family.incomplete for family in self.families)
+        self.incomplete = any(map(is_incomplete, self.families))
         self.n_features = None
 
     # ---- the parts ------------------------------------------------------------------------------------------
@@ -90,19 +108,11 @@ class Product(ExponentialFamily):
         """Return [function(family of a part, its share of each array)]."""
         return [function(family, *part) for family, *part in zip(self.families, *map(self.split, packed), strict=True)]
 
-    def _with(self, families) -> Self:
-        """Return the product of these families, which are the parts with other frames."""
-        return self.replace(families=families)
-
     # ---- the family -----------------------------------------------------------------------------------------
 
     @property
     def coupled(self):
         return any(family.coupled for family in self.families)
-
-    @property
-    def score_rounding(self):
-        return max(family.score_rounding for family in self.families)
 
     def bind(self, blocks):
         def of(columns):
@@ -162,7 +172,7 @@ class Product(ExponentialFamily):
         X, parts = np.asarray(X), []
         for family, columns, eta in zip(self.families, self.columns_of, self.split(natural), strict=True):
             here = X[:, columns]
-            if family.incomplete:
+            if is_incomplete(family):
                 parts.append(family.complete(here, eta, responsibilities))
             else:
                 parts.append(responsibilities.T @ family.statistics_and_exposure(here)[0])
@@ -217,47 +227,49 @@ class Product(ExponentialFamily):
 
     # ---- frames ---------------------------------------------------------------------------------------------
 
-    def reframe(self, natural, expectation):
-        if self.incomplete:  # statistics are made here, in the shared frame
-            return self, natural
-        found = self._each(lambda family, *both: family.reframe(*both), natural, expectation)
-        if all(after is before for (after, _), before in zip(found, self.families, strict=True)):
-            return self, natural
-        return self._with([family for family, _ in found]), self.combine([eta for _, eta in found])
+    @property
+    def frames(self):
+        return Frames.of_parts([frames_of(family) for family in self.families])
 
-    def refine(self, natural, expectation):
+    @property
+    def score_rounding(self):
+        return max(score_rounding(family) for family in self.families)
+
+    def with_frames(self, frames):
+        parts = [None if frames is None else frames.part(j) for j in range(len(self.families))]
+        families = framed(self.families, parts)
+        return self if all(map(operator.is_, families, self.families)) else self.replace(families=families)
+
+    def choose_frames(self, natural, expectation):
+        if self.incomplete:  # statistics are made here, in the shared frame
+            return None
+        found = self._each(choose_each, natural, expectation)
+        if all(part is None for part in found):
+            return None
+        kept = [(frames_of(family), eta) for family, eta in zip(self.families, self.split(natural), strict=True)]
+        pairs = [old if new is None else new for old, new in zip(kept, found, strict=True)]
+        return Frames.of_parts([frames for frames, _ in pairs]), self.combine([eta for _, eta in pairs])
+
+    def rescue_frames(self, natural, expectation):
         if self.incomplete:
             return None
-        found = self._each(lambda family, *both: family.refine(*both), natural, expectation)
-        if all(family is None for family in found):
+        found = self._each(rescue_each, natural, expectation)
+        if all(frames is None for frames in found):
             return None
-        return self._with([old if new is None else new for old, new in zip(self.families, found, strict=True)])
+        pairs = zip(self.families, found, strict=True)
+        return Frames.of_parts([frames_of(family) if new is None else new for family, new in pairs])
 
-    def components(self, index):
-        return self._with([family.components(index) for family in self.families])
+    def translate(self, natural, target):
+        return self._translated(natural, target, translate)
 
-    def join(self, families, n_components):
-        lots = zip(*(family.families for family in families), strict=True)
-        return self._with([own.join(lot, n_components) for own, lot in zip(self.families, lots, strict=True)])
+    def translate_expectation(self, expectation, target):
+        return self._translated(expectation, target, translate_expectation)
 
-    def shared(self):
-        shared = [family.shared() for family in self.families]
-        return self if all(map(operator.is_, shared, self.families)) else self._with(shared)
-
-    def adopt(self, other):
-        return self._with([own.adopt(its) for own, its in zip(self.families, other.families, strict=True)])
-
-    def change_frame(self, natural, target):
-        return self._translated(natural, target, "change_frame")
-
-    def change_frame_of_expectation(self, expectation, target):
-        return self._translated(expectation, target, "change_frame_of_expectation")
-
-    def _translated(self, packed, target, method):
+    def _translated(self, packed, target, function):
         # the user's family may not know yet how many statistics it has
         known = self if self.n_features is not None else target
         parts = zip(self.families, known.split(packed), target.families, strict=True)
-        return known.combine([getattr(family, method)(part, to) for family, part, to in parts])
+        return known.combine([function(family, part, to) for family, part, to in parts])
 
     # ---- parts of an observation ----------------------------------------------------------------------------
 

@@ -6,11 +6,19 @@ import numpy as np
 from scipy.special import expit, log_expit
 
 from expfam_em.families.composed.layout import check_family_argument, rows_where
-from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
+from expfam_em.family.base import NATURAL_LIMIT
+from expfam_em.family.optional import (
+    Framed,
+    Incomplete,
+    OfComponents,
+    is_incomplete,
+    translate,
+    translate_expectation,
+)
 from expfam_em.family.support import check_present
 
 
-class ZeroInflated(ExponentialFamily):
+class ZeroInflated(Framed, Incomplete):
     """Rows that are 0 with probability ρ and otherwise follow a family: p(x) = ρ [x = 0] + (1 − ρ) p₀(x).
 
     Whether a zero row is one of these, b = 1, is not observed. The complete data are (x, b): T = (b, (1 − b) T₀(x)),
@@ -31,12 +39,11 @@ class ZeroInflated(ExponentialFamily):
         If it is no family, or an incomplete one.
     """
 
-    incomplete = True
     keeps_zeros = False
 
     def __init__(self, family):
         check_family_argument(family)
-        if family.incomplete or type(family).kinds is not ExponentialFamily.kinds:
+        if is_incomplete(family) or isinstance(family, OfComponents):
             raise TypeError(f"{family!r} has unobserved parts of its own, which cannot be combined with these")
         self.family = family
         self.is_density: bool | None = None
@@ -154,14 +161,14 @@ class ZeroInflated(ExponentialFamily):
     def check_support(self, X):
         check_present(self.family, X, ~_is_zero(X))
 
-    def change_frame(self, natural, target):
+    def translate(self, natural, target):
         log_odds, of_family = self._odds(natural)
-        moved = self.family.change_frame(of_family, target.family)
+        moved = translate(self.family, of_family, target.family)
         return np.column_stack([log_odds + target.family.evaluate_log_partition(moved), moved])
 
-    def change_frame_of_expectation(self, expectation, target):
+    def translate_expectation(self, expectation, target):
         others = 1 - expectation[:, :1]
-        moved = self.family.change_frame_of_expectation(expectation[:, 1:] / others, target.family)
+        moved = translate_expectation(self.family, expectation[:, 1:] / others, target.family)
         return np.concatenate([expectation[:, :1], moved * others], axis=1)
 
     def __repr__(self):

@@ -7,26 +7,27 @@ from typing import Any
 
 import numpy as np
 
-from expfam_em.families.gaussian import frames
-from expfam_em.family.base import ExponentialFamily
+from expfam_em.families.gaussian.frames import frames_at, spread, updated
+from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import Monomials
+from expfam_em.family.optional import Framed
 
 CANCELLATION = 1e3
 """How much larger terms may be than their sum in the shared frame: moments and scores then err by about 1e-13."""
 
 
-class Framed(ExponentialFamily):
+class FramedNormal(Framed):
     """Families whose parameters are a mean and a covariance of z = R⁻¹ (x − a), in the frame (a, R).
 
     ``form`` maps between packed parameters and (mean, covariance), and knows roots of covariances. ``shift`` and
-    ``scale`` are the shared frame, the identity until ``bind`` sets them; ``own_frames`` those of single components.
+    ``scale`` are the shared frame, the identity until ``bind`` sets them; ``frames`` those of single components.
     """
 
     keeps_zeros = False
+    incidental = ("own_frames", "shift", "scale", "column_variance", "variance_floor", "reg_covar", "regularized")
 
     shift: np.ndarray | None
     scale: np.ndarray | None
-    own_frames: tuple | None
     covariance_type: str
 
     @property
@@ -53,10 +54,14 @@ class Framed(ExponentialFamily):
     def _floored(self, covariance):
         """Return covariances kept away from 0."""
 
+    own_frames: Frames | None = None
+
     @property
-    def own(self) -> frames.Own | None:
-        """Frames of single components, if any has one; see `reframe`."""
-        return None if self.own_frames is None else frames.Own(*self.own_frames)
+    def frames(self):
+        return self.own_frames
+
+    def with_frames(self, frames):
+        return self if frames is self.own_frames else self.replace(own_frames=frames)
 
     def frame(self, n_features):
         """Return shift and scale, each (d,)."""
@@ -66,56 +71,40 @@ class Framed(ExponentialFamily):
             raise ValueError(f"{n_features} columns; {self!r} is bound to rows of {len(self.shift)} columns")
         return self.shift, self.scale
 
-    def shared(self):
-        return self if self.own is None else self.replace(own_frames=None)
-
-    def adopt(self, other):
-        return self.replace(own_frames=other.own_frames)
-
-    def components(self, index):
-        if self.own is None:
-            return self
-        own = self.own.components(index)
-        return self.replace(own_frames=tuple(own) if own.any else None)
-
-    def join(self, families, n_components):
-        if all(family.own is None for family in families):
-            return self.shared()
-        return self.replace(own_frames=tuple(frames.Own.joined([family.own for family in families], n_components)))
-
     def log_density(self, X, natural):
         natural = np.atleast_2d(natural)
-        if self.own is None:
+        if self.frames is None:
             return super().log_density(X, natural)
-        own, columns = self._own_of(len(natural)), np.asarray(self.columns(X), np.float64)
+        frames, columns = self._frames_of(len(natural)), np.asarray(self.columns(X), np.float64)
         out = np.empty((len(X), len(natural)))
-        shared = np.flatnonzero(~own.which)
-        out[:, shared] = self.shared().log_density(X, natural[shared])
+        shared = np.flatnonzero(~frames["own"])
+        out[:, shared] = self.with_frames(None).log_density(X, natural[shared])
         partition, log_h = self.evaluate_log_partition(natural), self.checked_log_base_measure(X)
         d = X.shape[1]
         plain = Monomials(np.zeros(d), np.ones(d), np.ascontiguousarray(self.form.products(d), np.int64))
-        for k in np.flatnonzero(own.which):
-            Z = self.form.solve_rows(own.root[own.frame[k]], columns - own.shift[own.frame[k]])
+        for k in np.flatnonzero(frames["own"]):
+            Z = self.form.solve_rows(frames["root"][k], columns - frames["shift"][k])
             out[:, k] = plain.evaluate(Z) @ natural[k] - partition[k] + log_h
         return out
 
     @property
     def score_rounding(self):
-        if self.own is None:
+        if self.frames is None:
             return 0.0
         # a row of the size of the centre, rounded, and seen in units of the smallest width
-        return float(np.max(np.abs(self.own.whitener) @ np.abs(self.own.shift[:, :, None]) if self.own.root.ndim == 3
-                            else np.abs(self.own.whitener[:, 0]) * np.abs(self.own.shift), initial=0.0))  # fmt: skip
+        whitener, shift = np.abs(self.frames["whitener"]), np.abs(self.frames["shift"])
+        diagonal = self.frames["root"].ndim == 2
+        return float(np.max(whitener[:, 0] * shift if diagonal else whitener @ shift[:, :, None], initial=0.0))
 
-    def _own_of(self, n_components) -> frames.Own:
-        """Return the frames, checked to be those of as many components."""
-        own = self.own
-        if own is None or len(own.frame) != n_components:
+    def _frames_of(self, n_components) -> Frames:
+        """Return the frames of single components, checked to be those of as many."""
+        if self.frames is None or len(self.frames) != n_components:
             raise ValueError(
-                f"natural parameters of {n_components} components, but {self!r} has frames for "
-                f"{0 if own is None else len(own.frame)}, in order: take those of some with family.components(index)"
+                f"natural parameters of {n_components} components, but {self!r} has coordinates for "
+                f"{0 if self.frames is None else len(self.frames)}, in order: take some components of the mixture with "
+                "mixture.components(index)"
             )
-        return own
+        return self.frames
 
     def _frames(self, n_components, n_features):
         """Return the frame of each component as shifts (K, d) and roots, in the form's shape."""
@@ -123,15 +112,15 @@ class Framed(ExponentialFamily):
         root = self.form.root_of_scale(scale)
         shifts = np.broadcast_to(shift, (n_components, n_features))
         roots = np.broadcast_to(root, (n_components, *root.shape))
-        if self.own is None:
+        if self.frames is None:
             return shifts, roots
-        return self._own_of(n_components).spread(shifts, roots)
+        return spread(self._frames_of(n_components), shifts, roots)
 
     def _transfer(self, mean, covariance, target):
         """Return means and covariances in the frames of this family as those in the frames of another."""
-        if target is self or (self.own is None and target.own is None and _same_frame(self, target)):
+        if target is self or (self.frames is None and target.frames is None and _same_frame(self, target)):
             return mean, covariance
-        if self.own is None and target.own is None:
+        if self.frames is None and target.frames is None:
             return target._into_frame(*self._out_of_frame(mean, covariance))
         shift, root = self._frames(*mean.shape)
         target_shift, target_root = target._frames(*mean.shape)
@@ -140,15 +129,15 @@ class Framed(ExponentialFamily):
         offset = self.form.solve(target_root, shift - target_shift)
         return offset + self.form.times(step, mean), self.form.transform(covariance, step)
 
-    def change_frame(self, natural, target):
+    def translate(self, natural, target):
         if target.covariance_type != self.covariance_type:
             raise ValueError(f"a mixture of {self!r} cannot be continued as one of {target!r}")
         mean, covariance = self.form.moments(natural)
         mean, covariance = self._transfer(mean, covariance, target)
         return target.form.natural(mean, target._floored(covariance))
 
-    def change_frame_of_expectation(self, expectation, target):
-        if target is self or (self.own is None and target.own is None and _same_frame(self, target)):
+    def translate_expectation(self, expectation, target):
+        if target is self or (self.frames is None and target.frames is None and _same_frame(self, target)):
             return expectation
         mean, covariance = self.form.central(expectation)
         return target.form.expectation(*self._transfer(mean, covariance, target))
@@ -163,7 +152,7 @@ class Framed(ExponentialFamily):
         return self.form.natural(mean, self._floored(covariance))
 
     def _out_of_frame(self, mean, covariance):
-        if self.own is not None:
+        if self.frames is not None:
             shift, root = self._frames(*mean.shape)
             return shift + self.form.times(root, mean), self.form.transform(covariance, root)
         shift, scale = self.frame(mean.shape[1])
@@ -173,8 +162,8 @@ class Framed(ExponentialFamily):
         shift, scale = self.frame(means.shape[1])
         return (means - shift) / scale, self.form.scale(covariances, 1 / scale)
 
-    def refine(self, natural, expectation):
-        """Return the family with frames about components whose moments, or later scores, lose digits in these.
+    def rescue_frames(self, natural, expectation):
+        """Return frames about components whose moments, or later scores, lose digits in those that they have.
 
         A variance C left over from a second moment C + m² has lost m²/C of its digits.
         """
@@ -182,8 +171,8 @@ class Framed(ExponentialFamily):
             return None
         mean, variance = self.form.variances(expectation)
         cancelled, flat = self._losses(mean, variance, natural)
-        if self.own is not None and not self.constrained:
-            flat = flat & ~self.own.which  # nothing suits it better than a frame of its own
+        if self.frames is not None and not self.constrained:
+            flat = flat & ~self.frames["own"]  # nothing suits it better than a frame of its own
         if not (cancelled | flat).any():
             return None
         shift, root = self._frames(*mean.shape)
@@ -194,9 +183,8 @@ class Framed(ExponentialFamily):
             return None
         here = self.form.times_root(root, self._certain_roots(mean, variance, natural, cancelled))
         lost = np.ones_like(flat) if self.tied else cancelled | flat
-        own = frames.Own.of(lost, about, here) if self.own is None else self.own.updated(lost, about, here)
-        better = self.replace(own_frames=tuple(own))
-        return better if _reaches_kernel(better, mean.shape[1]) else None
+        better = frames_at(lost, about, here) if self.frames is None else updated(self.frames, lost, about, here)
+        return better if _reaches_kernel(self.with_frames(better), mean.shape[1]) else None
 
     def _losses(self, mean, variance, natural):
         """Return which components lose too many digits in moments and in scores, each (K,).
@@ -224,52 +212,54 @@ class Framed(ExponentialFamily):
         whole = self.form.root(self.form.moments(natural)[1])
         return np.where(cancelled.reshape(-1, *[1] * (diagonal.ndim - 1)), diagonal, whole)
 
-    def reframe(self, natural, expectation):
+    def choose_frames(self, natural, expectation):
         """Give a frame of its own to each component whose scores or moments lose digits in the shared one.
 
         It is there the standard normal density, up to what the mean in x has lost when it was rounded.
         """
         if not self.may_reframe:
-            return self, natural
+            return None
         wanted = self._wants_own_frame(natural, expectation)
         if not wanted.any():
-            target = self.shared()
-            return target, natural if target is self else self.change_frame(natural, target)
+            return None if self.frames is None else (None, self.translate(natural, self.with_frames(None)))
         mean, covariance = self.form.moments(natural)
         shift, root = self._frames(*mean.shape)
         step = self.form.times(root, mean)
         about = shift + step
         here = self.form.times_root(root, self.form.root(covariance))
         rest = self.form.solve(here, (shift - about) + step)
-        target = self.replace(own_frames=tuple(frames.Own.of(wanted, about, here)))
+        target = self.with_frames(frames_at(wanted, about, here))
         if not _reaches_kernel(target, mean.shape[1]):
-            return self, natural
+            return None
         standard = self.form.natural(rest, self.form.unit(covariance))
-        if wanted.all():
-            return target, standard
-        return target, np.where(wanted[:, None], standard, self.change_frame(natural, target))
+        if not wanted.all():
+            standard = np.where(wanted[:, None], standard, self.translate(natural, target))
+        return target.frames, standard
 
     def _wants_own_frame(self, natural, expectation):
         """Return which components to take out of the shared frame, (K,)."""
         mean, variance = self.form.variances(expectation)
         if not self.tied and mean.shape[1] > self.form.widest_shared:
             return np.ones(len(mean), bool)
-        if self.own is not None:
-            shared = self.shared()
+        if self.frames is not None:
+            shared = self.with_frames(None)
             mean, covariance = self._transfer(mean, self.form.central(expectation)[1], shared)
             variance = self.form.diagonal(covariance, mean.shape[1])
-            natural = self.change_frame(natural, shared)
+            natural = self.translate(natural, shared)
         moments, scores = self._losses(mean, variance, natural)
         wanted = moments | scores
         return np.broadcast_to(wanted.any(), wanted.shape) if self.tied else wanted
 
-    def _log_volumes(self, own, n_components):
+    def _log_volumes(self, n_components):
         """Return log |W_shared| − log |W_k|, what a component's frame adds to A, (K,)."""
-        self._own_of(n_components)
-        d = own.shift.shape[1]
-        volume = np.zeros(n_components)
-        volume[own.which] = self.form.log_volume(own.root, d) - np.log(self.frame(d)[1]).sum()
+        frames, volume = self._frames_of(n_components), np.zeros(n_components)
+        own, d = frames["own"], frames["shift"].shape[1]
+        volume[own] = self.form.log_volume(frames["root"][own], d) - np.log(self.frame(d)[1]).sum()
         return volume
+
+    def fisher_information(self, natural):
+        """Return ∇²A(η), (K, p) -> (K, p, p); frames add constants to A and nothing else."""
+        return super(FramedNormal, self.with_frames(None)).fisher_information(natural)
 
 
 def _same_frame(one, other) -> bool:

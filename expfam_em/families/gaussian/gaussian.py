@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from expfam_em.families.gaussian import packing
-from expfam_em.families.gaussian.framed import Framed
+from expfam_em.families.gaussian.framed import FramedNormal
+from expfam_em.families.gaussian.frames import for_kernel
 from expfam_em.families.gaussian.models import MODELS, Model
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.kernel_form import Monomials
@@ -19,7 +20,7 @@ PART_NUMBERS = 1 << 17
 """Numbers of X that are read at a time, a megabyte: deviations are then taken of what is still in cache."""
 
 
-class Gaussian(Framed):
+class Gaussian(FramedNormal):
     """Normal density: T(x) = (z, z zᵀ), A(η) = −¼ η₁ᵀ η₂⁻¹ η₁ − ½ log |−2 η₂|, h(x) = (2π)^(−d/2).
 
     z = (x − shift) / scale is the observation in the family's frame. The frame is the identity until ``bind`` sets
@@ -64,7 +65,6 @@ class Gaussian(Framed):
         self.shift: np.ndarray | None = None
         self.scale: np.ndarray | None = None
         self.column_variance: np.ndarray | None = None
-        self.own_frames: tuple | None = None
 
     @property
     def tied(self):
@@ -133,12 +133,12 @@ class Gaussian(Framed):
 
     def monomials(self, n_features):
         shift, scale = self.frame(n_features)
-        own = None if self.own is None else self.own.for_kernel()
+        own = None if self.frames is None else for_kernel(self.frames)
         return Monomials(shift, 1 / scale, _products(self.form.products, n_features), own)
 
     @property
     def n_common(self):
-        if not self.tied or self.own is not None or self.shift is None:
+        if not self.tied or self.frames is not None or self.shift is None:
             return 0
         d = len(self.shift)
         return d * (d + 1) // 2
@@ -156,7 +156,7 @@ class Gaussian(Framed):
 
     def log_partition(self, natural):
         value = self.form.log_partition(natural)
-        return value if self.own is None else value + self._log_volumes(self.own, len(natural))
+        return value if self.frames is None else value + self._log_volumes(len(natural))
 
     def log_base_measure(self, X):
         shift, scale = self.frame(X.shape[1])
@@ -207,7 +207,7 @@ class Gaussian(Framed):
         return self.form.transform(self.form.unit(covariance), found)
 
     def _regularised(self, covariance, d):
-        if self.own is None:
+        if self.frames is None:
             return self.form.add_diagonal(covariance, self.reg_covar / self.frame(d)[1] ** 2)
         roots = self._frames(len(covariance), d)[1]
         added = self.form.root_of_scale(np.full((len(covariance), d), np.sqrt(self.reg_covar)))
@@ -218,10 +218,10 @@ class Gaussian(Framed):
         # without a frame there is no scale that a variance could be small against
         if self.scale is None or self.variance_floor == 0:
             return covariance
-        if self.own is None:
+        if self.frames is None:
             return self.form.floor(covariance, self.variance_floor)
         d = len(self.scale)
-        roots, shared = self._frames(len(covariance), d)[1], self.shared()._frames(len(covariance), d)[1]
+        roots, shared = self._frames(len(covariance), d)[1], self.with_frames(None)._frames(len(covariance), d)[1]
         in_shared = self.form.transform(covariance, self.form.divide(shared, roots))
         floored = self.form.floor(in_shared, self.variance_floor)
         if floored is in_shared:
@@ -265,7 +265,7 @@ class Gaussian(Framed):
         # what components have in common they need not have in common in some of the columns
         part = self.replace(covariance_type=self.model.free) if self.constrained else self
         if self.shift is None or self.scale is None:
-            return part.shared()
+            return part.with_frames(None)
         variance = None if self.column_variance is None else self.column_variance[columns]
         return part.replace(
             shift=self.shift[columns], scale=self.scale[columns], column_variance=variance, own_frames=None

@@ -8,7 +8,7 @@ from scipy.special import digamma, gammaln
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.special.gamma import LARGE, log_beta, stirling
 from expfam_em.families.special.inverses import inverse_log_minus_digamma
-from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.optional import Framed, Incomplete
 
 LARGEST_DEGREES = 1e8
 """Beyond, a t density cannot be told from the normal one."""
@@ -20,7 +20,7 @@ GUESSED_SCALE = float(digamma(GUESS / 2) - np.log(GUESS / 2))
 """E[log u − u + 1] for them."""
 
 
-class StudentT(ExponentialFamily):
+class StudentT(Framed, Incomplete):
     """t density, a normal one of covariance Σ/u with an unobserved u that follows a Gamma density of mean 1.
 
     The complete data are (x, u): T = (u z, u zzᵀ, u, log u − u + 1) with z as in `Gaussian`,
@@ -41,7 +41,6 @@ class StudentT(ExponentialFamily):
         If ν is not positive, or the covariance type another one.
     """
 
-    incomplete = True
     keeps_zeros = False
 
     def __init__(self, degrees_of_freedom=None, covariance_type="full"):
@@ -145,42 +144,33 @@ class StudentT(ExponentialFamily):
 
     def _sums(self, X, weighted):
         """Return Σ w (z, zzᵀ), each component in its frame."""
-        if self.normal.own is None:
+        if self.normal.frames is None:
             return weighted.T @ self.normal.sufficient_statistics(np.asarray(X))
         d = X.shape[1]
-        plain = self.normal.shared().replace(shift=np.zeros(d), scale=np.ones(d)).monomials(d)
+        plain = self.normal.with_frames(None).replace(shift=np.zeros(d), scale=np.ones(d)).monomials(d)
         columns = zip(self._standardised(X, weighted.shape[1]), weighted.T, strict=True)
         return np.stack([w @ plain.evaluate(Z) for Z, w in columns])
 
     # ---- frames: those of the normal density ----------------------------------------------------------------
 
     @property
+    def frames(self):
+        return self.normal.frames
+
+    @property
     def score_rounding(self):
         return self.normal.score_rounding
 
-    def shared(self):
-        normal = self.normal.shared()
+    def with_frames(self, frames):
+        normal = self.normal.with_frames(frames)
         return self if normal is self.normal else self.replace(normal=normal)
 
-    def components(self, index):
-        return self.replace(normal=self.normal.components(index))
+    def choose_frames(self, natural, expectation):
+        found = self.normal.choose_frames(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
+        return None if found is None else (found[0], self.translate(natural, self.with_frames(found[0])))
 
-    def join(self, families, n_components):
-        return self.replace(normal=self.normal.join([family.normal for family in families], n_components))
-
-    def adopt(self, other):
-        return self.replace(normal=self.normal.adopt(other.normal))
-
-    def reframe(self, natural, expectation):
-        normal, _ = self.normal.reframe(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
-        if normal is self.normal:
-            return self, natural
-        target = self.replace(normal=normal)
-        return target, self.change_frame(natural, target)
-
-    def refine(self, natural, expectation):
-        normal = self.normal.refine(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
-        return None if normal is None else self.replace(normal=normal)
+    def rescue_frames(self, natural, expectation):
+        return self.normal.rescue_frames(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
 
     # ---- as users know it -----------------------------------------------------------------------------------
 
@@ -199,13 +189,13 @@ class StudentT(ExponentialFamily):
         draws = self.normal.form.draw(scale[0], rng.standard_normal((n, len(mean))))
         return mean + draws / np.sqrt(rng.chisquare(2 * natural[-1], n) / (2 * natural[-1]))[:, None]
 
-    def change_frame(self, natural, target):
-        moved = self.normal.change_frame(natural[:, :-2], target.normal)
+    def translate(self, natural, target):
+        moved = self.normal.translate(natural[:, :-2], target.normal)
         return target._packed(*target.normal.form.moments(moved), 2 * natural[:, -1])
 
-    def change_frame_of_expectation(self, expectation, target):
+    def translate_expectation(self, expectation, target):
         scale = expectation[:, -2:-1]
-        moved = self.normal.change_frame_of_expectation(expectation[:, :-2] / scale, target.normal)
+        moved = self.normal.translate_expectation(expectation[:, :-2] / scale, target.normal)
         return np.concatenate([moved * scale, expectation[:, -2:]], axis=1)
 
     def marginal(self, natural, columns):

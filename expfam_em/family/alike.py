@@ -1,0 +1,73 @@
+"""Whether two families are the same up to their coordinates."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from typing import Any
+
+import numpy as np
+
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.optional import Framed, OfComponents
+
+
+def constants(family: ExponentialFamily) -> dict[str, Any]:
+    """Return the structural constants of a family by name, without what it has computed from them."""
+    kind = type(family)
+    return {
+        name: value
+        for name, value in vars(family).items()
+        if not isinstance(getattr(kind, name, None), functools.cached_property)
+    }
+
+
+def snapshot(family: ExponentialFamily) -> dict[str, Any]:
+    """Return copies of the structural constants, which later changes in place do not reach."""
+
+    def copied(value):
+        try:
+            return copy.deepcopy(value)
+        except Exception:  # whatever a lock or an open file raises: it is compared by identity
+            return value
+
+    return {name: copied(value) for name, value in constants(family).items()}
+
+
+def alike(one: ExponentialFamily, other: ExponentialFamily) -> bool:
+    """Return whether two families have the same statistics and densities, in whatever coordinates they are.
+
+    A constant that is None has not been found yet, by ``bind``: it agrees with any.
+    """
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    skipped = one.incidental if isinstance(one, Framed) else ()
+    mine, its = constants(one), constants(other)
+    names = (mine.keys() | its.keys()) - set(skipped)
+    if isinstance(one, OfComponents) and isinstance(other, OfComponents) and not equal(one.pattern, other.pattern):
+        return False
+    pairs = ((mine.get(name), its.get(name)) for name in names)
+    return all(a is None or b is None or equal(a, b) for a, b in pairs)
+
+
+def equal(one, other) -> bool:
+    """Return whether two constants are the same: numbers, arrays, families, or lists, tuples and dicts of them."""
+    if one is other:
+        return True
+    if isinstance(one, ExponentialFamily) and isinstance(other, ExponentialFamily):
+        return alike(one, other)
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        one, other = np.asarray(one), np.asarray(other)
+        kind = one.dtype.kind
+        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=kind in "fc")
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(equal, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if type(one).__eq__ is object.__eq__ and hasattr(one, "__dict__"):
+        return equal(vars(one), vars(other))
+    return bool(one == other)

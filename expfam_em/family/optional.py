@@ -1,0 +1,161 @@
+"""What only some families can do: a family that can is a subclass of the class that says how it is asked."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Self
+
+import numpy as np
+
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.frames import Frames
+
+
+class Framed(ExponentialFamily):
+    """Families whose components may have coordinates of their own, so that no digits are lost far from the others.
+
+    A family with ``frames`` stands for their components in order: each method then takes exactly their rows. Natural
+    and expectation parameters are in these coordinates; x, named parameters and densities are not.
+    """
+
+    incidental: tuple[str, ...] = ()
+    """Names of the attributes that say in which coordinates the family is, or how it is estimated, and do not change
+    its densities."""
+
+    @property
+    def frames(self) -> Frames | None:
+        """Coordinates of single components; None if all are in the shared ones."""
+        return None
+
+    def with_frames(self, frames: Frames | None) -> Self:
+        """Return the family with other coordinates of its components; None has the shared ones only."""
+        return self
+
+    def choose_frames(self, natural, expectation) -> tuple[Frames | None, np.ndarray] | None:
+        """Return better frames of the components and natural parameters (K, p) in them; None if there are none.
+
+        ``expectation`` are expectation parameters (K, p) close to those of ``natural``, already known to the caller.
+        """
+        return None
+
+    def rescue_frames(self, natural, expectation) -> Frames | None:
+        """Return frames in which statistics with this mean (K, p) keep their digits; None if they do already.
+
+        ``natural`` is what the statistics give in the frames they are in. It is not finite if all digits are lost.
+        """
+        return None
+
+    @abstractmethod
+    def translate(self, natural, target) -> np.ndarray:
+        """Return natural parameters of this family as those of ``target``, the same family in other coordinates."""
+
+    @abstractmethod
+    def translate_expectation(self, expectation, target) -> np.ndarray:
+        """Return expectation parameters of this family as those of ``target``."""
+
+    @property
+    def score_rounding(self) -> float:
+        """By how much the rounding of rows changes scores, in units of ε, where frames magnify it."""
+        return 0.0
+
+
+class Incomplete(ExponentialFamily):
+    """Families of which a part of each observation is not observed.
+
+    The E-step takes E[T|x] of each component, `complete`, and `log_density` is that of what is observed, while A, the
+    mappings and the M-step are those of the complete data. ``sufficient_statistics`` is a guess that needs no
+    parameters, for the start; log h belongs to `log_density`.
+    """
+
+    incomplete: bool = True
+    """Whether this one is; a family made of others is if one of them is."""
+
+    @abstractmethod
+    def complete(self, X, natural, responsibilities) -> np.ndarray:
+        """Return Σ_n r_nk E[T|x_n, η_k] of rows, (n, d), (K, p), (n, K) -> (K, p)."""
+
+    def guess(self, X, responsibilities) -> np.ndarray:
+        """Return Σ_n r_nk T(x_n) of the guess that needs no parameters, (n, d), (n, K) -> (K, p)."""
+        return responsibilities.T @ self.statistics_and_exposure(X)[0]
+
+
+class OfComponents(ExponentialFamily):
+    """Families of which each component belongs to a family of its own."""
+
+    @property
+    @abstractmethod
+    def pattern(self) -> np.ndarray:
+        """Which family each component of one mixture belongs to, by number."""
+
+    @abstractmethod
+    def kinds(self, n_components) -> list:
+        """Return the families of the components, each with the numbers of those that belong to it."""
+
+    @abstractmethod
+    def place(self, n_components, parts) -> np.ndarray:
+        """Return natural parameters (K, p) from those of the components of each kind."""
+
+    @abstractmethod
+    def components(self, index) -> Self:
+        """Return the family of some components, in the order of an index array."""
+
+    @abstractmethod
+    def in_order_of(self, other) -> Self:
+        """Return this family with its components in the order that those of another one of its kind have."""
+
+
+def is_incomplete(family: ExponentialFamily) -> bool:
+    """Whether the E-step of a family takes E[T|x] of each component."""
+    return isinstance(family, Incomplete) and family.incomplete
+
+
+def frames_of(family: ExponentialFamily) -> Frames | None:
+    """Return the coordinates of single components, if a family has some."""
+    return family.frames if isinstance(family, Framed) else None
+
+
+def shared(family: ExponentialFamily) -> ExponentialFamily:
+    """Return the family in the coordinates that all components share, whatever their number."""
+    return family.with_frames(None) if isinstance(family, Framed) else family
+
+
+def components(family: ExponentialFamily, index) -> ExponentialFamily:
+    """Return the family of some components, in the order of an index array."""
+    if isinstance(family, OfComponents):
+        return family.components(index)
+    if isinstance(family, Framed) and family.frames is not None:
+        return family.with_frames(family.frames.take(index))
+    return family
+
+
+def stacked(families, n_components: int) -> ExponentialFamily:
+    """Return the family of the components of several families of one kind, ``n_components`` of each."""
+    first = families[0]
+    if not isinstance(first, Framed):
+        return first
+    return first.with_frames(Frames.concatenate([frames_of(family) for family in families], n_components))
+
+
+def score_rounding(family: ExponentialFamily) -> float:
+    """By how much the rounding of rows changes scores, in units of ε, where frames magnify it."""
+    return family.score_rounding if isinstance(family, Framed) else 0.0
+
+
+def translate(family: ExponentialFamily, natural, target) -> np.ndarray:
+    """Return natural parameters of a family as those of ``target``, the same family in other coordinates."""
+    return family.translate(natural, target) if isinstance(family, Framed) else natural
+
+
+def translate_expectation(family: ExponentialFamily, expectation, target) -> np.ndarray:
+    """Return expectation parameters of a family as those of ``target``, the same family in other coordinates."""
+    return family.translate_expectation(expectation, target) if isinstance(family, Framed) else expectation
+
+
+def kinds(family: ExponentialFamily, n_components: int) -> list:
+    """Return the families of the components, each with the numbers of those that belong to it."""
+    return family.kinds(n_components) if isinstance(family, OfComponents) else [(family, np.arange(n_components))]
+
+
+def place(family: ExponentialFamily, n_components: int, parts) -> np.ndarray:
+    """Return natural parameters (K, p) from those of the components of each kind."""
+    return family.place(n_components, parts) if isinstance(family, OfComponents) else parts[0]
