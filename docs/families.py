@@ -18,6 +18,7 @@ import expfam_em as ef
 from expfam_em import estimators
 from expfam_em.cli.names import COMPOSED
 from expfam_em.families.gaussian.models import MODELS
+from expfam_em.family import checked
 
 HERE = Path(__file__).parent
 WIDTH = 120
@@ -121,7 +122,7 @@ class Subject:
     def estimated(self, family):
         """Return a family bound to the rows, and the same natural parameters for all components."""
         family = family.bind([(self.X, None)])
-        T, exposure = family.statistics_and_exposure(self.X)
+        T, exposure = checked.statistics(family, self.X)
         mean = T.sum(axis=0) / (len(T) if exposure is None else exposure.sum())
         return family, family.to_natural(np.tile(mean, (self.example.n_components, 1)))
 

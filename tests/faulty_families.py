@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import gammaln
 
 import expfam_em as ef
+from expfam_em.family import checked
 from expfam_em.family.base import Monomials
 from tests import own_families as own
 
@@ -221,7 +222,7 @@ class ZeroHasBaseMeasure(ef.families.Poisson):
         return (np.exp(log_rate) / (1 + np.exp(-np.exp(log_rate))),)
 
     def to_natural(self, expectation):
-        return self.solve_natural(expectation)
+        return checked.solve_natural(self, expectation)
 
     sample = ef.ExponentialFamily.sample
 

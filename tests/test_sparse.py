@@ -12,6 +12,7 @@ import expfam_em as ef
 from expfam_em.em import loop
 from expfam_em.estep.memory import as_rows
 from expfam_em.families import Bernoulli, Gaussian, Poisson
+from expfam_em.family import checked
 from expfam_em.family import sparse as family_sparse
 from expfam_em.rows.csr import CSRBlock
 from tests.own_families import Rayleigh
@@ -411,10 +412,10 @@ class Positive(Poisson):
 
 def test_zeros_that_are_not_stored_have_to_be_in_the_support():
     X = np.ones((5, 4))
-    Positive().check_rows(CSRBlock.of(sparse.csr_array(X)))
+    checked.check_rows(Positive(), CSRBlock.of(sparse.csr_array(X)))
     X[3, 2] = 0
     with pytest.raises(ValueError, match=r"Positive needs numbers above 0; column 2 holds 0 \(row 3\)"):
-        Positive().check_rows(CSRBlock.of(sparse.csr_array(X)))
+        checked.check_rows(Positive(), CSRBlock.of(sparse.csr_array(X)))
 
 
 def test_the_number_of_columns_must_be_that_of_the_fit():

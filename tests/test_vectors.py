@@ -13,6 +13,7 @@ from expfam_em.families.dirichlet import Dirichlet
 from expfam_em.families.multinomial import Multinomial
 from expfam_em.families.special import bessel, gamma, multigamma
 from expfam_em.families.wishart import Wishart
+from expfam_em.family import checked
 from tests.case import EPS
 from tests.cases_vectors import VECTOR_CASES
 
@@ -466,7 +467,7 @@ def test_samples_of_matrices():
 
 def test_too_few_degrees_of_freedom_are_outside():
     natural = np.array([[0.5, -1.0, 0, -1], [0.6, 1.0, 0, -1], [0.6, -1, 0, -1]])
-    assert np.isfinite(Wishart().evaluate_log_partition(natural)).tolist() == [False, False, True]
+    assert np.isfinite(checked.log_partition(Wishart(), natural)).tolist() == [False, False, True]
 
 
 # ---- all of them ---------------------------------------------------------------------------------------------------
@@ -487,12 +488,12 @@ def test_too_few_degrees_of_freedom_are_outside():
 )
 def test_impossible_expectations_have_no_natural_parameters(family, expectation):
     natural = family.to_natural(np.array(expectation))
-    assert not np.any(np.isfinite(family.evaluate_log_partition(natural)))
+    assert not np.any(np.isfinite(checked.log_partition(family, natural)))
 
 
 def test_natural_parameters_outside_their_space_have_no_partition():
-    assert not np.any(np.isfinite(Dirichlet().evaluate_log_partition(np.array([[1.0, 0], [-0.5, 2], [-0.5, -0.5]]))))
-    assert not np.any(np.isfinite(Wishart().evaluate_log_partition(np.array([[0.4, -1, 0, -1], [-2.2, -1, 0, -1]]))))
+    assert not np.any(np.isfinite(checked.log_partition(Dirichlet(), np.array([[1.0, 0], [-0.5, 2], [-0.5, -0.5]]))))
+    assert not np.any(np.isfinite(checked.log_partition(Wishart(), np.array([[0.4, -1, 0, -1], [-2.2, -1, 0, -1]]))))
 
 
 def entropies():
@@ -526,7 +527,7 @@ def test_entropies_are_scipys(family, natural, expected):
 def test_every_row_is_a_seed_inside_the_space(case):
     rng = np.random.default_rng(0)
     X = np.concatenate([case.draw(theta, 100, rng) for theta in case.components])
-    T, exposure = case.family.statistics_and_exposure(X)
+    T, exposure = checked.statistics(case.family, X)
     T = T if exposure is None else T / exposure[:, None]
     seeds = case.family.to_natural(case.family.seed(T, T.mean(axis=0, keepdims=True)))
     assert np.all(np.isfinite(case.family.log_partition(seeds)))

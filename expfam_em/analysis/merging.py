@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import entr
 
-from expfam_em.em import loop
-from expfam_em.estep.memory import as_rows
+from expfam_em.rows.memory import as_rows
+from expfam_em.values.evaluate import evaluate
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def merge_components(mixture, X, sample_weight=None, *, n_jobs=None) -> Merging:
     Merging
     """
     rows = as_rows(X, sample_weight, n_jobs)
-    [R] = loop.evaluate(mixture, rows, log_density=False, responsibilities=True)
+    R = evaluate(mixture.family, mixture.scores, rows, responsibilities=True).responsibilities
     weight = np.ones(len(R)) if rows.sample_weight is None else rows.sample_weight
     pairs, entropies, joined = [], [float(weight @ entr(R).sum(axis=1))], [0.0]
     while R.shape[1] > 1:

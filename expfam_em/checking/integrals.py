@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_em.checking.support import possible
+from expfam_em.family import checked
 
 MAX_NUMBERS = 1 << 24  # nodes times statistics that are held at a time
 MAX_NODES = 1 << 19
@@ -43,7 +44,7 @@ class Density:
 
     def __init__(self, family, natural, row, free, plane=None):
         self.family, self.natural, self.row, self.free, self.plane = family, natural, row, free, plane
-        self.partition = family.evaluate_log_partition(natural[None])[0]
+        self.partition = checked.log_partition(family, natural[None])[0]
         size = family.exposure(row[None])
         self.exposure = 1.0 if size is None else float(size[0])
 
@@ -69,8 +70,8 @@ class Density:
         """Return log p, T, log h and the size of the terms that are added; log p is −∞ where it is undefined."""
         rows = self.rows(values)
         keep = self.counted(rows)
-        T, _ = self.family.statistics_and_exposure(rows[keep] if keep.any() else self.row[None])
-        log_h = self.family.checked_log_base_measure(rows[keep] if keep.any() else self.row[None])
+        T, _ = checked.statistics(self.family, rows[keep] if keep.any() else self.row[None])
+        log_h = checked.log_base_measure(self.family, rows[keep] if keep.any() else self.row[None])
         product = T @ self.natural
         log_p, all_T, all_h = np.full(len(rows), -np.inf), np.zeros((len(rows), T.shape[1])), np.zeros(len(rows))
         if keep.any():

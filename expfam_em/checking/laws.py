@@ -11,9 +11,9 @@ from scipy import sparse
 from expfam_em.checking import parameters
 from expfam_em.checking.subject import ALONE, NUMERIC, LeftOutError, Subject, defines, frozen, show
 from expfam_em.checking.support import possible
+from expfam_em.family import checked
 from expfam_em.family.alike import constants, equal
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.sparse import check_keeps_zeros
 from expfam_em.rows.csr import CSRBlock
 
 DRAWS = 10_000
@@ -224,10 +224,11 @@ def densities(subject: Subject):
 
 def monomials_are_statistics(subject: Subject):
     """``monomials`` builds the T of ``sufficient_statistics``."""
-    monomials = subject.family.monomials(subject.d)
-    if monomials is None:
-        raise LeftOutError("monomials is None")
-    T, built = subject.statistics[0], monomials.evaluate(subject.family.columns(frozen(subject.X)))
+    form = subject.family.kernel_form(subject.d)
+    if form is None:
+        raise LeftOutError("kernel_form is None")
+    X = frozen(subject.X)
+    T, built = subject.statistics[0], form.monomials.evaluate(X if form.columns is None else form.columns(X))
     if built.shape != T.shape or not np.allclose(built, T, rtol=ALONE, atol=ALONE * np.abs(T).max()):
         column = 0 if built.shape != T.shape else int(np.argmax(np.abs(built - T).max(axis=0)))
         return (
@@ -238,13 +239,13 @@ def monomials_are_statistics(subject: Subject):
 
 
 def zeros_are_kept(subject: Subject):
-    """``keeps_zeros`` is true: T(x) = x, and zeros add nothing to log h."""
-    if not subject.family.keeps_zeros:
-        raise LeftOutError("keeps_zeros is not True")
+    """``sparse`` is "entries" or "rows": T(x) = x, and zeros add nothing to log h."""
+    if subject.family.sparse not in ("entries", "rows"):
+        raise LeftOutError("sparse is not 'entries' or 'rows'")
     fewer = np.where(subject.rng.random(subject.X.shape) < 0.5, subject.X, 0.0)
     for X in (subject.X, np.concatenate([subject.X[:1], fewer[possible(subject.family, fewer)]])):
         try:
-            check_keeps_zeros(subject.family, CSRBlock.of(sparse.csr_array(X)))
+            checked.check_sparse(subject.family, CSRBlock.of(sparse.csr_array(X)))
         except ValueError as error:
             return str(error)
     return None
@@ -284,7 +285,7 @@ def samples(subject: Subject):
 
 def _moments_of(subject, rows, k):
     """Return by how many standard errors sampled moments of T are off, or the sentence if they are too many."""
-    T, exposure = subject.family.statistics_and_exposure(rows)
+    T, exposure = checked.statistics(subject.family, rows)
     exposure = np.ones(len(rows)) if exposure is None else exposure
     expected = np.asarray(subject.family.to_expectation(subject.natural[k : k + 1]))[0]
     spread = subject.curvature[k]

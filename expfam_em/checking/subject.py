@@ -8,10 +8,10 @@ import numpy as np
 
 from expfam_em.checking.integrals import DIVERGES, Density, Moments, integrate
 from expfam_em.checking.support import possible, regions
-from expfam_em.estep.memory import as_rows
-from expfam_em.family import mappings
+from expfam_em.family import checked, mappings
 from expfam_em.family.alike import snapshot
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.rows.memory import as_rows
 
 ROWS = 1000  # rows that are looked at; bind sees all of them
 POINTS = 5  # weightings of the rows, each the M-step of a component
@@ -64,8 +64,8 @@ class Subject:
     @functools.cached_property
     def statistics(self):
         """T, e and log h of the rows, once their shapes have been checked."""
-        T, exposure = self.family.statistics_and_exposure(self.X)
-        return T, np.ones(self.n) if exposure is None else exposure, self.family.checked_log_base_measure(self.X)
+        T, exposure = checked.statistics(self.family, self.X)
+        return T, np.ones(self.n) if exposure is None else exposure, checked.log_base_measure(self.family, self.X)
 
     @functools.cached_property
     def weights(self):
@@ -129,7 +129,7 @@ class Subject:
 
     def A(self, natural):
         """Return the log-partition, (K,)."""
-        return self.family.evaluate_log_partition(natural)
+        return checked.log_partition(self.family, natural)
 
     @functools.cached_property
     def slope(self):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
+from expfam_em.family import checked
+
 LIMIT, LIMIT_AT_0 = 36.0, 600.0  # |u| at which x can no longer be told from a finite end; 0 can be approached closely
 TINY = 1e-290
 PERIODS = (1.0, 2 * np.pi, 24.0, 360.0)
@@ -70,8 +72,8 @@ def possible(family, rows) -> np.ndarray:
         return np.zeros(0, bool)
     try:
         family.check_support(rows)
-        T, _ = family.statistics_and_exposure(rows)
-        return ~(np.isnan(T).any(axis=1) | np.isnan(family.checked_log_base_measure(rows)))
+        T, _ = checked.statistics(family, rows)
+        return ~(np.isnan(T).any(axis=1) | np.isnan(checked.log_base_measure(family, rows)))
     except Exception:  # a family without check_support may raise whatever it likes for an impossible row
         if len(rows) == 1:
             return np.zeros(1, bool)
@@ -148,11 +150,11 @@ def _found_axis(family, X, row, column, whole):
 
     ends = (_end(accepts, low, -1, span, whole), _end(accepts, high, 1, span, whole))
     if not whole and not np.isfinite(ends).any():
-        T, log_h = family.statistics_and_exposure(X)[0], family.checked_log_base_measure(X)
+        T, log_h = checked.statistics(family, X)[0], checked.log_base_measure(family, X)
         for period in PERIODS:
             moved = X.copy()
             moved[:, column] += period
-            again = family.statistics_and_exposure(moved)[0], family.checked_log_base_measure(moved)
+            again = checked.statistics(family, moved)[0], checked.log_base_measure(family, moved)
             if np.allclose(again[0], T, atol=1e-9) and np.allclose(again[1], log_h, atol=1e-9) and high - low <= period:
                 middle = (low + high) / 2
                 return Axis(middle - period / 2, middle + period / 2, False)

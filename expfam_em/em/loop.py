@@ -10,24 +10,25 @@ import numpy as np
 
 from expfam_em.em.steps import (
     CollapsedError,
-    Known,
     accumulate,
     check_concentration,
     collapse,
     estimate_refined,
-    evaluate,
     expected_gain,
+    expected_statistics,
     log_prior,
     maximize,
     with_family,
 )
-from expfam_em.estep.memory import ArrayRows, as_rows
+from expfam_em.estep.plan import plan
+from expfam_em.estep.reduce import check_support
 from expfam_em.family.optional import score_rounding, shared, translate_expectation
+from expfam_em.rows.memory import as_rows
 from expfam_em.rows.threads import single_threaded_blas
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
-__all__ = ["CollapsedError", "FitResult", "Known", "Status", "accumulate", "evaluate", "fit", "fit_all", "maximize"]
+__all__ = ["CollapsedError", "FitResult", "Status", "accumulate", "fit", "fit_all", "maximize"]
 
 
 HEAD_START = 20
@@ -105,7 +106,6 @@ def fit(
     concentration=1.0,
     weights: str = "free",
     stop: str = "bound",
-    known: Known | None = None,
     n_jobs: int | None = None,
     callback: Callable[[int, Mixture, float], None] | None = None,
 ) -> FitResult:
@@ -127,8 +127,6 @@ def fit(
     prior, concentration, weights
         See `maximize`.
     stop : {"bound", "parameters"}
-    known : Known, optional
-        What the rows contribute whatever the parameters; computed if None.
     n_jobs : int, optional
         Threads; all cores if None. The result does not depend on it.
     callback : callable(step, mixture, bound), optional
@@ -145,11 +143,12 @@ def fit(
     """
     rows = as_rows(X, sample_weight, n_jobs)
     if rows is not X:  # who hands over rows has checked them
-        rows.check_support(mixture.family)
+        check_support(mixture.family, rows)
+    pass_ = plan(mixture.family, rows, mixture.n_components)
     [result] = fit_all(
-        Mixture(mixture.family, mixture.weights[None], mixture.natural[None]), rows,
+        Mixture(mixture.family, mixture.weights[None], mixture.natural[None]), pass_,
         max_iter=max_iter, tol=tol, temperature=temperature, prior=prior, concentration=concentration,
-        weights=weights, stop=stop, known=known, callback=callback and (lambda _, *reported: callback(*reported)),
+        weights=weights, stop=stop, callback=callback and (lambda _, *reported: callback(*reported)),
     )  # fmt: skip
     if isinstance(result, CollapsedError):
         raise result
@@ -158,7 +157,7 @@ def fit(
 
 def fit_all(
     start: Mixture,
-    rows: ArrayRows,
+    pass_,
     data=None,
     *,
     max_iter: int = 100,
@@ -168,7 +167,7 @@ def fit_all(
     concentration=1.0,
     weights: str = "free",
     stop: str = "bound",
-    known: Known | None = None,
+    fill: Callable | None = None,
     drop: bool = False,
     callback: Callable[[int, int, Mixture, float], None] | None = None,
 ) -> list[FitResult | CollapsedError]:
@@ -180,13 +179,17 @@ def fit_all(
     ----------
     start : Mixture
         A stack of B mixtures of a family bound to the rows.
-    rows : ArrayRows
+    pass_ : Pass
+        Of the family over the rows.
     data : (B,) int, optional
         Data set of each mixture, if the rows are several; the first by default.
+    fill : callable (statistics, mixture, temperature) -> the same two, optional
+        Moves components that have lost all their rows, before an M-step; what it returns is what it was given if
+        nothing is moved.
     drop : bool
         Whether to leave runs that are behind others on the same data set.
     callback : callable(run, step, mixture, bound), optional
-    max_iter, tol, temperature, prior, concentration, weights, stop, known
+    max_iter, tol, temperature, prior, concentration, weights, stop
         See `fit`.
 
     Returns
@@ -205,7 +208,7 @@ def fit_all(
         start = Mixture(start.family, np.full(start.weights.shape, 1 / start.n_components), start.natural)
     data = np.zeros(len(start.weights), np.int64) if data is None else np.asarray(data)
     with single_threaded_blas():
-        runs = _Runs(start, rows, data, schedule, prior, known, {"concentration": concentration, "weights": weights})
+        runs = _Runs(start, pass_, data, schedule, prior, fill, {"concentration": concentration, "weights": weights})
         for step in range(1, max_iter + 1):
             if not len(runs.live):
                 break
@@ -234,13 +237,12 @@ class _Runs:
         Highest bound plus log-prior so far of each run, and of any run on each data set.
     """
 
-    def __init__(self, start, rows, data, schedule, prior, known, m_step):
-        self.rows, self.data, self.schedule, self.m_step = rows, data, schedule, m_step
+    def __init__(self, start, pass_, data, schedule, prior, fill, m_step):
+        self.pass_, self.data, self.schedule, self.m_step, self.fill = pass_, data, schedule, m_step, fill
         self.base = shared(start.family)
         one_for_all = prior is not None and prior.counts.ndim == 1
         self.prior = with_family(prior.repeated(len(data)) if one_for_all else prior, self.base)
-        self.known = Known.of(start.family, rows, start.natural.shape[2]) if known is None else known
-        self.total = rows.total_weights
+        self.total = pass_.rows.total_weights
         self.live = np.arange(len(start.weights))
         self.results: list = [None] * len(self.live)
         self.trace: list = []
@@ -248,13 +250,14 @@ class _Runs:
         self.statistics = self._accumulate(self.mixture)
         self.bounds, self.priors = self._checked_bounds(), self._log_prior(self.mixture)
         self.gains, self.best = np.full((2, len(self.live)), np.inf), self.bounds + self.priors
-        self.lead = np.full(rows.n_data, -np.inf)
+        self.lead = np.full(pass_.rows.n_data, -np.inf)
         self._record(np.full(len(self.live), np.nan))
 
     def step(self, step, tol, stop, callback):
         """Make one M-step and one E-step of every live run, and end those that are done."""
         was, found = self.temperature, self.mixture
-        self.statistics, self.mixture = self.rows.revive(self.statistics, found, was)
+        if self.fill is not None:
+            self.statistics, self.mixture = self.fill(self.statistics, found, was)
         revived = self.mixture is not found
         after = self._maximize()
         if after is None:
@@ -319,7 +322,7 @@ class _Runs:
 
     def _accumulate(self, mixture):
         data = self.data[self.live]
-        return accumulate(mixture, self.rows, temperature=self.temperature, data=data, known=self.known)
+        return expected_statistics(self.pass_, mixture, self.temperature, data)
 
     def _maximize(self):
         """Return the stack after the M-step, without the runs that have collapsed."""

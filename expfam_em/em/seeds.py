@@ -8,7 +8,9 @@ import math
 
 import numpy as np
 
-from expfam_em.estep.memory import ArrayRows
+from expfam_em.em.sample import ordered_sample
+from expfam_em.estep.plan import n_statistics
+from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import kinds, place
 from expfam_em.rows.csr import CSRBlock
@@ -63,20 +65,27 @@ class Seeding:
 def _is_numeric(family) -> bool:
     """Whether η, or a part of it, is solved numerically."""
     parts = getattr(family, "families", ())
-    return type(family).to_natural is ExponentialFamily.to_natural or any(map(_is_numeric, parts))
+    return checked.is_default(family.to_natural) or any(map(_is_numeric, parts))
 
 
-def _possible(family, rows) -> ArrayRows:
-    """Return the rows that a family can have produced: all of them, unless components belong to different families."""
-    if isinstance(rows.X, CSRBlock) or len(rows.X) == 0:
+def _possible(family, rows):
+    """Return rows of which those that a family cannot have produced have weight 0."""
+    if rows.is_sparse or not rows.reduce(functools.partial(_impossible, family), 64):
         return rows
-    possible = np.concatenate(rows.map(lambda X, weight, where: family.supports(X), 64))
-    if possible.all():
-        return rows
-    if not possible.any():
+    possible = rows.derive(functools.partial(_absent_if_impossible, family), 64)
+    if not np.all(possible.total_weights > 0):
         raise ValueError(f"no row is possible under {family!r}, so that its components have nowhere to start")
-    weight = None if rows.sample_weight is None else rows.sample_weight[possible]
-    return ArrayRows(rows.X[possible], weight, rows.n_jobs, rows.sum(possible.astype(np.int64)))
+    return possible
+
+
+def _impossible(family, chunk) -> int:
+    """Count a chunk that has impossible rows."""
+    return 0 if family.supports(chunk.X).all() else 1
+
+
+def _absent_if_impossible(family, chunk):
+    weight = np.ones(len(chunk.X)) if chunk.weight is None else chunk.weight
+    return chunk._replace(weight=np.where(family.supports(chunk.X), weight, 0.0))
 
 
 class Seeds:
@@ -89,20 +98,20 @@ class Seeds:
     def __init__(self, family: ExponentialFamily, rows, n_components, rng):
         self.family, self.rng = family, rng
         self._numeric = _is_numeric(family)
-        p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
+        p = n_statistics(family, rows)
         fewest = SEEDING_ROWS_EACH * n_components
         most = (
             SEEDING_ROWS_NUMERIC
             if self._numeric
             else min(max(SEEDING_ROWS, fewest), max(SEEDING_NUMBERS // max(p, 1), fewest))
         )
-        self.X, self.weight, self.starts = _ordered_sample(rows, rng, most)
+        self.X, self.weight, self.starts = ordered_sample(rows, rng, most)
         if isinstance(self.X, CSRBlock):
-            T, exposure = self.X.matrix, family.checked_exposure(self.X)
+            T, exposure = self.X.matrix, checked.exposure(family, self.X)
             parts = [slice(*ends) for ends in itertools.pairwise(self.starts.tolist())]
             sums = np.array([T[part].T @ self.weight[part] for part in parts])
         else:
-            T, exposure = family.statistics_and_exposure(self.X)
+            T, exposure = checked.statistics(family, self.X)
             sums = np.add.reduceat(self.weight[:, None] * T, self.starts[:-1])
         self.exposure = np.ones(len(self.weight)) if exposure is None else exposure
         self.mean = sums / np.add.reduceat(self.weight * self.exposure, self.starts[:-1])[:, None]
@@ -117,7 +126,7 @@ class Seeds:
         if self._held is not None:
             return self._held[which]
         which = np.arange(len(self.weight))[which]
-        return self._seeds(self.family.statistics_and_exposure(self.X[which])[0], which)
+        return self._seeds(checked.statistics(self.family, self.X[which])[0], which)
 
     def prior_sums(self, data, n_components) -> np.ndarray:
         """Statistics of the ν pseudo-rows of every component, (B, K, p)."""
@@ -129,7 +138,7 @@ class Seeds:
         m = self.expectation(chosen)
         eta = self._solved(m, which)
         for _ in range(APPROACHES):
-            outside = ~np.isfinite(self.family.evaluate_log_partition(eta))
+            outside = ~np.isfinite(checked.log_partition(self.family, eta))
             if not outside.any():
                 return eta
             mean = self._mean_of(which)
@@ -143,8 +152,8 @@ class Seeds:
     def _solved(self, m, which) -> np.ndarray:
         """Return η of expectation parameters close to some rows, NaN where there is none."""
         with np.errstate(all="ignore"):
-            if type(self.family).to_natural is ExponentialFamily.to_natural:
-                return self.family.solve_natural(m, self._mean_of(which, self._centre), lenient=True)
+            if checked.is_default(self.family.to_natural):
+                return checked.solve_natural(self.family, m, self._mean_of(which, self._centre), lenient=True)
             try:
                 return np.array(self.family.to_natural(m), np.float64)
             except ValueError:
@@ -155,7 +164,7 @@ class Seeds:
     @functools.cached_property
     def _centre(self) -> np.ndarray:
         """Natural parameters of the mean of each data set, (D, p)."""
-        return self.family.solve_natural(self.mean)
+        return checked.solve_natural(self.family, self.mean)
 
     def _mean_of(self, which, values=None) -> np.ndarray:
         """Return the mean, or another value, of the data set that each row is of."""
@@ -198,7 +207,7 @@ class Seeds:
         step = len(self.weight) if self._held is not None else self._step
         parts = [slice(first, min(first + step, rows.stop)) for first in range(rows.start, rows.stop, step)]
         products = np.concatenate([self.expectation(part) @ eta.T for part in parts])
-        return np.maximum(self._own[rows, None] - (products - self.family.evaluate_log_partition(eta)), 0.0)
+        return np.maximum(self._own[rows, None] - (products - checked.log_partition(self.family, eta)), 0.0)
 
     @property
     def _step(self):
@@ -210,49 +219,5 @@ class Seeds:
         for first in range(0, len(own), self._step):
             rows = slice(first, first + self._step)
             eta = self.natural(rows)
-            own[rows] = np.sum(self.expectation(rows) * eta, axis=1) - self.family.evaluate_log_partition(eta)
+            own[rows] = np.sum(self.expectation(rows) * eta, axis=1) - checked.log_partition(self.family, eta)
         return own
-
-
-def _ordered_sample(rows, rng, most):
-    """Return at most ``most`` rows of each data set, ordered by a projection, their weights, and where each begins."""
-    direction = rng.standard_normal(rows.n_features)
-    keys = np.concatenate(rows.map(lambda X, weight, where: _project(X, direction), 8 * rows.n_features))
-    weight = np.ones(len(keys)) if rows.sample_weight is None else rows.sample_weight
-    if rows.n_data == 1:
-        order = np.argsort(keys, kind="stable")
-    else:
-        order = np.lexsort((keys, np.repeat(np.arange(rows.n_data), np.diff(rows.starts))))
-    order = order[weight[order] > 0]
-    starts = _starts_of(order, rows)
-    if np.all(np.diff(starts) <= most):
-        return rows.X[order], weight[order], starts
-    parts = [_thinned(order[starts[i] : starts[i + 1]], weight, rng, most) for i in range(rows.n_data)]
-    chosen, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return rows.X[chosen], weights, np.concatenate([[0], np.cumsum([len(part[0]) for part in parts])])
-
-
-def _starts_of(order, rows):
-    """Return where the rows of each data set begin among rows ordered by data set."""
-    counts = np.bincount(np.searchsorted(rows.starts, order, side="right") - 1, minlength=rows.n_data)
-    return np.concatenate([[0], np.cumsum(counts)])
-
-
-def _thinned(order, weight, rng, most):
-    """Return at most ``most`` of some rows, drawn by weight at equal distances, and the weights they stand for."""
-    if len(order) <= most:
-        return order, weight[order]
-    cumulative = np.cumsum(weight[order])
-    at = (np.arange(most) + rng.random()) / most * cumulative[-1]
-    picked, times = np.unique(np.searchsorted(cumulative, at, side="right"), return_counts=True)
-    return order[picked], times * (cumulative[-1] / most)
-
-
-def _project(X, direction):
-    """X · direction added column by column: equal rows get equal keys, which a BLAS product does not promise."""
-    if isinstance(X, CSRBlock):
-        return X.project(direction)
-    key = np.zeros(len(X))
-    for column, coefficient in zip(np.asarray(X).T, direction, strict=True):
-        key += column * coefficient
-    return key

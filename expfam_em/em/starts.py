@@ -8,42 +8,16 @@ import numpy as np
 
 from expfam_em.em import loop, steps
 from expfam_em.em.seeds import Seeding
-from expfam_em.estep.dense import Outputs
+from expfam_em.estep.plan import n_statistics, single_pass
+from expfam_em.estep.reduce import GivenStep, LabelledStep
+from expfam_em.estep.scores import Scores
+from expfam_em.family import checked
 from expfam_em.family.optional import Framed, OfComponents, components
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
 INITS = ("k-means++", "kmeans", "random", "random_from_data")
 HARD_STEPS = 25
-
-
-def initialise(family, rows, n_components, init="k-means++", rng=None, *, weights="free", prior=None) -> Mixture:
-    """Return a mixture of a bound family to start EM from.
-
-    Parameters
-    ----------
-    family : ExponentialFamily
-        Bound to the rows.
-    rows : ArrayRows
-    n_components : int
-    init : str, Mixture, (n, K) responsibilities or (n,) labels
-        "k-means++": rows far from one another in the family's own divergence. "kmeans": the same, followed by hard
-        assignment in that divergence. "random": random responsibilities. "random_from_data": random rows.
-    rng : numpy Generator or seed
-    weights, prior
-        As in `loop.maximize`.
-
-    Raises
-    ------
-    ValueError
-        If ``init`` has a name, shape or values that make no sense.
-    CollapsedError
-        If a component has no finite natural parameters.
-    """
-    starts = initialise_all(family, rows, np.zeros(1, np.int64), n_components, init, rng, weights=weights, prior=prior)
-    if starts.collapsed:
-        raise starts.collapsed[0]
-    return starts.mixture[0]
 
 
 class Starts(NamedTuple):
@@ -64,31 +38,52 @@ class Starts(NamedTuple):
     collapsed: dict
 
 
-def initialise_all(family, rows, data, n_components, init, rng=None, *, weights="free", prior=None) -> Starts:
-    """Return the starts of B runs, each on a data set ``data`` (B,), all drawn at once; see `initialise`."""
-    B, K = len(data), n_components
+def initialise_all(pass_, data, n_components, init, rng=None, *, weights="free", prior=None) -> Starts:
+    """Return the starts of B runs, each on a data set ``data`` (B,), all drawn at once.
+
+    Parameters
+    ----------
+    pass_ : Pass
+        Of a family bound to the rows.
+    data : (B,) int
+        One data set after another, again and again.
+    n_components : int
+    init : str, Mixture, (n, K) responsibilities or (n,) labels
+        "k-means++": rows far from one another in the family's own divergence. "kmeans": the same, followed by hard
+        assignment in that divergence. "random": random responsibilities. "random_from_data": random rows.
+    rng : numpy Generator or seed
+    weights, prior
+        As in `maximize`.
+
+    Raises
+    ------
+    ValueError
+        If ``init`` has a name, shape or values that make no sense.
+    """
+    family, rows, B, K = pass_.family, pass_.rows, len(data), n_components
     if isinstance(init, Mixture):
         return _all_of(_repeated(_given_mixture(init, family, K), B))
+    n_groups = B // rows.n_data
     if not isinstance(init, str):
         labels = _as_responsibilities(init, len(rows), K)
-        return from_responsibilities(family, rows, data, [labels] * len(groups(data, rows)), K, weights, prior)
+        return from_responsibilities(pass_, [labels] * n_groups, K, weights, prior)
     rng = np.random.default_rng(rng)
     if init == "random":
-        given = [rng.dirichlet(np.ones(K), len(rows)) for _ in groups(data, rows)]
-        return from_responsibilities(family, rows, data, given, K, weights, prior)
+        given = [rng.dirichlet(np.ones(K), len(rows)) for _ in range(n_groups)]
+        return from_responsibilities(pass_, given, K, weights, prior)
     if init not in INITS:
         raise ValueError(f"init is {init!r}; it must be one of {', '.join(INITS)}, a Mixture, responsibilities, labels")
     seeds = Seeding(family, rows, K, rng)
     natural = seeds.draw(data, spread=init != "random_from_data")
     start = Mixture(family, np.full((B, K), 1 / K), natural)
-    return _all_of(start) if init != "kmeans" else _hardened(start, rows, data, seeds, weights)
+    return _all_of(start) if init != "kmeans" else _hardened(start, pass_, data, seeds, weights)
 
 
-def _hardened(start, rows, data, seeds, weights) -> Starts:
+def _hardened(start, pass_, data, seeds, weights) -> Starts:
     """Return the maximum after some steps of hard assignment."""
     smoothing = seeds.prior(data)
     results = loop.fit_all(
-        start, rows, data, max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing
+        start, pass_, data, max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing
     )  # fmt: skip
     collapsed = {b: result for b, result in enumerate(results) if isinstance(result, steps.CollapsedError)}
     runs = np.setdiff1d(np.arange(len(results)), list(collapsed))
@@ -97,7 +92,7 @@ def _hardened(start, rows, data, seeds, weights) -> Starts:
     hard = Mixture.stack([results[b].mixture for b in runs])
 
     def again(mixture):
-        return steps.accumulate(mixture, rows, temperature=0.0, data=data[runs])
+        return steps.expected_statistics(pass_, mixture, 0.0, data[runs])
 
     # half a row more for each component, so that an empty one is not lost
     smoothing = None if smoothing is None else smoothing[runs]
@@ -141,30 +136,43 @@ def _as_responsibilities(init, n, n_components):
     return np.asarray(init, np.float64)
 
 
-def groups(data, rows) -> list[slice]:
-    """Return the runs in groups that take each data set once, so that a row has one set of responsibilities."""
-    return [slice(first, first + rows.n_data) for first in range(0, len(data), rows.n_data)]
+def from_responsibilities(pass_, given, n_components, weights="free", prior=None) -> Starts:
+    """Return the M-step of given responsibilities (n, K) or labels (n,), one array for each group of runs.
+
+    A group takes each data set once, so that a row has one set of responsibilities.
+    """
+
+    def step(kernel, scores):
+        return GivenStep(kernel, scores, given, pass_.rows.n_data)
+
+    return _of_step(pass_, len(given), n_components, step, weights, prior)
 
 
-def from_responsibilities(family, rows, data, given, n_components, weights="free", prior=None) -> Starts:
-    """Return the M-step of given responsibilities (n, K) or labels (n,), one array for each group of runs."""
-    K = n_components
-    p = family.statistics_and_exposure(rows.X[:1])[0].shape[1]
+def from_labels_of(centres, pass_, n_components, weights="free", prior=None) -> Starts:
+    """Return the M-step of the labels that each mixture of a stack gives to its rows by highest score.
 
-    def chunk(responsibilities):
-        return lambda where: (
-            np.eye(K)[responsibilities[where]] if responsibilities.ndim == 1 else responsibilities[where]
-        )
+    ``centres`` is a stack of mixtures of another family, one for each run.
+    """
+    labelling, n_data = single_pass(centres.family, pass_.rows), pass_.rows.n_data
+
+    def step(kernel, scores):
+        return LabelledStep(kernel, scores, labelling, centres.scores, n_data)
+
+    return _of_step(pass_, len(centres.weights) // n_data, n_components, step, weights, prior)
+
+
+def _of_step(pass_, n_groups, n_components, make_step, weights, prior) -> Starts:
+    """Return the M-step of what ``make_step(kernel, scores)`` adds up over the rows, for groups of runs."""
+    family, rows, B, K = pass_.family, pass_.rows, n_groups * pass_.rows.n_data, n_components
+    p, kernel = n_statistics(family, rows), single_pass(family, rows)
 
     def statistics_in(family):
-        of = np.arange(len(data) * K).reshape(len(data), K)
-        return ExpectedStatistics.concatenate([
-            rows.given_statistics(components(family, of[runs].ravel()), p, chunk(r), K)
-            for runs, r in zip(groups(data, rows), given, strict=True)
-        ])  # fmt: skip
+        step = make_step(kernel, Scores.none(B, K, p, family))
+        _, counts, sums, bounds, exposures = rows.reduce(step, K * (p + 8))
+        return ExpectedStatistics(counts, sums, bounds, exposures if exposures.any() else counts, family)
 
     statistics = statistics_in(family)
-    start = Mixture(family, np.full((len(data), K), 1 / K), _pooled(family, statistics))
+    start = Mixture(family, np.full((B, K), 1 / K), _pooled(family, statistics))
     return _maximum(statistics, start, lambda mixture: statistics_in(mixture.family), prior, weights=weights)
 
 
@@ -181,13 +189,6 @@ def _maximum(statistics, mixture, again, prior, **how) -> Starts:
     return Starts(found[runs].reframed() if len(runs) else found[:0], runs, errors)
 
 
-def hard_labels(mixture, rows, data=None) -> np.ndarray:
-    """Return the component with the highest score of each row, (n,), under the mixture of its data set if a stack."""
-    labels = np.empty(len(rows), np.int64)
-    rows.write(mixture, Outputs(labels=labels), data)
-    return labels
-
-
 def _pooled(family, statistics):
     """Natural parameters of components about all the rows of each run, (B, K, p); another run's if there are none."""
     shape = statistics.sums.shape
@@ -198,7 +199,7 @@ def _pooled(family, statistics):
     for estimate in (lambda: family.to_natural(family.seed(mean, mean)), lambda: family.maximize(exposures, sums)):
         with np.errstate(all="ignore"):
             natural = np.array(estimate())
-        finite = np.isfinite(family.evaluate_log_partition(natural)).reshape(shape[:2]).all(axis=1)
+        finite = np.isfinite(checked.log_partition(family, natural)).reshape(shape[:2]).all(axis=1)
         natural = natural.reshape(shape)
         if finite.any():
             natural[~finite] = natural[np.argmax(finite)]

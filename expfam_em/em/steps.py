@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import operator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from expfam_em.estep.dense import Outputs
-from expfam_em.estep.memory import as_rows
+from expfam_em.estep.plan import plan
+from expfam_em.family import checked
 from expfam_em.family.optional import Framed, components, shared
+from expfam_em.rows.memory import as_rows
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -25,9 +24,7 @@ class CollapsedError(ValueError):
     """A component has too few or too equal observations to have finite natural parameters."""
 
 
-def accumulate(
-    mixture, X, sample_weight=None, *, temperature=1.0, n_jobs=None, data=None, known=None
-) -> ExpectedStatistics:  # fmt: skip
+def accumulate(mixture, X, sample_weight=None, *, temperature=1.0, n_jobs=None) -> ExpectedStatistics:
     """Return the expected statistics of rows under a mixture: the E-step.
 
     Parameters
@@ -38,80 +35,24 @@ def accumulate(
     temperature : float ≥ 0
         1 soft, 0 hard; r = softmax((⟨η_k, T⟩ − e A(η_k) + log π_k)/τ).
     n_jobs : int, optional
-    data : (B,) int, optional
-        Data set of each mixture of a stack.
-    known : Known, optional
-        What the rows contribute under any parameters, if it is known already.
+
+    Returns
+    -------
+    ExpectedStatistics
+        In the coordinates of the mixture's components.
     """
     rows = as_rows(X, sample_weight, n_jobs)
-    known = Known.of(mixture.family, rows) if known is None else known
-    statistics = rows.expected_statistics(mixture, temperature, data, known.totals_for(mixture.family), known.table)
-    data = 0 if data is None else data
-    bound = statistics.bound + known.log_base[data]
-    return replace(statistics, bound=bound)
+    pass_ = plan(mixture.family, rows, once=True)
+    pass_.kernel.check_width(mixture.scores, rows.n_features)
+    return expected_statistics(pass_, mixture, temperature)
 
 
-@dataclass(frozen=True)
-class Known:
-    """What the rows contribute whatever the parameters: Σ log h, and statistics that all components have in common.
-
-    Attributes
-    ----------
-    log_base : (D,)
-        Σ sample_weight · log h over each data set.
-    totals : (D, c), optional
-        Σ sample_weight · T over each data set of the common statistics, if any.
-    table : (n, c), optional
-        What the kernel takes instead of X, where T has to be evaluated in NumPy and fits into memory, or beside it.
-    """
-
-    log_base: np.ndarray
-    totals: np.ndarray | None = None
-    table: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, family, rows, n_statistics=None) -> Known:
-        """Compute what is known of the rows; what pays for many E-steps only if the number of statistics is given."""
-        if n_statistics is None:
-            return cls(total_log_base(family, rows))
-        totals = None
-        if n_common := family.n_common:
-            totals = rows.totals(family, n_statistics)[:, n_statistics - n_common :]
-        return cls(total_log_base(family, rows), totals, rows.evaluated(family))
-
-    def totals_for(self, family) -> np.ndarray | None:
-        """Return the totals while the components are in the frame in which they were computed."""
-        return self.totals if family.n_common else None
-
-
-def total_log_base(family, rows) -> np.ndarray:
-    """Return Σ sample_weight · log h(x) over each data set, (D,)."""
-
-    def chunk(X, weight, where):
-        log_h = family.checked_log_base_measure(X)
-        if weight is not None:
-            log_h = weight * np.where(weight > 0, log_h, 0.0)  # an absent row may be impossible
-        return log_h if rows.n_data > 1 else log_h.sum(keepdims=True)
-
-    parts = rows.map(chunk, 64)
-    return rows.sum(np.concatenate(parts)) if rows.n_data > 1 else functools.reduce(operator.add, parts)
-
-
-def evaluate(mixture, X, *, temperature=1.0, n_jobs=None, log_density=True, responsibilities=False, labels=False):
-    """Return what is asked for of log p(x) (n,), responsibilities (n, K) and labels (n,), in this order."""
-    rows = as_rows(X, None, n_jobs)
-    n, K = len(rows), mixture.n_components
-    out = Outputs(
-        evidence=np.empty(n if log_density else 0),
-        responsibilities=np.empty((n if responsibilities else 0, K)),
-        labels=np.empty(n if labels else 0, np.int64),
-    )
-    rows.write(mixture, out, temperature=temperature)
-    if log_density:
-        out.evidence[:] += np.concatenate(rows.map(lambda X, w, at: mixture.family.checked_log_base_measure(X), 64))
-    wanted = (log_density, responsibilities, labels)
-    results = (out.evidence, out.responsibilities, out.labels)
-    return tuple(array for array, asked in zip(results, wanted, strict=True) if asked)
+def expected_statistics(pass_, mixture, temperature=1.0, data=None) -> ExpectedStatistics:
+    """Return the expected statistics of the rows of a pass under a mixture, or a stack of them on their data sets."""
+    _, *sums = pass_.sums(mixture.scores, temperature, data)
+    counts, sums, bounds, exposures = sums
+    stack = ExpectedStatistics(counts, sums, bounds, exposures, mixture.family)
+    return stack if mixture.weights.ndim == 2 else stack[0]
 
 
 def maximize(statistics, previous, *, prior=None, concentration=1.0, weights="free") -> Mixture:
@@ -201,7 +142,7 @@ def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="fr
         natural = _mapped(family, exposures, sums, previous)
     if empty.any() and not family.coupled:
         natural = np.where(empty[..., None], previous.natural, natural)
-    log_partition = family.evaluate_log_partition(natural.reshape(previous.flat_natural.shape)).reshape(empty.shape)
+    log_partition = checked.log_partition(family, natural.reshape(previous.flat_natural.shape)).reshape(empty.shape)
     mass = _mixing_weights(statistics.counts, previous, concentration, weights)
     return Mixture.unchecked(family, mass, natural, log_partition=log_partition)
 
@@ -212,9 +153,9 @@ def _mapped(family, exposures, sums, previous):
     if sums.ndim == 3 and family.coupled:
         of = np.arange(exposures.size).reshape(exposures.shape)
         lots = zip(of, exposures, sums, previous.natural, strict=True)
-        natural = np.array([components(family, of_lot).continue_from(*lot) for of_lot, *lot in lots])
+        natural = np.array([checked.next_natural(components(family, of_lot), *lot) for of_lot, *lot in lots])
     else:
-        natural = family.continue_from(exposures.ravel(), sums.reshape(-1, p), previous.flat_natural)
+        natural = checked.next_natural(family, exposures.ravel(), sums.reshape(-1, p), previous.flat_natural)
     if natural.size != sums.size or natural.shape[-1] != p:
         raise ValueError(f"the M-step of {family!r} returned shape {natural.shape} for statistics {sums.shape}")
     return natural.reshape(sums.shape)

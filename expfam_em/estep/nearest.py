@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 
-from expfam_em.estep.memory import ArrayRows
+from expfam_em.estep.dense import Dense
+from expfam_em.estep.plan import Pass
+from expfam_em.estep.scores import Scores, Sums
 from expfam_em.kernels import clusters
 from expfam_em.kernels import nearest as kernel
 from expfam_em.kernels.tiles import GROUP, WIDTH
+from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.threads import run_in_order
-from expfam_em.values.mixture import Mixture
-from expfam_em.values.statistics import ExpectedStatistics
 
 STRATEGIES = ("auto", "panels", "rows")
 PANEL_COLUMNS, PANEL_CENTRES = 3, 16
@@ -38,139 +40,146 @@ NO_ORDER, NO_WEIGHT = np.empty(0, np.int32), np.empty(0)
 NO_DOUBLES, NO_SINGLES = np.empty((0, 0)), np.empty((0, 0), np.float32)
 
 
-class NearestRows(ArrayRows):
-    """Rows in memory whose hard assignment to equally weighted centres is updated, not computed anew.
+class NearestPass:
+    """The E-step of k-means: the hard assignment to equally weighted centres is updated, not made from the start.
 
-    For other mixtures, or a temperature above 0, they are rows like any others.
+    For other scores, or a temperature above 0, it is a pass like any other.
 
     Parameters
     ----------
-    X : (n, d) float64 or float32
-    sample_weight : (n,) float64, optional
-    n_jobs : int, optional
-        Threads; all cores if None or −1.
+    family : ExponentialFamily
+        Bound to the rows, with T(x) = z: a Gaussian of known covariance.
+    rows : ArrayRows
+        Dense rows of float64 or float32.
     strategy : {"auto", "panels", "rows"}
         Whether to look at rows one by one, or at a copy of them in float32, some neighbours in space at a time. Both
         give the same labels; "auto" decides by the numbers of columns and centres.
     """
 
-    def __init__(self, X, sample_weight=None, n_jobs=None, *, strategy="auto"):
+    def __init__(self, family, rows: ArrayRows, strategy="auto"):
         if strategy not in STRATEGIES:
             raise ValueError(f"strategy is {strategy!r}; it must be one of {', '.join(STRATEGIES)}")
-        adjacent = X.shape[1] == 1 or X.strides[1] == X.itemsize
-        super().__init__(X if adjacent else np.ascontiguousarray(X), sample_weight, n_jobs)
-        self.strategy = strategy
+        self.family, self.rows, self.strategy = family, adjacent(rows), strategy
+        self.kernel: Any = Dense(family, family.kernel_form(rows.n_features))
         self._search: _Search | None = None
 
-    def expected_statistics(self, mixture, temperature=1.0, data=None, totals=None, table=None) -> ExpectedStatistics:
-        """Return the expected statistics of the rows under a mixture, with a bound that leaves out log h."""
-        if temperature > 0 or not is_nearest_centre(mixture, self):
-            return super().expected_statistics(mixture, temperature, data, totals, table)
-        search = self._searched(mixture)
+    @property
+    def frame(self) -> tuple[np.ndarray, np.ndarray]:
+        """Shift and inverse scale of z, each (d,)."""
+        return self.kernel.form.monomials[:2]
+
+    def sums(self, scores: Scores, temperature=1.0, data=None) -> Sums:
+        """Return counts, sums and bounds, without log h, which does not depend on the centres; see `Pass.sums`."""
+        if temperature > 0 or not is_nearest_centre(scores, self.rows):
+            return Pass(self.family, self.rows, self.kernel, np.zeros(1)).sums(scores, temperature, data)
+        search = self._searched(scores)
         search.update_sums()
         counts, sums = search.counts[:2].sum(axis=0), search.sums.sum(axis=0)
-        offset = (mixture.log_weights - mixture.log_partition).ravel()
+        offset = (scores.log_weights - scores.log_partition).ravel()
         # not through BLAS, whose threads would compete with ours
-        bound = np.einsum("kj,kj->", mixture.natural.reshape(sums.shape), sums) + np.einsum("k,k->", counts, offset)
-        if mixture.natural.ndim == 3:
-            return ExpectedStatistics(counts[None], sums[None], np.array([bound]), family=mixture.family)
-        return ExpectedStatistics(counts, sums, float(bound), family=mixture.family)
+        bound = np.einsum("kj,kj->", scores.natural[0], sums) + np.einsum("k,k->", counts, offset)
+        return Sums(np.zeros(1, np.int64), counts[None], sums[None], np.array([bound]), counts[None])
 
-    def labels(self, mixture) -> np.ndarray:
+    def labels(self, scores: Scores) -> np.ndarray:
         """Return the index of the nearest centre of each row, the lower one of two equally near, (n,) int32.
 
-        The mixture must be one for which `is_nearest_centre`.
+        The scores must be some for which `is_nearest_centre`.
         """
-        return self._searched(mixture).labels()
+        return self._searched(scores).labels()
 
     def inertia(self, centres, labels) -> float:
         """Return Σ w ‖x − centre of its label‖², computed from the differences."""
         return self._loss(centres, labels, NO_WEIGHT)
 
-    def revive(self, statistics, mixture, temperature=1.0) -> tuple[ExpectedStatistics, Mixture]:
-        """Return statistics and mixture with the rows farthest from their centres alone in the empty clusters.
+    def fill(self, counts, sums, scores: Scores):
+        """Return counts (K,), sums (K, d) and centres with rows in the empty clusters, and by how much the bound rises.
 
-        That raises the bound by w ½|z − c|² each, for the mixture has those centres at the rows. A cluster for which
-        there is no row, or that has lost its last one, stays where it is and empty.
+        The rows farthest from their centres are alone in these clusters, and their centres. That raises the bound by
+        w ½|z − c|² each. A cluster for which there is no row, or that has lost its last one, stays where it is and
+        empty. None if nothing changes.
         """
-        if temperature > 0 or statistics.counts.all() or not is_nearest_centre(mixture, self):
-            return statistics, mixture
-        K, d = mixture.n_components, self.n_features
-        counts, sums = statistics.counts.reshape(K).copy(), statistics.sums.reshape(K, d).copy()
-        natural, labels, empty = mixture.natural.reshape(K, d).copy(), self.labels(mixture), np.flatnonzero(counts == 0)
-        far, Z, gain = self._farthest(mixture, labels, len(empty))
+        if counts.all() or not is_nearest_centre(scores, self.rows):
+            return None
+        counts, sums, centres = counts.copy(), sums.copy(), scores.natural[0].copy()
+        labels, empty = self.labels(scores), np.flatnonzero(counts == 0)
+        far, Z, gain = self._farthest(centres, labels, len(empty))
         if not len(far):
-            return statistics, mixture
+            return None
         alone = empty[: len(far)]
-        left, labels[far], natural[alone] = labels[far], alone, Z
-        for k in np.union1d(left, alone):  # anew: a difference would leave rounding where no row is left
-            counts[k], sums[k] = self._sums_of(np.flatnonzero((labels == k) & self._present), mixture.family)
-        shape = statistics.sums.shape
-        bound = statistics.bound + gain
-        filled = ExpectedStatistics(counts.reshape(shape[:-1]), sums.reshape(shape), bound, family=statistics.family)
-        return filled, Mixture(mixture.family, mixture.weights, natural.reshape(shape))
+        left, labels[far], centres[alone] = labels[far], alone, Z
+        for k in np.union1d(left, alone):  # from the start: a difference would leave rounding where no row is left
+            counts[k], sums[k] = self._sums_of(np.flatnonzero((labels == k) & self._present))
+        return counts, sums, centres, gain
 
     @property
     def _present(self):
-        return np.broadcast_to(True, len(self)) if self.sample_weight is None else self.sample_weight > 0
+        weight = self.rows.sample_weight
+        return np.broadcast_to(True, len(self.rows)) if weight is None else weight > 0
 
-    def _in_frame(self, which, family):
-        shift, inverse_scale = family.monomials(self.n_features)[:2]
-        return (self.X[which].astype(np.float64) - shift) * inverse_scale
+    def _in_frame(self, which):
+        shift, inverse_scale = self.frame
+        return (self.rows.X[which].astype(np.float64) - shift) * inverse_scale
 
     def _weight_of(self, which):
-        return np.ones(len(which)) if self.sample_weight is None else self.sample_weight[which]
+        weight = self.rows.sample_weight
+        return np.ones(len(which)) if weight is None else weight[which]
 
-    def _sums_of(self, which, family):
+    def _sums_of(self, which):
         weight = self._weight_of(which)
-        return weight.sum(), weight @ self._in_frame(which, family)
+        return weight.sum(), weight @ self._in_frame(which)
 
-    def _farthest(self, mixture, labels, at_most):
+    def _farthest(self, centres, labels, at_most):
         """Return the rows farthest from their centres, the farthest first, in the frame too, and Σ w ½|z − c|²."""
-        shift, inverse_scale = mixture.family.monomials(self.n_features)[:2]
-        natural = mixture.natural.reshape(-1, self.n_features)
-        squares = np.empty(len(self))
-        self._loss(natural / inverse_scale + shift, labels, squares)
+        shift, inverse_scale = self.frame
+        squares = np.empty(len(self.rows))
+        self._loss(centres / inverse_scale + shift, labels, squares)
         squares = np.where(self._present, squares, -1.0)
         far = np.argpartition(squares, -at_most)[-at_most:]
         far = far[np.lexsort((far, -squares[far]))]
-        Z = self._in_frame(far, mixture.family)
-        distance = np.sum((Z - natural[labels[far]]) ** 2, axis=1)
+        Z = self._in_frame(far)
+        distance = np.sum((Z - centres[labels[far]]) ** 2, axis=1)
         apart = (squares[far] > 0) & (distance > ROUNDING * np.sum(Z**2, axis=1))
         return far[apart], Z[apart], 0.5 * self._weight_of(far[apart]) @ distance[apart]
 
     def _loss(self, centres, labels, squares):
         """Return Σ w ‖x − centre‖², and write the squares unless there is no place for them."""
 
-        def chunk(X, weight, where):
-            return clusters.loss()(
-                _typed(X), _or_empty(weight), centres, labels[where], 0, len(X), squares[where]
+        def chunk(chunk):
+            rows = slice(chunk.first, chunk.first + len(chunk.X))
+            loss = clusters.loss()(
+                _typed(chunk.X), _or_empty(chunk.weight), centres, labels[rows], 0, len(chunk.X), squares[rows]
             )  # fmt: skip
+            return [loss]
 
-        return math.fsum(self.map(chunk, 16 * self.n_features))
+        return math.fsum(self.rows.reduce(chunk, 16 * self.rows.n_features))
 
-    def _searched(self, mixture):
-        if self._search is None or not self._search.fits(mixture.family, mixture.n_components):
-            few = self.n_features <= PANEL_COLUMNS and mixture.n_components <= PANEL_CENTRES
+    def _searched(self, scores: Scores):
+        K, d = scores.natural.shape[1:]
+        if self._search is None or K != len(self._search.centres):
+            few = d <= PANEL_COLUMNS and K <= PANEL_CENTRES
             panels = few if self.strategy == "auto" else self.strategy == "panels"
-            self._search = (_PanelSearch if panels else _RowSearch)(self, mixture.family, mixture.n_components)
-        shape = (mixture.n_components, self.n_features)
-        self._search.follow(mixture.natural.reshape(shape), -mixture.log_partition.ravel())
+            self._search = (_PanelSearch if panels else _RowSearch)(self.rows, self.frame, K)
+        self._search.follow(scores.natural[0], -scores.log_partition[0])
         return self._search
 
 
-def is_nearest_centre(mixture, rows) -> bool:
-    """Whether the highest score of a mixture, or a stack of one, belongs to the nearest of its natural parameters."""
-    natural, weights = mixture.natural, mixture.weights.ravel()
-    if natural.size != weights.size * rows.n_features or (natural.ndim == 3 and len(natural) > 1):
+def adjacent(rows: ArrayRows) -> ArrayRows:
+    """Return rows whose columns lie beside one another in memory."""
+    X = rows.X
+    if X.shape[1] == 1 or X.strides[1] == X.itemsize:
+        return rows
+    return ArrayRows(np.ascontiguousarray(X), rows.sample_weight, rows.n_jobs)
+
+
+def is_nearest_centre(scores: Scores, rows) -> bool:
+    """Whether the highest score of the one mixture belongs to the nearest of its natural parameters."""
+    if len(scores.natural) > 1 or rows.dtype not in (np.float64, np.float32) or len(rows) >= 2**31:
         return False
-    if rows.X.dtype not in (np.float64, np.float32) or len(rows) >= 2**31:
+    natural, weights = scores.natural[0], scores.log_weights[0]
+    if natural.shape[1] != rows.n_features:
         return False
-    monomials = mixture.family.monomials(rows.n_features)
-    if monomials is None or len(monomials.products):
-        return False
-    half_squares = 0.5 * np.einsum("...j,...j->...", natural, natural)
-    off = np.abs(mixture.log_partition - half_squares)
+    half_squares = 0.5 * np.einsum("kj,kj->k", natural, natural)
+    off = np.abs(scores.log_partition[0] - half_squares)
     return bool((weights == weights[0]).all() and (off <= 1e-13 * half_squares).all())
 
 
@@ -212,31 +221,22 @@ class _Search(ABC):
     def labels(self):
         """Return the labels in the order of the rows."""
 
-    def __init__(self, rows, family, n_components):
-        n, d, K = len(rows), rows.n_features, n_components
-        self.rows, self.family, self.X = rows, family, _typed(rows.X)
-        self.frame = family.monomials(d)[:2]
+    def __init__(self, rows: ArrayRows, frame, n_centres):
+        n, d, K = len(rows), rows.n_features, n_centres
+        self.rows, self.frame, self.X = rows, frame, _typed(rows.X)
         self.weight = _or_empty(rows.sample_weight)
         self.centres = np.zeros((K, d))
         self.n_fast = -(-K // (FAST_SHARE * GROUP)) * GROUP if K * d >= FAST_WORK else 0
         self.groups, self.fast = _groups(K, d), (*_groups(self.n_fast, d), *_others(K, d, self.n_fast))
         self.accumulated, self.drift = np.zeros(K + 1), np.zeros(K + 1, np.float32)
         self.counts, self.sums = np.zeros((3, K)), np.zeros((2, K, d))
-        self.fresh, self.pending, self.busy = True, [], n
+        self.fresh, self.busy = True, n
+        self.pending: list[tuple[int, int]] = []
         self.order = self._arrange()
         self.units = -(-n // self.unit_rows)
         size = self.units * self.unit_rows
         self.gap = np.full(self.units, -np.inf, np.float32)
         self.label, self.changed, self.before = (np.zeros(size, np.int32) for _ in range(3))
-
-    def fits(self, family, n_components) -> bool:
-        """Whether the search is for this frame and number of centres."""
-        if n_components != len(self.centres):
-            return False
-        if family is not self.family:
-            frame = family.monomials(self.rows.n_features)[:2]
-            return all(np.array_equal(mine, its) for mine, its in zip(self.frame, frame, strict=True))
-        return True
 
     def follow(self, centres, offset):
         """Find the labels for other centres."""

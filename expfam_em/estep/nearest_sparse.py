@@ -4,52 +4,60 @@ from __future__ import annotations
 
 import numpy as np
 
-from expfam_em.estep.dense import Outputs
-from expfam_em.estep.memory import ArrayRows
-from expfam_em.estep.nearest import NearestRows
-from expfam_em.values.mixture import Mixture
+from expfam_em.estep.nearest import NearestPass
+from expfam_em.estep.plan import Pass
+from expfam_em.estep.scores import Outputs, Scores, Sums
+from expfam_em.estep.sparse import Sparse
+from expfam_em.rows.memory import ArrayRows
+from expfam_em.rows.protocol import Chunk
 
 
-class SparseNearestRows(NearestRows):
-    """What `NearestRows` says of rows and their nearest centres, from the entries of CSR rows and without a search.
+class SparseNearestPass(NearestPass):
+    """What `NearestPass` says of rows and their nearest centres, from the entries of CSR rows and without a search.
 
     Parameters
     ----------
-    X : CSRBlock
-    sample_weight : (n,) float64, optional
-    n_jobs : int, optional
-        Threads; all cores if None or −1.
+    family : ExponentialFamily
+        In the coordinates of x: T(x) = x. That log h of a zero is not 0 has nothing to do with the nearest centre.
+    rows : ArrayRows
+        CSR rows.
     """
 
-    def __init__(self, X, sample_weight=None, n_jobs=None):
-        ArrayRows.__init__(self, X, sample_weight, n_jobs)
+    def __init__(self, family, rows: ArrayRows):
+        self.family, self.rows, self.kernel = family, rows, Sparse(family)
 
-    def expected_statistics(self, mixture, temperature=1.0, data=None, totals=None, table=None):
-        """Return the expected statistics of the rows under a mixture, with a bound that leaves out log h."""
-        return ArrayRows.expected_statistics(self, _keeping_zeros(mixture), temperature, data, totals, table)
+    @property
+    def frame(self):
+        """Shift and inverse scale of z, each (d,): none."""
+        d = self.rows.n_features
+        return np.zeros(d), np.ones(d)
 
-    def labels(self, mixture) -> np.ndarray:
+    def sums(self, scores: Scores, temperature=1.0, data=None) -> Sums:
+        """Return counts, sums and bounds, without log h; see `Pass.sums`."""
+        return Pass(self.family, self.rows, self.kernel, np.zeros(1)).sums(scores, temperature, data)
+
+    def labels(self, scores: Scores) -> np.ndarray:
         """Return the index of the nearest centre of each row, the lower one of two equally near, (n,) int32."""
-        out = np.empty(len(self), np.int64)
-        self.write(_keeping_zeros(mixture), Outputs(labels=out))
+        out = np.empty(len(self.rows), np.int64)
+        Pass(self.family, self.rows, self.kernel, np.zeros(1)).write(scores, Outputs(labels=out))
         return out.astype(np.int32)
 
     def distances(self, centres) -> np.ndarray:
         """Return the distance of each row to each centre, (n, K)."""
-        out = np.empty((len(self), len(centres)))
+        out, squares_of = np.empty((len(self.rows), len(centres))), _squares(centres)
 
-        def chunk(X, weight, where):
+        def write(chunk: Chunk) -> int:
+            X, rows = chunk.X, slice(chunk.first, chunk.first + len(chunk.X))
             for k in range(len(centres)):
-                squares = _squared_distances(X, centres, squares_of, np.full(len(X), k))
-                out[where, k] = np.sqrt(squares)
+                out[rows, k] = np.sqrt(_squared_distances(X, centres, squares_of, np.full(len(X), k)))
+            return 0
 
-        squares_of = _squares(centres)
-        self.map(chunk, 1)
+        self.rows.reduce(write, len(centres))
         return out
 
     def column_variance(self) -> np.ndarray:
         """Return the variances of the columns, (d,)."""
-        X, d = self.X, self.n_features
+        X, d = self.rows.X, self.rows.n_features
         weight = self._weight_of(np.arange(len(X)))
         of_entry, x, total = weight[X.rows], np.asarray(X.values, np.float64), weight.sum()
         mean = np.bincount(X.columns, of_entry * x, d) / total
@@ -57,34 +65,24 @@ class SparseNearestRows(NearestRows):
         zeros = np.maximum(total - np.bincount(X.columns, of_entry, d), 0.0)
         return (stored + zeros * mean**2) / total
 
-    def _in_frame(self, which, family):
-        return np.asarray(self.X[which], np.float64)
+    def _in_frame(self, which):
+        return np.asarray(self.rows.X[which], np.float64)
 
-    def _sums_of(self, which, family):
+    def _sums_of(self, which):
         weight = self._weight_of(which)
-        return weight.sum(), self.X[which].matrix.T @ weight
+        return weight.sum(), self.rows.X[which].matrix.T @ weight
 
     def _loss(self, centres, labels, squares):
         squares_of = _squares(centres)
 
-        def chunk(X, weight, where):
-            found = _squared_distances(X, centres, squares_of, labels[where])
+        def loss(chunk: Chunk) -> float:
+            rows = slice(chunk.first, chunk.first + len(chunk.X))
+            found = _squared_distances(chunk.X, centres, squares_of, labels[rows])
             if len(squares):
-                squares[where] = found
-            return found.sum() if weight is None else weight @ found
+                squares[rows] = found
+            return found.sum() if chunk.weight is None else chunk.weight @ found
 
-        return float(np.sum(self.map(chunk, 1)))
-
-
-def _keeping_zeros(mixture) -> Mixture:
-    """Return the mixture as the pass over CSR rows takes it.
-
-    T is x, but log h of a zero is not 0, which has nothing to do with the nearest centre.
-    """
-    return Mixture.unchecked(
-        mixture.family.replace(keeps_zeros=True), mixture.weights, mixture.natural,
-        log_partition=mixture.log_partition, log_weights=mixture.log_weights,
-    )  # fmt: skip
+        return float(self.rows.reduce(loss, 16))
 
 
 def _squares(centres):

@@ -19,14 +19,16 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples, check_i
 
 from expfam_em.em import loop
 from expfam_em.em.starts import INITS, Starts, initialise_all
-from expfam_em.estep.bits import PatternRows
-from expfam_em.estep.memory import ArrayRows
+from expfam_em.estep.plan import plan
+from expfam_em.estep.reduce import check_support
+from expfam_em.family import checked
 from expfam_em.family.optional import translate, translate_expectation
-from expfam_em.family.sparse import refuse_unless_zeros_are_kept
 from expfam_em.rows import csr
 from expfam_em.rows.distinct import distinct
+from expfam_em.rows.memory import ArrayRows, check_total
 from expfam_em.rows.threads import single_threaded_blas
 from expfam_em.saving.files import save
+from expfam_em.values.evaluate import evaluate
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -128,11 +130,9 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _make_family(self):
         """Return the family as the user knows it, not yet bound to data."""
 
-    def _starts(self, family, rows, data, rng, prior) -> Starts:
+    def _starts(self, pass_, data, rng, prior) -> Starts:
         """Return where runs on the data sets ``data`` (B,) start."""
-        return initialise_all(
-            family, rows, data, self.n_components, self.init, rng, weights=self.weights, prior=prior
-        )  # fmt: skip
+        return initialise_all(pass_, data, self.n_components, self.init, rng, weights=self.weights, prior=prior)
 
     @property
     def _init_in_use(self):
@@ -141,7 +141,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _validated(self, X, reset=True):
         """Return X as scikit-learn checks it, an array or a block of CSR rows."""
         if sparse.issparse(X):
-            refuse_unless_zeros_are_kept(self._make_family())
+            checked.refuse_sparse(self._make_family())
         dtypes = list(self._dtypes)
         return csr.observations(validate_data(self, X, accept_sparse="csr", dtype=dtypes, order=None, reset=reset))
 
@@ -200,21 +200,21 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _followed(self, rows):
         """Return the family and the best result for each data set, or the error of one where every start collapsed."""
-        rows.check_total()
+        check_total(rows)
         plain = self._make_family()
-        rows.check_support(plain)
+        check_support(plain, rows)
         warm = self.warm_start and hasattr(self, "mixture_")
         rows = self._without_repetition(rows, warm)
         family = plain.bind(rows)
-        rows = PatternRows.of(rows, family, self.n_components) or rows
+        pass_ = plan(family, rows, self.n_components)
         prior = self._prior_of(plain, family)
         if warm:
             data, rng, init = np.zeros(1, np.int64), None, self.mixture_
-            starts = initialise_all(family, rows, data, self.n_components, init, rng)
+            starts = initialise_all(pass_, data, self.n_components, init, rng)
         else:
             data, rng = np.tile(np.arange(rows.n_data), self.n_init), generator(self.random_state)
-            starts = self._starts(family, rows, data, rng, prior)
-        results = self._run(starts.mixture, rows, data[starts.runs], prior) if len(starts.runs) else []
+            starts = self._starts(pass_, data, rng, prior)
+        results = self._run(starts.mixture, pass_, data[starts.runs], prior) if len(starts.runs) else []
         best: list = [starts.collapsed.get(at) for at in range(rows.n_data)]
         for run, result in zip(starts.runs, results, strict=True):
             if best[data[run]] is None or _rank(result) > _rank(best[data[run]]):
@@ -249,15 +249,12 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             raise ValueError(f"prior has {len(prior.counts)} components; this mixture has {self.n_components}")
         if not (np.all(prior.exposures >= 0) and np.all(np.isfinite(prior.sums))):
             raise ValueError(f"prior has counts {prior.exposures}, sums {prior.sums}; they must be ≥ 0 and finite")
-        monomials = family.monomials(self.n_features_in_)
-        if monomials is not None and prior.sums.shape[1] != monomials.n_statistics:
-            raise ValueError(
-                f"prior has sums of shape {prior.sums.shape}; this mixture needs "
-                f"{(self.n_components, monomials.n_statistics)}"
-            )
+        form = family.kernel_form(self.n_features_in_)
+        if form is not None and prior.sums.shape[1] != (p := form.monomials.n_statistics):
+            raise ValueError(f"prior has sums of shape {prior.sums.shape}; this mixture needs {(self.n_components, p)}")
         return prior if prior.family is not None else replace(prior, family=plain)
 
-    def _run(self, start, rows, data, prior):
+    def _run(self, start, pass_, data, prior):
         if prior is not None and prior.sums.shape != start.natural.shape[1:]:
             raise ValueError(
                 f"prior has sums of shape {prior.sums.shape}; this mixture needs {start.natural.shape[1:]}"
@@ -265,11 +262,11 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         how = {
             "max_iter": self.max_iter, "tol": self.tol, "temperature": self.temperature, "prior": prior,
             "concentration": self.concentration, "weights": self.weights, "stop": self.stop, "drop": True,
-            "callback": self._report(len(data), rows.total_weights[data]),
+            "callback": self._report(len(data), pass_.rows.total_weights[data]),
         }  # fmt: skip
-        results = self._ranked(loop.fit_all(start, rows, data, **how))
+        results = self._ranked(loop.fit_all(start, pass_, data, **how))
         while len(again := _misled(results, data)):
-            once_more = self._ranked(loop.fit_all(start[again], rows, data[again], **how))
+            once_more = self._ranked(loop.fit_all(start[again], pass_, data[again], **how))
             for run, result in zip(again, once_more, strict=True):
                 results[run] = result
         return results
@@ -338,26 +335,26 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         X = self._validated(X, reset=False)
         dtype = np.float32 if X.dtype == np.float32 else np.float64
         X, _ = self._prepare(X)
-        self.mixture_.family.check_rows(X)
+        checked.check_rows(self.mixture_.family, X)
         return X, dtype
 
     def _evaluate(self, X, **wanted):
-        return loop.evaluate(self.mixture_, X, n_jobs=self.n_jobs, **wanted)
+        return evaluate(self.mixture_.family, self.mixture_.scores, X, n_jobs=self.n_jobs, **wanted)
 
     def predict(self, X):
         """Return the most probable component of each row, (n,); the lower index wins a tie."""
         X, _ = self._rows(X)
-        return self._evaluate(X, log_density=False, labels=True)[0]
+        return self._evaluate(X, labels=True).labels
 
     def predict_proba(self, X):
         """Return the responsibilities p(k|x), (n, K)."""
         X, dtype = self._rows(X)
-        return self._evaluate(X, log_density=False, responsibilities=True)[0].astype(dtype, copy=False)
+        return self._evaluate(X, responsibilities=True).responsibilities.astype(dtype, copy=False)
 
     def score_samples(self, X):
         """Return log p(x) of each row, (n,)."""
         X, dtype = self._rows(X)
-        return self._evaluate(X)[0].astype(dtype, copy=False)
+        return self._evaluate(X, log_density=True).log_density.astype(dtype, copy=False)
 
     def score(self, X, y=None, sample_weight=None):
         """Return the mean log-likelihood per row, or per unit of weight."""
@@ -366,7 +363,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             X = X.tocsr() if sparse.issparse(X) else X
             X, weight = _safe_indexing(X, np.flatnonzero(weight > 0)), weight[weight > 0]  # weight 0 is absence
         X, _ = self._rows(X)
-        return float(np.average(self._evaluate(X)[0], weights=weight))
+        return float(np.average(self._evaluate(X, log_density=True).log_density, weights=weight))
 
     def sample(self, n_samples=1):
         """Return n rows drawn from the mixture, (n, d), and their components, (n,)."""

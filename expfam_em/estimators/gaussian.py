@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
-from expfam_em.em.starts import INITS, from_responsibilities, groups, hard_labels, initialise_all
+from expfam_em.em.starts import INITS, from_labels_of, initialise_all
+from expfam_em.estep.plan import plan
 from expfam_em.estimators.base import ANY_INIT, BaseMixture
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.gaussian.models import MODELS
@@ -147,14 +148,15 @@ class GaussianMixture(BaseMixture):
     def _fall(self, plain, result):
         return ValueError(COLLAPSED)  # its mappings are right: a component is nearly singular, and steps are rounding
 
-    def _starts(self, family, rows, data, rng, prior):
-        weights, means, precisions = self._given(rows.n_features)
+    def _starts(self, pass_, data, rng, prior):
+        family = pass_.family
+        weights, means, precisions = self._given(pass_.rows.n_features)
         covariances = None if precisions is None else self._covariances(precisions, family, weights)
         if weights is not None and means is not None and precisions is not None:
             given = Mixture(family, weights, family.from_moments(means, covariances))
-            return initialise_all(family, rows, data, self.n_components, given)
+            return initialise_all(pass_, data, self.n_components, given)
         init = self._init_in_use
-        starts = self._drawn(family, rows, data, init, rng, prior)
+        starts = self._drawn(pass_, data, init, rng, prior)
         if (weights is None and means is None and precisions is None) or not len(starts.runs):
             return starts
         drawn, runs = starts.mixture, len(starts.runs)
@@ -166,17 +168,14 @@ class GaussianMixture(BaseMixture):
         weights = drawn.weights if weights is None else np.tile(weights, (runs, 1))
         return starts._replace(mixture=Mixture(family, weights, natural.reshape(drawn.natural.shape)))
 
-    def _drawn(self, family, rows, data, init, rng, prior):
+    def _drawn(self, pass_, data, init, rng, prior):
         K = self.n_components
         if not isinstance(init, str) or init != "kmeans":
-            return initialise_all(
-                family, rows, data, K, init, rng, weights=self.weights, prior=prior
-            )  # fmt: skip
+            return initialise_all(pass_, data, K, init, rng, weights=self.weights, prior=prior)
         # as in scikit-learn, k-means of the observations themselves; its labels give the first estimates
-        sphere = Gaussian("fixed").bind(rows).in_frame_units()
-        centres = initialise_all(sphere, rows, data, K, "kmeans", rng, weights="equal").mixture
-        labels = [hard_labels(centres[runs], rows, data[runs]) for runs in groups(data, rows)]
-        return from_responsibilities(family, rows, data, labels, K, self.weights, prior)
+        sphere = plan(Gaussian("fixed").bind(pass_.rows).in_frame_units(), pass_.rows, K)
+        centres = initialise_all(sphere, data, K, "kmeans", rng, weights="equal").mixture
+        return from_labels_of(centres, pass_, K, self.weights, prior)
 
     def _given(self, d):
         K = self.n_components

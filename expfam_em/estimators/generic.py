@@ -110,7 +110,7 @@ class ExponentialFamilyMixture(BaseMixture):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = getattr(self.family, "keeps_zeros", False)
+        tags.input_tags.sparse = getattr(self.family, "sparse", None) in ("entries", "rows")
         return tags
 
     def _make_family(self):

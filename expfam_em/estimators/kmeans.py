@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from numbers import Integral, Real
 
@@ -13,16 +14,19 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from expfam_em.em import loop
-from expfam_em.em.starts import initialise
-from expfam_em.estep.nearest import NearestRows
-from expfam_em.estep.nearest_sparse import SparseNearestRows
+from expfam_em.em.loop import fit_all
+from expfam_em.em.starts import initialise_all
+from expfam_em.em.steps import CollapsedError
+from expfam_em.estep.nearest import NearestPass
+from expfam_em.estep.nearest_sparse import SparseNearestPass
 from expfam_em.estimators.base import all_or_nothing, checked_weight, generator
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.rows import csr
+from expfam_em.rows.memory import ArrayRows, check_total
 from expfam_em.rows.threads import single_threaded_blas
 from expfam_em.saving.files import save, saved
 from expfam_em.values.mixture import Mixture
+from expfam_em.values.statistics import ExpectedStatistics
 
 
 @saved
@@ -151,17 +155,22 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def _fit(self, X, sample_weight):
         if len(X) < self.n_clusters:
             raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
-        rows = self._nearest(X, checked_weight(sample_weight, X), "auto" if self.copy_x else "rows")
-        rows.check_total()
-        sparse = isinstance(rows, SparseNearestRows)
-        family = _of_zeros(rows) if sparse else Gaussian("fixed").bind(rows).in_frame_units()
+        rows = ArrayRows(X, checked_weight(sample_weight, X), self.n_jobs)
+        check_total(rows)
+        pass_ = self._pass(rows, "auto" if self.copy_x else "rows")
         rng = generator(self.random_state)
-        starts = (self._start(family, rows, rng) for _ in range(self._starts()))
-        best = min((self._followed(rows, start) for start in starts), key=lambda run: run.inertia)
+        starts = (self._start(pass_, rng) for _ in range(self._starts()))
+        best = min((self._followed(pass_, start) for start in starts), key=lambda run: run.inertia)
         self.__dict__.update(best.attributes(X.dtype))
 
-    def _followed(self, rows, start):
-        run = _Run(rows, start, self.max_iter, self.tol)
+    def _pass(self, rows, strategy="rows", family=None) -> NearestPass:
+        """Return rows with their nearest centres, in the coordinates of a family, or in those that suit them best."""
+        if rows.is_sparse:
+            return SparseNearestPass(_of_zeros(rows.n_features), rows)
+        return NearestPass(Gaussian("fixed").bind(rows).in_frame_units() if family is None else family, rows, strategy)
+
+    def _followed(self, pass_, start):
+        run = _Run(pass_, start, self.max_iter, self.tol)
         if self.verbose:
             print(f"inertia {run.inertia:.8g} after {run.n_iter} iterations")
         return run
@@ -171,12 +180,12 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             return 10 if callable(self.init) or (isinstance(self.init, str) and self.init == "random") else 1
         return 1 if not isinstance(self.init, str) and not callable(self.init) else self.n_init
 
-    def _start(self, family, rows, rng):
-        K = self.n_clusters
+    def _start(self, pass_, rng):
+        K, rows = self.n_clusters, pass_.rows
         if isinstance(self.init, str):
             name = {"k-means++": "k-means++", "random": "random_from_data"}[self.init]
-            return initialise(family, rows, K, name, rng)
-        X = rows.X.matrix if isinstance(rows, SparseNearestRows) else rows.X
+            return initialise_all(pass_, np.zeros(1, np.int64), K, name, rng).mixture[0]
+        X = rows.X.matrix if rows.is_sparse else rows.X
         centres = self.init(X, K, random_state=self.random_state) if callable(self.init) else self.init
         centres = check_array(centres, dtype=np.float64)
         if len(centres) != K:
@@ -188,7 +197,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
                 f"The shape of the initial centers {centres.shape} does not match the number of features of the data "
                 f"{rows.n_features}."
             )
-        return _mixture_of(family, centres)
+        return _mixture_of(pass_.family, centres)
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit and return the label of each row, (n,)."""
@@ -205,38 +214,35 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         dtypes = [np.float64, np.float32]
         return csr.observations(validate_data(self, X, accept_sparse="csr", dtype=dtypes, order=None, reset=reset))
 
-    def _nearest(self, X, weight=None, strategy="rows"):
-        """Return validated X as rows that know their nearest centre."""
-        if isinstance(X, csr.CSRBlock):
-            return SparseNearestRows(X, weight, self.n_jobs)
-        return NearestRows(X, weight, self.n_jobs, strategy=strategy)
-
     def _rows(self, X):
         check_is_fitted(self, "mixture_")
         return self._validated(X, reset=False)
 
-    def _labels(self, rows):
-        mixture = self.mixture_
-        if isinstance(rows, SparseNearestRows):  # in the coordinates of x
-            mixture = _mixture_of(Gaussian("fixed"), _centres(mixture))
-        return rows.labels(mixture)
+    def _labelled(self, X, weight=None):
+        """Return validated rows with their nearest centres, and the labels of the fitted ones."""
+        mixture, rows = self.mixture_, ArrayRows(X, weight, self.n_jobs)
+        pass_ = self._pass(rows, family=mixture.family)
+        if rows.is_sparse:  # in the coordinates of x
+            mixture = _mixture_of(pass_.family, _centres(mixture))
+        return pass_, pass_.labels(mixture.scores)
 
     def predict(self, X):
         """Return the label of the closest centre of each row, (n,)."""
-        return self._labels(self._nearest(self._rows(X)))
+        return self._labelled(self._rows(X))[1]
 
     def transform(self, X):
         """Return the distance of each row to each centre, (n, K)."""
         X = self._rows(X)
         if isinstance(X, csr.CSRBlock):
-            return self._nearest(X).distances(self.cluster_centers_.astype(np.float64)).astype(X.dtype, copy=False)
+            pass_ = SparseNearestPass(_of_zeros(X.shape[1]), ArrayRows(X, None, self.n_jobs))
+            return pass_.distances(self.cluster_centers_.astype(np.float64)).astype(X.dtype, copy=False)
         return cdist(X, self.cluster_centers_).astype(X.dtype, copy=False)  # from differences: nothing cancels
 
     def score(self, X, y=None, sample_weight=None):
         """Return −J = −Σ w ‖x − μ_label‖² of the rows."""
         X = self._rows(X)
-        rows = self._nearest(X, checked_weight(sample_weight, X))
-        return -rows.inertia(_centres(self.mixture_), self._labels(rows))
+        pass_, labels = self._labelled(X, checked_weight(sample_weight, X))
+        return -pass_.inertia(_centres(self.mixture_), labels)
 
     @property
     def _n_features_out(self):
@@ -251,17 +257,21 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 class _Run:
     """One start followed to its end: EM at temperature 0."""
 
-    def __init__(self, rows, start, max_iter, tol):
-        family = start.family
-        movement = family.column_variance.mean() / family.scale[0] ** 2  # parameters move in the frame
-        result = loop.fit(
-            start, rows, max_iter=max_iter, tol=np.sqrt(tol * movement), temperature=0.0, weights="equal",
-            stop="parameters", known=loop.Known(np.zeros(1)),  # log h does not depend on the centres
+    def __init__(self, pass_, start, max_iter, tol):
+        variance = pass_.column_variance() if pass_.rows.is_sparse else start.family.column_variance
+        scale = 1.0 if pass_.rows.is_sparse else start.family.scale[0]
+        movement = variance.mean() / scale**2  # parameters move in the frame
+        stack = Mixture(start.family, start.weights[None], start.natural[None])
+        [result] = fit_all(
+            stack, pass_, max_iter=max_iter, tol=np.sqrt(tol * movement), temperature=0.0, weights="equal",
+            stop="parameters", fill=functools.partial(_filled, pass_),
         )  # fmt: skip
+        if isinstance(result, CollapsedError):
+            raise result
         self.mixture, self.n_iter = result.mixture, result.n_iter
-        self.centres, self.labels = _centres(result.mixture), rows.labels(result.mixture)
-        self.inertia = rows.inertia(self.centres, self.labels)
-        self.distortions = self._distortions(result, family.variance)
+        self.centres, self.labels = _centres(result.mixture), pass_.labels(result.mixture.scores)
+        self.inertia = pass_.inertia(self.centres, self.labels)
+        self.distortions = self._distortions(result, start.family.variance)
 
     def _distortions(self, result, variance):
         """J after each half of a step: J + 2ε · bound is the same number for all of them."""
@@ -280,11 +290,20 @@ class _Run:
         }
 
 
-def _of_zeros(rows):
+def _of_zeros(n_features):
     """Return the family of centres in the coordinates of x, in which zeros stay zeros."""
-    d = rows.n_features
-    family = Gaussian("fixed").replace(shift=np.zeros(d), scale=np.ones(d))
-    return family.replace(column_variance=rows.column_variance())
+    return Gaussian("fixed").replace(shift=np.zeros(n_features), scale=np.ones(n_features))
+
+
+def _filled(pass_, statistics, mixture, temperature):
+    """Return statistics and mixture with rows in the clusters that have lost theirs; see `NearestPass.fill`."""
+    found = pass_.fill(statistics.counts[0], statistics.sums[0], mixture.scores) if temperature == 0 else None
+    if found is None:
+        return statistics, mixture
+    counts, sums, centres, gain = found
+    bound = statistics.bound + gain
+    filled = ExpectedStatistics(counts[None], sums[None], bound, family=statistics.family)
+    return filled, Mixture(mixture.family, mixture.weights, centres[None])
 
 
 def _mixture_of(family, centres):

@@ -10,9 +10,9 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from expfam_em.estep.memory import ArrayRows
 from expfam_em.estimators.base import BaseMixture, checked_weight, is_sound
 from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.threads import single_threaded_blas
 from expfam_em.values.mixture import Mixture
 

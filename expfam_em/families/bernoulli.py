@@ -10,7 +10,7 @@ from expfam_em.family.base import NATURAL_LIMIT
 class Bernoulli(IndependentColumns):
     """Product of Bernoulli columns: T(x) = x, A(η) = Σ log(1 + e^η), h(x) = 1, η = log(p / (1 − p))."""
 
-    keeps_zeros = True
+    sparse = "entries"
     is_identity = True
     needs = "0 or 1"
 

@@ -8,8 +8,8 @@ from numbers import Integral
 import numpy as np
 
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
-from expfam_em.family.kernel_form import Monomials
-from expfam_em.family.support import require
+from expfam_em.family.kernel_form import KernelForm, Monomials
+from expfam_em.family.support import ImpossibleRowError, require
 from expfam_em.rows.csr import CSRBlock, row_sums
 
 ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
@@ -26,7 +26,7 @@ class _Labels(ExponentialFamily):
     what the others leave of 1, and lose its digits where it is small.
     """
 
-    keeps_zeros = False
+    sparse = "never"
 
     levels: int | tuple[int, ...] | None
 
@@ -201,7 +201,7 @@ class OneHot(_Labels):
         If a number of levels is no whole number from 2.
     """
 
-    keeps_zeros = takes_csr = True
+    sparse = "rows"
 
     def __init__(self, levels):
         self.levels: int | tuple[int, ...] = _checked_levels(levels)
@@ -212,8 +212,8 @@ class OneHot(_Labels):
             raise ValueError(f"{self!r} has {len(packing.column)} columns of indicators; the rows have {n_columns}")
         return packing
 
-    def monomials(self, n_features):
-        return Monomials.identity(n_features)
+    def kernel_form(self, n_features):
+        return KernelForm(Monomials.identity(n_features))
 
     def sufficient_statistics(self, X):
         return np.asarray(X, np.float64)
@@ -237,9 +237,10 @@ class OneHot(_Labels):
             row = int(np.argmax(wrong))
             dense = np.add.reduceat(np.asarray(X[row : row + 1], np.float64)[0], packing.starts)
             variable = int(np.argmax(dense != 1))
-            raise ValueError(
-                f"OneHot needs one 1 among the {packing.levels[variable]} columns of each variable; row {row} has "
-                f"{dense[variable]:.0f} in those of variable {variable}, from column {packing.starts[variable]}"
+            raise ImpossibleRowError(
+                f"OneHot needs one 1 among the {packing.levels[variable]} columns of each variable; row {{row}} has "
+                f"{dense[variable]:.0f} in those of variable {variable}, from column {packing.starts[variable]}",
+                row,
             )
 
 

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import numpy as np
 
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.kernel_form import Monomials
+from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.support import require
 
 
@@ -80,8 +80,8 @@ class IndependentColumns(ExponentialFamily):
     def sufficient_statistics(self, X):
         return np.concatenate(self.statistics_of(_contiguous(X)), axis=1)
 
-    def monomials(self, n_features):
-        return Monomials.identity(n_features) if self.is_identity else None
+    def kernel_form(self, n_features):
+        return KernelForm(Monomials.identity(n_features)) if self.is_identity else None
 
     def log_partition(self, natural):
         return self.log_partition_of(*self._split(natural)).sum(axis=-1)

@@ -37,7 +37,7 @@ class Binomial(ColumnsWithConstants):
 
     def __init__(self, n):
         self.n = constant("n", n, lambda n: (n >= 1) & (n == np.floor(n)), "a whole number of at least 1")
-        self.keeps_zeros = np.ndim(self.n) == 0  # columns with an n of their own are not all alike
+        self.sparse = "entries" if np.ndim(self.n) == 0 else "never"  # columns with an n of their own are not all alike
 
     def statistics_of(self, x):
         return (x,)
@@ -78,7 +78,7 @@ class _Failures(IndependentColumns):
     """Failures before the r-th success: T(x) = x, A(η) = −Σ r log(1 − e^η), h(x) = Π Γ(x + r) / (Γ(r) x!)."""
 
     is_identity = True
-    keeps_zeros = True
+    sparse = "entries"
     needs = "whole numbers from 0"
     r: float | np.ndarray
 
@@ -142,7 +142,7 @@ class NegativeBinomial(_Failures, ColumnsWithConstants):
 
     def __init__(self, r=None):
         self.r = constant("r", r, lambda r: r > 0, "positive")
-        self.keeps_zeros = np.ndim(self.r) == 0  # columns with an r of their own are not all alike
+        self.sparse = "entries" if np.ndim(self.r) == 0 else "never"  # columns with an r of their own are not all alike
 
     def _smooth_log_base(self, x):
         # Γ(x + r) / (Γ(r) x!) = 1 / ((x + r) B(x + 1, r))

@@ -8,7 +8,8 @@ from scipy.special import gammaln
 from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.special.bessel import inverse_ratio, log_bessel, ratio_over_x
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.kernel_form import Monomials
+from expfam_em.family.kernel_form import KernelForm, Monomials
+from expfam_em.family.support import ImpossibleRowError
 
 LOG_2PI = float(np.log(2 * np.pi))
 LOG_PI = float(np.log(np.pi))
@@ -59,8 +60,8 @@ class VonMisesFisher(ExponentialFamily):
     def sufficient_statistics(self, X):
         return np.asarray(X, np.float64)
 
-    def monomials(self, n_features):
-        return Monomials.identity(n_features)
+    def kernel_form(self, n_features):
+        return KernelForm(Monomials.identity(n_features))
 
     def log_partition(self, natural):
         d = natural.shape[1]
@@ -107,7 +108,8 @@ class VonMisesFisher(ExponentialFamily):
         length = _length(X)
         if not np.all(fine := np.abs(length - 1) <= UNIT):
             row = int(np.argmin(fine))
-            raise ValueError(f"VonMisesFisher needs rows of length 1; row {row} has length {length[row]!s}")
+            sentence = f"VonMisesFisher needs rows of length 1; row {{row}} has length {length[row]!s}"
+            raise ImpossibleRowError(sentence, row)
 
 
 def _length(vectors) -> np.ndarray:

@@ -8,7 +8,7 @@ from scipy.special import digamma
 from expfam_em.families.special.gamma import digamma_difference, trigamma_difference
 from expfam_em.families.special.multigamma import LOG_2PI, inverse_digamma, stirling_error, trigamma
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.support import require
+from expfam_em.family.support import ImpossibleRowError, require
 
 TOLERANCE = 1e-6
 """How far the sum of a row may be from 1, which is more than shares in single precision are."""
@@ -73,7 +73,7 @@ class Dirichlet(ExponentialFamily):
         total = X.sum(axis=1)
         if not np.all(fine := np.abs(total - 1) <= TOLERANCE):
             row = int(np.argmin(fine))
-            raise ValueError(f"Dirichlet needs rows that sum to 1; row {row} sums to {total[row]!s}")
+            raise ImpossibleRowError(f"Dirichlet needs rows that sum to 1; row {{row}} sums to {total[row]!s}", row)
 
 
 def _log(X):

@@ -29,7 +29,6 @@ class GammaPoisson(IndependentColumns, Incomplete):
     """
 
     order = 3
-    continues = True
     coupled = False
     n_features: int | None = None
     needs = "whole numbers from 0"

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import gammaln, logsumexp
 
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
-from expfam_em.family.support import require
+from expfam_em.family.support import ImpossibleRowError, require
 from expfam_em.rows.csr import CSRBlock, row_sums
 
 ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
@@ -36,7 +36,7 @@ class Multinomial(ExponentialFamily):
         If the number of trials is no whole number from 1.
     """
 
-    keeps_zeros = takes_csr = True
+    sparse = "rows"
 
     def __init__(self, trials=1):
         if isinstance(trials, bool) or not isinstance(trials, Integral) or trials < 1:
@@ -93,7 +93,7 @@ class Multinomial(ExponentialFamily):
         with np.errstate(invalid="ignore"):
             require((x >= 0) & (x == np.floor(x)) & (x < np.inf), X, "Multinomial needs whole numbers from 0")
         if not np.all(some := row_sums(X) > 0):
-            raise ValueError(f"Multinomial needs a count in every row; row {int(np.argmin(some))} has none")
+            raise ImpossibleRowError("Multinomial needs a count in every row; row {row} has none", int(np.argmin(some)))
 
     def n_parameters(self, n_components):
         if self.n_features is None:

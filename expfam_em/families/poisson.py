@@ -11,7 +11,7 @@ from expfam_em.family.base import NATURAL_LIMIT
 class Poisson(IndependentColumns):
     """Product of Poisson columns: T(x) = x, A(η) = Σ e^η, h(x) = Π 1/x!, η = log rate."""
 
-    keeps_zeros = True
+    sparse = "entries"
     is_identity = True
     needs = "whole numbers from 0"
 

@@ -28,7 +28,7 @@ class _Positive(IndependentColumns):
 class Exponential(Waiting):
     """Product of exponential columns: T(x) = x, A(η) = −Σ log(−η), h(x) = 1, η = −rate."""
 
-    keeps_zeros = True
+    sparse = "entries"
     is_identity = True
     needs = "numbers from 0"
 

@@ -23,7 +23,7 @@ class Uniform(ExponentialFamily):
     """
 
     seed_smoothing = 0.0
-    keeps_zeros = False
+    sparse = "never"
 
     def __init__(self, low=None, high=None):
         self.low = None if low is None else np.asarray(low, np.float64)

@@ -14,6 +14,7 @@ from expfam_em.families.special.multigamma import (
     log_multigamma,
 )
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.support import ImpossibleRowError
 
 SYMMETRY = 1e-8
 """How far mirrored entries may be apart, relative to the largest of the matrix."""
@@ -89,10 +90,12 @@ class Wishart(ExponentialFamily):
             apart = np.abs(matrices - np.swapaxes(matrices, 1, 2))
             fine = np.all(apart <= SYMMETRY * np.abs(matrices).max(axis=(1, 2), keepdims=True), axis=(1, 2))
         if not np.all(fine):
-            raise ValueError(f"Wishart needs symmetric matrices; that of row {int(np.argmin(fine))} is not")
+            raise ImpossibleRowError("Wishart needs symmetric matrices; that of row {row} is not", int(np.argmin(fine)))
         fine = np.isfinite(cholesky(matrices)).all(axis=(1, 2))
         if not np.all(fine):
-            raise ValueError(f"Wishart needs positive definite matrices; that of row {int(np.argmin(fine))} is not")
+            raise ImpossibleRowError(
+                "Wishart needs positive definite matrices; that of row {row} is not", int(np.argmin(fine))
+            )
 
 
 def _matrices(X) -> np.ndarray:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
+import functools
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from expfam_em.family import mappings, sampling, sparse
-from expfam_em.family.kernel_form import Monomials
-from expfam_em.family.support import accepted, check_exposure
-from expfam_em.rows import csr
-from expfam_em.rows.csr import CSRBlock
+from expfam_em.family import checked, mappings, sampling
+from expfam_em.family.kernel_form import KernelForm
+from expfam_em.family.support import accepted
+from expfam_em.rows.csr import CSRBlock, observations
 
 NATURAL_LIMIT = 700.0
 """Natural parameters of a boundary estimate (a probability of 0 or 1) stay within ± this, so that exp is finite."""
@@ -35,16 +35,12 @@ class ExponentialFamily(ABC):
     """ν: as a seed, a row's statistics are averaged with ν pseudo-rows of the mean of all rows, because one row alone
     is often on the boundary of the expectation space (a variance of 0, a probability of 1); 0 where it never is."""
 
-    keeps_zeros: bool | None = None
-    """Whether sparse rows are accepted: T(x) = x, every column is treated alike, and a zero adds nothing to log h.
-    None: where the rows at hand show that it is so.
-
-    ``log_base_measure`` and ``check_support`` then see the stored entries as rows of one column, (nnz, 1), and there
-    is no exposure, unless the family ``takes_csr``."""
-
-    takes_csr: bool = False
-    """Whether ``exposure``, ``log_base_measure`` and ``check_support`` take a `CSRBlock` as well as an array, because
-    they are about whole rows; `csr.row_sums` adds up either."""
+    sparse: str | None = None
+    """Whether sparse rows are accepted, for which T(x) = x, every column is treated alike, and a zero adds nothing to
+    log h. "entries": ``log_base_measure`` and ``check_support`` see the stored entries as rows of one column, (nnz, 1),
+    and there is no exposure. "rows": they and ``exposure`` take a `CSRBlock` as well as an array, because they are
+    about whole rows (`row_sums` adds up either). "never": they are refused. None: as entries, where the rows at hand
+    show that it is right."""
 
     # ---- what a family says ---------------------------------------------------------------------------------
 
@@ -56,14 +52,14 @@ class ExponentialFamily(ABC):
     def log_partition(self, natural):
         """Return A(η), (K, p) -> (K,); not finite outside the natural-parameter space."""
 
+    @checked.default
     def log_base_measure(self, X):
         """Return log h(x) of each row, (n, d) -> (n,); 0 by default."""
         return np.zeros(len(X))
 
     def expected_log_base_measure(self, natural):
         """Return E[log h(x)], (K, p) -> (K,); None, the default where h is not 1, if there is no formula for it."""
-        constant = type(self).log_base_measure is ExponentialFamily.log_base_measure
-        return np.zeros(len(natural)) if constant else None
+        return np.zeros(len(natural)) if checked.is_default(self.log_base_measure) else None
 
     def exposure(self, X) -> np.ndarray | None:
         """Return e(x), the size of each observation (trials, time at risk), (n,), or None where it is always 1."""
@@ -72,14 +68,17 @@ class ExponentialFamily(ABC):
     def check_support(self, X) -> None:  # noqa: B027 - every row is possible unless a family says otherwise
         """Raise a ValueError that names a column and a value if a row of X is impossible under every η."""
 
+    @checked.default
     def to_expectation(self, natural):
         """Return ∇A(η) = E[T], (K, p) -> (K, p); by default from differences of A."""
-        return mappings.gradient(self.evaluate_log_partition, np.asarray(natural, np.float64))
+        return mappings.gradient(functools.partial(checked.log_partition, self), np.asarray(natural, np.float64))
 
+    @checked.default
     def to_natural(self, expectation):
         """Return the η with ∇A(η) = m, (K, p) -> (K, p); by default from Newton's method on ⟨η, m⟩ − A(η)."""
-        return self.solve_natural(expectation)
+        return checked.solve_natural(self, expectation)
 
+    @checked.default
     def maximize(self, counts, sums):
         """Return the M-step's η, (K,), (K, p) -> (K, p); families that couple components override it."""
         return self.to_natural(sums / counts[:, None])
@@ -87,12 +86,7 @@ class ExponentialFamily(ABC):
     @property
     def coupled(self) -> bool:
         """Whether the M-step of one component depends on the others; assumed of a family that defines ``maximize``."""
-        return type(self).maximize is not ExponentialFamily.maximize
-
-    @property
-    def continues(self) -> bool:
-        """Whether ``maximize(counts, sums, previous)`` takes the natural parameters (K, p) to start from as well."""
-        return False
+        return not checked.is_default(self.maximize)
 
     def parameters(self, natural) -> dict[str, np.ndarray]:
         """Return the named parameters people know the family by."""
@@ -128,32 +122,13 @@ class ExponentialFamily(ABC):
         """Return a copy that holds the structural constants found in one pass over ``(X, sample_weight)`` blocks."""
         return self
 
-    @property
-    def n_common(self) -> int:
-        """Number of statistics, the last ones, whose natural parameters are the same for all components.
-
-        They say nothing about responsibilities, so only their sum over all rows is needed, and once.
-        """
-        return 0
-
-    def share_common(self, counts, sums, totals) -> np.ndarray:
-        """Divide the totals (B, c) of the common statistics among components (B, K), given their other sums.
-
-        Only the sum over components matters to the M-step; each should be an expectation the component may have.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has n_common > 0: define share_common(counts, sums, totals)")
-
     def n_parameters(self, n_components) -> int | None:
         """Return the number of free parameters of K components; None, the default, stands for K · p."""
         return None
 
-    def monomials(self, n_features) -> Monomials | None:
-        """Return T as products of columns, if it is, so that the kernel builds it; None evaluates T in NumPy."""
+    def kernel_form(self, n_features) -> KernelForm | None:
+        """Return how the kernel makes T by itself, asked once per fit; None, the default, evaluates T in NumPy."""
         return None
-
-    def columns(self, X):
-        """Return the columns that the monomials are products of, (n, d) -> (n, c), whatever the frames: X itself."""
-        return X
 
     def marginal(self, natural, columns):
         """Return the family and natural parameters of the chosen columns alone."""
@@ -167,126 +142,18 @@ class ExponentialFamily(ABC):
 
     # ---- derived once, for all ------------------------------------------------------------------------------
 
-    def evaluate_log_partition(self, natural) -> np.ndarray:
-        """Return A(η) without floating-point warnings; not finite outside the space."""
-        with np.errstate(all="ignore"):
-            value = np.asarray(self.log_partition(natural))
-        if value.shape != (len(natural),):
-            raise ValueError(
-                f"{type(self).__name__}.log_partition returned shape {value.shape} for {len(natural)} rows of natural "
-                "parameters: it must be one number per row, (K,)"
-            )
-        return value
-
-    def solve_natural(self, expectation, start=None, *, lenient=False) -> np.ndarray:
-        """Solve ∇A(η) = m numerically, from ``start`` (K, p) if given; if ``lenient``, from nowhere else, or NaN.
-
-        Raises
-        ------
-        ValueError
-            If no η with a finite A is found to start from.
-        """
-        gradient = None if type(self).to_expectation is ExponentialFamily.to_expectation else self.to_expectation
-        return mappings.inverse_gradient(
-            self.evaluate_log_partition, np.asarray(expectation, np.float64), gradient, start,
-            type(self).__name__, lenient=lenient,
-        )  # fmt: skip
-
-    def continue_from(self, counts, sums, previous) -> np.ndarray:
-        """Return the M-step's η, found from the last one's, ``previous`` (K, p), where it has to be searched for."""
-        kind = type(self)
-        if kind.to_natural is ExponentialFamily.to_natural and kind.maximize is ExponentialFamily.maximize:
-            return self._solved_from(sums / counts[:, None], previous)
-        maximize: Any = self.maximize
-        return np.asarray(maximize(counts, sums, previous) if self.continues else maximize(counts, sums))
-
-    def _solved_from(self, expectation, previous):
-        """Return η, NaN for components that have none unless none has: other starts may go on."""
-        try:
-            return self.solve_natural(expectation, previous)
-        except ValueError:
-            found = self.solve_natural(expectation, previous, lenient=True)
-            if not np.isfinite(found).all(axis=1).any():
-                raise
-            return found
-
-    def checked_log_base_measure(self, X) -> np.ndarray:
-        """Return log h (n,) as float64, checked for shape; X may be a block of CSR rows."""
-        if isinstance(X, CSRBlock):
-            sparse.check_keeps_zeros(self, X)
-            if type(self).log_base_measure is ExponentialFamily.log_base_measure:
-                return np.zeros(len(X))
-            return sparse.log_base_measure(self, X)
-        with np.errstate(all="ignore"):  # impossible rows have log h = −∞
-            value = np.asarray(self.log_base_measure(X), np.float64)
-        if value.shape != (len(X),):
-            raise ValueError(
-                f"{type(self).__name__}.log_base_measure returned shape {value.shape} for {len(X)} rows: it must be "
-                "one number per row, (n,)"
-            )
-        return value
-
-    def check_rows(self, X) -> None:
-        """Raise a ValueError that names a column, a value and a row if a row is impossible; X may be CSR rows."""
-        if isinstance(X, CSRBlock):
-            sparse.check_rows(self, X)
-        else:
-            self.check_support(X)
-        check_exposure(self.checked_exposure(X), type(self).__name__)
-
-    def statistics_and_exposure(self, X) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return T (n, p) as float64, checked for shape, and e (n,), None where it is 1."""
-        X = np.asarray(X).view()
-        X.flags.writeable = False  # T is no place to change the observations
-        with np.errstate(all="ignore"):  # absent rows may hold anything
-            T = np.asarray(self.sufficient_statistics(X), np.float64)
-        if T.ndim != 2 or len(T) != len(X):
-            raise ValueError(
-                f"{type(self).__name__}.sufficient_statistics returned shape {T.shape} for {len(X)} rows: "
-                "it must return one row of statistics per row of X, (n, p)"
-            )
-        return T, self.checked_exposure(X)
-
-    def checked_exposure(self, X) -> np.ndarray | None:
-        """Return e (n,) as float64, checked for shape, NaN where it is not positive, None where it is always 1.
-
-        X may be a block of CSR rows.
-        """
-        with np.errstate(all="ignore"):
-            exposure = self.exposure(X) if self.takes_csr or not isinstance(X, CSRBlock) else None
-        if exposure is None:
-            return None
-        exposure = np.asarray(exposure, np.float64)
-        if exposure.shape != (len(X),):
-            raise ValueError(
-                f"{type(self).__name__}.exposure returned shape {exposure.shape} for {len(X)} rows: it must be one "
-                "number per row, (n,)"
-            )
-        return np.where(exposure > 0, exposure, np.nan)
-
     def supports(self, X) -> np.ndarray:
         """Return which rows are possible, (n,)."""
         return accepted(self.check_support, np.asarray(X))
 
-    def evaluates(self, n_features) -> bool:
-        """Whether something of T has to be evaluated in NumPy before the kernel can begin."""
-        return self.monomials(n_features) is None or type(self).columns is not ExponentialFamily.columns
-
-    def evaluate(self, X) -> np.ndarray:
-        """Return what the kernel takes instead of X, (n, c): its columns or T, and, where there is one, −e."""
-        if self.monomials(X.shape[1]) is not None:
-            return self.columns(X)
-        T, exposure = self.statistics_and_exposure(X)
-        return T if exposure is None else np.column_stack([T, -exposure])
-
     def log_density(self, X, natural) -> np.ndarray:
         """Return log p(x|η_k) = ⟨η_k, T(x)⟩ − e(x) A(η_k) + log h(x), (n, K)."""
-        X = csr.observations(X)
-        log_h = self.checked_log_base_measure(X)
+        X = observations(X)
+        log_h = checked.log_base_measure(self, X)
         sparse = isinstance(X, CSRBlock)
-        T, exposure = (X.matrix, self.checked_exposure(X)) if sparse else self.statistics_and_exposure(X)
+        T, exposure = (X.matrix, checked.exposure(self, X)) if sparse else checked.statistics(self, X)
         natural = np.atleast_2d(natural)
-        partition = self.evaluate_log_partition(natural)
+        partition = checked.log_partition(self, natural)
         if exposure is not None:
             partition = exposure[:, None] * partition
         return T @ natural.T - partition + log_h[:, None]
@@ -297,13 +164,14 @@ class ExponentialFamily(ABC):
         This is the Bregman divergence of A (Banerjee et al. 2005, eq. 5), so it holds for every family.
         """
         natural, other = np.atleast_2d(natural), np.atleast_2d(other)
-        change = self.evaluate_log_partition(other) - self.evaluate_log_partition(natural)
+        change = checked.log_partition(self, other) - checked.log_partition(self, natural)
         return change - np.sum((other - natural) * self.to_expectation(natural), axis=1)
 
     def fisher_information(self, natural) -> np.ndarray:
         """Return ∇²A(η), the covariance of T and the Fisher information of η, (K, p) -> (K, p, p)."""
         natural = np.atleast_2d(np.asarray(natural, np.float64))
-        return mappings.hessian(self.to_expectation, natural, mappings.scales(self.evaluate_log_partition, natural))
+        size = mappings.scales(functools.partial(checked.log_partition, self), natural)
+        return mappings.hessian(self.to_expectation, natural, size)
 
     def entropy(self, natural) -> np.ndarray | None:
         """Return −E[log p(x|η)] = A(η) − ⟨η, ∇A(η)⟩ − E[log h], (K,); None if E[log h] has no formula."""
@@ -311,7 +179,7 @@ class ExponentialFamily(ABC):
         base = self.expected_log_base_measure(natural)
         if base is None:
             return None
-        return self.evaluate_log_partition(natural) - np.sum(natural * self.to_expectation(natural), axis=1) - base
+        return checked.log_partition(self, natural) - np.sum(natural * self.to_expectation(natural), axis=1) - base
 
     def replace(self, **constants) -> Self:
         """Return a copy with some structural constants replaced."""

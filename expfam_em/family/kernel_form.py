@@ -1,11 +1,14 @@
-"""Statistics that the kernel can make itself, as data: products of columns in a frame."""
+"""What the kernel is given of a family, as data: statistics that are products of columns in a frame."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+
+from expfam_em.family import checked
 
 
 @functools.lru_cache(64)
@@ -49,14 +52,11 @@ class Monomials(NamedTuple):
     shift, inverse_scale : (d,) float64
     products : (q, 3) int64
         Rows (i, j, target): z_i z_j is added to statistic ``target``; targets ascend from d without gaps.
-    own : OwnFrames, optional
-        Components whose statistics are made of other z.
     """
 
     shift: np.ndarray
     inverse_scale: np.ndarray
     products: np.ndarray
-    own: OwnFrames | None = None
 
     @classmethod
     def identity(cls, n_features: int) -> Monomials:
@@ -81,3 +81,46 @@ class Monomials(NamedTuple):
         for i, j, target in self.products:
             out[:, target] += Z[:, i] * Z[:, j]
         return out
+
+
+class KernelForm(NamedTuple):
+    """How the kernel makes the statistics of a family by itself.
+
+    Attributes
+    ----------
+    monomials : Monomials
+        T as columns, shifted and scaled, followed by products of two of them.
+    columns : callable, (n, d) -> (n, c), optional
+        The columns that the monomials are made of, where they are not those of X.
+    n_common : int
+        Number of statistics, the last ones, whose natural parameters are the same for all components. They say nothing
+        about responsibilities, so only their sum over all rows is needed, and once.
+    share : callable (counts (B, K), sums (B, K, p − c), totals (B, c)) -> (B, K, c), optional
+        Divides the totals of the common statistics among components, given their other sums. Only the sum over
+        components matters to the M-step; each share should be an expectation that the component may have.
+    """
+
+    monomials: Monomials
+    columns: Callable | None = None
+    n_common: int = 0
+    share: Callable | None = None
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether T(x) = x."""
+        shift, inverse_scale, products = self.monomials
+        plain = self.columns is None and not len(products)
+        return plain and bool((shift == 0).all() and (inverse_scale == 1).all())
+
+
+def table(family, form: KernelForm | None, X) -> np.ndarray:
+    """Return what the kernel takes instead of X, (n, c): columns, or T and, where there is an exposure e, −e."""
+    if form is not None:
+        return X if form.columns is None else form.columns(X)
+    T, exposure = checked.statistics(family, X)
+    return T if exposure is None else np.column_stack([T, -exposure])
+
+
+def needs_table(form: KernelForm | None) -> bool:
+    """Whether something of T has to be evaluated in NumPy before the kernel can begin."""
+    return form is None or form.columns is not None

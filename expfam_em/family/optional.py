@@ -7,8 +7,10 @@ from typing import Self
 
 import numpy as np
 
+from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
+from expfam_em.family.kernel_form import OwnFrames
 
 
 class Framed(ExponentialFamily):
@@ -45,6 +47,10 @@ class Framed(ExponentialFamily):
         """
         return None
 
+    def kernel_frames(self) -> OwnFrames | None:
+        """Return the frames of single components as the kernel takes them."""
+        return None
+
     @abstractmethod
     def translate(self, natural, target) -> np.ndarray:
         """Return natural parameters of this family as those of ``target``, the same family in other coordinates."""
@@ -76,7 +82,7 @@ class Incomplete(ExponentialFamily):
 
     def guess(self, X, responsibilities) -> np.ndarray:
         """Return Σ_n r_nk T(x_n) of the guess that needs no parameters, (n, d), (n, K) -> (K, p)."""
-        return responsibilities.T @ self.statistics_and_exposure(X)[0]
+        return responsibilities.T @ checked.statistics(self, X)[0]
 
 
 class OfComponents(ExponentialFamily):
@@ -112,6 +118,11 @@ def is_incomplete(family: ExponentialFamily) -> bool:
 def frames_of(family: ExponentialFamily) -> Frames | None:
     """Return the coordinates of single components, if a family has some."""
     return family.frames if isinstance(family, Framed) else None
+
+
+def kernel_frames(family: ExponentialFamily) -> OwnFrames | None:
+    """Return the frames of single components as the kernel takes them, if there are some."""
+    return family.kernel_frames() if isinstance(family, Framed) else None
 
 
 def shared(family: ExponentialFamily) -> ExponentialFamily:

@@ -5,15 +5,31 @@ from __future__ import annotations
 import numpy as np
 
 
-class OutsideSupportError(ValueError):
+class ImpossibleRowError(ValueError):
+    """A row that a family cannot have produced; ``{row}`` in the sentence stands for its number."""
+
+    def __init__(self, sentence: str, row: int):
+        super().__init__(sentence, row)
+        self.sentence, self.row = sentence, int(row)
+
+    def __str__(self):
+        return self.sentence.replace("{row}", str(self.row))
+
+    def counted_from(self, first: int) -> ImpossibleRowError:
+        """Return the error with its row counted in a whole of which this part begins at row ``first``."""
+        return ImpossibleRowError(self.sentence, self.row + first)
+
+
+class OutsideSupportError(ImpossibleRowError):
     """A value that a family needs to be otherwise."""
 
     def __init__(self, needs, column, value, row):
-        super().__init__(needs, column, value, row)
-        self.needs, self.column, self.value, self.row = needs, column, value, row
+        super().__init__(f"{needs}; column {column} holds {value!s} (row {{row}})", row)
+        self.args = needs, column, value, row  # what it is made again from, where it is pickled
+        self.needs, self.column, self.value = needs, column, value
 
-    def __str__(self):
-        return f"{self.needs}; column {self.column} holds {self.value!s} (row {self.row})"
+    def counted_from(self, first: int) -> OutsideSupportError:
+        return OutsideSupportError(self.needs, self.column, self.value, self.row + first)
 
 
 def require(valid, X, needs: str) -> None:
@@ -32,23 +48,12 @@ def require(valid, X, needs: str) -> None:
         raise OutsideSupportError(needs, int(column), (X if dense else X.values)[at], int(row))
 
 
-def check_present(family, X, present) -> None:
-    """Raise the family's error for the first of the present rows (n,) that it finds impossible, numbered as in X."""
-    first = int(np.argmax(present))
-    if not len(X) or not present[first]:
-        return
-    try:
-        # a present row stands in for each absent one, so that rows are counted as the user does
-        family.check_rows(X if np.all(present) else X[np.where(present, np.arange(len(X)), first)])
-    except OutsideSupportError as error:
-        raise OutsideSupportError(error.needs, error.column, error.value, max(error.row, first)) from None
-
-
 def check_exposure(exposure, name) -> None:
     """Raise a ValueError for the first row of which the exposure e (n,), if there is one, is not positive."""
     if exposure is not None and not np.all(positive := exposure > 0):
-        raise ValueError(
-            f"{name} needs rows with a positive exposure; exposure(X) gave something else (row {np.argmin(positive)})"
+        raise ImpossibleRowError(
+            f"{name} needs rows with a positive exposure; exposure(X) gave something else (row {{row}})",
+            int(np.argmin(positive)),
         )
 
 

@@ -5,11 +5,6 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-DENSITY = 16
-"""Entries per column of a chunk, from which on adding its (d, K) sums to those of others costs under 10 %."""
-
-MAX_CHUNKS = 32
-
 
 def csr_arrays(X):
     """Return data, indices (int32) and indptr (int64) of a CSR matrix as the pass takes them, copied only to convert.
@@ -38,17 +33,9 @@ def csr_arrays(X):
     )
 
 
-def chunk_bounds(indptr, n_columns):
-    """Return first rows of chunks of about equally many entries and rows, and n at the end.
-
-    They depend on the matrix alone. Each chunk has sums of its own, K·d numbers, so a chunk holds several entries per
-    column: the memory of all chunks stays a fraction of K numbers for each entry.
-    """
-    n = len(indptr) - 1
-    work = indptr - indptr[0] + np.arange(n + 1)
-    chunks = max(1, min(MAX_CHUNKS, n, int(work[-1]) // (DENSITY * n_columns)))
-    bounds = np.searchsorted(work, work[-1] * np.arange(1, chunks) // chunks)
-    return np.unique(np.concatenate([[0], bounds, [n]]))
+def entries_per_row(X) -> float:
+    """Return the mean number of stored entries of a row."""
+    return float(X.indptr[-1] - X.indptr[0]) / max(len(X), 1)
 
 
 class CSRBlock:

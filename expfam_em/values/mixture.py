@@ -8,10 +8,12 @@ from functools import cached_property
 
 import numpy as np
 
-from expfam_em.estep.dense import Outputs, Scores, prepare
+from expfam_em.estep.scores import Scores
+from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import Framed, components, frames_of, stacked, translate
 from expfam_em.rows.csr import observations
+from expfam_em.values.evaluate import Evaluated, evaluate
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ class Mixture:
 
     def _with_components(self, family, natural) -> Mixture | None:
         """Return a mixture with these weights and other components (B·K, p); None if one of them is not finite."""
-        log_partition = family.evaluate_log_partition(natural).reshape(self.weights.shape)
+        log_partition = checked.log_partition(family, natural).reshape(self.weights.shape)
         if not np.isfinite(log_partition).all():
             return None
         shaped = natural.reshape(self.natural.shape)
@@ -108,7 +110,7 @@ class Mixture:
     @cached_property
     def log_partition(self) -> np.ndarray:
         """A(η_k), (K,)."""
-        return self.family.evaluate_log_partition(self.flat_natural).reshape(self.weights.shape)
+        return checked.log_partition(self.family, self.flat_natural).reshape(self.weights.shape)
 
     @cached_property
     def expectation(self) -> np.ndarray:
@@ -166,21 +168,28 @@ class Mixture:
 
     # ---- observations ---------------------------------------------------------------------------------------
 
+    @property
+    def scores(self) -> Scores:
+        """What the E-step takes of the mixture, or of a stack."""
+        stack = (-1, self.n_components)
+        return Scores(
+            self.natural.reshape(*stack, self.natural.shape[-1]), self.log_partition.reshape(stack),
+            self.log_weights.reshape(stack), self.family,
+        )  # fmt: skip
+
     def log_density(self, X) -> np.ndarray:
         """Return log p(x) of each row, (n,)."""
-        return self.evaluate(X)[0]
+        return self._evaluated(X, log_density=True).log_density
 
     def responsibilities(self, X) -> np.ndarray:
         """Return r_nk = p(k|x_n), (n, K)."""
-        return self.evaluate(X)[1]
+        return self._evaluated(X, responsibilities=True).responsibilities
 
-    def evaluate(self, X, temperature=1.0) -> tuple[np.ndarray, np.ndarray]:
-        """Return τ logsumexp(scores/τ) + log h, (n,), and the responsibilities, (n, K), of each row."""
+    def _evaluated(self, X, **wanted):
         X = observations(X)
-        evidence, responsibilities = np.empty(len(X)), np.empty((len(X), self.n_components))
-        out = Outputs(evidence=evidence, responsibilities=responsibilities)
-        prepare(self.family, Scores.of(self), X, temperature=temperature)(np.array([[0, len(X), 0, 0]]), out)
-        return evidence + self.family.checked_log_base_measure(X), responsibilities
+        if not len(X):
+            return Evaluated(np.empty(0), np.empty((0, self.n_components)), np.empty(0, np.int64))
+        return evaluate(self.family, self.scores, X, **wanted)
 
     def sample(self, n, rng=None) -> tuple[np.ndarray, np.ndarray]:
         """Return n rows, component by component, and the labels they were drawn with."""
@@ -206,7 +215,7 @@ class Mixture:
         if values.shape != columns.shape:
             raise ValueError(f"{columns.size} columns are given {values.size} values: one value for each is needed")
         given = self.marginal(columns)
-        given.family.check_rows(values[None])
+        checked.check_rows(given.family, values[None])
         weights = given.responsibilities(values[None])[0]
         rest = self.family.conditional(self.natural, columns, values)
         return Mixture(*_with_weights(weights / weights.sum(), rest))

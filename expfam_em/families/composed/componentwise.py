@@ -17,18 +17,21 @@ from expfam_em.families.composed.layout import (
     rescue_each,
     rows_where,
 )
+from expfam_em.family import checked
 from expfam_em.family.frames import Frames
-from expfam_em.family.kernel_form import Monomials
+from expfam_em.family.kernel_form import KernelForm, Monomials, table
 from expfam_em.family.optional import (
     Framed,
     Incomplete,
     OfComponents,
     frames_of,
     is_incomplete,
+    kernel_frames,
     score_rounding,
     translate,
     translate_expectation,
 )
+from expfam_em.family.support import ImpossibleRowError
 
 IMPOSSIBLE = -1e200
 """log h of a row that a family cannot have produced: finite, because it is multiplied by 0 for other families."""
@@ -61,7 +64,7 @@ class Componentwise(Framed, Incomplete, OfComponents):
     """
 
     seed_smoothing = 0.0
-    keeps_zeros = False
+    sparse = "never"
     incidental = ("own_frames", "of_component", "regularized")
 
     def __init__(self, parts):
@@ -84,16 +87,12 @@ class Componentwise(Framed, Incomplete, OfComponents):
     def coupled(self):
         return True  # components cannot be told from their statistics: they are maximised in their order
 
-    @property
-    def continues(self):
-        return True
-
     @functools.cached_property
     def _layout(self) -> Layout:
         """The families one after the other, and then log h of each."""
         if self.n_features is None:
             raise ValueError(f"{self!r} does not know the number of columns yet: call bind first")
-        return Layout.of(self._monomials() + [Monomials.identity(1)] * len(self.families))
+        return Layout.of(self._with_log_h())
 
     def _monomials(self):
         return [monomials_of(family, self.n_features) for family in self.families]
@@ -147,34 +146,40 @@ class Componentwise(Framed, Incomplete, OfComponents):
         bound.n_features = next(iter(blocks))[0].shape[1]
         return bound
 
-    def monomials(self, n_features):
+    def kernel_form(self, n_features):
         if self.n_features is None:
-            return self.replace(n_features=n_features).monomials(n_features)
-        parts = self._monomials() + [Monomials.identity(1)] * len(self.families)
-        rank = np.full((len(self.of_component), len(parts)), -1)
+            return self.replace(n_features=n_features).kernel_form(n_features)
+        return KernelForm(self._layout.monomials(self._with_log_h()), columns=self._columns)
+
+    def _with_log_h(self):
+        return self._monomials() + [Monomials.identity(1)] * len(self.families)
+
+    def kernel_frames(self):
+        rank = np.full((len(self.of_component), 2 * len(self.families)), -1)
         for j in range(len(self.families)):
             of = np.flatnonzero(self.of_component == j)
             rank[of, j] = np.arange(len(of))
-        return self._layout.monomials(parts, self._layout.own_frames(parts, rank))
+        lots = [kernel_frames(family) for family in self.families] + [None] * len(self.families)
+        return self._layout.own_frames(self._with_log_h(), lots, rank)
 
-    def columns(self, X):
+    def _columns(self, X):
         columns, bases = [], []
         for family in self.families:
             possible, log_h = _possible(family, X)
             with np.errstate(all="ignore"):
-                here = np.asarray(family.evaluate(X), np.float64)
+                here = np.asarray(table(family, family.kernel_form(X.shape[1]), X), np.float64)
             columns.append(np.where(possible[:, None], here, 0.0))
             bases.append(np.where(possible, log_h, IMPOSSIBLE)[:, None])
         return np.concatenate(columns + bases, axis=1)
 
     def sufficient_statistics(self, X):
-        return self.monomials(X.shape[1]).evaluate(self.columns(X))
+        return self.kernel_form(X.shape[1]).monomials.evaluate(self._columns(X))
 
     def log_partition(self, natural):
         out = np.empty(len(natural))
 
         def one(family, of, eta):
-            out[of] = family.evaluate_log_partition(eta)
+            out[of] = checked.log_partition(family, eta)
 
         self._each(one, natural)
         return out
@@ -198,7 +203,7 @@ class Componentwise(Framed, Incomplete, OfComponents):
             here, R = X[possible], responsibilities[possible][:, of]
             if is_incomplete(family):
                 return family.complete(here, eta, R)
-            return R.T @ family.statistics_and_exposure(here)[0]
+            return R.T @ checked.statistics(family, here)[0]
 
         return self._join(len(natural), self._each(one, natural), 0.0)  # log h is in the density of what is observed
 
@@ -228,7 +233,8 @@ class Componentwise(Framed, Incomplete, OfComponents):
         possible = self.supports(X)
         if not possible.all():
             row = int(np.argmin(possible))
-            raise ValueError(f"no component of {self!r} can have produced row {row}, {np.asarray(X)[row].tolist()}")
+            values = np.asarray(X)[row].tolist()
+            raise ImpossibleRowError(f"no component of {self!r} can have produced row {{row}}, {values}", row)
 
     def to_expectation(self, natural):
         return self._join(len(natural), self._each(lambda family, of, eta: family.to_expectation(eta), natural), 0.0)
@@ -254,7 +260,7 @@ class Componentwise(Framed, Incomplete, OfComponents):
         counts = self._possible_counts(counts, sums)
 
         def one(family, of, S, *eta):
-            return family.continue_from(counts[of], S, *eta) if eta else family.maximize(counts[of], S)
+            return checked.next_natural(family, counts[of], S, *eta) if eta else family.maximize(counts[of], S)
 
         packed = (sums,) if previous is None else (sums, previous)
         return self._join(len(sums), self._each(one, *packed))
@@ -379,5 +385,5 @@ class Componentwise(Framed, Incomplete, OfComponents):
 
 def _possible(family, X) -> tuple[np.ndarray, np.ndarray]:
     """Return which rows a family can have produced, (n,), and log h of each row."""
-    log_h = family.checked_log_base_measure(X)
+    log_h = checked.log_base_measure(family, X)
     return family.supports(X) & np.isfinite(log_h), log_h

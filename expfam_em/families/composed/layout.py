@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import Monomials, OwnFrames
@@ -49,19 +50,18 @@ class Layout(NamedTuple):
             end += part.n_statistics - len(here)
         return cls(list(columns), statistics, np.ascontiguousarray(np.concatenate(products), np.int64), total, end)
 
-    def monomials(self, parts, own=None) -> Monomials:
+    def monomials(self, parts) -> Monomials:
         """Return the monomials of the whole; ``parts`` are those of the parts as they are framed now."""
         shift, inverse_scale = np.zeros(self.n_columns), np.ones(self.n_columns)
         for part, here in zip(parts, self.columns, strict=True):
             shift[here], inverse_scale[here] = part.shift, part.inverse_scale
-        return Monomials(shift, inverse_scale, self.products, own)
+        return Monomials(shift, inverse_scale, self.products)
 
-    def own_frames(self, parts, of_component) -> OwnFrames | None:
-        """Return frames of single components of the whole, if a part has such frames.
+    def own_frames(self, parts, lots, of_component) -> OwnFrames | None:
+        """Return frames of single components of the whole, if a part has such frames, from those of the parts.
 
         ``of_component`` (K, parts) says for each part which of its components is that of the whole, −1 for none.
         """
-        lots = [None if part.own is None else part.own for part in parts]
         K = len(of_component)
         own = np.full((K, len(parts)), -1)
         for j, lot in enumerate(lots):
@@ -94,15 +94,15 @@ class Layout(NamedTuple):
 
 
 def monomials_of(family, n_features) -> Monomials:
-    """Return the monomials of a family, of the columns that `ExponentialFamily.evaluate` returns."""
-    monomials = family.monomials(n_features)
-    return Monomials.identity(n_statistics_of(family, n_features)) if monomials is None else monomials
+    """Return the monomials of a family, of the columns that `kernel_form.table` returns."""
+    form = family.kernel_form(n_features)
+    return Monomials.identity(n_statistics_of(family, n_features)) if form is None else form.monomials
 
 
 def n_statistics_of(family, n_features) -> int:
     """Return the number of statistics of rows of so many columns."""
     with np.errstate(all="ignore"):  # one of them may lie outside the support: only the shape matters
-        T, exposure = family.statistics_and_exposure(np.ones((1, n_features)))
+        T, exposure = checked.statistics(family, np.ones((1, n_features)))
     if exposure is not None:
         raise ValueError(f"{family!r} has an exposure, which cannot be combined with other families")
     return T.shape[1]

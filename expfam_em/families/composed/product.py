@@ -17,17 +17,20 @@ from expfam_em.families.composed.layout import (
     monomials_of,
     rescue_each,
 )
+from expfam_em.family import checked
 from expfam_em.family.frames import Frames
+from expfam_em.family.kernel_form import KernelForm, needs_table, table
 from expfam_em.family.optional import (
     Framed,
     Incomplete,
     frames_of,
     is_incomplete,
+    kernel_frames,
     score_rounding,
     translate,
     translate_expectation,
 )
-from expfam_em.family.support import OutsideSupportError
+from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
 
 
 class Product(Framed, Incomplete):
@@ -47,7 +50,7 @@ class Product(Framed, Incomplete):
         If a part is no family, or the columns are none, occur twice or are no whole numbers from 0.
     """
 
-    keeps_zeros = False
+    sparse = "never"
     incidental = ("regularized",)
 
     def __init__(self, parts):
@@ -87,7 +90,7 @@ class Product(Framed, Incomplete):
     def _takes_X(self) -> bool:
         """Whether the kernel takes X as it is: no part evaluates anything, and no column is left out."""
         every = np.concatenate(self.columns_of)
-        evaluated = any(family.evaluates(len(columns)) for family, columns in self._pairs())
+        evaluated = any(needs_table(family.kernel_form(len(columns))) for family, columns in self._pairs())
         return not evaluated and len(every) == every.max() + 1
 
     def _monomials(self):
@@ -122,24 +125,27 @@ class Product(Framed, Incomplete):
         product.n_features = next(iter(blocks))[0].shape[1]
         return product
 
-    def monomials(self, n_features):
+    def kernel_form(self, n_features):
         try:
-            parts = self._monomials()
+            monomials = self._layout.monomials(self._monomials())
         except ValueError:
             if self.n_features is not None:
                 raise
             return None  # a part does not know its statistics before it is bound
-        K = max((len(part.own.frame) for part in parts if part.own is not None), default=0)
-        return self._layout.monomials(parts, self._layout.own_frames(parts, np.arange(K)[:, None] + [0] * len(parts)))
+        takes_X = self._takes_X and n_features == self._layout.n_columns
+        return KernelForm(monomials, columns=None if takes_X else self._columns)
 
-    def evaluates(self, n_features):
-        return not (self._takes_X and n_features == self._layout.n_columns)
+    def kernel_frames(self):
+        lots = [kernel_frames(family) for family in self.families]
+        K = max((len(lot.frame) for lot in lots if lot is not None), default=0)
+        return self._layout.own_frames(self._monomials(), lots, np.arange(K)[:, None] + [0] * len(lots))
 
-    def columns(self, X):
+    def _columns(self, X):
         self._check_width(X)
         if self._takes_X:  # in the order of X, which only has more columns
             return X[:, : self._layout.n_columns]
-        return np.concatenate([family.evaluate(X[:, columns]) for family, columns in self._pairs()], axis=1)
+        forms = ((family, family.kernel_form(len(columns)), columns) for family, columns in self._pairs())
+        return np.concatenate([table(family, form, X[:, columns]) for family, form, columns in forms], axis=1)
 
     def _check_width(self, X):
         if X.shape[1] < self._least_width:
@@ -147,16 +153,16 @@ class Product(Framed, Incomplete):
 
     def sufficient_statistics(self, X):
         self._check_width(X)
-        return self.combine([family.statistics_and_exposure(X[:, columns])[0] for family, columns in self._pairs()])
+        return self.combine([checked.statistics(family, X[:, columns])[0] for family, columns in self._pairs()])
 
     def log_partition(self, natural):
-        return sum(self._each(lambda family, eta: family.evaluate_log_partition(eta), natural))
+        return sum(self._each(lambda family, eta: checked.log_partition(family, eta), natural))
 
     def log_base_measure(self, X):
         self._check_width(X)
         if self.incomplete:
             return np.zeros(len(X))  # it belongs to the density of what is observed
-        return sum(family.checked_log_base_measure(X[:, columns]) for family, columns in self._pairs())
+        return sum(checked.log_base_measure(family, X[:, columns]) for family, columns in self._pairs())
 
     def expected_log_base_measure(self, natural):
         values = self._each(lambda family, eta: family.expected_log_base_measure(eta), natural)
@@ -175,17 +181,19 @@ class Product(Framed, Incomplete):
             if is_incomplete(family):
                 parts.append(family.complete(here, eta, responsibilities))
             else:
-                parts.append(responsibilities.T @ family.statistics_and_exposure(here)[0])
+                parts.append(responsibilities.T @ checked.statistics(family, here)[0])
         return self.combine(parts)
 
     def check_support(self, X):
         self._check_width(X)
         for family, columns in self._pairs():
             try:
-                family.check_rows(X[:, columns])
+                checked.check_rows(family, X[:, columns])
             except OutsideSupportError as error:
                 raise OutsideSupportError(error.needs, int(columns[error.column]), error.value, error.row) from None
-            except ValueError as error:  # of a family that counts the columns in its own way
+            except ImpossibleRowError as error:  # of a family that counts the columns in its own way
+                raise ImpossibleRowError(f"in columns {columns.tolist()}: {error.sentence}", error.row) from error
+            except ValueError as error:
                 raise ValueError(f"in columns {columns.tolist()}: {error}") from error
 
     def to_expectation(self, natural):
@@ -194,14 +202,14 @@ class Product(Framed, Incomplete):
     def to_natural(self, expectation):
         return self.combine(self._each(lambda family, m: family.to_natural(m), expectation))
 
-    @property
-    def continues(self):
-        return True
-
     def maximize(self, counts, sums, previous=None):
         if previous is None:
             return self.combine(self._each(lambda family, S: family.maximize(counts, S), sums))
-        return self.combine(self._each(lambda family, *both: family.continue_from(counts, *both), sums, previous))
+
+        def one(family, *both):
+            return checked.next_natural(family, counts, *both)
+
+        return self.combine(self._each(one, sums, previous))
 
     def seed(self, expectation, mean):
         return self.combine(self._each(lambda family, *m: family.seed(*m), expectation, mean))

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import expit, log_expit
 
 from expfam_em.families.composed.layout import check_family_argument, rows_where
+from expfam_em.family import checked
 from expfam_em.family.base import NATURAL_LIMIT
 from expfam_em.family.optional import (
     Framed,
@@ -15,7 +16,6 @@ from expfam_em.family.optional import (
     translate,
     translate_expectation,
 )
-from expfam_em.family.support import check_present
 
 
 class ZeroInflated(Framed, Incomplete):
@@ -39,7 +39,7 @@ class ZeroInflated(Framed, Incomplete):
         If it is no family, or an incomplete one.
     """
 
-    keeps_zeros = False
+    sparse = "never"
 
     def __init__(self, family):
         check_family_argument(family)
@@ -56,7 +56,7 @@ class ZeroInflated(Framed, Incomplete):
     def _odds(self, natural):
         """Return log(ρ/(1 − ρ)), (K,), and η₀."""
         natural = np.atleast_2d(natural)
-        return natural[:, 0] - self.family.evaluate_log_partition(natural[:, 1:]), natural[:, 1:]
+        return natural[:, 0] - checked.log_partition(self.family, natural[:, 1:]), natural[:, 1:]
 
     def bind(self, blocks):
         others = rows_where(blocks, lambda X: ~_is_zero(X))
@@ -71,7 +71,7 @@ class ZeroInflated(Framed, Incomplete):
 
     def _of_family(self, X, possible):
         """Return T₀ of rows, 0 for those that the family cannot have produced."""
-        T, exposure = self.family.statistics_and_exposure(X[possible] if possible.any() else np.ones_like(X))
+        T, exposure = checked.statistics(self.family, X[possible] if possible.any() else np.ones_like(X))
         if exposure is not None:
             raise ValueError(f"{self.family!r} has an exposure, which a share of zeros has not")
         out = np.zeros((len(X), T.shape[1]))
@@ -79,7 +79,7 @@ class ZeroInflated(Framed, Incomplete):
         return out
 
     def log_partition(self, natural):
-        return np.logaddexp(natural[:, 0], self.family.evaluate_log_partition(natural[:, 1:]))
+        return np.logaddexp(natural[:, 0], checked.log_partition(self.family, natural[:, 1:]))
 
     def expected_log_base_measure(self, natural):
         return None  # that of the complete data would say nothing about x
@@ -98,20 +98,16 @@ class ZeroInflated(Framed, Incomplete):
         others = counts * (1 - share)
         if previous is None:
             return self._joined(share, self.family.maximize(others, sums[:, 1:]))
-        return self._joined(share, self.family.continue_from(others, sums[:, 1:], previous[:, 1:]))
+        return self._joined(share, checked.next_natural(self.family, others, sums[:, 1:], previous[:, 1:]))
 
     @property
     def coupled(self):
         return self.family.coupled
 
-    @property
-    def continues(self):
-        return True
-
     def _joined(self, share, of_family):
         with np.errstate(divide="ignore"):
             log_odds = np.clip(np.log(share) - np.log1p(-share), -NATURAL_LIMIT, NATURAL_LIMIT)
-        return np.column_stack([log_odds + self.family.evaluate_log_partition(of_family), of_family])
+        return np.column_stack([log_odds + checked.log_partition(self.family, of_family), of_family])
 
     def seed(self, expectation, mean):
         mean = np.broadcast_to(mean, expectation.shape)
@@ -159,12 +155,12 @@ class ZeroInflated(Framed, Incomplete):
         return self.family.supports(X) | _is_zero(X)
 
     def check_support(self, X):
-        check_present(self.family, X, ~_is_zero(X))
+        checked.check_present(self.family, X, ~_is_zero(X))
 
     def translate(self, natural, target):
         log_odds, of_family = self._odds(natural)
         moved = translate(self.family, of_family, target.family)
-        return np.column_stack([log_odds + target.family.evaluate_log_partition(moved), moved])
+        return np.column_stack([log_odds + checked.log_partition(target.family, moved), moved])
 
     def translate_expectation(self, expectation, target):
         others = 1 - expectation[:, :1]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 
-from expfam_em.families.gaussian.frames import frames_at, spread, updated
+from expfam_em.families.gaussian.frames import for_kernel, frames_at, spread, updated
+from expfam_em.family import checked
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import Monomials
 from expfam_em.family.optional import Framed
@@ -23,7 +25,7 @@ class FramedNormal(Framed):
     ``scale`` are the shared frame, the identity until ``bind`` sets them; ``frames`` those of single components.
     """
 
-    keeps_zeros = False
+    sparse = "never"
     incidental = ("own_frames", "shift", "scale", "column_variance", "variance_floor", "reg_covar", "regularized")
 
     shift: np.ndarray | None
@@ -63,6 +65,13 @@ class FramedNormal(Framed):
     def with_frames(self, frames):
         return self if frames is self.own_frames else self.replace(own_frames=frames)
 
+    def kernel_frames(self):
+        return None if self.frames is None else for_kernel(self.frames)
+
+    def _columns(self, X):
+        """Return the columns that T is made of, (n, d)."""
+        return X
+
     def frame(self, n_features):
         """Return shift and scale, each (d,)."""
         if self.shift is None or self.scale is None:
@@ -75,13 +84,13 @@ class FramedNormal(Framed):
         natural = np.atleast_2d(natural)
         if self.frames is None:
             return super().log_density(X, natural)
-        frames, columns = self._frames_of(len(natural)), np.asarray(self.columns(X), np.float64)
+        frames, columns = self._frames_of(len(natural)), np.asarray(self._columns(X), np.float64)
         out = np.empty((len(X), len(natural)))
         shared = np.flatnonzero(~frames["own"])
         out[:, shared] = self.with_frames(None).log_density(X, natural[shared])
-        partition, log_h = self.evaluate_log_partition(natural), self.checked_log_base_measure(X)
+        partition, log_h = checked.log_partition(self, natural), checked.log_base_measure(self, X)
         d = X.shape[1]
-        plain = Monomials(np.zeros(d), np.ones(d), np.ascontiguousarray(self.form.products(d), np.int64))
+        plain = Monomials(np.zeros(d), np.ones(d), products_of(self.form, d))
         for k in np.flatnonzero(frames["own"]):
             Z = self.form.solve_rows(frames["root"][k], columns - frames["shift"][k])
             out[:, k] = plain.evaluate(Z) @ natural[k] - partition[k] + log_h
@@ -184,7 +193,12 @@ class FramedNormal(Framed):
         here = self.form.times_root(root, self._certain_roots(mean, variance, natural, cancelled))
         lost = np.ones_like(flat) if self.tied else cancelled | flat
         better = frames_at(lost, about, here) if self.frames is None else updated(self.frames, lost, about, here)
-        return better if _reaches_kernel(self.with_frames(better), mean.shape[1]) else None
+        return better if self._takes_frames(mean.shape[1]) else None
+
+    def _takes_frames(self, n_features) -> bool:
+        """Whether the kernel makes T as this class does: a subclass may have another way."""
+        form = self.kernel_form(n_features)
+        return form is not None and form.monomials.products is products_of(self.form, n_features)
 
     def _losses(self, mean, variance, natural):
         """Return which components lose too many digits in moments and in scores, each (K,).
@@ -229,7 +243,7 @@ class FramedNormal(Framed):
         here = self.form.times_root(root, self.form.root(covariance))
         rest = self.form.solve(here, (shift - about) + step)
         target = self.with_frames(frames_at(wanted, about, here))
-        if not _reaches_kernel(target, mean.shape[1]):
+        if not self._takes_frames(mean.shape[1]):
             return None
         standard = self.form.natural(rest, self.form.unit(covariance))
         if not wanted.all():
@@ -268,7 +282,13 @@ def _same_frame(one, other) -> bool:
     return np.array_equal(one.shift, other.shift) and np.array_equal(one.scale, other.scale)
 
 
-def _reaches_kernel(family, n_features) -> bool:
-    """Whether the monomials have the frames: a subclass may have monomials of its own."""
-    monomials = family.monomials(n_features)
-    return monomials is not None and monomials.own is not None
+def products_of(form, n_features) -> np.ndarray:
+    """Return the products of a form as the kernel takes them."""
+    return _products(type(form).products, n_features)
+
+
+@functools.cache
+def _products(make, n_features):
+    products = np.ascontiguousarray(make(n_features), np.int64)
+    products.flags.writeable = False
+    return products

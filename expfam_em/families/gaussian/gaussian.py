@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 
 from expfam_em.families.gaussian import packing
-from expfam_em.families.gaussian.framed import FramedNormal
-from expfam_em.families.gaussian.frames import for_kernel
+from expfam_em.families.gaussian.framed import FramedNormal, products_of
 from expfam_em.families.gaussian.models import MODELS, Model
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.kernel_form import Monomials
+from expfam_em.family.kernel_form import KernelForm, Monomials
 
 LOG_2PI = float(np.log(2 * np.pi))
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", "fixed", *(name for name in MODELS if name.isupper()))
@@ -81,10 +79,6 @@ class Gaussian(FramedNormal):
         return self.covariance_type != "fixed" and (self.tied or self.model.constrain is not None)
 
     @property
-    def continues(self):
-        return self.covariance_type != "fixed" and self.model.continues
-
-    @property
     def may_reframe(self):
         return self.covariance_type != "fixed"
 
@@ -131,19 +125,14 @@ class Gaussian(FramedNormal):
 
     # ---- the family -----------------------------------------------------------------------------------------
 
-    def monomials(self, n_features):
+    def kernel_form(self, n_features):
         shift, scale = self.frame(n_features)
-        own = None if self.frames is None else for_kernel(self.frames)
-        return Monomials(shift, 1 / scale, _products(self.form.products, n_features), own)
-
-    @property
-    def n_common(self):
+        monomials = Monomials(shift, 1 / scale, products_of(self.form, n_features))
         if not self.tied or self.frames is not None or self.shift is None:
-            return 0
-        d = len(self.shift)
-        return d * (d + 1) // 2
+            return KernelForm(monomials)
+        return KernelForm(monomials, n_common=n_features * (n_features + 1) // 2, share=self._share_common)
 
-    def share_common(self, counts, sums, totals):
+    def _share_common(self, counts, sums, totals):
         """Return N_k (V + m_k m_kᵀ), packed, with V the pooled covariance: what the tied model says they are."""
         i, j = packing.pairs(sums.shape[2])
         mean = sums / np.where(counts > 0, counts, 1.0)[:, :, None]
@@ -152,7 +141,7 @@ class Gaussian(FramedNormal):
         return counts[:, :, None] * pooled[:, None] + outer
 
     def sufficient_statistics(self, X):
-        return self.monomials(X.shape[1]).evaluate(self.columns(X))
+        return self.kernel_form(X.shape[1]).monomials.evaluate(self._columns(X))
 
     def log_partition(self, natural):
         value = self.form.log_partition(natural)
@@ -190,7 +179,8 @@ class Gaussian(FramedNormal):
         if self.reg_covar:
             covariance = self._regularised(covariance, mean.shape[1])
         if self.constrained:
-            covariance = self._constrained(counts, covariance, mean.shape[1], previous)
+            before = previous if self.model.continues else None
+            covariance = self._constrained(counts, covariance, mean.shape[1], before)
         return self.form.natural(mean, self._floored(covariance))
 
     def _constrained(self, counts, covariance, d, previous):
@@ -296,11 +286,3 @@ def _parts(blocks):
         for first in range(0, len(X), step):
             part = np.asarray(X[first : first + step], np.float64)
             yield part, np.ones(len(part)) if sample_weight is None else sample_weight[first : first + step]
-
-
-@functools.cache
-def _products(make, n_features):
-    """Products of a form as the kernel takes them: kept, for they are asked for at every step."""
-    products = np.ascontiguousarray(make(n_features), np.int64)
-    products.flags.writeable = False
-    return products

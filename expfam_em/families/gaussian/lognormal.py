@@ -13,15 +13,18 @@ class LogNormal(Gaussian):
     which concern log x; columns may be correlated.
     """
 
-    def columns(self, X):
+    def kernel_form(self, n_features):
+        return super().kernel_form(n_features)._replace(columns=self._columns)
+
+    def _columns(self, X):
         with np.errstate(all="ignore"):  # an absent row may be impossible
             return np.log(np.ascontiguousarray(X, np.float64))
 
     def bind(self, blocks):
-        return super().bind((self.columns(X), weight) for X, weight in blocks)
+        return super().bind((self._columns(X), weight) for X, weight in blocks)
 
     def log_base_measure(self, X):
-        Y = self.columns(X)
+        Y = self._columns(X)
         return super().log_base_measure(Y) - Y.sum(axis=1)
 
     def expected_log_base_measure(self, natural):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import digamma, gammaln
 
+from expfam_em.families.gaussian.framed import products_of
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.special.gamma import LARGE, log_beta, stirling
 from expfam_em.families.special.inverses import inverse_log_minus_digamma
+from expfam_em.family.kernel_form import Monomials
 from expfam_em.family.optional import Framed, Incomplete
 
 LARGEST_DEGREES = 1e8
@@ -41,7 +43,7 @@ class StudentT(Framed, Incomplete):
         If ν is not positive, or the covariance type another one.
     """
 
-    keeps_zeros = False
+    sparse = "never"
 
     def __init__(self, degrees_of_freedom=None, covariance_type="full"):
         if covariance_type not in ("full", "diag", "spherical"):
@@ -147,7 +149,7 @@ class StudentT(Framed, Incomplete):
         if self.normal.frames is None:
             return weighted.T @ self.normal.sufficient_statistics(np.asarray(X))
         d = X.shape[1]
-        plain = self.normal.with_frames(None).replace(shift=np.zeros(d), scale=np.ones(d)).monomials(d)
+        plain = Monomials(np.zeros(d), np.ones(d), products_of(self.normal.form, d))
         columns = zip(self._standardised(X, weighted.shape[1]), weighted.T, strict=True)
         return np.stack([w @ plain.evaluate(Z) for Z, w in columns])
 
@@ -181,7 +183,7 @@ class StudentT(Framed, Incomplete):
     def n_parameters(self, n_components):
         if self.normal.shift is None:
             raise ValueError("a StudentT counts its parameters once its dimension is known: call bind first")
-        p = self.normal.monomials(len(self.normal.shift)).n_statistics
+        p = self.normal.kernel_form(len(self.normal.shift)).monomials.n_statistics
         return n_components * (p + (self.degrees_of_freedom is None))
 
     def sample(self, natural, n, rng):

@@ -1,0 +1,85 @@
+"""The pass of families whose statistics depend on the component, in NumPy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from expfam_em.estep.dense import STATISTICS_BLOCK
+from expfam_em.estep.scores import Outputs, Scores
+from expfam_em.family.optional import components
+from expfam_em.rows.protocol import Chunk
+
+
+@dataclass(frozen=True)
+class IncompletePass:
+    """The pass of a family of which a part of each observation is not observed."""
+
+    family: Any
+    n_common: int = 0
+
+    by_statistic: ClassVar[bool] = False
+
+    def n_sums(self, n_statistics) -> int:
+        """Return the number of statistics that are summed."""
+        return n_statistics
+
+    def check_width(self, scores: Scores, n_features) -> None:
+        """Any rows: the family itself refuses those it does not know."""
+
+    def prepared(self, scores: Scores, temperature=1.0, given=False):
+        """Return ``run(chunk, items, out)``; see `Dense.prepared`."""
+        family = self.family if scores.family is None else scores.family
+        K, p = scores.natural.shape[1:]
+        step, temperature = max(64, STATISTICS_BLOCK // (K + p)), float(temperature)
+
+        def run(chunk: Chunk, items, out: Outputs):
+            for start, stop, mixture, slot in items.tolist():
+                here: Any = components(family, np.arange(mixture * K, (mixture + 1) * K))
+                natural, log_weights = scores.natural[mixture], scores.log_weights[mixture]
+                for first in range(start, stop, step):
+                    rows = slice(first, min(first + step, stop))
+                    X = chunk.X[rows]
+                    if given:
+                        R, top = out.responsibilities[rows], np.zeros(len(X))
+                    else:
+                        R, top = _written(here.log_density(X, natural) + log_weights, temperature, out.rows(rows))
+                    if out.sums.size:
+                        weight = None if chunk.weight is None else chunk.weight[rows]
+                        _add(here, X, weight, natural, R, top, given, out, slot)
+
+        return run
+
+
+def _written(score, temperature, out: Outputs):
+    """Fill the outputs by row; return the responsibilities and τ logsumexp(scores/τ)."""
+    R, top, labels = _assigned(score, temperature)
+    for output, value in ((out.evidence, top), (out.responsibilities, R), (out.labels, labels)):
+        if output.size:
+            output[:] = value
+    return R, top
+
+
+def _add(family, X, weight, natural, R, top, given, out: Outputs, slot) -> None:
+    """Add up some rows, without those of weight 0."""
+    if weight is not None:
+        present = weight > 0
+        X, R, top = X[present], R[present] * weight[present, None], top[present] * weight[present]
+    out.counts[slot] += R.sum(axis=0)
+    out.sums[slot] += family.guess(X, R) if given else family.complete(X, natural, R)
+    if out.bounds.size:
+        out.bounds[slot] += top.sum()
+
+
+def _assigned(score, temperature):
+    """Return the responsibilities (n, K), τ logsumexp(scores/τ) (n,) and the labels (n,)."""
+    top, labels, of_label = score.max(axis=1), np.argmax(score, axis=1), np.eye(score.shape[1])
+    if temperature == 0:
+        return of_label[labels], top, labels
+    with np.errstate(invalid="ignore"):
+        R = np.exp((score - top[:, None]) / temperature)
+    R[np.isinf(top)] = of_label[labels[np.isinf(top)]]  # every score is infinite
+    total = R.sum(axis=1)
+    return R / total[:, None], top + temperature * np.log(total), labels

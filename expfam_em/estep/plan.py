@@ -1,0 +1,192 @@
+"""Which pass serves a family over some rows, and what it keeps from one E-step to the next."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from expfam_em.estep.bits import Bits, coded
+from expfam_em.estep.dense import Dense
+from expfam_em.estep.incomplete import IncompletePass
+from expfam_em.estep.reduce import EStep, OfData, Write, log_base_chunk
+from expfam_em.estep.scores import Outputs, Scores, Sums
+from expfam_em.estep.sparse import Sparse
+from expfam_em.family import checked
+from expfam_em.family.kernel_form import needs_table, table
+from expfam_em.family.optional import frames_of, is_incomplete, shared
+from expfam_em.rows.memory import ArrayRows
+from expfam_em.rows.protocol import Chunk, Rows
+
+TABLE_ENTRIES = 1 << 25
+"""Entries of T, 256 MB, that are kept for the length of a fit where the kernel cannot make them itself."""
+
+PART_ENTRIES = 1 << 15
+"""Entries of T that are evaluated in NumPy at a time."""
+
+LOG_BASE_WORK = 64
+"""Multiply-adds that log h of a row is taken to cost."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A family over rows: what is known of them whatever the parameters, and the kernel that does the rest.
+
+    Attributes
+    ----------
+    family : ExponentialFamily
+        In the coordinates that all components share.
+    rows : Rows
+        With the tables that the kernel takes.
+    kernel : Dense, Sparse, Bits or IncompletePass
+    log_base : (D,)
+        Σ sample_weight · log h over each data set.
+    totals : (D, c), optional
+        Σ sample_weight · T over each data set of the statistics that all components have in common.
+    """
+
+    family: Any
+    rows: Rows
+    kernel: Any
+    log_base: np.ndarray
+    totals: np.ndarray | None = None
+
+    def sums(self, scores: Scores, temperature=1.0, data=None) -> Sums:
+        """Return counts, sums and bounds, with log h, of every mixture of a stack.
+
+        Parameters
+        ----------
+        scores : Scores
+        temperature : float ≥ 0
+        data : (B,) int, optional
+            Data set of each mixture; the first by default.
+        """
+        B = len(scores.natural)
+        data = np.zeros(B, np.int64) if data is None else np.asarray(data)
+        kernel = self.kernel
+        if kernel.n_common and frames_of(scores.family) is not None:
+            kernel = replace(kernel, n_common=0)  # components have nothing in common in coordinates of their own
+        at_a_time = kernel.most_mixtures(scores) if isinstance(kernel, Bits) else B
+        lots = [np.arange(first, min(first + at_a_time, B)) for first in range(0, B, at_a_time)]
+        found = [self._reduced(kernel, scores.of(lot), temperature, data[lot]) for lot in lots]
+        parts = zip(*(one[1:] for one in found), strict=True)
+        counts, sums, bounds, exposures = (part[0] if len(part) == 1 else np.concatenate(part) for part in parts)
+        if kernel.n_common:
+            sums, bounds = self._with_common(kernel, scores, counts, sums, bounds, data)
+        if not exposures.any():
+            exposures = counts
+        return Sums(np.arange(B), counts, sums, bounds + self.log_base[data], exposures)
+
+    def _reduced(self, kernel, scores, temperature, data) -> Sums:
+        _, K, p = scores.natural.shape
+        work = K * (kernel.n_sums(p) + 8)
+        threads = 1
+        if isinstance(self.rows, ArrayRows) and self.rows.n_data == 1 and len(self.rows.tasks(work)) < self.rows.n_jobs:
+            threads = self.rows.n_jobs
+        return self.rows.reduce(EStep(kernel, scores, temperature, data, threads), work)
+
+    def _with_common(self, kernel, scores, counts, sums, bounds, data):
+        """Return sums and bounds with the statistics that all components have in common."""
+        first, totals = scores.natural.shape[2] - kernel.n_common, self.totals[data]  # type: ignore[index]
+        common = kernel.form.share(counts, sums, totals)
+        bounds = bounds + np.sum(scores.natural[:, 0, first:] * totals, axis=1)
+        return np.concatenate([sums, common], axis=2), bounds
+
+    def write(self, scores: Scores, out: Outputs, temperature=1.0) -> None:
+        """Fill outputs by row, under the mixture of its data set for each row; without log h, rows in memory only."""
+        _, K, p = scores.natural.shape
+        self.rows.reduce(Write(self.kernel, scores, out, temperature), K * (p + 8))
+
+
+def n_statistics(family, rows: Rows) -> int:
+    """Return the number of statistics p of the rows."""
+    if isinstance(rows, ArrayRows):
+        return checked.statistics(family, rows.X[:1])[0].shape[1]
+    return checked.statistics(family, np.ones((1, rows.n_features), rows.dtype))[0].shape[1]
+
+
+def plan(family, rows: Rows, n_components=1, *, once=False) -> Pass:
+    """Return the pass of a family over rows.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+        Bound to the rows.
+    rows : Rows
+    n_components : int
+    once : bool
+        Whether there will be a single E-step: what pays for many of them, tables, codes of bits and sums that never
+        change, is then not made.
+    """
+    family, kernel = shared(family), single_pass(family, rows)
+    if once:
+        return Pass(family, rows, kernel, total_log_base(family, rows))
+    totals = None
+    if isinstance(kernel, Sparse):
+        if checked.exposure(family, rows.X[:1]) is not None:  # type: ignore[attr-defined]
+            rows = rows.derive(functools.partial(with_exposure, family), LOG_BASE_WORK)
+    elif isinstance(kernel, Dense) and isinstance(rows, ArrayRows):
+        if (with_bits := coded(rows, kernel.form, n_components)) is not None:
+            rows, kernel = with_bits, Bits(family)
+        elif needs_table(kernel.form):
+            rows = with_table(family, kernel.form, rows)
+    if isinstance(kernel, Dense) and kernel.form is not None and (n_common := kernel.form.n_common):
+        p = n_statistics(family, rows)
+        totals, kernel = totals_of(kernel, rows, p)[:, p - n_common :], replace(kernel, n_common=n_common)
+    return Pass(family, rows, kernel, total_log_base(family, rows), totals)
+
+
+def single_pass(family, rows: Rows):
+    """Return the kernel of a family for rows as they are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the rows are sparse and the family cannot take them.
+    """
+    family = shared(family)
+    if rows.is_sparse:
+        if family.sparse is None:
+            checked.check_sparse(family, rows.X)  # type: ignore[attr-defined]
+        else:
+            checked.refuse_sparse(family)
+        return Sparse(family)
+    if is_incomplete(family):
+        return IncompletePass(family)
+    return Dense(family, family.kernel_form(rows.n_features))
+
+
+def with_exposure(family, chunk: Chunk) -> Chunk:
+    """Return CSR rows with their exposures beside them, (m, 1)."""
+    exposure = checked.exposure(family, chunk.X)
+    return chunk._replace(table=exposure[:, None])  # type: ignore[index]
+
+
+def with_table(family, form, rows: ArrayRows) -> ArrayRows:
+    """Return rows with what the kernel takes instead of X beside them; as they are if that would be too large."""
+    width = table(family, form, rows.X[:1]).shape[1]
+    if len(rows) * width > TABLE_ENTRIES:
+        return rows
+    return rows.derive(functools.partial(table_chunk, family, form), 8 * width)
+
+
+def table_chunk(family, form, chunk: Chunk) -> Chunk:
+    """Return a chunk with its table, a few rows at a time: what is in between should stay in cache."""
+    X, width = chunk.X, table(family, form, chunk.X[:1]).shape[1]
+    step = max(1, PART_ENTRIES // width)
+    parts = [table(family, form, X[first : first + step]) for first in range(0, len(X), step)]
+    return chunk._replace(table=np.concatenate(parts).astype(np.float64, copy=False))
+
+
+def totals_of(kernel, rows: Rows, p) -> np.ndarray:
+    """Return Σ sample_weight · T over each data set, (D, p): the sums of one component."""
+    step = EStep(kernel, Scores.none(rows.n_data, 1, p), data=np.arange(rows.n_data))
+    return rows.reduce(step, p).sums[:, 0]
+
+
+def total_log_base(family, rows: Rows) -> np.ndarray:
+    """Return Σ sample_weight · log h(x) over each data set, (D,)."""
+    found: OfData = rows.reduce(functools.partial(log_base_chunk, family), LOG_BASE_WORK)
+    return found.values

@@ -1,0 +1,229 @@
+"""Functions of chunks that rows add up, and the passes made of them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expfam_em.estep.scores import Outputs, Scores, Sums
+from expfam_em.family import checked
+from expfam_em.rows.protocol import Chunk
+from expfam_em.rows.threads import run_in_order
+
+MIXTURE_WORK = 4_000_000
+"""Multiply-adds that mixtures of a stack are given to a thread with, where there are fewer chunks than threads."""
+
+
+class EStep:
+    """Adds up the expected statistics of a chunk under each mixture of a stack; bounds leave out log h.
+
+    Parameters
+    ----------
+    kernel : Dense, Sparse, Bits or IncompletePass
+    scores : Scores
+    temperature : float ≥ 0
+    data : (B,) int, optional
+        Data set of each mixture; all belong to the first by default.
+    threads : int
+        How many may share the mixtures of one chunk.
+    """
+
+    def __init__(self, kernel, scores: Scores, temperature=1.0, data=None, threads=1):
+        self.kernel, self.scores, self.temperature = kernel, scores, temperature
+        self.data, self.threads = data, threads
+
+    @functools.cached_property
+    def _run(self):
+        return self.kernel.prepared(self.scores, self.temperature)
+
+    @functools.cached_property
+    def _mixtures_of(self):
+        """Return the mixtures of each data set, in order, as they stand one after another, and where each begins."""
+        data = np.zeros(len(self.scores.natural), np.int64) if self.data is None else np.asarray(self.data)
+        order = np.argsort(data, kind="stable")
+        return order, np.searchsorted(data[order], np.arange(data.max(initial=0) + 2))
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name not in ("_run", "_mixtures_of")}
+
+    def items(self, chunk: Chunk) -> np.ndarray:
+        """Return (start, stop, mixture, slot) for each mixture of each range of rows, the slots in order."""
+        order, first = self._mixtures_of
+        ranges = chunk.of_data()
+        lots = [order[first[d] : first[d + 1]] if d + 1 < len(first) else order[:0] for d in ranges[:, 2]]
+        mixtures = np.concatenate(lots)
+        rows = np.repeat(ranges[:, :2], [len(lot) for lot in lots], axis=0)
+        return np.column_stack([rows, mixtures, np.arange(len(mixtures))])
+
+    def __call__(self, chunk: Chunk) -> Sums:
+        items = self.items(chunk)
+        _, K, p = self.scores.natural.shape
+        out = Outputs.of_sums(len(items), K, self.kernel.n_sums(p), self.kernel.by_statistic)
+        if len(items):
+            self._add(chunk, items, out)
+        order = np.argsort(items[:, 2], kind="stable")
+        if np.array_equal(order, np.arange(len(order))):
+            return Sums(items[:, 2], out.counts, out.sums, out.bounds, out.exposures)
+        return Sums(items[order, 2], out.counts[order], out.sums[order], out.bounds[order], out.exposures[order])
+
+    def _add(self, chunk, items, out):
+        K, p = self.scores.natural.shape[1:]
+        work = float(np.sum(items[:, 1] - items[:, 0])) * K * (p + 8)
+        lots = min(len(items), 4 * self.threads, int(work // MIXTURE_WORK)) if self.threads > 1 else 1
+        if lots > 1:  # the slots of different lots are different
+            run_in_order(lambda lot: self._run(chunk, lot, out), np.array_split(items, lots), self.threads)
+        else:
+            self._run(chunk, items, out)
+
+
+class GivenStep:
+    """Adds up the statistics of a chunk under responsibilities (n, K) or labels (n,) that each group of runs gives.
+
+    Parameters
+    ----------
+    kernel : Dense, Sparse or IncompletePass
+    scores : Scores
+        Of 0, in the coordinates of the statistics; see `Scores.none`.
+    given : list of arrays
+        One for each group of runs that take each data set once.
+    n_data : int
+    """
+
+    def __init__(self, kernel, scores: Scores, given, n_data):
+        self.kernel, self.scores, self.given, self.n_data = kernel, scores, given, n_data
+
+    def responsibilities(self, chunk: Chunk, group) -> np.ndarray:
+        """Return those of the rows of a chunk, (m, K)."""
+        rows = slice(chunk.first, chunk.first + len(chunk.X))
+        given = self.given[group][rows]
+        R = np.eye(self.scores.natural.shape[1])[given] if given.ndim == 1 else given
+        return np.array(R, np.float64, order="C")  # writable, as the kernel wants it
+
+    @functools.cached_property
+    def _run(self):
+        return self.kernel.prepared(self.scores, given=True)
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups of runs."""
+        return len(self.given)
+
+    def __call__(self, chunk: Chunk) -> Sums:
+        ranges = chunk.of_data()
+        _, K, p = self.scores.natural.shape
+        which = np.concatenate([ranges[:, 2] + self.n_data * g for g in range(self.n_groups)])
+        out = Outputs.of_sums(len(which), K, p, self.kernel.by_statistic)
+        for g in range(self.n_groups):
+            slots = np.arange(g * len(ranges), (g + 1) * len(ranges))
+            items = np.column_stack([ranges[:, :2], which[slots], slots])
+            self._run(chunk, items, out._replace(responsibilities=self.responsibilities(chunk, g)))
+        return Sums(which, out.counts, out.sums, out.bounds, out.exposures)
+
+
+class LabelledStep(GivenStep):
+    """Adds up the statistics of a chunk under the labels that each mixture of a stack gives to its rows.
+
+    Parameters
+    ----------
+    kernel, scores
+        As in `GivenStep`.
+    labelling : Dense or Sparse
+    centres : Scores
+        Of the mixtures that give the labels, one for each run.
+    n_data : int
+    """
+
+    def __init__(self, kernel, scores, labelling, centres: Scores, n_data):
+        super().__init__(kernel, scores, [], n_data)
+        self.labelling, self.centres = labelling, centres
+
+    @functools.cached_property
+    def _label(self):
+        return self.labelling.prepared(self.centres)
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups of runs."""
+        return len(self.centres.natural) // self.n_data
+
+    def responsibilities(self, chunk: Chunk, group) -> np.ndarray:
+        """Return those of the rows of a chunk, (m, K)."""
+        ranges, labels = chunk.of_data(), np.zeros(len(chunk.X), np.int64)
+        items = np.column_stack([ranges[:, :2], ranges[:, 2] + self.n_data * group, np.zeros(len(ranges), np.int64)])
+        self._label(chunk._replace(weight=None), items, Outputs(labels=labels))
+        return np.eye(self.centres.natural.shape[1])[labels]
+
+
+class Write:
+    """Fills outputs by row under the mixture of its data set for each row; rows in memory only."""
+
+    def __init__(self, kernel, scores: Scores, out: Outputs, temperature=1.0):
+        self.kernel, self.scores, self.out, self.temperature = kernel, scores, out, temperature
+
+    @functools.cached_property
+    def _run(self):
+        return self.kernel.prepared(self.scores, self.temperature)
+
+    def __call__(self, chunk: Chunk) -> int:
+        ranges = chunk.of_data()
+        items = np.column_stack([ranges, np.zeros(len(ranges), np.int64)])
+        # what is said of a row does not depend on its weight
+        out = self.out.rows(slice(chunk.first, chunk.first + len(chunk.X)))
+        self._run(chunk._replace(weight=None), items, out)
+        return 0
+
+
+class OfData(NamedTuple):
+    """One value for each of some data sets; ``+`` adds those of the same one."""
+
+    which: np.ndarray
+    values: np.ndarray
+
+    def __add__(self, other: OfData) -> OfData:  # type: ignore[override]
+        if np.array_equal(self.which, other.which):
+            return OfData(self.which, self.values + other.values)
+        which = np.union1d(self.which, other.which)
+        values = np.zeros((len(which), *self.values.shape[1:]))
+        values[np.searchsorted(which, self.which)] = self.values
+        values[np.searchsorted(which, other.which)] += other.values
+        return OfData(which, values)
+
+
+def log_base_chunk(family, chunk: Chunk) -> OfData:
+    """Return Σ weight · log h of each data set of a chunk."""
+    log_h, ranges = checked.log_base_measure(family, chunk.X), chunk.of_data()
+    if chunk.weight is not None:
+        log_h = chunk.weight * np.where(chunk.weight > 0, log_h, 0.0)  # an absent row may be impossible
+    return OfData(ranges[:, 2], np.array([log_h[start:stop].sum() for start, stop in ranges[:, :2].tolist()]))
+
+
+class Refusal(NamedTuple):
+    """The first row that a family refuses, and its error; ``+`` keeps the earlier one."""
+
+    row: float
+    error: Any
+
+    def __add__(self, other: Refusal) -> Refusal:  # type: ignore[override]
+        return self if self.row <= other.row else other
+
+
+def refusal_chunk(family, chunk: Chunk) -> Refusal:
+    """Return the family's error for the first row of a chunk that carries weight and is impossible."""
+    present = None if chunk.weight is None else chunk.weight > 0
+    try:
+        if present is None:
+            checked.check_rows(family, chunk.X)
+        else:
+            checked.check_present(family, chunk.X, present)
+    except ValueError as error:
+        return Refusal(chunk.first, error.counted_from(chunk.first) if hasattr(error, "counted_from") else error)
+    return Refusal(np.inf, None)
+
+
+def check_support(family, rows) -> None:
+    """Raise the family's ValueError if a row that carries weight is outside its support."""
+    found = rows.reduce(functools.partial(refusal_chunk, family), 64)
+    if found.error is not None:
+        raise found.error

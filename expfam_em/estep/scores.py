@@ -1,0 +1,129 @@
+"""What an E-step is given and what it fills: the whole interface between Python and the kernels."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Scores(NamedTuple):
+    """What the scores of a stack of mixtures are made of: s_k = ⟨η_k, T(x)⟩ − e(x) A(η_k) + log π_k.
+
+    They need not be those of one mixture: E[η], E[A] and E[log π] under a posterior are scores too.
+
+    Attributes
+    ----------
+    natural : (B, K, p)
+    log_partition, log_weights : (B, K)
+    family : ExponentialFamily, optional
+        The family in the coordinates of ``natural``, where components have coordinates of their own.
+    """
+
+    natural: np.ndarray
+    log_partition: np.ndarray
+    log_weights: np.ndarray
+    family: Any = None
+
+    @classmethod
+    def none(cls, n_mixtures, n_components, n_statistics, family=None) -> Scores:
+        """Return scores of 0, for passes in which responsibilities are given."""
+        nothing = np.zeros((n_mixtures, n_components))
+        return cls(np.zeros((n_mixtures, n_components, n_statistics)), nothing, nothing, family)
+
+    @property
+    def offset(self) -> np.ndarray:
+        """log π_k − A(η_k), relative to the largest π: equal weights round nothing, equal distances stay equal."""
+        return (self.log_weights - self.level[:, None]) - self.log_partition
+
+    @property
+    def level(self) -> np.ndarray:
+        """Largest log π of each mixture."""
+        return self.log_weights.max(axis=1)
+
+    def with_exposure(self) -> Scores:
+        """Return the exposure as one more statistic, −e, whose natural parameter is A."""
+        natural = np.concatenate([self.natural, self.log_partition[:, :, None]], axis=2)
+        return self._replace(natural=natural, log_partition=np.zeros_like(self.log_partition))
+
+    def without(self, n_common) -> Scores:
+        """Return the scores less what all components have in common."""
+        return self._replace(natural=np.ascontiguousarray(self.natural[:, :, : self.natural.shape[2] - n_common]))
+
+    def of(self, mixtures) -> Scores:
+        """Return the scores of some mixtures; their components keep the coordinates that they have."""
+        if len(mixtures) == len(self.natural):
+            return self
+        return self._replace(
+            natural=self.natural[mixtures], log_partition=self.log_partition[mixtures],
+            log_weights=self.log_weights[mixtures],
+        )  # fmt: skip
+
+
+class Outputs(NamedTuple):
+    """What a pass fills; an array of length 0 is left out.
+
+    Attributes
+    ----------
+    counts, sums, bounds : (slots, K), (slots, K, p), (slots,)
+        Added to. The bounds leave out log h.
+    exposures : (slots, K)
+        Added to; left alone where every exposure is 1.
+    responsibilities, evidence, labels : (n, K), (n,), (n,)
+        Written to.
+    """
+
+    counts: np.ndarray = np.empty((0, 0))
+    sums: np.ndarray = np.empty((0, 0, 0))
+    bounds: np.ndarray = np.empty(0)
+    exposures: np.ndarray = np.empty((0, 0))
+    responsibilities: np.ndarray = np.empty((0, 0))
+    evidence: np.ndarray = np.empty(0)
+    labels: np.ndarray = np.empty(0, np.int64)
+
+    @classmethod
+    def of_sums(cls, slots, n_components, n_statistics, by_statistic=False, **by_row) -> Outputs:
+        """Return zeros for the sums of some slots; ``by_statistic`` lays them out as (p, K), as for CSR rows."""
+        counts = np.zeros((slots, n_components))
+        if by_statistic:
+            sums = np.zeros((slots, n_statistics, n_components)).transpose(0, 2, 1)
+        else:
+            sums = np.zeros((slots, n_components, n_statistics))
+        return cls(counts, sums, np.zeros(slots), np.zeros_like(counts), **by_row)
+
+    def rows(self, where) -> Outputs:
+        """Return the outputs with those by row cut to a slice of the rows."""
+        return self._replace(
+            responsibilities=self.responsibilities[where], evidence=self.evidence[where], labels=self.labels[where]
+        )  # fmt: skip
+
+
+class Sums(NamedTuple):
+    """Counts, sums and bounds of some mixtures of a stack; ``+`` adds those of the same mixture.
+
+    Attributes
+    ----------
+    which : (m,) int64
+        The mixtures, in ascending order.
+    counts, sums, bounds, exposures : (m, K), (m, K, p), (m,), (m, K)
+    """
+
+    which: np.ndarray
+    counts: np.ndarray
+    sums: np.ndarray
+    bounds: np.ndarray
+    exposures: np.ndarray
+
+    def __add__(self, other: Sums) -> Sums:  # type: ignore[override]
+        if self.which is other.which or np.array_equal(self.which, other.which):
+            return Sums(self.which, *(a + b for a, b in zip(self[1:], other[1:], strict=True)))
+        which = np.union1d(self.which, other.which)
+        mine, its = np.searchsorted(which, self.which), np.searchsorted(which, other.which)
+
+        def union(one, two):
+            out = np.zeros((len(which), *one.shape[1:]))
+            out[mine] = one
+            out[its] += two
+            return out
+
+        return Sums(which, *(union(a, b) for a, b in zip(self[1:], other[1:], strict=True)))

@@ -1,0 +1,73 @@
+"""The pass over CSR rows, for T(x) = x."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from expfam_em.estep.dense import check_width
+from expfam_em.estep.scores import Outputs, Scores
+from expfam_em.family import checked
+from expfam_em.kernels.sparse import BLOCK, em_sparse
+from expfam_em.rows.protocol import Chunk
+
+NO_TOTALS = np.empty(0), np.empty((0, 0)), np.empty(0)
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """The pass of a family over CSR rows; exposures, where there are any, may stand in a table beside them."""
+
+    family: Any
+    n_common: int = 0
+
+    by_statistic: ClassVar[bool] = True
+
+    def n_sums(self, n_statistics) -> int:
+        """Return the number of statistics that are summed."""
+        return n_statistics
+
+    def check_width(self, scores: Scores, n_features) -> None:
+        """Raise a ValueError unless a mixture has a natural parameter for each column."""
+        check_width(n_features, scores, n_features, self.family)
+
+    def prepared(self, scores: Scores, temperature=1.0, given=False):
+        """Return ``run(chunk, items, out)``; see `Dense.prepared`. The sums are laid out by statistic."""
+        natural = np.ascontiguousarray(scores.natural.transpose(0, 2, 1))
+        partition, temperature = scores.log_partition, float(temperature)
+        offset, level = scores.offset, scores.level
+        offset_of_exposed = scores._replace(log_partition=np.zeros_like(partition)).offset
+
+        def run(chunk: Chunk, items, out: Outputs):
+            X: Any = chunk.X
+            weight = np.empty(0) if chunk.weight is None else chunk.weight
+            known = None if chunk.table is None else np.ascontiguousarray(chunk.table[:, 0])
+            exposure = checked.exposure(self.family, X) if known is None else known
+            exposed, e = exposure is not None, np.empty(0) if exposure is None else exposure
+            for start, stop, mixture, slot in items.tolist():
+                totals = (out.counts[slot], out.sums[slot].T, out.exposures[slot]) if out.sums.size else NO_TOTALS
+                if given:
+                    _add_given(X, weight, e, out.responsibilities, start, stop, totals)
+                    continue
+                bound = em_sparse(
+                    X.data, X.indices, X.indptr, start, stop, natural[mixture], e,
+                    partition[mixture] if exposed else np.empty(0),
+                    (offset_of_exposed if exposed else offset)[mixture], level[mixture], weight, temperature, BLOCK,
+                    *totals, out.responsibilities, out.evidence, out.labels,
+                )  # fmt: skip
+                if out.bounds.size:
+                    out.bounds[slot] += bound
+
+        return run
+
+
+def _add_given(X, weight, exposure, responsibilities, start, stop, totals) -> None:
+    """Add up rows whose responsibilities are given."""
+    counts, sums, exposures = totals
+    R = responsibilities[start:stop] * (weight[start:stop, None] if len(weight) else 1.0)
+    counts += R.sum(axis=0)
+    sums += X[start:stop].matrix.T @ R
+    if len(exposure):
+        exposures += exposure[start:stop] @ R

@@ -1,0 +1,281 @@
+"""What a family says, checked before anything is made of it; sparse rows are taken here and nowhere else.
+
+The first argument of each function is the family.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+
+import numpy as np
+
+from expfam_em.family import mappings
+from expfam_em.family.support import OutsideSupportError, check_exposure
+from expfam_em.rows.csr import CSRBlock
+
+PROBE = 1 << 14
+"""Entries of the first rows that are evaluated densely, to see that T and log h are as the family says."""
+
+T_IS_NOT_X = "its T(x) is not x"
+
+
+def default(method):
+    """Mark a method of the abstract class as one that stands in where a family defines none; a decorator."""
+    method.is_default = True
+    return method
+
+
+def is_default(method) -> bool:
+    """Whether a family does not define a method itself."""
+    return getattr(method, "is_default", False)
+
+
+def log_partition(family, natural) -> np.ndarray:
+    """Return A(η) without floating-point warnings, (K, p) -> (K,); not finite outside the space.
+
+    Raises
+    ------
+    ValueError
+        If the family returns another shape.
+    """
+    with np.errstate(all="ignore"):
+        value = np.asarray(family.log_partition(natural))
+    if value.shape != (len(natural),):
+        raise ValueError(
+            f"{type(family).__name__}.log_partition returned shape {value.shape} for {len(natural)} rows of natural "
+            "parameters: it must be one number per row, (K,)"
+        )
+    return value
+
+
+def statistics(family, X) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return T (n, p) as float64 and e (n,), None where it is 1.
+
+    Raises
+    ------
+    ValueError
+        If the family returns another shape, or writes to X.
+    """
+    X = np.asarray(X).view()
+    X.flags.writeable = False  # T is no place to change the observations
+    with np.errstate(all="ignore"):  # absent rows may hold anything
+        T = np.asarray(family.sufficient_statistics(X), np.float64)
+    if T.ndim != 2 or len(T) != len(X):
+        raise ValueError(
+            f"{type(family).__name__}.sufficient_statistics returned shape {T.shape} for {len(X)} rows: "
+            "it must return one row of statistics per row of X, (n, p)"
+        )
+    return T, exposure(family, X)
+
+
+def n_statistics(family, n_features, dtype=np.float64) -> int:
+    """Return the number of statistics p of rows of so many columns."""
+    with np.errstate(all="ignore"):  # one of them may lie outside the support: only the shape matters
+        return statistics(family, np.ones((1, n_features), dtype))[0].shape[1]
+
+
+def exposure(family, X) -> np.ndarray | None:
+    """Return e (n,) as float64, NaN where it is not positive, None where it is always 1; X may be CSR rows.
+
+    Raises
+    ------
+    ValueError
+        If the family returns another shape.
+    """
+    with np.errstate(all="ignore"):
+        value = family.exposure(X) if family.sparse == "rows" or not isinstance(X, CSRBlock) else None
+    if value is None:
+        return None
+    value = np.asarray(value, np.float64)
+    if value.shape != (len(X),):
+        raise ValueError(
+            f"{type(family).__name__}.exposure returned shape {value.shape} for {len(X)} rows: it must be one "
+            "number per row, (n,)"
+        )
+    return np.where(value > 0, value, np.nan)
+
+
+def log_base_measure(family, X) -> np.ndarray:
+    """Return log h (n,) as float64; X may be CSR rows.
+
+    Raises
+    ------
+    ValueError
+        If the family returns another shape.
+    """
+    if isinstance(X, CSRBlock):
+        check_sparse(family, X)
+        return _log_base_of_csr(family, X)
+    with np.errstate(all="ignore"):  # impossible rows have log h = −∞
+        value = np.asarray(family.log_base_measure(X), np.float64)
+    if value.shape != (len(X),):
+        raise ValueError(
+            f"{type(family).__name__}.log_base_measure returned shape {value.shape} for {len(X)} rows: it must be "
+            "one number per row, (n,)"
+        )
+    return value
+
+
+def check_rows(family, X) -> None:
+    """Raise a ValueError that names a column, a value and a row if a row is impossible; X may be CSR rows."""
+    if isinstance(X, CSRBlock):
+        _check_csr_rows(family, X)
+    else:
+        family.check_support(X)
+    check_exposure(exposure(family, X), type(family).__name__)
+
+
+def check_present(family, X, present) -> None:
+    """Raise the family's error for the first of the present rows (n,) that it finds impossible, numbered as in X."""
+    first = int(np.argmax(present))
+    if not len(X) or not present[first]:
+        return
+    try:
+        # a present row stands in for each absent one, so that rows are counted as the user does
+        check_rows(family, X if np.all(present) else X[np.where(present, np.arange(len(X)), first)])
+    except OutsideSupportError as error:
+        raise OutsideSupportError(error.needs, error.column, error.value, max(error.row, first)) from None
+
+
+# ---- the M-step ------------------------------------------------------------------------------------------------
+
+
+def solve_natural(family, expectation, start=None, *, lenient=False) -> np.ndarray:
+    """Solve ∇A(η) = m numerically, from ``start`` (K, p) if given; if ``lenient``, from nowhere else, or NaN.
+
+    Raises
+    ------
+    ValueError
+        If no η with a finite A is found to start from.
+    """
+    gradient = None if is_default(family.to_expectation) else family.to_expectation
+    return mappings.inverse_gradient(
+        functools.partial(log_partition, family), np.asarray(expectation, np.float64), gradient, start,
+        type(family).__name__, lenient=lenient,
+    )  # fmt: skip
+
+
+def next_natural(family, counts, sums, previous=None) -> np.ndarray:
+    """Return the M-step's η, (K,), (K, p) -> (K, p), from the last one's, ``previous``, where it is searched for.
+
+    A ``maximize`` that takes ``previous`` gets it.
+    """
+    kind = type(family)
+    if previous is not None and is_default(family.to_natural) and is_default(family.maximize):
+        return _solved_from(family, sums / counts[:, None], previous)
+    if previous is not None and _takes_previous(kind.maximize):
+        return np.asarray(family.maximize(counts, sums, previous))
+    return np.asarray(family.maximize(counts, sums))
+
+
+@functools.cache
+def _takes_previous(maximize) -> bool:
+    """Whether a ``maximize(self, counts, sums)`` has a third parameter."""
+    return "previous" in inspect.signature(maximize).parameters
+
+
+def _solved_from(family, expectation, previous):
+    """Return η, NaN for components that have none unless none has: other starts may go on."""
+    try:
+        return solve_natural(family, expectation, previous)
+    except ValueError:
+        found = solve_natural(family, expectation, previous, lenient=True)
+        if not np.isfinite(found).all(axis=1).any():
+            raise
+        return found
+
+
+# ---- sparse rows -------------------------------------------------------------------------------------------------
+
+
+def refuse_sparse(family) -> None:
+    """Raise a TypeError for sparse rows if the family says that it needs dense ones."""
+    if family.sparse == "never":
+        raise _needs_dense(family, "its T or log h is not 0 where x is 0")
+
+
+def check_sparse(family, X) -> None:
+    """Raise a TypeError if the family needs dense rows, a ValueError if it takes sparse ones in name only.
+
+    What a family says, or does not say, is compared with what the first rows show.
+    """
+    refuse_sparse(family)
+    reason = _reason_for_dense(family, X[: max(1, PROBE // X.shape[1])])
+    if reason and family.sparse is not None:
+        raise ValueError(f"{family!r} says sparse = {family.sparse!r}, but {reason}: sparse X is refused")
+    if reason:
+        raise _needs_dense(family, reason)
+
+
+def _needs_dense(family, reason) -> TypeError:
+    return TypeError(
+        f"X is a sparse matrix, but {family!r} needs dense rows, because {reason} (sparse): give X.toarray() if it "
+        "fits into memory, or fit a family that takes sparse rows, such as Bernoulli, Poisson, Multinomial or OneHot"
+    )
+
+
+def _reason_for_dense(family, X) -> str | None:
+    """Return what differs between CSR rows and the same rows made dense, or None."""
+    dense = np.asarray(X)
+    T, expected = statistics(family, dense)
+    if not np.array_equal(T, dense):
+        return T_IS_NOT_X
+    found = exposure(family, X)
+    if (found is None) != (expected is None) or (found is not None and not _agree(found, expected)):
+        return (
+            "its exposure of CSR rows is not that of dense ones (with sparse = 'rows', exposure(X) is called with a "
+            "CSRBlock; without, there is none)"
+        )
+    if _agree(_log_base_of_csr(family, X), log_base_measure(family, dense)):
+        return None
+    if family.sparse == "rows":
+        return "log h of CSR rows is not that of dense ones"
+    return "log h of a row is not the sum over its entries, each taken as a row of one column"
+
+
+def _agree(found, expected) -> bool:
+    return np.shape(found) == np.shape(expected) and np.allclose(found, expected, rtol=1e-9, atol=1e-9, equal_nan=True)
+
+
+def _log_base_of_csr(family, X) -> np.ndarray:
+    """Return log h (n,) of CSR rows, which are not looked at for whether the family takes them."""
+    if family.sparse == "rows":
+        with np.errstate(all="ignore"):  # impossible rows have log h = −∞
+            return np.asarray(family.log_base_measure(X), np.float64)
+    return X.sum_rows(log_base_measure(family, X.values[:, None]))
+
+
+def _check_csr_rows(family, X) -> None:
+    """Raise the family's ValueError for the first entry outside its support, with row and column as in X.
+
+    A family that does not say whether it takes sparse rows is also asked for T of every entry: that T(x) is x in the
+    first rows may be owed to them, as with x² where they hold 0 and 1.
+    """
+    check_sparse(family, X)
+    entries = X.values[:, None]
+    if family.sparse is None and not np.array_equal(statistics(family, entries)[0], entries):
+        raise _needs_dense(family, T_IS_NOT_X)
+    if family.sparse == "rows":
+        family.check_support(X)
+        return
+
+    def refusal(values):
+        try:
+            family.check_support(values[:, None])
+        except ValueError as error:
+            return error
+        return None
+
+    values, gap = X.values, X.first_gap()
+    if len(values) and refusal(values):
+        start, stop = 0, len(values)  # the first bad entry lies in this range
+        while stop - start > 1:
+            middle = (start + stop) // 2
+            start, stop = (start, middle) if refusal(values[start:middle]) else (middle, stop)
+        (row, column), value, error = X.place(start), values[start], refusal(values[start : start + 1])
+    elif gap is not None and (error := refusal(np.zeros(1, X.dtype))):
+        (row, column), value = gap, 0
+    else:
+        return
+    raise OutsideSupportError(getattr(error, "needs", str(error)), column, value, row) from None

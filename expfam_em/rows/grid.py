@@ -1,0 +1,63 @@
+"""Where chunks begin and in which order they are added: neither depends on how many rows there are, or who adds."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+CHUNK_WORK = 8_000_000
+"""Multiply-adds per chunk, about a millisecond: below, the work around a chunk counts."""
+
+LEAST_ROWS, MOST_ROWS = 1 << 8, 1 << 17
+
+
+def rows_per_chunk(work: float, least: int = LEAST_ROWS) -> int:
+    """Return the number of rows of a chunk, a power of two, given the multiply-adds per row."""
+    wanted = max(CHUNK_WORK / max(work, 1.0), least, 1)
+    return min(1 << math.ceil(math.log2(wanted)), max(MOST_ROWS, least))
+
+
+class Tree:
+    """Sum over a binary tree of chunk numbers: node (level, i) is (level − 1, 2i) + (level − 1, 2i + 1).
+
+    Values may come in any order, from any thread, and as any aligned node: the total has the same bits. Only nodes
+    whose neighbour has not come yet are held. The sum of two trees is the union of their nodes, which is exactly
+    associative and commutative, so anybody may add trees in any order.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: dict[tuple[int, int], Any] = {}
+        self._lock = threading.Lock()
+
+    def put(self, level: int, index: int, value: Any) -> None:
+        """Add the value of a node."""
+        while True:
+            with self._lock:
+                if (level, index ^ 1) not in self.nodes:
+                    self.nodes[level, index] = value
+                    return
+                mate = self.nodes.pop((level, index ^ 1))
+            value = mate + value if index % 2 else value + mate
+            level, index = level + 1, index // 2
+
+    def __add__(self, other: Tree) -> Tree:
+        out = Tree()
+        out.nodes = dict(self.nodes)
+        for (level, index), value in other.nodes.items():
+            out.put(level, index, value)
+        return out
+
+    def __getstate__(self) -> dict:
+        return {"nodes": self.nodes}
+
+    def __setstate__(self, state: dict) -> None:
+        self.nodes, self._lock = state["nodes"], threading.Lock()
+
+    def total(self) -> Any:
+        """Return the sum of all that has come: a node without a right half is its left half."""
+        left = sorted(self.nodes, key=lambda node: node[1] << node[0])  # by first chunk
+        value = self.nodes[left[-1]]
+        for node in reversed(left[:-1]):
+            value = self.nodes[node] + value
+        return value

@@ -1,0 +1,200 @@
+"""Rows in memory, or mapped into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from expfam_em.rows.csr import CSRBlock, entries_per_row, observations
+from expfam_em.rows.grid import LEAST_ROWS, Tree, rows_per_chunk
+from expfam_em.rows.protocol import PADDING, Chunk, V
+from expfam_em.rows.threads import run_in_order, thread_count
+
+DENSE_ENTRIES = 1 << 20
+"""Entries of sparse rows that are made dense at a time, for a family that looks at all rows beforehand."""
+
+CSR_DENSITY = 16
+"""Entries per column of a chunk of CSR rows, from which on adding its (d, K) sums to others costs under 10 %."""
+
+
+class ArrayRows:
+    """The rows of an array: one data set, or several of them one after another; see `Rows`.
+
+    Parameters
+    ----------
+    X : (n, d) array or CSRBlock
+    sample_weight : (n,) float64, optional
+    n_jobs : int, optional
+        Threads; all cores if None or −1.
+    sizes : (D,) int, optional
+        Rows of each data set; one data set by default.
+    table : (n + PADDING, c), optional
+        What is kept beside the rows.
+    """
+
+    def __init__(self, X, sample_weight=None, n_jobs=None, sizes=None, table=None):
+        self.X, self.sample_weight, self.table = X, sample_weight, table
+        self.n_jobs = thread_count(n_jobs)
+        self.starts = np.concatenate([[0], np.cumsum([len(X)] if sizes is None else sizes)])
+        self._tasks: dict[int, list[tuple[int, Chunk]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def n_features(self) -> int:
+        return self.X.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.X.dtype
+
+    @property
+    def is_sparse(self) -> bool:
+        return isinstance(self.X, CSRBlock)
+
+    @property
+    def n_data(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def total_weights(self) -> np.ndarray:
+        if self.sample_weight is None:
+            return np.diff(self.starts).astype(np.float64)
+        return np.add.reduceat(self.sample_weight, self.starts[:-1])
+
+    # ---- the two methods ---------------------------------------------------------------------------------------
+
+    def reduce(self, function: Callable[[Chunk], V], work: float) -> V:
+        """Return the sum of ``function(chunk)`` over all chunks; see `Rows`."""
+        tree = Tree()
+
+        def one(task):
+            number, chunk = task
+            tree.put(0, number, function(chunk))
+
+        run_in_order(one, self.tasks(work), self.n_jobs)
+        return tree.total()
+
+    def derive(self, function: Callable[[Chunk], Chunk], work: float) -> ArrayRows:
+        """Return rows changed chunk by chunk, kept in memory; see `Rows`."""
+        head = function(self._chunk(0, 1))
+        X, table = self.X, self.table
+        if head.X.dtype != X.dtype or head.X.shape[1] != X.shape[1]:
+            X = np.empty((len(self), head.X.shape[1]), head.X.dtype)
+        if head.table is not None:
+            shape, dtype = (len(self) + PADDING, head.table.shape[1]), head.table.dtype
+            # column after column, as kernels read it, unless it is of bytes
+            table = np.zeros(shape[::-1], dtype).T if dtype.kind == "f" else np.zeros(shape, dtype)
+        weight = self.sample_weight if head.weight is None else np.empty(len(self))
+
+        def one(task):
+            _, chunk = task
+            found, rows = function(chunk), slice(chunk.first, chunk.first + len(chunk.X))
+            if X is not self.X:
+                X[rows] = found.X
+            if head.table is not None:
+                table[rows] = found.table[: len(chunk.X)]
+            if head.weight is not None:
+                weight[rows] = found.weight
+
+        run_in_order(one, self.tasks(work), self.n_jobs)
+        return ArrayRows(X, weight, self.n_jobs, np.diff(self.starts), table)
+
+    # ---- rows in memory only -----------------------------------------------------------------------------------
+
+    def tasks(self, work: float) -> list[tuple[int, Chunk]]:
+        """Return the chunks with their numbers; many small data sets are one chunk."""
+        size = self._chunk_rows(work)
+        if size not in self._tasks:
+            self._tasks[size] = list(self._numbered(size))
+        return self._tasks[size]
+
+    def _chunk_rows(self, work) -> int:
+        if not self.is_sparse:
+            return rows_per_chunk(work)
+        per_row = max(entries_per_row(self.X), 1.0)
+        return rows_per_chunk(work, max(LEAST_ROWS, int(CSR_DENSITY * self.n_features / per_row)))
+
+    def _numbered(self, size) -> Iterator[tuple[int, Chunk]]:
+        if self.n_data == 1:
+            for number, first in enumerate(range(0, len(self), size)):
+                yield number, self._chunk(first, min(first + size, len(self)))
+            return
+        number, begun = 0, 0  # small data sets from the one numbered ``begun`` on wait for more of them
+        for at, (start, stop) in enumerate(zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)):
+            if stop - start > size:
+                if begun < at:
+                    yield number, self._of_data(begun, at)
+                    number += 1
+                aligned = 1 << (-(-(stop - start) // size) - 1).bit_length()  # its tree is then that of it alone
+                number = -(-number // aligned) * aligned
+                for first in range(start, stop, size):
+                    yield number, self._chunk(first, min(first + size, stop), at)
+                    number += 1
+                begun = at + 1
+            elif stop - self.starts[begun] >= size or at == self.n_data - 1:
+                yield number, self._of_data(begun, at + 1)
+                number, begun = number + 1, at + 1
+
+    def _chunk(self, start, stop, data=0) -> Chunk:
+        weight = None if self.sample_weight is None else self.sample_weight[start:stop]
+        table = None if self.table is None else self.table[start : stop + PADDING]
+        ranges = None if self.n_data == 1 else np.array([[0, stop - start, data]])
+        return Chunk(self.X[start:stop], weight, start, table, ranges)
+
+    def _of_data(self, begin, end) -> Chunk:
+        """Return data sets begin ≤ i < end as one chunk."""
+        start = self.starts[begin : end + 1] - self.starts[begin]
+        ranges = np.stack([start[:-1], start[1:], np.arange(begin, end)], axis=1)
+        return self._chunk(int(self.starts[begin]), int(self.starts[end]))._replace(ranges=ranges)
+
+    def __iter__(self):
+        """Yield (X, sample_weight) blocks of at most 2¹⁶ rows, dense, without the rows of weight 0."""
+        step = max(1, DENSE_ENTRIES // self.n_features) if isinstance(self.X, CSRBlock) else 1 << 16
+        for first in range(0, len(self), step):
+            X, weight = self.X[first : first + step], self.sample_weight
+            X = np.asarray(X)
+            if weight is not None:
+                weight = weight[first : first + step]
+                if not np.all(weight > 0):
+                    X, weight = X[weight > 0], weight[weight > 0]
+            yield X, weight
+
+
+def check_total(rows) -> None:
+    """Raise a ValueError if row weights sum to 0, or to what products of float64 cannot hold."""
+    totals = rows.total_weights
+    if not np.all(fine := (totals > 1e-150) & (totals < 1e150)):
+        raise ValueError(
+            f"sample_weight sums to {totals[np.argmin(fine)]:.3g}; it must be positive, and between 1e-150 and 1e150: "
+            "divide the weights by their mean"
+        )
+
+
+def as_rows(X, sample_weight=None, n_jobs=None):
+    """Return X as rows, unless it is rows already.
+
+    Raises
+    ------
+    ValueError
+        If X is no matrix, dense or sparse, with a row, or the weights are not one non-negative number for each row
+        with a positive sum.
+    """
+    if hasattr(X, "reduce") and hasattr(X, "derive"):
+        return X
+    X = observations(X)
+    if X.ndim != 2 or 0 in X.shape:
+        raise ValueError(f"X has shape {X.shape}; it must be (n, d), with at least one row and one column")
+    if sample_weight is not None:
+        sample_weight = np.ascontiguousarray(sample_weight, np.float64)
+        if sample_weight.shape != (len(X),):
+            raise ValueError(
+                f"sample_weight has shape {sample_weight.shape}; X has {len(X)} rows, so it must be ({len(X)},)"
+            )
+        if not (np.all(sample_weight >= 0) and np.all(np.isfinite(sample_weight))):
+            raise ValueError("sample_weight has a negative or infinite value or a NaN; weights must be finite and ≥ 0")
+    rows = ArrayRows(X, sample_weight, n_jobs)
+    check_total(rows)
+    return rows

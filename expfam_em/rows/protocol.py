@@ -1,0 +1,91 @@
+"""What a source of rows has to say: how they are cut into chunks, and what is made of the chunks added up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
+
+import numpy as np
+
+from expfam_em.rows.csr import CSRBlock
+
+
+class Addable(Protocol):
+    """A value with ``+``."""
+
+    def __add__(self, other: Any) -> Any:
+        """Return the sum of two values."""
+
+
+V = TypeVar("V", bound=Addable)
+
+
+class Chunk(NamedTuple):
+    """Some rows in memory, as functions of chunks see them.
+
+    Attributes
+    ----------
+    X : (m, d) array or CSRBlock
+        In row or column order.
+    weight : (m,) float64, or None
+        Row weights, where there are some.
+    first : int
+        Number of the first row in the whole.
+    table : array or None
+        What `Rows.derive` has put beside the rows, by row; up to `PADDING` further rows may follow.
+    ranges : (r, 3) int64, or None
+        Ranges of rows (start, stop, data set), counted within the chunk, where rows of several data sets are at hand.
+        None: all rows are of the one data set.
+    """
+
+    X: np.ndarray | CSRBlock
+    weight: np.ndarray | None
+    first: int
+    table: Any = None
+    ranges: np.ndarray | None = None
+
+    def of_data(self) -> np.ndarray:
+        """Return the ranges, also where there is one only, (r, 3)."""
+        return np.array([[0, len(self.X), 0]]) if self.ranges is None else self.ranges
+
+
+PADDING = 8
+"""Rows that a table is longer than its rows: kernels may read a vector of rows at once."""
+
+
+class Rows(Protocol):
+    """Rows wherever they are: in memory, in files, on other machines.
+
+    Attributes
+    ----------
+    n_features : int
+    dtype : numpy dtype
+    n_data : int
+        Number of data sets D, 1 but for rows in memory that are fitted in lock step.
+    total_weights : (D,)
+        Σ of the row weights of each data set.
+    is_sparse : bool
+        Whether chunks hold CSR rows.
+    """
+
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    @property
+    def n_data(self) -> int: ...
+    @property
+    def total_weights(self) -> np.ndarray: ...
+    @property
+    def is_sparse(self) -> bool: ...
+
+    def reduce(self, function: Callable[[Chunk], V], work: float) -> V:
+        """Return the sum of ``function(chunk)`` over all chunks.
+
+        Chunks lie on the `grid` of row numbers that belongs to ``work``, the multiply-adds per row, and are added in
+        the order of a binary tree over their numbers (`Tree`): any threads, files or workers then give the same bits.
+        The function and what it returns can be pickled.
+        """
+
+    def derive(self, function: Callable[[Chunk], Chunk], work: float) -> Self:
+        """Return rows changed chunk by chunk, each as long as before: another X, or a table beside it."""

@@ -1,0 +1,51 @@
+"""What a mixture says of single rows: densities, responsibilities, labels."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from expfam_em.estep.plan import LOG_BASE_WORK, Pass, single_pass
+from expfam_em.estep.scores import Outputs, Scores
+from expfam_em.family import checked
+from expfam_em.rows.memory import as_rows
+from expfam_em.rows.protocol import Chunk
+
+
+class Evaluated(NamedTuple):
+    """What was asked for of each row; the rest has length 0.
+
+    Attributes
+    ----------
+    log_density, responsibilities, labels : (n,), (n, K), (n,) int64
+        log p(x) (at another temperature τ logsumexp(scores/τ) + log h), r_nk, and the component of highest score.
+    """
+
+    log_density: np.ndarray
+    responsibilities: np.ndarray
+    labels: np.ndarray
+
+
+def evaluate(family, scores: Scores, X, *, temperature=1.0, n_jobs=None, log_density=False, responsibilities=False,
+             labels=False) -> Evaluated:  # fmt: skip
+    """Return what is asked for of each row of X, an array, a sparse matrix or rows in memory."""
+    rows = as_rows(X, None, n_jobs)
+    n, K = len(rows), scores.natural.shape[1]
+    out = Outputs(
+        evidence=np.empty(n if log_density else 0),
+        responsibilities=np.empty((n if responsibilities else 0, K)),
+        labels=np.empty(n if labels else 0, np.int64),
+    )
+    kernel = single_pass(family, rows)
+    kernel.check_width(scores, rows.n_features)
+    Pass(family, rows, kernel, np.zeros(1)).write(scores, out, temperature)
+    if log_density:
+        rows.reduce(functools.partial(_add_log_base, family, out.evidence), LOG_BASE_WORK)
+    return Evaluated(out.evidence, out.responsibilities, out.labels)
+
+
+def _add_log_base(family, evidence, chunk: Chunk) -> int:
+    evidence[chunk.first : chunk.first + len(chunk.X)] += checked.log_base_measure(family, chunk.X)
+    return 0
