@@ -4,9 +4,9 @@ import inspect
 import time
 
 import numpy as np
+from expfam_em.estep.memory import ArrayRows
 
 import expfam_em as ef
-from expfam_em.estep.memory import ArrayRows
 from expfam_em.family.kernel_form import Monomials
 from expfam_em.kernels import block_rows
 from expfam_em.kernels import em as kernel

@@ -307,6 +307,20 @@ class SupportsNothing(own.Rayleigh):
         return np.zeros(len(X), bool)
 
 
+class WrongWayBack(Waves):
+    """The way back from the names forgets a factor."""
+
+    def from_parameters(self, scales):
+        return -1 / np.asarray(scales) ** 2
+
+
+class WayBackToOneNumber(Waves):
+    """The way back from the names loses the axis of statistics."""
+
+    def from_parameters(self, scales):
+        return -0.5 / np.asarray(scales)[:, 0] ** 2
+
+
 class CountsBackwards(own.Rayleigh):
     """A negative number of parameters."""
 
@@ -378,6 +392,8 @@ FAULTS = [
     Fault(OwnDensity(), WAVES, "log_density is that of T and A", "log_density of row 0 is .* they must be equal"),
     Fault(SupportsNothing(), WAVES, "rows of X are possible", "supports returned .*False"),
     Fault(CountsBackwards(), WAVES, "parameters have one entry for each component", "n_parameters is -3"),
+    Fault(WrongWayBack(), WAVES, "from_parameters inverts parameters", r"says scales = .* gives η = .*another density"),
+    Fault(WayBackToOneNumber(), WAVES, "from_parameters inverts parameters", r"shape \(\d,\) for .* must be \(K, p\)"),
     Fault(WrongStep(), WAVES, "the M-step is the maximum", "they must agree unless coupled"),
     Fault(WrongCoupledStep(), WAVES, "the M-step is the maximum", "if all components were equal"),
     Fault(WrongMeanOfBase(), WAVES, "expected_log_base_measure is E[log h]", "but the mean of log h"),

@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
+from expfam_em.estep.memory import as_rows
 from scipy import stats
 
 import expfam_em as ef
 from expfam_em import families
 from expfam_em.estep import memory
-from expfam_em.estep.memory import as_rows
 from tests import oracle
 from tests.own_families import gamma_estimate
 

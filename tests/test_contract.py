@@ -3,12 +3,12 @@
 import mpmath
 import numpy as np
 import pytest
+from expfam_em.estep.memory import as_rows
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numba import njit
 
 from expfam_em import families
-from expfam_em.estep.memory import as_rows
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.kernels.load import multiply, scale, transpose

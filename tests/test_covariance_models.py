@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from expfam_em.estep.memory import as_rows
 from scipy import optimize
 
 import expfam_em as ef
 from expfam_em.em.loop import fit_all
 from expfam_em.em.starts import initialise
-from expfam_em.estep.memory import as_rows
 from expfam_em.families import Gaussian
 from tests.covariance_models import (
     MODELS,

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from expfam_em.estep.memory import ArrayRows
 from scipy.special import entr
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -16,7 +17,6 @@ import expfam_em as ef
 from expfam_em import families
 from expfam_em.em.starts import initialise_all
 from expfam_em.estep import memory
-from expfam_em.estep.memory import ArrayRows
 from tests.own_families import Exponential, Rayleigh
 
 RNG = np.random.default_rng(5)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from expfam_em.estep.memory import ArrayRows
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 import expfam_em as ef
 from expfam_em.em import loop
 from expfam_em.em.starts import initialise_all
-from expfam_em.estep.memory import ArrayRows
 from tests.own_families import Rayleigh
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -3,6 +3,7 @@
 import mpmath
 import numpy as np
 import pytest
+from expfam_em.estep.memory import as_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
@@ -10,7 +11,6 @@ from scipy.special import digamma
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.estep.memory import as_rows
 from tests.case import numbers
 
 KINDS = ["full", "diag", "spherical"]

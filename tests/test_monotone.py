@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from expfam_em.estep.memory import ArrayRows
 
 import expfam_em as ef
 from expfam_em.em.loop import CollapsedError, fit_all
 from expfam_em.em.starts import from_responsibilities
-from expfam_em.estep.memory import ArrayRows
 
 TOGETHER = 28  # data sets that are fitted in lock step: 28 for each family, K and d are 1,008 problems
 STEPS = 200

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from expfam_em.estep.memory import ArrayRows
 from scipy import sparse
 from sklearn.base import clone
 
 import expfam_em as ef
 from expfam_em.estep import bits as module
 from expfam_em.estep.bits import PatternRows
-from expfam_em.estep.memory import ArrayRows
 from expfam_em.estimators import base as base
 from expfam_em.families import Bernoulli, Gaussian, Poisson
 from expfam_em.kernels import patterns as kernel

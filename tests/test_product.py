@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from expfam_em.estep.memory import as_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -11,7 +12,6 @@ from scipy import stats
 import expfam_em as ef
 from expfam_em import families
 from expfam_em.estep import memory
-from expfam_em.estep.memory import as_rows
 from tests import oracle, own_families
 from tests.own_families import gamma_estimate
 

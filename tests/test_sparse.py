@@ -5,12 +5,12 @@ import warnings
 
 import numpy as np
 import pytest
+from expfam_em.estep.memory import as_rows
 from scipy import sparse
 from sklearn.base import clone
 
 import expfam_em as ef
 from expfam_em.em import loop
-from expfam_em.estep.memory import as_rows
 from expfam_em.families import Bernoulli, Gaussian, Poisson
 from expfam_em.family import checked
 from expfam_em.family import sparse as family_sparse

@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from expfam_em.estep.memory import as_rows
 from scipy import sparse
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
@@ -12,7 +13,6 @@ from sklearn.exceptions import ConvergenceWarning
 import expfam_em as ef
 from expfam_em.em import loop
 from expfam_em.estep import memory, nearest_sparse
-from expfam_em.estep.memory import as_rows
 from expfam_em.estep.nearest import NearestRows
 from expfam_em.estep.nearest_sparse import SparseNearestRows
 from expfam_em.rows.csr import CSRBlock

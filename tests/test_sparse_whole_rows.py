@@ -4,13 +4,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from expfam_em.estep.memory import as_rows
 from scipy import sparse, stats
 
 import expfam_em as ef
 from expfam_em.em import loop
 from expfam_em.em.seeds import OWN_NUMBERS
 from expfam_em.estep import memory
-from expfam_em.estep.memory import as_rows
 from expfam_em.families import Bernoulli, Multinomial, OneHot, Poisson
 from expfam_em.rows.csr import CSRBlock, row_sums
 

@@ -3,10 +3,10 @@
 import mpmath
 import numpy as np
 import pytest
+from expfam_em.estep.memory import as_rows
 from scipy import stats
 
 import expfam_em as ef
-from expfam_em.estep.memory import as_rows
 from expfam_em.families.categorical import Categorical, OneHot
 from expfam_em.families.directional import VonMises, VonMisesFisher
 from expfam_em.families.dirichlet import Dirichlet

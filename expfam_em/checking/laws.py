@@ -188,6 +188,48 @@ def named_parameters(subject: Subject):
     return None
 
 
+def names_lead_back(subject: Subject):
+    """``from_parameters`` is the inverse of ``parameters``, if the family has its own."""
+    family = subject.family
+    if not defines(family, "from_parameters"):
+        raise LeftOutError("from_parameters is not defined")
+    natural = subject.natural
+    if family.coupled:  # components have something in common, which only the M-step brings about
+        counts, m = np.linspace(1.5, 4.0, len(subject.expectation)), subject.expectation
+        natural = np.asarray(family.maximize(counts, counts[:, None] * m))
+    named = family.parameters(np.array(natural))
+    try:
+        back = np.asarray(family.from_parameters(**named))
+    except NotImplementedError as reason:  # of a part that does not define it
+        raise LeftOutError(str(reason)) from reason
+    except TypeError as error:
+        if not _names_are_later(type(family)):
+            raise
+        raise LeftOutError(f"parameters has names of its own, and from_parameters is inherited: {error}") from error
+    if back.shape != natural.shape:
+        return f"from_parameters returned shape {back.shape} for {natural.shape}: it must be (K, p)"
+    off = np.array([subject.same_densities(one[None], other[None]) for one, other in zip(natural, back, strict=True)])
+    if not np.all(off <= 1):
+        k = int(np.argmin(off <= 1))
+        of_each = {name: np.asarray(value) for name, value in named.items() if np.shape(value)[:1] == natural.shape[:1]}
+        shown = ", ".join(f"{name} = {show(value[k])}" for name, value in of_each.items())
+        return (
+            f"parameters says {shown} at η = {show(natural[k])}, and from_parameters gives η = {show(back[k])} for "
+            "it, which is another density: the two must be inverse to each other"
+        )
+    subject.note = f"densities come back, to {off.max():.1g} of what is allowed"
+    return None
+
+
+def _names_are_later(kind) -> bool:
+    """Whether a class names its parameters anew, below the one that defines the way back from the names."""
+
+    def order(*methods):
+        return min(at for at, base in enumerate(kind.__mro__) if any(method in vars(base) for method in methods))
+
+    return order("parameters", "parameters_of") < order("from_parameters", "natural_from")
+
+
 def entropies(subject: Subject):
     """``entropy`` is −E[log p], if the family has its own."""
     if not defines(subject.family, "entropy"):
@@ -340,6 +382,7 @@ LAWS: dict[str, Callable[[Subject], str | None]] = {
     "the M-step is the maximum": parameters.step_is_a_maximum,
     "divergences are not negative": parameters.divergences,
     "parameters have one entry for each component": named_parameters,
+    "from_parameters inverts parameters": names_lead_back,
     "entropy is −E[log p]": entropies,
     "log_density is that of T and A": densities,
     "monomials builds T": monomials_are_statistics,

@@ -5,6 +5,13 @@ from scipy.special import expit, log1p
 
 from expfam_em.families.columns import IndependentColumns
 from expfam_em.family.base import NATURAL_LIMIT
+from expfam_em.family.named import PROBABILITY
+
+
+def log_odds_of(share):
+    """Return log(p / (1 − p)), within ± 700 where p is 0 or 1, or one unit above 1 by rounding."""
+    share = np.clip(share, 0.0, 1.0)
+    return np.clip(np.log(share) - log1p(-share), -NATURAL_LIMIT, NATURAL_LIMIT)
 
 
 class Bernoulli(IndependentColumns):
@@ -13,6 +20,7 @@ class Bernoulli(IndependentColumns):
     sparse = "entries"
     is_identity = True
     needs = "0 or 1"
+    ranges = {"probabilities": PROBABILITY}
 
     def statistics_of(self, x):
         return (x,)
@@ -24,11 +32,13 @@ class Bernoulli(IndependentColumns):
         return (expit(log_odds),)
 
     def natural_of(self, mean):
-        share = np.clip(mean, 0.0, 1.0)  # S/N may round to one unit above 1
-        return (np.clip(np.log(share) - log1p(-share), -NATURAL_LIMIT, NATURAL_LIMIT),)
+        return (log_odds_of(mean),)  # S/N may round to one unit above 1
 
     def parameters_of(self, log_odds):
         return {"probabilities": np.where(log_odds <= -NATURAL_LIMIT, 0.0, expit(log_odds))}
+
+    def natural_from(self, probabilities):
+        return (log_odds_of(probabilities),)
 
     def draw_of(self, natural, size, rng):
         return rng.random(size) < self.parameters_of(*natural)["probabilities"]

@@ -7,6 +7,7 @@ from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.special.gamma import digamma_difference, log, log_beta
 from expfam_em.families.special.inverses import shapes_of_beta
 from expfam_em.families.waiting import SMALLEST
+from expfam_em.family.named import POSITIVE
 
 LARGEST_BELOW_1 = 1 - float(np.finfo(float).epsneg)
 
@@ -16,6 +17,7 @@ class Beta(IndependentColumns):
 
     order = 2
     needs = "numbers between 0 and 1, these excluded"
+    ranges = {"alphas": POSITIVE, "betas": POSITIVE}
 
     def statistics_of(self, x):
         return log(x), log1p(-x)
@@ -38,6 +40,9 @@ class Beta(IndependentColumns):
 
     def parameters_of(self, alpha, beta):
         return {"alphas": alpha, "betas": beta}
+
+    def natural_from(self, alphas, betas):
+        return alphas, betas
 
     def draw_of(self, natural, size, rng):
         return np.clip(rng.beta(*natural, size), SMALLEST, LARGEST_BELOW_1)

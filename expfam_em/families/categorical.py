@@ -7,6 +7,7 @@ from numbers import Integral
 
 import numpy as np
 
+from expfam_em.family import named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.support import ImpossibleRowError, require
@@ -82,6 +83,24 @@ class _Labels(ExponentialFamily):
         padded = np.zeros((*natural.shape[:-1], len(packing.levels), max(packing.levels)))
         padded[..., packing.column, packing.level] = np.where(log_p <= ABSENT, 0.0, np.exp(log_p))
         return {"probabilities": padded}
+
+    def from_parameters(self, **given):
+        self._check_known()
+        axes, levels = ("variable", "level"), self.levels
+        sizes = {"level": levels} if isinstance(levels, int) else {}
+        if isinstance(levels, tuple):
+            sizes = {"variable": len(levels), "level": max(levels)}
+        known = {"probabilities": named.FROM_0._replace(axes=axes)}
+        arrays, used = named.read(self, given, known, (("probabilities",),), sizes=sizes)
+        padded = used["probabilities"]
+        packing = _packing(levels if isinstance(levels, tuple) else (levels,) * padded.shape[1])
+        beyond = np.arange(padded.shape[2]) >= np.array(packing.levels)[:, None]
+        named.check_values(
+            "probabilities", padded, lambda p: ~beyond | (p == 0), "0, because the column has fewer levels",
+            ("component", *axes),
+        )  # fmt: skip
+        named.check_shares("probabilities", padded, ("component", "variable"), IMPOSSIBLE)
+        return named.finished(self, self.to_natural(padded[:, packing.column, packing.level]), arrays, used)
 
     def _drawn_labels(self, natural, n, rng):
         """Return labels (n, variables) drawn from one component."""

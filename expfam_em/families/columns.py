@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
+from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.support import require
@@ -31,6 +35,15 @@ class IndependentColumns(ExponentialFamily):
     constants: tuple[str, ...] = ()
     """Names of the attributes that are known numbers, one for all columns or one for each, (d,)."""
 
+    ranges: Mapping[str, named.Parameter] = MappingProxyType({})
+    """What the named parameters have to be; finite where nothing is said."""
+
+    determined_by: tuple[tuple[str, ...], ...] = ()
+    """Sets of names of which each is enough for ``natural_from``, the best one first.
+
+    Empty: the arguments of ``natural_from`` that have no default.
+    """
+
     # ---- what a family says of one number --------------------------------------------------------------------
 
     @abstractmethod
@@ -52,6 +65,16 @@ class IndependentColumns(ExponentialFamily):
     @abstractmethod
     def parameters_of(self, *natural) -> dict:
         """Return the named parameters."""
+
+    def natural_from(self, *_, **named) -> tuple:
+        """Return η₁, η₂, … of named parameters, the inverse of ``parameters_of``.
+
+        The names are those of the arguments, or of ``ranges`` where there is only ``**``. `from_parameters` checks the
+        values before.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no way from named to natural parameters: define natural_from(self, **named)"
+        )
 
     @abstractmethod
     def draw_of(self, natural, size, rng):
@@ -105,6 +128,31 @@ class IndependentColumns(ExponentialFamily):
 
     def parameters(self, natural):
         return self.parameters_of(*self._split(natural))
+
+    def from_parameters(self, **given):
+        if type(self).natural_from is IndependentColumns.natural_from:
+            self.natural_from()  # raises, and says what to define
+        known, needed = self._names()
+        parameters = {name: self.ranges.get(name, named.FINITE) for name in known}
+        sets = self.determined_by or (tuple(needed),)
+        arrays, used = named.read(self, given, parameters, sets, sizes=self._known_sizes())
+        with np.errstate(all="ignore"):  # a value on the boundary of its space may have no finite η
+            natural = np.concatenate(self.natural_from(**used), axis=-1)
+        return named.finished(self, natural, arrays, used)
+
+    def _names(self) -> tuple[list[str], list[str]]:
+        """Return the names that ``natural_from`` takes, and those without a default; ``ranges`` has those of **."""
+        arguments = inspect.signature(self.natural_from).parameters.values()
+        explicit = [argument for argument in arguments if argument.kind is not argument.VAR_KEYWORD]
+        needed = [argument.name for argument in explicit if argument.default is argument.empty]
+        if len(explicit) < len(arguments):
+            return list(self.ranges), list(self.ranges)
+        return [argument.name for argument in explicit], needed
+
+    def _known_sizes(self) -> dict[str, int]:
+        """Return the number of columns, if there is a constant for each."""
+        widths = [len(value) for name in self.constants if np.ndim(value := getattr(self, name))]
+        return {"column": widths[0]} if widths else {}
 
     def sample(self, natural, n, rng):
         natural = self._split(natural)

@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from expfam_em.families.bernoulli import log_odds_of
 from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.constants import ColumnsWithConstants, constant
 from expfam_em.families.gamma_poisson import GammaPoisson
 from expfam_em.families.special.gamma import log_beta
 from expfam_em.families.special.lattice import expected_log_base
 from expfam_em.family.base import NATURAL_LIMIT
+from expfam_em.family.named import FROM_0, POSSIBLE_SUCCESS, PROBABILITY
 
 
 def _is_count(x):
@@ -34,6 +36,7 @@ class Binomial(ColumnsWithConstants):
     is_identity = True
     needs = "whole numbers from 0 to n"
     constants = ("n",)
+    ranges = {"probabilities": PROBABILITY}
 
     def __init__(self, n):
         self.n = constant("n", n, lambda n: (n >= 1) & (n == np.floor(n)), "a whole number of at least 1")
@@ -67,6 +70,9 @@ class Binomial(ColumnsWithConstants):
     def parameters_of(self, log_odds):
         return {"probabilities": np.where(log_odds <= -NATURAL_LIMIT, 0.0, expit(log_odds))}
 
+    def natural_from(self, probabilities):
+        return (log_odds_of(probabilities),)
+
     def draw_of(self, natural, size, rng):
         return rng.binomial(np.asarray(self.n, np.int64), self.parameters_of(*natural)["probabilities"], size)
 
@@ -81,6 +87,7 @@ class _Failures(IndependentColumns):
     sparse = "entries"
     needs = "whole numbers from 0"
     r: float | np.ndarray
+    ranges = {"probabilities": POSSIBLE_SUCCESS, "means": FROM_0}
 
     def statistics_of(self, x):
         return (x,)
@@ -101,6 +108,9 @@ class _Failures(IndependentColumns):
     def parameters_of(self, log_failure):
         return {"probabilities": -np.expm1(log_failure)}
 
+    def natural_from(self, probabilities):
+        return (np.maximum(np.log1p(-np.minimum(probabilities, 1.0)), -NATURAL_LIMIT),)
+
     def possible(self, x):
         return _is_count(x)
 
@@ -118,7 +128,7 @@ class Geometric(_Failures):
 class NegativeBinomial(_Failures, ColumnsWithConstants):
     """Failures before the r-th success: T(x) = x, A(η) = −Σ r log(1 − e^η), h(x) = Π Γ(x + r) / (Γ(r) x!).
 
-    η = log(1 − p) for success p, and the mean is r (1 − p) / p.
+    η = log(1 − p) for success p, and the mean is r (1 − p) / p. ``from_parameters`` needs means or probabilities.
 
     Parameters
     ----------
@@ -133,6 +143,7 @@ class NegativeBinomial(_Failures, ColumnsWithConstants):
     """
 
     constants = ("r",)
+    determined_by = (("means",), ("probabilities",))  # a probability close to 1 has few digits
 
     def __new__(cls, r=None) -> Any:
         return GammaPoisson() if r is None else super().__new__(cls)
@@ -161,6 +172,9 @@ class NegativeBinomial(_Failures, ColumnsWithConstants):
     def parameters_of(self, log_failure):
         means = np.where(log_failure <= -NATURAL_LIMIT, 0.0, self.expectation_of(log_failure)[0])
         return {**super().parameters_of(log_failure), "means": means}
+
+    def natural_from(self, probabilities=None, means=None):
+        return super().natural_from(probabilities) if means is None else self.natural_of(means)
 
     def draw_of(self, natural, size, rng):
         odds = self.expectation_of(*natural)[0] / self.r

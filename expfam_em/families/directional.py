@@ -7,6 +7,7 @@ from scipy.special import gammaln
 
 from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.special.bessel import inverse_ratio, log_bessel, ratio_over_x
+from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.support import ImpossibleRowError
@@ -25,6 +26,7 @@ class VonMises(IndependentColumns):
 
     order = 2
     needs = "finite angles"
+    ranges = {"concentrations": named.FROM_0}
 
     def statistics_of(self, x):
         x = np.ascontiguousarray(x)  # the last bit of NumPy's own cosine may depend on the strides
@@ -46,9 +48,12 @@ class VonMises(IndependentColumns):
     def parameters_of(self, along, across):
         return {"locations": np.arctan2(across, along), "concentrations": np.hypot(along, across)}
 
+    def natural_from(self, locations, concentrations):
+        return concentrations * np.cos(locations), concentrations * np.sin(locations)
+
     def draw_of(self, natural, size, rng):
-        named = self.parameters_of(*natural)
-        return rng.vonmises(named["locations"], named["concentrations"], size)
+        known = self.parameters_of(*natural)
+        return rng.vonmises(known["locations"], known["concentrations"], size)
 
 
 class VonMisesFisher(ExponentialFamily):
@@ -83,6 +88,18 @@ class VonMisesFisher(ExponentialFamily):
             "directions": natural / np.where(length > 0, length, 1.0)[..., None],
             "concentrations": length,
         }
+
+    def from_parameters(self, **given):
+        known = {"directions": named.FINITE, "concentrations": named.FROM_0._replace(axes=())}
+        arrays, used = named.read(self, given, known, (tuple(known),), least=2)
+        directions, concentrations = used["directions"], used["concentrations"]
+        length = _length(directions)
+        fine = (np.abs(length - 1) <= UNIT) | ((length == 0) & (concentrations == 0))
+        if not fine.all():
+            k = int(np.argmin(fine))
+            raise ValueError(f"directions has length {length[k]:.9g} for component {k}; its length must be 1")
+        natural = directions * (concentrations / np.where(length > 0, length, 1.0))[:, None]
+        return named.finished(self, natural, arrays, used)
 
     def sample(self, natural, n, rng):
         """Draw by the rejection method of Wood (1994), about the first axis, and reflect that onto the direction."""

@@ -7,6 +7,7 @@ from scipy.special import digamma
 
 from expfam_em.families.special.gamma import digamma_difference, trigamma_difference
 from expfam_em.families.special.multigamma import LOG_2PI, inverse_digamma, stirling_error, trigamma
+from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.support import ImpossibleRowError, require
 
@@ -56,6 +57,10 @@ class Dirichlet(ExponentialFamily):
 
     def parameters(self, natural):
         return {"alphas": np.array(natural)}
+
+    def from_parameters(self, **given):
+        arrays, used = named.read(self, given, {"alphas": named.POSITIVE}, (("alphas",),), least=2)
+        return named.finished(self, used["alphas"], arrays, used)
 
     def sample(self, natural, n, rng):
         # of small α, only the logarithm of a gamma variable is above 0: log g(α) = log g(α + 1) + log(u)/α

@@ -6,6 +6,7 @@ from scipy.special import digamma, gammaln, xlogy
 from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.special.gamma import log_beta
 from expfam_em.families.special.inverses import inverse_log_minus_digamma
+from expfam_em.family.named import FROM_0, POSITIVE, POSSIBLE_SUCCESS
 from expfam_em.family.optional import Incomplete
 
 LARGEST_SHAPE = 1e8
@@ -26,12 +27,16 @@ class GammaPoisson(IndependentColumns, Incomplete):
     E[λ|x] = (x + r)/(1 + b). The M-step finds r from the rates; whatever it is, the likelihood is largest where the
     mean r/b is that of the counts, so b follows from x (ECME, Liu and Rubin 1994), and the bound, that of the counts,
     never falls. Where a prior adds rates that were not computed so, b follows from λ.
+
+    ``from_parameters`` needs shapes and means, or shapes and probabilities.
     """
 
     order = 3
     coupled = False
     n_features: int | None = None
     needs = "whole numbers from 0"
+    ranges = {"shapes": POSITIVE, "means": FROM_0, "probabilities": POSSIBLE_SUCCESS}
+    determined_by = (("shapes", "means"), ("shapes", "probabilities"))
 
     def statistics_of(self, x):
         return np.log(x + 0.5), x + 0.5, x  # about the means of log λ and λ
@@ -92,6 +97,14 @@ class GammaPoisson(IndependentColumns, Incomplete):
 
     def parameters_of(self, shape, minus_rate, tilt):
         return {"shapes": shape, "means": -shape / minus_rate, "probabilities": minus_rate / (minus_rate - 1)}
+
+    def natural_from(self, shapes, means=None, probabilities=None):
+        if means is None:
+            means = shapes * ((1 - np.minimum(probabilities, 1.0)) / probabilities)
+        return shapes, -shapes / np.maximum(means, LEAST_MEAN), np.zeros_like(shapes)
+
+    def _known_sizes(self):
+        return {} if self.n_features is None else {"column": self.n_features}
 
     def draw_of(self, natural, size, rng):
         shape, minus_rate, _ = natural

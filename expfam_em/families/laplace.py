@@ -4,6 +4,7 @@ import numpy as np
 
 from expfam_em.families.constants import ColumnsWithConstants, constant
 from expfam_em.families.waiting import Waiting
+from expfam_em.family.named import POSITIVE
 
 
 class Laplace(Waiting, ColumnsWithConstants):
@@ -22,6 +23,7 @@ class Laplace(Waiting, ColumnsWithConstants):
 
     needs = "finite numbers"
     constants = ("location",)
+    ranges = {"scales": POSITIVE}
 
     def __init__(self, location=0.0):
         self.location = constant("location", location, np.isfinite, "a finite number")
@@ -34,6 +36,9 @@ class Laplace(Waiting, ColumnsWithConstants):
 
     def parameters_of(self, negative_rate):
         return {"scales": -1 / negative_rate}
+
+    def natural_from(self, scales):
+        return (-1 / scales,)
 
     def draw_of(self, natural, size, rng):
         distance = self.draw_statistic(natural, size, rng)

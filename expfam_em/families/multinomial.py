@@ -7,6 +7,7 @@ from numbers import Integral
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
+from expfam_em.family import named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.support import ImpossibleRowError, require
 from expfam_em.rows.csr import CSRBlock, row_sums
@@ -81,6 +82,14 @@ class Multinomial(ExponentialFamily):
         natural = np.asarray(natural, np.float64)
         log_p = natural - logsumexp(natural, axis=-1, keepdims=True)
         return {"probabilities": np.where(log_p <= ABSENT, 0.0, self.to_expectation(natural))}
+
+    def from_parameters(self, **given):
+        sizes = {} if self.n_features is None else {"column": self.n_features}
+        arrays, used = named.read(
+            self, given, {"probabilities": named.FROM_0}, (("probabilities",),), sizes=sizes, least=2
+        )
+        named.check_shares("probabilities", used["probabilities"], ("component",), IMPOSSIBLE)
+        return named.finished(self, self.to_natural(used["probabilities"]), arrays, used)
 
     def sample(self, natural, n, rng):
         p = self.parameters(natural)["probabilities"]

@@ -6,6 +6,7 @@ from scipy.special import gammaln
 from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.special.lattice import expected_log_base
 from expfam_em.family.base import NATURAL_LIMIT
+from expfam_em.family.named import FROM_0
 
 
 class Poisson(IndependentColumns):
@@ -14,6 +15,7 @@ class Poisson(IndependentColumns):
     sparse = "entries"
     is_identity = True
     needs = "whole numbers from 0"
+    ranges = {"rates": FROM_0}
 
     def statistics_of(self, x):
         return (x,)
@@ -36,6 +38,9 @@ class Poisson(IndependentColumns):
 
     def parameters_of(self, log_rate):
         return {"rates": np.where(log_rate <= -NATURAL_LIMIT, 0.0, np.exp(log_rate))}
+
+    def natural_from(self, rates):
+        return self.natural_of(rates)
 
     def draw_of(self, natural, size, rng):
         return rng.poisson(self.parameters_of(*natural)["rates"], size)

@@ -10,6 +10,7 @@ from expfam_em.families.constants import ColumnsWithConstants, constant
 from expfam_em.families.special.gamma import ROUNDING, log
 from expfam_em.families.special.inverses import inverse_log_minus_digamma
 from expfam_em.families.waiting import EULER_GAMMA, Waiting, representable
+from expfam_em.family.named import POSITIVE
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -31,12 +32,16 @@ class Exponential(Waiting):
     sparse = "entries"
     is_identity = True
     needs = "numbers from 0"
+    ranges = {"rates": POSITIVE}
 
     def statistics_of(self, x):
         return (x,)
 
     def parameters_of(self, negative_rate):
         return {"rates": -negative_rate}
+
+    def natural_from(self, rates):
+        return (-rates,)
 
     def draw_of(self, natural, size, rng):
         return self.draw_statistic(natural, size, rng)
@@ -57,6 +62,7 @@ class Gamma(_Positive):
     order = 2
     sign = 1
     """1 if log x is a statistic with natural parameter a, −1 if it is with −a."""
+    ranges = {"shapes": POSITIVE, "rates": POSITIVE, "scales": POSITIVE}
 
     def statistics_of(self, x):
         return log(x), x
@@ -86,6 +92,9 @@ class Gamma(_Positive):
     def parameters_of(self, signed_shape, negative_rate):
         return {"shapes": self.sign * signed_shape, "rates": -negative_rate}
 
+    def natural_from(self, shapes, rates):
+        return self.sign * shapes, -rates
+
     def draw_of(self, natural, size, rng):
         return representable(rng.standard_gamma(natural[0], size) / -natural[1])
 
@@ -103,6 +112,9 @@ class InverseGamma(Gamma):
 
     def parameters_of(self, negative_shape, negative_scale):
         return {"shapes": -negative_shape, "scales": -negative_scale}
+
+    def natural_from(self, shapes, scales):
+        return -shapes, -scales
 
     def draw_of(self, natural, size, rng):
         return representable(-natural[1] / representable(rng.standard_gamma(-natural[0], size)))
@@ -128,6 +140,7 @@ class Weibull(Waiting, _Positive, ColumnsWithConstants):
     seed_smoothing = 0.0  # x^k > 0 is inside the expectation space
     needs = "positive numbers with a finite power"
     constants = ("shape",)
+    ranges = {"scales": POSITIVE}
 
     def __init__(self, shape):
         self.shape = constant("shape", shape, lambda shape: shape > 0, "positive")
@@ -145,6 +158,9 @@ class Weibull(Waiting, _Positive, ColumnsWithConstants):
     def parameters_of(self, negative_rate):
         return {"scales": (-negative_rate) ** (-1 / self.shape)}
 
+    def natural_from(self, scales):
+        return (-(scales**-self.shape),)
+
     def draw_of(self, natural, size, rng):
         with np.errstate(over="ignore"):
             return representable(self.draw_statistic(natural, size, rng) ** (1 / self.shape))
@@ -156,6 +172,7 @@ class _Length(_Positive):
     needs = "positive numbers with a finite square"
     seed_smoothing = 0.0  # x² > 0 is inside the expectation space
     dimension = 1
+    ranges = {"scales": POSITIVE}
 
     def statistics_of(self, x):
         return (x * x,)
@@ -184,6 +201,9 @@ class _Length(_Positive):
 
     def parameters_of(self, negative_rate):
         return {"scales": np.sqrt(-0.5 / negative_rate)}
+
+    def natural_from(self, scales):
+        return (-0.5 / scales / scales,)  # the square may be beyond the range of float64
 
     def draw_of(self, natural, size, rng):
         return representable(np.sqrt(rng.standard_gamma(self.dimension / 2, size) / -natural[0]))
@@ -229,6 +249,7 @@ class Pareto(Waiting, ColumnsWithConstants):
 
     needs = "numbers from the minimum"
     constants = ("minimum",)
+    ranges = {"exponents": POSITIVE}
 
     def __init__(self, minimum):
         self.minimum = constant("minimum", minimum, lambda minimum: minimum > 0, "positive")
@@ -245,6 +266,9 @@ class Pareto(Waiting, ColumnsWithConstants):
 
     def parameters_of(self, negative_exponent):
         return {"exponents": -negative_exponent}
+
+    def natural_from(self, exponents):
+        return (-exponents,)
 
     def draw_of(self, natural, size, rng):
         with np.errstate(over="ignore"):
@@ -265,6 +289,7 @@ class InverseGaussian(_Positive):
     """
 
     order = 2
+    ranges = {"means": POSITIVE, "shapes": POSITIVE}
 
     def statistics_of(self, x):
         return x, 1 / x
@@ -293,6 +318,9 @@ class InverseGaussian(_Positive):
 
     def parameters_of(self, first, second):
         return {"means": self.expectation_of(first, second)[0], "shapes": -2 * second}
+
+    def natural_from(self, means, shapes):
+        return -shapes / 2 / means / means, -shapes / 2
 
     def draw_of(self, natural, size, rng):
         # x/μ + μ/x − 2 is w = (μ/λ) N²: its smaller root, in a form that does not cancel, or the larger one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.support import require
 
@@ -89,6 +90,14 @@ class Uniform(ExponentialFamily):
     def parameters(self, natural):
         low, high = self._box()
         return {"low": np.tile(low, (len(natural), 1)), "high": np.tile(high, (len(natural), 1))}
+
+    def from_parameters(self, **given):
+        """Return η = 0 of each component, or of one if the corners, which are constants, are left out."""
+        corners = self._box()
+        sizes = {"column": max(side.size for side in corners)} if any(side.ndim for side in corners) else {}
+        arrays, used = named.read(self, given, {"low": named.FINITE, "high": named.FINITE}, ((),), sizes=sizes)
+        K = len(next(iter(arrays.values()))) if arrays else 1
+        return named.finished(self, np.zeros((K, 1)), arrays, used)
 
     def sample(self, natural, n, rng):
         low, high = self._box()

@@ -7,17 +7,15 @@ from math import isqrt
 import numpy as np
 
 from expfam_em.families.gaussian.packing import pairs
-from expfam_em.families.special.linalg import cholesky, invert
+from expfam_em.families.special.linalg import SYMMETRY, check_positive_definite, cholesky, invert
 from expfam_em.families.special.multigamma import (
     inverse_log_minus_multidigamma,
     log_minus_multidigamma,
     log_multigamma,
 )
+from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.support import ImpossibleRowError
-
-SYMMETRY = 1e-8
-"""How far mirrored entries may be apart, relative to the largest of the matrix."""
 
 
 class Wishart(ExponentialFamily):
@@ -69,10 +67,24 @@ class Wishart(ExponentialFamily):
         scales = invert(-2 * _unpacked(natural, 0.5))[0]
         return {"degrees_of_freedom": 2 * natural[..., 0], "scales": scales}
 
+    def from_parameters(self, **given):
+        known = {
+            "degrees_of_freedom": named.POSITIVE._replace(axes=()),
+            "scales": named.FINITE._replace(axes=("column", "column")),
+        }
+        arrays, used = named.read(self, given, known, (tuple(known),))
+        scales, freedom = check_positive_definite("scales", used["scales"]), used["degrees_of_freedom"]
+        q = scales.shape[1]
+        must_be = f"above {q - 1}, because scales is {q} × {q}"
+        named.check_values("degrees_of_freedom", freedom, lambda nu: nu > q - 1, must_be, ("component",))
+        i, j = pairs(q)
+        packed = -0.5 * invert(scales)[0][:, i, j] * np.where(i == j, 1.0, 2.0)
+        return named.finished(self, np.column_stack([freedom / 2, packed]), arrays, used)
+
     def sample(self, natural, n, rng):
         """Draw L A Aᵀ Lᵀ, Σ = L Lᵀ, with A lower triangular and independent entries (Bartlett 1933)."""
-        named = self.parameters(natural[None])
-        scale, freedom = named["scales"][0], named["degrees_of_freedom"][0]
+        known = self.parameters(natural[None])
+        scale, freedom = known["scales"][0], known["degrees_of_freedom"][0]
         q = len(scale)
         A = np.zeros((n, q, q))
         lower = np.tril_indices(q, -1)

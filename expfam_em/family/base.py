@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from expfam_em.family import checked, mappings, sampling
+from expfam_em.family import checked, mappings, named, sampling
 from expfam_em.family.kernel_form import KernelForm
 from expfam_em.family.support import accepted
 from expfam_em.rows.csr import CSRBlock, observations
@@ -91,6 +91,48 @@ class ExponentialFamily(ABC):
     def parameters(self, natural) -> dict[str, np.ndarray]:
         """Return the named parameters people know the family by."""
         return {"expectation": self.to_expectation(natural)}
+
+    def from_parameters(self, **given) -> np.ndarray:
+        """Return the natural parameters that have these named parameters: the inverse of `parameters`.
+
+        Each family has the names that its ``parameters`` reports. A name is not needed if it follows from others or
+        is a constant of the family; where it is given all the same, it must agree with them to six digits. A value on
+        the boundary, such as a probability of 0, gives the same finite η as in ``to_natural``. A family with a frame
+        takes parameters in the coordinates of x and returns η in the frame that all components share.
+
+        Parameters
+        ----------
+        **given : array_like
+            Arrays with a leading axis of components, (K, …), as ``parameters`` returns them. One component may be
+            given without that axis if its shapes can be read in no other way. The default, where ``parameters`` is
+            the default too, takes ``expectation``, (K, p) or (p,).
+
+        Returns
+        -------
+        natural : (K, p) array
+
+        Raises
+        ------
+        NotImplementedError
+            If the family names its parameters but does not define the way back.
+        TypeError
+            If a name is unknown or missing, or a value is no array of numbers.
+        ValueError
+            If shapes do not fit one another, or a value is NaN or outside the space of its parameter.
+
+        Examples
+        --------
+        >>> from expfam_em import families
+        >>> families.Poisson().from_parameters(rates=[[1.0], [0.0]])
+        array([[   0.],
+               [-700.]])
+        """
+        if type(self).parameters is not ExponentialFamily.parameters:
+            raise NotImplementedError(
+                f"{type(self).__name__} has no way from named to natural parameters: define "
+                "from_parameters(self, **named)"
+            )
+        return np.asarray(self.to_natural(named.expectation(self, given)))
 
     def sample(self, natural, n, rng):
         """Return n rows drawn from one component, (p,) -> (n, d), with ``rng`` a numpy Generator.

@@ -17,7 +17,7 @@ from expfam_em.families.composed.layout import (
     rescue_each,
     rows_where,
 )
-from expfam_em.family import checked
+from expfam_em.family import checked, named
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, Monomials, table
 from expfam_em.family.optional import (
@@ -270,9 +270,26 @@ class Componentwise(Framed, Incomplete, OfComponents):
         return self._join(len(mean), self._each(lambda family, of, *m: family.seed(*m), expectation, mean), 0.0)
 
     def parameters(self, natural):
-        named = self._each(lambda family, of, eta: family.parameters(eta), natural)
-        of_part = zip(labels_of(self.families), named, strict=True)
+        found = self._each(lambda family, of, eta: family.parameters(eta), natural)
+        of_part = zip(labels_of(self.families), found, strict=True)
         return {f"{label}_{name}": value for label, part in of_part if part for name, value in part.items()}
+
+    def from_parameters(self, **given):
+        """Return the natural parameters of those of the parts, whose names have the label of the part in front.
+
+        Each part has as many components as belong to its family, in their order.
+        """
+        labels, sizes = labels_of(self.families), np.bincount(self.of_component, minlength=len(self.families))
+        etas = []
+        for label, family, part, size in zip(
+            labels, self.families, named.of_parts(self, labels, given), sizes.tolist(), strict=True
+        ):
+            eta = named.from_part(label, family, part) if part or size else None
+            if eta is not None and part and len(eta) != size:
+                raise ValueError(f"{label}_… has {len(eta)} components; {self!r} has {size} of this part")
+            # a part that needs no names says the same of every component
+            etas.append(eta if eta is None or part else np.broadcast_to(eta, (size, eta.shape[1])))
+        return self._join(len(self.of_component), etas)
 
     def n_parameters(self, n_components):
         sizes = np.bincount(self.of_component[:n_components], minlength=len(self.families)).tolist()

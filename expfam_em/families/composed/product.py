@@ -17,7 +17,7 @@ from expfam_em.families.composed.layout import (
     monomials_of,
     rescue_each,
 )
-from expfam_em.family import checked
+from expfam_em.family import checked, named
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, needs_table, table
 from expfam_em.family.optional import (
@@ -215,9 +215,22 @@ class Product(Framed, Incomplete):
         return self.combine(self._each(lambda family, *m: family.seed(*m), expectation, mean))
 
     def parameters(self, natural):
-        named = self._each(lambda family, eta: family.parameters(eta), natural)
-        of_part = zip(labels_of(self.families), named, strict=True)
+        found = self._each(lambda family, eta: family.parameters(eta), natural)
+        of_part = zip(labels_of(self.families), found, strict=True)
         return {f"{label}_{name}": value for label, part in of_part for name, value in part.items()}
+
+    def from_parameters(self, **given):
+        """Return the natural parameters of those of the parts, whose names have the label of the part in front."""
+        labels = labels_of(self.families)
+        parts = named.of_parts(self, labels, given)
+        etas = [named.from_part(*each) for each in zip(labels, self.families, parts, strict=True)]
+        sizes = {f"{label}_…": len(eta) for label, eta, part in zip(labels, etas, parts, strict=True) if part}
+        if len(set(sizes.values())) > 1:
+            shown = ", ".join(f"{name} has {size}" for name, size in sizes.items())
+            raise ValueError(f"all parts must have the same number of components; {shown}")
+        # a part that needs no names says the same of every component
+        K = max(sizes.values(), default=1)
+        return self.combine([np.broadcast_to(eta, (K, eta.shape[1])) for eta in etas])
 
     def n_parameters(self, n_components):
         counted = [family.n_parameters(n_components) for family in self.families]

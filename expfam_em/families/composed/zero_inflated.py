@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit, log_expit
 
 from expfam_em.families.composed.layout import check_family_argument, rows_where
-from expfam_em.family import checked
+from expfam_em.family import checked, named
 from expfam_em.family.base import NATURAL_LIMIT
 from expfam_em.family.optional import (
     Framed,
@@ -141,6 +141,19 @@ class ZeroInflated(Framed, Incomplete):
         log_odds, of_family = self._odds(natural)
         shares = np.where(log_odds <= -0.99 * NATURAL_LIMIT, 0.0, expit(log_odds))
         return {"zero_shares": shares, **self.family.parameters(of_family)}
+
+    def from_parameters(self, **given):
+        """Return the natural parameters of zero_shares (K,) and of the names of the family of the other rows."""
+        own = {name: value for name, value in given.items() if name == "zero_shares"}
+        others = {name: value for name, value in given.items() if name not in own}
+        of_family = self.family.from_parameters(**others)
+        known = {"zero_shares": named.PROBABILITY._replace(axes=())}
+        sizes = {"component": len(of_family)} if others else {}
+        arrays, used = named.read(self, own, known, (tuple(known),), sizes=sizes)
+        # a family that needs no names says the same of every component
+        of_family = np.broadcast_to(of_family, (len(used["zero_shares"]), of_family.shape[1]))
+        natural = self._joined(np.minimum(used["zero_shares"], 1.0), of_family)
+        return named.finished(self, natural, arrays, used)
 
     def n_parameters(self, n_components):
         counted = self.family.n_parameters(n_components)

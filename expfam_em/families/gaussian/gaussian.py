@@ -9,6 +9,8 @@ import numpy as np
 from expfam_em.families.gaussian import packing
 from expfam_em.families.gaussian.framed import FramedNormal, products_of
 from expfam_em.families.gaussian.models import MODELS, Model
+from expfam_em.families.special.linalg import check_positive_definite
+from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
 
@@ -233,6 +235,69 @@ class Gaussian(FramedNormal):
     def parameters(self, natural):
         means, covariances = self.to_moments(natural)
         return {"means": means, "covariances": covariances[0] if self.tied else covariances}
+
+    def from_parameters(self, **given):
+        """Return the natural parameters of means (K, d) and covariances, in the frame that all components share.
+
+        Covariances are (K, d, d), (K, d) or (K,), as the covariance type has them; tied types take the one matrix of
+        all components, (d, d), and "fixed" needs none. Those of a constrained model must satisfy it to six digits.
+        Where components have coordinates of their own, the result is in those that all of them share.
+        """
+        return self._from_named(given, "means", "covariances")
+
+    def _from_named(self, given, mean_name, covariance_name):
+        family = self.with_frames(None)
+        fixed = self.covariance_type == "fixed"
+        known = {mean_name: named.FINITE, covariance_name: self._covariance_parameter()}
+        sets = ((mean_name,),) if fixed else ((mean_name, covariance_name),)
+        arrays, used = named.read(self, given, known, sets, sizes=self._known_sizes())
+        means = used[mean_name]
+        if fixed:
+            covariances = np.full(len(means), self.variance)
+        else:
+            covariances = self._checked_covariances(covariance_name, used[covariance_name], len(means))
+        with np.errstate(all="ignore"):
+            natural = family.from_moments(means, covariances)
+        return named.finished(family, natural, arrays, used)
+
+    def _known_sizes(self) -> dict[str, int]:
+        return {} if self.shift is None else {"column": len(self.shift)}
+
+    def _covariance_parameter(self) -> named.Parameter:
+        """Return what covariances have to be; that matrices are positive definite is seen later."""
+        free = "spherical" if self.covariance_type == "fixed" else self.model.free
+        if free == "full":
+            return named.Parameter(axes=("column", "column"), shared=self.tied)
+        return named.POSITIVE._replace(axes=("column",) if free == "diag" else ())
+
+    def _checked_covariances(self, name, covariances, n_components):
+        """Return covariances of each component, positive definite and as the model has them."""
+        if self.tied:
+            [one] = check_positive_definite(name, covariances[None], shared=True)
+            return np.broadcast_to(one, (n_components, *one.shape))
+        if covariances.ndim == 3:
+            covariances = check_positive_definite(name, covariances)
+        if self.constrained:
+            self._check_model(name, covariances)
+        return covariances
+
+    def _check_model(self, name, covariances):
+        """Raise a ValueError unless the covariances of the model that are nearest to these are the same."""
+        form, roots = self.form, self.form.root(covariances)
+        nearest = self.model.nearest(np.ones(len(roots)), roots, roots)
+        difference = np.abs(covariances - form.transform(form.unit(covariances), nearest))
+        # an entry is measured by the deviations of its columns; variances may have been raised to the floor
+        deviations = np.sqrt(covariances if covariances.ndim < 3 else np.einsum("kii->ki", covariances))
+        sizes = deviations**2 if covariances.ndim < 3 else deviations[:, :, None] * deviations[:, None, :]
+        floor = 0.0 if self.scale is None else 2 * self.variance_floor * np.max(self.scale) ** 2
+        off = difference - floor > named.AGREE * sizes
+        if off.any() or not np.isfinite(difference).all():
+            k = int(np.argmax(off.reshape(len(off), -1).any(axis=1)))
+            worst = np.max(difference[k] / sizes[k])
+            raise ValueError(
+                f"{name} must be as the model {self.covariance_type} has them; that of component {k} differs from the "
+                f"nearest one of the model by {worst:.3g} of its size"
+            )
 
     def sample(self, natural, n, rng):
         means, covariances = self.to_moments(natural[None])

@@ -33,6 +33,9 @@ class LogNormal(Gaussian):
     def parameters(self, natural):
         return {f"log_{name}": value for name, value in super().parameters(natural).items()}
 
+    def from_parameters(self, **given):
+        return self._from_named(given, "log_means", "log_covariances")
+
     def sample(self, natural, n, rng):
         return np.exp(super().sample(natural, n, rng))
 

@@ -9,6 +9,7 @@ from expfam_em.families.gaussian.framed import products_of
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.special.gamma import LARGE, log_beta, stirling
 from expfam_em.families.special.inverses import inverse_log_minus_digamma
+from expfam_em.family import named
 from expfam_em.family.kernel_form import Monomials
 from expfam_em.family.optional import Framed, Incomplete
 
@@ -179,6 +180,28 @@ class StudentT(Framed, Incomplete):
     def parameters(self, natural):
         means, scales = self.normal.to_moments(np.atleast_2d(natural)[:, :-2])
         return {"means": means, "scales": scales, "degrees_of_freedom": 2 * np.atleast_2d(natural)[:, -1]}
+
+    def from_parameters(self, **given):
+        """Return the natural parameters of means (K, d), scales and degrees of freedom (K,), in the shared frame.
+
+        Scales are (K, d, d), (K, d) or (K,), as the covariance type has them. Degrees of freedom are not needed where
+        they are a constant of the family.
+        """
+        family, normal = self.with_frames(None), self.normal.with_frames(None)
+        known = {
+            "means": named.FINITE,
+            "scales": normal._covariance_parameter(),
+            "degrees_of_freedom": named.POSITIVE._replace(axes=()),
+        }
+        free = self.degrees_of_freedom is None
+        sets = (tuple(known) if free else ("means", "scales"),)
+        arrays, used = named.read(self, given, known, sets, sizes=normal._known_sizes())
+        means, scales = used["means"], normal._checked_covariances("scales", used["scales"], len(used["means"]))
+        degrees = used["degrees_of_freedom"] if free else np.full(len(means), float(self.degrees_of_freedom))
+        with np.errstate(all="ignore"):
+            mean, scale = normal._into_frame(means, scales)
+            natural = family._packed(mean, normal._floored(scale), degrees)
+        return named.finished(family, natural, arrays, used)
 
     def n_parameters(self, n_components):
         if self.normal.shift is None:

@@ -6,6 +6,9 @@ from scipy.linalg import lapack
 BATCHED = 32
 """Size below which NumPy's general solver for stacks beats one call of LAPACK's triangular solver for each matrix."""
 
+SYMMETRY = 1e-8
+"""How far mirrored entries may be apart, relative to the largest of the matrix."""
+
 
 def cholesky(matrices) -> np.ndarray:
     """Lower Cholesky factors, (K, d, d); NaN for a matrix that is not positive definite."""
@@ -19,6 +22,34 @@ def cholesky(matrices) -> np.ndarray:
             except np.linalg.LinAlgError:
                 continue  # stays NaN
         return out
+
+
+def check_positive_definite(name, matrices, *, shared=False) -> np.ndarray:
+    """Return matrices (K, d, d) made exactly symmetric; ``shared`` if they are one matrix for all components.
+
+    Raises
+    ------
+    ValueError
+        If one is not symmetric, up to rounding, or not positive definite.
+    """
+    matrices = np.asarray(matrices, np.float64)
+    mirrored = np.swapaxes(matrices, 1, 2)
+    apart = np.abs(matrices - mirrored) > SYMMETRY * np.abs(matrices).max(axis=(1, 2), keepdims=True)
+    if apart.any():
+        k, i, j = np.argwhere(apart)[0]
+        where = "" if shared else f" of component {k}"
+        raise ValueError(
+            f"{name}{where} must be symmetric; its entries {i}, {j} and {j}, {i} are {matrices[k, i, j]!s} and "
+            f"{matrices[k, j, i]!s}"
+        )
+    matrices = mirrored + (matrices - mirrored) / 2
+    fine = np.isfinite(cholesky(matrices)).all(axis=(1, 2))
+    if not fine.all():
+        k = int(np.argmin(fine))
+        where = "" if shared else f" of component {k}"
+        least = np.linalg.eigvalsh(matrices[k])[0]
+        raise ValueError(f"{name}{where} must be positive definite; its smallest eigenvalue is {least:.6g}")
+    return matrices
 
 
 def solve_lower(factors, right) -> np.ndarray:

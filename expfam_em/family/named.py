@@ -1,0 +1,302 @@
+"""Named parameters as users give them: names, shapes and values are checked here, for every family alike."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from expfam_em.family import checked
+
+AGREE = 1e-6
+"""Relative difference up to which a name that is not needed agrees with those that are."""
+
+ROUNDED = 4 * float(np.finfo(float).eps)
+"""By how much a probability may exceed 1, because a mean of ones may be rounded upwards."""
+
+SYMBOLS = {"component": "K", "column": "d", "variable": "J", "level": "L", "statistic": "p"}
+"""Size of each axis, as messages call it."""
+
+
+class Parameter(NamedTuple):
+    """What a named parameter has to be.
+
+    Attributes
+    ----------
+    possible : function of an array, elementwise
+        Which values are inside the parameter's space; false for NaN.
+    must_be : str
+        The same in words, as the end of "it must be …".
+    axes : tuple of str
+        Axes behind that of the components. Axes of the same name have the same size, in all parameters.
+    shared : bool
+        Whether one value stands for all components, so that there is no axis of components.
+    """
+
+    possible: Callable[[np.ndarray], np.ndarray] = np.isfinite
+    must_be: str = "finite"
+    axes: tuple[str, ...] = ("column",)
+    shared: bool = False
+
+    @property
+    def all_axes(self) -> tuple[str, ...]:
+        """The axes, with that of the components."""
+        return self.axes if self.shared else ("component", *self.axes)
+
+
+FINITE = Parameter()
+POSITIVE = Parameter(lambda x: (x > 0) & (x < np.inf), "positive and finite")
+FROM_0 = Parameter(lambda x: (x >= 0) & (x < np.inf), "0 or positive, and finite")
+PROBABILITY = Parameter(lambda x: (x >= 0) & (x <= 1 + ROUNDED), "from 0 to 1")
+POSSIBLE_SUCCESS = Parameter(lambda x: (x > 0) & (x <= 1 + ROUNDED), "above 0 and at most 1")
+
+
+def read(
+    family,
+    given: Mapping,
+    parameters: Mapping[str, Parameter],
+    sets: tuple[tuple[str, ...], ...],
+    *,
+    sizes: Mapping[str, int] | None = None,
+    least: int = 1,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return named parameters as checked arrays, all of them and those that determine the density.
+
+    The axis of components may be left out for one component where the shapes can be read in no other way. Single
+    numbers are one component of one column.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+        Named in messages.
+    given : mapping of str to array_like
+    parameters : mapping of str to Parameter
+        Every name that the family knows.
+    sets : tuple of tuples of names
+        Each set determines the density. The first that is given in full is used.
+    sizes : mapping of str to int, optional
+        Sizes of axes that the family knows already.
+    least : int
+        Smallest number of columns.
+
+    Returns
+    -------
+    arrays, used : dict of str to float64 array
+        All names, and those of the set that is used, (K, …) each; without K where the parameter is shared.
+
+    Raises
+    ------
+    TypeError
+        If a name is unknown or missing, or a value is no array of numbers.
+    ValueError
+        If a shape is wrong, or a value is outside its space.
+    """
+    chosen = _check_names(family, given, parameters, sets)
+    arrays = {name: _numbers(name, value) for name, value in given.items()}
+    sizes = {} if sizes is None else sizes
+    whole = _with_components(arrays, parameters, sizes, least)
+    _check_sizes(family, whole, arrays, parameters, sizes, least)
+    for name, array in whole.items():
+        check_values(name, array, parameters[name].possible, parameters[name].must_be, parameters[name].all_axes)
+    return whole, {name: whole[name] for name in chosen}
+
+
+def finished(family, natural, arrays, used) -> np.ndarray:
+    """Return natural parameters (K, p) once they are seen to be finite and to agree with the names not used.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    natural = np.asarray(natural, np.float64)
+    fine = np.isfinite(natural).all(axis=1) & np.isfinite(checked.log_partition(family, natural))
+    if not fine.all():
+        k = int(np.argmin(fine))
+        raise ValueError(
+            f"{family!r} has no finite natural parameters for the {_listed(used)} of component {k}: they are too near "
+            "to the end of their space, or too large or too small for float64"
+        )
+    rest = [name for name in arrays if name not in used]
+    with np.errstate(all="ignore"):
+        found = family.parameters(natural) if rest else {}
+    for name in rest:
+        value, expected = np.broadcast_arrays(arrays[name], found[name])
+        agrees = np.abs(value - expected) <= AGREE * np.abs(expected)
+        if not agrees.all():
+            at = tuple(np.argwhere(~agrees)[0])
+            source = f"{_listed(used)} and {family!r}" if used else repr(family)
+            raise ValueError(
+                f"{name} is {value[at]!s} for component {at[0]}; it must be {expected[at]:.9g}, which follows from "
+                f"{source}, or be left out"
+            )
+    return natural
+
+
+def expectation(family, given: Mapping) -> np.ndarray:
+    """Return expectation parameters (K, p), given by that name as (K, p), or as (p,) for one component."""
+    _check_names(family, given, {"expectation": FINITE}, (("expectation",),))
+    array = np.atleast_2d(_numbers("expectation", given["expectation"]))
+    if array.ndim > 2 or not array.size:
+        raise ValueError(f"expectation has shape {array.shape}; it must be (K, p)")
+    check_values("expectation", array, np.isfinite, "finite", ("component", "statistic"))
+    return array
+
+
+def of_parts(family, labels, given: Mapping) -> list[dict]:
+    """Return the names given for each part, without its label in front.
+
+    Raises
+    ------
+    TypeError
+        If a name does not begin with the label of a part.
+    """
+    parts: list[dict] = [{} for _ in labels]
+    for name, value in given.items():
+        owners = [j for j, label in enumerate(labels) if name.startswith(f"{label}_")]
+        if not owners:
+            head, _, tail = name.partition("_")
+            near = difflib.get_close_matches(head, labels, 1) if tail else []
+            hint = f" (did you mean {f'{near[0]}_{tail}'!r}?)" if near else ""
+            raise TypeError(
+                f"{family!r} has no parameter {name!r}{hint}; names begin with the label of a part: "
+                f"{', '.join(f'{label}_…' for label in labels)}"
+            )
+        owner = max(owners, key=lambda j: len(labels[j]))
+        parts[owner][name.removeprefix(f"{labels[owner]}_")] = value
+    return parts
+
+
+def from_part(label, part, given: Mapping) -> np.ndarray:
+    """Return the natural parameters of a part, whose errors are told with its label."""
+    try:
+        return part.from_parameters(**given)
+    except TypeError as error:
+        raise TypeError(f"{label}_…: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{label}_…: {error}") from error
+
+
+def check_values(name, array, possible, must_be, axes) -> None:
+    """Raise a ValueError that names the first value outside its space, and where it stands."""
+    with np.errstate(all="ignore"):
+        fine = possible(array)
+    if not np.all(fine):
+        at = tuple(np.argwhere(~fine)[0])
+        raise ValueError(f"{name} is {array[at]!s}{place(axes, at)}; it must be {must_be}")
+
+
+def check_shares(name, shares, axes, tolerance) -> None:
+    """Raise a ValueError unless shares (K, …, L) add up to 1 along the last axis, the others being ``axes``."""
+    total = shares.sum(axis=-1)
+    fine = np.abs(total - 1) <= tolerance
+    if not fine.all():
+        at = tuple(np.argwhere(~fine)[0])
+        raise ValueError(f"{name} add up to {total[at]:.9g}{place(axes, at)}; they must add up to 1")
+
+
+def place(axes, at) -> str:
+    """Return " for component 1, column 0", or nothing where there are no axes."""
+    words = ["row" if axis in axes[i + 1 :] else axis for i, axis in enumerate(axes)]
+    words = ["column" if word == "variable" else word for word in words]
+    shown = ", ".join(f"{word} {int(index)}" for word, index in zip(words, at, strict=True))
+    return f" for {shown}" if shown else ""
+
+
+# ---- the steps of reading ------------------------------------------------------------------------------------
+
+
+def _listed(names) -> str:
+    """Return "a, b and c"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _check_names(family, given, parameters, sets) -> tuple[str, ...]:
+    """Return the first set of names that is given in full."""
+    needs = " or ".join(_listed(names) for names in sets if names) or "no names"
+    shown = _listed(given) if given else "nothing"
+    for name in given:
+        if name not in parameters:
+            near = difflib.get_close_matches(name, parameters, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise TypeError(f"{family!r} has no parameter {name!r}{hint}; it needs {needs}, and was given {shown}")
+    for names in sets:
+        if all(name in given for name in names):
+            return names
+    missing = [name for name in min(sets, key=lambda names: sum(name not in given for name in names))
+               if name not in given]  # fmt: skip
+    raise TypeError(f"{family!r} needs {needs}; it was given {shown}, and {_listed(missing)} is missing")
+
+
+def _numbers(name, value) -> np.ndarray:
+    """Return a new array of float64."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biufO" or any(entry is None for entry in array.flat):
+            raise TypeError("no numbers")
+        return np.array(array, np.float64)
+    except (TypeError, ValueError) as error:
+        shown = repr(value)
+        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        raise TypeError(f"{name} is {shown}; it must be an array of numbers, with rows of the same length") from error
+
+
+def _with_components(arrays, parameters, sizes, least) -> dict[str, np.ndarray]:
+    """Return the arrays with an axis of components, where it was left out and no other reading is possible."""
+    if all(array.ndim == 0 for array in arrays.values()):
+        return {name: array.reshape((1,) * len(parameters[name].all_axes)) for name, array in arrays.items()}
+    if all(array.ndim == len(parameters[name].all_axes) for name, array in arrays.items()):
+        return arrays
+    for name, array in arrays.items():
+        if array.ndim != len(parameters[name].axes):
+            wrong = next(each for each in arrays if arrays[each].ndim != len(parameters[each].all_axes))
+            raise ValueError(
+                f"{wrong} has shape {arrays[wrong].shape}; it must be {_symbols(parameters[wrong])}, "
+                f"{'one for all' if parameters[wrong].shared else 'with an entry for each of the K'} components"
+            )
+    if all(_may_be_components(array, parameters[name], sizes, least) for name, array in arrays.items()):
+        name, array = next((name, array) for name, array in arrays.items() if array.shape[0] > 1)
+        n, rest = array.shape[0], array.shape[1:]
+        raise ValueError(
+            f"{name} has shape {array.shape}, which may be {n} components or {n} columns; it must be "
+            f"{_symbols(parameters[name])}: {(n, 1, *rest)} for {n} components of one column, {(1, n, *rest)} for one "
+            f"component of {n} columns"
+        )
+    return {name: array if parameters[name].shared else array[None] for name, array in arrays.items()}
+
+
+def _may_be_components(array, parameter, sizes, least) -> bool:
+    """Whether the first axis of an array without components could be that of components of one column."""
+    axes = parameter.axes
+    distinct = bool(axes) and len(set(axes)) == len(axes)
+    return distinct and array.shape[0] > 1 and axes[0] not in sizes and least < 2
+
+
+def _symbols(parameter) -> str:
+    """Return "(K, d)"."""
+    shown = [SYMBOLS[axis] for axis in parameter.all_axes]
+    return f"({', '.join(shown)}{',' if len(shown) == 1 else ''})"
+
+
+def _check_sizes(family, whole, arrays, parameters, sizes, least) -> None:
+    """Raise a ValueError unless axes of the same name have the same size."""
+    known = dict(sizes)
+    why = {axis: f"{family!r} has {size} {'column' if axis == 'variable' else axis}s" for axis, size in known.items()}
+    for name, array in whole.items():
+        axes, shape = parameters[name].all_axes, arrays[name].shape
+        for axis, size in zip(axes, array.shape, strict=True):
+            if axis not in known:
+                known[axis], why[axis] = size, f"{name} has shape {shape}"
+            if size != known[axis]:
+                expected = tuple(known.get(each, SYMBOLS[each]) for each in axes)
+                raise ValueError(
+                    f"{name} has shape {shape}; it must be {_symbols(parameters[name])} = "
+                    f"({', '.join(map(str, expected))}{',' if len(expected) == 1 else ''}), because {why[axis]}"
+                )
+        if not array.size:
+            raise ValueError(f"{name} has shape {shape}; it must be {_symbols(parameters[name])} with some entries")
+    if known.get("column", least) < least:
+        raise ValueError(f"{why['column']}; {family!r} needs at least {least} columns")
