@@ -9,7 +9,7 @@ from scipy.special import gammaln
 
 import expfam_em as ef
 from expfam_em.family import checked
-from expfam_em.family.base import Monomials
+from expfam_em.family.kernel_form import KernelForm, Monomials
 from tests import own_families as own
 
 RNG = np.random.default_rng(7)
@@ -208,7 +208,7 @@ class MixesComponents(Waves):
 
 
 class KeepsNoZeros(Waves):
-    keeps_zeros = True
+    sparse = "entries"
 
 
 class ZeroHasBaseMeasure(ef.families.Poisson):
@@ -252,8 +252,8 @@ class BoundToAnother(Waves):
 
 
 class WrongMonomials(own.Normal):
-    def monomials(self, n_features):
-        return Monomials(np.zeros(1), np.full(1, 2.0), np.array([[0, 0, 1]]))
+    def kernel_form(self, n_features):
+        return KernelForm(Monomials(np.zeros(1), np.full(1, 2.0), np.array([[0, 0, 1]])))
 
 
 class WrongStep(Waves):

@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
-from expfam_em.estep.memory import as_rows
 from scipy import stats
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.estep import memory
+from expfam_em.estep import plan
+from expfam_em.rows.memory import as_rows
 from tests import oracle
 from tests.own_families import gamma_estimate
 
@@ -214,7 +214,7 @@ def test_same_bits_from_a_file_two_threads_and_without_the_table(family, tmp_pat
     expected = model.score_samples(X)
     assert np.array_equal(ef.load(tmp_path / "model").score_samples(X), expected)
     assert np.array_equal(fitted(2).score_samples(X), expected)
-    monkeypatch.setattr(memory, "TABLE_NUMBERS", 0)
+    monkeypatch.setattr(plan, "TABLE_ENTRIES", 0)
     assert np.array_equal(fitted(1).score_samples(X), expected)
 
 

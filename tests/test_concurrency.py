@@ -10,8 +10,9 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import expfam_em as ef
-from expfam_em.estep import memory
+from expfam_em.rows import grid
 from expfam_em.rows import threads as threads_module
+from expfam_em.rows.memory import as_rows
 from tests.problems import BY_NAME, Problem
 
 NAMES = ["Gaussian-full-2", "Bernoulli", "Poisson", "Rayleigh"]
@@ -22,7 +23,7 @@ def fitted(problem):
 
 
 def test_fits_in_four_threads_equal_those_in_one(monkeypatch):
-    monkeypatch.setattr(memory, "CHUNK_WORK", 1)
+    monkeypatch.setattr(grid, "CHUNK_WORK", 1)
     problems = [Problem(BY_NAME[name], "random", seed=seed) for name in NAMES for seed in range(3)]
     alone = [fitted(problem) for problem in problems]
     with ThreadPoolExecutor(4) as pool:
@@ -33,17 +34,18 @@ def test_fits_in_four_threads_equal_those_in_one(monkeypatch):
 
 
 def test_an_error_in_one_chunk_reaches_the_caller_and_the_next_fit_works(monkeypatch):
-    monkeypatch.setattr(memory, "CHUNK_WORK", 1)
-    rows = memory.as_rows(np.arange(100.0)[:, None], n_jobs=3)
+    monkeypatch.setattr(grid, "CHUNK_WORK", 1)
+    monkeypatch.setattr(grid, "LEAST_ROWS", 1)
+    rows = as_rows(np.arange(100.0)[:, None], n_jobs=3)
 
-    def fails(X, w, where):
-        if where.start == 42:
+    def fails(chunk):
+        if chunk.first == 42:
             raise KeyError("row 42")
-        return X.sum()
+        return chunk.X.sum()
 
     with pytest.raises(KeyError, match="row 42"):
-        rows.map(fails)
-    assert sum(rows.map(lambda X, w, where: X.sum())) == 4950
+        rows.reduce(fails, 1)
+    assert rows.reduce(lambda chunk: chunk.X.sum(), 1) == 4950
 
 
 FORK = """
@@ -53,9 +55,9 @@ import threading
 import numpy as np
 
 import expfam_em as ef
-from expfam_em.estep import memory
+from expfam_em.rows import grid
 
-memory.CHUNK_WORK = 1
+grid.CHUNK_WORK = 1
 X = np.random.default_rng(0).normal(size=(200, 2))
 start = ef.Mixture(ef.families.Gaussian("full"), [0.5, 0.5], [[1, 0, -0.5, 0, -0.5], [-1, 0, -0.5, 0, -0.5]])
 before = ef.fit(start, X, max_iter=3, tol=0, n_jobs=2).bounds

@@ -3,7 +3,6 @@
 import mpmath
 import numpy as np
 import pytest
-from expfam_em.estep.memory import as_rows
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numba import njit
@@ -12,6 +11,7 @@ from expfam_em import families
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.kernels.load import multiply, scale, transpose
+from expfam_em.rows.memory import as_rows
 from tests.case import EPS, frozen
 from tests.cases import CASES
 
@@ -21,7 +21,7 @@ SAMPLED = [
     if type(case.family).sample is not ExponentialFamily.sample or case.draw(case.components[0], 1, RNG).shape[1] == 1
 ]  # fmt: skip
 NAMED = [case for case in CASES if case.named is not None]
-BUILT = [case for case in CASES if case.family.monomials(2) is not None]
+BUILT = [case for case in CASES if case.family.kernel_form(2) is not None]
 EXTREME = [pytest.param(case, eta, id=f"{case}-{i}") for case in CASES for i, eta in enumerate(case.extremes)]
 
 every_family = pytest.mark.parametrize("case", CASES, ids=str)
@@ -256,8 +256,8 @@ def test_no_method_changes_its_arguments_or_the_family(case):
     family.divergence(natural, natural)
     family.parameters(natural)
     bound = family.bind(as_rows(X))
-    family.change_frame(natural, bound)
-    family.change_frame_of_expectation(expectation, bound)
+    family.translate(natural, bound)
+    family.translate_expectation(expectation, bound)
     assert vars(family).keys() == before.keys()
     assert all(np.array_equal(value, before[name], equal_nan=False) for name, value in vars(family).items())
 
@@ -289,10 +289,10 @@ def build(X, shift, inverse_scale, products, T):
 @given(data=st.data())
 def test_the_kernel_builds_the_statistics_of_the_family(case, data):
     X = data.draw(case.rows)
-    monomials = case.family.monomials(X.shape[1])
+    monomials = case.family.kernel_form(X.shape[1]).monomials
     T = monomials.evaluate(X)
     built = np.empty(T.shape[::-1])
-    build(np.asarray(X, np.float64), *monomials[:3], built)
+    build(np.asarray(X, np.float64), *monomials, built)
     # products are exact twins; sums of squares may fuse the last multiplication
     assert np.all(np.abs(built.T - T) <= 2 * EPS * np.abs(T))
     assert np.array_equal(case.family.sufficient_statistics(X), T)
@@ -302,16 +302,16 @@ def test_the_kernel_builds_the_statistics_of_the_family(case, data):
 def test_a_frame_changes_the_coordinates_and_not_the_density(case):
     plain = case.family.replace(shift=None, scale=None)
     natural = case.naturals(case.components)
-    there = case.family.change_frame(natural, plain)
+    there = case.family.translate(natural, plain)
     X = case.draw(case.components[0], 50, np.random.default_rng(0))
     worst = max(case.condition(theta) for theta in case.components)
     size = max(terms(case, X, eta).max() for eta in natural)
     assert case.family.log_density(X, natural) == pytest.approx(
         plain.log_density(X, there), abs=64 * EPS * worst * size * 10
     )
-    assert plain.change_frame(there, case.family) == pytest.approx(natural, rel=1e-12, abs=1e-12)
+    assert plain.translate(there, case.family) == pytest.approx(natural, rel=1e-12, abs=1e-12)
     expectation = case.family.to_expectation(natural)
-    assert case.family.change_frame_of_expectation(expectation, plain) == pytest.approx(
+    assert case.family.translate_expectation(expectation, plain) == pytest.approx(
         plain.to_expectation(there), rel=1e-12, abs=1e-12
     )
 

@@ -61,7 +61,7 @@ def test_components_far_apart_have_frames_of_their_own_and_the_same_model(name, 
     X = np.round(X * 2.0**20) / 2.0**20
     centres = apart * np.arange(K)[:, None] * np.array([1.0, -1.0, 1.0])
     model, _, found = moved(name, X + centres[labels], certain, steps=2)
-    assert model.mixture_.family.own is not None
+    assert model.mixture_.family.frames is not None
     check_structure(name, found)
     expected = m_step(name, X, np.ones(len(X)), certain, d, variance_floor=0.0)[2]
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-9 * np.abs(expected).max())

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from expfam_em.estep.memory import as_rows
 from scipy import optimize
 
 import expfam_em as ef
 from expfam_em.em.loop import fit_all
-from expfam_em.em.starts import initialise
+from expfam_em.em.starts import initialise_all
+from expfam_em.estep.plan import plan
 from expfam_em.families import Gaussian
+from expfam_em.rows.memory import as_rows
 from tests.covariance_models import (
     MODELS,
     OPEN,
@@ -76,6 +77,10 @@ def lowest(name, counts, S, starts):
 
 
 # ---- maxima --------------------------------------------------------------------------------------------------------
+
+
+def started(family, rows, seed):
+    return initialise_all(plan(family, rows, 3), np.zeros(1, np.int64), 3, "k-means++", seed).mixture[0]
 
 
 @each_model
@@ -212,7 +217,7 @@ def test_the_bound_never_falls(name, K, d, seed):
 def test_every_half_step_gains(name, seed):
     X, w, _ = problem(20 + seed, 3, 3, spread=0.5)
     family = Gaussian(name).bind([(X, w)])
-    start = initialise(family, as_rows(X, w), 3, "k-means++", seed)
+    start = started(family, as_rows(X, w), seed)
     result = ef.fit(start, X, w, max_iter=60, tol=0)
     assert result.status is ef.Status.MAX_ITER
     allowed = 1e-12 * np.abs(result.bounds).max()
@@ -273,9 +278,9 @@ def test_a_stack_of_mixtures_is_maximised_mixture_by_mixture(name):
     X, w, _ = problem(30, 3, 2)
     family = Gaussian(name).bind([(X, w)])
     rows = as_rows(X, w)
-    starts = [initialise(family, rows, 3, "k-means++", seed) for seed in range(3)]
+    starts = [started(family, rows, seed) for seed in range(3)]
     stack = ef.Mixture.stack(starts)
-    together = fit_all(stack, rows, np.zeros(3, int), max_iter=7, tol=0)
+    together = fit_all(stack, plan(family, rows, 3), np.zeros(3, int), max_iter=7, tol=0)
     for start, result in zip(starts, together, strict=True):
         alone = ef.fit(start, X, w, max_iter=7, tol=0)
         assert result.mixture.natural == pytest.approx(alone.mixture.natural, rel=1e-10, abs=1e-10)

@@ -8,7 +8,8 @@ from scipy.special import xlog1py, xlogy
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.estep import dense, memory
+from expfam_em.estep import dense
+from expfam_em.rows import grid
 from tests import oracle
 from tests import own_families as own
 from tests.case import EPS
@@ -57,8 +58,8 @@ def test_every_step_is_the_textbooks(case, temperature, weights, with_prior, mon
     )  # fmt: skip
     # rounding, EPS times a condition of up to 1e3, grows by less than 4 in each step; solved mappings have 1e-10
     relative = {steps: (1e-10 if case.numeric else 1e3 * EPS) * 4.0**steps for steps in (1, 2, 5)}
-    for work in (memory.CHUNK_WORK, 1):  # one chunk of rows, or many
-        monkeypatch.setattr(memory, "CHUNK_WORK", work)
+    for work in (grid.CHUNK_WORK, 1):  # one chunk of rows, or many
+        monkeypatch.setattr(grid, "CHUNK_WORK", work)
         seen = {}
         found = ef.fit(
             problem.start, problem.X, problem.w, temperature=temperature, max_iter=5, tol=0,
@@ -115,7 +116,7 @@ def test_any_partition_of_the_rows_gives_the_same_statistics(case, temperature, 
 @every_family
 @every_temperature
 def test_any_number_of_threads_gives_the_same_bits(case, temperature, monkeypatch):
-    monkeypatch.setattr(memory, "CHUNK_WORK", 1)
+    monkeypatch.setattr(grid, "CHUNK_WORK", 1)
     problem = Problem(case, "random")
     serial, *others = (
         ef.accumulate(problem.start, problem.X, problem.w, temperature=temperature, n_jobs=n) for n in (1, 2, 3, -1)

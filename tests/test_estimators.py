@@ -5,7 +5,6 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from expfam_em.estep.memory import ArrayRows
 from scipy.special import entr
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -16,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 import expfam_em as ef
 from expfam_em import families
 from expfam_em.em.starts import initialise_all
-from expfam_em.estep import memory
+from expfam_em.rows import grid
+from expfam_em.rows.memory import ArrayRows
 from tests.own_families import Exponential, Rayleigh
 
 RNG = np.random.default_rng(5)
@@ -194,7 +194,7 @@ def test_warm_starts_continue(name):
 @unfinished
 @each_model
 def test_a_random_state_gives_one_result_on_any_number_of_threads(name, monkeypatch):
-    monkeypatch.setattr(memory, "CHUNK_WORK", 1000)  # so that few rows are many chunks
+    monkeypatch.setattr(grid, "CHUNK_WORK", 1)  # so that few rows are many chunks
     X = np.repeat(rows_of(name), 10, axis=0)
     args = {"max_iter": 5, "tol": 0, "n_init": 2, start_of(name): "random_from_data"}
     states = [fitted_state(make(name, n_jobs=jobs, **args).fit(X)) for jobs in (1, 2, 4, None, 1)]

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
-from expfam_em.estep.memory import ArrayRows
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 import expfam_em as ef
 from expfam_em.em import loop
 from expfam_em.em.starts import initialise_all
+from expfam_em.estep.plan import plan
+from expfam_em.family.optional import shared
+from expfam_em.rows.memory import ArrayRows
 from tests.own_families import Rayleigh
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -58,7 +60,7 @@ def test_every_fit_is_the_fit_alone(kind, weighted, n_jobs):
         total = SIZES[at] if w is None else w.sum()
         assert end.n_iter_ == 15
         assert end.lower_bounds_ == pytest.approx(alone.bounds[1:] / total, rel=1e-11)
-        same = alone.mixture.in_family(end.mixture_.family.shared())
+        same = alone.mixture.in_family(shared(end.mixture_.family))
         assert same.weights == pytest.approx(end.weights_, rel=1e-9)
         for name, value in end.parameters_.items():
             assert value == pytest.approx(same.parameters[name], rel=1e-8, abs=1e-9), name
@@ -187,14 +189,14 @@ def test_fits_that_did_not_converge_are_counted():
 
 def many_starts(rows, K, runs=12, seed=0):
     family = ef.families.Gaussian("diag").bind(rows)
-    return initialise_all(family, rows, np.zeros(runs, int), K, "random_from_data", seed).mixture
+    return initialise_all(plan(family, rows, K), np.zeros(runs, int), K, "random_from_data", seed).mixture
 
 
 def test_a_start_is_left_only_when_another_is_ahead():
     rows = ArrayRows(np.concatenate([RNG.normal(c, 0.5, (80, 2)) for c in ([0, 0], [4, 0], [0, 4], [5, 5], [9, 1])]))
     start = many_starts(rows, 5)
-    every = loop.fit_all(start, rows, max_iter=300, tol=1e-9)
-    some = loop.fit_all(start, rows, max_iter=300, tol=1e-9, drop=True)
+    every = loop.fit_all(start, plan(start.family, rows, start.n_components), max_iter=300, tol=1e-9)
+    some = loop.fit_all(start, plan(start.family, rows, start.n_components), max_iter=300, tol=1e-9, drop=True)
     left = [at for at, result in enumerate(some) if result.status is loop.Status.BEHIND]
     assert left
     assert sum(result.n_iter for result in some) < 0.8 * sum(result.n_iter for result in every)
@@ -212,7 +214,7 @@ def test_equal_starts_are_all_followed_to_the_end():
     rows = ArrayRows(normal_rows(100))
     one = many_starts(rows, 2, runs=1)
     start = ef.Mixture.stack([one[0]] * 3)
-    results = loop.fit_all(start, rows, max_iter=50, tol=0, drop=True)
+    results = loop.fit_all(start, plan(start.family, rows, start.n_components), max_iter=50, tol=0, drop=True)
     assert [result.n_iter for result in results] == [50] * 3
     assert len({result.bound for result in results}) == 1
 

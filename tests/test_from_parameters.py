@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 import pytest
-from expfam_em.estep.memory import as_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from expfam_em import families
 from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.family.named import POSITIVE
+from expfam_em.rows.memory import as_rows
 from tests import own_families as own
 from tests.case import EPS, frozen
 from tests.cases import CASES

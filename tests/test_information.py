@@ -178,7 +178,7 @@ def test_components_with_frames_of_their_own():
     X = rng.normal(size=(180, 2)) * (1 + label[:, None]) + 1e6 * label[:, None]
     family = families.Gaussian("full", variance_floor=0.0)
     model = ef.ExponentialFamilyMixture(family, 3, init=label).fit(X)
-    assert model.mixture_.family.own is not None
+    assert model.mixture_.family.frames is not None
     C = model.parameters_["covariances"]
     exact = [stats.multivariate_normal(np.zeros(2), c).entropy() for c in C]
     assert ef.component_entropies(model.mixture_).value == pytest.approx(exact, rel=1e-10)

@@ -11,10 +11,12 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 import expfam_em as ef
-from expfam_em.em import loop
-from expfam_em.estep import memory
-from expfam_em.estep.nearest import NearestRows
+from expfam_em.em.steps import expected_statistics
+from expfam_em.estep.nearest import NearestPass
+from expfam_em.estimators.kmeans import _filled
 from expfam_em.families.gaussian import gaussian
+from expfam_em.rows import grid
+from expfam_em.rows.memory import ArrayRows, as_rows
 
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=(400, 3)) + 3 * RNG.integers(0, 3, (400, 3))
@@ -82,7 +84,7 @@ def test_weights_are_repetitions():
 
 @pytest.mark.parametrize("jobs", [2, 4, None, -1])
 def test_any_number_of_threads(jobs, monkeypatch):
-    monkeypatch.setattr(memory, "CHUNK_WORK", 1000)  # so that few rows are many chunks
+    monkeypatch.setattr(grid, "CHUNK_WORK", 1)  # so that few rows are many chunks
     rows = np.repeat(X, 20, axis=0)
     one, more = (ef.KMeans(7, random_state=0, n_jobs=j).fit(rows) for j in (1, jobs))
     assert one.cluster_centers_.tobytes() == more.cluster_centers_.tobytes()
@@ -161,31 +163,27 @@ def test_a_row_without_weight_fills_no_cluster():
     assert m.inertia_ == pytest.approx(present.inertia_, rel=1e-12)
 
 
-@pytest.mark.parametrize("stacked", [False, True])
-def test_a_filled_cluster_raises_the_bound_by_its_distance(stacked, weight):
+def test_a_filled_cluster_raises_the_bound_by_its_distance(weight):
     present = slice(None) if weight is None else weight > 0
-    family = ef.families.Gaussian("fixed").bind(memory.as_rows(X, weight)).in_frame_units()
+    family = ef.families.Gaussian("fixed").bind(as_rows(X, weight)).in_frame_units()
     centres = np.concatenate([X[present][:3], np.full((2, 3), 50.0)])
-    mixture = ef.Mixture(family, np.full(5, 0.2), family.from_moments(centres, np.ones(5)))
-    if stacked:
-        mixture = ef.Mixture(family, mixture.weights[None], mixture.natural[None])
+    mixture = ef.Mixture(family, np.full((1, 5), 0.2), family.from_moments(centres, np.ones(5))[None])
     rows = np.full_like(X, np.inf)  # without weight they are absent
     rows[present] = X[present]
-    rows = NearestRows(rows, None if weight is None else weight.astype(float))
-    known = loop.Known(np.zeros(1))
-    before = loop.accumulate(mixture, rows, temperature=0.0, known=known)
-    statistics, filled = rows.revive(before, mixture, 0.0)
+    pass_ = NearestPass(family, ArrayRows(rows, None if weight is None else weight.astype(float)))
+    before = expected_statistics(pass_, mixture, 0.0)
+    statistics, filled = _filled(pass_, before, mixture, 0.0)
     assert statistics.bound > before.bound
     assert statistics.counts.shape == before.counts.shape
     assert statistics.counts.sum() == pytest.approx(before.counts.sum(), rel=1e-14)
     assert statistics.sums.sum() == pytest.approx(before.sums.sum(), rel=1e-12)
     assert statistics.bound == pytest.approx(score(statistics, filled), rel=1e-12)
     # the search has not been told: it knows the rows under any mixture
-    again = loop.accumulate(mixture, rows, temperature=0.0, known=known)
+    again = expected_statistics(pass_, mixture, 0.0)
     assert again.sums.tobytes() == before.sums.tobytes()
     # and soft or full clusters are left alone
-    assert rows.revive(before, mixture, 1.0) == (before, mixture)
-    assert rows.revive(statistics, filled, 0.0) == (statistics, filled)
+    assert _filled(pass_, before, mixture, 1.0) == (before, mixture)
+    assert _filled(pass_, statistics, filled, 0.0) == (statistics, filled)
 
 
 def score(statistics, mixture):
@@ -205,7 +203,7 @@ def test_equal_rows_fill_no_cluster():
 
 def test_the_frame_of_many_rows(monkeypatch, weight):
     """Moments of parts are put together."""
-    rows = memory.as_rows(X + 1e6, weight)
+    rows = as_rows(X + 1e6, weight)
     whole = ef.families.Gaussian("diag").bind(rows)
     monkeypatch.setattr(gaussian, "PART_NUMBERS", 50)
     parts = ef.families.Gaussian("diag").bind(rows)

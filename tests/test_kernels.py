@@ -93,15 +93,16 @@ def problem(dtype=np.float64, n=150, K=3, d=2, seed=0):
 NO_FRAMES = np.empty((0, 1)), np.empty((0, 0, 0))
 
 
-def frames(monomials, K):
+def frames(monomials, K, own=None):
     """Frames of the components as the kernel takes them."""
-    shift, inverse_scale, products, own = monomials
+    shift, inverse_scale, products = monomials
     if own is None:
         return shift, inverse_scale, products, np.full((1, K), -1), *NO_FRAMES
     return shift, inverse_scale, products, own.frame[None], own.shift, own.whitener
 
 
-def run(X, monomials, natural, offset, weight=None, temperature=1.0, block=64, start=0, stop=None, given=None):
+def run(X, monomials, natural, offset, weight=None, temperature=1.0, block=64, start=0, stop=None, given=None,
+        own=None):  # fmt: skip
     n, (K, p) = len(X), natural.shape
     out = {
         "counts": np.zeros((1, K)), "sums": np.zeros((1, K, p)), "bound": np.zeros(1),
@@ -110,7 +111,7 @@ def run(X, monomials, natural, offset, weight=None, temperature=1.0, block=64, s
     }  # fmt: skip
     items = np.array([[start, n if stop is None else stop, 0, 0]])
     em_rows(
-        X, items, *frames(monomials, K), natural[None], offset[None], np.zeros(1),
+        X, items, *frames(monomials, K, own), natural[None], offset[None], np.zeros(1),
         np.empty(0) if weight is None else weight, temperature, given is not None, block, *out.values(),
     )  # fmt: skip
     return out | {name: out[name][0] for name in ("counts", "sums", "bound")}
@@ -215,7 +216,7 @@ def test_components_with_frames_of_their_own(K, d, diagonal, framed, far):
     R = np.exp(S - evidence[:, None])
     kept = whitener[:, None, np.arange(d), np.arange(d)] if diagonal else whitener
     frames_given = OwnFrames(own, shift, np.ascontiguousarray(kept))
-    found = run(X, shared._replace(own=frames_given), natural, offset)
+    found = run(X, shared, natural, offset, own=frames_given)
     sums = np.stack([R[:, k] @ T[k] for k in range(K)])
     size = np.stack([R[:, k] @ np.abs(T[k]) for k in range(K)]) + 1e-300
     terms = max(float(np.max(np.abs(T[k]) @ np.abs(natural[k]))) for k in range(K))

@@ -250,7 +250,7 @@ def test_statistics_of_other_shapes_are_refused():
 def test_online_em_over_a_whole_sweep_is_em():
     problem = Problem(BY_NAME["Gaussian-full-2"])
     new = ef.accumulate(problem.start, problem.X)
-    old = ef.ExpectedStatistics(np.ones(3), np.ones_like(new.sums))
+    old = ef.ExpectedStatistics(np.ones(3), np.ones_like(new.sums), family=new.family)
     mixed = (1 - 1.0) * old + 1.0 * new
     found, expected = ef.maximize(mixed, problem.start), ef.maximize(new, problem.start)
     assert np.array_equal(found.natural, expected.natural)

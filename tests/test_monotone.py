@@ -4,11 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from expfam_em.estep.memory import ArrayRows
 
 import expfam_em as ef
 from expfam_em.em.loop import CollapsedError, fit_all
 from expfam_em.em.starts import from_responsibilities
+from expfam_em.estep.plan import plan
+from expfam_em.rows.memory import ArrayRows
 
 TOGETHER = 28  # data sets that are fitted in lock step: 28 for each family, K and d are 1,008 problems
 STEPS = 200
@@ -48,8 +49,9 @@ def fitted(name, seed, K, d):
     weight = rng.uniform(0.1, 3, len(X)) if rng.random() < 0.3 else None
     data = ArrayRows(X, weight, n_jobs=1, sizes=[len(of_one) for of_one in labels])
     given = np.concatenate([start(rng, of_one, K) for of_one in labels])
-    starts = from_responsibilities(FAMILIES[name].bind(data), data, np.arange(TOGETHER), [given], K)
-    results = fit_all(starts.mixture, data, starts.runs, max_iter=STEPS, tol=0)
+    pass_ = plan(FAMILIES[name].bind(data), data, K)
+    starts = from_responsibilities(pass_, [given], K)
+    results = fit_all(starts.mixture, pass_, starts.runs, max_iter=STEPS, tol=0)
     sound = (result for result in results if not isinstance(result, CollapsedError))
     return [result for result in sound if not collapsed(name, result.mixture)]
 

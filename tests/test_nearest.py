@@ -2,38 +2,47 @@
 
 import numpy as np
 import pytest
+from tests.passes import dense_statistics
 
 import expfam_em as ef
 from expfam_em.em import loop
-from expfam_em.em.starts import hard_labels, initialise
-from expfam_em.estep import memory, nearest
-from expfam_em.estep.nearest import NearestRows, is_nearest_centre
+from expfam_em.em.steps import expected_statistics
+from expfam_em.estep import nearest
+from expfam_em.estep.nearest import NearestPass, is_nearest_centre
 from expfam_em.families import Gaussian
 from expfam_em.kernels import nearest as kernel
 from expfam_em.kernels.tiles import GROUP, WIDTH
+from expfam_em.rows import grid
+from expfam_em.rows.memory import ArrayRows, as_rows
+from expfam_em.values.evaluate import evaluate
 from expfam_em.values.mixture import Mixture
 
 STRATEGIES = ["panels", "rows", "fast"]
 DIMENSIONS = [1, 2, 3, 4, 5, 16, 33, 130]
 
 
+def nearest_of(X, weight=None, n_jobs=None, strategy="auto"):
+    rows = ArrayRows(X, weight, n_jobs)
+    return NearestPass(Gaussian("fixed").bind(rows).in_frame_units(), rows, strategy)
+
+
 def rows_of(X, weight=None, strategy="auto", monkeypatch=None, n_jobs=1):
     if strategy == "fast":  # the fastest centres are looked at apart, however few there are
         monkeypatch.setattr(nearest, "FAST_WORK", 0)
         strategy = "rows"
-    return NearestRows(X, weight, n_jobs, strategy=strategy)
+    return nearest_of(X, weight, n_jobs, strategy)
 
 
 def mixture_of(X, centres, weight=None):
     """The centres as a mixture for which the driver may be asked, in the frame of X."""
-    family = Gaussian("fixed").bind(memory.as_rows(X, weight)).in_frame_units()
+    family = Gaussian("fixed").bind(as_rows(X, weight)).in_frame_units()
     K = len(centres)
     return Mixture(family, np.full(K, 1 / K), family.from_moments(np.asarray(centres, np.float64), np.ones(K)))
 
 
 def exact_scores(mixture, X):
     """Scores and |z|² to 64 bits."""
-    shift, inverse_scale = mixture.family.monomials(X.shape[1])[:2]
+    shift, inverse_scale = mixture.family.kernel_form(X.shape[1]).monomials[:2]
     z = (X.astype(np.longdouble) - shift) * inverse_scale
     natural = mixture.natural.astype(np.longdouble)
     return z @ natural.T - 0.5 * np.sum(natural**2, axis=1), np.sum(z**2, axis=1)
@@ -53,7 +62,7 @@ def check_labels(labels, mixture, X):
 
 def check_statistics(statistics, mixture, X, labels, weight):
     w = np.ones(len(X)) if weight is None else weight
-    shift, inverse_scale = mixture.family.monomials(X.shape[1])[:2]
+    shift, inverse_scale = mixture.family.kernel_form(X.shape[1]).monomials[:2]
     T = (X.astype(np.float64) - shift) * inverse_scale
     K = mixture.n_components
     sums = np.zeros(mixture.natural.shape)
@@ -84,7 +93,7 @@ def test_labels_are_those_of_exact_arithmetic(seed, strategy, d, monkeypatch):
     mixture = mixture_of(X, centres, weight)
     for step in range(12):
         statistics = rows.expected_statistics(mixture, 0.0)
-        labels = rows.labels(mixture)
+        labels = rows.labels(mixture.scores)
         assert check_labels(labels, mixture, X) > 0.5  # rows at two equal centres apart
         check_statistics(statistics, mixture, X, labels, weight)
         mixture = loop.maximize(statistics, mixture, weights="equal")
@@ -96,31 +105,33 @@ def test_labels_are_those_of_exact_arithmetic(seed, strategy, d, monkeypatch):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_lower_index_wins_every_tie(strategy, monkeypatch):
-    grid = np.stack(np.meshgrid(np.arange(21.0), np.arange(13.0), np.arange(3.0)), axis=-1).reshape(-1, 3)
-    centres = np.random.default_rng(0).permutation(grid)[:40]
+    lattice = np.stack(np.meshgrid(np.arange(21.0), np.arange(13.0), np.arange(3.0)), axis=-1).reshape(-1, 3)
+    centres = np.random.default_rng(0).permutation(lattice)[:40]
     centres = np.concatenate([centres, centres[:9]])  # some twice
-    distance = np.sum((grid[:, None] - centres) ** 2, axis=2)  # whole numbers
+    distance = np.sum((lattice[:, None] - centres) ** 2, axis=2)  # whole numbers
     assert np.mean(np.sum(distance == distance.min(axis=1, keepdims=True), axis=1) > 1) > 0.2
-    rows = rows_of(grid, None, strategy, monkeypatch)
+    rows = rows_of(lattice, None, strategy, monkeypatch)
     for centres_now in (centres, centres[::-1], centres + np.array([0, 1, 0]), centres):
-        distance = np.sum((grid[:, None] - centres_now) ** 2, axis=2)
-        mixture = mixture_of(grid, centres_now)
-        assert np.array_equal(rows.labels(mixture), distance.argmin(axis=1))
-        assert np.array_equal(rows.labels(mixture), hard_labels(mixture, memory.as_rows(grid)))
+        distance = np.sum((lattice[:, None] - centres_now) ** 2, axis=2)
+        mixture = mixture_of(lattice, centres_now)
+        assert np.array_equal(rows.labels(mixture.scores), distance.argmin(axis=1))
+        assert np.array_equal(
+            rows.labels(mixture.scores), evaluate(mixture.family, mixture.scores, lattice, labels=True).labels
+        )
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("d", [2, 40])
 def test_any_number_of_threads_gives_the_same_bits(strategy, d, monkeypatch):
     monkeypatch.setattr(nearest, "SERIAL_WORK", 0)
-    monkeypatch.setattr(memory, "CHUNK_WORK", 1000)
+    monkeypatch.setattr(grid, "CHUNK_WORK", 1)
     X, weight, centres, _ = problem(0, d, n=9001)
 
     def run(n_jobs):
         rows, mixture, out = rows_of(X, weight, strategy, monkeypatch, n_jobs), mixture_of(X, centres, weight), []
         for _ in range(6):
-            s = rows.expected_statistics(mixture, 0.0)
-            labels = rows.labels(mixture)
+            s = expected_statistics(rows, mixture, 0.0)
+            labels = rows.labels(mixture.scores)
             loss = rows.inertia(centres, labels).hex()
             out += [s.counts.tobytes(), s.sums.tobytes(), float(s.bound).hex(), labels.tobytes(), loss]
             mixture = loop.maximize(s, mixture, weights="equal")
@@ -140,36 +151,36 @@ def test_nothing_is_left_of_another_mixture(strategy, monkeypatch):
     far = mixture_of(X, centres + 100 * rng.normal(size=centres.shape), weight)
     for mixture in (one, far, one, fewer, one, elsewhere, elsewhere, fewer):
         fresh = rows_of(X, weight, strategy, monkeypatch)
-        rows.labels(far if mixture is one else one)  # labels for which nobody asks for the sums
-        found, expected = (r.expected_statistics(mixture, 0.0) for r in (rows, fresh))
-        assert np.array_equal(rows.labels(mixture), fresh.labels(mixture))
-        check_labels(rows.labels(mixture), mixture, X)
+        rows.labels((far if mixture is one else one).scores)  # labels for which nobody asks for the sums
+        found, expected = (expected_statistics(r, mixture, 0.0) for r in (rows, fresh))
+        assert np.array_equal(rows.labels(mixture.scores), fresh.labels(mixture.scores))
+        check_labels(rows.labels(mixture.scores), mixture, X)
         assert found.sums == pytest.approx(expected.sums, rel=1e-13, abs=1e-12 * np.abs(expected.sums).max())
         assert found.bound == pytest.approx(expected.bound, rel=1e-12)
 
 
 def test_a_panel_of_two_clusters_drifts_with_the_faster():
     X = np.repeat([[0.0], [10.0]], WIDTH // 2, axis=0)
-    rows = NearestRows(X, strategy="panels")
+    rows = nearest_of(X, strategy="panels")
     for centres, label in (([[0.0], [10], [16]], 1), ([[0.0], [6.5], [12.5]], 2)):
-        assert rows.labels(mixture_of(X, centres)).tolist() == [0] * (WIDTH // 2) + [label] * (WIDTH // 2)
+        assert rows.labels(mixture_of(X, centres).scores).tolist() == [0] * (WIDTH // 2) + [label] * (WIDTH // 2)
 
 
 def test_other_mixtures_take_the_plain_path():
     X, weight, centres, _ = problem(0, 3)
-    rows, plain, hard = NearestRows(X, weight), memory.ArrayRows(X, weight), mixture_of(X, centres, weight)
+    hard, plain = mixture_of(X, centres, weight), ArrayRows(X, weight)
+    rows = NearestPass(hard.family, plain)
     unequal = Mixture(hard.family, np.arange(1, 24) / 276, hard.natural)
     other_scale = Mixture(hard.family.replace(variance=0.5), hard.weights, hard.natural)
-    full = Gaussian("full").bind(plain)
-    squares = initialise(full, plain, 3, rng=0)
-    for mixture, temperature in ((hard, 1.0), (unequal, 0.0), (other_scale, 0.0), (squares, 0.0), (squares, 1.0)):
-        assert temperature or not is_nearest_centre(mixture, rows)
-        found, expected = (r.expected_statistics(mixture, temperature) for r in (rows, plain))
+    for mixture, temperature in ((hard, 1.0), (unequal, 0.0), (other_scale, 0.0)):
+        assert temperature or not is_nearest_centre(mixture.scores, plain)
+        found = expected_statistics(rows, mixture, temperature)
+        expected = dense_statistics(X, mixture, temperature, weight)
         assert np.array_equal(found.counts, expected.counts)
         assert np.array_equal(found.sums, expected.sums)
         assert found.bound == expected.bound
     with pytest.raises(ValueError, match="strategy is 'best'"):
-        NearestRows(X, strategy="best")
+        nearest_of(X, strategy="best")
 
 
 @pytest.mark.parametrize("d", [1, 2, 7, 64, 300])
@@ -218,7 +229,7 @@ def test_rows_that_float32_cannot_hold(strategy, monkeypatch):
     weight[:2] = 0
     mixture = mixture_of(X, X[:20] * [[1e-59], [1e-44], *[[1]] * 18], weight)
     rows = rows_of(X, weight, strategy, monkeypatch)
-    assert np.array_equal(rows.labels(mixture), exact_scores(mixture, X)[0].argmax(axis=1))
+    assert np.array_equal(rows.labels(mixture.scores), exact_scores(mixture, X)[0].argmax(axis=1))
     assert np.isfinite(rows.expected_statistics(mixture, 0.0).sums).all()
 
 
@@ -244,18 +255,18 @@ def test_any_layout(layout, dtype, d):
 def test_sums_do_not_drift():
     """Rows that change their label back and forth leave no trace."""
     X, weight, centres, _ = problem(0, 3)
-    rows, one, two = NearestRows(X, weight), *(mixture_of(X, c, weight) for c in (centres, centres[::-1] + 0.3))
-    first = rows.expected_statistics(one, 0.0)
+    rows, one, two = nearest_of(X, weight), *(mixture_of(X, c, weight) for c in (centres, centres[::-1] + 0.3))
+    first = expected_statistics(rows, one, 0.0)
     for _ in range(200):
-        rows.expected_statistics(two, 0.0)
-        last = rows.expected_statistics(one, 0.0)
+        expected_statistics(rows, two, 0.0)
+        last = expected_statistics(rows, one, 0.0)
     assert np.all(np.abs(last.sums - first.sums) <= 2.0**-52 * np.abs(first.sums))
     assert np.all(np.abs(last.counts - first.counts) <= 2.0**-52 * first.counts)
 
 
 def test_inertia():
     X, weight, centres, _ = problem(4, 5)  # around 1e6
-    rows, labels = NearestRows(X, weight), np.arange(len(X), dtype=np.int32) % 23
+    rows, labels = nearest_of(X, weight), np.arange(len(X), dtype=np.int32) % 23
     loss = weight @ np.sum((X.astype(np.longdouble) - centres[labels]) ** 2, axis=1)
     assert rows.inertia(centres, labels) == pytest.approx(float(loss), rel=1e-14)
 

@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from expfam_em.estep.memory import as_rows
 from scipy import stats
 
 import expfam_em as ef
 from expfam_em import families
+from expfam_em.rows.memory import as_rows
 
 KINDS = ["full", "tied", "diag", "spherical", "fixed"]
 D = 4

@@ -2,17 +2,22 @@
 
 import numpy as np
 import pytest
-from expfam_em.estep.memory import ArrayRows
 from scipy import sparse
 from sklearn.base import clone
+from tests.passes import dense_statistics
 
 import expfam_em as ef
+from expfam_em.em.steps import expected_statistics
 from expfam_em.estep import bits as module
-from expfam_em.estep.bits import PatternRows
-from expfam_em.estimators import base as base
+from expfam_em.estep.bits import Bits, coded
+from expfam_em.estep.dense import Dense
+from expfam_em.estep.plan import Pass, plan
 from expfam_em.families import Bernoulli, Gaussian, Poisson
+from expfam_em.family.kernel_form import KernelForm
 from expfam_em.kernels import patterns as kernel
 from expfam_em.rows.csr import observations
+from expfam_em.rows.memory import ArrayRows
+from expfam_em.rows.protocol import PADDING
 from expfam_em.values.mixture import Mixture
 
 DTYPES = [np.uint8, np.bool_, np.float64, np.float32, np.int64]
@@ -30,12 +35,19 @@ def mixture_of(d, K, B=None, seed=1, family=None):
 @pytest.fixture
 def everywhere(monkeypatch):
     """Pack any rows of 0s and 1s, however few."""
-    for name in ("LEAST_NUMBERS", "LEAST_COLUMNS", "LEAST_ROWS"):
+    for name in ("LEAST_ENTRIES", "LEAST_COLUMNS", "LEAST_ROWS"):
         monkeypatch.setattr(module, name, 1)
 
 
 def packed(X, weight=None, n_jobs=1, sizes=None, family=None, K=2):
-    return PatternRows.of(ArrayRows(X, weight, n_jobs, sizes), family or Bernoulli(), K)
+    family, rows = family or Bernoulli(), ArrayRows(X, weight, n_jobs, sizes)
+    return None if rows.is_sparse else coded(rows, family.kernel_form(rows.n_features), K)
+
+
+def statistics(rows, mixture, temperature=1.0, data=None):
+    """Expected statistics of rows with codes, without log h."""
+    pass_ = Pass(mixture.family, rows, Bits(mixture.family), np.zeros(rows.n_data))
+    return expected_statistics(pass_, mixture, temperature, data)
 
 
 def assert_same(found, expected, rel):
@@ -66,15 +78,14 @@ def assert_same_bits(found, expected):
 def test_statistics_are_those_of_the_dense_pass(n, d, K, dtype, weighted, temperature):
     X, mixture = binary(n, d, dtype), mixture_of(d, K)
     weight = np.random.default_rng(2).integers(0, 3, n) * 0.7 if weighted else None
-    found = packed(X, weight).expected_statistics(mixture, temperature)
-    assert_same(found, ArrayRows(X, weight, 1).expected_statistics(mixture, temperature), 1e-12)
+    found = statistics(packed(X, weight), mixture, temperature)
+    assert_same(found, dense_statistics(X, mixture, temperature, weight), 1e-12)
 
 
 @pytest.mark.usefixtures("everywhere")
 def test_one_component_has_every_row():
     X = binary(150, 6)
-    rows = ArrayRows(X, None, 1)
-    found = PatternRows(rows, packed(X).codes).expected_statistics(mixture_of(6, 1))
+    found = statistics(packed(X), mixture_of(6, 1))
     assert np.array_equal(found.sums, X.sum(axis=0, keepdims=True))
     assert found.counts == [150]
 
@@ -86,11 +97,11 @@ def test_a_stack_of_mixtures(sizes, temperature):
     X, mixture, weight = binary(), mixture_of(13, 3, B=6), np.linspace(0, 2, 150)
     data = None if sizes is None else np.array([2, 0, 3, 1, 0, 2])
     rows = packed(X, weight, sizes=sizes)
-    found = rows.expected_statistics(mixture, temperature, data)
-    assert_same(found, ArrayRows(X, weight, 1, sizes).expected_statistics(mixture, temperature, data), 1e-12)
+    found = statistics(rows, mixture, temperature, data)
+    assert_same(found, dense_statistics(X, mixture, temperature, weight, sizes, data), 1e-12)
     for at in range(6):
         here = slice(None) if sizes is None else slice(*rows.starts[data[at] : data[at] + 2])
-        alone = packed(X[here], weight[here]).expected_statistics(mixture[at], temperature)
+        alone = statistics(packed(X[here], weight[here]), mixture[at], temperature)
         assert_same_bits(found[at], alone)
 
 
@@ -98,11 +109,11 @@ def test_a_stack_of_mixtures(sizes, temperature):
 def test_a_large_stack_is_computed_in_parts(monkeypatch):
     mixture, rows = mixture_of(13, 3, B=5), packed(binary(), sizes=[50, 100])
     data = np.array([1, 0, 1, 1, 0])
-    whole = rows.expected_statistics(mixture, data=data)
+    whole = statistics(rows, mixture, data=data)
     made = []
     monkeypatch.setattr(kernel, "tabulate", lambda eta, real=kernel.tabulate: made.append(len(eta)) or real(eta))
-    monkeypatch.setattr(module, "STACK_NUMBERS", 2 * kernel.table_size(13, 3) + 1)
-    assert_same_bits(rows.expected_statistics(mixture, data=data), whole)
+    monkeypatch.setattr(module, "STACK_ENTRIES", 2 * kernel.table_size(13, 3) + 1)
+    assert_same_bits(statistics(rows, mixture, data=data), whole)
     assert made == [2, 2, 1]
 
 
@@ -111,7 +122,7 @@ def test_a_large_stack_is_computed_in_parts(monkeypatch):
 def test_equal_components_share_or_the_first_takes_all(temperature):
     eta = mixture_of(13, 1).natural
     mixture = Mixture(Bernoulli(), np.full(9, 1 / 9), np.repeat(eta, 9, axis=0))
-    counts = packed(binary(), K=9).expected_statistics(mixture, temperature).counts
+    counts = statistics(packed(binary(), K=9), mixture, temperature).counts
     assert counts == pytest.approx(np.full(9, 150 / 9) if temperature else [150] + [0] * 8, rel=1e-13)
 
 
@@ -119,8 +130,8 @@ def test_equal_components_share_or_the_first_takes_all(temperature):
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 def test_a_component_of_weight_zero_takes_no_rows(temperature):
     eta = mixture_of(13, 3).natural
-    found = packed(binary()).expected_statistics(Mixture(Bernoulli(), [0.4, 0.0, 0.6], eta), temperature)
-    expected = packed(binary()).expected_statistics(Mixture(Bernoulli(), [0.4, 0.6], eta[[0, 2]]), temperature)
+    found = statistics(packed(binary()), Mixture(Bernoulli(), [0.4, 0.0, 0.6], eta), temperature)
+    expected = statistics(packed(binary()), Mixture(Bernoulli(), [0.4, 0.6], eta[[0, 2]]), temperature)
     assert found.counts[1] == 0
     assert np.all(found.sums[1] == 0)
     assert np.array_equal(found.sums[[0, 2]], expected.sums)
@@ -132,8 +143,8 @@ def test_a_component_of_weight_zero_takes_no_rows(temperature):
 def test_probabilities_of_zero_and_one_stay_finite(temperature):
     eta = np.random.default_rng(4).choice([-700.0, 700.0, -1.0], (5, 13))
     mixture = Mixture(Bernoulli(), np.full(5, 0.2), eta)
-    found = packed(binary()).expected_statistics(mixture, temperature)
-    assert_same(found, ArrayRows(binary(), None, 1).expected_statistics(mixture, temperature), 1e-12)
+    found = statistics(packed(binary()), mixture, temperature)
+    assert_same(found, dense_statistics(binary(), mixture, temperature), 1e-12)
     assert np.isfinite(found.bound)
 
 
@@ -141,17 +152,17 @@ def test_probabilities_of_zero_and_one_stay_finite(temperature):
 def test_any_family_whose_statistics_are_the_columns_is_served(monkeypatch):
     X, mixture, served = binary(), mixture_of(13, 3, family=Poisson()), []
     monkeypatch.setattr(module.kernel, "em_patterns", lambda *args, real=kernel.em_patterns: served.append(real(*args)))
-    found = packed(X, family=Poisson()).expected_statistics(mixture)
+    found = statistics(packed(X, family=Poisson()), mixture)
     assert len(served) == 1
-    assert_same(found, ArrayRows(X, None, 1).expected_statistics(mixture), 1e-12)
+    assert_same(found, dense_statistics(X, mixture), 1e-12)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 def test_any_number_of_threads_gives_the_same_bits(temperature):
     X, weight = binary(60_000, 41), np.random.default_rng(2).uniform(0, 2, 60_000)
     rows, data = [packed(X, weight, n_jobs, [25_000, 35_000], K=3) for n_jobs in (1, 2, 4)], np.array([0, 1, 1])
-    assert len(rows[0].tasks(data, 3 * 49)) >= 4
-    one, *others = [here.expected_statistics(mixture_of(41, 3, B=3), temperature, data) for here in rows]
+    assert len(rows[0].tasks(3 * 49)) >= 2
+    one, *others = [statistics(here, mixture_of(41, 3, B=3), temperature, data) for here in rows]
     for other in others:
         assert_same_bits(other, one)
 
@@ -167,11 +178,11 @@ def test_a_code_is_four_columns_and_X_is_not_copied(d, order, dtype):
     X = binary(99, d, dtype)
     X = np.repeat(X, 2, axis=1)[:, ::2] if order == "every other" else np.array(X, order=order)
     rows = packed(X)
-    bits = rows.codes[:99, :, None] >> np.arange(kernel.BITS) & 1
+    bits = rows.table[:99, :, None] >> np.arange(kernel.BITS) & 1
     assert np.array_equal(bits.reshape(99, -1)[:, :d], X)
-    assert rows.codes.max() < kernel.PATTERNS
+    assert rows.table.max() < kernel.PATTERNS
     assert rows.X is X
-    assert rows.codes.nbytes <= (99 + kernel.ROWS) * (d / 4 + 1)
+    assert rows.table.nbytes <= (99 + PADDING) * (d / 4 + 1)
 
 
 @pytest.mark.usefixtures("everywhere")
@@ -188,7 +199,7 @@ def test_other_values_are_never_packed(row, value):
 @pytest.mark.usefixtures("everywhere")
 def test_a_negative_zero_is_a_zero():
     X = np.where(binary() == 0, -0.0, 1.0)
-    assert np.array_equal(packed(X).codes, packed(binary()).codes)
+    assert np.array_equal(packed(X).table, packed(binary()).table)
 
 
 @pytest.mark.usefixtures("everywhere")
@@ -199,7 +210,7 @@ def test_sparse_rows_and_families_with_other_statistics_are_left_as_they_are():
 
 
 def test_rows_are_packed_where_it_pays(monkeypatch):
-    n, d = module.LEAST_NUMBERS // 20, 20
+    n, d = module.LEAST_ENTRIES // 20, 20
     assert packed(binary(n, d)) is not None
     assert packed(binary(n - 1, d)) is None
     assert packed(binary(20 * n, module.LEAST_COLUMNS - 1)) is None
@@ -207,7 +218,7 @@ def test_rows_are_packed_where_it_pays(monkeypatch):
     assert packed(binary(10 * least, d), sizes=[least] * 10) is not None
     assert packed(binary(10 * least - 1, d), sizes=[least] * 9 + [least - 1]) is None
     assert packed(binary(n, d), K=1) is None
-    most = max(K for K in range(2, 2000) if kernel.table_size(d, K) <= module.TABLE_NUMBERS)
+    most = max(K for K in range(2, 2000) if kernel.table_size(d, K) <= module.TABLE_ENTRIES)
     assert packed(binary(n, d), K=most) is not None
     assert packed(binary(n, d), K=most + 1) is None
 
@@ -216,40 +227,36 @@ def test_rows_are_packed_where_it_pays(monkeypatch):
 
 
 @pytest.mark.usefixtures("everywhere")
-@pytest.mark.parametrize("temperature", [1.0, 0.0])
-@pytest.mark.parametrize("bound", [False, True])
 @pytest.mark.parametrize("kind", ["full", "diag", "spherical", "tied"])
-def test_other_families_are_served_by_the_dense_pass(kind, bound, temperature):
-    X = binary(dtype=float)
-    plain, rows = Gaussian(kind), packed(X)
-    family = plain.bind(rows) if bound else plain
-    T = family.monomials(13).evaluate(X)
-    natural = family.maximize(np.array([80.0, 70.0]), np.array([T[:80].sum(axis=0), T[80:].sum(axis=0)]))
-    mixture = Mixture(family, [0.5, 0.5], natural)
-    expected = ArrayRows(X, None, 1).expected_statistics(mixture, temperature)
-    assert_same_bits(rows.expected_statistics(mixture, temperature), expected)
+def test_other_families_are_served_by_the_dense_pass(kind):
+    rows = ArrayRows(binary(dtype=float), None, 1)
+    assert isinstance(plan(Bernoulli(), rows, 2).kernel, Bits)
+    for family in (Gaussian(kind), Gaussian(kind).bind(rows)):
+        assert isinstance(plan(family, rows, 2).kernel, Dense)
 
 
 @pytest.mark.usefixtures("everywhere")
 def test_a_mixture_of_other_columns_is_refused_as_by_the_dense_pass():
-    with pytest.raises(ValueError, match="rows of 13 columns have 13 statistics"):
-        packed(binary()).expected_statistics(mixture_of(12, 3))
+    for function in (statistics, lambda rows, mixture: dense_statistics(rows.X, mixture)):
+        with pytest.raises(ValueError, match="rows of 13 columns have 13 statistics"):
+            function(packed(binary()), mixture_of(12, 3))
 
 
 @pytest.mark.usefixtures("everywhere")
 def test_a_family_in_a_frame_is_no_identity():
     class Shifted(Bernoulli):
-        def monomials(self, n_features):
-            return super().monomials(n_features)._replace(shift=np.full(n_features, 0.25))
+        def kernel_form(self, n_features):
+            shift = np.full(n_features, 0.25)
+            return KernelForm(super().kernel_form(n_features).monomials._replace(shift=shift))
 
     class Scaled(Bernoulli):
-        def monomials(self, n_features):
-            return super().monomials(n_features)._replace(inverse_scale=np.full(n_features, 2.0))
+        def kernel_form(self, n_features):
+            inverse_scale = np.full(n_features, 2.0)
+            return KernelForm(super().kernel_form(n_features).monomials._replace(inverse_scale=inverse_scale))
 
     for family in (Shifted(), Scaled()):
         assert packed(binary(), family=family) is None
-        mixture, rows = mixture_of(13, 3, family=family), packed(binary())
-        assert_same_bits(rows.expected_statistics(mixture), ArrayRows(binary(), None, 1).expected_statistics(mixture))
+        assert isinstance(plan(family, ArrayRows(binary(), None, 1), 3).kernel, Dense)
 
 
 # ---- the kernel ----------------------------------------------------------------------------------------------------
@@ -283,7 +290,7 @@ def run(codes, natural, items, block=None):
 @pytest.mark.usefixtures("everywhere")
 @pytest.mark.parametrize("block", [8, 16, 144, 152, 1024])
 def test_the_size_of_a_block_changes_rounding_only(block):
-    codes, natural = packed(binary()).codes, mixture_of(13, 10, B=1).natural
+    codes, natural = packed(binary()).table, mixture_of(13, 10, B=1).natural
     for found, expected in zip(
         run(codes, natural, [[0, 150, 0, 0]], block), run(codes, natural, [[0, 150, 0, 0]]), strict=True
     ):
@@ -293,11 +300,11 @@ def test_the_size_of_a_block_changes_rounding_only(block):
 @pytest.mark.usefixtures("everywhere")
 def test_ranges_of_rows_are_added_to_their_slots():
     X, natural = binary(), mixture_of(13, 10, B=2).natural
-    codes = packed(X).codes
+    codes = packed(X).table
     found = run(codes, natural, [[3, 50, 1, 0], [50, 141, 1, 0], [10, 21, 0, 1]])
     ranges = ((slice(3, 141), 1, 0), (slice(10, 21), 0, 1))
     for rows, mixture, slot in ranges:
-        part = packed(X[rows]).codes
+        part = packed(X[rows]).table
         expected = run(part, natural[[mixture]], [[0, rows.stop - rows.start, 0, 0]])
         for here, value in zip(found, expected, strict=True):
             assert here[slot] == pytest.approx(value[0], rel=1e-12)
@@ -312,7 +319,7 @@ def without(monkeypatch):
 
     def call(function, *args, **how):
         with monkeypatch.context() as patch:
-            patch.setattr(base, "PatternRows", type("Never", (), {"of": staticmethod(lambda *args: None)}))
+            patch.setattr("expfam_em.estep.plan.coded", lambda *args: None)
             return function(*args, **how)
 
     return call

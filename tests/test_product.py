@@ -4,14 +4,14 @@ import re
 
 import numpy as np
 import pytest
-from expfam_em.estep.memory import as_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.estep import memory
+from expfam_em.estep import plan
+from expfam_em.rows.memory import as_rows
 from tests import oracle, own_families
 from tests.own_families import gamma_estimate
 
@@ -498,7 +498,7 @@ def test_a_part_with_an_exposure_is_refused():
 
 def test_the_kept_table_changes_no_bit(monkeypatch, problem):
     kept = ef.fit(problem.start(), problem.X, max_iter=4, tol=0)
-    monkeypatch.setattr(memory, "TABLE_NUMBERS", 0)
+    monkeypatch.setattr(plan, "TABLE_ENTRIES", 0)
     again = ef.fit(problem.start(), problem.X, max_iter=4, tol=0)
     assert np.array_equal(kept.bounds, again.bounds)
     assert np.array_equal(kept.mixture.natural, again.mixture.natural)
@@ -507,7 +507,7 @@ def test_the_kept_table_changes_no_bit(monkeypatch, problem):
 def test_of_many_rows_the_kept_table_changes_the_order_of_a_sum_at_most(monkeypatch, problem):
     X = np.tile(problem.X, (250, 1))
     kept = ef.fit(problem.start(), X, max_iter=2, tol=0)
-    monkeypatch.setattr(memory, "TABLE_NUMBERS", 0)
+    monkeypatch.setattr(plan, "TABLE_ENTRIES", 0)
     again = ef.fit(problem.start(), X, max_iter=2, tol=0)
     assert kept.bounds == pytest.approx(again.bounds, rel=1e-13)
 

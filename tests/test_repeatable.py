@@ -14,7 +14,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import expfam_em as ef
-from expfam_em.estep import memory
+from expfam_em.rows import grid
 from tests.normals import KINDS, blurred, clusters
 from tests.own_families import Rayleigh
 
@@ -94,9 +94,9 @@ def patch_block_rows(monkeypatch, rows):
 
 
 def patch_chunks(monkeypatch, rows):
-    """Cut the rows into as many chunks as there are, as far as the limit goes, or into one."""
-    replace_everywhere(monkeypatch, "CHUNK_WORK", 1 if rows else 1 << 60)
-    replace_everywhere(monkeypatch, "MAX_CHUNKS", rows or 1)
+    """Cut the rows into chunks of so many, or into one."""
+    monkeypatch.setattr(grid, "CHUNK_WORK", 1 if rows else 1 << 60)
+    monkeypatch.setattr(grid, "LEAST_ROWS", rows or 1 << 20)
 
 
 SIZES = {
@@ -104,8 +104,8 @@ SIZES = {
     "block of 7": lambda patch: patch_block_rows(patch, 7),
     "block of 64": lambda patch: patch_block_rows(patch, 64),
     "one block": lambda patch: patch_block_rows(patch, 100_000),
-    "11 chunks": lambda patch: patch_chunks(patch, 11),
-    "a chunk per row": lambda patch: patch_chunks(patch, 100_000),
+    "many chunks": lambda patch: patch_chunks(patch, 16),
+    "a chunk per row": lambda patch: patch_chunks(patch, 1),
     "one chunk": lambda patch: patch_chunks(patch, 0),
     "short blocks of T": lambda patch: replace_everywhere(patch, "STATISTICS_BLOCK", 1),
 }
@@ -133,7 +133,7 @@ def test_twenty_fits_have_the_same_bits(name):
 
 @each_model
 def test_fits_in_several_threads_have_the_bits_of_one(name, monkeypatch):
-    monkeypatch.setattr(memory, "CHUNK_WORK", 1000)  # so that few rows are many chunks
+    monkeypatch.setattr(grid, "CHUNK_WORK", 1)  # so that few rows are many chunks
     alone = state(fitted(name))
     with ThreadPoolExecutor(4) as pool:
         assert all(other == alone for other in pool.map(lambda _: state(fitted(name)), range(8)))
@@ -142,10 +142,10 @@ def test_fits_in_several_threads_have_the_bits_of_one(name, monkeypatch):
 @each_mixture
 def test_one_mixture_is_used_by_several_threads(name):
     model, rows = fitted(name), MODELS[name][1]
-    density, r = model.mixture_.evaluate(rows)
+    density, r = model.mixture_.log_density(rows), model.mixture_.responsibilities(rows)
     fresh = pickle.loads(pickle.dumps(model.mixture_))  # nothing that is computed once has been
     with ThreadPoolExecutor(8) as pool:
-        for found in pool.map(lambda _: fresh.evaluate(rows), range(16)):
+        for found in pool.map(lambda _: (fresh.log_density(rows), fresh.responsibilities(rows)), range(16)):
             assert np.array_equal(found[0], density)
             assert np.array_equal(found[1], r)
 
@@ -154,7 +154,7 @@ def test_one_mixture_is_used_by_several_threads(name):
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # which is the question
 @pytest.mark.parametrize("name", ["Gaussian-full", "KMeans", "Rayleigh"])
 def test_an_estimator_in_a_forked_child_has_the_bits_of_its_parent(name, monkeypatch):
-    monkeypatch.setattr(memory, "CHUNK_WORK", 1000)
+    monkeypatch.setattr(grid, "CHUNK_WORK", 1)
     before = state(fitted(name))  # the pool of threads exists from here on
     child = os.fork()
     if child == 0:

@@ -5,7 +5,6 @@ import warnings
 
 import numpy as np
 import pytest
-from expfam_em.estep.memory import as_rows
 from scipy import sparse
 from sklearn.base import clone
 
@@ -13,8 +12,9 @@ import expfam_em as ef
 from expfam_em.em import loop
 from expfam_em.families import Bernoulli, Gaussian, Poisson
 from expfam_em.family import checked
-from expfam_em.family import sparse as family_sparse
+from expfam_em.family import checked as checked_module
 from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.memory import as_rows
 from tests.own_families import Rayleigh
 
 N, D, K = 300, 40, 3
@@ -26,7 +26,7 @@ WEIGHT = np.random.default_rng(9).uniform(0, 2, N) * (np.random.default_rng(10).
 class Geometric(ef.ExponentialFamily):
     """A user's family: T(x) = x, A(η) = −Σ log(1 − e^η), h = 1, on whole numbers."""
 
-    keeps_zeros = True
+    sparse = "entries"
 
     def sufficient_statistics(self, X):
         return np.asarray(X, float)
@@ -313,7 +313,7 @@ def test_families_that_do_not_keep_zeros_refuse():
 class Unsaid(Bernoulli):
     """Does not say that it keeps zeros."""
 
-    keeps_zeros = None
+    sparse = None
 
     def check_support(self, X):
         pass
@@ -327,7 +327,7 @@ class UnsaidSquares(Unsaid):
 
 
 def test_a_family_that_does_not_say_whether_it_keeps_zeros_is_asked_about_every_entry(monkeypatch):
-    monkeypatch.setattr(family_sparse, "PROBE", 10 * D)
+    monkeypatch.setattr(checked_module, "PROBE", 10 * D)
     X = (rows_of(Poisson()) > 1).astype(float)
     natural = np.array([np.linspace(-2, 0, D)])
     expected = Bernoulli().log_density(X, natural)
@@ -371,7 +371,7 @@ class Exposed(Poisson):
 @pytest.mark.parametrize("family", [Squared(), Shifted(), PerColumn(), Exposed()], ids=repr)
 def test_families_that_keep_zeros_in_name_only_are_found_out(family):
     X = sparse.csr_array(rows_of(Poisson()))
-    with pytest.raises(ValueError, match=r"says keeps_zeros, but"):
+    with pytest.raises(ValueError, match=r"says sparse = 'entries', but"):
         fitted(X, family)
 
 

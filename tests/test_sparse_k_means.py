@@ -4,18 +4,19 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from expfam_em.estep.memory import as_rows
 from scipy import sparse
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 import expfam_em as ef
-from expfam_em.em import loop
-from expfam_em.estep import memory, nearest_sparse
-from expfam_em.estep.nearest import NearestRows
-from expfam_em.estep.nearest_sparse import SparseNearestRows
+from expfam_em.em.steps import expected_statistics
+from expfam_em.estep import nearest_sparse
+from expfam_em.estep.nearest import NearestPass
+from expfam_em.estep.nearest_sparse import SparseNearestPass
+from expfam_em.estimators.kmeans import _filled
 from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.memory import DENSE_ENTRIES, ArrayRows, as_rows
 
 N, D = 400, 60
 RNG = np.random.default_rng(3)
@@ -55,7 +56,7 @@ def sparse_stays_sparse(monkeypatch):
     make_dense = CSRBlock.__array__
 
     def some(self, dtype=None, copy=None):
-        assert len(self) <= 20 or len(self) * self.shape[1] <= memory.DENSE_NUMBERS
+        assert len(self) <= 20 or len(self) * self.shape[1] <= DENSE_ENTRIES
         return make_dense(self, dtype)
 
     monkeypatch.setattr(CSRBlock, "__array__", some)
@@ -130,18 +131,18 @@ def test_float32_rows():
 
 
 @each_weight
-@pytest.mark.parametrize("stacked", [False, True])
-def test_a_filled_cluster_raises_the_bound_as_with_dense_rows(stacked, weight):
+def test_a_filled_cluster_raises_the_bound_as_with_dense_rows(weight):
     X = ROWS["numbers"]
     family = ef.families.Gaussian("fixed")
     centres = np.concatenate([X[:3] + 0.1, np.full((4, D), 50.0)])
     natural, pi = family.from_moments(centres, np.ones(7)), np.full(7, 1 / 7)
-    mixture = ef.Mixture(family, pi[None], natural[None]) if stacked else ef.Mixture(family, pi, natural)
+    mixture = ef.Mixture(family, pi[None], natural[None])
     results = []
-    for rows in (SparseNearestRows(CSRBlock.of(sparse.csr_array(X)), weight), NearestRows(X, weight)):
-        before = loop.accumulate(mixture, rows, temperature=0.0, known=loop.Known(np.zeros(1)))
-        assert rows.revive(before, mixture, 1.0) == (before, mixture)
-        statistics, filled = rows.revive(before, mixture, 0.0)
+    csr = ArrayRows(CSRBlock.of(sparse.csr_array(X)), weight)
+    for pass_ in (SparseNearestPass(family, csr), NearestPass(family, ArrayRows(X, weight))):
+        before = expected_statistics(pass_, mixture, 0.0)
+        assert _filled(pass_, before, mixture, 1.0) == (before, mixture)
+        statistics, filled = _filled(pass_, before, mixture, 0.0)
         assert np.all(statistics.counts > 0)
         assert statistics.bound > before.bound
         results.append((statistics, filled))
@@ -170,7 +171,7 @@ def test_equal_rows_have_no_distance_and_fill_no_cluster():
 def test_the_variance_of_the_columns(weight):
     X = ROWS["negative"]
     w = np.ones(N) if weight is None else weight
-    rows = SparseNearestRows(CSRBlock.of(sparse.csr_array(X)), weight)
+    rows = SparseNearestPass(ef.families.Gaussian("fixed"), ArrayRows(CSRBlock.of(sparse.csr_array(X)), weight))
     expected = w @ (X - w @ X / w.sum()) ** 2 / w.sum()
     assert rows.column_variance() == pytest.approx(expected, rel=1e-12)
 

@@ -7,7 +7,8 @@ from scipy import sparse
 from expfam_em.em import loop
 from expfam_em.families import Bernoulli
 from expfam_em.kernels.sparse import BLOCK, em_sparse
-from expfam_em.rows.csr import DENSITY, MAX_CHUNKS, chunk_bounds, csr_arrays
+from expfam_em.rows.csr import CSRBlock, csr_arrays
+from expfam_em.rows.memory import CSR_DENSITY, ArrayRows
 from expfam_em.values.mixture import Mixture
 from tests.case import EPS
 
@@ -287,20 +288,10 @@ def test_a_matrix_that_points_outside_itself_is_refused(damage):
 @pytest.mark.parametrize("n", [1, 5, 3000])
 @pytest.mark.parametrize("d", [1, 50, 100_000])
 def test_chunks_cover_the_rows_and_hold_several_entries_per_column(n, d, nnz):
-    rows = np.sort(np.random.default_rng(0).integers(0, n, nnz) ** 2 // n)
-    indptr = np.searchsorted(rows, np.arange(n + 1))
-    bounds = chunk_bounds(indptr, d)
-    assert bounds[0] == 0
-    assert bounds[-1] == n
-    assert np.all(np.diff(bounds) > 0)
-    chunks = len(bounds) - 1
-    assert chunks <= MAX_CHUNKS
-    assert chunks == 1 or chunks * DENSITY * d <= nnz + n
-
-
-def test_chunks_have_about_equal_work():
-    sizes = np.random.default_rng(0).pareto(1.5, 20_000).astype(np.int64)
-    indptr = np.concatenate([[0], sizes.cumsum()])
-    work = np.diff((indptr + np.arange(20_001))[chunk_bounds(indptr, 10)])
-    assert len(work) == MAX_CHUNKS
-    assert work.max() <= work.mean() + sizes.max() + 1
+    at = np.sort(np.random.default_rng(0).integers(0, n, nnz) ** 2 // n)
+    indptr = np.searchsorted(at, np.arange(n + 1))
+    rows = ArrayRows(CSRBlock(np.ones(nnz), np.zeros(nnz, np.int32), indptr, d))
+    chunks = [chunk for _, chunk in rows.tasks(1e7)]
+    assert [chunk.first for chunk in chunks] == np.cumsum([0, *(len(chunk.X) for chunk in chunks)])[:-1].tolist()
+    assert sum(len(chunk.X) for chunk in chunks) == n
+    assert len(chunks) == 1 or len(chunks) * CSR_DENSITY * d <= 2 * nnz + CSR_DENSITY * d

@@ -4,15 +4,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from expfam_em.estep.memory import as_rows
 from scipy import sparse, stats
 
 import expfam_em as ef
 from expfam_em.em import loop
 from expfam_em.em.seeds import OWN_NUMBERS
-from expfam_em.estep import memory
 from expfam_em.families import Bernoulli, Multinomial, OneHot, Poisson
 from expfam_em.rows.csr import CSRBlock, row_sums
+from expfam_em.rows.memory import DENSE_ENTRIES, as_rows
 
 N, K = 300, 3
 LEVELS = [3, 2, 4] * 5
@@ -75,7 +74,7 @@ def sparse_stays_sparse(monkeypatch):
     make_dense = CSRBlock.__array__
 
     def some(self, dtype=None, copy=None):
-        assert len(self) <= 20 or len(self) * self.shape[1] <= max(OWN_NUMBERS, memory.DENSE_NUMBERS)
+        assert len(self) <= 20 or len(self) * self.shape[1] <= max(OWN_NUMBERS, DENSE_ENTRIES)
         return make_dense(self, dtype)
 
     monkeypatch.setattr(CSRBlock, "__array__", some)
@@ -252,13 +251,13 @@ class LongBase(Multinomial):
 class ByEntry(Multinomial):
     """Has an exposure, but does not say that it takes CSR rows."""
 
-    takes_csr = False
+    sparse = "entries"
 
 
 class Doubled(OneHot):
     """Has another T."""
 
-    monomials = ef.ExponentialFamily.monomials
+    kernel_form = ef.ExponentialFamily.kernel_form
 
     def sufficient_statistics(self, X):
         return 2.0 * X
@@ -278,11 +277,11 @@ class Doubled(OneHot):
 )
 def test_families_that_take_sparse_rows_in_name_only_are_found_out(family, lie):
     X = sparse.csr_array(np.minimum(rows_of(OneHot(LEVELS)), 1))
-    with pytest.raises(ValueError, match=rf"says keeps_zeros, but (its )?{lie}"):
+    with pytest.raises(ValueError, match=rf"says sparse = '(entries|rows)', but (its )?{lie}"):
         fitted(X, family)
     mixture = ef.Mixture(family, [1.0], np.zeros((1, D)))
     for function in (mixture.log_density, lambda X: ef.accumulate(mixture, X), lambda X: ef.fit(mixture, X)):
-        with pytest.raises(ValueError, match=rf"says keeps_zeros, but (its )?{lie}"):
+        with pytest.raises(ValueError, match=rf"says sparse = '(entries|rows)', but (its )?{lie}"):
             function(X)
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from expfam_em.estep.memory import ArrayRows
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
@@ -11,6 +10,7 @@ import expfam_em as ef
 from expfam_em import families
 from expfam_em.families import Poisson
 from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.memory import ArrayRows
 from tests.own_families import Gamma, Rayleigh
 
 

@@ -3,7 +3,6 @@
 import mpmath
 import numpy as np
 import pytest
-from expfam_em.estep.memory import as_rows
 from scipy import stats
 
 import expfam_em as ef
@@ -14,6 +13,7 @@ from expfam_em.families.multinomial import Multinomial
 from expfam_em.families.special import bessel, gamma, multigamma
 from expfam_em.families.wishart import Wishart
 from expfam_em.family import checked
+from expfam_em.rows.memory import as_rows
 from tests.case import EPS
 from tests.cases_vectors import VECTOR_CASES
 

@@ -42,9 +42,7 @@ def accumulate(mixture, X, sample_weight=None, *, temperature=1.0, n_jobs=None) 
         In the coordinates of the mixture's components.
     """
     rows = as_rows(X, sample_weight, n_jobs)
-    pass_ = plan(mixture.family, rows, once=True)
-    pass_.kernel.check_width(mixture.scores, rows.n_features)
-    return expected_statistics(pass_, mixture, temperature)
+    return expected_statistics(plan(mixture.family, rows, once=True), mixture, temperature)
 
 
 def expected_statistics(pass_, mixture, temperature=1.0, data=None) -> ExpectedStatistics:

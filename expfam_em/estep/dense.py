@@ -50,7 +50,7 @@ class Dense:
         """
         how = float(temperature), given
         if self.form is None:
-            return _evaluated(self, scores.natural.shape[2], _of_table(scores, how))
+            return _evaluated(self, scores.natural.shape[2], _of_table(self.family, scores, how))
         monomials = self.form.monomials
         if self.n_common:
             scores, monomials = scores.without(self.n_common), monomials.without(self.n_common)
@@ -58,11 +58,6 @@ class Dense:
         if not needs_table(self.form):
             return lambda chunk, items, out: kernel(chunk.X, chunk.weight, items, out)
         return _evaluated(self, scores.natural.shape[2], kernel)
-
-    def check_width(self, scores: Scores, n_features) -> None:
-        """Raise a ValueError unless rows of so many columns have the statistics that a mixture has parameters for."""
-        found = scores.natural.shape[2] if self.form is None else self.form.monomials.n_statistics
-        check_width(found, scores, n_features, self.family)
 
 
 def check_width(n_statistics, scores, n_features, family) -> None:
@@ -99,7 +94,7 @@ def _kernel(monomials: Monomials, scores: Scores, own: OwnFrames | None, tempera
     return run
 
 
-def _of_table(scores: Scores, how):
+def _of_table(family, scores: Scores, how):
     """Return ``run(T, weight, items, out)`` for T, (n, p), or T and −e, (n, p + 1)."""
     p, kept = scores.natural.shape[2], {}
 
@@ -107,6 +102,7 @@ def _of_table(scores: Scores, how):
         width = T.shape[1]
         if width not in kept:
             exposed = width == p + 1
+            check_width(width - exposed, scores, "as many", family)
             kernel = _kernel(Monomials.identity(width), scores.with_exposure() if exposed else scores, None, *how)
             kept[width] = _exposed(kernel) if exposed else kernel
         kept[width](T, weight, items, out)

@@ -26,9 +26,6 @@ class IncompletePass:
         """Return the number of statistics that are summed."""
         return n_statistics
 
-    def check_width(self, scores: Scores, n_features) -> None:
-        """Any rows: the family itself refuses those it does not know."""
-
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         """Return ``run(chunk, items, out)``; see `Dense.prepared`."""
         family = self.family if scores.family is None else scores.family

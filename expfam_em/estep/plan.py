@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from expfam_em.estep.bits import Bits, coded
-from expfam_em.estep.dense import Dense
+from expfam_em.estep.dense import Dense, check_width
 from expfam_em.estep.incomplete import IncompletePass
 from expfam_em.estep.reduce import EStep, OfData, Write, log_base_chunk
 from expfam_em.estep.scores import Outputs, Scores, Sums
@@ -63,6 +63,7 @@ class Pass:
         data : (B,) int, optional
             Data set of each mixture; the first by default.
         """
+        self.check_width(scores)
         B = len(scores.natural)
         data = np.zeros(B, np.int64) if data is None else np.asarray(data)
         kernel = self.kernel
@@ -78,6 +79,15 @@ class Pass:
         if not exposures.any():
             exposures = counts
         return Sums(np.arange(B), counts, sums, bounds + self.log_base[data], exposures)
+
+    def check_width(self, scores: Scores) -> None:
+        """Raise a ValueError unless the rows have the statistics that a mixture has natural parameters for."""
+        d, kernel = self.rows.n_features, self.kernel
+        if isinstance(kernel, Dense):
+            if kernel.form is not None:
+                check_width(kernel.form.monomials.n_statistics, scores, d, self.family)
+        elif not isinstance(kernel, IncompletePass):
+            check_width(d, scores, d, self.family)
 
     def _reduced(self, kernel, scores, temperature, data) -> Sums:
         _, K, p = scores.natural.shape
@@ -96,6 +106,7 @@ class Pass:
 
     def write(self, scores: Scores, out: Outputs, temperature=1.0) -> None:
         """Fill outputs by row, under the mixture of its data set for each row; without log h, rows in memory only."""
+        self.check_width(scores)
         _, K, p = scores.natural.shape
         self.rows.reduce(Write(self.kernel, scores, out, temperature), K * (p + 8))
 

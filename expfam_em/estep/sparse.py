@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from expfam_em.estep.dense import check_width
 from expfam_em.estep.scores import Outputs, Scores
 from expfam_em.family import checked
 from expfam_em.kernels.sparse import BLOCK, em_sparse
@@ -28,10 +27,6 @@ class Sparse:
     def n_sums(self, n_statistics) -> int:
         """Return the number of statistics that are summed."""
         return n_statistics
-
-    def check_width(self, scores: Scores, n_features) -> None:
-        """Raise a ValueError unless a mixture has a natural parameter for each column."""
-        check_width(n_features, scores, n_features, self.family)
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         """Return ``run(chunk, items, out)``; see `Dense.prepared`. The sums are laid out by statistic."""

@@ -68,6 +68,6 @@ def equal(one, other) -> bool:
         return len(one) == len(other) and all(map(equal, one, other))
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if type(one).__eq__ is object.__eq__ and hasattr(one, "__dict__"):
+    if type(one).__eq__ is object.__eq__ and hasattr(one, "__dict__") and not callable(one):
         return equal(vars(one), vars(other))
     return bool(one == other)

@@ -39,7 +39,6 @@ def evaluate(family, scores: Scores, X, *, temperature=1.0, n_jobs=None, log_den
         labels=np.empty(n if labels else 0, np.int64),
     )
     kernel = single_pass(family, rows)
-    kernel.check_width(scores, rows.n_features)
     Pass(family, rows, kernel, np.zeros(1)).write(scores, out, temperature)
     if log_density:
         rows.reduce(functools.partial(_add_log_base, family, out.evidence), LOG_BASE_WORK)
