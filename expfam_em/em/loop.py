@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from typing import Any
 
 import numpy as np
 
-from expfam_em.em.steps import (
-    CollapsedError,
-    accumulate,
-    check_concentration,
-    collapse,
-    estimate_refined,
-    expected_gain,
-    expected_statistics,
-    log_prior,
-    maximize,
-    with_family,
-)
+from expfam_em.em.result import CollapsedError, FitResult, Status
+from expfam_em.em.state import Ended, Problem, State, begin, step
+from expfam_em.em.steps import accumulate, check_concentration, maximize
 from expfam_em.estep.plan import plan
 from expfam_em.estep.reduce import check_support
-from expfam_em.family.optional import score_rounding, shared, translate_expectation
 from expfam_em.rows.memory import as_rows
 from expfam_em.rows.threads import single_threaded_blas
 from expfam_em.values.mixture import Mixture
@@ -30,68 +19,11 @@ from expfam_em.values.statistics import ExpectedStatistics
 
 __all__ = ["CollapsedError", "FitResult", "Status", "accumulate", "fit", "fit_all", "maximize"]
 
-
 HEAD_START = 20
 """Steps before a run may be called behind others."""
 
 PATIENCE = 1000.0
 """How much more than extrapolation says a run behind others is allowed to gain."""
-
-
-class Status(Enum):
-    """How a fit ended; the value is the sentence for the user."""
-
-    CONVERGED = "The last step changed the bound, or the parameters, by less than tol."
-    MAX_ITER = "max_iter steps were made without reaching tol: raise max_iter, or tol, or start elsewhere."
-    BEHIND = "Another start was ahead, by more than this one seemed able to gain."
-    BOUND_FELL = (
-        "The bound fell although an EM step cannot lower it: the mappings, log_partition and sufficient_statistics "
-        "of the family contradict one another."
-    )
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What a fit returns.
-
-    Attributes
-    ----------
-    mixture : Mixture
-        The last parameters (the last good ones after BOUND_FELL).
-    bounds : (n_iter + 1,)
-        The bound at the start and after each step; ``bounds[-1]`` belongs to ``mixture``.
-    half_bounds : (n_iter,)
-        The bound after each M-step and before the next E-step, with the responsibilities still the old ones: between
-        ``bounds[i]`` and ``bounds[i + 1]`` by Jensen's inequality, if the M-step maximises Q and nothing else.
-    log_priors : (n_iter + 1,)
-        Log-prior at the same parameters; 0 without one. ``bounds + log_priors`` never falls at constant temperature.
-    status : Status
-    n_iter : int
-        Steps made, each an E-step and an M-step.
-    total_weight : float
-        Σ of the row weights.
-    fall : float
-        By how much the bound fell; 0 unless the status is BOUND_FELL.
-    """
-
-    mixture: Mixture
-    bounds: np.ndarray
-    half_bounds: np.ndarray
-    log_priors: np.ndarray
-    status: Status
-    n_iter: int
-    total_weight: float
-    fall: float = 0.0
-
-    @property
-    def bound(self) -> float:
-        """The bound at the parameters returned."""
-        return float(self.bounds[-1])
-
-    @property
-    def converged(self) -> bool:
-        """Whether tol was reached."""
-        return self.status is Status.CONVERGED
 
 
 def fit(
@@ -207,183 +139,79 @@ def fit_all(
     if weights == "equal":
         start = Mixture(start.family, np.full(start.weights.shape, 1 / start.n_components), start.natural)
     data = np.zeros(len(start.weights), np.int64) if data is None else np.asarray(data)
+    problem = Problem.of(
+        pass_, data, schedule, prior, tol=tol, stop=stop, fill=fill,
+        m_step={"concentration": concentration, "weights": weights},
+    )  # fmt: skip
     with single_threaded_blas():
-        runs = _Runs(start, pass_, data, schedule, prior, fill, {"concentration": concentration, "weights": weights})
-        for step in range(1, max_iter + 1):
-            if not len(runs.live):
-                break
-            runs.step(step, tol, stop, callback)
-            if drop and step >= len(schedule) + HEAD_START:
-                runs.drop(step)
-        return runs.finish()
+        record = _Record(problem, len(start.weights))
+        state = begin(problem, start)
+        record.add(state)
+        while len(state.run) and state.n_iter < max_iter:
+            moved, ended = step(problem, state)
+            record.end(ended, state.n_iter)
+            record.add(moved)
+            if callback is not None:
+                for at in range(len(moved.run)):
+                    callback(int(moved.run[at]), moved.n_iter, moved.mixture[at], float(moved.bounds[at]))
+            state = record.ended(moved, moved.done, Status.CONVERGED)
+            if drop and state.n_iter >= len(schedule) + HEAD_START:
+                state = record.ended(state, record.behind(state), Status.BEHIND)
+        record.ended(state, np.ones(len(state.run), bool), Status.MAX_ITER)
+        return record.results
 
 
-class _Runs:
-    """Mixtures on their way, in lock step.
+class _Record:
+    """What is kept of the runs of a problem: their bounds at every step, the best so far, and how they ended."""
 
-    Attributes
-    ----------
-    live : (L,) int
-        The runs that have not ended, by their place in the stack given.
-    mixture : Mixture
-        Stack of the live ones.
-    statistics : ExpectedStatistics
-        Theirs, under ``mixture``.
-    bounds, priors : (L,)
-        Bound and log-prior of ``mixture``.
-    gains : (2, L)
-        What the last two steps have gained, the last one first.
-    best, lead : (L,), (D,)
-        Highest bound plus log-prior so far of each run, and of any run on each data set.
-    """
+    def __init__(self, problem, n_runs):
+        self.problem = problem
+        self.results: list[Any] = [None] * n_runs
+        self.trace: list[np.ndarray] = []
+        self.lead = np.full(problem.pass_.rows.n_data, -np.inf)
 
-    def __init__(self, start, pass_, data, schedule, prior, fill, m_step):
-        self.pass_, self.data, self.schedule, self.m_step, self.fill = pass_, data, schedule, m_step, fill
-        self.base = shared(start.family)
-        one_for_all = prior is not None and prior.counts.ndim == 1
-        self.prior = with_family(prior.repeated(len(data)) if one_for_all else prior, self.base)
-        self.total = pass_.rows.total_weights
-        self.live = np.arange(len(start.weights))
-        self.results: list = [None] * len(self.live)
-        self.trace: list = []
-        self.mixture, self.temperature = start.reframed(), schedule[0]
-        self.statistics = self._accumulate(self.mixture)
-        self.bounds, self.priors = self._checked_bounds(), self._log_prior(self.mixture)
-        self.gains, self.best = np.full((2, len(self.live)), np.inf), self.bounds + self.priors
-        self.lead = np.full(pass_.rows.n_data, -np.inf)
-        self._record(np.full(len(self.live), np.nan))
+    def add(self, state: State) -> None:
+        """Keep the bounds of a state."""
+        row = np.full((3, len(self.results)), np.nan)
+        row[:, state.run] = state.bounds, state.half_bounds, state.log_priors
+        self.trace.append(row)
+        if state.n_iter:
+            np.maximum.at(self.lead, self.problem.data[state.run], state.best)
 
-    def step(self, step, tol, stop, callback):
-        """Make one M-step and one E-step of every live run, and end those that are done."""
-        was, found = self.temperature, self.mixture
-        if self.fill is not None:
-            self.statistics, self.mixture = self.fill(self.statistics, found, was)
-        revived = self.mixture is not found
-        after = self._maximize()
-        if after is None:
-            return
-        before = self.mixture
-        halves = self.statistics.bound + expected_gain(self.statistics, before, after)
-        prior = self._prior()
-        near = self.statistics if prior is None else self.statistics + prior
-        self.mixture = after.reframed(near.expectation)
-        self.temperature = self.schedule[min(step, len(self.schedule) - 1)]
-        self.statistics = self._accumulate(self.mixture)
-        bounds, priors = self._checked_bounds(), self._log_prior(self.mixture)
-        gain = bounds + priors - self.bounds - self.priors
-        same_model = (self.temperature == was) & np.all((after.weights > 0) == (before.weights > 0), axis=1)
-        fell = same_model & (gain < 0) & (not before.family.regularized)
-        if fell.any():
-            fell &= gain < -_rounding(near, before)
-        for at in np.flatnonzero(fell):
-            self._end(at, before[int(at)], Status.BOUND_FELL, step - 1, -gain[at])
-        self.bounds, self.priors, self.gains = bounds, priors, np.stack([gain, self.gains[0]])
-        self.best = np.maximum(self.best, bounds + priors)
-        np.maximum.at(self.lead, self.data[self.live], self.best)
-        self._record(halves, where=~fell)
-        if callback is not None:
-            for at in np.flatnonzero(~fell):
-                callback(int(self.live[at]), step, self.mixture[int(at)], float(bounds[at]))
-        done = fell
-        if self.temperature == was and step + 1 >= len(self.schedule) and not revived:
-            total = self.total[self.data[self.live]]
-            small = abs(gain) < tol * total if stop == "bound" else self._distance(before, after) <= tol
-            for at in np.flatnonzero(small & ~fell):
-                self._end(at, self.mixture[int(at)], Status.CONVERGED, step)
-            done = fell | small
-        self._keep(~done)
+    def end(self, ended: list[Ended], n_iter) -> None:
+        """Keep how a step has ended some runs."""
+        for one in ended:
+            if one.error is not None:
+                self.results[one.run] = one.error
+            else:
+                self.results[one.run] = self._result(one.run, one.mixture, one.status, n_iter, one.fall)
 
-    def drop(self, step):
-        """Leave the runs that cannot be expected to come up to the best one on the same data set.
+    def ended(self, state: State, which, status) -> State:
+        """Keep the results of some runs, a mask, and return the state of the others."""
+        for at in np.flatnonzero(which):
+            run = int(state.run[at])
+            self.results[run] = self._result(run, state.mixture[int(at)], status, state.n_iter)
+        return state.take(~which)
+
+    def behind(self, state: State) -> np.ndarray:
+        """Return the runs that cannot be expected to come up to the best one on the same data set, (L,) bool.
 
         EM converges linearly: from gains g₁, g₂ the rest is about g₂/(1 − g₂/g₁) (Aitken). That is too little for a
         run that still crosses a plateau, so `PATIENCE` times as much is allowed.
         """
-        if len(self.live) < 2:
-            return
-        gains, before = self.gains
+        if len(state.run) < 2:
+            return np.zeros(len(state.run), bool)
+        gains, before = state.gains.T
         with np.errstate(divide="ignore", invalid="ignore"):
             rate = np.clip(np.where(before > 0, gains / before, 0.0), 0.0, 0.98)
-        reach = self.bounds + self.priors + PATIENCE * np.maximum(gains, 0.0) / (1 - rate)
-        lead = self.lead[self.data[self.live]]
-        behind = (reach < lead) & (self.best < lead)
-        for at in np.flatnonzero(behind):
-            self._end(at, self.mixture[int(at)], Status.BEHIND, step)
-        self._keep(~behind)
+        reach = state.bounds + state.log_priors + PATIENCE * np.maximum(gains, 0.0) / (1 - rate)
+        lead = self.lead[self.problem.data[state.run]]
+        return (reach < lead) & (state.best < lead)
 
-    def finish(self) -> list:
-        """End the runs that are still live and return the results of all."""
-        steps = len(self.trace) - 1
-        for at in range(len(self.live)):
-            self._end(at, self.mixture[at], Status.MAX_ITER, steps)
-        return self.results
-
-    # ---- the parts of a step --------------------------------------------------------------------------------
-
-    def _accumulate(self, mixture):
-        data = self.data[self.live]
-        return expected_statistics(self.pass_, mixture, self.temperature, data)
-
-    def _maximize(self):
-        """Return the stack after the M-step, without the runs that have collapsed."""
-        self.statistics, self.mixture, after = estimate_refined(
-            self.statistics, self.mixture, self._accumulate, prior=self._prior(), **self.m_step
-        )  # fmt: skip
-        outside = ~np.isfinite(after.log_partition)
-        if (collapsed := outside.any(axis=1)).any():
-            for at in np.flatnonzero(collapsed):
-                error = collapse(self.mixture.family, self.statistics[int(at)], outside[at])
-                self.results[self.live[at]] = error
-            self._keep(~collapsed)
-            after = after[~collapsed] if len(self.live) else None
-        return after
-
-    def _keep(self, which):
-        if which.all():
-            return
-        self.live, self.bounds, self.priors = self.live[which], self.bounds[which], self.priors[which]
-        self.gains, self.best = self.gains[:, which], self.best[which]
-        if len(self.live):
-            self.mixture, self.statistics = self.mixture[which], self.statistics[which]
-
-    def _prior(self):
-        """Return the prior of every live run."""
-        return None if self.prior is None else self.prior[self.live]
-
-    def _log_prior(self, mixture):
-        return log_prior(mixture, self._prior(), self.m_step["concentration"])
-
-    def _distance(self, before, after):
-        """Return the norm of the change; ½ Σ Δπ² is Δπ₁² for two components, whose weights are one free parameter."""
-        shape = (-1, after.natural.shape[2])
-        old, new = (
-            translate_expectation(m.family, m.expectation.reshape(shape), self.base) for m in (before, after)
-        )  # fmt: skip
-        moved = np.sum((new - old).reshape(after.natural.shape) ** 2, axis=(1, 2))
-        return np.sqrt(0.5 * np.sum((after.weights - before.weights) ** 2, axis=1) + moved)
-
-    def _checked_bounds(self):
-        bounds = np.asarray(self.statistics.bound)
-        if np.isnan(bounds).all():
-            raise ValueError(
-                f"the bound is not a number: is a row outside the support of {self.base!r} (it may define "
-                "check_support), or is its log_partition or log_base_measure wrong?"
-            )
-        return np.where(np.isnan(bounds), -np.inf, bounds)
-
-    # ---- what is kept of a run ------------------------------------------------------------------------------
-
-    def _record(self, halves, where=slice(None)):
-        row = np.full((3, len(self.results)), np.nan)
-        row[:, self.live[where]] = self.bounds[where], halves[where], self.priors[where]
-        self.trace.append(row)
-
-    def _end(self, at, mixture, status, n_iter, fall=0.0):
-        run = int(self.live[at])
+    def _result(self, run, mixture, status, n_iter, fall=0.0) -> FitResult:
         trace = np.array([row[:, run] for row in self.trace[: n_iter + 1]])
-        self.results[run] = FitResult(
-            mixture, trace[:, 0], trace[1:, 1], trace[:, 2], status, n_iter, float(self.total[self.data[run]]), fall
-        )  # fmt: skip
+        total = float(self.problem.pass_.rows.total_weights[self.problem.data[run]])
+        return FitResult(mixture, trace[:, 0], trace[1:, 1], trace[:, 2], status, n_iter, total, fall)
 
 
 def _schedule(temperature) -> list[float]:
@@ -391,11 +219,3 @@ def _schedule(temperature) -> list[float]:
     if not schedule or np.ndim(schedule) != 1 or not all(value >= 0 and np.isfinite(value) for value in schedule):
         raise ValueError(f"temperature is {temperature!r}; it must be one or more finite numbers ≥ 0")
     return schedule
-
-
-def _rounding(statistics, mixture):
-    """Return how far rounding may move the bound: the terms ⟨η, S⟩ cancel, and each carries its own error."""
-    terms = np.abs(statistics.sums * mixture.natural).sum(axis=(-2, -1))
-    terms += np.abs(statistics.exposures * mixture.log_partition).sum(axis=-1) + statistics.counts.sum(axis=-1)
-    terms += statistics.counts.sum(axis=-1) * score_rounding(mixture.family)
-    return 1e-10 * np.abs(statistics.bound) + 64 * np.finfo(float).eps * terms

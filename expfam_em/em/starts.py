@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_em.em import loop, steps
+from expfam_em.em.result import CollapsedError
 from expfam_em.em.seeds import Seeding
 from expfam_em.estep.plan import n_statistics, single_pass
 from expfam_em.estep.reduce import GivenStep, LabelledStep
@@ -85,7 +86,7 @@ def _hardened(start, pass_, data, seeds, weights) -> Starts:
     results = loop.fit_all(
         start, pass_, data, max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing
     )  # fmt: skip
-    collapsed = {b: result for b, result in enumerate(results) if isinstance(result, steps.CollapsedError)}
+    collapsed = {b: result for b, result in enumerate(results) if isinstance(result, CollapsedError)}
     runs = np.setdiff1d(np.arange(len(results)), list(collapsed))
     if not len(runs):
         return Starts(start[:0], runs, collapsed)

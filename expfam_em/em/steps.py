@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from expfam_em.em.result import CollapsedError
 from expfam_em.estep.plan import plan
 from expfam_em.family import checked
 from expfam_em.family.optional import Framed, components, shared
@@ -18,10 +19,6 @@ EMPTY = 1e-200
 
 REFINEMENTS = 3
 """Frames tried for one E-step: the first may still be off by the digits that were lost, the next is not."""
-
-
-class CollapsedError(ValueError):
-    """A component has too few or too equal observations to have finite natural parameters."""
 
 
 def accumulate(mixture, X, sample_weight=None, *, temperature=1.0, n_jobs=None) -> ExpectedStatistics:

@@ -15,8 +15,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from expfam_em.em.loop import fit_all
+from expfam_em.em.result import CollapsedError
 from expfam_em.em.starts import initialise_all
-from expfam_em.em.steps import CollapsedError
 from expfam_em.estep.nearest import NearestPass
 from expfam_em.estep.nearest_sparse import SparseNearestPass
 from expfam_em.estimators.base import all_or_nothing, checked_weight, generator

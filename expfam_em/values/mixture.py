@@ -141,9 +141,19 @@ class Mixture:
         return Mixture(components(self.family, index), weights / weights.sum(), self.natural[index])
 
     def in_family(self, family: ExponentialFamily) -> Mixture:
-        """Return the same mixture with the same kind of family, bound otherwise."""
+        """Return the same mixture in the coordinates of a family, which is its own in others.
+
+        Raises
+        ------
+        ValueError
+            If a component is outside the natural-parameter space there.
+        """
         natural = translate(self.family, self.flat_natural, family)
-        return Mixture(family, self.weights, natural.reshape(self.natural.shape))
+        moved = self._with_components(family, natural)
+        if moved is None:
+            k = int(np.argmin(np.isfinite(checked.log_partition(family, natural))))
+            raise ValueError(f"component {k} is outside the natural-parameter space of {family!r}")
+        return moved
 
     def in_family_if_finite(self, family) -> Mixture | None:
         """Return the same, or None if rounding takes a component out of the natural-parameter space."""

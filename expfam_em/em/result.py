@@ -1,0 +1,70 @@
+"""How a fit ends, and what it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from expfam_em.values.mixture import Mixture
+
+
+class CollapsedError(ValueError):
+    """A component has too few or too equal observations to have finite natural parameters."""
+
+
+class Status(Enum):
+    """How a fit ended; the value is the sentence for the user."""
+
+    CONVERGED = "The last step changed the bound, or the parameters, by less than tol."
+    MAX_ITER = "max_iter steps were made without reaching tol: raise max_iter, or tol, or start elsewhere."
+    BEHIND = "Another start was ahead, by more than this one seemed able to gain."
+    BOUND_FELL = (
+        "The bound fell although an EM step cannot lower it: the mappings, log_partition and sufficient_statistics "
+        "of the family contradict one another."
+    )
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit returns.
+
+    Attributes
+    ----------
+    mixture : Mixture
+        The last parameters (the last good ones after BOUND_FELL).
+    bounds : (n_iter + 1,)
+        The bound at the start and after each step; ``bounds[-1]`` belongs to ``mixture``.
+    half_bounds : (n_iter,)
+        The bound after each M-step and before the next E-step, with the responsibilities still the old ones: between
+        ``bounds[i]`` and ``bounds[i + 1]`` by Jensen's inequality, if the M-step maximises Q and nothing else.
+    log_priors : (n_iter + 1,)
+        Log-prior at the same parameters; 0 without one. ``bounds + log_priors`` never falls at constant temperature.
+    status : Status
+    n_iter : int
+        Steps made, each an E-step and an M-step.
+    total_weight : float
+        Σ of the row weights.
+    fall : float
+        By how much the bound fell; 0 unless the status is BOUND_FELL.
+    """
+
+    mixture: Mixture
+    bounds: np.ndarray
+    half_bounds: np.ndarray
+    log_priors: np.ndarray
+    status: Status
+    n_iter: int
+    total_weight: float
+    fall: float = 0.0
+
+    @property
+    def bound(self) -> float:
+        """The bound at the parameters returned."""
+        return float(self.bounds[-1])
+
+    @property
+    def converged(self) -> bool:
+        """Whether tol was reached."""
+        return self.status is Status.CONVERGED
