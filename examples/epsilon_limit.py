@@ -33,7 +33,7 @@ def main():
         r = mixture.responsibilities(X)
         # temperature ε at variance 1 gives the same responsibilities, step by step
         cooled = soft(X, 1.0, temperature=epsilon)
-        warm = cooled.evaluate(X, temperature=epsilon)[1]
+        warm = cooled.responsibilities(X, temperature=epsilon)
         off_r.append(np.abs(r - labels).max())
         off_centres.append(np.abs(mixture.parameters["means"] - hard.cluster_centers_).max())
         scaled.append(epsilon * ef.expected_log_likelihood(mixture, X, r))

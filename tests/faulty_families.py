@@ -387,7 +387,7 @@ FAULTS = [
     Fault(NegativeExposure(), TIMES, "e is positive", "exposure is -.*must be positive"),
     Fault(Remembers(), WAVES, "the family is not changed", r"attributes of the family \(last\)"),
     Fault(BoundToAnother(), WAVES, "bind returns the same kind of family", "of the same class"),
-    Fault(WrongMonomials(), HEIGHTS, "monomials builds T", "they must be equal"),
+    Fault(WrongMonomials(), HEIGHTS, "kernel_form builds T", "they must be equal"),
     Fault(OwnEntropy(), WAVES, "entropy is −E[log p]", "entropy of η = .* they must be equal"),
     Fault(OwnDensity(), WAVES, "log_density is that of T and A", "log_density of row 0 is .* they must be equal"),
     Fault(SupportsNothing(), WAVES, "rows of X are possible", "supports returned .*False"),

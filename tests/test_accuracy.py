@@ -506,7 +506,7 @@ def test_a_thousand_classes_of_ten_thousand_binary_columns():
     classes = rng.integers(0, K, 40)
     X = (rng.random((40, d)) < 1 / (1 + np.exp(-natural[classes]))).astype(np.uint8)
     mixture = ef.Mixture(ef.families.Bernoulli(), np.full(K, 1 / K), natural)
-    density, r = mixture.evaluate(X)
+    density, r = mixture.log_density(X), mixture.responsibilities(X)
     assert np.all(np.isfinite(density))
     assert np.array_equal(r.argmax(axis=1), classes)
     assert max(abs(math.fsum(row) - 1) for row in r) <= 4 * EPS
@@ -516,7 +516,7 @@ def test_a_thousand_classes_of_ten_thousand_binary_columns():
     # d terms whose partial sums, at most ``size``, are rounded to ε/2 each: √d of that, for the errors are independent
     assert np.all(np.abs(density - expected) <= 0.5 * EPS * np.sqrt(d) * size)
     X[:, :10] = 1 - X[:, :10]  # every row is as good as impossible under every class
-    density, r = mixture.evaluate(X)
+    density, r = mixture.log_density(X), mixture.responsibilities(X)
     assert np.all(np.isfinite(density))
     assert max(abs(math.fsum(row) - 1) for row in r) <= 4 * EPS
 

@@ -174,7 +174,7 @@ def test_report_lists_every_law():
     report = ef.check_family(faulty.Waves(), faulty.WAVES)
     text = repr(report)
     assert text.startswith(f"Waves() obeys {len(report.checked)} laws")
-    assert "left out – monomials builds T: monomials is None" in text
+    assert "left out – kernel_form builds T: kernel_form is None" in text
     assert all(law in text for law in LAWS)
 
 

@@ -504,8 +504,8 @@ def test_constants_out_of_range_are_refused(make, message):
 
 @pytest.mark.parametrize(("kind", "values"), [(Binomial, [3, 20]), (NegativeBinomial, [0.5, 4.0])])
 def test_zeros_are_kept_where_columns_are_alike(kind, values):
-    assert kind(values[0]).keeps_zeros
-    assert not kind(values).keeps_zeros
+    assert kind(values[0]).sparse == "entries"
+    assert kind(values).sparse == "never"
     # a zero adds nothing to log h
     assert kind(values).log_base_measure(np.zeros((1, 2)))[0] == 0
 

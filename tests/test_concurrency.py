@@ -56,8 +56,9 @@ import numpy as np
 
 import expfam_em as ef
 from expfam_em.rows import grid
+from expfam_em.rows.memory import as_rows
 
-grid.CHUNK_WORK = 1
+grid.CHUNK_WORK = grid.LEAST_ROWS = 1
 X = np.random.default_rng(0).normal(size=(200, 2))
 start = ef.Mixture(ef.families.Gaussian("full"), [0.5, 0.5], [[1, 0, -0.5, 0, -0.5], [-1, 0, -0.5, 0, -0.5]])
 before = ef.fit(start, X, max_iter=3, tol=0, n_jobs=2).bounds
@@ -65,7 +66,7 @@ child = os.fork()
 if child == 0:
     same = np.array_equal(ef.fit(start, X, max_iter=3, tol=0, n_jobs=2).bounds, before)
     meeting = threading.Barrier(2, timeout=20)  # broken unless two threads of the child come
-    memory.as_rows(X[:2], n_jobs=2).map(lambda X, w, where: meeting.wait())
+    as_rows(X[:2], n_jobs=2).reduce(lambda chunk: meeting.wait(), 1)
     os._exit(0 if same else 1)
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

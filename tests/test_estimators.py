@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 import expfam_em as ef
 from expfam_em import families
 from expfam_em.em.starts import initialise_all
+from expfam_em.estep.plan import plan
 from expfam_em.rows import grid
 from expfam_em.rows.memory import ArrayRows
 from tests.own_families import Exponential, Rayleigh
@@ -168,9 +169,8 @@ def test_the_best_of_several_starts_is_kept(name):
     together = make(name, n_init=3, random_state=np.random.default_rng(4), **args).fit(rows_of(name))
     rows = ArrayRows(np.asarray(rows_of(name), np.float64))
     family = together._make_family().bind(rows)
-    starts = initialise_all(
-        family, rows, np.zeros(3, int), together.n_components, "random_from_data", np.random.default_rng(4)
-    )  # fmt: skip
+    pass_, rng = plan(family, rows, together.n_components), np.random.default_rng(4)
+    starts = initialise_all(pass_, np.zeros(3, int), together.n_components, "random_from_data", rng)
     alone = [ef.fit(starts.mixture[run], rows, tol=0, max_iter=2).bound / len(rows) for run in range(3)]
     assert len(set(alone)) == 3
     assert together.lower_bound_ == pytest.approx(max(alone), rel=1e-13)

@@ -490,7 +490,7 @@ def test_some_components_of_a_far_mixture():
     X, model, _ = far_model()
     mixture, order = model.mixture_, [2, 0, 1]
     means = mixture.parameters["means"]
-    with pytest.raises(ValueError, match=r"has frames for 3, in order"):
+    with pytest.raises(ValueError, match=r"has coordinates for 3, in order"):
         ef.Mixture(mixture.family, [0.5, 0.5], mixture.natural[:2])
     turned = mixture.components(order)
     assert np.array_equal(turned.parameters["means"], means[order])

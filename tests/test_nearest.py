@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from tests.passes import dense_statistics
 
 import expfam_em as ef
 from expfam_em.em import loop
@@ -16,6 +15,7 @@ from expfam_em.rows import grid
 from expfam_em.rows.memory import ArrayRows, as_rows
 from expfam_em.values.evaluate import evaluate
 from expfam_em.values.mixture import Mixture
+from tests.passes import dense_statistics
 
 STRATEGIES = ["panels", "rows", "fast"]
 DIMENSIONS = [1, 2, 3, 4, 5, 16, 33, 130]
@@ -92,7 +92,7 @@ def test_labels_are_those_of_exact_arithmetic(seed, strategy, d, monkeypatch):
     rows = rows_of(X, weight, strategy, monkeypatch)
     mixture = mixture_of(X, centres, weight)
     for step in range(12):
-        statistics = rows.expected_statistics(mixture, 0.0)
+        statistics = expected_statistics(rows, mixture, 0.0)
         labels = rows.labels(mixture.scores)
         assert check_labels(labels, mixture, X) > 0.5  # rows at two equal centres apart
         check_statistics(statistics, mixture, X, labels, weight)
@@ -147,9 +147,8 @@ def test_nothing_is_left_of_another_mixture(strategy, monkeypatch):
     X, weight, centres, rng = problem(2, 3)
     rows = rows_of(X, weight, strategy, monkeypatch)
     one, fewer = mixture_of(X, centres, weight), mixture_of(X, centres[:5], weight)
-    elsewhere = mixture_of(2 * X + 1, centres, weight)
     far = mixture_of(X, centres + 100 * rng.normal(size=centres.shape), weight)
-    for mixture in (one, far, one, fewer, one, elsewhere, elsewhere, fewer):
+    for mixture in (one, far, one, fewer, one, fewer):
         fresh = rows_of(X, weight, strategy, monkeypatch)
         rows.labels((far if mixture is one else one).scores)  # labels for which nobody asks for the sums
         found, expected = (expected_statistics(r, mixture, 0.0) for r in (rows, fresh))
@@ -230,7 +229,7 @@ def test_rows_that_float32_cannot_hold(strategy, monkeypatch):
     mixture = mixture_of(X, X[:20] * [[1e-59], [1e-44], *[[1]] * 18], weight)
     rows = rows_of(X, weight, strategy, monkeypatch)
     assert np.array_equal(rows.labels(mixture.scores), exact_scores(mixture, X)[0].argmax(axis=1))
-    assert np.isfinite(rows.expected_statistics(mixture, 0.0).sums).all()
+    assert np.isfinite(expected_statistics(rows, mixture, 0.0).sums).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
-from tests.passes import dense_statistics
 
 import expfam_em as ef
 from expfam_em.em.steps import expected_statistics
@@ -19,6 +18,7 @@ from expfam_em.rows.csr import observations
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import PADDING
 from expfam_em.values.mixture import Mixture
+from tests.passes import dense_statistics
 
 DTYPES = [np.uint8, np.bool_, np.float64, np.float32, np.int64]
 
@@ -159,8 +159,8 @@ def test_any_family_whose_statistics_are_the_columns_is_served(monkeypatch):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 def test_any_number_of_threads_gives_the_same_bits(temperature):
-    X, weight = binary(60_000, 41), np.random.default_rng(2).uniform(0, 2, 60_000)
-    rows, data = [packed(X, weight, n_jobs, [25_000, 35_000], K=3) for n_jobs in (1, 2, 4)], np.array([0, 1, 1])
+    X, weight = binary(160_000, 41), np.random.default_rng(2).uniform(0, 2, 160_000)
+    rows, data = [packed(X, weight, n_jobs, [25_000, 135_000], K=3) for n_jobs in (1, 2, 4)], np.array([0, 1, 1])
     assert len(rows[0].tasks(3 * 49)) >= 2
     one, *others = [statistics(here, mixture_of(41, 3, B=3), temperature, data) for here in rows]
     for other in others:

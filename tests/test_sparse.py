@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
-from tests.passes import outputs
 
 import expfam_em as ef
 from expfam_em.families import Bernoulli, Gaussian, Poisson
@@ -16,6 +15,7 @@ from expfam_em.family import checked as checked_module
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.memory import as_rows
 from tests.own_families import Rayleigh
+from tests.passes import outputs
 
 N, D, K = 300, 40, 3
 RATES = np.random.default_rng(7).gamma(0.4, 0.5, (K, D)).clip(0.01, 0.9)

@@ -7,7 +7,6 @@ import pytest
 from scipy import sparse, stats
 
 import expfam_em as ef
-from expfam_em.em import loop
 from expfam_em.em.seeds import OWN_NUMBERS
 from expfam_em.families import Bernoulli, Multinomial, OneHot, Poisson
 from expfam_em.rows.csr import CSRBlock, row_sums
@@ -25,6 +24,7 @@ INITS = ["k-means++", "kmeans", "random", "random_from_data", "labels", "respons
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: type(family).__name__)
 each_weight = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["alike", "weighted"])
+from tests.passes import given_statistics, outputs
 
 
 def indicators(labels, levels=LEVELS):
@@ -108,7 +108,7 @@ def test_the_steps_are_those_of_the_dense_rows(family, weight, temperature):
     for name in ("counts", "sums", "exposures", "bound"):
         close(getattr(found, name), getattr(expected, name))
     wanted = {"temperature": temperature, "responsibilities": True, "labels": True}
-    for a, b in zip(loop.evaluate(mixture, S, **wanted), loop.evaluate(mixture, X, **wanted), strict=True):
+    for a, b in zip(outputs(mixture, S, **wanted), outputs(mixture, X, **wanted), strict=True):
         close(a, b)
     close(mixture.log_density(S), mixture.log_density(X))
     close(family.log_density(S, mixture.natural), family.log_density(X, mixture.natural))
@@ -118,10 +118,7 @@ def test_the_steps_are_those_of_the_dense_rows(family, weight, temperature):
 @each_family
 def test_given_responsibilities_have_the_statistics_of_the_dense_rows(family, weight):
     X, q = rows_of(family), np.random.default_rng(0).dirichlet(np.ones(K), N)
-    found, expected = (
-        as_rows(rows, weight).given_statistics(family, D, lambda where: q[where], K)
-        for rows in (sparse.csr_array(X), X)
-    )
+    found, expected = (given_statistics(family, as_rows(rows, weight), q) for rows in (sparse.csr_array(X), X))
     for name in ("counts", "sums", "exposures"):
         close(getattr(found, name), getattr(expected, name))
     for function in (ef.lower_bound, ef.gap, ef.expected_log_likelihood):
@@ -156,7 +153,7 @@ def test_entries_of_any_dtype(family, dtype):
 @each_family
 def test_any_number_of_threads_gives_the_same_bits(family):
     X = sparse.csr_array(rows_of(family, 6000))
-    assert len(as_rows(X).tasks(np.zeros(1, np.int64), 10**9)) > 4
+    assert len(as_rows(X).tasks(10**9)) > 4
     weight = np.random.default_rng(1).uniform(0, 2, 6000)
     one, *others = (fitted(X, family, weight, n_jobs=n_jobs, max_iter=4) for n_jobs in (1, 2, 4))
     for other in others:

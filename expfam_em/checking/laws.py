@@ -31,7 +31,7 @@ def binding(subject: Subject):
 
 def unchanged_rows(subject: Subject):
     """Methods that take X leave it as it was."""
-    for method in ("sufficient_statistics", "log_base_measure", "exposure", "check_support", "columns"):
+    for method in ("sufficient_statistics", "log_base_measure", "exposure", "check_support"):
         given = subject.X.copy()
         try:
             getattr(subject.family, method)(given)
@@ -73,7 +73,7 @@ def shapes_of_rows(subject: Subject):
 def rows_on_their_own(subject: Subject):
     """T, log h and e of a row do not depend on the rows beside it."""
     worst = 0.0
-    for method in ("sufficient_statistics", "log_base_measure", "exposure", "columns"):
+    for method in ("sufficient_statistics", "log_base_measure", "exposure"):
         call = getattr(subject.family, method)
         whole = call(frozen(subject.X))
         if whole is None:
@@ -265,7 +265,7 @@ def densities(subject: Subject):
 
 
 def monomials_are_statistics(subject: Subject):
-    """``monomials`` builds the T of ``sufficient_statistics``."""
+    """``kernel_form`` builds the T of ``sufficient_statistics``."""
     form = subject.family.kernel_form(subject.d)
     if form is None:
         raise LeftOutError("kernel_form is None")
@@ -274,8 +274,8 @@ def monomials_are_statistics(subject: Subject):
     if built.shape != T.shape or not np.allclose(built, T, rtol=ALONE, atol=ALONE * np.abs(T).max()):
         column = 0 if built.shape != T.shape else int(np.argmax(np.abs(built - T).max(axis=0)))
         return (
-            f"monomials builds {show(built[0])} for row 0 and sufficient_statistics {show(T[0])}: they must be equal, "
-            f"and column {column} is not"
+            f"kernel_form builds {show(built[0])} for row 0 and sufficient_statistics {show(T[0])}: they must be "
+            f"equal, and column {column} is not"
         )
     return None
 
@@ -385,7 +385,7 @@ LAWS: dict[str, Callable[[Subject], str | None]] = {
     "from_parameters inverts parameters": names_lead_back,
     "entropy is −E[log p]": entropies,
     "log_density is that of T and A": densities,
-    "monomials builds T": monomials_are_statistics,
+    "kernel_form builds T": monomials_are_statistics,
     "zeros are kept": zeros_are_kept,
     "sample draws from the density": samples,
     "the family is not changed": unchanged_family,

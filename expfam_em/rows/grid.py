@@ -12,10 +12,10 @@ CHUNK_WORK = 8_000_000
 LEAST_ROWS, MOST_ROWS = 1 << 8, 1 << 17
 
 
-def rows_per_chunk(work: float, least: int = LEAST_ROWS) -> int:
-    """Return the number of rows of a chunk, a power of two, given the multiply-adds per row."""
-    wanted = max(CHUNK_WORK / max(work, 1.0), least, 1)
-    return min(1 << math.ceil(math.log2(wanted)), max(MOST_ROWS, least))
+def rows_per_chunk(work: float, least: int = 1) -> int:
+    """Return the number of rows of a chunk, a power of two, given the multiply-adds per row and the fewest rows."""
+    wanted = max(CHUNK_WORK / max(work, 1.0), LEAST_ROWS)
+    return 1 << math.ceil(math.log2(max(min(wanted, MOST_ROWS), least)))
 
 
 class Tree:

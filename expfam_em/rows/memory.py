@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from expfam_em.rows.csr import CSRBlock, entries_per_row, observations
-from expfam_em.rows.grid import LEAST_ROWS, Tree, rows_per_chunk
+from expfam_em.rows.grid import Tree, rows_per_chunk
 from expfam_em.rows.protocol import PADDING, Chunk, V
 from expfam_em.rows.threads import run_in_order, thread_count
 
@@ -115,7 +116,7 @@ class ArrayRows:
         if not self.is_sparse:
             return rows_per_chunk(work)
         per_row = max(entries_per_row(self.X), 1.0)
-        return rows_per_chunk(work, max(LEAST_ROWS, int(CSR_DENSITY * self.n_features / per_row)))
+        return rows_per_chunk(work, math.ceil(CSR_DENSITY * self.n_features / per_row))
 
     def _numbered(self, size) -> Iterator[tuple[int, Chunk]]:
         if self.n_data == 1:

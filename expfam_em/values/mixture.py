@@ -191,9 +191,9 @@ class Mixture:
         """Return log p(x) of each row, (n,)."""
         return self._evaluated(X, log_density=True).log_density
 
-    def responsibilities(self, X) -> np.ndarray:
-        """Return r_nk = p(k|x_n), (n, K)."""
-        return self._evaluated(X, responsibilities=True).responsibilities
+    def responsibilities(self, X, temperature: float = 1.0) -> np.ndarray:
+        """Return r_nk = p(k|x_n), or softmax(scores/τ) at another temperature τ ≥ 0, (n, K)."""
+        return self._evaluated(X, responsibilities=True, temperature=temperature).responsibilities
 
     def _evaluated(self, X, **wanted):
         X = observations(X)

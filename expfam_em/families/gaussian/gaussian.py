@@ -127,9 +127,13 @@ class Gaussian(FramedNormal):
 
     # ---- the family -----------------------------------------------------------------------------------------
 
-    def kernel_form(self, n_features):
+    def _monomials(self, n_features) -> Monomials:
+        """Return T as products of columns in the frame."""
         shift, scale = self.frame(n_features)
-        monomials = Monomials(shift, 1 / scale, products_of(self.form, n_features))
+        return Monomials(shift, 1 / scale, products_of(self.form, n_features))
+
+    def kernel_form(self, n_features):
+        monomials = self._monomials(n_features)
         if not self.tied or self.frames is not None or self.shift is None:
             return KernelForm(monomials)
         return KernelForm(monomials, n_common=n_features * (n_features + 1) // 2, share=self._share_common)
@@ -143,7 +147,7 @@ class Gaussian(FramedNormal):
         return counts[:, :, None] * pooled[:, None] + outer
 
     def sufficient_statistics(self, X):
-        return self.kernel_form(X.shape[1]).monomials.evaluate(self._columns(X))
+        return self._monomials(X.shape[1]).evaluate(self._columns(X))
 
     def log_partition(self, natural):
         value = self.form.log_partition(natural)

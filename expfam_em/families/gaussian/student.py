@@ -206,7 +206,7 @@ class StudentT(Framed, Incomplete):
     def n_parameters(self, n_components):
         if self.normal.shift is None:
             raise ValueError("a StudentT counts its parameters once its dimension is known: call bind first")
-        p = self.normal.kernel_form(len(self.normal.shift)).monomials.n_statistics
+        p = self.normal._monomials(len(self.normal.shift)).n_statistics
         return n_components * (p + (self.degrees_of_freedom is None))
 
     def sample(self, natural, n, rng):
