@@ -1,6 +1,5 @@
 """The measurements quoted in docs/design.md: run ``python docs/measurements.py``; it prints ratios, not seconds."""
 
-import inspect
 import time
 
 import numpy as np
@@ -12,6 +11,7 @@ from expfam_em.kernels import block_rows
 from expfam_em.kernels import em as kernel
 from expfam_em.kernels.elementwise import exp_nonpositive, log_positive
 from expfam_em.kernels.jit import EXACT, inner
+from expfam_em.kernels.matmul import PANEL, TILE, add_product, product_transposed, round_up
 from expfam_em.rows import threads
 
 RNG = np.random.default_rng(0)
@@ -27,30 +27,6 @@ def ratio(slow, fast, repeats=9):
             if repeat:
                 best[i] = min(best[i], time.perf_counter() - start)
     return f"{best[0] / best[1]:.2f}"
-
-
-def variant(*changes):
-    """Return the kernel's em_rows compiled from its source with some lines changed."""
-    source = inspect.getsource(kernel)
-    for old, new in changes:
-        assert old in source, old
-        source = source.replace(old, new)
-    names = {}
-    exec(compile(source, "<variant>", "exec"), names)
-    return names["em_rows"]
-
-
-PART = "T[min(begin, d) :][: end - begin]"
-BY_BLAS = (
-    (
-        "add_product(natural, begin, T[min(begin, d) :], end - begin, False, S)",
-        f"S += np.dot(np.ascontiguousarray(natural[:, begin:end]), {PART})",
-    ),
-    (
-        "product_transposed(S, T[min(begin, d) :], end - begin, False, scratch, begin)",
-        f"scratch[:, begin:end] = np.dot(S, {PART}.T)",
-    ),
-)
 
 
 def problem(n, d, K):
@@ -69,6 +45,58 @@ def one_pass(em_rows, X, mixture, monomials=None, natural=None):
     outputs = np.zeros((1, K)), np.zeros((1, K, p)), np.zeros(1), np.empty((0, 0)), np.empty(0), np.empty(0, np.int64)
     parameters = natural[None], offset[None], np.zeros(1)
     return lambda: em_rows(X, items, *frames, *parameters, np.empty(0), 1.0, False, block, *outputs)
+
+
+def all_of_T_at_once(X, items, shift, scale, products, frame, own, whitener, natural, *others):
+    """The same pass with T in one part; `partition` cuts it into parts that the L2 cache can hold."""
+    parts, rows = np.array([[0, natural.shape[2], 0, len(products)]]), (X, *kernel._NOTHING[1:])
+    natural = kernel.padded(natural)
+    kernel._compiled()(rows, items, shift, scale, products, parts, frame, own, whitener, natural, *others)
+
+
+@inner(EXACT)
+def products_in_registers(natural, T, S, sums):
+    """The two matrix products of a block as the pass makes them; T has rows to complete the last tile."""
+    S[:] = 0.0
+    add_product(natural, 0, T, natural.shape[1], False, S)
+    product_transposed(S, T, natural.shape[1], False, sums, 0)
+
+
+@inner(EXACT)
+def products_by_blas(natural, T, S, sums):
+    """The same products as two calls of BLAS."""
+    T = T[: natural.shape[1]]
+    np.dot(natural, T, S)
+    np.dot(S, T.T, sums)
+
+
+@inner(EXACT)
+def polynomial_exp(x, out):
+    """e^x as the pass makes it."""
+    for i in range(x.size):
+        out[i] = exp_nonpositive(x[i])
+
+
+@inner(EXACT)
+def library_exp(x, out):
+    """The same from the C library."""
+    for i in range(x.size):
+        out[i] = np.exp(x[i])
+
+
+def parts_of_a_block(K, p):
+    """Return calls that make the products, and the exponentials, of one block of rows: by a library, and by us."""
+    rows, tiled = round_up(block_rows(p, K), PANEL), round_up(K, TILE)
+    natural, T, S = RNG.normal(size=(tiled, p)), RNG.normal(size=(p + TILE, rows)), np.empty((tiled, rows))
+    x = -10 * RNG.random(K * rows)
+    y = np.empty_like(x)
+
+    def often(function, *arguments):
+        return lambda: [function(*arguments) for _ in range(20)]
+
+    by_blas = often(products_by_blas, natural, T, S, np.empty((tiled, p)))
+    in_registers = often(products_in_registers, natural, T, S, np.empty((tiled, p + TILE)))
+    return (by_blas, in_registers), (often(library_exp, x, y), often(polynomial_exp, x, y))
 
 
 @inner(EXACT)
@@ -144,16 +172,15 @@ def kernels(n, d, K):
     others = {
         "rows first / rows last": one_pass(rows_first, X, mixture),
         "all d² products / triangle": one_pass(kernel.em_rows, X, mixture, *all_products(d, mixture.natural)),
-        "np.exp / polynomial exp": one_pass(variant(("value = exp_nonpositive(", "value = np.exp(")), X, mixture),
-        "BLAS / products in registers": one_pass(variant(*BY_BLAS), X, mixture),
-        "all of T at once / in parts": one_pass(
-            variant(("L1_NUMBERS, L2_NUMBERS = 6144, 65536", "L1_NUMBERS, L2_NUMBERS = 6144, 2**40")), X, mixture
-        ),
+        "all of T at once / in parts": one_pass(all_of_T_at_once, X, mixture),
         "T in NumPy / Monomials": lambda: ArrayRows(X, None, 1).expected_statistics(in_numpy),
     }
     print(f"full covariance, d = {d}, K = {K}, p·K = {mixture.natural.size}")
     for name, other in others.items():
         print(f"    {name:30}", ratio(other, here))
+    by_blas, by_library = parts_of_a_block(K, mixture.natural.shape[1])
+    print(f"    {'alone: BLAS / in registers':30}", ratio(*by_blas))
+    print(f"    {'alone: np.exp / polynomial exp':30}", ratio(*by_library))
 
 
 class Diagonal(ef.ExponentialFamily):

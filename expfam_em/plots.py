@@ -285,9 +285,7 @@ def _edges(x):
     """Bins of equal width; one for each whole number where the values are few whole numbers."""
     if np.all(x == np.floor(x)) and np.ptp(x) <= 60:
         return np.arange(x.min() - 0.5, x.max() + 1)
-    if np.ptp(x) == 0:
-        return np.linspace(x[0] - 0.5, x[0] + 0.5, 2)
-    return np.linspace(x.min(), x.max(), int(np.clip(2 * np.sqrt(len(x)), 10, 80)) + 1)
+    return np.histogram_bin_edges(x, int(np.clip(2 * np.sqrt(len(x)), 10, 80)))
 
 
 def _grid(part, edges):

@@ -19,6 +19,7 @@ NUMBERS = {"numpy", "scipy"}
 
 OUTSIDE = {
     "kernels": {"numpy", "numba"},
+    "rows": NUMBERS | {"threadpoolctl"},
     "estimators": NUMBERS | {"sklearn"},
     "plots": NUMBERS | {"matplotlib"},
     "cli": NUMBERS | {"matplotlib", "pyarrow", "rich", "typer"},

@@ -373,6 +373,7 @@ def test_plot_without_matplotlib(csv, monkeypatch):
     ("arguments", "message"),
     [
         (["missing.csv"], "missing.csv: No such file or directory"),
+        (["missing.parquet"], "missing.parquet: No such file or directory"),
         (["."], "Is a directory"),
         (["data.csv", "--family", "cauchy"], "there is no family 'cauchy'; the families are gaussian, bernoulli"),
         (["data.csv", "-k", 0], "n_components"),

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -84,27 +85,90 @@ def test_the_threads_of_blas_are_what_they_were(threads):
     problem = Problem(BY_NAME["Gaussian-full-3"])
     fitted(problem)  # load every library first
 
-    def blas():
-        return {info["filepath"]: info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"}
-
     with threadpool_limits(threads, user_api="blas"):
-        before = blas()
+        before = blas_threads()
         fitted(problem)
-        assert blas() == before
+        assert blas_threads() == before
         with pytest.raises(ZeroDivisionError), threads_module.single_threaded_blas():
             raise ZeroDivisionError
-        assert blas() == before
+        assert blas_threads() == before
+
+
+def blas_threads():
+    """Return the threads of every BLAS that is loaded."""
+    return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
 
 
 def test_blas_is_held_to_one_thread_inside_nested_and_parallel_use():
-    inside = []
-
     def look():
         with threads_module.single_threaded_blas(), threads_module.single_threaded_blas():
-            inside.extend(get() for get, _ in threads_module._blas_threads())
+            return blas_threads()
 
-    with ThreadPoolExecutor(4) as pool:
-        for future in [pool.submit(look) for _ in range(8)]:
-            future.result()
-    assert len(inside) >= 16  # SciPy's and NumPy's
-    assert set(inside) == {1}
+    with threadpool_limits(2, user_api="blas"), ThreadPoolExecutor(4) as pool:
+        inside = [future.result() for future in [pool.submit(look) for _ in range(8)]]
+        after = blas_threads()
+    assert min(map(len, inside)) >= 2  # SciPy's and NumPy's
+    assert {number for numbers in inside for number in numbers} == {1}
+    assert set(after) == {2}
+
+
+def test_the_last_thread_inside_puts_blas_back_for_the_first():
+    entered, left = threading.Barrier(2), threading.Event()
+
+    def first():
+        with threads_module.single_threaded_blas():
+            entered.wait()
+        left.set()
+
+    def last():
+        with threads_module.single_threaded_blas():
+            entered.wait()
+            left.wait()
+            return blas_threads()
+
+    with threadpool_limits(2, user_api="blas"), ThreadPoolExecutor(2) as pool:
+        inside = [pool.submit(function) for function in (first, last)][1].result()
+        assert (set(inside), set(blas_threads())) == ({1}, {2})
+
+
+class OneNumberForEachThread:
+    """A BLAS that keeps a number of threads for each thread that asks, as MKL does."""
+
+    filepath = "libeach.so"
+
+    def __init__(self):
+        self.here = threading.local()
+
+    def get_num_threads(self):
+        return getattr(self.here, "threads", 4)
+
+    def set_num_threads(self, threads):
+        self.here.threads = threads
+
+
+def test_a_blas_that_is_loaded_inside_and_counts_for_each_thread(monkeypatch):
+    late = OneNumberForEachThread()
+    found = threads_module.ThreadpoolController
+
+    class Finds:
+        def select(self, user_api):
+            libraries = found().select(user_api=user_api)
+            libraries.lib_controllers.append(late)
+            return libraries
+
+    def work(i):
+        if i < 2:
+            meeting.wait()  # two threads take part
+        return late.get_num_threads()
+
+    meeting = threading.Barrier(2, timeout=20)
+    monkeypatch.setattr(threads_module, "_libraries", dict(threads_module._libraries))
+    with threads_module.single_threaded_blas():
+        monkeypatch.setattr(threads_module, "ThreadpoolController", Finds)
+        monkeypatch.setitem(sys.modules, "a_module_that_brings_a_blas", threading)
+        assert late.get_num_threads() == 4
+        assert threads_module.run_in_order(work, range(6), 2) == [1] * 6
+        assert late.get_num_threads() == 1
+    assert late.get_num_threads() == 4
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(late.get_num_threads).result() == 4

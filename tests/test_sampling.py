@@ -112,6 +112,13 @@ def test_continuous_numbers(family, natural, law):
     assert stats.kstest(X[:, 0], law.cdf).pvalue > SURE
 
 
+@by_name(CONTINUOUS)
+def test_the_distribution_function_is_inverted(family, natural, law):
+    # the mass is allowed an error of 1e-6, so the levels are too
+    X = family.sample(np.array(natural), 3000, np.random.default_rng(0))
+    assert np.abs(law.cdf(X[:, 0]) - np.random.default_rng(0).random(3000)).max() < 1e-6
+
+
 @by_name(DISCRETE)
 def test_whole_numbers(family, natural, law):
     X = family.sample(np.array(natural), 3000, np.random.default_rng(0))[:, 0]

@@ -44,12 +44,19 @@ def fails(name, names=None, kind=ValueError):
         (",b\n1,2\n", ["1", "b"], [[1, 2]]),
         ("x\n1\n\n2\n", ["x"], [[1], [2]]),
         ("a,b\n1,inf\n", ["a", "b"], [[1, float("inf")]]),
+        ("a\n1\n١\n", ["a"], [[1], [1]]),  # Python alone reads these digits
+        ("a,b", ["a", "b"], []),
     ],
 )
 def test_csv(text, names, expected):
     write("good.csv", text)
     assert open_table(Path("good.csv")).names == names
     assert read("good.csv").tolist() == expected
+
+
+def test_a_line_longer_than_what_is_read_at_once():
+    write("long.csv", ",".join(["0." + "1" * 40] * 30_000) + "\n")
+    assert read("long.csv").shape == (1, 30_000)
 
 
 def test_a_header_alone_has_no_rows():
@@ -93,6 +100,9 @@ def test_arrays(dtype):
         ("a,b\n1,2\n1,NA\n", "bad.csv: row 2, column 'b' ('NA') is missing"),
         ("a,b\n1,2\n3\n", "bad.csv: row 2 has 1 cells; the first line has 2"),
         ("a,b\n1,2\n3,4,5\n", "bad.csv: row 2 has 3 cells; the first line has 2"),
+        ("\n\n# a,b\n\n1,2\n\n3,4,5\n", "bad.csv: row 2 has 3 cells; the first line has 2"),
+        ("a,b\n" + "1,2\n" * 400_000 + "3\n", "bad.csv: row 400001 has 1 cells; the first line has 2"),
+        ("a,b\n" + "1,2\n" * 400_000 + "3,x\n", "bad.csv: row 400001, column 'b' holds 'x'"),
         ("a,b\n1_0,2\n", "holds '1_0'"),
         ("a,b\n1," + "z" * 100 + "\n", "z" * 40 + "…"),
         ("", "bad.csv is empty"),
@@ -134,9 +144,11 @@ def test_bad_parquet():
         assert "bad.parquet is not a Parquet file" in fails("bad.parquet")
 
 
-def test_parquet_without_pyarrow(monkeypatch):
+@pytest.mark.parametrize("name", ["data.parquet", "data.csv"])
+def test_without_pyarrow(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert 'pip install "expfam_em[arrow]"' in fails("data.parquet", kind=ImportError)
+    write(name, "a\n1\n")
+    assert 'pip install "expfam_em[cli]"' in fails(name, kind=ImportError)
 
 
 def test_two_columns_of_one_name():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,14 +42,15 @@ class Table:
         ValueError
             For a name that no column or several columns have, and for a cell that is missing or no number.
         """
+        counts, position = Counter(self.names), {name: i for i, name in enumerate(self.names)}
         for name in names:
-            if self.names.count(name) != 1:
+            if counts[name] != 1:
                 what = "several columns are" if name in self.names else "no column is"
                 raise ValueError(f"{self.path}: {what} named {name!r}; the columns are {', '.join(self.names)}")
         if not names:
             raise ValueError(f"{self.path}: no column is left to read")
         # row after row, so that the last digits of a fit do not depend on where its rows come from
-        X = np.ascontiguousarray(self.read([self.names.index(name) for name in names]))
+        X = np.ascontiguousarray(self.read([position[name] for name in names]))
         if X.dtype.kind == "f" and np.isnan(X).any():
             row, column = np.argwhere(np.isnan(X))[0]
             raise ValueError(_missing(_place(self.path, row + 1, names[column])))
@@ -64,7 +65,7 @@ def open_table(path: Path) -> Table:
     ValueError
         If it holds no table of numbers.
     ImportError
-        For Parquet without pyarrow.
+        For CSV and Parquet without pyarrow.
     """
     return {".npy": _open_npy, ".parquet": _open_parquet, ".pq": _open_parquet}.get(path.suffix, _open_csv)(path)
 
@@ -86,6 +87,13 @@ def _no_number(place, text) -> str:
     return f"{place} holds {shown!r}, which is not a number"
 
 
+def _filled(n_rows, n_columns, columns) -> np.ndarray:
+    X = np.empty((n_rows, n_columns))
+    for j, column in enumerate(columns):
+        X[:, j] = column
+    return X
+
+
 # ---- NumPy and Parquet --------------------------------------------------------------------------------------
 
 
@@ -101,11 +109,18 @@ def _open_npy(path) -> Table:
     return Table(path, _numbered(array.shape[1]), False, lambda chosen: array[:, chosen])
 
 
-def _open_parquet(path) -> Table:
+def _pyarrow():
     try:
-        from pyarrow import parquet
+        import pyarrow
+        import pyarrow.csv
+        import pyarrow.parquet
     except ImportError:
-        raise ImportError('a Parquet file needs pyarrow: pip install "expfam_em[arrow]"') from None
+        raise ImportError('CSV and Parquet files need pyarrow: pip install "expfam_em[cli]"') from None
+    return pyarrow
+
+
+def _open_parquet(path) -> Table:
+    parquet = _pyarrow().parquet
     with open(path, "rb") as file:
         try:
             names = parquet.read_schema(file).names
@@ -113,21 +128,21 @@ def _open_parquet(path) -> Table:
             raise ValueError(f"{path} is not a Parquet file: {error}") from None
 
     def read(chosen):
-        # column by column: a name may occur twice, and unused columns are not read
-        wanted = [names[i] for i in chosen]
-        table = parquet.read_table(path, columns=wanted)
-        return np.column_stack([_parquet_column(path, table.column(name), name) for name in wanted])
+        with parquet.ParquetFile(path) as file:  # one column at a time is held beside the result
+            columns = ((name, file.read(columns=[name]).column(name)) for name in (names[i] for i in chosen))
+            numbers = (_parquet_column(path, column, name) for name, column in columns)
+            return _filled(file.metadata.num_rows, len(chosen), numbers)
 
     return Table(path, names, True, read)
 
 
 def _parquet_column(path, column, name) -> np.ndarray:
     if column.null_count:
-        raise ValueError(_missing(_place(path, column.is_null().to_pylist().index(True) + 1, name)))
+        raise ValueError(_missing(_place(path, column.is_null().index(True).as_py() + 1, name)))
     values = column.to_numpy()
     if values.dtype.kind not in "biuf":
         raise ValueError(_no_number(_place(path, 1, name), str(column[0].as_py()) if len(column) else str(column.type)))
-    return values.astype(np.float64, copy=False)
+    return values
 
 
 # ---- CSV ----------------------------------------------------------------------------------------------------
@@ -135,7 +150,7 @@ def _parquet_column(path, column, name) -> np.ndarray:
 
 def _open_csv(path) -> Table:
     with _csv_file(path) as file:
-        line = next((line for line in file if line.strip()), None)
+        before, line = next(((i, line) for i, line in enumerate(file) if line.strip()), (0, None))
     if line is None:
         raise ValueError(f"{path} is empty")
     delimiter = max(",;\t", key=re.sub('"[^"]*"', "", line).count)
@@ -145,7 +160,7 @@ def _open_csv(path) -> Table:
     if named:
         cells[0] = cells[0].removeprefix("#").lstrip()  # np.savetxt writes its header so
         names = [cell or number for cell, number in zip(cells, names, strict=True)]
-    return Table(path, names, named, lambda chosen: _read_csv(path, delimiter, names, named, chosen))
+    return Table(path, names, named, lambda chosen: _read_csv(path, delimiter, before, names, named, chosen))
 
 
 def _csv_file(path):
@@ -153,19 +168,23 @@ def _csv_file(path):
     return open(path, newline="", encoding="utf-8-sig", errors="replace")
 
 
-def _read_csv(path, delimiter, names, named, chosen) -> np.ndarray:
+def _read_csv(path, delimiter, before, names, named, chosen) -> np.ndarray:
+    pyarrow = _pyarrow()
+    numbered = _numbered(len(names))  # several columns may have one name
+    wanted = [numbered[i] for i in chosen]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # no rows at all are a warning
-            out = np.loadtxt(
-                path, delimiter=delimiter, skiprows=int(named), ndmin=2, encoding="utf-8-sig", quotechar='"',
-                comments=None,
-            )  # fmt: skip
-        if out.shape[1] == len(names) and not np.isnan(out).any():
-            return out[:, chosen]
-    except (ValueError, UserWarning):
+        table = pyarrow.csv.read_csv(
+            path,
+            pyarrow.csv.ReadOptions(skip_rows=before + named, column_names=numbered),
+            pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            pyarrow.csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pyarrow.float64())),
+        )
+        X = _filled(table.num_rows, len(chosen), (column.to_numpy() for column in table.columns))
+        if not np.isnan(X).any():
+            return X
+    except pyarrow.ArrowInvalid:
         pass
-    # cell by cell: slower, but it can leave out columns of text and say what is wrong where
+    # cell by cell: slower, but it can say what is wrong where
     rows = list(_csv_rows(path, delimiter, names, named, chosen))
     return np.array(rows, np.float64).reshape(-1, len(chosen))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from scipy.integrate import cumulative_trapezoid
 from scipy.special import expit, log_expit, logit
 
 PROBES = np.unique(np.concatenate([np.arange(-10, 10.25, 0.25), *(
@@ -30,8 +32,11 @@ DOMAINS = (
 )
 
 SEARCH_STEPS = 200
-CELLS, NODES = 1024, 6
-"""Parts of the line in which a density is integrated, and points of each."""
+CELLS = 1 << 14
+"""Cells of the same length, and then of the same mass, into which the line is cut.
+
+With so many the distribution function is inverted with an error below 1e-6 for every law of the tests.
+"""
 
 LATTICE = 1 << 22
 """Whole numbers that are looked at on either side of the mode, at most."""
@@ -85,7 +90,11 @@ def draw(log_density, accepts, n, rng, name="the family") -> np.ndarray:
 
 
 def _continuous(safe, domain, n, rng):
-    """Return n numbers, or None if the density does not integrate to 1 over the domain."""
+    """Return n numbers, or None if the density does not integrate to 1 over the domain.
+
+    The distribution function is tabulated and inverted. SciPy's NumericalInversePolynomial asks for the density of one
+    number at a time, some 7,000 times, which takes ten times as long as the tables.
+    """
 
     def of_u(u):
         u = np.asarray(u, np.float64)
@@ -99,40 +108,15 @@ def _continuous(safe, domain, n, rng):
     if not np.isfinite([low, high]).all():
         return None
     edges = np.linspace(low, high, CELLS + 1)
-    for _ in range(2):  # cells of the same mass beside those of the same length
-        cumulative = np.cumsum(_masses(of_u, edges))
+    for _ in range(3):
+        with np.errstate(all="ignore"):
+            cumulative = cumulative_trapezoid(np.exp(of_u(edges)), edges, initial=0.0)
         if not 0 < cumulative[-1] < np.inf:
             return None
-        level = np.linspace(0, cumulative[-1], CELLS + 1)
-        edges = np.union1d(edges, np.interp(level, np.append(0.0, cumulative), edges))
-    mass = _masses(of_u, edges)
-    if not abs(mass.sum() - 1) <= 1e-6:
-        return None
-    return domain.x(_within_cells(np.exp(of_u(edges)), edges, mass, rng.random(n)))
-
-
-def _masses(of_u, edges):
-    """Return the integral of the density over each cell, by Gauss's rule."""
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    width = np.diff(edges)
-    u = edges[:-1, None] + width[:, None] * (nodes + 1) / 2
-    with np.errstate(all="ignore"):
-        return np.exp(of_u(u.ravel())).reshape(u.shape) @ weights * width / 2
-
-
-def _within_cells(density, edges, mass, level):
-    """Return where the distribution function has some levels; in a cell the density is taken as linear."""
-    cumulative = np.append(0.0, np.cumsum(mass))
-    level = level * cumulative[-1]
-    cell = np.minimum(np.searchsorted(cumulative, level, side="right") - 1, len(mass) - 1)
-    left, right = density[cell], density[cell + 1]
-    with np.errstate(all="ignore"):
-        share = np.clip((level - cumulative[cell]) / mass[cell], 0.0, 1.0)
-        # ∫₀ᵗ (l + (r − l) s) ds = share · (l + r)/2, solved for t without cancellation
-        total = share * (left + right)
-        t = total / (left + np.sqrt(left**2 + (right - left) * total))
-    t = np.where(np.isfinite(t), np.clip(t, 0.0, 1.0), share)
-    return edges[cell] + t * (edges[cell + 1] - edges[cell])
+        inverse = partial(np.interp, xp=cumulative, fp=edges)
+        # where the mass is, cells of the same mass are shorter than those of the same length
+        edges = np.union1d(edges, inverse(np.linspace(0, cumulative[-1], CELLS + 1)))
+    return domain.x(inverse(rng.random(n) * cumulative[-1])) if abs(cumulative[-1] - 1) <= 1e-6 else None
 
 
 def _mode(of_u, domain) -> float | None:
@@ -159,38 +143,30 @@ def _mode(of_u, domain) -> float | None:
 
 def _edge(of_u, centre, sign) -> float:
     """Return where the density becomes negligible on one side, or its support ends; infinite if it never does."""
-    least = of_u(np.array([centre]))[0] + NEGLIGIBLE
-    inside, step = centre, max(abs(centre), 1.0) * 1e-6
-    for _ in range(SEARCH_STEPS):
-        outside = centre + sign * step
-        if not of_u(np.array([outside]))[0] > least:
-            break
-        inside, step = outside, step * 2
-    else:
+    least = of_u([centre])[0] + NEGLIGIBLE
+    trials = centre + sign * max(abs(centre), 1.0) * 1e-6 * 2.0 ** np.arange(SEARCH_STEPS)
+    beyond = ~(of_u(trials) > least)
+    if not beyond.any():
         return sign * np.inf
-    for _ in range(SEARCH_STEPS):
-        middle = 0.5 * (inside + outside)
-        if middle in (inside, outside):
-            break
-        if of_u(np.array([middle]))[0] > least:
-            inside = middle
-        else:
-            outside = middle
+    first = np.argmax(beyond)
+    inside, outside = trials[first - 1] if first else centre, trials[first]
+    while (middle := 0.5 * (inside + outside)) not in (inside, outside):
+        inside, outside = (middle, outside) if of_u([middle])[0] > least else (inside, middle)
     return inside
 
 
 def _discrete(safe, domain, n, rng):
     """Return n whole numbers, or None if the density does not sum to 1 over those of the domain."""
-    radius = 1 << 10
+    radius, found = 1 << 10, 0.0
     while radius <= LATTICE:
         values = np.arange(max(-radius, domain.low), min(radius, domain.high) + 1.0)
         with np.errstate(over="ignore"):
             mass = np.exp(safe(values))
             total = mass.sum()
         if abs(total - 1) <= 1e-9:
-            cumulative = np.cumsum(mass)
-            return values[np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")]
-        if not total <= 1:
+            return rng.choice(values, n, p=mass / total)
+        if not total <= 1 or 0 < total == found:  # too much, or no more to be found
             return None
+        found = total
         radius *= 8
     return None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import itertools
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from numpy.linalg import _umath_linalg
-from scipy.linalg import cython_blas
+import scipy.linalg.cython_blas  # noqa: F401 - loads SciPy's BLAS, so that it is found together with NumPy's
+from threadpoolctl import LibController, OpenBLASController, ThreadpoolController
 
 
 def thread_count(n_jobs) -> int:
@@ -40,7 +40,11 @@ def run_in_order(function, items, n_jobs) -> list:
             while (i := next(queue)) < len(items):
                 results[i] = function(items[i])
 
-        futures = [_pool().submit(work) for _ in range(helpers)]
+        def help_out():
+            with single_threaded_blas():  # some libraries count for each thread
+                work()
+
+        futures = [_pool().submit(help_out) for _ in range(helpers)]
         try:
             work()
         finally:
@@ -64,45 +68,103 @@ if hasattr(os, "register_at_fork"):
 
 
 # ---- BLAS ---------------------------------------------------------------------------------------------------
-# The kernels do without, but not the families: NumPy and SciPy bring a BLAS each. Its threads would compete with ours,
-# and round differently for each number of them, so it is held to one thread while we work, and set back when the last
-# of any concurrent calls is done.
+# The kernels do without BLAS, but the families use it: NumPy and SciPy bring one each. Its threads would compete with
+# ours, and results would be rounded differently for each number of them. So every BLAS that threadpoolctl knows is held
+# to one thread while we work. Most libraries have one number of threads for the process: the first thread inside sets
+# it, the last one puts it back. Others, such as MKL, have one for each thread: each thread sets and puts back its own.
 
 _lock = threading.Lock()
-_holders = 0
-_before: list[int] = []
+_libraries: dict[str, LibController] = {}
+"""Every BLAS found so far, by the path of its file."""
+
+_before: dict[str, int] = {}
+"""Threads that libraries with one number for the process had, while somebody is inside."""
+
+_threads_inside = 0
+_n_modules = -1
+"""Size of sys.modules when libraries were last looked for, which takes a millisecond."""
 
 
-@functools.cache
-def _blas_threads() -> list:
-    """Return the get and set functions of the OpenBLAS of SciPy and of NumPy; another BLAS is left alone."""
-    found = []
-    for path in (cython_blas.__file__, _umath_linalg.__file__):
-        library = ctypes.CDLL(path)
-        for prefix, suffix in itertools.product(("scipy_openblas", "openblas"), ("", "64_")):
-            with contextlib.suppress(AttributeError):
-                get = getattr(library, f"{prefix}_get_num_threads{suffix}")
-                found.append((get, getattr(library, f"{prefix}_set_num_threads{suffix}")))
-                break
-    return found
+class _Here(threading.local):
+    """What each thread knows: how deep it is inside, what it has to put back, the modules it has seen."""
+
+    depth = 0
+    n_modules = -1
+
+    def __init__(self):
+        self.before: dict[str, int] = {}
+
+
+_here = _Here()
+
+if hasattr(os, "register_at_fork"):  # no child may inherit a lock that nobody in it will release
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 @contextlib.contextmanager
 def single_threaded_blas():
-    """Hold BLAS to one thread inside; nested and concurrent use is fine."""
-    global _holders, _before
-    functions = _blas_threads()
-    with _lock:
-        if _holders == 0:
-            _before = [get() for get, _ in functions]
-            for _, set_ in functions:
-                set_(1)
-        _holders += 1
+    """Hold BLAS to one thread inside; nested and concurrent use is fine.
+
+    A library that comes with a module imported inside is held from the next, nested, use on.
+    """
+    if _here.depth == 0 or _here.n_modules != len(sys.modules):
+        _hold()
+    _here.depth += 1
     try:
         yield
     finally:
-        with _lock:
-            _holders -= 1
-            if _holders == 0:
-                for (_, set_), threads in zip(functions, _before, strict=True):
-                    set_(threads)
+        _here.depth -= 1
+        if _here.depth == 0:
+            _release()
+
+
+def _hold():
+    """Set to one thread what is not yet held."""
+    global _n_modules, _threads_inside
+    with _lock:
+        _here.n_modules = len(sys.modules)
+        if _n_modules != _here.n_modules:
+            for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+                _libraries.setdefault(library.filepath, library)
+            _n_modules = _here.n_modules
+        loose = {path: library for path, library in _libraries.items() if not (path in _before or path in _here.before)}
+        threads = {path: library.get_num_threads() for path, library in loose.items()}
+        threads = {path: number for path, number in threads.items() if number not in (None, 1)}
+        _set_threads(dict.fromkeys(threads, 1))
+        for path, number in threads.items():
+            (_before if _counts_for_the_process(_libraries[path]) else _here.before)[path] = number
+        _threads_inside += _here.depth == 0
+
+
+def _release():
+    """Put back what this thread alone has set; the last thread inside puts back the rest."""
+    global _threads_inside
+    with _lock:
+        _put_back(_here.before)
+        _threads_inside -= 1
+        if _threads_inside == 0:
+            _put_back(_before)
+
+
+def _put_back(before):
+    _set_threads(before)
+    before.clear()
+
+
+def _set_threads(threads):
+    if not threads:
+        return
+    # threadpoolctl from 3.8 on lets a single thread at a time change OpenBLAS and ignores all others without a word,
+    # but the last thread inside must be able to put back what the first one has set
+    give_up_control = getattr(OpenBLASController, "clear_controlling_thread", lambda force=False: None)
+    give_up_control(force=True)
+    for path, number in threads.items():
+        _libraries[path].set_num_threads(number)
+    give_up_control()
+
+
+@functools.cache
+def _counts_for_the_process(library) -> bool:
+    """Return whether another thread sees the one thread that this thread has just set."""
+    with ThreadPoolExecutor(1) as other:
+        return other.submit(library.get_num_threads).result() == 1
