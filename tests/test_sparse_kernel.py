@@ -10,8 +10,8 @@ from expfam_em.kernels.sparse import BLOCK, em_sparse
 from expfam_em.rows.csr import CSRBlock, csr_arrays
 from expfam_em.rows.memory import CSR_DENSITY, ArrayRows
 from expfam_em.values.mixture import Mixture
-from tests.case import EPS
 from tests import passes
+from tests.case import EPS
 
 DTYPES = [np.float64, np.float32, np.uint8, np.bool_]
 

@@ -11,6 +11,7 @@ from expfam_em.em.seeds import OWN_NUMBERS
 from expfam_em.families import Bernoulli, Multinomial, OneHot, Poisson
 from expfam_em.rows.csr import CSRBlock, row_sums
 from expfam_em.rows.memory import DENSE_ENTRIES, as_rows
+from tests.passes import given_statistics, outputs
 
 N, K = 300, 3
 LEVELS = [3, 2, 4] * 5
@@ -24,7 +25,6 @@ INITS = ["k-means++", "kmeans", "random", "random_from_data", "labels", "respons
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: type(family).__name__)
 each_weight = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["alike", "weighted"])
-from tests.passes import given_statistics, outputs
 
 
 def indicators(labels, levels=LEVELS):
