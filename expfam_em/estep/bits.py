@@ -72,7 +72,12 @@ def coded(rows, form: KernelForm | None, n_components):
 def pays(rows, n_components) -> bool:
     """Whether rows are enough, and their tables small enough, for passes that add up patterns to be faster."""
     d = rows.n_features
-    enough = rows.X.size >= LEAST_ENTRIES and d >= LEAST_COLUMNS and len(rows) >= LEAST_ROWS * rows.n_data
+    enough = (
+        rows.offset is None
+        and rows.X.size >= LEAST_ENTRIES
+        and d >= LEAST_COLUMNS
+        and len(rows) >= LEAST_ROWS * rows.n_data
+    )
     return enough and n_components > 1 and kernel.table_size(d, n_components) <= TABLE_ENTRIES
 
 

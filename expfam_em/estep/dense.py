@@ -10,7 +10,7 @@ import numpy as np
 from expfam_em.estep.scores import Outputs, Scores
 from expfam_em.family.kernel_form import KernelForm, Monomials, OwnFrames, needs_table, table
 from expfam_em.family.optional import kernel_frames
-from expfam_em.kernels import block_rows, em_rows, padded
+from expfam_em.kernels import NO_OFFSET, block_rows, em_rows, padded
 from expfam_em.rows.protocol import Chunk
 
 STATISTICS_BLOCK = 1 << 16
@@ -56,7 +56,7 @@ class Dense:
             scores, monomials = scores.without(self.n_common), monomials.without(self.n_common)
         kernel = _kernel(monomials, scores, kernel_frames(scores.family), *how)
         if not needs_table(self.form):
-            return lambda chunk, items, out: kernel(chunk.X, chunk.weight, items, out)
+            return lambda chunk, items, out: kernel(chunk.X, chunk.weight, chunk.offset, items, out)
         return _evaluated(self, scores.natural.shape[2], kernel)
 
 
@@ -70,7 +70,7 @@ def check_width(n_statistics, scores, n_features, family) -> None:
 
 
 def _kernel(monomials: Monomials, scores: Scores, own: OwnFrames | None, temperature, given):
-    """Return ``run(X, weight, items, out)``, with all that does not depend on the rows made once."""
+    """Return ``run(X, weight, offset, items, out)``, with all that does not depend on the rows made once."""
     B, K, p = scores.natural.shape
     if own is None:
         d = len(monomials.shift)
@@ -80,32 +80,33 @@ def _kernel(monomials: Monomials, scores: Scores, own: OwnFrames | None, tempera
         frame = np.ascontiguousarray(own.frame.reshape(B, K))
     most_own = int((frame >= 0).sum(axis=1).max())
     fixed = *monomials, frame, own.shift, own.whitener, padded(scores.natural), scores.offset, scores.level
-    nothing = np.empty(0)
+    nothing, group = np.empty(0), scores.groups
 
-    def run(X, weight, items, out):
+    def run(X, weight, offset, items, out):
         X = X if X.dtype in KERNEL_DTYPES else X.astype(np.float64)
         block = block_rows(p, K, most_own * X.shape[1])
         weight = nothing if weight is None else weight
         em_rows(
             X, items, *fixed, weight, temperature, given, block, out.counts, out.sums, out.bounds,
             out.responsibilities, out.evidence, out.labels,
+            row_offset=NO_OFFSET if offset is None else np.ascontiguousarray(offset, np.float64), group=group,
         )  # fmt: skip
 
     return run
 
 
 def _of_table(family, scores: Scores, how):
-    """Return ``run(T, weight, items, out)`` for T, (n, p), or T and −e, (n, p + 1)."""
+    """Return ``run(T, weight, offset, items, out)`` for T, (n, p), or T and −e, (n, p + 1)."""
     p, kept = scores.natural.shape[2], {}
 
-    def run(T, weight, items, out):
+    def run(T, weight, offset, items, out):
         width = T.shape[1]
         if width not in kept:
             exposed = width == p + 1
             check_width(width - exposed, scores, "as many", family)
             kernel = _kernel(Monomials.identity(width), scores.with_exposure() if exposed else scores, None, *how)
             kept[width] = _exposed(kernel) if exposed else kernel
-        kept[width](T, weight, items, out)
+        kept[width](T, weight, offset, items, out)
 
     return run
 
@@ -117,13 +118,14 @@ def _evaluated(dense: Dense, n_statistics, kernel):
 
     def run(chunk: Chunk, items, out: Outputs):
         if chunk.table is not None:
-            kernel(chunk.table, chunk.weight, items, out)
+            kernel(chunk.table, chunk.weight, chunk.offset, items, out)
             return
-        X, weight = chunk.X, chunk.weight
+        X, weight, offset = chunk.X, chunk.weight, chunk.offset
         for first in range(int(items[:, 0].min()), int(items[:, 1].max()), step):
             rows = slice(first, min(first + step, len(X)))
             here = table(dense.family, dense.form, X[rows])
-            kernel(here, None if weight is None else weight[rows], within(items, rows), out.rows(rows))
+            by_row = (None if part is None else part[rows] for part in (weight, offset))
+            kernel(here, *by_row, within(items, rows), out.rows(rows))
 
     return run
 
@@ -131,10 +133,10 @@ def _evaluated(dense: Dense, n_statistics, kernel):
 def _exposed(kernel):
     """Return the pass with the last statistic, −e, added to the exposures and not to the sums."""
 
-    def wider(T, weight, items, out):
+    def wider(T, weight, offset, items, out):
         slots, K, p = out.sums.shape
         sums = np.zeros((slots, K, p + 1)) if out.sums.size else out.sums
-        kernel(T, weight, items, out._replace(sums=sums))
+        kernel(T, weight, offset, items, out._replace(sums=sums))
         if out.sums.size:
             np.add(out.sums, sums[:, :, :p], out=out.sums)
             np.subtract(out.exposures, sums[:, :, p], out=out.exposures)

@@ -30,6 +30,7 @@ class IncompletePass:
         """Return ``run(chunk, items, out)``; see `Dense.prepared`."""
         family = self.family if scores.family is None else scores.family
         K, p = scores.natural.shape[1:]
+        group = scores.groups
         step, temperature = max(64, STATISTICS_BLOCK // (K + p)), float(temperature)
 
         def run(chunk: Chunk, items, out: Outputs):
@@ -42,7 +43,10 @@ class IncompletePass:
                     if given:
                         R, top = out.responsibilities[rows], np.zeros(len(X))
                     else:
-                        R, top = _written(here.log_density(X, natural) + log_weights, temperature, out.rows(rows))
+                        score = here.log_density(X, natural) + log_weights
+                        if chunk.offset is not None:
+                            score += chunk.offset[rows][:, group]
+                        R, top = _written(score, temperature, out.rows(rows))
                     if out.sums.size:
                         weight = None if chunk.weight is None else chunk.weight[rows]
                         _add(here, X, weight, natural, R, top, given, out, slot)

@@ -18,12 +18,20 @@ class Scores(NamedTuple):
     log_partition, log_weights : (B, K)
     family : ExponentialFamily, optional
         The family in the coordinates of ``natural``, where components have coordinates of their own.
+    group : (K,) int64, optional
+        Column of the rows' offsets that each component takes; its own number by default.
     """
 
     natural: np.ndarray
     log_partition: np.ndarray
     log_weights: np.ndarray
     family: Any = None
+    group: np.ndarray | None = None
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Column of the rows' offsets that each component takes, (K,)."""
+        return np.arange(self.natural.shape[1]) if self.group is None else np.ascontiguousarray(self.group, np.int64)
 
     @classmethod
     def none(cls, n_mixtures, n_components, n_statistics, family=None) -> Scores:

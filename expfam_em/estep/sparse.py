@@ -9,6 +9,7 @@ import numpy as np
 
 from expfam_em.estep.scores import Outputs, Scores
 from expfam_em.family import checked
+from expfam_em.kernels import NO_OFFSET
 from expfam_em.kernels.sparse import BLOCK, em_sparse
 from expfam_em.rows.protocol import Chunk
 
@@ -32,7 +33,7 @@ class Sparse:
         """Return ``run(chunk, items, out)``; see `Dense.prepared`. The sums are laid out by statistic."""
         natural = np.ascontiguousarray(scores.natural.transpose(0, 2, 1))
         partition, temperature = scores.log_partition, float(temperature)
-        offset, level = scores.offset, scores.level
+        offset, level, group = scores.offset, scores.level, scores.groups
         offset_of_exposed = scores._replace(log_partition=np.zeros_like(partition)).offset
 
         def run(chunk: Chunk, items, out: Outputs):
@@ -40,6 +41,7 @@ class Sparse:
             weight = np.empty(0) if chunk.weight is None else chunk.weight
             known = None if chunk.table is None else np.ascontiguousarray(chunk.table[:, 0])
             exposure = checked.exposure(self.family, X) if known is None else known
+            row_offset = NO_OFFSET if chunk.offset is None else np.ascontiguousarray(chunk.offset, np.float64)
             exposed, e = exposure is not None, np.empty(0) if exposure is None else exposure
             for start, stop, mixture, slot in items.tolist():
                 totals = (out.counts[slot], out.sums[slot].T, out.exposures[slot]) if out.sums.size else NO_TOTALS
@@ -50,7 +52,7 @@ class Sparse:
                     X.data, X.indices, X.indptr, start, stop, natural[mixture], e,
                     partition[mixture] if exposed else np.empty(0),
                     (offset_of_exposed if exposed else offset)[mixture], level[mixture], weight, temperature, BLOCK,
-                    *totals, out.responsibilities, out.evidence, out.labels,
+                    *totals, out.responsibilities, out.evidence, out.labels, row_offset=row_offset, group=group,
                 )  # fmt: skip
                 if out.bounds.size:
                     out.bounds[slot] += bound

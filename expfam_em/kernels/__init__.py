@@ -1,5 +1,5 @@
 """Jitted code: numba and NumPy only."""
 
-from expfam_em.kernels.em import block_rows, em_rows, padded
+from expfam_em.kernels.em import NO_OFFSET, block_rows, em_rows, padded
 
-__all__ = ["block_rows", "em_rows", "padded"]
+__all__ = ["NO_OFFSET", "block_rows", "em_rows", "padded"]

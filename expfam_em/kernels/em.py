@@ -28,6 +28,8 @@ SMALL = 96  # up to this p·K a block stays in L1
 OWN_NUMBERS = 1 << 20  # eight megabytes: their matrix products want more rows than L2 has room for
 _compiling = threading.Lock()
 
+NO_OFFSET, NO_GROUP = np.empty((0, 0)), np.empty(0, np.int64)
+
 
 def block_rows(n_statistics, n_components, n_own=0):
     """Rows per block: statistics and scores of a block stay in L1 (small problems) or, if they can, in L2.
@@ -180,6 +182,15 @@ def assign(S, offset, level, weight, temperature, soft_wanted, labels_wanted, to
 
 
 @inner(EXACT)
+def add_offsets(row_offset, group, first, rows, S):
+    """Add the offset of its group to the score of each component, row by row."""
+    for k in range(group.shape[0]):
+        g = group[k]
+        for i in range(rows):
+            S[k, i] += row_offset[first + i, g]
+
+
+@inner(EXACT)
 def read_rows(responsibilities, first, S, factor):
     """Take the responsibilities as given."""
     S[:] = 0.0
@@ -219,7 +230,7 @@ def block_weights(sample_weight, first, weight):
 
 def _em_rows(
     X, items, shift, inverse_scale, products, parts, frame, own_shift, whitener, natural, offset, level, sample_weight,
-    temperature, given, block, counts, sums, bounds, responsibilities, evidence, labels,
+    temperature, given, block, row_offset, group, counts, sums, bounds, responsibilities, evidence, labels,
 ):  # fmt: skip
     """One EM pass over ranges of rows, each under one of B mixtures; outputs of length 0 are left out.
 
@@ -238,6 +249,7 @@ def _em_rows(
     temperature : 1 soft, 0 hard
     given : whether the responsibilities are read instead of written, and scores left out
     block : rows handled at a time
+    row_offset, group : (n, G) or empty, (K,) int64: row_offset[n, group[k]] is added to the score of component k
     counts, sums, bounds : (slots, K), (slots, K, p), (slots,) added to; a bound is Σ weight · τ logsumexp(scores/τ)
     responsibilities, evidence, labels : (n, K), (n,), (n,) outputs by row
     """
@@ -292,6 +304,8 @@ def _em_rows(
             if given:
                 read_rows(responsibilities, first, S, factor)
             else:
+                if row_offset.size > 0:
+                    add_offsets(row_offset, group, first, rows, S)
                 bound += assign(
                     S, c, level[mixture], weight, temperature, soft_wanted, labels_wanted, top, factor, label
                 )  # fmt: skip
@@ -321,17 +335,18 @@ def _compiled():
     integers = array(2, types.int64)
     shared, own = (array(1), array(1), integers, integers), (integers, array(2), array(3))
     parameters = array(3), array(2), array(1), array(1)
+    offsets = array(2), array(1, types.int64)
     sums = array(2, writable=True), array(3, writable=True), array(1, writable=True)
     by_row = array(2, writable=True), array(1, writable=True), array(1, types.int64, writable=True)
     signature = types.void(
-        rows, integers, *shared, *own, *parameters, types.float64, types.bool_, types.int64, *sums, *by_row
+        rows, integers, *shared, *own, *parameters, types.float64, types.bool_, types.int64, *offsets, *sums, *by_row
     )
     return entry(_em_rows, signature)
 
 
 def em_rows(
     X, items, shift, inverse_scale, products, frame, own_shift, whitener, natural, offset, level, sample_weight,
-    temperature, given, block, *outputs
+    temperature, given, block, *outputs, row_offset=NO_OFFSET, group=NO_GROUP
 ):  # fmt: skip
     """Run the pass for rows X of float64, float32, uint8 or bool; see `_em_rows`."""
     with _compiling:  # threads that arrive together wait for one compilation
@@ -342,7 +357,7 @@ def em_rows(
     whitener = padded(whitener) if whitener.shape[1] > 1 else whitener
     return kernel(
         rows, items, shift, inverse_scale, products, parts, frame, own_shift, whitener, padded(natural), offset, level,
-        sample_weight, temperature, given, block, *outputs,
+        sample_weight, temperature, given, block, row_offset, group, *outputs,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import threading
 import numpy as np
 from numba import types
 
-from expfam_em.kernels.em import assign, block_weights, weigh, write_rows
+from expfam_em.kernels.em import NO_GROUP, NO_OFFSET, add_offsets, assign, block_weights, weigh, write_rows
 from expfam_em.kernels.jit import EXACT, entry, inner
 
 BLOCK = 72  # rows; nine cache lines, for a power of two would put a column of scores into a few sets of the L1 cache
@@ -76,7 +76,7 @@ def collect_labelled(data, indices, indptr, first, weight, label, sums):
 
 def _em_sparse(
     data, indices, indptr, start, stop, table, exposure, partition, offset, level, sample_weight, temperature, block,
-    counts, sums, exposures, responsibilities, evidence, labels,
+    row_offset, group, counts, sums, exposures, responsibilities, evidence, labels,
 ):  # fmt: skip
     """One EM pass over the CSR rows start ≤ n < stop; every output of length 0 is left out.
 
@@ -92,6 +92,7 @@ def _em_sparse(
     sample_weight : (n,) or empty
     temperature : 1 soft, 0 hard
     block : rows handled at a time
+    row_offset, group : (n, G) or empty, (K,) int64: row_offset[n, group[k]] is added to the score of component k
     counts, sums, exposures : (K,), (d, K), (K,) expected statistics, added to
     responsibilities, evidence, labels : (n, K), (n,), (n,) outputs by row
 
@@ -115,6 +116,8 @@ def _em_sparse(
         for i in range(rows):
             for k in range(K):
                 S[k, i] = R[i, k]
+        if row_offset.size > 0:
+            add_offsets(row_offset, group, first, rows, S)
         bound += assign(
             S, offset, level, weight, temperature, soft_wanted, labels_wanted, top, factor, label
         )  # fmt: skip
@@ -146,15 +149,16 @@ def _compiled(dtype):
         _em_sparse,
         types.float64(
             data, array(1, types.int32), array(1, types.int64), types.int64, types.int64, array(2), array(1),
-            array(1), array(1), types.float64, array(1), types.float64, types.int64, *outputs,
+            array(1), array(1), types.float64, array(1), types.float64, types.int64, array(2),
+            array(1, types.int64), *outputs,
             array(1, types.int64, writable=True),
         ),
     )  # fmt: skip
 
 
-def em_sparse(data, *arguments):
+def em_sparse(data, *arguments, row_offset=NO_OFFSET, group=NO_GROUP):
     """Run the pass compiled for the dtype of the entries; see `_em_sparse`."""
     data = data.view(np.uint8) if data.dtype == np.bool_ else data  # the same bytes, and one compilation less
     with _compiling:  # threads that arrive together wait for one compilation
         kernel = _compiled(data.dtype)
-    return kernel(data, *arguments)
+    return kernel(data, *arguments[:12], row_offset, group, *arguments[12:])

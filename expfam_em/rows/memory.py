@@ -32,10 +32,12 @@ class ArrayRows:
         Rows of each data set; one data set by default.
     table : (n + PADDING, c), optional
         What is kept beside the rows.
+    offset : (n, G) float64, optional
+        Added to the scores of the rows, by group of components.
     """
 
-    def __init__(self, X, sample_weight=None, n_jobs=None, sizes=None, table=None):
-        self.X, self.sample_weight, self.table = X, sample_weight, table
+    def __init__(self, X, sample_weight=None, n_jobs=None, sizes=None, table=None, offset=None):
+        self.X, self.sample_weight, self.table, self.offset = X, sample_weight, table, offset
         self.n_jobs = thread_count(n_jobs)
         self.starts = np.concatenate([[0], np.cumsum([len(X)] if sizes is None else sizes)])
         self._tasks: dict[int, list[tuple[int, Chunk]]] = {}
@@ -101,7 +103,7 @@ class ArrayRows:
                 weight[rows] = found.weight
 
         run_in_order(one, self.tasks(work), self.n_jobs)
-        return ArrayRows(X, weight, self.n_jobs, np.diff(self.starts), table)
+        return ArrayRows(X, weight, self.n_jobs, np.diff(self.starts), table, self.offset)
 
     # ---- rows in memory only -----------------------------------------------------------------------------------
 
@@ -143,7 +145,8 @@ class ArrayRows:
         weight = None if self.sample_weight is None else self.sample_weight[start:stop]
         table = None if self.table is None else self.table[start : stop + PADDING]
         ranges = None if self.n_data == 1 else np.array([[0, stop - start, data]])
-        return Chunk(self.X[start:stop], weight, start, table, ranges)
+        offset = None if self.offset is None else self.offset[start:stop]
+        return Chunk(self.X[start:stop], weight, start, table, ranges, offset)
 
     def _of_data(self, begin, end) -> Chunk:
         """Return data sets begin ≤ i < end as one chunk."""

@@ -33,6 +33,8 @@ class Chunk(NamedTuple):
         Number of the first row in the whole.
     table : array or None
         What `Rows.derive` has put beside the rows, by row; up to `PADDING` further rows may follow.
+    offset : (m, G) float64, or None
+        Added to the scores: the first column to those of the components of group 0, and so on.
     ranges : (r, 3) int64, or None
         Ranges of rows (start, stop, data set), counted within the chunk, where rows of several data sets are at hand.
         None: all rows are of the one data set.
@@ -43,6 +45,7 @@ class Chunk(NamedTuple):
     first: int
     table: Any = None
     ranges: np.ndarray | None = None
+    offset: np.ndarray | None = None
 
     def of_data(self) -> np.ndarray:
         """Return the ranges, also where there is one only, (r, 3)."""

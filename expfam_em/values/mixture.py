@@ -65,6 +65,34 @@ class Mixture:
             vars(self).update(vars(self.reframed()))
 
     @classmethod
+    def of(cls, family: ExponentialFamily, weights, **parameters) -> Mixture:
+        """Return a mixture from named parameters, as `parameters` gives them.
+
+        Parameters
+        ----------
+        family : ExponentialFamily
+        weights : (K,)
+            Mixing weights.
+        **parameters : (K, ...)
+            Those of the family, such as ``means=…, covariances=…``; see `ExponentialFamily.from_parameters`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a name or a shape is wrong, a value is impossible, or the weights are no distribution.
+        NotImplementedError
+            If the family is not made from named parameters.
+
+        Examples
+        --------
+        >>> import expfam_em as ef
+        >>> waves = ef.Mixture.of(ef.families.Poisson(), [0.25, 0.75], rates=[[1.0], [6.0]])
+        >>> waves.parameters["rates"].round(12).tolist()
+        [[1.0], [6.0]]
+        """
+        return cls(family, weights, family.from_parameters(**parameters))
+
+    @classmethod
     def stack(cls, mixtures) -> Mixture:
         """Return mixtures of one family as a stack."""
         weights, natural = [m.weights for m in mixtures], [m.natural for m in mixtures]
