@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import mpmath
 import numpy as np
 from hypothesis import strategies as st
@@ -76,11 +78,16 @@ def beta_nodes(alpha, beta):
 # ---- densities that SciPy has not to the last digits -----------------------------------------------------------------
 
 
+@cache
+def log_negative_binomial_ways(x):
+    """The logarithm of the coefficient of x failures; the tests ask for few x, thousands of times."""
+    return mpmath.loggamma(x + SUCCESSES) - mpmath.loggamma(SUCCESSES) - mpmath.loggamma(x + 1)
+
+
 def negative_binomial_log_density(X, p):
-    r, p = mpmath.mpf(SUCCESSES), mpmath.mpf(float(p[0]))
-    either = [r * mpmath.log(p) + x * mpmath.log1p(-p) for x in X[:, 0]]
-    ways = [mpmath.loggamma(x + r) - mpmath.loggamma(r) - mpmath.loggamma(x + 1) for x in X[:, 0]]
-    return np.array([float(a + b) for a, b in zip(either, ways, strict=True)])
+    p = mpmath.mpf(float(p[0]))
+    success, failure = SUCCESSES * mpmath.log(p), mpmath.log1p(-p)
+    return np.array([float(success + x * failure + log_negative_binomial_ways(x)) for x in X[:, 0].tolist()])
 
 
 def pareto_log_density(X, exponent):

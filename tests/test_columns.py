@@ -26,7 +26,7 @@ from expfam_em.families.special import gamma, inverses
 from expfam_em.families.special.lattice import expected_log_base
 from tests.case import EPS, numbers
 from tests.cases_columns import COLUMN_CASES
-from tests.test_contract import drawn
+from tests.profiles import drawn
 
 mpf = mpmath.mpf
 SHAPES = 10.0 ** np.linspace(-8, 8, 17)

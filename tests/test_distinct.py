@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 
@@ -17,6 +17,7 @@ from expfam_em.families import Bernoulli, Poisson
 from expfam_em.rows import distinct as module
 from expfam_em.rows.distinct import LEAST_ROWS, WORD, Packing, distinct
 from expfam_em.values.mixture import Mixture
+from tests.profiles import draws
 
 DTYPES = [np.float64, np.float32, np.uint8, np.bool_, np.int64]
 N = 2 * LEAST_ROWS
@@ -93,7 +94,7 @@ def test_fractional_weights_are_added_in_the_order_of_the_rows(d, top):
         assert value == sum(w[(X == row).all(axis=1)].tolist(), 0.0)
 
 
-@settings(max_examples=60, deadline=None)
+@draws(60)
 @given(
     data=st.data(),
     d=st.integers(1, 70),
