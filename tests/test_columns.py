@@ -8,16 +8,18 @@ from hypothesis import strategies as st
 from scipy.special import gammaln
 
 import expfam_em as ef
-from expfam_em.families.beta import Beta
-from expfam_em.families.counts import Binomial, Geometric, NegativeBinomial
-from expfam_em.families.laplace import Laplace
-from expfam_em.families.positive import (
+from expfam_em.families import (
+    Beta,
+    Binomial,
     Exponential,
     Gamma,
+    Geometric,
     HalfNormal,
     InverseGamma,
     InverseGaussian,
+    Laplace,
     Maxwell,
+    NegativeBinomial,
     Pareto,
     Rayleigh,
     Weibull,

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 
+import expfam_em as ef
 from expfam_em import families
 from expfam_em.estep.memory import as_rows
-from expfam_em.family.base import ExponentialFamily
 from expfam_em.kernels.load import multiply, scale, transpose
 from tests.case import EPS, frozen
 from tests.cases import CASES
@@ -17,9 +17,11 @@ from tests.profiles import drawn, swept
 
 RNG = np.random.default_rng(0)
 SAMPLED = [
-    case for case in CASES
-    if type(case.family).sample is not ExponentialFamily.sample or case.draw(case.components[0], 1, RNG).shape[1] == 1
-]  # fmt: skip
+    case
+    for case in CASES
+    if type(case.family).sample is not ef.ExponentialFamily.sample
+    or case.draw(case.components[0], 1, RNG).shape[1] == 1
+]
 NAMED = [case for case in CASES if case.named is not None]
 BUILT = [case for case in CASES if case.family.monomials(2) is not None]
 EXTREME = [pytest.param(case, eta, id=f"{case}-{i}") for case in CASES for i, eta in enumerate(case.extremes)]

@@ -173,7 +173,7 @@ def test_a_filled_cluster_raises_the_bound_by_its_distance(stacked, weight):
     rows[present] = X[present]
     rows = NearestRows(rows, None if weight is None else weight.astype(float))
     known = loop.Known(np.zeros(1))
-    before = loop.accumulate(mixture, rows, temperature=0.0, known=known)
+    before = ef.accumulate(mixture, rows, temperature=0.0, known=known)
     statistics, filled = rows.revive(before, mixture, 0.0)
     assert statistics.bound > before.bound
     assert statistics.counts.shape == before.counts.shape
@@ -181,7 +181,7 @@ def test_a_filled_cluster_raises_the_bound_by_its_distance(stacked, weight):
     assert statistics.sums.sum() == pytest.approx(before.sums.sum(), rel=1e-12)
     assert statistics.bound == pytest.approx(score(statistics, filled), rel=1e-12)
     # the search has not been told: it knows the rows under any mixture
-    again = loop.accumulate(mixture, rows, temperature=0.0, known=known)
+    again = ef.accumulate(mixture, rows, temperature=0.0, known=known)
     assert again.sums.tobytes() == before.sums.tobytes()
     # and soft or full clusters are left alone
     assert rows.revive(before, mixture, 1.0) == (before, mixture)

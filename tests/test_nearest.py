@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 
 import expfam_em as ef
-from expfam_em.em import loop
 from expfam_em.em.starts import hard_labels, initialise
 from expfam_em.estep import memory, nearest
 from expfam_em.estep.nearest import NearestRows, is_nearest_centre
 from expfam_em.families import Gaussian
 from expfam_em.kernels import nearest as kernel
 from expfam_em.kernels.tiles import GROUP, WIDTH
-from expfam_em.values.mixture import Mixture
 
 STRATEGIES = ["panels", "rows", "fast"]
 DIMENSIONS = [1, 2, 3, 4, 5, 16, 33, 130]
@@ -28,7 +26,7 @@ def mixture_of(X, centres, weight=None):
     """The centres as a mixture for which the driver may be asked, in the frame of X."""
     family = Gaussian("fixed").bind(memory.as_rows(X, weight)).in_frame_units()
     K = len(centres)
-    return Mixture(family, np.full(K, 1 / K), family.from_moments(np.asarray(centres, np.float64), np.ones(K)))
+    return ef.Mixture(family, np.full(K, 1 / K), family.from_moments(np.asarray(centres, np.float64), np.ones(K)))
 
 
 def exact_scores(mixture, X):
@@ -87,11 +85,11 @@ def test_labels_are_those_of_exact_arithmetic(seed, strategy, d, monkeypatch):
         labels = rows.labels(mixture)
         assert check_labels(labels, mixture, X) > 0.5  # rows at two equal centres apart
         check_statistics(statistics, mixture, X, labels, weight)
-        mixture = loop.maximize(statistics, mixture, weights="equal")
+        mixture = ef.maximize(statistics, mixture, weights="equal")
         if step == 7:  # a leap of one centre
             natural = mixture.natural.copy()
             natural[3] += rng.normal(size=d)
-            mixture = Mixture(mixture.family, mixture.weights, natural)
+            mixture = ef.Mixture(mixture.family, mixture.weights, natural)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -123,7 +121,7 @@ def test_any_number_of_threads_gives_the_same_bits(strategy, d, monkeypatch):
             labels = rows.labels(mixture)
             loss = rows.inertia(centres, labels).hex()
             out += [s.counts.tobytes(), s.sums.tobytes(), float(s.bound).hex(), labels.tobytes(), loss]
-            mixture = loop.maximize(s, mixture, weights="equal")
+            mixture = ef.maximize(s, mixture, weights="equal")
         return out
 
     one = run(1)
@@ -158,8 +156,8 @@ def test_a_panel_of_two_clusters_drifts_with_the_faster():
 def test_other_mixtures_take_the_plain_path():
     X, weight, centres, _ = problem(0, 3)
     rows, plain, hard = NearestRows(X, weight), memory.ArrayRows(X, weight), mixture_of(X, centres, weight)
-    unequal = Mixture(hard.family, np.arange(1, 24) / 276, hard.natural)
-    other_scale = Mixture(hard.family.replace(variance=0.5), hard.weights, hard.natural)
+    unequal = ef.Mixture(hard.family, np.arange(1, 24) / 276, hard.natural)
+    other_scale = ef.Mixture(hard.family.replace(variance=0.5), hard.weights, hard.natural)
     full = Gaussian("full").bind(plain)
     squares = initialise(full, plain, 3, rng=0)
     for mixture, temperature in ((hard, 1.0), (unequal, 0.0), (other_scale, 0.0), (squares, 0.0), (squares, 1.0)):

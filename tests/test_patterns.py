@@ -13,7 +13,6 @@ from expfam_em.estimators import base as base
 from expfam_em.families import Bernoulli, Gaussian, Poisson
 from expfam_em.kernels import patterns as kernel
 from expfam_em.rows.csr import observations
-from expfam_em.values.mixture import Mixture
 
 DTYPES = [np.uint8, np.bool_, np.float64, np.float32, np.int64]
 
@@ -24,7 +23,7 @@ def binary(n=150, d=13, dtype=np.uint8, seed=0):
 
 def mixture_of(d, K, B=None, seed=1, family=None):
     rng, shape = np.random.default_rng(seed), (K,) if B is None else (B, K)
-    return Mixture(family or Bernoulli(), rng.dirichlet(np.ones(K), B), rng.normal(0, 1.5, (*shape, d)))
+    return ef.Mixture(family or Bernoulli(), rng.dirichlet(np.ones(K), B), rng.normal(0, 1.5, (*shape, d)))
 
 
 @pytest.fixture
@@ -110,7 +109,7 @@ def test_a_large_stack_is_computed_in_parts(monkeypatch):
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 def test_equal_components_share_or_the_first_takes_all(temperature):
     eta = mixture_of(13, 1).natural
-    mixture = Mixture(Bernoulli(), np.full(9, 1 / 9), np.repeat(eta, 9, axis=0))
+    mixture = ef.Mixture(Bernoulli(), np.full(9, 1 / 9), np.repeat(eta, 9, axis=0))
     counts = packed(binary(), K=9).expected_statistics(mixture, temperature).counts
     assert counts == pytest.approx(np.full(9, 150 / 9) if temperature else [150] + [0] * 8, rel=1e-13)
 
@@ -119,8 +118,8 @@ def test_equal_components_share_or_the_first_takes_all(temperature):
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 def test_a_component_of_weight_zero_takes_no_rows(temperature):
     eta = mixture_of(13, 3).natural
-    found = packed(binary()).expected_statistics(Mixture(Bernoulli(), [0.4, 0.0, 0.6], eta), temperature)
-    expected = packed(binary()).expected_statistics(Mixture(Bernoulli(), [0.4, 0.6], eta[[0, 2]]), temperature)
+    found = packed(binary()).expected_statistics(ef.Mixture(Bernoulli(), [0.4, 0.0, 0.6], eta), temperature)
+    expected = packed(binary()).expected_statistics(ef.Mixture(Bernoulli(), [0.4, 0.6], eta[[0, 2]]), temperature)
     assert found.counts[1] == 0
     assert np.all(found.sums[1] == 0)
     assert np.array_equal(found.sums[[0, 2]], expected.sums)
@@ -131,7 +130,7 @@ def test_a_component_of_weight_zero_takes_no_rows(temperature):
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
 def test_probabilities_of_zero_and_one_stay_finite(temperature):
     eta = np.random.default_rng(4).choice([-700.0, 700.0, -1.0], (5, 13))
-    mixture = Mixture(Bernoulli(), np.full(5, 0.2), eta)
+    mixture = ef.Mixture(Bernoulli(), np.full(5, 0.2), eta)
     found = packed(binary()).expected_statistics(mixture, temperature)
     assert_same(found, ArrayRows(binary(), None, 1).expected_statistics(mixture, temperature), 1e-12)
     assert np.isfinite(found.bound)
@@ -225,7 +224,7 @@ def test_other_families_are_served_by_the_dense_pass(kind, bound, temperature):
     family = plain.bind(rows) if bound else plain
     T = family.monomials(13).evaluate(X)
     natural = family.maximize(np.array([80.0, 70.0]), np.array([T[:80].sum(axis=0), T[80:].sum(axis=0)]))
-    mixture = Mixture(family, [0.5, 0.5], natural)
+    mixture = ef.Mixture(family, [0.5, 0.5], natural)
     expected = ArrayRows(X, None, 1).expected_statistics(mixture, temperature)
     assert_same_bits(rows.expected_statistics(mixture, temperature), expected)
 

@@ -139,7 +139,7 @@ def test_a_filled_cluster_raises_the_bound_as_with_dense_rows(stacked, weight):
     mixture = ef.Mixture(family, pi[None], natural[None]) if stacked else ef.Mixture(family, pi, natural)
     results = []
     for rows in (SparseNearestRows(CSRBlock.of(sparse.csr_array(X)), weight), NearestRows(X, weight)):
-        before = loop.accumulate(mixture, rows, temperature=0.0, known=loop.Known(np.zeros(1)))
+        before = ef.accumulate(mixture, rows, temperature=0.0, known=loop.Known(np.zeros(1)))
         assert rows.revive(before, mixture, 1.0) == (before, mixture)
         statistics, filled = rows.revive(before, mixture, 0.0)
         assert np.all(statistics.counts > 0)

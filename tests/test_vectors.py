@@ -7,12 +7,8 @@ from scipy import stats
 
 import expfam_em as ef
 from expfam_em.estep.memory import as_rows
-from expfam_em.families.categorical import Categorical, OneHot
-from expfam_em.families.directional import VonMises, VonMisesFisher
-from expfam_em.families.dirichlet import Dirichlet
-from expfam_em.families.multinomial import Multinomial
+from expfam_em.families import Categorical, Dirichlet, Multinomial, OneHot, VonMises, VonMisesFisher, Wishart
 from expfam_em.families.special import bessel, gamma, multigamma
-from expfam_em.families.wishart import Wishart
 from tests.case import EPS
 from tests.cases_vectors import VECTOR_CASES
 
