@@ -3,16 +3,30 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test bench check format clean
+# A worker that has run out of tests takes half of those that another still has.
+TEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+UNCOMPILED = NUMBA_DISABLE_JIT=1 $(TEST) tests/test_kernels.py tests/test_sparse_kernel.py tests/test_nearest.py \
+	tests/test_patterns.py -k "not threads and not cannot_hold and not 130" \
+	--cov=expfam_em/kernels --cov-fail-under=92
+
+.PHONY: demo test test-all test-one bench check format clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/demo.py out
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/test_kernels.py tests/test_sparse_kernel.py tests/test_nearest.py \
-		tests/test_patterns.py \
-		-k "not threads and not cannot_hold and not 130" --cov=expfam_em/kernels --cov-fail-under=92
+	$(TEST)
+	$(UNCOMPILED)
+
+# All examples of the random tests, with the matrix products of this processor and with those for AVX-512.
+test-all: $(VENV)/.dev
+	env -u OPENBLAS_CORETYPE $(TEST) --hypothesis-profile=full
+	OPENBLAS_CORETYPE=SkylakeX $(TEST) --hypothesis-profile=full
+	$(UNCOMPILED) --hypothesis-profile=full
+
+test-one: $(VENV)/.dev
+	$(if $(K),,$(error say which tests: make test-one K=name))
+	$(BIN)/python -m pytest -k "$(K)"
 
 bench: $(VENV)/.bench
 	$(BIN)/python docs/benchmarks/run.py

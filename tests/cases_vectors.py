@@ -7,11 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 from scipy import optimize, special, stats
 
-from expfam_em.families.categorical import Categorical, OneHot
-from expfam_em.families.directional import VonMises, VonMisesFisher
-from expfam_em.families.dirichlet import Dirichlet
-from expfam_em.families.multinomial import Multinomial
-from expfam_em.families.wishart import Wishart
+from expfam_em.families import Categorical, Dirichlet, Multinomial, OneHot, VonMises, VonMisesFisher, Wishart
 from tests.case import Case, counts, matrix, numbers, product
 
 # ---- labels and counts ---------------------------------------------------------------------------------------------

@@ -4,9 +4,13 @@ from importlib.metadata import distribution
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from sklearn import datasets
 
 from expfam_em.saving import registry
+from tests import profiles
+
+settings.load_profile(profiles.SHORT)  # before pytest loads the profile of its command line, if there is one
 
 
 def frozen(array):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import expfam_em as ef
+from expfam_em import estimators
 
 PACKAGE = Path(ef.__file__).parent
 ROOT = PACKAGE.parent
@@ -25,6 +26,58 @@ OUTSIDE = {
     "cli": NUMBERS | {"matplotlib", "pyarrow", "rich", "typer"},
 }
 """What layers may import from outside, if not just NumPy and SciPy."""
+
+PUBLIC = {
+    "expfam_em": {*ef.__all__, "estimators", "plots"},
+    "expfam_em.estimators": set(estimators.__all__),
+    "expfam_em.families": set(ef.families.__all__),
+    "expfam_em.plots": set(),
+}
+"""The modules that users import, and the names that they import from them."""
+
+ROWS = "rows, as families and steps take them"
+KERNEL = "the kernel itself"
+REGISTRY = "the table of families that files know"
+
+INTERNALS = {
+    "conftest.py": REGISTRY,
+    "faulty_families.py": "a family that gives the kernel wrong products",
+    "test_check_family.py": "the laws and the integrals themselves",
+    "test_cli.py": "the program in this process",
+    "test_columns.py": "the special functions themselves",
+    "test_componentwise.py": ROWS,
+    "test_concurrency.py": "chunks and threads",
+    "test_contract.py": f"{ROWS}; the kernel's T",
+    "test_covariance_models.py": f"{ROWS}; one start",
+    "test_distinct.py": "equal rows themselves, and where they are looked for",
+    "test_em.py": "the size of chunks",
+    "test_estimators.py": f"{ROWS}; starts",
+    "test_exp_log.py": KERNEL,
+    "test_families_page.py": "the table of covariance models",
+    "test_fit_many.py": f"{ROWS}; runs in lock step",
+    "test_incomplete.py": ROWS,
+    "test_k_means.py": "distances that are remembered; the k-means hook",
+    "test_kernels.py": KERNEL,
+    "test_legendre.py": "the solver of mappings itself",
+    "test_monotone.py": f"{ROWS}; runs in lock step",
+    "test_nearest.py": KERNEL,
+    "test_parts.py": ROWS,
+    "test_patterns.py": KERNEL,
+    "test_persistence.py": REGISTRY,
+    "test_product.py": f"{ROWS}; the memory for tables of T",
+    "test_registry.py": REGISTRY,
+    "test_repeatable.py": "the size of chunks",
+    "test_sampling.py": "the sampler itself",
+    "test_sparse.py": f"{ROWS}; CSR rows, and predictions in one pass",
+    "test_sparse_k_means.py": "CSR rows and distances that are remembered",
+    "test_sparse_kernel.py": KERNEL,
+    "test_sparse_whole_rows.py": "CSR rows, and predictions in one pass",
+    "test_support.py": ROWS,
+    "test_tables.py": "the reader of tables itself",
+    "test_vectors.py": f"{ROWS}; the special functions themselves",
+    "test_your_own_family.py": REGISTRY,
+}
+"""The test files that import what is not public, and what they need it for."""
 
 
 def layers():
@@ -57,6 +110,18 @@ def imports_of(path):
                 yield from (f"expfam_em.{alias.name}" for alias in node.names)
             else:
                 yield node.module
+
+
+def internals_of(path):
+    """Return what a file of the tests imports from the package that is not public."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name not in PUBLIC]
+        elif isinstance(node, ast.ImportFrom):
+            public = PUBLIC.get(node.module, ())
+            found += [f"{node.module}.{alias.name}" for alias in node.names if alias.name not in public]
+    return [name for name in found if name.startswith("expfam_em")]
 
 
 def split(path):
@@ -92,6 +157,14 @@ def test_kernels_import_kernels_only():
     for path in (PACKAGE / "kernels").glob("*.py"):
         inside = {name for name in imports_of(path) if name.startswith("expfam_em")}
         assert all(name.startswith("expfam_em.kernels.") for name in inside)
+
+
+def test_tests_use_public_names_but_for_a_reason():
+    internal = {path.name: internals_of(path) for path in (ROOT / "tests").glob("*.py")}
+    unexplained = {name: names for name, names in internal.items() if names and name not in INTERNALS}
+    assert not unexplained, "import the public names, or say in INTERNALS what the others are for"
+    outdated = [name for name in INTERNALS if not internal.get(name)]
+    assert not outdated, "these files import public names only"
 
 
 def test_the_package_itself_loads_nothing_heavy():

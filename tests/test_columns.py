@@ -8,16 +8,18 @@ from hypothesis import strategies as st
 from scipy.special import gammaln
 
 import expfam_em as ef
-from expfam_em.families.beta import Beta
-from expfam_em.families.counts import Binomial, Geometric, NegativeBinomial
-from expfam_em.families.laplace import Laplace
-from expfam_em.families.positive import (
+from expfam_em.families import (
+    Beta,
+    Binomial,
     Exponential,
     Gamma,
+    Geometric,
     HalfNormal,
     InverseGamma,
     InverseGaussian,
+    Laplace,
     Maxwell,
+    NegativeBinomial,
     Pareto,
     Rayleigh,
     Weibull,
@@ -27,7 +29,7 @@ from expfam_em.families.special.lattice import expected_log_base
 from expfam_em.family import checked
 from tests.case import EPS, numbers
 from tests.cases_columns import COLUMN_CASES
-from tests.test_contract import drawn
+from tests.profiles import drawn
 
 mpf = mpmath.mpf
 SHAPES = 10.0 ** np.linspace(-8, 8, 17)

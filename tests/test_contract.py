@@ -3,33 +3,32 @@
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 
+import expfam_em as ef
 from expfam_em import families
 from expfam_em.family import checked
-from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import translate, translate_expectation
 from expfam_em.kernels.load import multiply, scale, transpose
 from expfam_em.rows.memory import as_rows
 from tests.case import EPS, frozen
 from tests.cases import CASES
+from tests.profiles import drawn, swept
 
 RNG = np.random.default_rng(0)
 SAMPLED = [
-    case for case in CASES
-    if type(case.family).sample is not ExponentialFamily.sample or case.draw(case.components[0], 1, RNG).shape[1] == 1
-]  # fmt: skip
+    case
+    for case in CASES
+    if type(case.family).sample is not ef.ExponentialFamily.sample
+    or case.draw(case.components[0], 1, RNG).shape[1] == 1
+]
 NAMED = [case for case in CASES if case.named is not None]
 BUILT = [case for case in CASES if case.family.kernel_form(2) is not None]
 EXTREME = [pytest.param(case, eta, id=f"{case}-{i}") for case in CASES for i, eta in enumerate(case.extremes)]
 
 every_family = pytest.mark.parametrize("case", CASES, ids=str)
-drawn = settings(
-    deadline=None, derandomize=True, max_examples=12, database=None, phases=[Phase.explicit, Phase.generate]
-)
-swept = settings(drawn, max_examples=200)
 
 
 def numeric_error(case):
@@ -271,10 +270,11 @@ def test_rows_grouped_in_any_way_give_the_same_statistics(case, data):
     at = data.draw(st.integers(0, len(X)))
     T, log_h = case.family.sufficient_statistics(X), case.family.log_base_measure(X)
     for cut in (slice(0, at), slice(at, len(X)), slice(None, None, -1)):
-        part = case.family.sufficient_statistics(X[cut])
+        rows = X[cut].copy()  # NumPy's logarithm of rows that lie backwards in memory may differ in its last bit
+        part = case.family.sufficient_statistics(rows)
         assert part.shape == T[cut].shape
         assert np.array_equal(part, T[cut])
-        assert np.array_equal(case.family.log_base_measure(X[cut]), log_h[cut])
+        assert np.array_equal(case.family.log_base_measure(rows), log_h[cut])
 
 
 @njit

@@ -5,18 +5,17 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 
 import expfam_em as ef
 from expfam_em.em import seeds
-from expfam_em.em.loop import accumulate
 from expfam_em.estimators import base as base
 from expfam_em.families import Bernoulli, Poisson
 from expfam_em.rows import distinct as module
 from expfam_em.rows.distinct import LEAST_ROWS, WORD, Packing, distinct
-from expfam_em.values.mixture import Mixture
+from tests.profiles import draws
 
 DTYPES = [np.float64, np.float32, np.uint8, np.bool_, np.int64]
 N = 2 * LEAST_ROWS
@@ -93,7 +92,7 @@ def test_fractional_weights_are_added_in_the_order_of_the_rows(d, top):
         assert value == sum(w[(X == row).all(axis=1)].tolist(), 0.0)
 
 
-@settings(max_examples=60, deadline=None)
+@draws(60)
 @given(
     data=st.data(),
     d=st.integers(1, 70),
@@ -207,10 +206,10 @@ def test_expected_statistics_are_those_of_all_rows(family, weighted, temperature
     rng = np.random.default_rng(0)
     X = repeated(base_rows(top=2 if isinstance(family, Bernoulli) else 5))
     w = rng.uniform(0, 2, N) if weighted else None
-    mixture = Mixture(family, np.array([0.2, 0.3, 0.5]), rng.normal(size=(3, 6)))
+    mixture = ef.Mixture(family, np.array([0.2, 0.3, 0.5]), rng.normal(size=(3, 6)))
     rows, weight = distinct(X, w)
-    found = accumulate(mixture, rows, weight, temperature=temperature)
-    expected = accumulate(mixture, X, w, temperature=temperature)
+    found = ef.accumulate(mixture, rows, weight, temperature=temperature)
+    expected = ef.accumulate(mixture, X, w, temperature=temperature)
     assert found.counts == pytest.approx(expected.counts, rel=1e-12)
     assert found.sums == pytest.approx(expected.sums, rel=1e-12)
     assert found.bound == pytest.approx(expected.bound, rel=1e-12)
@@ -281,7 +280,7 @@ def test_a_fit_of_distinct_rows_is_the_fit_of_all(seen, which, init, weighted, t
 @pytest.mark.filterwarnings("ignore:Best performing init")
 def test_a_mixture_to_start_from_is_followed_from_distinct_rows(seen):
     X = repeated(base_rows(u=500, d=12), 4 * LEAST_ROWS)
-    start = Mixture(Bernoulli(), [0.2, 0.3, 0.5], np.random.default_rng(0).normal(size=(3, 12)))
+    start = ef.Mixture(Bernoulli(), [0.2, 0.3, 0.5], np.random.default_rng(0).normal(size=(3, 12)))
     model = ef.BernoulliMixture(3, init=start, max_iter=20, tol=0)
     same_fits(clone(model).fit(X), seen.without(clone(model), X), X)
     assert len(seen.answers) == 1

@@ -7,7 +7,6 @@ import pkgutil
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -59,32 +58,19 @@ def test_every_estimator_shows_an_example():
         assert doctest.DocTestFinder(recurse=False).find(getattr(ef, name), name)[0].examples
 
 
-def run_example(example, folder):
-    cwd = folder / "cwd"
+@pytest.mark.parametrize("example", EXAMPLES, ids=named)
+def test_every_example_runs_and_writes_only_to_its_folder(example, tmp_path):
+    cwd = tmp_path / "cwd"
     cwd.mkdir()
     run = subprocess.run(
-        [sys.executable, "-W", "error", str(example), str(folder / "out")],
+        [sys.executable, "-W", "error", str(example), str(tmp_path / "out")],
         env=os.environ | {"MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True, text=True, cwd=cwd, check=False,
     )  # fmt: skip
-    return run, folder
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    """The examples, two at a time: most of their time is spent on imports."""
-    pool = ThreadPoolExecutor(2)
-    yield {path: pool.submit(run_example, path, tmp_path_factory.mktemp(path.stem)) for path in EXAMPLES}
-    pool.shutdown(cancel_futures=True)
-
-
-@pytest.mark.parametrize("example", EXAMPLES, ids=named)
-def test_every_example_runs_and_writes_only_to_its_folder(example, running):
-    run, folder = running[example].result()
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip()
-    assert not list((folder / "cwd").iterdir())
-    for picture in (folder / "out").glob("*.png"):
+    assert not list(cwd.iterdir())
+    for picture in (tmp_path / "out").glob("*.png"):
         assert picture.read_bytes().startswith(b"\x89PNG")
 
 

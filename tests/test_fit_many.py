@@ -197,7 +197,7 @@ def test_a_start_is_left_only_when_another_is_ahead():
     start = many_starts(rows, 5)
     every = loop.fit_all(start, plan(start.family, rows, start.n_components), max_iter=300, tol=1e-9)
     some = loop.fit_all(start, plan(start.family, rows, start.n_components), max_iter=300, tol=1e-9, drop=True)
-    left = [at for at, result in enumerate(some) if result.status is loop.Status.BEHIND]
+    left = [at for at, result in enumerate(some) if result.status is ef.Status.BEHIND]
     assert left
     assert sum(result.n_iter for result in some) < 0.8 * sum(result.n_iter for result in every)
     lead = max(result.bound for result in some)

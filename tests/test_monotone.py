@@ -10,8 +10,9 @@ from expfam_em.em.loop import CollapsedError, fit_all
 from expfam_em.em.starts import from_responsibilities
 from expfam_em.estep.plan import plan
 from expfam_em.rows.memory import ArrayRows
+from tests.profiles import share
 
-TOGETHER = 28  # data sets that are fitted in lock step: 28 for each family, K and d are 1,008 problems
+TOGETHER = share(28)  # data sets that are fitted in lock step: 28 for each family, K and d are 1,008 problems
 STEPS = 200
 COLLAPSED = 0.05  # share of problems in which a component may end on too few rows
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import expfam_em as ef
-from expfam_em.em import loop
 from expfam_em.em.steps import expected_statistics
 from expfam_em.estep import nearest
 from expfam_em.estep.nearest import NearestPass, is_nearest_centre
@@ -14,7 +13,6 @@ from expfam_em.kernels.tiles import GROUP, WIDTH
 from expfam_em.rows import grid
 from expfam_em.rows.memory import ArrayRows, as_rows
 from expfam_em.values.evaluate import evaluate
-from expfam_em.values.mixture import Mixture
 from tests.passes import dense_statistics
 
 STRATEGIES = ["panels", "rows", "fast"]
@@ -37,7 +35,7 @@ def mixture_of(X, centres, weight=None):
     """The centres as a mixture for which the driver may be asked, in the frame of X."""
     family = Gaussian("fixed").bind(as_rows(X, weight)).in_frame_units()
     K = len(centres)
-    return Mixture(family, np.full(K, 1 / K), family.from_moments(np.asarray(centres, np.float64), np.ones(K)))
+    return ef.Mixture(family, np.full(K, 1 / K), family.from_moments(np.asarray(centres, np.float64), np.ones(K)))
 
 
 def exact_scores(mixture, X):
@@ -96,11 +94,11 @@ def test_labels_are_those_of_exact_arithmetic(seed, strategy, d, monkeypatch):
         labels = rows.labels(mixture.scores)
         assert check_labels(labels, mixture, X) > 0.5  # rows at two equal centres apart
         check_statistics(statistics, mixture, X, labels, weight)
-        mixture = loop.maximize(statistics, mixture, weights="equal")
+        mixture = ef.maximize(statistics, mixture, weights="equal")
         if step == 7:  # a leap of one centre
             natural = mixture.natural.copy()
             natural[3] += rng.normal(size=d)
-            mixture = Mixture(mixture.family, mixture.weights, natural)
+            mixture = ef.Mixture(mixture.family, mixture.weights, natural)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -134,7 +132,7 @@ def test_any_number_of_threads_gives_the_same_bits(strategy, d, monkeypatch):
             labels = rows.labels(mixture.scores)
             loss = rows.inertia(centres, labels).hex()
             out += [s.counts.tobytes(), s.sums.tobytes(), float(s.bound).hex(), labels.tobytes(), loss]
-            mixture = loop.maximize(s, mixture, weights="equal")
+            mixture = ef.maximize(s, mixture, weights="equal")
         return out
 
     one = run(1)
@@ -169,8 +167,8 @@ def test_other_mixtures_take_the_plain_path():
     X, weight, centres, _ = problem(0, 3)
     hard, plain = mixture_of(X, centres, weight), ArrayRows(X, weight)
     rows = NearestPass(hard.family, plain)
-    unequal = Mixture(hard.family, np.arange(1, 24) / 276, hard.natural)
-    other_scale = Mixture(hard.family.replace(variance=0.5), hard.weights, hard.natural)
+    unequal = ef.Mixture(hard.family, np.arange(1, 24) / 276, hard.natural)
+    other_scale = ef.Mixture(hard.family.replace(variance=0.5), hard.weights, hard.natural)
     for mixture, temperature in ((hard, 1.0), (unequal, 0.0), (other_scale, 0.0)):
         assert temperature or not is_nearest_centre(mixture.scores, plain)
         found = expected_statistics(rows, mixture, temperature)

@@ -17,7 +17,6 @@ from expfam_em.kernels import patterns as kernel
 from expfam_em.rows.csr import observations
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import PADDING
-from expfam_em.values.mixture import Mixture
 from tests.passes import dense_statistics
 
 DTYPES = [np.uint8, np.bool_, np.float64, np.float32, np.int64]
@@ -29,7 +28,7 @@ def binary(n=150, d=13, dtype=np.uint8, seed=0):
 
 def mixture_of(d, K, B=None, seed=1, family=None):
     rng, shape = np.random.default_rng(seed), (K,) if B is None else (B, K)
-    return Mixture(family or Bernoulli(), rng.dirichlet(np.ones(K), B), rng.normal(0, 1.5, (*shape, d)))
+    return ef.Mixture(family or Bernoulli(), rng.dirichlet(np.ones(K), B), rng.normal(0, 1.5, (*shape, d)))
 
 
 @pytest.fixture
@@ -121,7 +120,7 @@ def test_a_large_stack_is_computed_in_parts(monkeypatch):
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 def test_equal_components_share_or_the_first_takes_all(temperature):
     eta = mixture_of(13, 1).natural
-    mixture = Mixture(Bernoulli(), np.full(9, 1 / 9), np.repeat(eta, 9, axis=0))
+    mixture = ef.Mixture(Bernoulli(), np.full(9, 1 / 9), np.repeat(eta, 9, axis=0))
     counts = statistics(packed(binary(), K=9), mixture, temperature).counts
     assert counts == pytest.approx(np.full(9, 150 / 9) if temperature else [150] + [0] * 8, rel=1e-13)
 
@@ -130,8 +129,8 @@ def test_equal_components_share_or_the_first_takes_all(temperature):
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 def test_a_component_of_weight_zero_takes_no_rows(temperature):
     eta = mixture_of(13, 3).natural
-    found = statistics(packed(binary()), Mixture(Bernoulli(), [0.4, 0.0, 0.6], eta), temperature)
-    expected = statistics(packed(binary()), Mixture(Bernoulli(), [0.4, 0.6], eta[[0, 2]]), temperature)
+    found = statistics(packed(binary()), ef.Mixture(Bernoulli(), [0.4, 0.0, 0.6], eta), temperature)
+    expected = statistics(packed(binary()), ef.Mixture(Bernoulli(), [0.4, 0.6], eta[[0, 2]]), temperature)
     assert found.counts[1] == 0
     assert np.all(found.sums[1] == 0)
     assert np.array_equal(found.sums[[0, 2]], expected.sums)
@@ -142,7 +141,7 @@ def test_a_component_of_weight_zero_takes_no_rows(temperature):
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
 def test_probabilities_of_zero_and_one_stay_finite(temperature):
     eta = np.random.default_rng(4).choice([-700.0, 700.0, -1.0], (5, 13))
-    mixture = Mixture(Bernoulli(), np.full(5, 0.2), eta)
+    mixture = ef.Mixture(Bernoulli(), np.full(5, 0.2), eta)
     found = statistics(packed(binary()), mixture, temperature)
     assert_same(found, dense_statistics(binary(), mixture, temperature), 1e-12)
     assert np.isfinite(found.bound)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import gammaln, xlogy
@@ -10,6 +10,7 @@ from scipy.special import gammaln, xlogy
 import expfam_em as ef
 from expfam_em.family import sampling
 from tests import own_families
+from tests.profiles import draws
 
 SURE = 1e-4
 """Least p-value of a test at a fixed seed: each passes or fails for good."""
@@ -146,7 +147,7 @@ def test_only_the_generator_is_used(family, natural, law):
     assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
-@settings(max_examples=30, deadline=None)
+@draws(30)
 @given(ratio=st.floats(-1e3, 1e3), width=st.floats(1e-3, 1e3))
 def test_moments_of_normal_numbers(ratio, width):
     mean = ratio * width

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from expfam_em.em.steps import accumulate
+import expfam_em as ef
 from expfam_em.families import Bernoulli
 from expfam_em.kernels.sparse import BLOCK, em_sparse
 from expfam_em.rows.csr import CSRBlock, csr_arrays
 from expfam_em.rows.memory import CSR_DENSITY, ArrayRows
-from expfam_em.values.mixture import Mixture
 from tests import passes
 from tests.case import EPS
 
@@ -56,8 +55,8 @@ def run(X, natural, offset, weight=None, temperature=1.0, block=BLOCK, start=0, 
 def run_dense(X, natural, offset, weight=None, temperature=1.0):
     """The pass over a dense array, with a family whose A is minus the offset."""
     K, X = len(natural), X.toarray().astype(float)
-    mixture = Mixture(Tabulated(natural, -offset - np.log(K)), np.full(K, 1 / K), natural)
-    statistics = accumulate(mixture, X, weight, temperature=temperature)
+    mixture = ef.Mixture(Tabulated(natural, -offset - np.log(K)), np.full(K, 1 / K), natural)
+    statistics = ef.accumulate(mixture, X, weight, temperature=temperature)
     by_row = passes.outputs(mixture, X, temperature=temperature, responsibilities=True, labels=True)
     return {
         "counts": statistics.counts, "sums": statistics.sums, "bound": statistics.bound,

@@ -2,18 +2,17 @@
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import expfam_em as ef
 from tests import oracle
 from tests.cases import CASES
 from tests.problems import BY_NAME, PI, Problem
+from tests.profiles import SAME, draws
 
 every_family = pytest.mark.parametrize("case", CASES, ids=str)
-drawn = settings(
-    deadline=None, derandomize=True, max_examples=8, database=None, phases=[Phase.explicit, Phase.generate]
-)  # fmt: skip
+drawn = draws(8, **SAME)
 
 
 def direct(case, X, weights, thetas, q, w):

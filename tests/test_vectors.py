@@ -6,12 +6,8 @@ import pytest
 from scipy import stats
 
 import expfam_em as ef
-from expfam_em.families.categorical import Categorical, OneHot
-from expfam_em.families.directional import VonMises, VonMisesFisher
-from expfam_em.families.dirichlet import Dirichlet
-from expfam_em.families.multinomial import Multinomial
+from expfam_em.families import Categorical, Dirichlet, Multinomial, OneHot, VonMises, VonMisesFisher, Wishart
 from expfam_em.families.special import bessel, gamma, multigamma
-from expfam_em.families.wishart import Wishart
 from expfam_em.family import checked
 from expfam_em.rows.memory import as_rows
 from tests.case import EPS

@@ -1,5 +1,7 @@
 """A family of T and A alone, without another line, has all that the package offers to any family."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -7,6 +9,7 @@ from scipy import sparse
 import expfam_em as ef
 from expfam_em.saving import registry
 from tests import own_families as own
+from tests.case import frozen
 
 FAMILIES = {
     "Exponential": (own.Exponential(), [[-4.0], [-0.2]]),
@@ -19,16 +22,33 @@ FAMILIES = {
 N = 600
 
 
+@cache
+def sampled(name):
+    """A mixture of two components of a family, and rows of it, (N, 1), from the generic sampler."""
+    family, natural = FAMILIES[name]
+    mixture = ef.Mixture(family, [0.4, 0.6], natural)
+    return mixture, frozen(mixture.sample(N, rng=0)[0])
+
+
+@cache
+def plain(name):
+    """The fit that many tests look at."""
+    return fitted(*sampled(name))
+
+
 @pytest.fixture(params=FAMILIES)
-def truth(request):
-    """A mixture of two components of a family."""
-    family, natural = FAMILIES[request.param]
-    return ef.Mixture(family, [0.4, 0.6], natural)
+def name(request):
+    return request.param
 
 
 @pytest.fixture
-def X(truth):
-    return truth.sample(N, rng=0)[0]  # the generic sampler
+def truth(name):
+    return sampled(name)[0]
+
+
+@pytest.fixture
+def X(name):
+    return sampled(name)[1]
 
 
 def fitted(truth, X, weight=None, **how):
@@ -66,8 +86,8 @@ def test_a_prior_pulls_to_its_mean(truth, X):
     assert m.expectation_parameters_ == pytest.approx(np.tile(mean, (2, 1)), rel=1e-4)
 
 
-def test_restarts_never_end_below_one_start(truth, X):
-    assert fitted(truth, X, n_init=8).lower_bound_ >= fitted(truth, X).lower_bound_ - 1e-6
+def test_restarts_never_end_below_one_start(name, truth, X):
+    assert fitted(truth, X, n_init=8).lower_bound_ >= plain(name).lower_bound_ - 1e-6
 
 
 @pytest.mark.parametrize("init", ["k-means++", "kmeans", "random", "random_from_data"])
@@ -89,16 +109,16 @@ def test_divergence_entropy_and_fisher_information(truth):
     assert abs(estimate.value + truth.log_density(truth.sample(40_000, 4)[0]).mean()) < 8 * estimate.standard_error
 
 
-def test_criteria_count_the_parameters(truth, X):
-    m = fitted(truth, X)
+def test_criteria_count_the_parameters(name, truth, X):
+    m = plain(name)
     free = truth.natural.size + 1
     assert m.bic(X) == pytest.approx(-2 * N * m.score(X) + free * np.log(N))
     assert m.aic(X) == pytest.approx(-2 * N * m.score(X) + 2 * free)
     assert m.icl(X) >= m.bic(X)
 
 
-def test_sampling_clustering_and_merging(truth, X):
-    m = fitted(truth, X)
+def test_sampling_clustering_and_merging(name, X):
+    m = plain(name)
     rows, labels = m.sample(50)
     assert rows.shape == (50, 1)
     assert set(labels) <= {0, 1}
@@ -125,9 +145,9 @@ def test_many_fits_at_once(truth, X):
         assert found.lower_bound_ == pytest.approx(alone.lower_bound_, rel=1e-9)
 
 
-def test_saving(truth, X, tmp_path):
+def test_saving(name, truth, X, tmp_path):
     registry._families[type(truth.family).__name__] = type(truth.family)
-    m = fitted(truth, X)
+    m = plain(name)
     m.save(tmp_path / "model.efm")
     assert np.array_equal(ef.load(tmp_path / "model.efm").predict_proba(X), m.predict_proba(X))
 

@@ -6,7 +6,6 @@ from scipy import optimize, sparse, stats
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.analysis.merging import merge_components
 from expfam_em.families import Poisson, ZeroInflated
 
 SHARES, RATES = np.array([0.3, 0.05]), np.array([[2.0, 0.5], [9.0, 4.0]])
@@ -192,7 +191,7 @@ def test_a_frame_of_the_family_inside_changes_nothing():
 
 def test_components_can_be_merged():
     model = ef.ExponentialFamilyMixture(ZeroInflated(Poisson()), 3, random_state=0, max_iter=500).fit(rows())
-    assert len(merge_components(model.mixture_, rows()).entropies) == 3
+    assert len(ef.merge_components(model.mixture_, rows()).entropies) == 3
 
 
 # ---- what is refused -----------------------------------------------------------------------------------------------
