@@ -84,7 +84,8 @@ def _thinned(order, weight, rng, most):
 
 def _levels(total, rng, most) -> np.ndarray:
     """Return the cumulative weights at which rows are drawn."""
-    return (np.arange(most) + rng.random()) / most * total
+    # the last may be rounded to the total, which no row lies beyond
+    return np.minimum((np.arange(most) + rng.random()) / most * total, np.nextafter(total, 0.0))
 
 
 # ---- anywhere: the rows of given ranks, in three passes ----------------------------------------------------------
@@ -114,7 +115,9 @@ class Collected(NamedTuple):
 
     def concatenated(self) -> Collected:
         """Return one array of each."""
-        return Collected(*map(np.concatenate, self))  # type: ignore[arg-type]
+        number, key, weight = (np.concatenate(parts) for parts in self[:3])
+        X = CSRBlock.concatenate(self.X) if isinstance(self.X[0], CSRBlock) else np.concatenate(self.X)
+        return Collected(number, key, weight, X)  # type: ignore[arg-type]
 
 
 def _present(chunk: Chunk):
@@ -134,9 +137,9 @@ def _extremes(direction, chunk: Chunk) -> Extremes:
 
 def _bins_of(key, keys: Extremes) -> np.ndarray:
     """Return the interval that each key lies in; greater keys lie in no lower one."""
-    width = keys.high - keys.low
-    scale = BINS / width if width > 0 else 0.0
-    return np.clip((key - keys.low) * scale, 0, BINS - 1).astype(np.int64)
+    half = keys.high / 2 - keys.low / 2  # of keys that span more than float64 holds
+    share = (key / 2 - keys.low / 2) / half if half > 0 else np.zeros(len(key))
+    return np.minimum(share * BINS, BINS - 1).astype(np.int64)
 
 
 def _counted(direction, keys, chunk: Chunk) -> np.ndarray:
@@ -152,7 +155,7 @@ def _collected(direction, wanted, chunk: Chunk) -> Collected:
         keys, mask = wanted
         which = np.flatnonzero(mask[_bins_of(key, keys)])
         X, weight, number, key = X[which], weight[which], number[which], key[which]
-    return Collected([number], [key], [weight], [np.ascontiguousarray(X)])
+    return Collected([number], [key], [weight], [X if isinstance(X, CSRBlock) else np.ascontiguousarray(X)])
 
 
 def _selected(rows, direction, keys, rng, most):
@@ -172,7 +175,9 @@ def _selected(rows, direction, keys, rng, most):
     within = np.cumsum(weight)
     before = np.repeat(within[first] - weight[first], np.diff(np.append(first, len(bins))))
     reached = (cumulative - counted)[bins] + (within - before)
-    place = np.minimum(np.searchsorted(reached, at, side="right"), len(order) - 1)
+    # sums that are rounded in another order may point just beyond the interval
+    first_of, last_of = np.searchsorted(bins, of), np.searchsorted(bins, of, side="right") - 1
+    place = np.clip(np.searchsorted(reached, at, side="right"), first_of, last_of)
     picked, times = np.unique(place, return_counts=True)
     chosen = order[picked]
     return found.X[chosen], times * (cumulative[-1] / most), np.array([0, len(chosen)])

@@ -14,6 +14,7 @@ from expfam_em.estep.reduce import GivenStep, LabelledStep
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
 from expfam_em.family.optional import Framed, OfComponents, components
+from expfam_em.rows.memory import count
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -66,11 +67,12 @@ def initialise_all(pass_, data, n_components, init, rng=None, *, weights="free",
         return _all_of(_repeated(_given_mixture(init, family, K), B))
     n_groups = B // rows.n_data
     if not isinstance(init, str):
-        labels = _as_responsibilities(init, len(rows), K)
+        labels = _as_responsibilities(init, count(rows), K)
         return from_responsibilities(pass_, [labels] * n_groups, K, weights, prior)
     rng = np.random.default_rng(rng)
     if init == "random":
-        given = [rng.dirichlet(np.ones(K), len(rows)) for _ in range(n_groups)]
+        n = count(rows)
+        given = [rng.dirichlet(np.ones(K), n) for _ in range(n_groups)]
         return from_responsibilities(pass_, given, K, weights, prior)
     if init not in INITS:
         raise ValueError(f"init is {init!r}; it must be one of {', '.join(INITS)}, a Mixture, responsibilities, labels")

@@ -17,6 +17,7 @@ from expfam_em.estep.sparse import Sparse
 from expfam_em.family import checked
 from expfam_em.family.kernel_form import needs_table, table
 from expfam_em.family.optional import frames_of, is_incomplete, shared
+from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import Chunk, Rows
 
@@ -113,9 +114,9 @@ class Pass:
 
 def n_statistics(family, rows: Rows) -> int:
     """Return the number of statistics p of the rows."""
-    if isinstance(rows, ArrayRows):
+    if isinstance(rows, ArrayRows):  # a row that there is, which no family can refuse
         return checked.statistics(family, rows.X[:1])[0].shape[1]
-    return checked.statistics(family, np.ones((1, rows.n_features), rows.dtype))[0].shape[1]
+    return checked.n_statistics(family, rows.n_features, rows.dtype)
 
 
 def plan(family, rows: Rows, n_components=1, *, once=False) -> Pass:
@@ -136,7 +137,7 @@ def plan(family, rows: Rows, n_components=1, *, once=False) -> Pass:
         return Pass(family, rows, kernel, total_log_base(family, rows))
     totals = None
     if isinstance(kernel, Sparse):
-        if checked.exposure(family, rows.X[:1]) is not None:  # type: ignore[attr-defined]
+        if checked.exposure(family, CSRBlock.empty(rows.n_features, rows.dtype)) is not None:
             rows = rows.derive(functools.partial(with_exposure, family), LOG_BASE_WORK)
     elif isinstance(kernel, Dense) and isinstance(rows, ArrayRows):
         if (with_bits := coded(rows, kernel.form, n_components)) is not None:
@@ -159,8 +160,8 @@ def single_pass(family, rows: Rows):
     """
     family = shared(family)
     if rows.is_sparse:
-        if family.sparse is None:
-            checked.check_sparse(family, rows.X)  # type: ignore[attr-defined]
+        if family.sparse is None and isinstance(rows, ArrayRows):  # elsewhere, where log h of a chunk is asked for
+            checked.check_sparse(family, rows.X)
         else:
             checked.refuse_sparse(family)
         return Sparse(family)

@@ -22,6 +22,7 @@ from expfam_em.em.starts import INITS, Starts, initialise_all
 from expfam_em.estep.plan import plan
 from expfam_em.estep.reduce import check_support
 from expfam_em.family import checked
+from expfam_em.family.binding import bind
 from expfam_em.family.optional import translate, translate_expectation
 from expfam_em.rows import csr
 from expfam_em.rows.distinct import distinct
@@ -205,7 +206,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         check_support(plain, rows)
         warm = self.warm_start and hasattr(self, "mixture_")
         rows = self._without_repetition(rows, warm)
-        family = plain.bind(rows)
+        family = bind(plain, rows)
         pass_ = plan(family, rows, self.n_components)
         prior = self._prior_of(plain, family)
         if warm:

@@ -14,6 +14,7 @@ from expfam_em.estimators.base import ANY_INIT, BaseMixture
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.special.linalg import cholesky, invert
+from expfam_em.family.binding import bind
 from expfam_em.saving.files import saved
 from expfam_em.values.mixture import Mixture
 
@@ -173,7 +174,7 @@ class GaussianMixture(BaseMixture):
         if not isinstance(init, str) or init != "kmeans":
             return initialise_all(pass_, data, K, init, rng, weights=self.weights, prior=prior)
         # as in scikit-learn, k-means of the observations themselves; its labels give the first estimates
-        sphere = plan(Gaussian("fixed").bind(pass_.rows).in_frame_units(), pass_.rows, K)
+        sphere = plan(bind(Gaussian("fixed"), pass_.rows).in_frame_units(), pass_.rows, K)
         centres = initialise_all(sphere, data, K, "kmeans", rng, weights="equal").mixture
         return from_labels_of(centres, pass_, K, self.weights, prior)
 

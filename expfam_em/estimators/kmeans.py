@@ -21,6 +21,7 @@ from expfam_em.estep.nearest import NearestPass
 from expfam_em.estep.nearest_sparse import SparseNearestPass
 from expfam_em.estimators.base import all_or_nothing, checked_weight, generator
 from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.family.binding import bind
 from expfam_em.rows import csr
 from expfam_em.rows.memory import ArrayRows, check_total
 from expfam_em.rows.threads import single_threaded_blas
@@ -167,7 +168,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         """Return rows with their nearest centres, in the coordinates of a family, or in those that suit them best."""
         if rows.is_sparse:
             return SparseNearestPass(_of_zeros(rows.n_features), rows)
-        return NearestPass(Gaussian("fixed").bind(rows).in_frame_units() if family is None else family, rows, strategy)
+        return NearestPass(bind(Gaussian("fixed"), rows).in_frame_units() if family is None else family, rows, strategy)
 
     def _followed(self, pass_, start):
         run = _Run(pass_, start, self.max_iter, self.tol)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from numbers import Integral
+from typing import NamedTuple
 
 import numpy as np
 
 from expfam_em.family import named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
+from expfam_em.family.summaries import Width
 from expfam_em.family.support import ImpossibleRowError, require
 from expfam_em.rows.csr import CSRBlock, row_sums
 
@@ -18,6 +20,15 @@ ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
 
 IMPOSSIBLE = 1e-6
 """By how much shares may exceed 1."""
+
+
+class Largest(NamedTuple):
+    """Largest label of each column, at least 1."""
+
+    labels: np.ndarray
+
+    def __add__(self, other: Largest) -> Largest:  # type: ignore[override]
+        return Largest(np.maximum(self.labels, other.labels))
 
 
 class _Labels(ExponentialFamily):
@@ -31,11 +42,12 @@ class _Labels(ExponentialFamily):
 
     levels: int | tuple[int, ...] | None
 
-    def bind(self, blocks):
+    def summary(self, X, sample_weight):
+        return Width(X.shape[1])
+
+    def bound(self, summary):
         """Return a copy with the levels of each variable, by which parameters are counted."""
-        for X, _ in blocks:
-            return self.replace(levels=tuple(self._variables(X.shape[1]).levels))
-        return self
+        return self.replace(levels=tuple(self._variables(summary.n_features).levels))
 
     def _variables(self, n_columns) -> _Packing:
         """Return the arrangement for rows of so many columns."""
@@ -140,15 +152,16 @@ class Categorical(_Labels):
     def __init__(self, levels=None):
         self.levels = None if levels is None else _checked_levels(levels)
 
-    def bind(self, blocks):
+    def summary(self, X, sample_weight):
+        if self.levels is not None:
+            return super().summary(X, sample_weight)
+        return Largest(np.asarray(X).max(axis=0, initial=1).astype(np.int64))
+
+    def bound(self, summary):
         """Return a copy with the levels of each column: one more than the largest label, at least 2, if not given."""
         if self.levels is not None:
-            return super().bind(blocks)
-        largest = np.ones((), np.int64)
-        for X, _ in blocks:
-            if len(X):
-                largest = np.maximum(largest, np.asarray(X).max(axis=0).astype(np.int64))
-        return self.replace(levels=tuple(int(label) + 1 for label in np.atleast_1d(largest)))
+            return super().bound(summary)
+        return self.replace(levels=tuple(int(label) + 1 for label in summary.labels))
 
     def _pack(self, n_statistics):
         found = super()._pack(n_statistics)

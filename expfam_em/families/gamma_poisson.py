@@ -8,6 +8,7 @@ from expfam_em.families.special.gamma import log_beta
 from expfam_em.families.special.inverses import inverse_log_minus_digamma
 from expfam_em.family.named import FROM_0, POSITIVE, POSSIBLE_SUCCESS
 from expfam_em.family.optional import Incomplete
+from expfam_em.family.summaries import Width
 
 LARGEST_SHAPE = 1e8
 """Beyond, counts cannot be told from Poisson ones."""
@@ -41,9 +42,12 @@ class GammaPoisson(IndependentColumns, Incomplete):
     def statistics_of(self, x):
         return np.log(x + 0.5), x + 0.5, x  # about the means of log λ and λ
 
-    def bind(self, blocks):
+    def summary(self, X, sample_weight):
+        return Width(X.shape[1])
+
+    def bound(self, summary):
         """Return a copy that knows the number of columns, by which parameters are counted."""
-        return self.replace(n_features=next(iter(blocks))[0].shape[1])
+        return self.replace(n_features=summary.n_features)
 
     def n_parameters(self, n_components):
         if self.n_features is None:

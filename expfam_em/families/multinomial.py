@@ -9,6 +9,7 @@ from scipy.special import gammaln, logsumexp
 
 from expfam_em.family import named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
+from expfam_em.family.summaries import Width
 from expfam_em.family.support import ImpossibleRowError, require
 from expfam_em.rows.csr import CSRBlock, row_sums
 
@@ -45,11 +46,12 @@ class Multinomial(ExponentialFamily):
         self.trials = int(trials)
         self.n_features: int | None = None
 
-    def bind(self, blocks):
+    def summary(self, X, sample_weight):
+        return Width(X.shape[1])
+
+    def bound(self, summary):
         """Return a copy that knows the number of columns, by which its parameters are counted."""
-        for X, _ in blocks:
-            return self.replace(n_features=X.shape[1])
-        return self
+        return self.replace(n_features=summary.n_features)
 
     def sufficient_statistics(self, X):
         return np.asarray(X, np.float64)

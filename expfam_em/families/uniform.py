@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.support import require
+
+
+class Corners(NamedTuple):
+    """Least and greatest entry of each column of some rows, infinite if there are none."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    def __add__(self, other: Corners) -> Corners:  # type: ignore[override]
+        return Corners(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
 
 class Uniform(ExponentialFamily):
@@ -42,17 +54,17 @@ class Uniform(ExponentialFamily):
                 f"{np.broadcast_to(self.high, side.shape)[column]}; its length must be positive and finite"
             )
 
-    def bind(self, blocks):
-        corners = [(X.min(axis=0), X.max(axis=0)) for X, _ in blocks if len(X)]
-        if self.low is not None and self.high is not None:
-            if not corners:
-                return self
-            shape = corners[0][0].shape  # one number stands for all columns
-            return Uniform(np.broadcast_to(self.low, shape), np.broadcast_to(self.high, shape))
-        if not corners:
+    def summary(self, X, sample_weight):
+        if not len(X):
+            return Corners(np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf))
+        return Corners(X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64))
+
+    def bound(self, summary):
+        low, high = summary
+        if self.low is not None and self.high is not None:  # one number stands for all columns
+            return Uniform(np.broadcast_to(self.low, low.shape), np.broadcast_to(self.high, low.shape))
+        if np.any(low > high):
             raise ValueError(f"no row is possible under {self!r}: there are no corners to be found")
-        low = np.min([low for low, _ in corners], axis=0).astype(np.float64)
-        high = np.max([high for _, high in corners], axis=0).astype(np.float64)
         return Uniform(low if self.low is None else self.low, high if self.high is None else self.high)
 
     def sufficient_statistics(self, X):

@@ -11,6 +11,7 @@ import numpy as np
 
 from expfam_em.family import checked, mappings, named, sampling
 from expfam_em.family.kernel_form import KernelForm
+from expfam_em.family.summaries import summary_of
 from expfam_em.family.support import accepted
 from expfam_em.rows.csr import CSRBlock, observations
 
@@ -160,9 +161,31 @@ class ExponentialFamily(ABC):
         """
         return (expectation + self.seed_smoothing * mean) / (1 + self.seed_smoothing)
 
-    def bind(self, blocks) -> ExponentialFamily:
-        """Return a copy that holds the structural constants found in one pass over ``(X, sample_weight)`` blocks."""
+    @checked.default
+    def summary(self, X, sample_weight):
+        """Return what `bound` has to know of some rows, a value with ``+``; None, the default, if it is nothing.
+
+        Parameters
+        ----------
+        X : (n, d) array
+            Rows that carry weight, maybe none; CSR rows are made dense, unless ``sparse`` is "rows".
+        sample_weight : (n,), or None
+        """
+        return
+
+    def bound(self, summary) -> Self:
+        """Return a copy that holds the structural constants that follow from the summary of all rows."""
         return self
+
+    @checked.default
+    def bind(self, blocks) -> ExponentialFamily:
+        """Return a copy that holds the structural constants found in one pass over ``(X, sample_weight)`` blocks.
+
+        It is `bound` to the sum of the `summary` of each. A family may define ``bind`` instead of these two, but is
+        then bound in one process, to rows in memory.
+        """
+        found = None if checked.is_default(self.summary) else summary_of(self, blocks)
+        return self if found is None else self.bound(found)
 
     def n_parameters(self, n_components) -> int | None:
         """Return the number of free parameters of K components; None, the default, stands for K · p."""

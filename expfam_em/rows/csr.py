@@ -82,6 +82,18 @@ class CSRBlock:
             )
         return block
 
+    @classmethod
+    def empty(cls, n_columns, dtype) -> CSRBlock:
+        """Return one row without entries."""
+        return cls(np.empty(0, dtype), np.empty(0, np.int32), np.zeros(2, np.int64), n_columns)
+
+    @classmethod
+    def concatenate(cls, blocks) -> CSRBlock:
+        """Return the rows of several blocks of as many columns one after another."""
+        sizes = np.concatenate([[0], *(np.diff(block.indptr) for block in blocks)])
+        data, indices = (np.concatenate(parts) for parts in zip(*((b.values, b.columns) for b in blocks), strict=True))
+        return cls(data, indices, np.cumsum(sizes, dtype=np.int64), blocks[0].shape[1])
+
     def __len__(self) -> int:
         return self.shape[0]
 

@@ -167,6 +167,15 @@ class ArrayRows:
             yield X, weight
 
 
+def count(rows) -> int:
+    """Return the number of rows."""
+    return len(rows) if isinstance(rows, ArrayRows) else rows.reduce(_length, 1.0)
+
+
+def _length(chunk: Chunk) -> int:
+    return len(chunk.X)
+
+
 def check_total(rows) -> None:
     """Raise a ValueError if row weights sum to 0, or to what products of float64 cannot hold."""
     totals = rows.total_weights
@@ -184,9 +193,11 @@ def as_rows(X, sample_weight=None, n_jobs=None):
     ------
     ValueError
         If X is no matrix, dense or sparse, with a row, or the weights are not one non-negative number for each row
-        with a positive sum.
+        with a positive sum, or are given beside rows.
     """
     if hasattr(X, "reduce") and hasattr(X, "derive"):
+        if sample_weight is not None:
+            raise ValueError("sample_weight is given beside rows, which have weights of their own: give them to these")
         return X
     X = observations(X)
     if X.ndim != 2 or 0 in X.shape:

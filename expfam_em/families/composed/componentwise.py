@@ -15,9 +15,9 @@ from expfam_em.families.composed.layout import (
     labels_of,
     monomials_of,
     rescue_each,
-    rows_where,
 )
 from expfam_em.family import checked, named
+from expfam_em.family.binding import Composed, rows_where
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, Monomials, table
 from expfam_em.family.optional import (
@@ -40,7 +40,7 @@ TOO_LOW = 1e-150 * IMPOSSIBLE
 """Mean of log h that only impossible rows bring about."""
 
 
-class Componentwise(Framed, Incomplete, OfComponents):
+class Componentwise(Composed, Framed, Incomplete, OfComponents):
     """A family for each component: T is that of every family, and η_k is 0 for all but its own.
 
     The families have different base measures, so log h_j(x) is a statistic too, whose natural parameter is 1 for the
@@ -140,11 +140,14 @@ class Componentwise(Framed, Incomplete, OfComponents):
 
     # ---- the family -----------------------------------------------------------------------------------------
 
-    def bind(self, blocks):
-        parts = [family.bind(rows_where(blocks, family.supports)) for family in self.families]
-        bound = Componentwise([(family, int(np.sum(self.of_component == j))) for j, family in enumerate(parts)])
-        bound.n_features = next(iter(blocks))[0].shape[1]
-        return bound
+    def views(self):
+        return [(family, rows_where(family.supports)) for family in self.families]
+
+    def with_parts(self, families, n_features):
+        counts = [int(np.sum(self.of_component == j)) for j in range(len(families))]
+        other = Componentwise(list(zip(families, counts, strict=True)))
+        other.n_features = n_features
+        return other
 
     def kernel_form(self, n_features):
         if self.n_features is None:

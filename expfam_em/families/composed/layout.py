@@ -123,26 +123,6 @@ def check_family_argument(family) -> None:
         raise TypeError(f"a part is {family!r}, which is a family for each component: it can only stand by itself")
 
 
-class BlocksOf:
-    """Blocks of rows with something done to each; they can be iterated again and again."""
-
-    def __init__(self, blocks, function):
-        self.blocks, self.function = blocks, function
-
-    def __iter__(self):
-        return (self.function(X, weight) for X, weight in self.blocks)
-
-
-def rows_where(blocks, which) -> BlocksOf:
-    """Return the rows X of blocks for which ``which(X)``, (n,) bool, is true."""
-
-    def some(X, weight):
-        keep = which(X)
-        return (X, weight) if keep.all() else (X[keep], None if weight is None else weight[keep])
-
-    return BlocksOf(blocks, some)
-
-
 def framed(families, frames: list[Frames | None]) -> list:
     """Return families in other coordinates of their components."""
     pairs = zip(families, frames, strict=True)

@@ -8,7 +8,6 @@ import operator
 import numpy as np
 
 from expfam_em.families.composed.layout import (
-    BlocksOf,
     Layout,
     check_family_argument,
     choose_each,
@@ -18,6 +17,7 @@ from expfam_em.families.composed.layout import (
     rescue_each,
 )
 from expfam_em.family import checked, named
+from expfam_em.family.binding import Composed
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, needs_table, table
 from expfam_em.family.optional import (
@@ -33,7 +33,11 @@ from expfam_em.family.optional import (
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
 
 
-class Product(Framed, Incomplete):
+def _columns(columns, X, weight):
+    return X[:, columns], weight
+
+
+class Product(Composed, Framed, Incomplete):
     """Product of the densities of groups of columns: T is that of all groups, A(η) = Σ_j A_j(η_j), h(x) = Π h_j(x_j).
 
     Parameters
@@ -117,12 +121,12 @@ class Product(Framed, Incomplete):
     def coupled(self):
         return any(family.coupled for family in self.families)
 
-    def bind(self, blocks):
-        def of(columns):
-            return BlocksOf(blocks, lambda X, weight: (X[:, columns], weight))
+    def views(self):
+        return [(family, functools.partial(_columns, columns)) for family, columns in self._pairs()]
 
-        product = Product([(family.bind(of(columns)), columns) for family, columns in self._pairs()])
-        product.n_features = next(iter(blocks))[0].shape[1]
+    def with_parts(self, families, n_features):
+        product = Product(list(zip(families, self.columns_of, strict=True)))
+        product.n_features = n_features
         return product
 
     def kernel_form(self, n_features):

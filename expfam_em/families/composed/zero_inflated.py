@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.special import expit, log_expit
 
-from expfam_em.families.composed.layout import check_family_argument, rows_where
+from expfam_em.families.composed.layout import check_family_argument
 from expfam_em.family import checked, named
-from expfam_em.family.base import NATURAL_LIMIT
+from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
+from expfam_em.family.binding import Blocks, Composed, Parts, needs_blocks, rows_where
 from expfam_em.family.optional import (
     Framed,
     Incomplete,
@@ -18,7 +21,19 @@ from expfam_em.family.optional import (
 )
 
 
-class ZeroInflated(Framed, Incomplete):
+class Others(NamedTuple):
+    """The summary of the rows that are not 0, or of all of them where there are no others."""
+
+    some: bool
+    parts: Parts
+
+    def __add__(self, other: Others) -> Others:  # type: ignore[override]
+        if self.some == other.some:
+            return Others(self.some, self.parts + other.parts)
+        return self if self.some else other
+
+
+class ZeroInflated(Composed, Framed, Incomplete):
     """Rows that are 0 with probability ρ and otherwise follow a family: p(x) = ρ [x = 0] + (1 − ρ) p₀(x).
 
     Whether a zero row is one of these, b = 1, is not observed. The complete data are (x, b): T = (b, (1 − b) T₀(x)),
@@ -58,11 +73,27 @@ class ZeroInflated(Framed, Incomplete):
         natural = np.atleast_2d(natural)
         return natural[:, 0] - checked.log_partition(self.family, natural[:, 1:]), natural[:, 1:]
 
+    def views(self):
+        return [(self.family, rows_where(_is_other))]
+
+    def with_parts(self, families, n_features):
+        [family] = families
+        return self.replace(family=family, is_density=None if n_features is None else _is_density(family, n_features))
+
+    def summary(self, X, sample_weight):
+        if _is_other(X).any():
+            return Others(True, super().summary(X, sample_weight))
+        of_family = None if needs_blocks(self.family) else self.family.summary(X, sample_weight)
+        return Others(False, Parts(X.shape[1], (of_family,)))
+
+    def bound(self, summary):
+        return super().bound(summary.parts)
+
+    @checked.default
     def bind(self, blocks):
-        others = rows_where(blocks, lambda X: ~_is_zero(X))
-        some = any(len(X) for X, _ in others)
-        family = self.family.bind(others if some else blocks)
-        return self.replace(family=family, is_density=_is_density(family, next(iter(blocks))[0].shape[1]))
+        if needs_blocks(self.family) and not any(len(X) for X, _ in Blocks(blocks, rows_where(_is_other))):
+            return ExponentialFamily.bind(self.with_parts([self.family.bind(blocks)], None), blocks)
+        return super().bind(blocks)
 
     def sufficient_statistics(self, X):
         possible = self._possible(X)
@@ -186,6 +217,10 @@ class ZeroInflated(Framed, Incomplete):
 
 def _is_zero(X):
     return np.all(np.asarray(X) == 0, axis=1)
+
+
+def _is_other(X):
+    return ~_is_zero(X)
 
 
 def _is_density(family, n_features) -> bool:

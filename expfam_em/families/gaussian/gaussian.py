@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -93,20 +94,13 @@ class Gaussian(FramedNormal):
 
     # ---- the frame ----------------------------------------------------------------------------------------
 
-    def bind(self, blocks):
+    def summary(self, X, sample_weight):
+        return functools.reduce(Moments.__add__, map(Moments.of, *_parts(X, sample_weight)))
+
+    def bound(self, summary):
         """Return a copy whose frame is about the weighted mean and standard deviation of the columns."""
-        total, mean, scatter = 0.0, np.zeros(()), np.zeros(())
-        for X, weight in _parts(blocks):
-            here = weight.sum()
-            if here == 0:
-                continue
-            centre = weight @ X / here
-            step = centre - mean
-            with np.errstate(over="ignore"):
-                scatter = scatter + weight @ (X - centre) ** 2 + step**2 * (total * here / (total + here))
-            total += here
-            mean = mean + step * (here / total)
-        variance = scatter / total
+        _, mean, _ = summary
+        variance = summary.variance
         if not np.isfinite(variance).all():
             column = int(np.argmin(np.isfinite(variance)))
             raise ValueError(f"the variance of column {column} is beyond the range of float64: divide X by its size")
@@ -348,10 +342,41 @@ class Gaussian(FramedNormal):
         return f"Gaussian({', '.join([repr(self.covariance_type), *extra])})"
 
 
-def _parts(blocks):
-    """Yield X in float64 and the weights of a few rows of the blocks at a time."""
-    for X, sample_weight in blocks:
-        step = max(1, PART_NUMBERS // X.shape[1])
-        for first in range(0, len(X), step):
-            part = np.asarray(X[first : first + step], np.float64)
-            yield part, np.ones(len(part)) if sample_weight is None else sample_weight[first : first + step]
+class Moments(NamedTuple):
+    """Weight, weighted mean and weighted squared deviations from it of each column, for some rows."""
+
+    total: float
+    mean: np.ndarray
+    scatter: np.ndarray
+
+    @classmethod
+    def of(cls, X, weight) -> Moments:
+        """Return those of some rows, which are read once more for the deviations."""
+        total = float(weight.sum())
+        if total == 0:
+            return cls(0.0, np.zeros(X.shape[1]), np.zeros(X.shape[1]))
+        mean = weight @ X / total
+        with np.errstate(over="ignore"):
+            return cls(total, mean, weight @ (X - mean) ** 2)
+
+    def __add__(self, other: Moments) -> Moments:  # type: ignore[override]
+        if self.total == 0 or other.total == 0:
+            return other if self.total == 0 else self
+        total, step = self.total + other.total, other.mean - self.mean
+        with np.errstate(over="ignore"):
+            scatter = self.scatter + other.scatter + step**2 * (self.total * other.total / total)
+        return Moments(total, self.mean + step * (other.total / total), scatter)
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Weighted variance of each column."""
+        return self.scatter / self.total
+
+
+def _parts(X, sample_weight):
+    """Return X, in float64 and row order, and the weights of a few rows at a time: two iterators."""
+    step = max(1, PART_NUMBERS // X.shape[1])
+    parts = [slice(first, first + step) for first in range(0, max(len(X), 1), step)]
+    weights = (np.ones(len(X[part])) if sample_weight is None else sample_weight[part] for part in parts)
+    # sums over columns are rounded otherwise in column order
+    return (np.ascontiguousarray(X[part], np.float64) for part in parts), weights

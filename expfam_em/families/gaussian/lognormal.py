@@ -20,8 +20,8 @@ class LogNormal(Gaussian):
         with np.errstate(all="ignore"):  # an absent row may be impossible
             return np.log(np.ascontiguousarray(X, np.float64))
 
-    def bind(self, blocks):
-        return super().bind((self._columns(X), weight) for X, weight in blocks)
+    def summary(self, X, sample_weight):
+        return super().summary(self._columns(X), sample_weight)
 
     def log_base_measure(self, X):
         Y = self._columns(X)

@@ -67,8 +67,11 @@ class StudentT(Framed, Incomplete):
         energy = -0.5 * np.sum(natural[:, : mean.shape[1]] * mean, axis=1)
         return np.column_stack([natural, energy, degrees / 2])
 
-    def bind(self, blocks):
-        return self.replace(normal=self.normal.bind(blocks))
+    def summary(self, X, sample_weight):
+        return self.normal.summary(X, sample_weight)
+
+    def bound(self, summary):
+        return self.replace(normal=self.normal.bound(summary))
 
     def sufficient_statistics(self, X):
         scale = np.tile([1.0, GUESSED_SCALE], (len(X), 1))

@@ -1,0 +1,92 @@
+"""Families bound to rows, also where they are made of others."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+from expfam_em.family import checked
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.rows.protocol import Rows
+
+
+def bind(family, rows: Rows):
+    """Return a family that holds the structural constants found in rows.
+
+    Raises
+    ------
+    TypeError
+        If the rows cannot be iterated over, as those in memory can, and the family or a part of it needs that.
+    """
+    if needs_blocks(family) and not hasattr(rows, "__iter__"):
+        raise TypeError(
+            f"{family!r} finds its constants by bind(blocks), which takes rows in memory: define summary(X, "
+            "sample_weight) and bound(summary) instead"
+        )
+    return family.bind(rows)
+
+
+def needs_blocks(family) -> bool:
+    """Whether a family, or a part of it, defines only ``bind``."""
+    parts = family.views() if isinstance(family, Composed) else []
+    return not checked.is_default(family.bind) or any(needs_blocks(part) for part, _ in parts)
+
+
+class Parts(NamedTuple):
+    """The number of columns, and the summary of each part for the rows, or columns, that it sees."""
+
+    n_features: int
+    summaries: tuple
+
+    def __add__(self, other: Parts) -> Parts:  # type: ignore[override]
+        pairs = zip(self.summaries, other.summaries, strict=True)
+        return Parts(self.n_features, tuple(None if one is None else one + two for one, two in pairs))
+
+
+class Blocks:
+    """Blocks of rows as a part of a family sees them; they can be iterated over again and again."""
+
+    def __init__(self, blocks, view):
+        self.blocks, self.view = blocks, view
+
+    def __iter__(self):
+        return (self.view(X, weight) for X, weight in self.blocks)
+
+
+class Composed(ExponentialFamily):
+    """Families made of other families, each of which sees some of the columns, or some of the rows."""
+
+    @abstractmethod
+    def views(self) -> list[tuple[ExponentialFamily, Callable]]:
+        """Return each part, and a function (X, sample_weight) -> the same two as this part sees them."""
+
+    @abstractmethod
+    def with_parts(self, families: list[ExponentialFamily], n_features: int | None) -> Self:
+        """Return the family with other parts, which has not computed anything from them yet."""
+
+    def summary(self, X, sample_weight):
+        seen = ((part, None if needs_blocks(part) else view(X, sample_weight)) for part, view in self.views())
+        return Parts(X.shape[1], tuple(None if rows is None else part.summary(*rows) for part, rows in seen))
+
+    def bound(self, summary):
+        pairs = zip(self.views(), summary.summaries, strict=True)
+        return self.with_parts([part if s is None else part.bound(s) for (part, _), s in pairs], summary.n_features)
+
+    @checked.default
+    def bind(self, blocks):
+        """Return a copy whose parts hold the structural constants found in ``(X, sample_weight)`` blocks."""
+        if needs_blocks(self):
+            parts = [part.bind(Blocks(blocks, view)) if needs_blocks(part) else part for part, view in self.views()]
+            return ExponentialFamily.bind(self.with_parts(parts, None), blocks)
+        return super().bind(blocks)
+
+
+def rows_where(which) -> Callable:
+    """Return the view of the rows X for which ``which(X)``, (n,) bool, is true."""
+
+    def some(X, weight):
+        keep = which(X)
+        return (X, weight) if keep.all() else (X[keep], None if weight is None else weight[keep])
+
+    return some

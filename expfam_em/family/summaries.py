@@ -1,0 +1,57 @@
+"""What a family has to know of all rows: summaries of some rows, which are added up."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.memory import DENSE_ENTRIES
+from expfam_em.rows.protocol import Chunk
+
+SUMMARY_WORK = 8
+"""Multiply-adds that the summary of one entry of X is taken to cost."""
+
+
+def summary_of(family, blocks):
+    """Return the sum of the summaries of rows, see `Rows`, or of ``(X, sample_weight)`` blocks; None if there is none.
+
+    Rows are reduced, so that the bits do not depend on where they are.
+    """
+    if hasattr(blocks, "reduce"):
+        return blocks.reduce(functools.partial(summary_chunk, family), SUMMARY_WORK * blocks.n_features).value
+    parts = (Summary(family.summary(X, weight)) for X, weight in blocks)
+    return functools.reduce(Summary.__add__, parts, Summary(None)).value
+
+
+class Summary(NamedTuple):
+    """The summary of some rows, or None; ``+`` adds two."""
+
+    value: Any
+
+    def __add__(self, other: Summary) -> Summary:  # type: ignore[override]
+        return other if self.value is None else Summary(self.value + other.value)
+
+
+def summary_chunk(family, chunk: Chunk) -> Summary:
+    """Return the summary of the rows of a chunk that carry weight; sparse rows are made dense a few at a time."""
+    X, weight = chunk.X, chunk.weight
+    if weight is not None and not np.all(weight > 0):
+        X, weight = X[weight > 0], weight[weight > 0]
+    if not isinstance(X, CSRBlock) or family.sparse == "rows":
+        return Summary(family.summary(X, weight))
+    step = max(1, DENSE_ENTRIES // X.shape[1])
+    parts = (slice(first, first + step) for first in range(0, max(len(X), 1), step))
+    dense = ((np.asarray(X[part]), None if weight is None else weight[part]) for part in parts)
+    return functools.reduce(Summary.__add__, (Summary(family.summary(*part)) for part in dense))
+
+
+class Width(NamedTuple):
+    """The summary of a family that has to know the number of columns only."""
+
+    n_features: int
+
+    def __add__(self, other: Width) -> Width:  # type: ignore[override]
+        return self
