@@ -1,0 +1,277 @@
+"""Rows drawn at equal distances in an order of all rows, found without a number per row in memory."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.protocol import Chunk
+
+BINS = 1 << 18
+"""Bins in which row weights are counted at a time: two megabytes."""
+
+COLLECTED_ENTRIES = 1 << 22
+"""Entries of X, 32 MB, that are collected at most, or `COLLECTED_ROWS` rows for each rank that is looked for."""
+
+COLLECTED_ROWS = 16
+
+
+class Extremes(NamedTuple):
+    """Least and greatest key, how many rows are present, and the number behind that of the last one."""
+
+    low: float
+    high: float
+    present: int
+    end: int
+
+    def __add__(self, other: Extremes) -> Extremes:  # type: ignore[override]
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        return Extremes(low, high, self.present + other.present, max(self.end, other.end))
+
+
+class Counted(NamedTuple):
+    """Row weight, rows, least and greatest key of each bin; the last two are empty where nobody asked for them."""
+
+    weight: np.ndarray
+    rows: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def __add__(self, other: Counted) -> Counted:  # type: ignore[override]
+        weight, low, high = (
+            self.weight + other.weight,
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+        )
+        counted_twice = self.rows is not self.weight or other.rows is not other.weight
+        return Counted(weight, self.rows + other.rows if counted_twice else weight, low, high)
+
+
+class Collected(NamedTuple):
+    """Rows that were looked for, chunk by chunk: their bins, numbers, keys, weights and themselves."""
+
+    bin: list
+    number: list
+    key: list
+    weight: list
+    X: list
+
+    def __add__(self, other: Collected) -> Collected:  # type: ignore[override]
+        return Collected(*(one + two for one, two in zip(self, other, strict=True)))
+
+    def in_order(self) -> Collected:
+        """Return one array of each, ordered by key, and by number where keys are equal."""
+        *by_row, X = self
+        whole = CSRBlock.concatenate(X) if isinstance(X[0], CSRBlock) else np.concatenate(X)
+        of_bin, number, key, weight = (np.concatenate(parts) for parts in by_row)
+        order = np.lexsort((number, key))
+        return Collected(of_bin[order], number[order], key[order], weight[order], whole[order])  # type: ignore[arg-type]
+
+
+class Level(NamedTuple):
+    """Intervals of rows that are neighbours in the order, each cut into as many bins.
+
+    Attributes
+    ----------
+    low, high : (m,)
+        Least and greatest key in each interval; or row number, where all keys are equal.
+    by_number : (m,) bool
+        Whether it is the number.
+    before : (m,)
+        Weight of all rows in front of the interval.
+    inner : (m · per,) int, or None
+        Interval of the next level that each bin is; −1 for none.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    by_number: np.ndarray
+    before: np.ndarray
+    inner: np.ndarray | None = None
+
+    @property
+    def per(self) -> int:
+        """Bins of an interval."""
+        return BINS // len(self.low)
+
+    def bins(self, interval, key, number) -> np.ndarray:
+        """Return the bins of some rows, given the interval that each lies in; later rows lie in no lower one."""
+        if len(self.low) == 1:  # the same for all rows
+            low, high, x = self.low[0], self.high[0], number if self.by_number[0] else key
+        else:
+            low, high = self.low[interval], self.high[interval]
+            x = np.where(self.by_number[interval], number, key)
+        half = high / 2 - low / 2  # of keys that span more than float64 holds
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = np.where(half > 0, (x / 2 - low / 2) / half, 0.0)
+        return interval * self.per + np.clip(share * self.per, 0, self.per - 1).astype(np.int64)
+
+
+def extremes(direction, chunk: Chunk) -> Extremes:
+    """Return the extremes of the rows of a chunk that carry weight."""
+    X, _, number = _present(chunk)
+    key = project(X, direction)
+    end = int(number[-1]) + 1 if len(number) else 0
+    return Extremes(key.min(initial=np.inf), key.max(initial=-np.inf), len(number), end)
+
+
+def everything(direction, chunk: Chunk) -> Collected:
+    """Return all rows of a chunk that carry weight."""
+    X, weight, number = _present(chunk)
+    return Collected([np.zeros(len(number), np.int64)], [number], [project(X, direction)], [weight], [_copied(X)])
+
+
+def counted_chunk(direction, levels, chunk: Chunk) -> Counted:
+    """Return what the bins of the last level hold of a chunk."""
+    X, weight, number = _present(chunk)
+    key = project(X, direction)
+    which, of_bin = _found(levels, key, number)
+    low = high = np.empty(0)
+    if len(levels) > 1:  # the first bins can do without, and these two take time
+        low, high = np.full(BINS, np.inf), np.full(BINS, -np.inf)
+        np.minimum.at(low, of_bin, key[which])
+        np.maximum.at(high, of_bin, key[which])
+    mass = np.bincount(of_bin, weight[which], BINS)
+    return Counted(mass, mass if chunk.weight is None else np.bincount(of_bin, minlength=BINS), low, high)
+
+
+def collected_chunk(direction, levels, chunk: Chunk) -> Collected:
+    """Return the rows of a chunk that lie in a wanted bin of the last level."""
+    X, weight, number = _present(chunk)
+    key = project(X, direction)
+    which, of_bin = _found(levels, key, number)
+    wanted = levels[-1].inner[of_bin] >= 0
+    which, of_bin = which[wanted], of_bin[wanted]
+    return Collected([of_bin], [number[which]], [key[which]], [weight[which]], [_copied(X[which])])
+
+
+def _present(chunk: Chunk):
+    """Return X, weights and numbers of the rows of a chunk that carry weight."""
+    number = chunk.first + np.arange(len(chunk.X))
+    if chunk.weight is None:
+        return chunk.X, np.ones(len(number)), number
+    some = chunk.weight > 0
+    return (chunk.X, chunk.weight, number) if some.all() else (chunk.X[some], chunk.weight[some], number[some])
+
+
+def _copied(X):
+    """Return rows of which no larger array is kept, in row order."""
+    return X if isinstance(X, CSRBlock) else np.array(X, order="C")
+
+
+def _found(levels, key, number):
+    """Return which rows lie in an interval of the last level, and their bins there."""
+    of_bin = levels[0].bins(np.zeros(len(key), np.int64), key, number)
+    which = np.arange(len(key))
+    for outer, level in itertools.pairwise(levels):
+        interval = outer.inner[of_bin]
+        kept = interval >= 0
+        which, interval = which[kept], interval[kept]
+        of_bin = level.bins(interval, key[which], number[which])
+    return which, of_bin
+
+
+def project(X, direction) -> np.ndarray:
+    """Return X · direction added column by column: equal rows get equal keys, which a BLAS product does not promise."""
+    if isinstance(X, CSRBlock):
+        return X.project(direction)
+    key = np.zeros(len(X))
+    for column, coefficient in zip(np.asarray(X).T, direction, strict=True):
+        key += column * coefficient
+    return key
+
+
+# ---- passes over all rows ------------------------------------------------------------------------------------------
+
+
+def selected(rows, direction, keys: Extremes, levels_of):
+    """Return the rows that reach given cumulative weights, each once, and how many of these each reaches.
+
+    Rows are ordered by a projection, and by their numbers where that is equal. Their weights are counted in bins. Bins
+    that are reached are cut into bins again until they hold few enough rows to be collected.
+
+    Parameters
+    ----------
+    rows : Rows
+    direction : (d,)
+    keys : Extremes
+    levels_of : callable (weight of all rows) -> (m,)
+        The cumulative weights, ascending.
+
+    Returns
+    -------
+    X, times, total
+        Rows in order, how many of the weights each reaches, and the weight of all rows.
+    """
+    work, one = 8 * rows.n_features, np.ones(1)
+    levels = [Level(keys.low * one, keys.high * one, one == 0, 0 * one)]
+    counted = rows.reduce(functools.partial(counted_chunk, direction, levels), work)
+    reached = _cumulative(levels[-1], counted)
+    at = levels_of(reached[-1])
+    of_bin, total = _reaching(levels[-1], counted, reached, at, np.zeros(len(at), np.int64)), reached[-1]
+    enough = max(COLLECTED_ENTRIES // rows.n_features, COLLECTED_ROWS * len(at))
+    while True:
+        wanted, interval = np.unique(of_bin, return_inverse=True)
+        inner = np.full(BINS, -1, np.int32)
+        inner[wanted] = np.arange(len(wanted))
+        levels[-1] = levels[-1]._replace(inner=inner)
+        before = reached - counted.weight
+        if counted.rows[wanted].sum() <= enough:
+            break
+        levels.append(_cut(levels[-1], counted, before, wanted, keys.end))
+        counted = rows.reduce(functools.partial(counted_chunk, direction, levels), work)
+        reached = _cumulative(levels[-1], counted)
+        of_bin = _reaching(levels[-1], counted, reached, at, interval)
+    found = rows.reduce(functools.partial(collected_chunk, direction, levels), work).in_order()
+    picked, times = np.unique(_places(found, before, at, of_bin), return_counts=True)
+    return found.X[picked], times, total
+
+
+def _cumulative(level: Level, counted: Counted) -> np.ndarray:
+    """Return the weight of all rows up to the end of each bin."""
+    m, used = len(level.low), len(level.low) * level.per
+    within = np.cumsum(counted.weight[:used].reshape(m, level.per), axis=1)
+    reached = (level.before[:, None] + within).ravel()
+    return np.append(reached, np.full(BINS - used, reached[-1]))
+
+
+def _reaching(level: Level, counted: Counted, reached, at, interval) -> np.ndarray:
+    """Return the bin that holds the row of each cumulative weight, given the interval that it lies in."""
+    filled = np.flatnonzero(counted.weight > 0)
+    # sums that are rounded in another order may point just beyond the interval
+    first, last = np.searchsorted(filled, interval * level.per), np.searchsorted(filled, (interval + 1) * level.per) - 1
+    return filled[np.clip(np.searchsorted(reached[filled], at, side="right"), first, last)]
+
+
+def _cut(level: Level, counted: Counted, before, wanted, end) -> Level:
+    """Return wanted bins as the intervals of a further level; those whose keys are equal are cut by row number."""
+    outer, place = np.divmod(wanted, level.per)
+    by_number = level.by_number[outer]
+    low, high = level.low[outer], level.high[outer]
+    start, stop = place / level.per, (place + 1) / level.per
+    low, high = low * (1 - start) + high * start, low * (1 - stop) + high * stop
+    if len(counted.low):
+        equal = ~by_number & (counted.low[wanted] == counted.high[wanted])
+        low = np.where(by_number, low, np.where(equal, 0.0, counted.low[wanted]))
+        high = np.where(by_number, high, np.where(equal, float(end), counted.high[wanted]))
+        by_number = by_number | equal
+    return Level(low, high, by_number, before[wanted])
+
+
+def _places(found: Collected, before, at, of_bin) -> np.ndarray:
+    """Return which of the collected rows, in order, reaches each cumulative weight."""
+    bins = found.bin
+    first = np.flatnonzero(np.concatenate([[True], bins[1:] != bins[:-1]]))
+    within = np.cumsum(found.weight)
+    earlier = np.repeat(within[first] - found.weight[first], np.diff(np.append(first, len(bins))))
+    reached = before[bins] + (within - earlier)
+    # sums that are rounded in another order may point just beyond the bin
+    return np.clip(
+        np.searchsorted(reached, at, side="right"),
+        np.searchsorted(bins, of_bin),
+        np.searchsorted(bins, of_bin, side="right") - 1,
+    )
