@@ -73,7 +73,7 @@ class Collected(NamedTuple):
 
 
 class Level(NamedTuple):
-    """Intervals of rows that are neighbours in the order, each cut into as many bins.
+    """Intervals of rows that are neighbours in the order, each cut into bins.
 
     Attributes
     ----------
@@ -83,7 +83,9 @@ class Level(NamedTuple):
         Whether it is the number.
     before : (m,)
         Weight of all rows in front of the interval.
-    inner : (m · per,) int, or None
+    start : (m + 1,) int
+        First bin of each interval, and how many there are.
+    inner : (bins,) int, or None
         Interval of the next level that each bin is; −1 for none.
     """
 
@@ -91,24 +93,27 @@ class Level(NamedTuple):
     high: np.ndarray
     by_number: np.ndarray
     before: np.ndarray
+    start: np.ndarray
     inner: np.ndarray | None = None
 
     @property
-    def per(self) -> int:
-        """Bins of an interval."""
-        return BINS // len(self.low)
+    def n_bins(self) -> int:
+        """Bins of all intervals."""
+        return int(self.start[-1])
 
     def bins(self, interval, key, number) -> np.ndarray:
         """Return the bins of some rows, given the interval that each lies in; later rows lie in no lower one."""
-        if len(self.low) == 1:  # the same for all rows
-            low, high, x = self.low[0], self.high[0], number if self.by_number[0] else key
+        if self.by_number.all() or not self.by_number.any():
+            x = number if self.by_number[0] else key
         else:
-            low, high = self.low[interval], self.high[interval]
             x = np.where(self.by_number[interval], number, key)
-        half = high / 2 - low / 2  # of keys that span more than float64 holds
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share = np.where(half > 0, (x / 2 - low / 2) / half, 0.0)
-        return interval * self.per + np.clip(share * self.per, 0, self.per - 1).astype(np.int64)
+        per, low = np.diff(self.start), self.low / 2  # keys may span more than float64 holds
+        half = self.high / 2 - low
+        share = x / 2 - low[interval]
+        share /= np.where(half > 0, half, np.inf)[interval]
+        share *= per[interval]
+        np.clip(share, 0, (per - 1)[interval], out=share)
+        return self.start[interval] + share.astype(np.int64)
 
 
 def extremes(direction, chunk: Chunk) -> Extremes:
@@ -132,11 +137,20 @@ def counted_chunk(direction, levels, chunk: Chunk) -> Counted:
     which, of_bin = _found(levels, key, number)
     low = high = np.empty(0)
     if len(levels) > 1:  # the first bins can do without, and these two take time
-        low, high = np.full(BINS, np.inf), np.full(BINS, -np.inf)
-        np.minimum.at(low, of_bin, key[which])
-        np.maximum.at(high, of_bin, key[which])
-    mass = np.bincount(of_bin, weight[which], BINS)
-    return Counted(mass, mass if chunk.weight is None else np.bincount(of_bin, minlength=BINS), low, high)
+        low, high = _extremes_of(of_bin, key[which], levels[-1].n_bins)
+    mass = np.bincount(of_bin, weight[which], levels[-1].n_bins)
+    rows = mass if chunk.weight is None else np.bincount(of_bin, minlength=len(mass))
+    return Counted(mass, rows, low, high)
+
+
+def _extremes_of(of_bin, key, n_bins):
+    """Return the least and the greatest key of each bin, ±∞ for none."""
+    low, high = np.full(n_bins, np.inf), np.full(n_bins, -np.inf)
+    low[of_bin] = high[of_bin] = key  # some key: most bins have a single one where this is asked for
+    others = np.flatnonzero(low[of_bin] != key)
+    np.minimum.at(low, of_bin[others], key[others])
+    np.maximum.at(high, of_bin[others], key[others])
+    return low, high
 
 
 def collected_chunk(direction, levels, chunk: Chunk) -> Collected:
@@ -144,8 +158,8 @@ def collected_chunk(direction, levels, chunk: Chunk) -> Collected:
     X, weight, number = _present(chunk)
     key = project(X, direction)
     which, of_bin = _found(levels, key, number)
-    wanted = levels[-1].inner[of_bin] >= 0
-    which, of_bin = which[wanted], of_bin[wanted]
+    wanted = np.flatnonzero(levels[-1].inner[of_bin] >= 0)
+    which, of_bin = wanted if isinstance(which, slice) else which[wanted], of_bin[wanted]
     return Collected([of_bin], [number[which]], [key[which]], [weight[which]], [_copied(X[which])])
 
 
@@ -165,12 +179,12 @@ def _copied(X):
 
 def _found(levels, key, number):
     """Return which rows lie in an interval of the last level, and their bins there."""
-    of_bin = levels[0].bins(np.zeros(len(key), np.int64), key, number)
-    which = np.arange(len(key))
+    of_bin = levels[0].bins(0, key, number)
+    which: slice | np.ndarray = slice(None)  # all of them, and nothing is copied
     for outer, level in itertools.pairwise(levels):
         interval = outer.inner[of_bin]
-        kept = interval >= 0
-        which, interval = which[kept], interval[kept]
+        kept = np.flatnonzero(interval >= 0)
+        which, interval = kept if isinstance(which, slice) else which[kept], interval[kept]
         of_bin = level.bins(interval, key[which], number[which])
     return which, of_bin
 
@@ -208,21 +222,21 @@ def selected(rows, direction, keys: Extremes, levels_of):
         Rows in order, how many of the weights each reaches, and the weight of all rows.
     """
     work, one = 8 * rows.n_features, np.ones(1)
-    levels = [Level(keys.low * one, keys.high * one, one == 0, 0 * one)]
+    levels = [Level(keys.low * one, keys.high * one, one == 0, 0 * one, np.array([0, BINS]))]
     counted = rows.reduce(functools.partial(counted_chunk, direction, levels), work)
     reached = _cumulative(levels[-1], counted)
     at = levels_of(reached[-1])
     of_bin, total = _reaching(levels[-1], counted, reached, at, np.zeros(len(at), np.int64)), reached[-1]
     enough = max(COLLECTED_ENTRIES // rows.n_features, COLLECTED_ROWS * len(at))
     while True:
-        wanted, interval = np.unique(of_bin, return_inverse=True)
-        inner = np.full(BINS, -1, np.int32)
+        wanted, interval, ranks = np.unique(of_bin, return_inverse=True, return_counts=True)
+        inner = np.full(levels[-1].n_bins, -1, np.int32)
         inner[wanted] = np.arange(len(wanted))
         levels[-1] = levels[-1]._replace(inner=inner)
         before = reached - counted.weight
         if counted.rows[wanted].sum() <= enough:
             break
-        levels.append(_cut(levels[-1], counted, before, wanted, keys.end))
+        levels.append(_cut(levels[-1], counted, before, wanted, ranks, keys.end))
         counted = rows.reduce(functools.partial(counted_chunk, direction, levels), work)
         reached = _cumulative(levels[-1], counted)
         of_bin = _reaching(levels[-1], counted, reached, at, interval)
@@ -233,33 +247,37 @@ def selected(rows, direction, keys: Extremes, levels_of):
 
 def _cumulative(level: Level, counted: Counted) -> np.ndarray:
     """Return the weight of all rows up to the end of each bin."""
-    m, used = len(level.low), len(level.low) * level.per
-    within = np.cumsum(counted.weight[:used].reshape(m, level.per), axis=1)
-    reached = (level.before[:, None] + within).ravel()
-    return np.append(reached, np.full(BINS - used, reached[-1]))
+    within = np.cumsum(counted.weight)
+    earlier = np.append(0.0, within)[level.start[:-1]]
+    return within + np.repeat(level.before - earlier, np.diff(level.start))
 
 
 def _reaching(level: Level, counted: Counted, reached, at, interval) -> np.ndarray:
     """Return the bin that holds the row of each cumulative weight, given the interval that it lies in."""
     filled = np.flatnonzero(counted.weight > 0)
     # sums that are rounded in another order may point just beyond the interval
-    first, last = np.searchsorted(filled, interval * level.per), np.searchsorted(filled, (interval + 1) * level.per) - 1
+    first, last = np.searchsorted(filled, level.start[interval]), np.searchsorted(filled, level.start[interval + 1]) - 1
     return filled[np.clip(np.searchsorted(reached[filled], at, side="right"), first, last)]
 
 
-def _cut(level: Level, counted: Counted, before, wanted, end) -> Level:
-    """Return wanted bins as the intervals of a further level; those whose keys are equal are cut by row number."""
-    outer, place = np.divmod(wanted, level.per)
+def _cut(level: Level, counted: Counted, before, wanted, ranks, end) -> Level:
+    """Return wanted bins as the intervals of a further level; those whose keys are equal are cut by row number.
+
+    An interval has bins in proportion to the ranks that are looked for in it, at least two.
+    """
+    outer = np.searchsorted(level.start, wanted, side="right") - 1
+    place, per = wanted - level.start[outer], np.diff(level.start)[outer]
     by_number = level.by_number[outer]
     low, high = level.low[outer], level.high[outer]
-    start, stop = place / level.per, (place + 1) / level.per
+    start, stop = place / per, (place + 1) / per
     low, high = low * (1 - start) + high * start, low * (1 - stop) + high * stop
     if len(counted.low):
         equal = ~by_number & (counted.low[wanted] == counted.high[wanted])
         low = np.where(by_number, low, np.where(equal, 0.0, counted.low[wanted]))
         high = np.where(by_number, high, np.where(equal, float(end), counted.high[wanted]))
         by_number = by_number | equal
-    return Level(low, high, by_number, before[wanted])
+    sizes = 2 + BINS * ranks // ranks.sum()
+    return Level(low, high, by_number, before[wanted], np.append(0, np.cumsum(sizes)))
 
 
 def _places(found: Collected, before, at, of_bin) -> np.ndarray:
