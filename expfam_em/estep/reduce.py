@@ -9,6 +9,7 @@ import numpy as np
 
 from expfam_em.estep.scores import Outputs, Scores, Sums
 from expfam_em.family import checked
+from expfam_em.family.support import ImpossibleRowError
 from expfam_em.rows.protocol import Chunk
 from expfam_em.rows.threads import run_in_order
 
@@ -217,8 +218,11 @@ def refusal_chunk(family, chunk: Chunk) -> Refusal:
             checked.check_rows(family, chunk.X)
         else:
             checked.check_present(family, chunk.X, present)
-    except ValueError as error:
-        return Refusal(chunk.first, error.counted_from(chunk.first) if hasattr(error, "counted_from") else error)
+    except ImpossibleRowError as error:
+        return Refusal(chunk.first, error.counted_from(chunk.first))
+    except ValueError as error:  # a family's own, which may name a row as it has counted it
+        there = f"{error} [rows counted from {chunk.first} on]"
+        return Refusal(chunk.first, ValueError(there) if chunk.first else error)
     return Refusal(np.inf, None)
 
 

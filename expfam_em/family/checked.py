@@ -11,7 +11,7 @@ import inspect
 import numpy as np
 
 from expfam_em.family import mappings
-from expfam_em.family.support import OutsideSupportError, check_exposure
+from expfam_em.family.support import ImpossibleRowError, OutsideSupportError, check_exposure
 from expfam_em.rows.csr import CSRBlock
 
 PROBE = 1 << 14
@@ -134,8 +134,8 @@ def check_present(family, X, present) -> None:
     try:
         # a present row stands in for each absent one, so that rows are counted as the user does
         check_rows(family, X if np.all(present) else X[np.where(present, np.arange(len(X)), first)])
-    except OutsideSupportError as error:
-        raise OutsideSupportError(error.needs, error.column, error.value, max(error.row, first)) from None
+    except ImpossibleRowError as error:
+        raise error.counted_from(max(first - error.row, 0)) from None
 
 
 # ---- the M-step ------------------------------------------------------------------------------------------------

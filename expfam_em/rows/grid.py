@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from typing import Any
@@ -55,8 +56,17 @@ class Tree:
         self.nodes, self._lock = state["nodes"], threading.Lock()
 
     def total(self) -> Any:
-        """Return the sum of all that has come: a node without a right half is its left half."""
+        """Return the sum of all that has come: a node without a right half is its left half.
+
+        Raises
+        ------
+        ValueError
+            If a chunk has come twice.
+        """
         left = sorted(self.nodes, key=lambda node: node[1] << node[0])  # by first chunk
+        for (level, index), (further, behind) in itertools.pairwise(left):
+            if (index + 1) << level > behind << further:
+                raise ValueError(f"chunk {behind << further} has been added twice")
         value = self.nodes[left[-1]]
         for node in reversed(left[:-1]):
             value = self.nodes[node] + value

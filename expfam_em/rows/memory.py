@@ -81,16 +81,18 @@ class ArrayRows:
         return tree.total()
 
     def derive(self, function: Callable[[Chunk], Chunk], work: float) -> ArrayRows:
-        """Return rows changed chunk by chunk, kept in memory; see `Rows`."""
-        head = function(self._chunk(0, 1))
-        X, table = self.X, self.table
-        if head.X.dtype != X.dtype or head.X.shape[1] != X.shape[1]:
-            X = np.empty((len(self), head.X.shape[1]), head.X.dtype)
+        """Return rows changed chunk by chunk, kept in memory; see `Rows`.
+
+        What a function returns as it was given, the same array, is not copied. X becomes dense if it is changed.
+        """
+        first = self._chunk(0, 1)
+        head, table = function(first), self.table
+        X = self.X if head.X is first.X else np.empty((len(self), head.X.shape[1]), head.X.dtype)
         if head.table is not None:
             shape, dtype = (len(self) + PADDING, head.table.shape[1]), head.table.dtype
             # column after column, as kernels read it, unless it is of bytes
             table = np.zeros(shape[::-1], dtype).T if dtype.kind == "f" else np.zeros(shape, dtype)
-        weight = self.sample_weight if head.weight is None else np.empty(len(self))
+        weight = self.sample_weight if head.weight is first.weight else np.empty(len(self))
 
         def one(task):
             _, chunk = task
@@ -99,7 +101,7 @@ class ArrayRows:
                 X[rows] = found.X
             if head.table is not None:
                 table[rows] = found.table[: len(chunk.X)]
-            if head.weight is not None:
+            if weight is not self.sample_weight:
                 weight[rows] = found.weight
 
         run_in_order(one, self.tasks(work), self.n_jobs)
