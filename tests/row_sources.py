@@ -1,5 +1,6 @@
 """Rows that are nowhere in one piece, made from what `Rows` says alone."""
 
+import itertools
 import random
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +21,13 @@ class ListRows:
         self.is_sparse = isinstance(parts[0], CSRBlock)
         head = self._chunk(0, 1)
         self.n_features, self.dtype = head.X.shape[1], head.X.dtype
+
+    @classmethod
+    def of(cls, X, weight, ends):
+        """Return rows that are cut at some places."""
+        pieces = list(itertools.pairwise([0, *ends, len(X)]))
+        weights = None if weight is None else [weight[a:b] for a, b in pieces]
+        return cls([X[a:b] for a, b in pieces], weights)
 
     @property
     def total_weights(self):

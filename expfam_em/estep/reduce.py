@@ -17,7 +17,17 @@ MIXTURE_WORK = 4_000_000
 """Multiply-adds that mixtures of a stack are given to a thread with, where there are fewer chunks than threads."""
 
 
-class EStep:
+class Prepared:
+    """A function of chunks that makes some things when first called, which are not sent away with it."""
+
+    def __getstate__(self):
+        made = functools.cached_property
+        return {
+            name: value for name, value in vars(self).items() if not isinstance(getattr(type(self), name, None), made)
+        }
+
+
+class EStep(Prepared):
     """Adds up the expected statistics of a chunk under each mixture of a stack; bounds leave out log h.
 
     Parameters
@@ -45,9 +55,6 @@ class EStep:
         data = np.zeros(len(self.scores.natural), np.int64) if self.data is None else np.asarray(self.data)
         order = np.argsort(data, kind="stable")
         return order, np.searchsorted(data[order], np.arange(data.max(initial=0) + 2))
-
-    def __getstate__(self):
-        return {name: value for name, value in vars(self).items() if name not in ("_run", "_mixtures_of")}
 
     def items(self, chunk: Chunk) -> np.ndarray:
         """Return (start, stop, mixture, slot) for each mixture of each range of rows, the slots in order."""
@@ -79,7 +86,7 @@ class EStep:
             self._run(chunk, items, out)
 
 
-class GivenStep:
+class GivenStep(Prepared):
     """Adds up the statistics of a chunk under responsibilities (n, K) or labels (n,) that each group of runs gives.
 
     Parameters
@@ -157,7 +164,7 @@ class LabelledStep(GivenStep):
         return np.eye(self.centres.natural.shape[1])[labels]
 
 
-class Write:
+class Write(Prepared):
     """Fills outputs by row under the mixture of its data set for each row; rows in memory only."""
 
     def __init__(self, kernel, scores: Scores, out: Outputs, temperature=1.0):
