@@ -74,6 +74,7 @@ INTERNALS = {
     "test_sparse_k_means.py": "CSR rows and distances that are remembered",
     "test_sparse_kernel.py": KERNEL,
     "test_sparse_whole_rows.py": "CSR rows, and predictions in one pass",
+    "test_state.py": "states and steps",
     "test_support.py": ROWS,
     "test_tables.py": "the reader of tables itself",
     "test_vectors.py": f"{ROWS}; the special functions themselves",
