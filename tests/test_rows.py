@@ -611,3 +611,17 @@ class Last:
 def test_the_last_level_is_reached_by_a_row():
     for rows in (ArrayRows(NORMAL), ListRows.of(NORMAL, None, [5])):
         assert sample.ordered_sample(rows, Last(), 1500)[1].sum() == 3000
+
+
+@pytest.mark.parametrize("model", ["table", "own", "columns", "exposure", "product", "labels"])
+def test_sums_do_not_depend_on_whether_statistics_are_kept(model, monkeypatch):
+    monkeypatch.setattr(grid, "CHUNK_WORK", 8_000_000)
+    plain, X = MODELS[model]
+    array = ArrayRows(np.tile(X, (40, 1)))
+    family = bind(plain, array)
+    start = mixture_of(family, array)
+    kept, made = plan(family, array, 2), plan(family, array, 2, once=True)
+    assert kept.rows.table is not None
+    assert made.rows.table is None
+    for one, other in zip(kept.sums(start.scores), made.sums(start.scores), strict=True):
+        assert np.array_equal(one, other)

@@ -117,17 +117,22 @@ def _evaluated(dense: Dense, n_statistics, kernel):
     step = max(256, STATISTICS_BLOCK // max(n_statistics, 1))
 
     def run(chunk: Chunk, items, out: Outputs):
-        if chunk.table is not None:
-            kernel(chunk.table, chunk.weight, chunk.offset, items, out)
-            return
-        X, weight, offset = chunk.X, chunk.weight, chunk.offset
-        for first in range(int(items[:, 0].min()), int(items[:, 1].max()), step):
-            rows = slice(first, min(first + step, len(X)))
-            here = table(dense.family, dense.form, X[rows])
-            by_row = (None if part is None else part[rows] for part in (weight, offset))
-            kernel(here, *by_row, within(items, rows), out.rows(rows))
+        T = chunk.table
+        if T is None:  # for all of the chunk, so that sums are rounded as they are where T is kept
+            T = _table_of(dense, chunk.X, step)
+        kernel(T, chunk.weight, chunk.offset, items, out)
 
     return run
+
+
+def _table_of(dense: Dense, X, step) -> np.ndarray:
+    """Return what the kernel takes instead of X, evaluated some rows at a time and kept column after column."""
+    head = table(dense.family, dense.form, X[:step])
+    T = np.empty((head.shape[1], len(X)), head.dtype).T
+    T[:step] = head
+    for first in range(step, len(X), step):
+        T[first : first + step] = table(dense.family, dense.form, X[first : first + step])
+    return T
 
 
 def _exposed(kernel):
@@ -142,10 +147,3 @@ def _exposed(kernel):
             np.subtract(out.exposures, sums[:, :, p], out=out.exposures)
 
     return wider
-
-
-def within(items, rows) -> np.ndarray:
-    """Return the parts of ranges of rows that lie within a slice, counted from its start."""
-    start, stop = np.maximum(items[:, 0], rows.start), np.minimum(items[:, 1], rows.stop)
-    inside = np.column_stack([start - rows.start, stop - rows.start, items[:, 2:]])
-    return np.ascontiguousarray(inside[start < stop])
