@@ -146,7 +146,7 @@ class Subject:
     @property
     def sparse(self) -> bool:
         """Whether sparse rows are taken."""
-        return self.made.keeps_zeros is True
+        return self.made.sparse in ("entries", "rows")
 
     @property
     def has_entropy(self) -> bool:
