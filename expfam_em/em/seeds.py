@@ -26,10 +26,10 @@ SEEDING_ENTRIES = 2_000_000
 """Most entries of the statistics of these rows held at a time (or `SEEDING_ROWS_EACH` rows for each component)."""
 
 APPROACHES = 12
-"""How often a seed outside the parameter space is pulled towards the mean; each pull covers 3/4 of the distance left."""
+"""How often a seed outside the parameter space is pulled towards the mean; a pull covers 3/4 of the distance left."""
 
 MAPPED_ENTRIES = 1 << 17
-"""Entries of statistics mapped to natural parameters at a time, because the mapping may need several times their memory;
+"""Entries of statistics mapped to natural parameters at a time, as the mapping may need several times their memory;
 also entries of CSR rows made dense at a time."""
 
 

@@ -58,7 +58,7 @@ def check_exposure(exposure, name) -> None:
 
 
 def accepted(check, X) -> np.ndarray:
-    """Return a mask (n,) of the rows that pass ``check``, a function that raises ValueError at the first impossible row."""
+    """Return a mask (n,) of the rows that pass ``check``, which raises ValueError at the first impossible row."""
 
     def alone(row):
         try:
