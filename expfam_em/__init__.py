@@ -8,7 +8,7 @@ from expfam_em import families
 from expfam_em.analysis.bound import expected_log_likelihood, gap, lower_bound
 from expfam_em.analysis.divergences import component_divergences, component_entropies, divergence, entropy
 from expfam_em.analysis.merging import merge_components
-from expfam_em.em.loop import FitResult, Status, accumulate, fit, maximize
+from expfam_em.em.loop import CollapsedError, FitResult, Status, accumulate, fit, maximize
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
@@ -29,6 +29,7 @@ _LAZY = {
 """Names whose modules need more than NumPy, SciPy and numba: imported when first used."""
 
 __all__ = [
+    "CollapsedError",
     "ExpectedStatistics",
     "ExponentialFamily",
     "FitResult",

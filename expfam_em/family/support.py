@@ -58,7 +58,7 @@ def check_exposure(exposure, name) -> None:
 
 
 def accepted(check, X) -> np.ndarray:
-    """Return which rows of X a function accepts, (n,), that raises a ValueError if one is impossible."""
+    """Return a mask (n,) of the rows that pass ``check``, which raises ValueError at the first impossible row."""
 
     def alone(row):
         try:
