@@ -194,8 +194,9 @@ def project(X, direction) -> np.ndarray:
     if isinstance(X, CSRBlock):
         return X.project(direction)
     key = np.zeros(len(X))
-    for column, coefficient in zip(np.asarray(X).T, direction, strict=True):
-        key += column * coefficient
+    with np.errstate(all="ignore"):  # absent rows may hold anything
+        for column, coefficient in zip(np.asarray(X).T, direction, strict=True):
+            key += column * coefficient
     return key
 
 
