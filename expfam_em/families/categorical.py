@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from numbers import Integral
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.family import named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.support import ImpossibleRowError, require
 from expfam_em.rows.csr import CSRBlock, row_sums
+from expfam_em.rows.typing import Array, Block, Blocks, Integers
 
 ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
 """Log-probability down to which η was cut: that of an estimate of 0."""
@@ -31,7 +35,7 @@ class _Labels(ExponentialFamily):
 
     levels: int | tuple[int, ...] | None
 
-    def bind(self, blocks):
+    def bind(self, blocks: Blocks) -> Self:
         """Return a copy with the levels of each variable, by which parameters are counted."""
         for X, _ in blocks:
             return self.replace(levels=tuple(self._variables(X.shape[1]).levels))
@@ -59,15 +63,15 @@ class _Labels(ExponentialFamily):
         powers = np.exp(natural - top[..., packing.column])
         return top + np.log(np.add.reduceat(powers, packing.starts, axis=-1)), packing.column
 
-    def log_partition(self, natural):
+    def log_partition(self, natural: Array) -> Array:
         return self._log_normalisers(np.asarray(natural, np.float64))[0].sum(axis=-1)
 
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         natural = np.asarray(natural, np.float64)
         partition, variable = self._log_normalisers(natural)
         return np.exp(natural - partition[..., variable])
 
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         m = np.asarray(expectation, np.float64)
         packing = self._pack(m.shape[-1])
         with np.errstate(all="ignore"):
@@ -75,7 +79,7 @@ class _Labels(ExponentialFamily):
             total = np.where(np.abs(total - 1) <= IMPOSSIBLE, total, np.nan)
             return np.maximum(np.log(m / total[..., packing.column]), -NATURAL_LIMIT)
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         natural = np.asarray(natural, np.float64)
         packing = self._pack(natural.shape[-1])
         partition, variable = self._log_normalisers(natural)
@@ -84,7 +88,7 @@ class _Labels(ExponentialFamily):
         padded[..., packing.column, packing.level] = np.where(log_p <= ABSENT, 0.0, np.exp(log_p))
         return {"probabilities": padded}
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         self._check_known()
         axes, levels = ("variable", "level"), self.levels
         sizes = {"level": levels} if isinstance(levels, int) else {}
@@ -109,13 +113,13 @@ class _Labels(ExponentialFamily):
         below /= below[:, -1:]  # exactly 1 from the last possible level on
         return (rng.random((n, len(p)))[:, :, None] >= below).sum(axis=2)
 
-    def n_parameters(self, n_components):
+    def n_parameters(self, n_components: int) -> int:
         if self.levels is None or isinstance(self.levels, int):
             name = type(self).__name__
             raise ValueError(f"{name} counts its parameters once the number of columns is known: call bind first")
         return n_components * sum(level - 1 for level in self.levels)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shown = "" if self.levels is None else self.levels if isinstance(self.levels, int) else list(self.levels)
         return f"{type(self).__name__}({shown})"
 
@@ -137,10 +141,10 @@ class Categorical(_Labels):
         If a number of levels is no whole number from 2.
     """
 
-    def __init__(self, levels=None):
+    def __init__(self, levels: int | Sequence[int] | None = None) -> None:
         self.levels = None if levels is None else _checked_levels(levels)
 
-    def bind(self, blocks):
+    def bind(self, blocks: Blocks) -> Self:
         """Return a copy with the levels of each column: one more than the largest label, at least 2, if not given."""
         if self.levels is not None:
             return super().bind(blocks)
@@ -166,7 +170,7 @@ class Categorical(_Labels):
             raise ValueError(f"Categorical has levels for {len(packing.levels)} columns; the rows have {n_columns}")
         return packing
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         X = np.asarray(X)
         packing = self._variables(X.shape[1])
         T = np.zeros((len(X), len(packing.column)))
@@ -176,10 +180,10 @@ class Categorical(_Labels):
         T.ravel()[place[present] + X[present].astype(np.int64)] = 1
         return T
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         return self._drawn_labels(natural, n, rng).astype(np.float64)
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         X = np.asarray(X)
         if X.dtype == np.bool_:
             X = X.view(np.uint8)
@@ -194,13 +198,13 @@ class Categorical(_Labels):
 
     # ---- parts of an observation ----------------------------------------------------------------------------
 
-    def marginal(self, natural, columns):
+    def marginal(self, natural: Array, columns: Integers) -> tuple[ExponentialFamily, Array]:
         packing = self._pack(natural.shape[-1])
         levels = tuple(packing.levels[column] for column in columns)
         at = np.concatenate([packing.starts[c] + np.arange(packing.levels[c]) for c in columns])
         return self.replace(levels=levels), natural[..., at]
 
-    def conditional(self, natural, columns, values):
+    def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
         return self.marginal(natural, np.setdiff1d(np.arange(len(self._pack(natural.shape[-1]).levels)), columns))
 
 
@@ -222,7 +226,7 @@ class OneHot(_Labels):
 
     sparse = "rows"
 
-    def __init__(self, levels):
+    def __init__(self, levels: int | Sequence[int]) -> None:
         self.levels: int | tuple[int, ...] = _checked_levels(levels)
 
     def _variables(self, n_columns):
@@ -231,17 +235,17 @@ class OneHot(_Labels):
             raise ValueError(f"{self!r} has {len(packing.column)} columns of indicators; the rows have {n_columns}")
         return packing
 
-    def kernel_form(self, n_features):
+    def kernel_form(self, n_features: int) -> KernelForm | None:
         return KernelForm(Monomials.identity(n_features))
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         return np.asarray(X, np.float64)
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         packing, labels = self._pack(len(natural)), self._drawn_labels(natural, n, rng)
         return (labels[:, packing.column] == packing.level).astype(np.float64)
 
-    def check_support(self, X):
+    def check_support(self, X: Block | CSRBlock) -> None:
         X = X if isinstance(X, CSRBlock) else np.asarray(X)
         packing, x = self._variables(X.shape[1]), X.values if isinstance(X, CSRBlock) else X
         require((x == 0) | (x == 1), X, "OneHot needs 0 or 1")
@@ -274,7 +278,7 @@ def _checked_levels(levels) -> int | tuple[int, ...]:
 class _Packing:
     """How statistics are arranged: the first of each column of labels, and the column and level of each."""
 
-    def __init__(self, levels):
+    def __init__(self, levels: tuple[int, ...]) -> None:
         counts = np.array(levels, np.int64)
         self.levels: tuple[int, ...] = levels
         self.starts = np.cumsum(counts) - counts

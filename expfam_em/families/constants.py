@@ -1,8 +1,11 @@
 """Independent columns whose densities have known numbers beside their parameters."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from expfam_em.families.columns import IndependentColumns
+from expfam_em.rows.typing import Block
 
 
 def constant(name, value, fine, must_be):
@@ -25,14 +28,14 @@ def constant(name, value, fine, must_be):
 class ColumnsWithConstants(IndependentColumns):
     """Independent columns with ``constants``, which are named where the family is shown."""
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         for name in self.constants:
             value = np.asarray(getattr(self, name))
             if value.ndim and len(value) != np.shape(X)[1]:
                 raise ValueError(f"{self!r} has {name} for {len(value)} columns; X has {np.shape(X)[1]}")
         super().check_support(X)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shown = (f"{name}={_shown(getattr(self, name))}" for name in self.constants)
         return f"{type(self).__name__}({', '.join(shown)})"
 

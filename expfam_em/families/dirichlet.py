@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import digamma
 
 from expfam_em.families.special.gamma import digamma_difference, trigamma_difference
@@ -10,6 +11,7 @@ from expfam_em.families.special.multigamma import LOG_2PI, inverse_digamma, stir
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.support import ImpossibleRowError, require
+from expfam_em.rows.typing import Array, Block
 
 TOLERANCE = 1e-6
 """How far the sum of a row may be from 1, which is more than shares in single precision are."""
@@ -31,45 +33,45 @@ class Dirichlet(ExponentialFamily):
     no shares of anything, so there are no marginals of this kind.
     """
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         with np.errstate(all="ignore"):  # an absent row may hold anything
             return _log(X)
 
-    def log_partition(self, natural):
+    def log_partition(self, natural: Array) -> Array:
         alpha = np.asarray(natural, np.float64)
         total = alpha.sum(axis=1)
         # Stirling's formula for each, whose terms −α would cancel in the sum; log α is NaN outside the space
         each = alpha * _log_share(alpha) - 0.5 * np.log(alpha) + stirling_error(alpha)
         return each.sum(axis=1) + 0.5 * np.log(total) - stirling_error(total) + 0.5 * (alpha.shape[1] - 1) * LOG_2PI
 
-    def log_base_measure(self, X):
+    def log_base_measure(self, X: Block) -> Array:
         return -_log(X).sum(axis=1)
 
-    def expected_log_base_measure(self, natural):
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
         return -self.to_expectation(natural).sum(axis=1)
 
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         alpha = np.where(np.asarray(natural) > 0, natural, np.nan)
         return -digamma_difference(alpha, _others(alpha))
 
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         return _inverse(np.asarray(expectation, np.float64))
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         return {"alphas": np.array(natural)}
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         arrays, used = named.read(self, given, {"alphas": named.POSITIVE}, (("alphas",),), least=2)
         return named.finished(self, used["alphas"], arrays, used)
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         # of small α, only the logarithm of a gamma variable is above 0: log g(α) = log g(α + 1) + log(u)/α
         log_g = np.log(rng.standard_gamma(natural + 1, (n, len(natural))))
         log_g += np.log1p(-rng.random((n, len(natural)))) / natural
         X = np.exp(log_g - log_g.max(axis=1, keepdims=True))
         return np.maximum(X / X.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         X = np.asarray(X, np.float64)
         if X.shape[1] < 2:
             raise ValueError(f"Dirichlet needs rows of at least 2 columns, not {X.shape[1]}")

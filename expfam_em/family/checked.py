@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,12 +19,14 @@ from expfam_em.rows.csr import CSRBlock
 PROBE = 1 << 14
 """Entries of the first rows that are evaluated densely, to see that T and log h are as the family says."""
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 T_IS_NOT_X = "its T(x) is not x"
 
 
-def default(method):
+def default(method: F) -> F:
     """Mark a method of the abstract class as one that stands in where a family defines none; a decorator."""
-    method.is_default = True
+    vars(method)["is_default"] = True
     return method
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_em.family import checked
+from expfam_em.rows.typing import Block
 
 
 @functools.lru_cache(64)
@@ -68,11 +69,11 @@ class Monomials(NamedTuple):
         """Number of statistics p; a ValueError if the list of products makes no sense."""
         return _n_statistics(len(self.shift), self.products.tobytes())
 
-    def without(self, n_common) -> Monomials:
+    def without(self, n_common: int) -> Monomials:
         """Return the list without the last statistics."""
         return self._replace(products=self.products[self.products[:, 2] < self.n_statistics - n_common])
 
-    def evaluate(self, X) -> np.ndarray:
+    def evaluate(self, X: Block) -> np.ndarray:
         """T of the rows of X, (n, d) -> (n, p), as the kernel computes it in the shared frame."""
         Z = (np.asarray(X, np.float64) - self.shift) * self.inverse_scale
         d = Z.shape[1]

@@ -8,11 +8,11 @@ import numpy as np
 class ImpossibleRowError(ValueError):
     """A row that a family cannot have produced; ``{row}`` in the sentence stands for its number."""
 
-    def __init__(self, sentence: str, row: int):
+    def __init__(self, sentence: str, row: int) -> None:
         super().__init__(sentence, row)
         self.sentence, self.row = sentence, int(row)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.sentence.replace("{row}", str(self.row))
 
     def counted_from(self, first: int) -> ImpossibleRowError:

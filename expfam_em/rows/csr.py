@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import sparse
+
+from expfam_em.rows.typing import Array, Block, Observations
 
 
 def csr_arrays(X):
@@ -144,14 +148,14 @@ class CSRBlock:
         return sparse.csr_array((self.values, self.columns, self.indptr - self.indptr[0]), self.shape)
 
 
-def row_sums(X, function=None) -> np.ndarray:
+def row_sums(X: Block | CSRBlock, function: Callable[[Array], Array] | None = None) -> Array:
     """Return Σ_j f(x_j) of each row of an array or of CSR rows, (n,), for a function with f(0) = 0, or Σ_j x_j."""
     values = np.asarray(X.values if isinstance(X, CSRBlock) else X, np.float64)
     values = values if function is None else function(values)
     return X.sum_rows(values) if isinstance(X, CSRBlock) else values.sum(axis=1)
 
 
-def observations(X):
+def observations(X: Observations | CSRBlock) -> Block | CSRBlock:
     """Return X as an array, or as a block of CSR rows if it is sparse."""
     if isinstance(X, CSRBlock):
         return X
