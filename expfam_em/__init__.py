@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from expfam_em import families
 from expfam_em.analysis.bound import expected_log_likelihood, gap, lower_bound
@@ -12,6 +13,18 @@ from expfam_em.em.loop import FitResult, Status, accumulate, fit, maximize
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
+
+if TYPE_CHECKING:
+    from expfam_em.checking import FamilyError, check_family
+    from expfam_em.estimators import (
+        BernoulliMixture,
+        ExponentialFamilyMixture,
+        GaussianMixture,
+        KMeans,
+        fit_many,
+        load,
+    )
+    from expfam_em.saving.registry import register
 
 __version__ = "0.1.0"
 
@@ -50,7 +63,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _LAZY:
         value = getattr(importlib.import_module(_LAZY[name]), name)
         globals()[name] = value
@@ -58,5 +71,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(set(globals()) | set(_LAZY))

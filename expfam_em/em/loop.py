@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.state import Ended, Problem, State, begin, step
 from expfam_em.em.steps import accumulate, check_concentration, maximize
-from expfam_em.estep.plan import plan
+from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
 from expfam_em.rows.memory import as_rows
+from expfam_em.rows.protocol import Rows
 from expfam_em.rows.threads import single_threaded_blas
+from expfam_em.rows.typing import Observations
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -28,16 +31,16 @@ PATIENCE = 1000.0
 
 def fit(
     mixture: Mixture,
-    X,
-    sample_weight=None,
+    X: Observations | Rows,
+    sample_weight: ArrayLike | None = None,
     *,
     max_iter: int = 100,
     tol: float = 1e-6,
     temperature: float | Sequence[float] = 1.0,
     prior: ExpectedStatistics | None = None,
-    concentration=1.0,
-    weights: str = "free",
-    stop: str = "bound",
+    concentration: ArrayLike = 1.0,
+    weights: Literal["free", "equal", "fixed"] = "free",
+    stop: Literal["bound", "parameters"] = "bound",
     n_jobs: int | None = None,
     callback: Callable[[int, Mixture, float], None] | None = None,
 ) -> FitResult:
@@ -89,16 +92,16 @@ def fit(
 
 def fit_all(
     start: Mixture,
-    pass_,
-    data=None,
+    pass_: Pass,
+    data: ArrayLike | None = None,
     *,
     max_iter: int = 100,
     tol: float = 1e-6,
     temperature: float | Sequence[float] = 1.0,
     prior: ExpectedStatistics | None = None,
-    concentration=1.0,
-    weights: str = "free",
-    stop: str = "bound",
+    concentration: ArrayLike = 1.0,
+    weights: Literal["free", "equal", "fixed"] = "free",
+    stop: Literal["bound", "parameters"] = "bound",
     fill: Callable | None = None,
     drop: bool = False,
     callback: Callable[[int, int, Mixture, float], None] | None = None,

@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -43,10 +43,12 @@ RAW_DTYPE = re.compile(r"[<|][biufcSUmM]\d+(\[\w+\])?")
 """Dtypes that are stored as bytes: everything but objects and records."""
 
 
+E = TypeVar("E", bound=type)
+
 _estimators: dict[str, Any] = {}
 
 
-def saved(estimator):
+def saved(estimator: E) -> E:
     """Make an estimator known by its name, so that `load` finds it: a decorator of its class."""
     _estimators[estimator.__name__] = estimator
     return estimator
@@ -55,7 +57,7 @@ def saved(estimator):
 # ---- saving -------------------------------------------------------------------------------------------------
 
 
-def save(estimator: Any, path) -> None:
+def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator to one file, at once or not at all.
 
     Parameters
@@ -195,7 +197,7 @@ def _cannot_save(value, where) -> str:
 # ---- loading ------------------------------------------------------------------------------------------------
 
 
-def load(path):
+def load(path: str | os.PathLike[str]) -> Any:
     """Read an estimator that `save` wrote.
 
     Parameters
