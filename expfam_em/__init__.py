@@ -42,12 +42,18 @@ _LAZY = {
 """Names whose modules need more than NumPy, SciPy and numba: imported when first used."""
 
 __all__ = [
+    "BernoulliMixture",
     "ExpectedStatistics",
     "ExponentialFamily",
+    "ExponentialFamilyMixture",
+    "FamilyError",
     "FitResult",
+    "GaussianMixture",
+    "KMeans",
     "Mixture",
     "Status",
     "accumulate",
+    "check_family",
     "component_divergences",
     "component_entropies",
     "divergence",
@@ -55,11 +61,13 @@ __all__ = [
     "expected_log_likelihood",
     "families",
     "fit",
+    "fit_many",
     "gap",
+    "load",
     "lower_bound",
     "maximize",
     "merge_components",
-    *_LAZY,
+    "register",
 ]
 
 

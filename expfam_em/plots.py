@@ -167,19 +167,20 @@ def plot_prototypes(
     K, d = probabilities.shape
     if d != np.prod(shape):
         raise ValueError(f"an image of shape {tuple(shape)} has {np.prod(shape)} pixels; probabilities has {d} columns")
-    if weights is not None and len(weights) != K:
-        raise ValueError(f"{len(weights)} weights are given for {K} prototypes")
-    axes = _image_grid(K, shape) if axes is None else np.ravel(np.asarray(axes, object))
-    if len(axes) < K:
-        raise ValueError(f"{len(axes)} axes are given for {K} prototypes")
+    shares: Any = weights
+    if shares is not None and len(shares) != K:
+        raise ValueError(f"{len(shares)} weights are given for {K} prototypes")
+    images: Any = _image_grid(K, shape) if axes is None else np.ravel(np.asarray(axes, object))
+    if len(images) < K:
+        raise ValueError(f"{len(images)} axes are given for {K} prototypes")
     for k in range(K):
-        axes[k].imshow(probabilities[k].reshape(shape), cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
-        axes[k].set_xticks([])
-        axes[k].set_yticks([])
-        axes[k].spines[:].set_color(FAINT)
-        if weights is not None:
-            axes[k].set_title(f"π = {weights[k]:.3f}", fontsize="small", pad=3)
-    return axes[:K]
+        images[k].imshow(probabilities[k].reshape(shape), cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
+        images[k].set_xticks([])
+        images[k].set_yticks([])
+        images[k].spines[:].set_color(FAINT)
+        if shares is not None:
+            images[k].set_title(f"π = {shares[k]:.3f}", fontsize="small", pad=3)
+    return images[:K]
 
 
 # ---- clusters -----------------------------------------------------------------------------------------------
@@ -267,11 +268,12 @@ def _part(mixture: Mixture, columns: Sequence[int], d: int) -> Mixture | None:
 
 def _full_covariances(mixture: Mixture) -> Array:
     """Covariance matrices (K, d, d), whatever the covariance type keeps."""
+    family: Any = mixture.family
     means, covariances = mixture.parameters["means"], mixture.parameters["covariances"]
     K, d = means.shape
     if covariances.ndim == 1:
         return covariances[:, None, None] * np.eye(d)
-    if covariances.shape == (K, d) and not mixture.family.tied:
+    if covariances.shape == (K, d) and not family.tied:
         return covariances[:, :, None] * np.eye(d)
     return np.broadcast_to(covariances, (K, d, d))
 
@@ -390,4 +392,5 @@ def _label(ax: Axes, text: str, where: Any, colour: Any, **style: Any) -> None:
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=3, foreground="white")]
-    ax.text(*where, text, color=colour, path_effects=halo, clip_on=True, **{"fontsize": "small", **style})
+    x, y = where
+    ax.text(x, y, text, color=colour, path_effects=halo, clip_on=True, **{"fontsize": "small", **style})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, Self, TypeGuard
 
 import numpy as np
@@ -99,7 +100,7 @@ class OfComponents(ExponentialFamily):
         """Return the families of the components, each with the numbers of those that belong to it."""
 
     @abstractmethod
-    def place(self, n_components, parts) -> Array:
+    def place(self, n_components: int, parts: Sequence[Array]) -> Array:
         """Return natural parameters (K, p) from those of the components of each kind."""
 
     @abstractmethod
@@ -168,6 +169,6 @@ def kinds(family: ExponentialFamily, n_components: int) -> list:
     return family.kinds(n_components) if isinstance(family, OfComponents) else [(family, np.arange(n_components))]
 
 
-def place(family: ExponentialFamily, n_components: int, parts) -> Array:
+def place(family: ExponentialFamily, n_components: int, parts: Sequence[Array]) -> Array:
     """Return natural parameters (K, p) from those of the components of each kind."""
     return family.place(n_components, parts) if isinstance(family, OfComponents) else parts[0]

@@ -6,6 +6,7 @@ are imported when their name is asked for and not known yet, or when all familie
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
@@ -56,7 +57,8 @@ def _is_run_again(known: type, family: type) -> bool:
 
 
 for _name in families.__all__:
-    if isinstance(_member := getattr(families, _name), type) and issubclass(_member, ExponentialFamily):
+    _member = getattr(families, _name)
+    if isinstance(_member, type) and issubclass(_member, ExponentialFamily) and not inspect.isabstract(_member):
         register(_member)
 
 

@@ -31,8 +31,17 @@ class Evaluated(NamedTuple):
     labels: Integers
 
 
-def evaluate(family: ExponentialFamily, scores: Scores, X: Observations | CSRBlock | Rows, *, temperature: float=1.0, n_jobs: int | None=None, log_density: bool=False, responsibilities: bool=False,
-             labels: bool=False) -> Evaluated:  # fmt: skip
+def evaluate(
+    family: ExponentialFamily,
+    scores: Scores,
+    X: Observations | CSRBlock | Rows,
+    *,
+    temperature: float = 1.0,
+    n_jobs: int | None = None,
+    log_density: bool = False,
+    responsibilities: bool = False,
+    labels: bool = False,
+) -> Evaluated:
     """Return what is asked for of each row of X, an array, a sparse matrix or rows in memory."""
     rows = as_rows(X, None, n_jobs)
     n, K = len(rows), scores.natural.shape[1]
