@@ -16,7 +16,7 @@ from expfam_em.estep.reduce import check_support
 from expfam_em.rows.memory import as_rows
 from expfam_em.rows.protocol import Rows
 from expfam_em.rows.threads import single_threaded_blas
-from expfam_em.rows.typing import Observations
+from expfam_em.rows.typing import Mask, Observations
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -167,7 +167,7 @@ def fit_all(
 class _Record:
     """What is kept of the runs of a problem: their bounds at every step, the best so far, and how they ended."""
 
-    def __init__(self, problem, n_runs):
+    def __init__(self, problem: Problem, n_runs: int) -> None:
         self.problem = problem
         self.results: list[Any] = [None] * n_runs
         self.trace: list[np.ndarray] = []
@@ -181,7 +181,7 @@ class _Record:
         if state.n_iter:
             np.maximum.at(self.lead, self.problem.data[state.run], state.best)
 
-    def end(self, ended: list[Ended], n_iter) -> None:
+    def end(self, ended: list[Ended], n_iter: int) -> None:
         """Keep how a step has ended some runs."""
         for one in ended:
             if one.error is not None:
@@ -189,7 +189,7 @@ class _Record:
             else:
                 self.results[one.run] = self._result(one.run, one.mixture, one.status, n_iter, one.fall)
 
-    def ended(self, state: State, which, status) -> State:
+    def ended(self, state: State, which: Mask, status: Status) -> State:
         """Keep the results of some runs, a mask, and return the state of the others."""
         for at in np.flatnonzero(which):
             run = int(state.run[at])
@@ -211,13 +211,13 @@ class _Record:
         lead = self.lead[self.problem.data[state.run]]
         return (reach < lead) & (state.best < lead)
 
-    def _result(self, run, mixture, status, n_iter, fall=0.0) -> FitResult:
+    def _result(self, run: int, mixture: Mixture, status: Status, n_iter: int, fall: float = 0.0) -> FitResult:
         trace = np.array([row[:, run] for row in self.trace[: n_iter + 1]])
         total = float(self.problem.pass_.rows.total_weights[self.problem.data[run]])
         return FitResult(mixture, trace[:, 0], trace[1:, 1], trace[:, 2], status, n_iter, total, fall)
 
 
-def _schedule(temperature) -> list[float]:
+def _schedule(temperature: float | Sequence[float]) -> list[float]:
     schedule = np.atleast_1d(np.asarray(temperature, np.float64)).tolist()
     if not schedule or np.ndim(schedule) != 1 or not all(value >= 0 and np.isfinite(value) for value in schedule):
         raise ValueError(f"temperature is {temperature!r}; it must be one or more finite numbers ≥ 0")

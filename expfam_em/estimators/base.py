@@ -335,7 +335,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         if not self.verbose:
             return None
 
-        def callback(run, step, mixture, bound):
+        def callback(run: int, step: int, mixture: Mixture, bound: float) -> None:
             if step % self.verbose_interval == 0:
                 print(f"start {run}, iteration {step}: mean bound {bound / totals[run]:.8f}")
 

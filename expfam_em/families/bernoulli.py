@@ -11,7 +11,7 @@ from expfam_em.family.named import PROBABILITY
 from expfam_em.rows.typing import Array, Block, Mask
 
 
-def log_odds_of(share):
+def log_odds_of(share: Array) -> Array:
     """Return log(p / (1 − p)), within ± 700 where p is 0 or 1, or one unit above 1 by rounding."""
     share = np.clip(share, 0.0, 1.0)
     return np.clip(np.log(share) - log1p(-share), -NATURAL_LIMIT, NATURAL_LIMIT)

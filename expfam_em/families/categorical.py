@@ -41,22 +41,22 @@ class _Labels(ExponentialFamily):
             return self.replace(levels=tuple(self._variables(X.shape[1]).levels))
         return self
 
-    def _variables(self, n_columns) -> _Packing:
+    def _variables(self, n_columns: int) -> _Packing:
         """Return the arrangement for rows of so many columns."""
         raise NotImplementedError
 
-    def _pack(self, n_statistics) -> _Packing:
+    def _pack(self, n_statistics: int) -> _Packing:
         """Return how p natural parameters are arranged."""
         self._check_known()
         if isinstance(self.levels, int):
             return _packing((self.levels,) * (n_statistics // self.levels))
         return _packing(self.levels)
 
-    def _check_known(self):
+    def _check_known(self) -> None:
         if self.levels is None:
             raise ValueError("Categorical does not know its levels: give levels, or call bind with rows")
 
-    def _log_normalisers(self, natural):
+    def _log_normalisers(self, natural: Array) -> tuple[Array, Integers]:
         """Return log Σ_l e^{η_jl} of each variable, (..., variables), and where each column belongs, (p,)."""
         packing = self._pack(natural.shape[-1])
         top = np.maximum.reduceat(natural, packing.starts, axis=-1)
@@ -106,7 +106,7 @@ class _Labels(ExponentialFamily):
         named.check_shares("probabilities", padded, ("component", "variable"), IMPOSSIBLE)
         return named.finished(self, self.to_natural(padded[:, packing.column, packing.level]), arrays, used)
 
-    def _drawn_labels(self, natural, n, rng):
+    def _drawn_labels(self, natural: Array, n: int, rng: np.random.Generator) -> Integers:
         """Return labels (n, variables) drawn from one component."""
         p = self.parameters(natural)["probabilities"]
         below = np.cumsum(p, axis=1)
@@ -154,7 +154,7 @@ class Categorical(_Labels):
                 largest = np.maximum(largest, np.asarray(X).max(axis=0).astype(np.int64))
         return self.replace(levels=tuple(int(label) + 1 for label in np.atleast_1d(largest)))
 
-    def _pack(self, n_statistics):
+    def _pack(self, n_statistics: int) -> _Packing:
         found = super()._pack(n_statistics)
         if len(found.column) != n_statistics:
             raise ValueError(
@@ -163,7 +163,7 @@ class Categorical(_Labels):
             )
         return found
 
-    def _variables(self, n_columns):
+    def _variables(self, n_columns: int) -> _Packing:
         self._check_known()
         packing = _packing((self.levels,) * n_columns if isinstance(self.levels, int) else self.levels)
         if len(packing.levels) != n_columns:
@@ -229,7 +229,7 @@ class OneHot(_Labels):
     def __init__(self, levels: int | Sequence[int]) -> None:
         self.levels: int | tuple[int, ...] = _checked_levels(levels)
 
-    def _variables(self, n_columns):
+    def _variables(self, n_columns: int) -> _Packing:
         packing = self._pack(n_columns)
         if len(packing.column) != n_columns:
             raise ValueError(f"{self!r} has {len(packing.column)} columns of indicators; the rows have {n_columns}")
@@ -267,7 +267,7 @@ class OneHot(_Labels):
             )
 
 
-def _checked_levels(levels) -> int | tuple[int, ...]:
+def _checked_levels(levels: int | Sequence[int]) -> int | tuple[int, ...]:
     of_columns = np.atleast_1d(np.asarray(levels))
     whole = isinstance(levels, Integral) or (of_columns.ndim == 1 and of_columns.dtype.kind in "iu")
     if isinstance(levels, bool) or not whole or not of_columns.size or of_columns.min() < 2:
@@ -287,6 +287,6 @@ class _Packing:
 
 
 @functools.lru_cache(64)
-def _packing(levels) -> _Packing:
+def _packing(levels: tuple[int, ...]) -> _Packing:
     """Keep the arrangement: it is asked for at every step."""
     return _Packing(levels)

@@ -110,7 +110,7 @@ class IndependentColumns(ExponentialFamily):
 
     # ---- the family ------------------------------------------------------------------------------------------
 
-    def _split(self, packed) -> np.ndarray:
+    def _split(self, packed: Array) -> np.ndarray:
         """Return (..., p) as ``order`` arrays (..., d)."""
         packed = np.asarray(packed, np.float64)
         d = packed.shape[-1] // self.order
@@ -192,6 +192,6 @@ class IndependentColumns(ExponentialFamily):
         return self.marginal(natural, rest)
 
 
-def _contiguous(X):
+def _contiguous(X: Block) -> Array:
     """Return X as contiguous float64: the last bit of NumPy's functions may depend on the strides."""
     return np.ascontiguousarray(X, np.float64)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.families.columns import IndependentColumns
-from expfam_em.rows.typing import Block
+from expfam_em.rows.typing import Array, Block
 
 
-def constant(name, value, fine, must_be):
+def constant(name: str, value: ArrayLike | None, fine: Callable[[Array], Any], must_be: str) -> Any:
     """Return a known number as a float, or one for each column as a read-only array (d,).
 
     Raises
@@ -40,7 +44,7 @@ class ColumnsWithConstants(IndependentColumns):
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def _shown(value) -> str:
+def _shown(value: Any) -> str:
     """Return 2 for 2.0 and [2, 0.5] for an array."""
     if np.ndim(value):
         return f"[{', '.join(map(_shown, value))}]"

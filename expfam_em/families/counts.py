@@ -19,7 +19,7 @@ from expfam_em.family.named import FROM_0, POSSIBLE_SUCCESS, PROBABILITY
 from expfam_em.rows.typing import Array, Block, Mask
 
 
-def _is_count(x):
+def _is_count(x: Array) -> Mask:
     return (x >= 0) & (x == np.floor(x)) & (x < np.inf)
 
 
@@ -52,7 +52,7 @@ class Binomial(ColumnsWithConstants):
     def log_partition_of(self, log_odds: Array) -> Array:
         return self.n * np.logaddexp(0, log_odds)
 
-    def _smooth_log_base(self, x):
+    def _smooth_log_base(self, x: Array) -> Array:
         # n! / (x! (n − x)!) = 1 / ((n + 1) B(x + 1, n − x + 1))
         return np.where((x == 0) | (x == self.n), 0.0, -np.log1p(self.n) - log_beta(x + 1, self.n - x + 1))
 
@@ -159,7 +159,7 @@ class NegativeBinomial(_Failures, ColumnsWithConstants):
         self.r = constant("r", r, lambda r: r > 0, "positive")
         self.sparse = "entries" if np.ndim(self.r) == 0 else "never"  # columns with an r of their own are not all alike
 
-    def _smooth_log_base(self, x):
+    def _smooth_log_base(self, x: Array) -> Array:
         # Γ(x + r) / (Γ(r) x!) = 1 / ((x + r) B(x + 1, r))
         return np.where(x == 0, 0.0, -np.log(x + self.r) - log_beta(x + 1, self.r))
 

@@ -131,7 +131,7 @@ class VonMisesFisher(ExponentialFamily):
             raise ImpossibleRowError(sentence, row)
 
 
-def _length(vectors) -> np.ndarray:
+def _length(vectors: Array) -> np.ndarray:
     """Return lengths of vectors (..., d), of which the squares may be beyond the range of float64."""
     with np.errstate(all="ignore"):
         largest = np.abs(vectors).max(axis=-1)
@@ -139,7 +139,7 @@ def _length(vectors) -> np.ndarray:
         return np.sqrt(np.sum((vectors / unit[..., None]) ** 2, axis=-1)) * unit
 
 
-def _draw_gaps(kappa, d, n, rng) -> np.ndarray:
+def _draw_gaps(kappa: float, d: int, n: int, rng: np.random.Generator) -> np.ndarray:
     """Draw n values of 1 − ⟨μ, x⟩; Wood's algorithm in terms of this difference, which is small where κ is large."""
     m = d - 1
     b = m / (2 * kappa + np.hypot(2 * kappa, m))

@@ -83,12 +83,12 @@ class Dirichlet(ExponentialFamily):
             raise ImpossibleRowError(f"Dirichlet needs rows that sum to 1; row {{row}} sums to {total[row]!s}", row)
 
 
-def _log(X):
+def _log(X: Block) -> Array:
     """Return log x; the last bit of NumPy's own depends on the strides."""
     return np.log(np.ascontiguousarray(X, np.float64))
 
 
-def _others(alpha):
+def _others(alpha: Array) -> Array:
     """Return Σα − α_j, in which the largest does not drown the rest, (K, d)."""
     at = np.arange(len(alpha)), np.argmax(alpha, axis=1)
     rest = np.array(alpha)
@@ -98,13 +98,13 @@ def _others(alpha):
     return others
 
 
-def _log_share(alpha):
+def _log_share(alpha: Array) -> Array:
     """Return log(α_j/Σα), also where it is close to 0, (K, d)."""
     total, others = alpha.sum(axis=1, keepdims=True), _others(alpha)
     return np.where(alpha > others, -np.log1p(others / alpha), np.log(alpha / total))
 
 
-def _inverse(expectation):
+def _inverse(expectation: Array) -> Array:
     """Return the α with ψ(α_j) − ψ(Σα) = m_j; NaN where Σ e^{m_j} < 1 does not hold.
 
     Given Σα, each α_j is an inverse digamma (Minka 2000), so one number is looked for, by Newton's method between
@@ -127,7 +127,7 @@ def _inverse(expectation):
         return np.where(possible[:, None], alpha, np.nan)
 
 
-def _by_total(m, room):
+def _by_total(m: Array, room: Array) -> Array:
     """Return α, nearly, from the root of log Σ_j ψ⁻¹(m_j + ψ(t)) − log t as a function of log t."""
     d = m.shape[1]
     low, high = np.full(len(m), LOG_RANGE[0]), np.full(len(m), LOG_RANGE[1])
@@ -149,7 +149,7 @@ def _by_total(m, room):
     return inverse_digamma(m + digamma(np.exp(at))[:, None])
 
 
-def _newton_step(m, alpha):
+def _newton_step(m: Array, alpha: Array) -> Array:
     """Return Newton's step for ⟨α, m⟩ − A(α): ∇²A = diag(q) − z, whose inverse is that of Sherman and Morrison."""
     others = _others(alpha)
     residual = m + digamma_difference(alpha, others)

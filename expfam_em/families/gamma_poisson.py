@@ -87,7 +87,7 @@ class GammaPoisson(IndependentColumns, Incomplete):
             minus_rate = np.where(np.abs(mean - expected) <= SAME * expected, of_likelihood, minus_rate)
         return np.concatenate([shape, minus_rate, tilt], axis=-1)
 
-    def _shape_and_rate(self, natural):
+    def _shape_and_rate(self, natural: Array) -> tuple[Array, Array]:
         shape, minus_rate, _ = self._split(np.atleast_2d(natural))
         return shape, -minus_rate
 
@@ -111,7 +111,7 @@ class GammaPoisson(IndependentColumns, Incomplete):
             means = shapes * ((1 - np.minimum(probabilities, 1.0)) / probabilities)
         return shapes, -shapes / np.maximum(means, LEAST_MEAN), np.zeros_like(shapes)
 
-    def _known_sizes(self):
+    def _known_sizes(self) -> dict[str, int]:
         return {} if self.n_features is None else {"column": self.n_features}
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:

@@ -332,12 +332,12 @@ class InverseGaussian(_Positive):
         return representable(mean * np.where(rng.random(size) * (1 + root) <= 1, root, 1 / root))
 
 
-def _root(first, second):
+def _root(first: Array, second: Array) -> Array:
     """Return √(η₁η₂) = λ/(2μ), without underflow."""
     return np.sqrt(-first) * np.sqrt(-second)
 
 
-def _scaled_exp1(z):
+def _scaled_exp1(z: Array) -> Array:
     """Return e^z E₁(z), by its continued fraction where it converges quickly."""
     near = np.minimum(z, 2.0)
     far, fraction = np.maximum(z, 2.0), np.zeros(np.shape(z))

@@ -33,7 +33,7 @@ class Uniform(ExponentialFamily):
         self.high = None if high is None else np.asarray(high, np.float64)
         self._check()
 
-    def _check(self):
+    def _check(self) -> None:
         if self.low is None or self.high is None:
             return
         side = np.atleast_1d(self.high - self.low)
@@ -72,7 +72,7 @@ class Uniform(ExponentialFamily):
         low, high = self._box()
         return np.full(len(natural), -np.log(high - low).sum())
 
-    def _box(self):
+    def _box(self) -> tuple[Array, Array]:
         if self.low is None or self.high is None:
             raise ValueError("the box of a Uniform is not known: call bind, or give low and high")
         return self.low, self.high

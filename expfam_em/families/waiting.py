@@ -11,7 +11,7 @@ EULER_GAMMA = float(np.euler_gamma)
 SMALLEST, LARGEST = float(np.finfo(float).tiny), float(np.finfo(float).max)
 
 
-def representable(x):
+def representable(x: Array) -> Array:
     """Return positive draws with those below and above the range of float64 moved into it."""
     return np.clip(x, SMALLEST, LARGEST)
 

@@ -112,7 +112,7 @@ class Wishart(ExponentialFamily):
             )
 
 
-def _matrices(X) -> np.ndarray:
+def _matrices(X: Block) -> np.ndarray:
     """Return rows as matrices, (n, q²) -> (n, q, q)."""
     X = np.asarray(X, np.float64)
     q = isqrt(X.shape[1])
@@ -121,18 +121,18 @@ def _matrices(X) -> np.ndarray:
     return X.reshape(len(X), q, q)
 
 
-def _order(n_statistics) -> int:
+def _order(n_statistics: int) -> int:
     """Return q, given that p = 1 + q(q + 1)/2."""
     return round((np.sqrt(8 * n_statistics - 7) - 1) / 2)
 
 
-def _half(natural, q):
+def _half(natural: Array, q: int) -> Array:
     """Return ν/2, NaN outside the space."""
     half = np.asarray(natural, np.float64)[:, 0]
     return np.where(half > (q - 1) / 2, half, np.nan)
 
 
-def _unpacked(packed, off_diagonal) -> np.ndarray:
+def _unpacked(packed: Array, off_diagonal: float) -> np.ndarray:
     """Return the symmetric matrices behind the first number, (K, p) -> (K, q, q)."""
     q = _order(packed.shape[-1])
     i, j = pairs(q)
@@ -141,7 +141,7 @@ def _unpacked(packed, off_diagonal) -> np.ndarray:
     return matrix
 
 
-def _log_det(matrices) -> np.ndarray:
+def _log_det(matrices: Array) -> np.ndarray:
     """Return log |X|, NaN where it is not positive, (n, q, q) -> (n,)."""
     with np.errstate(all="ignore"):  # an absent row may hold anything
         sign, value = np.linalg.slogdet(matrices)

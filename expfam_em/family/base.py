@@ -142,7 +142,7 @@ class ExponentialFamily(ABC):
         By default from the density of one column, numerically.
         """
 
-        def log_density(x):
+        def log_density(x: Array) -> Array:
             return self.log_density(x[:, None], natural)[:, 0]
 
         try:

@@ -132,7 +132,7 @@ def shared(family: ExponentialFamily) -> ExponentialFamily:
     return family.with_frames(None) if isinstance(family, Framed) else family
 
 
-def components(family: ExponentialFamily, index) -> ExponentialFamily:
+def components(family: ExponentialFamily, index: Any) -> ExponentialFamily:
     """Return the family of some components, in the order of an index array."""
     if isinstance(family, OfComponents):
         return family.components(index)
@@ -141,7 +141,7 @@ def components(family: ExponentialFamily, index) -> ExponentialFamily:
     return family
 
 
-def stacked(families, n_components: int) -> ExponentialFamily:
+def stacked(families: Sequence[Any], n_components: int) -> ExponentialFamily:
     """Return the family of the components of several families of one kind, ``n_components`` of each."""
     first = families[0]
     if not isinstance(first, Framed):
@@ -154,12 +154,12 @@ def score_rounding(family: ExponentialFamily) -> float:
     return family.score_rounding if isinstance(family, Framed) else 0.0
 
 
-def translate(family: ExponentialFamily, natural, target) -> Array:
+def translate(family: ExponentialFamily, natural: Array, target: Any) -> Array:
     """Return natural parameters of a family as those of ``target``, the same family in other coordinates."""
     return family.translate(natural, target) if isinstance(family, Framed) else natural
 
 
-def translate_expectation(family: ExponentialFamily, expectation, target) -> Array:
+def translate_expectation(family: ExponentialFamily, expectation: Array, target: Any) -> Array:
     """Return expectation parameters of a family as those of ``target``, the same family in other coordinates."""
     return family.translate_expectation(expectation, target) if isinstance(family, Framed) else expectation
 
