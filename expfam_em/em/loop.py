@@ -187,6 +187,7 @@ class _Record:
             if one.error is not None:
                 self.results[one.run] = one.error
             else:
+                assert one.mixture is not None
                 self.results[one.run] = self._result(one.run, one.mixture, one.status, n_iter, one.fall)
 
     def ended(self, state: State, which: Mask, status: Status) -> State:
