@@ -19,6 +19,7 @@ from expfam_em import estimators
 from expfam_em.cli.names import COMPOSED
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.family import checked
+from expfam_em.family.optional import is_incomplete
 
 HERE = Path(__file__).parent
 WIDTH = 120
@@ -146,7 +147,7 @@ class Subject:
     @property
     def sparse(self) -> bool:
         """Whether sparse rows are taken."""
-        return self.made.keeps_zeros is True
+        return self.made.sparse in ("entries", "rows")
 
     @property
     def has_entropy(self) -> bool:
@@ -185,7 +186,7 @@ def overview(subjects) -> str:
             one = subjects[name]
             notes = [f"`{estimator_of(name)}`"] if estimator_of(name) != "ExponentialFamilyMixture" else []
             notes += ["sparse rows"] if one.sparse else []
-            notes += ["incomplete"] if getattr(one.kind, "incomplete", False) is True else []
+            notes += ["incomplete"] if is_incomplete(one.made) else []
             known = ", ".join(f"`{constant}`" for constant, _, _ in constants(one.kind))
             rows.append([f"[{name}](#{name.lower()})", one.support, statistics(one.kind), known, ", ".join(notes)])
     return table(["family", "x", "T", "constants", "notes"], rows)

@@ -49,8 +49,11 @@ def one_pass(em_rows, X, mixture, monomials=None, natural=None):
 def all_of_T_at_once(X, items, shift, scale, products, frame, own, whitener, natural, *others):
     """The same pass with T in one part; `partition` cuts it into parts that the L2 cache can hold."""
     parts, rows = np.array([[0, natural.shape[2], 0, len(products)]]), (X, *kernel._NOTHING[1:])
-    natural = kernel.padded(natural)
-    kernel._compiled()(rows, items, shift, scale, products, parts, frame, own, whitener, natural, *others)
+    *settings, counts, sums, bounds, responsibilities, evidence, labels = others
+    kernel._compiled()(
+        rows, items, shift, scale, products, parts, frame, own, whitener, kernel.padded(natural), *settings,
+        kernel.NO_OFFSET, kernel.NO_GROUP, counts, sums, bounds, responsibilities, evidence, labels,
+    )  # fmt: skip
 
 
 @inner(EXACT)

@@ -41,6 +41,8 @@ REGISTRY = "the table of families that files know"
 
 INTERNALS = {
     "conftest.py": REGISTRY,
+    "passes.py": "the passes of the E-step themselves",
+    "test_row_offsets.py": "offsets of scores, which no public name takes yet",
     "faulty_families.py": "a family that gives the kernel wrong products",
     "test_check_family.py": "the laws and the integrals themselves",
     "test_cli.py": "the program in this process",
@@ -54,6 +56,7 @@ INTERNALS = {
     "test_estimators.py": f"{ROWS}; starts",
     "test_exp_log.py": KERNEL,
     "test_families_page.py": "the table of covariance models",
+    "test_from_parameters.py": f"{ROWS}; the columns of families, the table of covariance models",
     "test_fit_many.py": f"{ROWS}; runs in lock step",
     "test_incomplete.py": ROWS,
     "test_k_means.py": "distances that are remembered; the k-means hook",

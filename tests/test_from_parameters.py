@@ -12,6 +12,7 @@ from expfam_em import families
 from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.family.named import POSITIVE
+from expfam_em.family.optional import shared as shared_family
 from expfam_em.rows.memory import as_rows
 from tests import own_families as own
 from tests.case import EPS, frozen
@@ -181,7 +182,7 @@ def test_names_of_fitted_mixtures_lead_back(family, X):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # three steps do not converge
         mixture = model.fit(X).mixture_
-    shared = mixture.family.shared()
+    shared = shared_family(mixture.family)
     back = shared.from_parameters(**model.parameters_)
     expected = mixture.family.log_density(X, mixture.natural)
     # terms of a score are up to (distance/deviation)² times larger than it in the shared frame, some hundreds here
@@ -196,9 +197,9 @@ def test_natural_parameters_are_in_the_shared_frame():
     X = np.concatenate([RNG.normal(0, 1, (50, 2)), RNG.normal(1e6, 1, (50, 2))])
     model = ef.GaussianMixture(2, random_state=0).fit(X)
     family = model.mixture_.family
-    assert family.own is not None
+    assert family.frames is not None
     back = family.from_parameters(**model.parameters_)
-    found = family.shared().parameters(back)
+    found = shared_family(family).parameters(back)
     # means are rounded in the shared frame, whose scale is about 1e6; covariances lose nothing on the way
     assert found["means"] == pytest.approx(model.means_, abs=16 * EPS * 1e6)
     assert found["covariances"] == pytest.approx(model.covariances_, rel=64 * EPS, abs=64 * EPS)

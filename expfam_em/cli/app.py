@@ -14,6 +14,8 @@ import numpy as np
 
 from expfam_em.cli.names import describe, make_estimator, parse_constants
 from expfam_em.cli.tables import open_table
+from expfam_em.estimators import load
+from expfam_em.plots import plot_clusters
 
 try:
     import typer
@@ -90,8 +92,6 @@ def predict(
     proba: Annotated[bool, typer.Option("--proba", help="Also write the responsibilities.")] = False,
 ) -> None:
     """Write the component of each row of a file as CSV."""
-    from expfam_em.estimators import load
-
     with _errors_in_one_sentence(), warnings.catch_warnings():
         estimator = load(model)
         table = open_table(data)
@@ -265,8 +265,6 @@ def _use_matplotlib():
 
 def _draw(estimator, X, names, path):
     from matplotlib import pyplot
-
-    from expfam_em.plots import plot_clusters
 
     mixture = estimator.mixture_
     if _is_kmeans(estimator):

@@ -7,6 +7,8 @@ import inspect
 import re
 from typing import Any
 
+from expfam_em import estimators
+from expfam_em.estimators import ExponentialFamilyMixture
 from expfam_em.families import Componentwise, Product
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.saving import registry
@@ -16,8 +18,6 @@ COMPOSED = (Product, Componentwise)
 
 
 def _own() -> dict[str, Any]:
-    from expfam_em import estimators
-
     own = {"gaussian": estimators.GaussianMixture, "bernoulli": estimators.BernoulliMixture}
     return own | {"kmeans": estimators.KMeans}
 
@@ -72,8 +72,6 @@ def make_estimator(name: str, components: int, options: dict[str, Any], constant
     ValueError
         If there is no such name, option or constant, or a constant is missing or wrong.
     """
-    from expfam_em.estimators import ExponentialFamilyMixture
-
     choice = _choice(name)
     wrapped = issubclass(choice, ExponentialFamily)
     kind: Any = ExponentialFamilyMixture if wrapped else choice

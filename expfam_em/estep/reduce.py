@@ -50,6 +50,11 @@ class EStep:
 
     def items(self, chunk: Chunk) -> np.ndarray:
         """Return (start, stop, mixture, slot) for each mixture of each range of rows, the slots in order."""
+        if chunk.ranges is None:  # one data set: every mixture is of all rows
+            items = np.zeros((len(self.scores.natural), 4), np.int64)
+            items[:, 1] = len(chunk.X)
+            items[:, 2] = items[:, 3] = np.arange(len(items))
+            return items
         order, first = self._mixtures_of
         ranges = chunk.of_data()
         lots = [order[first[d] : first[d + 1]] if d + 1 < len(first) else order[:0] for d in ranges[:, 2]]
@@ -63,9 +68,9 @@ class EStep:
         out = Outputs.of_sums(len(items), K, self.kernel.n_sums(p), self.kernel.by_statistic)
         if len(items):
             self._add(chunk, items, out)
-        order = np.argsort(items[:, 2], kind="stable")
-        if np.array_equal(order, np.arange(len(order))):
+        if chunk.ranges is None:
             return Sums(items[:, 2], out.counts, out.sums, out.bounds, out.exposures)
+        order = np.argsort(items[:, 2], kind="stable")
         return Sums(items[order, 2], out.counts[order], out.sums[order], out.bounds[order], out.exposures[order])
 
     def _add(self, chunk, items, out):

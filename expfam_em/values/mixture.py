@@ -184,6 +184,8 @@ class Mixture:
         ValueError
             If a component is outside the natural-parameter space there.
         """
+        if family is self.family:
+            return self
         natural = translate(self.family, self.flat_natural, family)
         moved = self._with_components(family, natural)
         if moved is None:

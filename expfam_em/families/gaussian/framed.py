@@ -45,7 +45,7 @@ class FramedNormal(Framed):
 
     @property
     @abstractmethod
-    def may_reframe(self) -> bool:
+    def _may_reframe(self) -> bool:
         """Whether the covariance is a parameter: otherwise z zᵀ is no statistic, and frames cannot differ."""
 
     @property
@@ -177,7 +177,7 @@ class FramedNormal(Framed):
 
         A variance C left over from a second moment C + m² has lost m²/C of its digits.
         """
-        if not self.may_reframe:
+        if not self._may_reframe:
             return None
         mean, variance = self.form.variances(expectation)
         cancelled, flat = self._losses(mean, variance, natural)
@@ -232,7 +232,7 @@ class FramedNormal(Framed):
 
         It is there the standard normal density, up to what the mean in x has lost when it was rounded.
         """
-        if not self.may_reframe:
+        if not self._may_reframe:
             return None
         wanted = self._wants_own_frame(natural, expectation)
         if not wanted.any():

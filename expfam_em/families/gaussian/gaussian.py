@@ -90,7 +90,7 @@ class Gaussian(FramedNormal):
         return self.covariance_type != "fixed" and (self.tied or self.model.constrain is not None)
 
     @property
-    def may_reframe(self) -> bool:
+    def _may_reframe(self) -> bool:
         return self.covariance_type != "fixed"
 
     @property
@@ -98,7 +98,7 @@ class Gaussian(FramedNormal):
         """How second-order statistics are packed, in the coordinates of the frame."""
         if self.covariance_type == "fixed":
             return packing.Constant(self.variance if self.scale is None else self.variance / self.scale[0] ** 2)
-        return self.model.form()
+        return self.model.form
 
     # ---- the frame ----------------------------------------------------------------------------------------
 

@@ -36,6 +36,10 @@ LARGEST_TURN = 0.5
 """Largest angle of a step, in any plane: beyond, the curvature says little."""
 
 
+FORMS = {"spherical": packing.Sphere(), "diag": packing.Squares(), "full": packing.Triangle()}
+"""How covariances are packed, by the covariance type of free components."""
+
+
 class Model(NamedTuple):
     """A covariance model.
 
@@ -60,8 +64,8 @@ class Model(NamedTuple):
 
     @property
     def form(self) -> Any:
-        """How covariances are packed: a class of `_covariance`."""
-        return {"spherical": packing.Sphere, "diag": packing.Squares, "full": packing.Triangle}[self.free]
+        """How covariances are packed."""
+        return FORMS[self.free]
 
     def n_parameters(self, n_components, n_features) -> int:
         """Return the number of free parameters of K covariances."""
