@@ -9,7 +9,7 @@ from expfam_em import families
 from expfam_em.analysis.bound import expected_log_likelihood, gap, lower_bound
 from expfam_em.analysis.divergences import component_divergences, component_entropies, divergence, entropy
 from expfam_em.analysis.merging import merge_components
-from expfam_em.em.loop import FitResult, Status, accumulate, fit, maximize
+from expfam_em.em.loop import CollapsedError, FitResult, Status, accumulate, fit, maximize
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
@@ -43,6 +43,7 @@ _LAZY = {
 
 __all__ = [
     "BernoulliMixture",
+    "CollapsedError",
     "ExpectedStatistics",
     "ExponentialFamily",
     "ExponentialFamilyMixture",

@@ -77,8 +77,7 @@ def fit(
         not a number.
     """
     rows = as_rows(X, sample_weight, n_jobs)
-    if rows is not X:  # who hands over rows has checked them
-        check_support(mixture.family, rows)
+    check_support(mixture.family, rows)
     pass_ = plan(mixture.family, rows, mixture.n_components)
     [result] = fit_all(
         Mixture(mixture.family, mixture.weights[None], mixture.natural[None]), pass_,

@@ -33,9 +33,10 @@ class ExponentialFamilyMixture(BaseMixture):
     n_init : int ≥ 1
         Starts; the best fit is kept.
     init : str, Mixture, responsibilities (n, K) or labels (n,)
-        One of "k-means++", "kmeans", "random", "random_from_data"; see `expfam_em.initialisation`.
+        "k-means++": rows far from one another in the family's own divergence. "kmeans": the same, followed by hard
+        assignment in that divergence. "random": random responsibilities. "random_from_data": random rows.
     prior : ExpectedStatistics, optional
-        Conjugate prior: pseudo-counts and sums of statistics, in the family's own coordinates.
+        Conjugate prior: pseudo-counts and sums of statistics of x, or what `accumulate` has returned.
     concentration : float > 0 or (K,)
         Dirichlet parameter of the prior on the mixing weights.
     weights : {"free", "equal", "fixed"}

@@ -31,8 +31,9 @@ class ExpectedStatistics:
     exposures : (K,), optional
         Σ r_nk e(x_n); equal to the counts where every observation has exposure 1.
     family : ExponentialFamily, optional
-        The family whose T was summed, in the coordinates in which it was evaluated. Without it the sums are in the
-        coordinates of x, as those of a prior that is written down are.
+        The family whose T was summed, in the coordinates in which it was evaluated. Without it the sums are taken to be
+        in the coordinates of whoever uses them: those of x for the prior of an estimator, those shared by all
+        components of a mixture for `maximize` and `fit`.
 
     The statistics of a stack of B mixtures have a leading axis: (B, K), (B, K, p), (B,).
     """
