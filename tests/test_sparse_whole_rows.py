@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse, stats
 
 import expfam_em as ef
-from expfam_em.em.seeds import OWN_NUMBERS
+from expfam_em.em.seeds import MAPPED_ENTRIES
 from expfam_em.families import Bernoulli, Multinomial, OneHot, Poisson
 from expfam_em.rows.csr import CSRBlock, row_sums
 from expfam_em.rows.memory import DENSE_ENTRIES, as_rows
@@ -74,7 +74,7 @@ def sparse_stays_sparse(monkeypatch):
     make_dense = CSRBlock.__array__
 
     def some(self, dtype=None, copy=None):
-        assert len(self) <= 20 or len(self) * self.shape[1] <= max(OWN_NUMBERS, DENSE_ENTRIES)
+        assert len(self) <= 20 or len(self) * self.shape[1] <= max(MAPPED_ENTRIES, DENSE_ENTRIES)
         return make_dense(self, dtype)
 
     monkeypatch.setattr(CSRBlock, "__array__", some)
@@ -340,5 +340,5 @@ def test_the_seeds_of_wide_rows_are_made_dense_a_few_at_a_time(family, sparse_st
 def test_seeds_do_not_depend_on_how_many_are_made_dense_at_a_time(family, step, monkeypatch):
     X = sparse.csr_array(rows_of(family))
     expected = fitted(X, family, WEIGHT)
-    monkeypatch.setattr("expfam_em.em.seeds.OWN_NUMBERS", step)
+    monkeypatch.setattr("expfam_em.em.seeds.MAPPED_ENTRIES", step)
     close(fitted(X, family, WEIGHT).expectation_parameters_, expected.expectation_parameters_)

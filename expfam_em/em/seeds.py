@@ -22,15 +22,15 @@ SEEDING_ROWS_EACH = 10
 """Seeds are drawn from at most this many rows, or as many for each component if that is more, themselves drawn by
 weight; from fewer where η is solved numerically."""
 
-SEEDING_NUMBERS = 2_000_000
-"""Statistics of these rows held at a time, at most (or `SEEDING_ROWS_EACH` rows for each component)."""
+SEEDING_ENTRIES = 2_000_000
+"""Most entries of the statistics of these rows held at a time (or `SEEDING_ROWS_EACH` rows for each component)."""
 
 APPROACHES = 12
-"""Times that a row that no component can be like moves towards the mean, three quarters of what is left of the way."""
+"""How often a seed outside the parameter space is pulled towards the mean; a pull covers 3/4 of the distance left."""
 
-OWN_NUMBERS = 1 << 17
-"""Statistics mapped to natural parameters at a time, for the mapping may need several times their memory, and numbers
-of CSR rows that are made dense at a time."""
+MAPPED_ENTRIES = 1 << 17
+"""Entries of statistics mapped to natural parameters at a time, as the mapping may need several times their memory;
+also entries of CSR rows made dense at a time."""
 
 
 class Seeding:
@@ -103,7 +103,7 @@ class Seeds:
         most = (
             SEEDING_ROWS_NUMERIC
             if self._numeric
-            else min(max(SEEDING_ROWS, fewest), max(SEEDING_NUMBERS // max(p, 1), fewest))
+            else min(max(SEEDING_ROWS, fewest), max(SEEDING_ENTRIES // max(p, 1), fewest))
         )
         self.X, self.weight, self.starts = ordered_sample(rows, rng, most)
         if isinstance(self.X, CSRBlock):
@@ -211,7 +211,7 @@ class Seeds:
 
     @property
     def _step(self):
-        return max(4, OWN_NUMBERS // max(self.mean.shape[1], 1))
+        return max(4, MAPPED_ENTRIES // max(self.mean.shape[1], 1))
 
     @functools.cached_property
     def _own(self):

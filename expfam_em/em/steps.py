@@ -19,7 +19,7 @@ from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
 EMPTY = 1e-200
-"""Share of the rows that a component without any is given, lest its M-step be 0/0."""
+"""Pseudo-count given to an empty component, as a share of all rows, so that its M-step is not 0/0."""
 
 REFINEMENTS = 3
 """Frames tried for one E-step: the first may still be off by the digits that were lost, the next is not."""

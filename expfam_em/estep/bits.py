@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
-
 import numpy as np
 
-from expfam_em.estep.scores import Outputs, Scores
+from expfam_em.estep.scores import Kernel, Outputs, Scores
 from expfam_em.family.kernel_form import KernelForm
 from expfam_em.kernels import patterns as kernel
 from expfam_em.rows.protocol import PADDING, Chunk
@@ -28,18 +25,8 @@ FIRST_ROWS = 64
 """Rows that are looked at before all others are."""
 
 
-@dataclass(frozen=True)
-class Bits:
+class Bits(Kernel):
     """The pass of a family with T(x) = x over rows with codes beside them, see `with_codes`."""
-
-    family: Any
-    n_common: int = 0
-
-    by_statistic: ClassVar[bool] = False
-
-    def n_sums(self, n_statistics) -> int:
-        """Return the number of statistics that are summed."""
-        return n_statistics
 
     def most_mixtures(self, scores: Scores) -> int:
         """Return how many mixtures of a stack to take at a time, for the memory of their tables."""
@@ -47,7 +34,6 @@ class Bits:
         return max(1, STACK_ENTRIES // kernel.table_size(d, K))
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
-        """Return ``run(chunk, items, out)``; see `Dense.prepared`."""
         tables, offset, level = kernel.tabulate(scores.natural), scores.offset, scores.level
         temperature = float(temperature)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 
-from expfam_em.estep.scores import Outputs, Scores
+from expfam_em.estep.scores import Kernel, Outputs, Scores
 from expfam_em.family.kernel_form import KernelForm, Monomials, OwnFrames, needs_table, table
 from expfam_em.family.optional import kernel_frames
 from expfam_em.kernels import NO_OFFSET, block_rows, em_rows, padded
@@ -20,34 +19,18 @@ KERNEL_DTYPES = (np.float64, np.float32, np.uint8, np.bool_)
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Kernel):
     """The pass of a family over dense rows.
 
     Attributes
     ----------
-    family : ExponentialFamily
     form : KernelForm or None
         What the family says of its kernel, asked once.
-    n_common : int
-        Statistics at the end that are left out, because all components have the same natural parameters for them.
     """
 
-    family: Any
-    form: KernelForm | None
-    n_common: int = 0
-
-    by_statistic: ClassVar[bool] = False
-
-    def n_sums(self, n_statistics) -> int:
-        """Return the number of statistics that are summed."""
-        return n_statistics - self.n_common
+    form: KernelForm | None = None
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
-        """Return ``run(chunk, items, out)``, which adds up ranges of rows of a chunk.
-
-        Items are (start, stop, mixture of the stack, slot of the outputs). ``given`` says that the responsibilities
-        are given and only sums are wanted.
-        """
         how = float(temperature), given
         if self.form is None:
             return _evaluated(self, scores.natural.shape[2], _of_table(self.family, scores, how))

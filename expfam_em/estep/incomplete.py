@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from expfam_em.estep.dense import STATISTICS_BLOCK
-from expfam_em.estep.scores import Outputs, Scores
+from expfam_em.estep.scores import Kernel, Outputs, Scores
 from expfam_em.family.optional import components
 from expfam_em.rows.protocol import Chunk
 
 
-@dataclass(frozen=True)
-class IncompletePass:
+class IncompletePass(Kernel):
     """The pass of a family of which a part of each observation is not observed."""
 
-    family: Any
-    n_common: int = 0
-
-    by_statistic: ClassVar[bool] = False
-
-    def n_sums(self, n_statistics) -> int:
-        """Return the number of statistics that are summed."""
-        return n_statistics
-
     def prepared(self, scores: Scores, temperature=1.0, given=False):
-        """Return ``run(chunk, items, out)``; see `Dense.prepared`."""
         family = self.family if scores.family is None else scores.family
         K, p = scores.natural.shape[1:]
         group = scores.groups

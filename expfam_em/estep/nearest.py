@@ -60,7 +60,7 @@ class NearestPass:
         if strategy not in STRATEGIES:
             raise ValueError(f"strategy is {strategy!r}; it must be one of {', '.join(STRATEGIES)}")
         self.family, self.rows, self.strategy = family, adjacent(rows), strategy
-        self.kernel: Any = Dense(family, family.kernel_form(rows.n_features))
+        self.kernel: Any = Dense(family, form=family.kernel_form(rows.n_features))
         self._search: _Search | None = None
 
     @property

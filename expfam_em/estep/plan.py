@@ -12,7 +12,7 @@ from expfam_em.estep.bits import Bits, coded
 from expfam_em.estep.dense import Dense, check_width
 from expfam_em.estep.incomplete import IncompletePass
 from expfam_em.estep.reduce import EStep, OfData, Write, log_base_chunk
-from expfam_em.estep.scores import Outputs, Scores, Sums
+from expfam_em.estep.scores import Kernel, Outputs, Scores, Sums
 from expfam_em.estep.sparse import Sparse
 from expfam_em.family import checked
 from expfam_em.family.kernel_form import needs_table, table
@@ -49,7 +49,7 @@ class Pass:
 
     family: Any
     rows: Rows
-    kernel: Any
+    kernel: Kernel
     log_base: np.ndarray
     totals: np.ndarray | None = None
 
@@ -166,7 +166,7 @@ def single_pass(family, rows: Rows):
         return Sparse(family)
     if is_incomplete(family):
         return IncompletePass(family)
-    return Dense(family, family.kernel_form(rows.n_features))
+    return Dense(family, form=family.kernel_form(rows.n_features))
 
 
 def with_exposure(family, chunk: Chunk) -> Chunk:

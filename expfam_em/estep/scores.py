@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+
+from expfam_em.rows.protocol import Chunk
 
 
 class Scores(NamedTuple):
@@ -135,3 +140,34 @@ class Sums(NamedTuple):
             return out
 
         return Sums(which, *(union(a, b) for a, b in zip(self[1:], other[1:], strict=True)))
+
+
+@dataclass(frozen=True)
+class Kernel(ABC):
+    """What serves a family over chunks of rows of one kind.
+
+    Attributes
+    ----------
+    family : ExponentialFamily
+        In the coordinates that all components share.
+    n_common : int
+        Statistics at the end that are left out, because all components have the same natural parameters for them.
+    """
+
+    family: Any
+    n_common: int = 0
+
+    by_statistic: ClassVar[bool] = False
+    """Whether sums are laid out by statistic, as for CSR rows."""
+
+    def n_sums(self, n_statistics) -> int:
+        """Return the number of statistics that are summed."""
+        return n_statistics - self.n_common
+
+    @abstractmethod
+    def prepared(self, scores: Scores, temperature=1.0, given=False) -> Callable[[Chunk, np.ndarray, Outputs], None]:
+        """Return ``run(chunk, items, out)``, which fills the outputs from ranges of rows of a chunk.
+
+        Items are (start, stop, mixture of the stack, slot of the outputs), (m, 4) int64. ``given`` says that the
+        responsibilities are given and only sums are wanted.
+        """

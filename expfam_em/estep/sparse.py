@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from expfam_em.estep.scores import Outputs, Scores
+from expfam_em.estep.scores import Kernel, Outputs, Scores
 from expfam_em.family import checked
 from expfam_em.kernels import NO_OFFSET
 from expfam_em.kernels.sparse import BLOCK, em_sparse
@@ -16,21 +15,12 @@ from expfam_em.rows.protocol import Chunk
 NO_TOTALS = np.empty(0), np.empty((0, 0)), np.empty(0)
 
 
-@dataclass(frozen=True)
-class Sparse:
+class Sparse(Kernel):
     """The pass of a family over CSR rows; exposures, where there are any, may stand in a table beside them."""
 
-    family: Any
-    n_common: int = 0
-
-    by_statistic: ClassVar[bool] = True
-
-    def n_sums(self, n_statistics) -> int:
-        """Return the number of statistics that are summed."""
-        return n_statistics
+    by_statistic = True
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
-        """Return ``run(chunk, items, out)``; see `Dense.prepared`. The sums are laid out by statistic."""
         natural = np.ascontiguousarray(scores.natural.transpose(0, 2, 1))
         partition, temperature = scores.log_partition, float(temperature)
         offset, level, group = scores.offset, scores.level, scores.groups

@@ -27,7 +27,8 @@ TOO_LONG, TOO_SHORT = 1e-3, 1e-9
 """Lengths at which such a difference is made again."""
 
 SOLVED, DROWNED = 1e-13, 1e-9
-"""Lengths of a step that solves the equation; of one that does if the next is no shorter, for it is rounding."""
+"""A step shorter than SOLVED ends the search. A step shorter than DROWNED also ends it if the next step is no shorter:
+only rounding is left."""
 
 
 def solve(slope, expectation, start, groups, leaves) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -63,7 +63,7 @@ def check_exposure(exposure: Array | None, name: str) -> None:
 
 
 def accepted(check: Callable[[Block], None], X: Block) -> Mask:
-    """Return which rows of X a function accepts, (n,), that raises a ValueError if one is impossible."""
+    """Return a mask (n,) of the rows that pass ``check``, which raises ValueError at the first impossible row."""
 
     def alone(row: Block) -> bool:
         try:
