@@ -18,7 +18,7 @@ from pathlib import Path
 import expfam_em as ef
 from expfam_em import plots
 from expfam_em.cli import app
-from expfam_em.families.columns import IndependentColumns
+from expfam_em.families import Incomplete, IndependentColumns, KernelForm, Monomials, row_sums
 
 PAGE = Path(__file__).parent / "api.md"
 WIDTH = 120
@@ -38,12 +38,10 @@ The names of the first five sections are those of `expfam_em`, as in `import exp
 EXTENDING = """\
 ## For code that extends the package
 
-Two pages import from modules of the package. Their names may move before the first release:
+One page imports from modules of the package. Their names may move before the first release:
 
-- `expfam_em.family.kernel_form`: `KernelForm`, `Monomials`, for a family whose T the kernel builds
-  ([Add a family](add_a_family.md)).
 - `expfam_em.rows`: `protocol.Rows`, `protocol.Chunk`, `grid.Tree`, `grid.rows_per_chunk`, for a source of rows
-  ([Rows of your own](rows.md)), and `csr.row_sums`, for a family of whole sparse rows ([Sparse rows](sparse.md)).
+  ([Rows of your own](rows.md)).
 """
 
 FOR_THE_DRIVER = {
@@ -212,7 +210,7 @@ def by_kind() -> dict[str, dict]:
 def of_families() -> str:
     """Return the table of all families, and what some of them have beyond the others."""
     kinds = {name: getattr(ef.families, name) for name in ef.families.__all__}
-    kinds = {name: kind for name, kind in kinds.items() if not inspect.isabstract(kind)}
+    kinds = {name: kind for name, kind in kinds.items() if is_family(kind)}
     rows = [
         [f"[{name}](families.md#{name.lower()})", f"`{call(kind, name)}`", summary(kind.__doc__)]
         for name, kind in kinds.items()
@@ -230,7 +228,26 @@ def of_families() -> str:
             [[f"`{call(method, f'{name}.{method.__name__}', bound=True)}`", summary(method.__doc__)]
              for name, method in more],
         ),
+    ])  # fmt: skip
+
+
+def is_family(kind) -> bool:
+    """Return whether a name of `expfam_em.families` is a family, and not something that families are made from."""
+    return inspect.isclass(kind) and issubclass(kind, ef.ExponentialFamily) and not inspect.isabstract(kind)
+
+
+def of_makings() -> str:
+    """Return the sections of what families are made from."""
+    return "\n\n".join([
+        text(
+            "These names of `expfam_em.families` are no families. Families of your own are made from them: see "
+            "[Add a family](add_a_family.md), and [Sparse rows](sparse.md) for `row_sums`."
+        ),
+        functions({"row_sums": row_sums}),
         of_class(IndependentColumns, dir(ef.ExponentialFamily)),
+        of_class(Incomplete, dir(ef.ExponentialFamily)),
+        of_class(KernelForm),
+        of_class(Monomials),
     ])  # fmt: skip
 
 
@@ -267,6 +284,7 @@ def page() -> str:
         "## Errors", *map(of_error, groups["errors"].values()),
         "## A family", *map(of_class, groups["family"].values()),
         "## Families", of_families(),
+        "## What families are made from", of_makings(),
         "## Plots", "The functions of `expfam_em.plots`; they need the extra `plot`.",
         functions(public_functions(plots)),
         "## Command line", "[Command line](command_line.md) describes each option.", of_commands(),

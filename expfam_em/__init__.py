@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from expfam_em import families
 from expfam_em.analysis.bound import expected_log_likelihood, gap, lower_bound
@@ -12,6 +13,18 @@ from expfam_em.em.loop import CollapsedError, FitResult, Status, accumulate, fit
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
+
+if TYPE_CHECKING:
+    from expfam_em.checking import FamilyError, check_family
+    from expfam_em.estimators import (
+        BernoulliMixture,
+        ExponentialFamilyMixture,
+        GaussianMixture,
+        KMeans,
+        fit_many,
+        load,
+    )
+    from expfam_em.saving.registry import register
 
 __version__ = "0.1.0"
 
@@ -29,13 +42,19 @@ _LAZY = {
 """Names whose modules need more than NumPy, SciPy and numba: imported when first used."""
 
 __all__ = [
+    "BernoulliMixture",
     "CollapsedError",
     "ExpectedStatistics",
     "ExponentialFamily",
+    "ExponentialFamilyMixture",
+    "FamilyError",
     "FitResult",
+    "GaussianMixture",
+    "KMeans",
     "Mixture",
     "Status",
     "accumulate",
+    "check_family",
     "component_divergences",
     "component_entropies",
     "divergence",
@@ -43,15 +62,17 @@ __all__ = [
     "expected_log_likelihood",
     "families",
     "fit",
+    "fit_many",
     "gap",
+    "load",
     "lower_bound",
     "maximize",
     "merge_components",
-    *_LAZY,
+    "register",
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _LAZY:
         value = getattr(importlib.import_module(_LAZY[name]), name)
         globals()[name] = value
@@ -59,5 +80,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(set(globals()) | set(_LAZY))

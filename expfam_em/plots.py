@@ -7,16 +7,20 @@ it is given, or into a figure of its own, and returns the axes, so that titles a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from expfam_em.em.loop import FitResult
 from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.rows.typing import Array, Block
 from expfam_em.values.mixture import Mixture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.patches import Ellipse
+    from matplotlib.ticker import MaxNLocator
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours that stand out on white, apart from one another under every colour blindness."""
@@ -28,8 +32,8 @@ CERTAIN = 0.95
 
 
 def plot_clusters(
-    X,
-    responsibilities,
+    X: ArrayLike,
+    responsibilities: ArrayLike,
     *,
     mixture: Mixture | None = None,
     columns: Sequence[int] = (0, 1),
@@ -85,7 +89,7 @@ def plot_clusters(
     return ax
 
 
-def plot_bounds(result_or_estimator, ax: Axes | None = None) -> Axes:
+def plot_bounds(result_or_estimator: Any, ax: Axes | None = None) -> Axes:
     """Draw what a fit climbed: the bound after each step, or for `KMeans` the distortion it went down.
 
     A `FitResult` and `KMeans` also know the value between the M-step and the next E-step; E-steps are then blue and
@@ -134,7 +138,9 @@ def plot_bounds(result_or_estimator, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_prototypes(probabilities, shape: tuple[int, int], weights=None, axes=None) -> np.ndarray:
+def plot_prototypes(
+    probabilities: ArrayLike, shape: tuple[int, int], weights: ArrayLike | None = None, axes: ArrayLike | None = None
+) -> NDArray[Any]:
     """Draw the probabilities of each component of a Bernoulli mixture as an image, black for 1.
 
     Parameters
@@ -161,25 +167,26 @@ def plot_prototypes(probabilities, shape: tuple[int, int], weights=None, axes=No
     K, d = probabilities.shape
     if d != np.prod(shape):
         raise ValueError(f"an image of shape {tuple(shape)} has {np.prod(shape)} pixels; probabilities has {d} columns")
-    if weights is not None and len(weights) != K:
-        raise ValueError(f"{len(weights)} weights are given for {K} prototypes")
-    axes = _image_grid(K, shape) if axes is None else np.ravel(np.asarray(axes, object))
-    if len(axes) < K:
-        raise ValueError(f"{len(axes)} axes are given for {K} prototypes")
+    shares: Any = weights
+    if shares is not None and len(shares) != K:
+        raise ValueError(f"{len(shares)} weights are given for {K} prototypes")
+    images: Any = _image_grid(K, shape) if axes is None else np.ravel(np.asarray(axes, object))
+    if len(images) < K:
+        raise ValueError(f"{len(images)} axes are given for {K} prototypes")
     for k in range(K):
-        axes[k].imshow(probabilities[k].reshape(shape), cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
-        axes[k].set_xticks([])
-        axes[k].set_yticks([])
-        axes[k].spines[:].set_color(FAINT)
-        if weights is not None:
-            axes[k].set_title(f"π = {weights[k]:.3f}", fontsize="small", pad=3)
-    return axes[:K]
+        images[k].imshow(probabilities[k].reshape(shape), cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
+        images[k].set_xticks([])
+        images[k].set_yticks([])
+        images[k].spines[:].set_color(FAINT)
+        if shares is not None:
+            images[k].set_title(f"π = {shares[k]:.3f}", fontsize="small", pad=3)
+    return images[:K]
 
 
 # ---- clusters -----------------------------------------------------------------------------------------------
 
 
-def component_colours(n_components: int) -> np.ndarray:
+def component_colours(n_components: int) -> Array:
     """Return one colour for each component, (K, 3)."""
     _pyplot()
     from matplotlib import colormaps
@@ -190,7 +197,7 @@ def component_colours(n_components: int) -> np.ndarray:
     return colormaps["viridis"](np.linspace(0, 0.95, n_components))[:, :3]
 
 
-def _scatter(ax, X, r, part, names):
+def _scatter(ax: Axes, X: Block, r: Array, part: Mixture | None, names: Sequence[str]) -> None:
     colours = component_colours(r.shape[1])
     mixed = np.clip(r @ colours, 0, 1)
     size = float(np.clip(6000 / max(len(X), 1), 4, 36))
@@ -215,7 +222,7 @@ def _scatter(ax, X, r, part, names):
         )
 
 
-def _histogram(ax, x, r, part, names):
+def _histogram(ax: Axes, x: Block, r: Array, part: Mixture | None, names: Sequence[str]) -> None:
     x = x[:, 0]
     colours = component_colours(r.shape[1])
     edges = _edges(x)
@@ -249,7 +256,7 @@ def _histogram(ax, x, r, part, names):
     _label(ax, "mixture", (grid[peak], joint[peak].sum()), INK, ha="center", va="bottom")
 
 
-def _part(mixture, columns, d) -> Mixture | None:
+def _part(mixture: Mixture, columns: Sequence[int], d: int) -> Mixture | None:
     """The mixture of the columns drawn, or None if its family cannot say."""
     if d == len(columns) and list(columns) == sorted(columns):
         return mixture
@@ -259,18 +266,19 @@ def _part(mixture, columns, d) -> Mixture | None:
         return None
 
 
-def _full_covariances(mixture) -> np.ndarray:
+def _full_covariances(mixture: Mixture) -> Array:
     """Covariance matrices (K, d, d), whatever the covariance type keeps."""
+    family: Any = mixture.family
     means, covariances = mixture.parameters["means"], mixture.parameters["covariances"]
     K, d = means.shape
     if covariances.ndim == 1:
         return covariances[:, None, None] * np.eye(d)
-    if covariances.shape == (K, d) and not mixture.family.tied:
+    if covariances.shape == (K, d) and not family.tied:
         return covariances[:, :, None] * np.eye(d)
     return np.broadcast_to(covariances, (K, d, d))
 
 
-def _ellipse(mean, covariance, deviations, colour):
+def _ellipse(mean: Array, covariance: Array, deviations: float, colour: tuple[float, ...]) -> Ellipse:
     from matplotlib.patches import Ellipse
 
     variances, axes = np.linalg.eigh(covariance)
@@ -281,14 +289,14 @@ def _ellipse(mean, covariance, deviations, colour):
     )
 
 
-def _edges(x):
+def _edges(x: Block) -> Array:
     """Bins of equal width; one for each whole number where the values are few whole numbers."""
     if np.all(x == np.floor(x)) and np.ptp(x) <= 60:
         return np.arange(x.min() - 0.5, x.max() + 1)
     return np.histogram_bin_edges(x, int(np.clip(2 * np.sqrt(len(x)), 10, 80)))
 
 
-def _grid(part, edges):
+def _grid(part: Mixture, edges: Array) -> tuple[Array, bool]:
     """Values to draw a density at, and whether the family knows whole numbers only."""
     grid = np.linspace(edges[0], edges[-1], 600)
     for values, whole in ((grid, False), (np.arange(np.ceil(edges[0]), edges[-1]), True)):
@@ -300,7 +308,7 @@ def _grid(part, edges):
     return grid[grid > 0], False
 
 
-def _certainty(r) -> str:
+def _certainty(r: Array) -> str:
     largest = r.max(axis=1)
     if np.all(largest == 1):
         sizes = r.sum(axis=0).astype(int)
@@ -312,7 +320,7 @@ def _certainty(r) -> str:
 # ---- bounds -------------------------------------------------------------------------------------------------
 
 
-def _half_steps(ax, after_e, after_m):
+def _half_steps(ax: Axes, after_e: Array, after_m: Array) -> None:
     """E-steps at whole iterations, the M-step that follows half-way to the next."""
     n = len(after_m)
     at_e, at_m = np.arange(len(after_e)), np.arange(n) + 0.5
@@ -329,7 +337,7 @@ def _half_steps(ax, after_e, after_m):
             ax.text(0.98, height, f"● after {name}", color=colour, ha="right", va="center", transform=ax.transAxes)
 
 
-def _title_of_bounds(ax, trace, n_iter, unit):
+def _title_of_bounds(ax: Axes, trace: Array, n_iter: int, unit: str) -> None:
     if not len(trace):
         return
     gain = trace[-1] - trace[0]
@@ -337,14 +345,14 @@ def _title_of_bounds(ax, trace, n_iter, unit):
     ax.set_title(f"Bound {verb} by {abs(gain):.4g} {unit} in {_steps(n_iter)}", loc="left", fontsize="medium")
 
 
-def _steps(n):
+def _steps(n: int) -> str:
     return f"{n} iteration" + ("" if n == 1 else "s")
 
 
 # ---- shared -------------------------------------------------------------------------------------------------
 
 
-def _pyplot():
+def _pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -352,20 +360,20 @@ def _pyplot():
     return plt
 
 
-def _axes(ax):
+def _axes(ax: Axes | None) -> Axes:
     if ax is None:
         _, ax = _pyplot().subplots(figsize=(6, 4.2), layout="constrained")
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
-def _whole_numbers():
+def _whole_numbers() -> MaxNLocator:
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(integer=True)
 
 
-def _image_grid(K, shape):
+def _image_grid(K: int, shape: tuple[int, int]) -> NDArray[Any]:
     columns = min(K, 10)
     rows = -(-K // columns)
     size = (1.1 * columns, 1.1 * rows * shape[0] / shape[1] + 0.3 * rows)
@@ -375,13 +383,14 @@ def _image_grid(K, shape):
     return axes.ravel()
 
 
-def _ink(colour):
+def _ink(colour: Array) -> tuple[float, ...]:
     """A darker form of a colour, for lines and words over marks of that colour."""
     return tuple(0.72 * np.asarray(colour))
 
 
-def _label(ax, text, where, colour, **style):
+def _label(ax: Axes, text: str, where: Any, colour: Any, **style: Any) -> None:
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=3, foreground="white")]
-    ax.text(*where, text, color=colour, path_effects=halo, clip_on=True, **{"fontsize": "small", **style})
+    x, y = where
+    ax.text(x, y, text, color=colour, path_effects=halo, clip_on=True, **{"fontsize": "small", **style})

@@ -9,13 +9,20 @@ so the E-step closes the gap and the M-step raises Q (Neal and Hinton 1998).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import entr, logsumexp
 
 from expfam_em.rows.csr import observations
+from expfam_em.rows.typing import Array, Observations
+from expfam_em.values.mixture import Mixture
 
 
-def expected_log_likelihood(mixture, X, q, sample_weight=None) -> float:
+def expected_log_likelihood(
+    mixture: Mixture, X: Observations, q: ArrayLike, sample_weight: ArrayLike | None = None
+) -> float:
     """Return Q(θ; q) = Σ_n w_n Σ_k q_nk (log π_k + log p(x_n|η_k)).
 
     Q(θ, θ_old) of the general EM algorithm is this with ``q = old.responsibilities(X)``.
@@ -38,12 +45,12 @@ def expected_log_likelihood(mixture, X, q, sample_weight=None) -> float:
     return _total(_mean(q, joint), sample_weight)
 
 
-def lower_bound(mixture, X, q, sample_weight=None) -> float:
+def lower_bound(mixture: Mixture, X: Observations, q: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
     """Return ℒ(q, θ) = Q(θ; q) + Σ_n w_n H(q_n), at most the log-likelihood (Jensen)."""
     return expected_log_likelihood(mixture, X, q, sample_weight) + _total(entr(q).sum(axis=1), sample_weight)
 
 
-def gap(mixture, X, q, sample_weight=None) -> float:
+def gap(mixture: Mixture, X: Observations, q: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
     """Return log p(X|θ) − ℒ(q, θ) = Σ_n w_n KL(q_n ‖ p(·|x_n, θ)) ≥ 0, from the divergences themselves."""
     q, joint = _joint(mixture, X, q)
     # of logarithms: a responsibility may be too small for float64 where q is not
@@ -51,20 +58,20 @@ def gap(mixture, X, q, sample_weight=None) -> float:
     return _total(-entr(q).sum(axis=1) - _mean(q, log_responsibilities), sample_weight)
 
 
-def _joint(mixture, X, q):
+def _joint(mixture: Mixture, X: Observations, q: ArrayLike) -> tuple[Array, Array]:
     """Return q, checked, and log π_k + log p(x_n|η_k), (n, K)."""
-    X = observations(X)
-    joint = mixture.log_weights + mixture.family.log_density(X, mixture.natural)
-    return _checked(q, len(X), mixture.n_components), joint
+    rows: Any = observations(X)  # CSR rows only where the family takes them
+    joint = mixture.log_weights + mixture.family.log_density(rows, mixture.natural)
+    return _checked(q, len(rows), mixture.n_components), joint
 
 
-def _mean(q, values):
+def _mean(q: Array, values: Array) -> Array:
     """Return Σ_k q_nk v_nk, where what has no probability does not count, (n,)."""
     with np.errstate(invalid="ignore"):
         return np.where(q > 0, q * values, 0.0).sum(axis=1)
 
 
-def _checked(q, n, K):
+def _checked(q: ArrayLike, n: int, K: int) -> Array:
     q = np.asarray(q, np.float64)
     if q.shape != (n, K):
         raise ValueError(f"q has shape {q.shape}; it must be ({n}, {K}), one distribution over components per row")
@@ -73,5 +80,5 @@ def _checked(q, n, K):
     return q
 
 
-def _total(values, sample_weight) -> float:
+def _total(values: Array, sample_weight: ArrayLike | None) -> float:
     return float(values.sum() if sample_weight is None else values @ np.asarray(sample_weight, np.float64))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from expfam_em.family.alike import alike
+from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import frames_of, is_incomplete, kinds
+from expfam_em.rows.typing import Array, Block, Seed
+from expfam_em.values.mixture import Mixture
 
 DRAWS = 10_000
 
@@ -20,11 +24,11 @@ class Estimate(NamedTuple):
     value, standard_error : float or array
     """
 
-    value: np.ndarray
-    standard_error: np.ndarray
+    value: Array
+    standard_error: Array
 
 
-def entropy(mixture, n=DRAWS, rng=None) -> Estimate:
+def entropy(mixture: Mixture, n: int = DRAWS, rng: Seed = None) -> Estimate:
     """Return H = −E[log p(x)] in nats, from n rows drawn from the mixture; exactly if it has one component.
 
     Parameters
@@ -48,7 +52,7 @@ def entropy(mixture, n=DRAWS, rng=None) -> Estimate:
     return _mean_of(lambda X: -mixture.log_density(X), mixture, n, rng)
 
 
-def divergence(mixture, other, n=DRAWS, rng=None) -> Estimate:
+def divergence(mixture: Mixture, other: Mixture, n: int = DRAWS, rng: Seed = None) -> Estimate:
     """Return KL(p ‖ q) = E_p[log p(x) − log q(x)] in nats of two mixtures of rows alike; exactly for single components.
 
     Parameters
@@ -71,13 +75,13 @@ def divergence(mixture, other, n=DRAWS, rng=None) -> Estimate:
     return _mean_of(lambda X: mixture.log_density(X) - _log_density(other, X), mixture, n, rng)
 
 
-def component_entropies(mixture, n=DRAWS, rng=None) -> Estimate:
+def component_entropies(mixture: Mixture, n: int = DRAWS, rng: Seed = None) -> Estimate:
     """Return the entropy of every component, (K,)."""
     rng = np.random.default_rng(rng)
     return _stacked([entropy(mixture.components(k), n, rng) for k in range(mixture.n_components)])
 
 
-def component_divergences(mixture, n=DRAWS, rng=None) -> Estimate:
+def component_divergences(mixture: Mixture, n: int = DRAWS, rng: Seed = None) -> Estimate:
     """Return KL(p_j ‖ p_k) of every pair of components, (K, K).
 
     A(η_k) − A(η_j) − ⟨η_k − η_j, ∇A(η_j)⟩ where all have densities of one family in one frame, from draws elsewhere.
@@ -93,12 +97,12 @@ def component_divergences(mixture, n=DRAWS, rng=None) -> Estimate:
     return _stacked(rows)
 
 
-def _alike(family, n_components) -> bool:
+def _alike(family: ExponentialFamily, n_components: int) -> bool:
     """Whether components differ in nothing but η, so that their divergence is that of A."""
     return not is_incomplete(family) and len(kinds(family, n_components)) == 1 and frames_of(family) is None
 
 
-def _log_density(mixture, X) -> np.ndarray:
+def _log_density(mixture: Mixture, X: Block) -> Array:
     """Return log p(x), −∞ for rows that are impossible."""
     out, possible = np.full(len(X), -np.inf), mixture.family.supports(X)
     if possible.any():
@@ -106,7 +110,7 @@ def _log_density(mixture, X) -> np.ndarray:
     return out
 
 
-def _mean_of(function, mixture, n, rng) -> Estimate:
+def _mean_of(function: Callable[[Block], Array], mixture: Mixture, n: int, rng: Seed) -> Estimate:
     if n < 2:
         raise ValueError(f"n is {n!r}; at least 2 rows are needed for a standard error")
     values = function(mixture.sample(n, rng)[0])
@@ -115,5 +119,5 @@ def _mean_of(function, mixture, n, rng) -> Estimate:
     return Estimate(values.mean(), values.std(ddof=1) / np.sqrt(n))
 
 
-def _stacked(estimates) -> Estimate:
+def _stacked(estimates: Iterable[Estimate]) -> Estimate:
     return Estimate(*(np.stack(arrays) for arrays in zip(*estimates, strict=True)))

@@ -6,10 +6,13 @@ import operator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import entr
 
 from expfam_em.rows.memory import as_rows
+from expfam_em.rows.typing import Array, Integers, Observations
 from expfam_em.values.evaluate import evaluate
+from expfam_em.values.mixture import Mixture
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,16 @@ class Merging:
         Σ of the rows' weights in the clusters that were joined, up to each step; the first is 0.
     """
 
-    pairs: np.ndarray
-    entropies: np.ndarray
-    joined: np.ndarray
+    pairs: Integers
+    entropies: Array
+    joined: Array
 
     @property
     def n_components(self) -> int:
         """K."""
         return len(self.entropies)
 
-    def clusters(self, n_clusters) -> np.ndarray:
+    def clusters(self, n_clusters: int) -> Integers:
         """Return the cluster of each component, (K,), with so many of them.
 
         Raises
@@ -53,12 +56,14 @@ class Merging:
             cluster[cluster > second] -= 1
         return cluster
 
-    def combine(self, responsibilities, n_clusters) -> np.ndarray:
+    def combine(self, responsibilities: ArrayLike, n_clusters: int) -> Array:
         """Return the responsibilities of so many clusters, (n, K) -> (n, n_clusters)."""
         return np.asarray(responsibilities) @ np.eye(n_clusters)[self.clusters(n_clusters)]
 
 
-def merge_components(mixture, X, sample_weight=None, *, n_jobs=None) -> Merging:
+def merge_components(
+    mixture: Mixture, X: Observations, sample_weight: ArrayLike | None = None, *, n_jobs: int | None = None
+) -> Merging:
     """Merge components, at each step the two whose union lowers the entropy of the clustering most.
 
     A density needs several components where a cluster does not have the shape of the family; the density stays as it
@@ -90,7 +95,7 @@ def merge_components(mixture, X, sample_weight=None, *, n_jobs=None) -> Merging:
     return Merging(np.array(pairs, np.int64).reshape(-1, 2), np.array(entropies), np.array(joined))
 
 
-def _best_pair(R, weight) -> tuple[int, int]:
+def _best_pair(R: Array, weight: Array) -> tuple[int, int]:
     """Return the columns first < second whose sum lowers Σ w H most; the lower ones in a tie."""
     K = R.shape[1]
     alone = weight @ entr(R)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -11,6 +12,7 @@ from expfam_em.checking.laws import LAWS
 from expfam_em.checking.subject import LeftOutError, Subject
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import OfComponents, is_incomplete
+from expfam_em.rows.typing import Observations, Seed
 
 
 class FamilyError(ValueError):
@@ -22,11 +24,11 @@ class FamilyError(ValueError):
         Its name.
     """
 
-    def __init__(self, law, family, sentence):
+    def __init__(self, law: str, family: str, sentence: str) -> None:
         super().__init__(law, family, sentence)
         self.law, self.family, self.sentence = law, family, sentence
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.family} breaks a law ({self.law}): {self.sentence}"
 
 
@@ -38,13 +40,13 @@ class Report:
     checked: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [f"  {law}: {note}" for law, note in self.checked.items()]
         lines += [f"  left out – {law}: {reason}" for law, reason in self.left_out.items()]
         return "\n".join([f"{self.family} obeys {len(self.checked)} laws", *lines])
 
 
-def check_family(family, X, *, random_state=0) -> Report:
+def check_family(family: ExponentialFamily, X: Observations, *, random_state: Seed = 0) -> Report:
     """Check the laws of an exponential family on rows, and name the first one that is broken.
 
     Parameters
@@ -77,7 +79,8 @@ def check_family(family, X, *, random_state=0) -> Report:
     """
     if not isinstance(family, ExponentialFamily):
         raise TypeError(f"family is {family!r}; it must be an instance of a subclass of ExponentialFamily")
-    X = np.array(X.toarray() if sparse.issparse(X) else X, np.float64)
+    given: Any = X
+    X = np.array(given.toarray() if sparse.issparse(given) else given, np.float64)
     if X.ndim != 2 or len(X) < 4 or not np.isfinite(X).all():
         raise ValueError(f"X has shape {X.shape}; it must be (n, d), with at least 4 rows of finite numbers")
     if is_incomplete(family) or isinstance(family, OfComponents):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.state import Ended, Problem, State, begin, step
 from expfam_em.em.steps import accumulate, check_concentration, maximize
-from expfam_em.estep.plan import plan
+from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
 from expfam_em.rows.memory import as_rows
+from expfam_em.rows.protocol import Rows
 from expfam_em.rows.threads import single_threaded_blas
+from expfam_em.rows.typing import Mask, Observations
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -28,16 +31,16 @@ PATIENCE = 1000.0
 
 def fit(
     mixture: Mixture,
-    X,
-    sample_weight=None,
+    X: Observations | Rows,
+    sample_weight: ArrayLike | None = None,
     *,
     max_iter: int = 100,
     tol: float = 1e-6,
     temperature: float | Sequence[float] = 1.0,
     prior: ExpectedStatistics | None = None,
-    concentration=1.0,
-    weights: str = "free",
-    stop: str = "bound",
+    concentration: ArrayLike = 1.0,
+    weights: Literal["free", "equal", "fixed"] = "free",
+    stop: Literal["bound", "parameters"] = "bound",
     n_jobs: int | None = None,
     callback: Callable[[int, Mixture, float], None] | None = None,
 ) -> FitResult:
@@ -88,16 +91,16 @@ def fit(
 
 def fit_all(
     start: Mixture,
-    pass_,
-    data=None,
+    pass_: Pass,
+    data: ArrayLike | None = None,
     *,
     max_iter: int = 100,
     tol: float = 1e-6,
     temperature: float | Sequence[float] = 1.0,
     prior: ExpectedStatistics | None = None,
-    concentration=1.0,
-    weights: str = "free",
-    stop: str = "bound",
+    concentration: ArrayLike = 1.0,
+    weights: Literal["free", "equal", "fixed"] = "free",
+    stop: Literal["bound", "parameters"] = "bound",
     fill: Callable | None = None,
     drop: bool = False,
     callback: Callable[[int, int, Mixture, float], None] | None = None,
@@ -163,7 +166,7 @@ def fit_all(
 class _Record:
     """What is kept of the runs of a problem: their bounds at every step, the best so far, and how they ended."""
 
-    def __init__(self, problem, n_runs):
+    def __init__(self, problem: Problem, n_runs: int) -> None:
         self.problem = problem
         self.results: list[Any] = [None] * n_runs
         self.trace: list[np.ndarray] = []
@@ -177,15 +180,16 @@ class _Record:
         if state.n_iter:
             np.maximum.at(self.lead, self.problem.data[state.run], state.best)
 
-    def end(self, ended: list[Ended], n_iter) -> None:
+    def end(self, ended: list[Ended], n_iter: int) -> None:
         """Keep how a step has ended some runs."""
         for one in ended:
             if one.error is not None:
                 self.results[one.run] = one.error
             else:
+                assert one.mixture is not None
                 self.results[one.run] = self._result(one.run, one.mixture, one.status, n_iter, one.fall)
 
-    def ended(self, state: State, which, status) -> State:
+    def ended(self, state: State, which: Mask, status: Status) -> State:
         """Keep the results of some runs, a mask, and return the state of the others."""
         for at in np.flatnonzero(which):
             run = int(state.run[at])
@@ -207,13 +211,13 @@ class _Record:
         lead = self.lead[self.problem.data[state.run]]
         return (reach < lead) & (state.best < lead)
 
-    def _result(self, run, mixture, status, n_iter, fall=0.0) -> FitResult:
+    def _result(self, run: int, mixture: Mixture, status: Status, n_iter: int, fall: float = 0.0) -> FitResult:
         trace = np.array([row[:, run] for row in self.trace[: n_iter + 1]])
         total = float(self.problem.pass_.rows.total_weights[self.problem.data[run]])
         return FitResult(mixture, trace[:, 0], trace[1:, 1], trace[:, 2], status, n_iter, total, fall)
 
 
-def _schedule(temperature) -> list[float]:
+def _schedule(temperature: float | Sequence[float]) -> list[float]:
     schedule = np.atleast_1d(np.asarray(temperature, np.float64)).tolist()
     if not schedule or np.ndim(schedule) != 1 or not all(value >= 0 and np.isfinite(value) for value in schedule):
         raise ValueError(f"temperature is {temperature!r}; it must be one or more finite numbers ≥ 0")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from expfam_em.rows.csr import CSRBlock
-from expfam_em.rows.protocol import Chunk
+from expfam_em.rows.protocol import Chunk, Rows
+from expfam_em.rows.typing import Array, Floats, Integers
 
 BINS = 1 << 18
 """Bins in which row weights are counted at a time: two megabytes."""
@@ -94,14 +96,14 @@ class Level(NamedTuple):
     by_number: np.ndarray
     before: np.ndarray
     start: np.ndarray
-    inner: np.ndarray | None = None
+    inner: Any = None
 
     @property
     def n_bins(self) -> int:
         """Bins of all intervals."""
         return int(self.start[-1])
 
-    def bins(self, interval, key, number) -> np.ndarray:
+    def bins(self, interval: Any, key: Floats, number: Any) -> np.ndarray:
         """Return the bins of some rows, given the interval that each lies in; later rows lie in no lower one."""
         if self.by_number.all() or not self.by_number.any():
             x = number if self.by_number[0] else key
@@ -116,7 +118,7 @@ class Level(NamedTuple):
         return self.start[interval] + share.astype(np.int64)
 
 
-def extremes(direction, chunk: Chunk) -> Extremes:
+def extremes(direction: Array, chunk: Chunk) -> Extremes:
     """Return the extremes of the rows of a chunk that carry weight."""
     X, _, number = _present(chunk)
     key = project(X, direction)
@@ -124,13 +126,13 @@ def extremes(direction, chunk: Chunk) -> Extremes:
     return Extremes(key.min(initial=np.inf), key.max(initial=-np.inf), len(number), end)
 
 
-def everything(direction, chunk: Chunk) -> Collected:
+def everything(direction: Array, chunk: Chunk) -> Collected:
     """Return all rows of a chunk that carry weight."""
     X, weight, number = _present(chunk)
     return Collected([np.zeros(len(number), np.int64)], [number], [project(X, direction)], [weight], [_copied(X)])
 
 
-def counted_chunk(direction, levels, chunk: Chunk) -> Counted:
+def counted_chunk(direction: Array, levels: list[Level], chunk: Chunk) -> Counted:
     """Return what the bins of the last level hold of a chunk."""
     X, weight, number = _present(chunk)
     key = project(X, direction)
@@ -143,7 +145,7 @@ def counted_chunk(direction, levels, chunk: Chunk) -> Counted:
     return Counted(mass, rows, low, high)
 
 
-def _extremes_of(of_bin, key, n_bins):
+def _extremes_of(of_bin: Integers, key: Floats, n_bins: int) -> Any:
     """Return the least and the greatest key of each bin, ±∞ for none."""
     low, high = np.full(n_bins, np.inf), np.full(n_bins, -np.inf)
     low[of_bin] = high[of_bin] = key  # some key: most bins have a single one where this is asked for
@@ -153,7 +155,7 @@ def _extremes_of(of_bin, key, n_bins):
     return low, high
 
 
-def collected_chunk(direction, levels, chunk: Chunk) -> Collected:
+def collected_chunk(direction: Array, levels: list[Level], chunk: Chunk) -> Collected:
     """Return the rows of a chunk that lie in a wanted bin of the last level."""
     X, weight, number = _present(chunk)
     key = project(X, direction)
@@ -163,7 +165,7 @@ def collected_chunk(direction, levels, chunk: Chunk) -> Collected:
     return Collected([of_bin], [number[which]], [key[which]], [weight[which]], [_copied(X[which])])
 
 
-def _present(chunk: Chunk):
+def _present(chunk: Chunk) -> Any:
     """Return X, weights and numbers of the rows of a chunk that carry weight."""
     number = chunk.first + np.arange(len(chunk.X))
     if chunk.weight is None:
@@ -172,12 +174,12 @@ def _present(chunk: Chunk):
     return (chunk.X, chunk.weight, number) if some.all() else (chunk.X[some], chunk.weight[some], number[some])
 
 
-def _copied(X):
+def _copied(X: Any) -> Any:
     """Return rows of which no larger array is kept, in row order."""
     return X if isinstance(X, CSRBlock) else np.array(X, order="C")
 
 
-def _found(levels, key, number):
+def _found(levels: list[Level], key: Floats, number: Any) -> Any:
     """Return which rows lie in an interval of the last level, and their bins there."""
     of_bin = levels[0].bins(0, key, number)
     which: slice | np.ndarray = slice(None)  # all of them, and nothing is copied
@@ -189,7 +191,7 @@ def _found(levels, key, number):
     return which, of_bin
 
 
-def project(X, direction) -> np.ndarray:
+def project(X: Any, direction: Array) -> np.ndarray:
     """Return X · direction added column by column: equal rows get equal keys, which a BLAS product does not promise."""
     if isinstance(X, CSRBlock):
         return X.project(direction)
@@ -203,7 +205,7 @@ def project(X, direction) -> np.ndarray:
 # ---- passes over all rows ------------------------------------------------------------------------------------------
 
 
-def selected(rows, direction, keys: Extremes, levels_of):
+def selected(rows: Rows, direction: Array, keys: Extremes, levels_of: Callable) -> Any:
     """Return the rows that reach given cumulative weights, each once, and how many of these each reaches.
 
     Rows are ordered by a projection, and by their numbers where that is equal. Their weights are counted in bins. Bins
@@ -253,7 +255,7 @@ def _cumulative(level: Level, counted: Counted) -> np.ndarray:
     return within + np.repeat(level.before - earlier, np.diff(level.start))
 
 
-def _reaching(level: Level, counted: Counted, reached, at, interval) -> np.ndarray:
+def _reaching(level: Level, counted: Counted, reached: Floats, at: Floats, interval: Any) -> np.ndarray:
     """Return the bin that holds the row of each cumulative weight, given the interval that it lies in."""
     filled = np.flatnonzero(counted.weight > 0)
     # sums that are rounded in another order may point just beyond the interval
@@ -261,7 +263,7 @@ def _reaching(level: Level, counted: Counted, reached, at, interval) -> np.ndarr
     return filled[np.clip(np.searchsorted(reached[filled], at, side="right"), first, last)]
 
 
-def _cut(level: Level, counted: Counted, before, wanted, ranks, end) -> Level:
+def _cut(level: Level, counted: Counted, before: Floats, wanted: Integers, ranks: Integers, end: int) -> Level:
     """Return wanted bins as the intervals of a further level; those whose keys are equal are cut by row number.
 
     An interval has bins in proportion to the ranks that are looked for in it, at least two.
@@ -281,7 +283,7 @@ def _cut(level: Level, counted: Counted, before, wanted, ranks, end) -> Level:
     return Level(low, high, by_number, before[wanted], np.append(0, np.cumsum(sizes)))
 
 
-def _places(found: Collected, before, at, of_bin) -> np.ndarray:
+def _places(found: Collected, before: Floats, at: Floats, of_bin: Integers) -> np.ndarray:
     """Return which of the collected rows, in order, reaches each cumulative weight."""
     bins = found.bin
     first = np.flatnonzero(np.concatenate([[True], bins[1:] != bins[:-1]]))

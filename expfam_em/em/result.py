@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-import numpy as np
-
+from expfam_em.rows.typing import Array
 from expfam_em.values.mixture import Mixture
 
 
@@ -51,9 +50,9 @@ class FitResult:
     """
 
     mixture: Mixture
-    bounds: np.ndarray
-    half_bounds: np.ndarray
-    log_priors: np.ndarray
+    bounds: Array
+    half_bounds: Array
+    log_priors: Array
     status: Status
     n_iter: int
     total_weight: float

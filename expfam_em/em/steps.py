@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.em.result import CollapsedError
 from expfam_em.estep.plan import plan
 from expfam_em.family import checked
 from expfam_em.family.optional import Framed, components, shared
 from expfam_em.rows.memory import as_rows
+from expfam_em.rows.protocol import Rows
+from expfam_em.rows.typing import Observations
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -21,7 +25,14 @@ REFINEMENTS = 3
 """Frames tried for one E-step: the first may still be off by the digits that were lost, the next is not."""
 
 
-def accumulate(mixture, X, sample_weight=None, *, temperature=1.0, n_jobs=None) -> ExpectedStatistics:
+def accumulate(
+    mixture: Mixture,
+    X: Observations | Rows,
+    sample_weight: ArrayLike | None = None,
+    *,
+    temperature: float = 1.0,
+    n_jobs: int | None = None,
+) -> ExpectedStatistics:
     """Return the expected statistics of rows under a mixture: the E-step.
 
     Parameters
@@ -50,7 +61,14 @@ def expected_statistics(pass_, mixture, temperature=1.0, data=None) -> ExpectedS
     return stack if mixture.weights.ndim == 2 else stack[0]
 
 
-def maximize(statistics, previous, *, prior=None, concentration=1.0, weights="free") -> Mixture:
+def maximize(
+    statistics: ExpectedStatistics,
+    previous: Mixture,
+    *,
+    prior: ExpectedStatistics | None = None,
+    concentration: ArrayLike = 1.0,
+    weights: Literal["free", "equal", "fixed"] = "free",
+) -> Mixture:
     """Return the mixture that maximises the expected log-likelihood plus log-prior: the M-step.
 
     ∇A(η_k) = (S_k + χ_k)/(Σ r e + ν_k) and π_k ∝ N_k + α_k − 1.

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from expfam_em.estimators.base import BaseMixture
 from expfam_em.families.bernoulli import Bernoulli
 from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.typing import Array, Floats, RandomState
 from expfam_em.saving.files import saved
+from expfam_em.values.mixture import Mixture
+from expfam_em.values.statistics import ExpectedStatistics
 
 BINARY_SHARE = 0.8
 """Data with a binary column, or at least this share of 0s and 1s, are taken for binary data with mistakes."""
@@ -51,32 +57,35 @@ class BernoulliMixture(BaseMixture):
     """
 
     _dtypes = (np.float64, np.float32, np.uint8, np.bool_)
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, Any] = {
         **BaseMixture._parameter_constraints,
         "binarize": [StrOptions({"auto"}), Interval(Real, None, None, closed="neither"), None],
     }
 
+    probabilities_: Floats
+    threshold_: float | None
+
     def __init__(
         self,
-        n_components=1,
+        n_components: int = 1,
         *,
-        binarize="auto",
-        temperature=1.0,
-        tol=1e-6,
-        max_iter=500,
-        n_init=1,
-        init="k-means++",
-        prior=None,
-        concentration=1.0,
-        weights="free",
-        stop="bound",
-        acceleration=None,
-        random_state=None,
-        n_jobs=None,
-        warm_start=False,
-        verbose=0,
-        verbose_interval=10,
-    ):
+        binarize: float | Literal["auto"] | None = "auto",
+        temperature: float | Sequence[float] = 1.0,
+        tol: float = 1e-6,
+        max_iter: int = 500,
+        n_init: int = 1,
+        init: str | Mixture | ArrayLike = "k-means++",
+        prior: ExpectedStatistics | None = None,
+        concentration: ArrayLike = 1.0,
+        weights: Literal["free", "equal", "fixed"] = "free",
+        stop: Literal["bound", "parameters"] = "bound",
+        acceleration: None = None,
+        random_state: RandomState = None,
+        n_jobs: int | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+    ) -> None:
         self.n_components = n_components
         self.binarize = binarize
         self.temperature = temperature
@@ -95,10 +104,10 @@ class BernoulliMixture(BaseMixture):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
-    def _make_family(self):
+    def _make_family(self) -> Bernoulli:
         return Bernoulli()
 
-    def _prepare(self, X, fitting=False):
+    def _prepare(self, X: Any, fitting: bool = False) -> tuple[Any, dict[str, Any]]:
         if isinstance(X, CSRBlock):
             _require_binary(X)
             threshold = self.threshold_ if not fitting else None if self.binarize == "auto" else self.binarize
@@ -111,7 +120,7 @@ class BernoulliMixture(BaseMixture):
         threshold = self._choose_threshold(X) if fitting else self.threshold_
         return (X if threshold is None else X > threshold), {"threshold_": threshold}
 
-    def _choose_threshold(self, X):
+    def _choose_threshold(self, X: Any) -> float | None:
         if self.binarize != "auto":
             return self.binarize
         binary = np.mean((X == 0) | (X == 1), axis=0)
@@ -125,11 +134,11 @@ class BernoulliMixture(BaseMixture):
         )
         return 0.0
 
-    def _attributes(self, named):
+    def _attributes(self, named: dict[str, Array]) -> dict[str, Array]:
         return {"probabilities_": named["probabilities"]}
 
 
-def _require_binary(X):
+def _require_binary(X: CSRBlock) -> None:
     """Raise a ValueError unless sparse rows hold 0 and 1 only: a threshold could turn all their zeros into ones."""
     others = (X.values != 0) & (X.values != 1)
     if others.any():

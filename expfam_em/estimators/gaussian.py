@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
-from expfam_em.em.starts import INITS, from_labels_of, initialise_all
-from expfam_em.estep.plan import plan
+from expfam_em.em.result import FitResult
+from expfam_em.em.starts import INITS, Starts, from_labels_of, initialise_all
+from expfam_em.estep.plan import Pass, plan
 from expfam_em.estimators.base import ANY_INIT, BaseMixture
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.special.linalg import cholesky, invert
+from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import bind
+from expfam_em.rows.typing import Array, Floats, Integers, RandomState
 from expfam_em.saving.files import saved
 from expfam_em.values.mixture import Mixture
+from expfam_em.values.statistics import ExpectedStatistics
 
 COLLAPSED = (
     "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
@@ -69,7 +76,7 @@ class GaussianMixture(BaseMixture):
     [1.0, 11.0]
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, Any] = {
         **BaseMixture._parameter_constraints,
         # an unknown type is answered in scikit-learn's words
         "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"}), Hidden(StrOptions(set(MODELS)))],
@@ -81,32 +88,37 @@ class GaussianMixture(BaseMixture):
         "init": [*ANY_INIT, None],
     }
 
+    means_: Floats
+    covariances_: Floats
+    precisions_: Floats
+    precisions_cholesky_: Floats
+
     def __init__(
         self,
-        n_components=1,
+        n_components: int = 1,
         *,
-        covariance_type="full",
-        tol=1e-3,
-        reg_covar=1e-6,
-        max_iter=100,
-        n_init=1,
-        init_params="kmeans",
-        weights_init=None,
-        means_init=None,
-        precisions_init=None,
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-        verbose_interval=10,
-        init=None,
-        temperature=1.0,
-        prior=None,
-        concentration=1.0,
-        weights="free",
-        stop="bound",
-        acceleration=None,
-        n_jobs=None,
-    ):
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: Literal["kmeans", "k-means++", "random", "random_from_data"] = "kmeans",
+        weights_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        precisions_init: ArrayLike | None = None,
+        random_state: RandomState = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        init: str | Mixture | ArrayLike | None = None,
+        temperature: float | Sequence[float] = 1.0,
+        prior: ExpectedStatistics | None = None,
+        concentration: ArrayLike = 1.0,
+        weights: Literal["free", "equal", "fixed"] = "free",
+        stop: Literal["bound", "parameters"] = "bound",
+        acceleration: None = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
         self.tol = tol
@@ -131,26 +143,28 @@ class GaussianMixture(BaseMixture):
         self.n_jobs = n_jobs
 
     @property
-    def _init_in_use(self):
+    def _init_in_use(self) -> Any:
         return self.init_params if self.init is None else self.init
 
     @property
-    def _packed_as(self):
+    def _packed_as(self) -> str:
         """The type of scikit-learn's whose arrays have the same shapes."""
         model = MODELS[self.covariance_type]
         return "tied" if model.name == "EEE" else model.free
 
-    def _make_family(self):
+    def _make_family(self) -> Gaussian:
         return Gaussian(self.covariance_type, variance_floor=0.0, reg_covar=self.reg_covar)
 
-    def _refusal(self, error):
+    def _refusal(self, error: ValueError) -> ValueError:
         return ValueError(COLLAPSED)
 
-    def _fall(self, plain, result):
+    def _fall(self, plain: ExponentialFamily, result: FitResult) -> ValueError:
         return ValueError(COLLAPSED)  # its mappings are right: a component is nearly singular, and steps are rounding
 
-    def _starts(self, pass_, data, rng, prior):
-        family = pass_.family
+    def _starts(
+        self, pass_: Pass, data: Integers, rng: np.random.Generator, prior: ExpectedStatistics | None
+    ) -> Starts:
+        family: Any = pass_.family
         weights, means, precisions = self._given(pass_.rows.n_features)
         covariances = None if precisions is None else self._covariances(precisions, family, weights)
         if weights is not None and means is not None and precisions is not None:
@@ -161,7 +175,8 @@ class GaussianMixture(BaseMixture):
         if (weights is None and means is None and precisions is None) or not len(starts.runs):
             return starts
         drawn, runs = starts.mixture, len(starts.runs)
-        drawn_means, drawn_covariances = drawn.family.to_moments(drawn.flat_natural)
+        of_drawn: Any = drawn.family
+        drawn_means, drawn_covariances = of_drawn.to_moments(drawn.flat_natural)
         natural = family.from_moments(
             drawn_means if means is None else np.tile(means, (runs, 1)),
             drawn_covariances if covariances is None else np.concatenate([covariances] * runs),
@@ -169,7 +184,9 @@ class GaussianMixture(BaseMixture):
         weights = drawn.weights if weights is None else np.tile(weights, (runs, 1))
         return starts._replace(mixture=Mixture(family, weights, natural.reshape(drawn.natural.shape)))
 
-    def _drawn(self, pass_, data, init, rng, prior):
+    def _drawn(
+        self, pass_: Pass, data: Integers, init: Any, rng: np.random.Generator, prior: ExpectedStatistics | None
+    ) -> Starts:
         K = self.n_components
         if not isinstance(init, str) or init != "kmeans":
             return initialise_all(pass_, data, K, init, rng, weights=self.weights, prior=prior)
@@ -178,7 +195,7 @@ class GaussianMixture(BaseMixture):
         centres = initialise_all(sphere, data, K, "kmeans", rng, weights="equal").mixture
         return from_labels_of(centres, pass_, K, self.weights, prior)
 
-    def _given(self, d):
+    def _given(self, d: int) -> tuple[Array | None, Array | None, Array | None]:
         K = self.n_components
         weights = self._checked("weights", self.weights_init, (K,))
         if weights is not None:
@@ -199,15 +216,15 @@ class GaussianMixture(BaseMixture):
             self._check_precisions(precisions)
         return weights, means, precisions
 
-    def _checked(self, name, value, shape):
+    def _checked(self, name: str, value: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
         if value is None:
             return None
-        value = check_array(value, dtype=np.float64, ensure_2d=False, allow_nd=True)
-        if value.shape != shape:
-            raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {value.shape}")
-        return value
+        array = check_array(value, dtype=np.float64, ensure_2d=False, allow_nd=True)
+        if array.shape != shape:
+            raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
+        return array
 
-    def _check_precisions(self, precisions):
+    def _check_precisions(self, precisions: Array) -> None:
         if self._packed_as in ("diag", "spherical"):
             if np.any(precisions <= 0):
                 raise ValueError(f"'{self.covariance_type} precision' should be positive")
@@ -217,7 +234,7 @@ class GaussianMixture(BaseMixture):
         if not symmetric or np.any(np.linalg.eigvalsh(matrices) <= 0):
             raise ValueError(f"'{self.covariance_type} precision' should be symmetric, positive-definite")
 
-    def _covariances(self, precisions, family, weights):
+    def _covariances(self, precisions: Array, family: Gaussian, weights: Array | None) -> Array:
         """Return the covariances of the model that are nearest to those given, lest the first step lower the bound."""
         covariances = self._inverted(precisions)
         model, form = family.model, family.form
@@ -226,13 +243,13 @@ class GaussianMixture(BaseMixture):
         weights = np.full(self.n_components, 1.0) if weights is None else np.maximum(weights, np.finfo(float).tiny)
         return form.transform(form.unit(covariances), model.nearest(weights, form.root(covariances)))
 
-    def _inverted(self, precisions):
+    def _inverted(self, precisions: Array) -> Array:
         if self._packed_as in ("diag", "spherical"):
             return 1 / precisions
         matrices = np.broadcast_to(precisions, (self.n_components, *precisions.shape[-2:]))
         return invert(matrices)[0]
 
-    def _attributes(self, named):
+    def _attributes(self, named: dict[str, Array]) -> dict[str, Array]:
         covariances = named["covariances"]
         if self._packed_as in ("diag", "spherical"):
             root = 1 / np.sqrt(covariances)

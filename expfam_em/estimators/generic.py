@@ -1,8 +1,18 @@
 """Mixtures of any exponential family."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from numpy.typing import ArrayLike
+
 from expfam_em.estimators.base import BaseMixture
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.rows.typing import RandomState
 from expfam_em.saving.files import saved
+from expfam_em.values.mixture import Mixture
+from expfam_em.values.statistics import ExpectedStatistics
 
 
 @saved
@@ -65,32 +75,32 @@ class ExponentialFamilyMixture(BaseMixture):
     [0, 1]
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, Any] = {
         **BaseMixture._parameter_constraints,
         "family": [ExponentialFamily],
     }
 
     def __init__(
         self,
-        family,
-        n_components=1,
+        family: ExponentialFamily,
+        n_components: int = 1,
         *,
-        temperature=1.0,
-        tol=1e-6,
-        max_iter=500,
-        n_init=1,
-        init="k-means++",
-        prior=None,
-        concentration=1.0,
-        weights="free",
-        stop="bound",
-        acceleration=None,
-        random_state=None,
-        n_jobs=None,
-        warm_start=False,
-        verbose=0,
-        verbose_interval=10,
-    ):
+        temperature: float | Sequence[float] = 1.0,
+        tol: float = 1e-6,
+        max_iter: int = 500,
+        n_init: int = 1,
+        init: str | Mixture | ArrayLike = "k-means++",
+        prior: ExpectedStatistics | None = None,
+        concentration: ArrayLike = 1.0,
+        weights: Literal["free", "equal", "fixed"] = "free",
+        stop: Literal["bound", "parameters"] = "bound",
+        acceleration: None = None,
+        random_state: RandomState = None,
+        n_jobs: int | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+    ) -> None:
         self.family = family
         self.n_components = n_components
         self.temperature = temperature
@@ -109,10 +119,10 @@ class ExponentialFamilyMixture(BaseMixture):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = getattr(self.family, "sparse", None) in ("entries", "rows")
         return tags
 
-    def _make_family(self):
+    def _make_family(self) -> ExponentialFamily:
         return self.family

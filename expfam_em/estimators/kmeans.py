@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import functools
+import os
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from expfam_em.em.loop import fit_all
-from expfam_em.em.result import CollapsedError
+from expfam_em.em.result import CollapsedError, FitResult
 from expfam_em.em.starts import initialise_all
 from expfam_em.estep.nearest import NearestPass
 from expfam_em.estep.nearest_sparse import SparseNearestPass
-from expfam_em.estimators.base import all_or_nothing, checked_weight, generator
+from expfam_em.estimators.base import all_or_nothing, checked_weight, fit_context, generator
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.family.binding import bind
 from expfam_em.rows import csr
 from expfam_em.rows.memory import ArrayRows, check_total
 from expfam_em.rows.threads import single_threaded_blas
+from expfam_em.rows.typing import Array, Floats, Integers, Observations, RandomState
 from expfam_em.saving.files import save, saved
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
@@ -77,7 +82,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     1.0
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, Any] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
         "init": [StrOptions({"k-means++", "random"}), callable, "array-like"],
         "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -90,20 +95,28 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         "n_jobs": [Integral, None],
     }
 
+    cluster_centers_: Floats
+    labels_: Integers
+    inertia_: float
+    n_iter_: int
+    distortions_: list[float]
+    mixture_: Mixture
+    n_features_in_: int
+
     def __init__(
         self,
-        n_clusters=8,
+        n_clusters: int = 8,
         *,
-        init="k-means++",
-        n_init="auto",
-        max_iter=300,
-        tol=1e-4,
-        verbose=0,
-        random_state=None,
-        copy_x=True,
-        algorithm="lloyd",
-        n_jobs=None,
-    ):
+        init: str | ArrayLike | Callable[..., ArrayLike] = "k-means++",
+        n_init: int | Literal["auto"] = "auto",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        verbose: int = 0,
+        random_state: RandomState = None,
+        copy_x: bool = True,
+        algorithm: Literal["lloyd", "elkan"] = "lloyd",
+        n_jobs: int | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.init = init
         self.n_init = n_init
@@ -115,7 +128,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         self.algorithm = algorithm
         self.n_jobs = n_jobs
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.sparse = True
@@ -123,8 +136,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     # ---- fitting --------------------------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, sample_weight=None):
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Find the centres.
 
         Parameters
@@ -153,7 +166,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             )
         return self
 
-    def _fit(self, X, sample_weight):
+    def _fit(self, X: Any, sample_weight: ArrayLike | None) -> None:
         if len(X) < self.n_clusters:
             raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
         rows = ArrayRows(X, checked_weight(sample_weight, X), self.n_jobs)
@@ -164,24 +177,24 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         best = min((self._followed(pass_, start) for start in starts), key=lambda run: run.inertia)
         self.__dict__.update(best.attributes(X.dtype))
 
-    def _pass(self, rows, strategy="rows", family=None) -> NearestPass:
+    def _pass(self, rows: ArrayRows, strategy: str = "rows", family: Any = None) -> NearestPass:
         """Return rows with their nearest centres, in the coordinates of a family, or in those that suit them best."""
         if rows.is_sparse:
             return SparseNearestPass(_of_zeros(rows.n_features), rows)
         return NearestPass(bind(Gaussian("fixed"), rows).in_frame_units() if family is None else family, rows, strategy)
 
-    def _followed(self, pass_, start):
+    def _followed(self, pass_: NearestPass, start: Mixture) -> _Run:
         run = _Run(pass_, start, self.max_iter, self.tol)
         if self.verbose:
             print(f"inertia {run.inertia:.8g} after {run.n_iter} iterations")
         return run
 
-    def _starts(self):
+    def _starts(self) -> int:
         if self.n_init == "auto":
             return 10 if callable(self.init) or (isinstance(self.init, str) and self.init == "random") else 1
         return 1 if not isinstance(self.init, str) and not callable(self.init) else self.n_init
 
-    def _start(self, pass_, rng):
+    def _start(self, pass_: NearestPass, rng: np.random.Generator) -> Mixture:
         K, rows = self.n_clusters, pass_.rows
         if isinstance(self.init, str):
             name = {"k-means++": "k-means++", "random": "random_from_data"}[self.init]
@@ -200,26 +213,26 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             )
         return _mixture_of(pass_.family, centres)
 
-    def fit_predict(self, X, y=None, sample_weight=None):
+    def fit_predict(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> Integers:
         """Fit and return the label of each row, (n,)."""
         return self.fit(X, sample_weight=sample_weight).labels_
 
-    def fit_transform(self, X, y=None, sample_weight=None):
+    def fit_transform(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> Floats:
         """Fit and return the distance of each row to each centre, (n, K)."""
         return self.fit(X, sample_weight=sample_weight).transform(X)
 
     # ---- using ----------------------------------------------------------------------------------------------
 
-    def _validated(self, X, reset=True):
+    def _validated(self, X: Observations, reset: bool = True) -> Any:
         """Return X as scikit-learn checks it, an array or a block of CSR rows."""
         dtypes = [np.float64, np.float32]
         return csr.observations(validate_data(self, X, accept_sparse="csr", dtype=dtypes, order=None, reset=reset))
 
-    def _rows(self, X):
+    def _rows(self, X: Observations) -> Any:
         check_is_fitted(self, "mixture_")
         return self._validated(X, reset=False)
 
-    def _labelled(self, X, weight=None):
+    def _labelled(self, X: Any, weight: Array | None = None) -> tuple[NearestPass, Integers]:
         """Return validated rows with their nearest centres, and the labels of the fitted ones."""
         mixture, rows = self.mixture_, ArrayRows(X, weight, self.n_jobs)
         pass_ = self._pass(rows, family=mixture.family)
@@ -227,29 +240,29 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             mixture = _mixture_of(pass_.family, _centres(mixture))
         return pass_, pass_.labels(mixture.scores)
 
-    def predict(self, X):
+    def predict(self, X: Observations) -> Integers:
         """Return the label of the closest centre of each row, (n,)."""
         return self._labelled(self._rows(X))[1]
 
-    def transform(self, X):
+    def transform(self, X: Observations) -> Floats:
         """Return the distance of each row to each centre, (n, K)."""
-        X = self._rows(X)
-        if isinstance(X, csr.CSRBlock):
-            pass_ = SparseNearestPass(_of_zeros(X.shape[1]), ArrayRows(X, None, self.n_jobs))
-            return pass_.distances(self.cluster_centers_.astype(np.float64)).astype(X.dtype, copy=False)
-        return cdist(X, self.cluster_centers_).astype(X.dtype, copy=False)  # from differences: nothing cancels
+        rows = self._rows(X)
+        if isinstance(rows, csr.CSRBlock):
+            pass_ = SparseNearestPass(_of_zeros(rows.shape[1]), ArrayRows(rows, None, self.n_jobs))
+            return pass_.distances(self.cluster_centers_.astype(np.float64)).astype(rows.dtype, copy=False)
+        return cdist(rows, self.cluster_centers_).astype(rows.dtype, copy=False)  # from differences: nothing cancels
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> float:
         """Return −J = −Σ w ‖x − μ_label‖² of the rows."""
-        X = self._rows(X)
-        pass_, labels = self._labelled(X, checked_weight(sample_weight, X))
+        rows = self._rows(X)
+        pass_, labels = self._labelled(rows, checked_weight(sample_weight, rows))
         return -pass_.inertia(_centres(self.mixture_), labels)
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return len(self.cluster_centers_)
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the estimator to one file without pickle; `expfam_em.load` reads it back."""
         check_is_fitted(self, "mixture_")
         save(self, path)
@@ -258,9 +271,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 class _Run:
     """One start followed to its end: EM at temperature 0."""
 
-    def __init__(self, pass_, start, max_iter, tol):
-        variance = pass_.column_variance() if pass_.rows.is_sparse else start.family.column_variance
-        scale = 1.0 if pass_.rows.is_sparse else start.family.scale[0]
+    def __init__(self, pass_: Any, start: Mixture, max_iter: int, tol: float) -> None:
+        family: Any = start.family
+        variance = pass_.column_variance() if pass_.rows.is_sparse else family.column_variance
+        scale = 1.0 if pass_.rows.is_sparse else family.scale[0]
         movement = variance.mean() / scale**2  # parameters move in the frame
         stack = Mixture(start.family, start.weights[None], start.natural[None])
         [result] = fit_all(
@@ -272,15 +286,15 @@ class _Run:
         self.mixture, self.n_iter = result.mixture, result.n_iter
         self.centres, self.labels = _centres(result.mixture), pass_.labels(result.mixture.scores)
         self.inertia = pass_.inertia(self.centres, self.labels)
-        self.distortions = self._distortions(result, start.family.variance)
+        self.distortions = self._distortions(result, family.variance)
 
-    def _distortions(self, result, variance):
+    def _distortions(self, result: FitResult, variance: float) -> list[float]:
         """J after each half of a step: J + 2ε · bound is the same number for all of them."""
         trace = np.empty(2 * result.n_iter + 1)
         trace[::2], trace[1::2] = result.bounds, result.half_bounds
         return np.maximum(self.inertia + 2 * variance * (result.bound - trace), 0.0).tolist()
 
-    def attributes(self, dtype):
+    def attributes(self, dtype: Any) -> dict[str, Any]:
         return {
             "mixture_": self.mixture,
             "cluster_centers_": self.centres.astype(dtype),
@@ -291,12 +305,14 @@ class _Run:
         }
 
 
-def _of_zeros(n_features):
+def _of_zeros(n_features: int) -> Gaussian:
     """Return the family of centres in the coordinates of x, in which zeros stay zeros."""
     return Gaussian("fixed").replace(shift=np.zeros(n_features), scale=np.ones(n_features))
 
 
-def _filled(pass_, statistics, mixture, temperature):
+def _filled(
+    pass_: NearestPass, statistics: ExpectedStatistics, mixture: Mixture, temperature: float
+) -> tuple[ExpectedStatistics, Mixture]:
     """Return statistics and mixture with rows in the clusters that have lost theirs; see `NearestPass.fill`."""
     found = pass_.fill(statistics.counts[0], statistics.sums[0], mixture.scores) if temperature == 0 else None
     if found is None:
@@ -307,10 +323,10 @@ def _filled(pass_, statistics, mixture, temperature):
     return filled, Mixture(mixture.family, mixture.weights, centres[None])
 
 
-def _mixture_of(family, centres):
+def _mixture_of(family: Any, centres: Array) -> Mixture:
     K = len(centres)
     return Mixture(family, np.full(K, 1 / K), family.from_moments(centres, np.ones(K)))
 
 
-def _centres(mixture):
+def _centres(mixture: Mixture) -> Array:
     return mixture.parameters["means"]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -14,13 +17,18 @@ from expfam_em.estimators.base import BaseMixture, checked_weight, is_sound
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.threads import single_threaded_blas
+from expfam_em.rows.typing import Array, Block, Integers, Observations
 from expfam_em.values.mixture import Mixture
+
+M = TypeVar("M", bound=BaseMixture)
 
 NARROW = 1e-3
 """Width relative to that of all data sets together below which they are fitted one by one."""
 
 
-def fit_many(estimator, datasets, sample_weights=None) -> list:
+def fit_many(
+    estimator: M, datasets: Sequence[Observations] | Block, sample_weights: Sequence[ArrayLike] | None = None
+) -> list[M]:
     """Fit a mixture to each of many data sets, in lock step: far less is then paid for a step than its arithmetic.
 
     Parameters
@@ -71,15 +79,15 @@ def fit_many(estimator, datasets, sample_weights=None) -> list:
         return _fit(clone(estimator), arrays, weights)
 
 
-def _fit(template, arrays, weights):
+def _fit(template: M, arrays: list[Any], weights: list[Array] | None) -> list[M]:
     template._validate_params()
     X = template._validated((sparse.vstack if sparse.issparse(arrays[0]) else np.concatenate)(arrays))
     sizes = [array.shape[0] for array in arrays]
     weight = checked_weight(None if weights is None else np.concatenate(weights), X)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     if _differ_much(X, starts):
-        weights = [None] * len(arrays) if weights is None else weights
-        return [_alone(clone(template), at, *one) for at, one in enumerate(zip(arrays, weights, strict=True))]
+        of_each = [None] * len(arrays) if weights is None else weights
+        return [_alone(clone(template), at, *one) for at, one in enumerate(zip(arrays, of_each, strict=True))]
     prepared, remembered = template._prepare(X, fitting=True)
     plain, results = template._followed(ArrayRows(prepared, weight, template.n_jobs, sizes))
     unfinished = sum(is_sound(result) and not result.converged for result in results)
@@ -104,7 +112,7 @@ def _fit(template, arrays, weights):
     return estimators
 
 
-def _alone(estimator, at, X, weight):
+def _alone(estimator: M, at: int, X: Any, weight: Array | None) -> M:
     """Fit a data set by itself: in coordinates of its own it may succeed where it has failed among the others."""
     try:
         return estimator.fit(X, sample_weight=weight)
@@ -112,7 +120,7 @@ def _alone(estimator, at, X, weight):
         raise ValueError(f"data set {at}: {error}") from error
 
 
-def _differ_much(X, starts) -> bool:
+def _differ_much(X: Any, starts: Integers) -> bool:
     """Whether a data set is so much narrower than all together that its starts would be drawn without digits."""
     if isinstance(X, CSRBlock):
         return False  # zeros are in the support, and nothing is shifted
@@ -122,7 +130,7 @@ def _differ_much(X, starts) -> bool:
     return bool(np.any((width > 0) & (width < NARROW * np.std(X, axis=0, dtype=np.float64))))
 
 
-def _check_weights(arrays, weights):
+def _check_weights(arrays: list[Any], weights: list[Array] | None) -> None:
     if weights is None:
         return
     if len(weights) != len(arrays):
@@ -134,7 +142,7 @@ def _check_weights(arrays, weights):
             raise ValueError(f"data set {at} has weights that sum to {weight.sum()}; the sum must be positive")
 
 
-def _check_shapes(arrays, n_components):
+def _check_shapes(arrays: list[Any], n_components: int) -> None:
     if not arrays:
         raise ValueError("datasets is empty; give at least one array of rows")
     columns = arrays[0].shape[-1] if arrays[0].ndim == 2 else None

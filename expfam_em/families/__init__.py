@@ -1,8 +1,12 @@
-"""The families that come with the package; each is T, A and the mappings between their parameters."""
+"""The families that come with the package, and what families of your own are made from.
+
+Each family is T, A and the mappings between their parameters.
+"""
 
 from expfam_em.families.bernoulli import Bernoulli
 from expfam_em.families.beta import Beta
 from expfam_em.families.categorical import Categorical, OneHot
+from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.composed.componentwise import Componentwise
 from expfam_em.families.composed.product import Product
 from expfam_em.families.composed.zero_inflated import ZeroInflated
@@ -29,6 +33,9 @@ from expfam_em.families.positive import (
 )
 from expfam_em.families.uniform import Uniform
 from expfam_em.families.wishart import Wishart
+from expfam_em.family.kernel_form import KernelForm, Monomials
+from expfam_em.family.optional import Incomplete
+from expfam_em.rows.csr import row_sums
 
 __all__ = [
     "Bernoulli",
@@ -43,11 +50,15 @@ __all__ = [
     "Gaussian",
     "Geometric",
     "HalfNormal",
+    "Incomplete",
+    "IndependentColumns",
     "InverseGamma",
     "InverseGaussian",
+    "KernelForm",
     "Laplace",
     "LogNormal",
     "Maxwell",
+    "Monomials",
     "Multinomial",
     "NegativeBinomial",
     "OneHot",
@@ -62,4 +73,5 @@ __all__ = [
     "Weibull",
     "Wishart",
     "ZeroInflated",
+    "row_sums",
 ]

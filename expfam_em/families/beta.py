@@ -1,5 +1,7 @@
 """Independent columns of numbers between 0 and 1."""
 
+from __future__ import annotations
+
 import numpy as np
 from scipy.special import log1p
 
@@ -8,6 +10,7 @@ from expfam_em.families.special.gamma import digamma_difference, log, log_beta
 from expfam_em.families.special.inverses import shapes_of_beta
 from expfam_em.families.waiting import SMALLEST
 from expfam_em.family.named import POSITIVE
+from expfam_em.rows.typing import Array, Block, Mask
 
 LARGEST_BELOW_1 = 1 - float(np.finfo(float).epsneg)
 
@@ -19,33 +22,33 @@ class Beta(IndependentColumns):
     needs = "numbers between 0 and 1, these excluded"
     ranges = {"alphas": POSITIVE, "betas": POSITIVE}
 
-    def statistics_of(self, x):
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
         return log(x), log1p(-x)
 
-    def log_base_of(self, x):
+    def log_base_of(self, x: Array) -> Array | None:
         return -log(x) - log1p(-x)
 
-    def log_partition_of(self, alpha, beta):
+    def log_partition_of(self, alpha: Array, beta: Array) -> Array:
         return log_beta(alpha, beta)
 
-    def expectation_of(self, alpha, beta):
+    def expectation_of(self, alpha: Array, beta: Array) -> tuple[Array, ...]:
         with np.errstate(all="ignore"):
             return -digamma_difference(alpha, beta), -digamma_difference(beta, alpha)
 
-    def expected_log_base_of(self, alpha, beta):
-        return -sum(self.expectation_of(alpha, beta))
+    def expected_log_base_of(self, alpha: Array, beta: Array) -> Array | None:
+        return -sum(self.expectation_of(alpha, beta), np.zeros(()))
 
-    def natural_of(self, log_mean, log_mean_of_rest):
+    def natural_of(self, log_mean: Array, log_mean_of_rest: Array) -> tuple[Array, ...]:
         return shapes_of_beta(-log_mean, -log_mean_of_rest)
 
-    def parameters_of(self, alpha, beta):
+    def parameters_of(self, alpha: Array, beta: Array) -> dict[str, Array]:
         return {"alphas": alpha, "betas": beta}
 
-    def natural_from(self, alphas, betas):
+    def natural_from(self, alphas: Array, betas: Array) -> tuple[Array, ...]:
         return alphas, betas
 
-    def draw_of(self, natural, size, rng):
-        return np.clip(rng.beta(*natural, size), SMALLEST, LARGEST_BELOW_1)
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
+        return np.clip(rng.beta(natural[0], natural[1], size), SMALLEST, LARGEST_BELOW_1)
 
-    def possible(self, x):
+    def possible(self, x: Array) -> Mask:
         return (x > 0) & (x < 1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.family import named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
@@ -14,6 +16,7 @@ from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.summaries import Width
 from expfam_em.family.support import ImpossibleRowError, require
 from expfam_em.rows.csr import CSRBlock, row_sums
+from expfam_em.rows.typing import Array, Block, Floats, Integers
 
 ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
 """Log-probability down to which η was cut: that of an estimate of 0."""
@@ -42,44 +45,44 @@ class _Labels(ExponentialFamily):
 
     levels: int | tuple[int, ...] | None
 
-    def summary(self, X, sample_weight):
+    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         return Width(X.shape[1])
 
-    def bound(self, summary):
+    def bound(self, summary: Any) -> Self:
         """Return a copy with the levels of each variable, by which parameters are counted."""
         return self.replace(levels=tuple(self._variables(summary.n_features).levels))
 
-    def _variables(self, n_columns) -> _Packing:
+    def _variables(self, n_columns: int) -> _Packing:
         """Return the arrangement for rows of so many columns."""
         raise NotImplementedError
 
-    def _pack(self, n_statistics) -> _Packing:
+    def _pack(self, n_statistics: int) -> _Packing:
         """Return how p natural parameters are arranged."""
         self._check_known()
         if isinstance(self.levels, int):
             return _packing((self.levels,) * (n_statistics // self.levels))
         return _packing(self.levels)
 
-    def _check_known(self):
+    def _check_known(self) -> None:
         if self.levels is None:
             raise ValueError("Categorical does not know its levels: give levels, or call bind with rows")
 
-    def _log_normalisers(self, natural):
+    def _log_normalisers(self, natural: Array) -> tuple[Array, Integers]:
         """Return log Σ_l e^{η_jl} of each variable, (..., variables), and where each column belongs, (p,)."""
         packing = self._pack(natural.shape[-1])
         top = np.maximum.reduceat(natural, packing.starts, axis=-1)
         powers = np.exp(natural - top[..., packing.column])
         return top + np.log(np.add.reduceat(powers, packing.starts, axis=-1)), packing.column
 
-    def log_partition(self, natural):
+    def log_partition(self, natural: Array) -> Array:
         return self._log_normalisers(np.asarray(natural, np.float64))[0].sum(axis=-1)
 
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         natural = np.asarray(natural, np.float64)
         partition, variable = self._log_normalisers(natural)
         return np.exp(natural - partition[..., variable])
 
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         m = np.asarray(expectation, np.float64)
         packing = self._pack(m.shape[-1])
         with np.errstate(all="ignore"):
@@ -87,7 +90,7 @@ class _Labels(ExponentialFamily):
             total = np.where(np.abs(total - 1) <= IMPOSSIBLE, total, np.nan)
             return np.maximum(np.log(m / total[..., packing.column]), -NATURAL_LIMIT)
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         natural = np.asarray(natural, np.float64)
         packing = self._pack(natural.shape[-1])
         partition, variable = self._log_normalisers(natural)
@@ -96,7 +99,7 @@ class _Labels(ExponentialFamily):
         padded[..., packing.column, packing.level] = np.where(log_p <= ABSENT, 0.0, np.exp(log_p))
         return {"probabilities": padded}
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         self._check_known()
         axes, levels = ("variable", "level"), self.levels
         sizes = {"level": levels} if isinstance(levels, int) else {}
@@ -114,20 +117,20 @@ class _Labels(ExponentialFamily):
         named.check_shares("probabilities", padded, ("component", "variable"), IMPOSSIBLE)
         return named.finished(self, self.to_natural(padded[:, packing.column, packing.level]), arrays, used)
 
-    def _drawn_labels(self, natural, n, rng):
+    def _drawn_labels(self, natural: Array, n: int, rng: np.random.Generator) -> Integers:
         """Return labels (n, variables) drawn from one component."""
         p = self.parameters(natural)["probabilities"]
         below = np.cumsum(p, axis=1)
         below /= below[:, -1:]  # exactly 1 from the last possible level on
         return (rng.random((n, len(p)))[:, :, None] >= below).sum(axis=2)
 
-    def n_parameters(self, n_components):
+    def n_parameters(self, n_components: int) -> int:
         if self.levels is None or isinstance(self.levels, int):
             name = type(self).__name__
             raise ValueError(f"{name} counts its parameters once the number of columns is known: call bind first")
         return n_components * sum(level - 1 for level in self.levels)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shown = "" if self.levels is None else self.levels if isinstance(self.levels, int) else list(self.levels)
         return f"{type(self).__name__}({shown})"
 
@@ -149,21 +152,21 @@ class Categorical(_Labels):
         If a number of levels is no whole number from 2.
     """
 
-    def __init__(self, levels=None):
+    def __init__(self, levels: int | Sequence[int] | None = None) -> None:
         self.levels = None if levels is None else _checked_levels(levels)
 
-    def summary(self, X, sample_weight):
+    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         if self.levels is not None:
             return super().summary(X, sample_weight)
         return Largest(np.asarray(X).max(axis=0, initial=1).astype(np.int64))
 
-    def bound(self, summary):
+    def bound(self, summary: Any) -> Self:
         """Return a copy with the levels of each column: one more than the largest label, at least 2, if not given."""
         if self.levels is not None:
             return super().bound(summary)
         return self.replace(levels=tuple(int(label) + 1 for label in summary.labels))
 
-    def _pack(self, n_statistics):
+    def _pack(self, n_statistics: int) -> _Packing:
         found = super()._pack(n_statistics)
         if len(found.column) != n_statistics:
             raise ValueError(
@@ -172,14 +175,14 @@ class Categorical(_Labels):
             )
         return found
 
-    def _variables(self, n_columns):
+    def _variables(self, n_columns: int) -> _Packing:
         self._check_known()
         packing = _packing((self.levels,) * n_columns if isinstance(self.levels, int) else self.levels)
         if len(packing.levels) != n_columns:
             raise ValueError(f"Categorical has levels for {len(packing.levels)} columns; the rows have {n_columns}")
         return packing
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         X = np.asarray(X)
         packing = self._variables(X.shape[1])
         T = np.zeros((len(X), len(packing.column)))
@@ -189,10 +192,10 @@ class Categorical(_Labels):
         T.ravel()[place[present] + X[present].astype(np.int64)] = 1
         return T
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         return self._drawn_labels(natural, n, rng).astype(np.float64)
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         X = np.asarray(X)
         if X.dtype == np.bool_:
             X = X.view(np.uint8)
@@ -207,13 +210,13 @@ class Categorical(_Labels):
 
     # ---- parts of an observation ----------------------------------------------------------------------------
 
-    def marginal(self, natural, columns):
+    def marginal(self, natural: Array, columns: Integers) -> tuple[ExponentialFamily, Array]:
         packing = self._pack(natural.shape[-1])
         levels = tuple(packing.levels[column] for column in columns)
         at = np.concatenate([packing.starts[c] + np.arange(packing.levels[c]) for c in columns])
         return self.replace(levels=levels), natural[..., at]
 
-    def conditional(self, natural, columns, values):
+    def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
         return self.marginal(natural, np.setdiff1d(np.arange(len(self._pack(natural.shape[-1]).levels)), columns))
 
 
@@ -235,26 +238,26 @@ class OneHot(_Labels):
 
     sparse = "rows"
 
-    def __init__(self, levels):
+    def __init__(self, levels: int | Sequence[int]) -> None:
         self.levels: int | tuple[int, ...] = _checked_levels(levels)
 
-    def _variables(self, n_columns):
+    def _variables(self, n_columns: int) -> _Packing:
         packing = self._pack(n_columns)
         if len(packing.column) != n_columns:
             raise ValueError(f"{self!r} has {len(packing.column)} columns of indicators; the rows have {n_columns}")
         return packing
 
-    def kernel_form(self, n_features):
+    def kernel_form(self, n_features: int) -> KernelForm | None:
         return KernelForm(Monomials.identity(n_features))
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         return np.asarray(X, np.float64)
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         packing, labels = self._pack(len(natural)), self._drawn_labels(natural, n, rng)
         return (labels[:, packing.column] == packing.level).astype(np.float64)
 
-    def check_support(self, X):
+    def check_support(self, X: Block | CSRBlock) -> None:
         X = X if isinstance(X, CSRBlock) else np.asarray(X)
         packing, x = self._variables(X.shape[1]), X.values if isinstance(X, CSRBlock) else X
         require((x == 0) | (x == 1), X, "OneHot needs 0 or 1")
@@ -276,7 +279,7 @@ class OneHot(_Labels):
             )
 
 
-def _checked_levels(levels) -> int | tuple[int, ...]:
+def _checked_levels(levels: int | Sequence[int]) -> int | tuple[int, ...]:
     of_columns = np.atleast_1d(np.asarray(levels))
     whole = isinstance(levels, Integral) or (of_columns.ndim == 1 and of_columns.dtype.kind in "iu")
     if isinstance(levels, bool) or not whole or not of_columns.size or of_columns.min() < 2:
@@ -287,7 +290,7 @@ def _checked_levels(levels) -> int | tuple[int, ...]:
 class _Packing:
     """How statistics are arranged: the first of each column of labels, and the column and level of each."""
 
-    def __init__(self, levels):
+    def __init__(self, levels: tuple[int, ...]) -> None:
         counts = np.array(levels, np.int64)
         self.levels: tuple[int, ...] = levels
         self.starts = np.cumsum(counts) - counts
@@ -296,6 +299,6 @@ class _Packing:
 
 
 @functools.lru_cache(64)
-def _packing(levels) -> _Packing:
+def _packing(levels: tuple[int, ...]) -> _Packing:
     """Keep the arrangement: it is asked for at every step."""
     return _Packing(levels)

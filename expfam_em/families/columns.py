@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.support import require
+from expfam_em.rows.typing import Array, Block, Integers, Mask
+
+R = TypeVar("R")
+
+
+def of_columns(method: Callable[..., R]) -> Callable[..., R]:
+    """Mark a method that takes an array for each of as many parameters as a subclass has, and names them."""
+    return method
 
 
 class IndependentColumns(ExponentialFamily):
@@ -47,26 +57,31 @@ class IndependentColumns(ExponentialFamily):
     # ---- what a family says of one number --------------------------------------------------------------------
 
     @abstractmethod
-    def statistics_of(self, x) -> tuple:
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
         """Return t₁(x), t₂(x), …"""
 
     @abstractmethod
-    def log_partition_of(self, *natural):
+    @of_columns
+    def log_partition_of(self, *natural: Array) -> Array:
         """Return A(η₁, η₂, …); not finite outside the natural-parameter space."""
 
     @abstractmethod
-    def expectation_of(self, *natural) -> tuple:
+    @of_columns
+    def expectation_of(self, *natural: Array) -> tuple[Array, ...]:
         """Return E[t₁], E[t₂], …"""
 
     @abstractmethod
-    def natural_of(self, *expectation) -> tuple:
+    @of_columns
+    def natural_of(self, *expectation: Array) -> tuple[Array, ...]:
         """Return η₁, η₂, …"""
 
     @abstractmethod
-    def parameters_of(self, *natural) -> dict:
+    @of_columns
+    def parameters_of(self, *natural: Array) -> dict[str, Array]:
         """Return the named parameters."""
 
-    def natural_from(self, *_, **named) -> tuple:
+    @of_columns
+    def natural_from(self, *_: Array, **named: Array) -> tuple[Array, ...]:
         """Return η₁, η₂, … of named parameters, the inverse of ``parameters_of``.
 
         The names are those of the arguments, or of ``ranges`` where there is only ``**``. `from_parameters` checks the
@@ -77,59 +92,60 @@ class IndependentColumns(ExponentialFamily):
         )
 
     @abstractmethod
-    def draw_of(self, natural, size, rng):
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         """Return numbers of shape ``size``, drawn with natural parameters that broadcast to it."""
 
-    def log_base_of(self, x) -> np.ndarray | None:
+    def log_base_of(self, x: Array) -> Array | None:
         """Return log h(x); None where it is 0."""
         return None
 
-    def expected_log_base_of(self, *natural) -> np.ndarray | None:
+    @of_columns
+    def expected_log_base_of(self, *natural: Array) -> Array | None:
         """Return E[log h(x)]; None if it has no formula."""
         return None
 
-    def possible(self, x):
+    def possible(self, x: Array) -> Mask:
         """Return whether each x may occur."""
         return np.isfinite(x)
 
     # ---- the family ------------------------------------------------------------------------------------------
 
-    def _split(self, packed) -> np.ndarray:
+    def _split(self, packed: Array) -> np.ndarray:
         """Return (..., p) as ``order`` arrays (..., d)."""
         packed = np.asarray(packed, np.float64)
         d = packed.shape[-1] // self.order
         return np.moveaxis(packed.reshape(*packed.shape[:-1], self.order, d), -2, 0)
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         return np.concatenate(self.statistics_of(_contiguous(X)), axis=1)
 
-    def kernel_form(self, n_features):
+    def kernel_form(self, n_features: int) -> KernelForm | None:
         return KernelForm(Monomials.identity(n_features)) if self.is_identity else None
 
-    def log_partition(self, natural):
+    def log_partition(self, natural: Array) -> Array:
         return self.log_partition_of(*self._split(natural)).sum(axis=-1)
 
-    def log_base_measure(self, X):
+    def log_base_measure(self, X: Block) -> Array:
         value = self.log_base_of(_contiguous(X))
         return np.zeros(len(X)) if value is None else value.sum(axis=1)
 
-    def expected_log_base_measure(self, natural):
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
         if type(self).log_base_of is IndependentColumns.log_base_of:
             return np.zeros(len(natural))
         value = self.expected_log_base_of(*self._split(natural))
         return None if value is None else value.sum(axis=-1)
 
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         return np.concatenate(self.expectation_of(*self._split(natural)), axis=-1)
 
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         with np.errstate(all="ignore"):  # a mean on the boundary of its space may have no finite η
             return np.concatenate(self.natural_of(*self._split(expectation)), axis=-1)
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         return self.parameters_of(*self._split(natural))
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         if type(self).natural_from is IndependentColumns.natural_from:
             self.natural_from()  # raises, and says what to define
         known, needed = self._names()
@@ -154,28 +170,28 @@ class IndependentColumns(ExponentialFamily):
         widths = [len(value) for name in self.constants if np.ndim(value := getattr(self, name))]
         return {"column": widths[0]} if widths else {}
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         natural = self._split(natural)
         return np.asarray(self.draw_of(natural, (n, natural.shape[-1]), rng), np.float64)
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         with np.errstate(invalid="ignore"):
             require(self.possible(np.asarray(X)), X, f"{type(self).__name__} needs {self.needs}")
 
-    def supports(self, X):
+    def supports(self, X: Block) -> Mask:
         with np.errstate(invalid="ignore"):
-            return self.possible(np.asarray(X)).all(axis=1)
+            return np.all(self.possible(np.asarray(X)), axis=1)
 
-    def marginal(self, natural, columns):
+    def marginal(self, natural: Array, columns: Integers) -> tuple[ExponentialFamily, Array]:
         of_columns = {name: np.asarray(getattr(self, name)) for name in self.constants}
         part = self.replace(**{name: value[columns] for name, value in of_columns.items() if value.ndim})
         return part, np.concatenate(list(self._split(natural)[..., columns]), axis=-1)
 
-    def conditional(self, natural, columns, values):
+    def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
         rest = np.setdiff1d(np.arange(natural.shape[-1] // self.order), columns)
         return self.marginal(natural, rest)
 
 
-def _contiguous(X):
+def _contiguous(X: Block) -> Array:
     """Return X as contiguous float64: the last bit of NumPy's functions may depend on the strides."""
     return np.ascontiguousarray(X, np.float64)

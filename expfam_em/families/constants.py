@@ -1,11 +1,18 @@
 """Independent columns whose densities have known numbers beside their parameters."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.families.columns import IndependentColumns
+from expfam_em.rows.typing import Array, Block
 
 
-def constant(name, value, fine, must_be):
+def constant(name: str, value: ArrayLike | None, fine: Callable[[Array], Any], must_be: str) -> Any:
     """Return a known number as a float, or one for each column as a read-only array (d,).
 
     Raises
@@ -25,19 +32,19 @@ def constant(name, value, fine, must_be):
 class ColumnsWithConstants(IndependentColumns):
     """Independent columns with ``constants``, which are named where the family is shown."""
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         for name in self.constants:
             value = np.asarray(getattr(self, name))
             if value.ndim and len(value) != np.shape(X)[1]:
                 raise ValueError(f"{self!r} has {name} for {len(value)} columns; X has {np.shape(X)[1]}")
         super().check_support(X)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shown = (f"{name}={_shown(getattr(self, name))}" for name in self.constants)
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def _shown(value) -> str:
+def _shown(value: Any) -> str:
     """Return 2 for 2.0 and [2, 0.5] for an array."""
     if np.ndim(value):
         return f"[{', '.join(map(_shown, value))}]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
 from expfam_em.families.columns import IndependentColumns
@@ -11,6 +12,7 @@ from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.support import ImpossibleRowError
+from expfam_em.rows.typing import Array, Block
 
 LOG_2PI = float(np.log(2 * np.pi))
 LOG_PI = float(np.log(np.pi))
@@ -28,30 +30,30 @@ class VonMises(IndependentColumns):
     needs = "finite angles"
     ranges = {"concentrations": named.FROM_0}
 
-    def statistics_of(self, x):
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
         x = np.ascontiguousarray(x)  # the last bit of NumPy's own cosine may depend on the strides
         with np.errstate(invalid="ignore"):  # an absent row may hold anything
             return np.cos(x), np.sin(x)
 
-    def log_partition_of(self, along, across):
+    def log_partition_of(self, along: Array, across: Array) -> Array:
         return LOG_2PI + log_bessel(0.0, np.hypot(along, across))
 
-    def expectation_of(self, along, across):
+    def expectation_of(self, along: Array, across: Array) -> tuple[Array, ...]:
         scale = ratio_over_x(0.0, np.hypot(along, across))
         return along * scale, across * scale
 
-    def natural_of(self, cosine, sine):
+    def natural_of(self, cosine: Array, sine: Array) -> tuple[Array, ...]:
         # division by ρ/κ and not by ρ, which may be 0
         scale = ratio_over_x(0.0, inverse_ratio(0.0, np.hypot(cosine, sine)))
         return cosine / scale, sine / scale
 
-    def parameters_of(self, along, across):
+    def parameters_of(self, along: Array, across: Array) -> dict[str, Array]:
         return {"locations": np.arctan2(across, along), "concentrations": np.hypot(along, across)}
 
-    def natural_from(self, locations, concentrations):
+    def natural_from(self, locations: Array, concentrations: Array) -> tuple[Array, ...]:
         return concentrations * np.cos(locations), concentrations * np.sin(locations)
 
-    def draw_of(self, natural, size, rng):
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         known = self.parameters_of(*natural)
         return rng.vonmises(known["locations"], known["concentrations"], size)
 
@@ -62,34 +64,34 @@ class VonMisesFisher(ExponentialFamily):
     κ = |η|. At κ = 0 there is no direction; ``parameters`` then says 0.
     """
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         return np.asarray(X, np.float64)
 
-    def kernel_form(self, n_features):
+    def kernel_form(self, n_features: int) -> KernelForm | None:
         return KernelForm(Monomials.identity(n_features))
 
-    def log_partition(self, natural):
+    def log_partition(self, natural: Array) -> Array:
         d = natural.shape[1]
         log_area = np.log(2.0) + d / 2 * LOG_PI - gammaln(d / 2)  # of the sphere, A(0)
         return log_area + log_bessel(d / 2 - 1, _length(natural))
 
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         return natural * ratio_over_x(natural.shape[1] / 2 - 1, _length(natural))[:, None]
 
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         order = expectation.shape[1] / 2 - 1
         with np.errstate(all="ignore"):
             scale = ratio_over_x(order, inverse_ratio(order, _length(expectation)))
             return expectation / scale[:, None]
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         length = _length(natural)
         return {
             "directions": natural / np.where(length > 0, length, 1.0)[..., None],
             "concentrations": length,
         }
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         known = {"directions": named.FINITE, "concentrations": named.FROM_0._replace(axes=())}
         arrays, used = named.read(self, given, known, (tuple(known),), least=2)
         directions, concentrations = used["directions"], used["concentrations"]
@@ -101,7 +103,7 @@ class VonMisesFisher(ExponentialFamily):
         natural = directions * (concentrations / np.where(length > 0, length, 1.0))[:, None]
         return named.finished(self, natural, arrays, used)
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         """Draw by the rejection method of Wood (1994), about the first axis, and reflect that onto the direction."""
         d, kappa = len(natural), float(_length(natural))
         gap = _draw_gaps(kappa, d, n, rng)
@@ -118,7 +120,7 @@ class VonMisesFisher(ExponentialFamily):
             rows -= np.outer(rows @ normal, normal * (2 / (normal @ normal)))
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         X = np.asarray(X, np.float64)
         if X.shape[1] < 2:
             raise ValueError(f"VonMisesFisher needs rows of at least 2 columns, not {X.shape[1]}")
@@ -129,7 +131,7 @@ class VonMisesFisher(ExponentialFamily):
             raise ImpossibleRowError(sentence, row)
 
 
-def _length(vectors) -> np.ndarray:
+def _length(vectors: Array) -> np.ndarray:
     """Return lengths of vectors (..., d), of which the squares may be beyond the range of float64."""
     with np.errstate(all="ignore"):
         largest = np.abs(vectors).max(axis=-1)
@@ -137,7 +139,7 @@ def _length(vectors) -> np.ndarray:
         return np.sqrt(np.sum((vectors / unit[..., None]) ** 2, axis=-1)) * unit
 
 
-def _draw_gaps(kappa, d, n, rng) -> np.ndarray:
+def _draw_gaps(kappa: float, d: int, n: int, rng: np.random.Generator) -> np.ndarray:
     """Draw n values of 1 − ⟨μ, x⟩; Wood's algorithm in terms of this difference, which is small where κ is large."""
     m = d - 1
     b = m / (2 * kappa + np.hypot(2 * kappa, m))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import digamma
 
 from expfam_em.families.special.gamma import digamma_difference, trigamma_difference
@@ -10,6 +11,7 @@ from expfam_em.families.special.multigamma import LOG_2PI, inverse_digamma, stir
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.support import ImpossibleRowError, require
+from expfam_em.rows.typing import Array, Block
 
 TOLERANCE = 1e-6
 """How far the sum of a row may be from 1, which is more than shares in single precision are."""
@@ -31,45 +33,45 @@ class Dirichlet(ExponentialFamily):
     no shares of anything, so there are no marginals of this kind.
     """
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         with np.errstate(all="ignore"):  # an absent row may hold anything
             return _log(X)
 
-    def log_partition(self, natural):
+    def log_partition(self, natural: Array) -> Array:
         alpha = np.asarray(natural, np.float64)
         total = alpha.sum(axis=1)
         # Stirling's formula for each, whose terms −α would cancel in the sum; log α is NaN outside the space
         each = alpha * _log_share(alpha) - 0.5 * np.log(alpha) + stirling_error(alpha)
         return each.sum(axis=1) + 0.5 * np.log(total) - stirling_error(total) + 0.5 * (alpha.shape[1] - 1) * LOG_2PI
 
-    def log_base_measure(self, X):
+    def log_base_measure(self, X: Block) -> Array:
         return -_log(X).sum(axis=1)
 
-    def expected_log_base_measure(self, natural):
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
         return -self.to_expectation(natural).sum(axis=1)
 
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         alpha = np.where(np.asarray(natural) > 0, natural, np.nan)
         return -digamma_difference(alpha, _others(alpha))
 
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         return _inverse(np.asarray(expectation, np.float64))
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         return {"alphas": np.array(natural)}
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         arrays, used = named.read(self, given, {"alphas": named.POSITIVE}, (("alphas",),), least=2)
         return named.finished(self, used["alphas"], arrays, used)
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         # of small α, only the logarithm of a gamma variable is above 0: log g(α) = log g(α + 1) + log(u)/α
         log_g = np.log(rng.standard_gamma(natural + 1, (n, len(natural))))
         log_g += np.log1p(-rng.random((n, len(natural)))) / natural
         X = np.exp(log_g - log_g.max(axis=1, keepdims=True))
         return np.maximum(X / X.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         X = np.asarray(X, np.float64)
         if X.shape[1] < 2:
             raise ValueError(f"Dirichlet needs rows of at least 2 columns, not {X.shape[1]}")
@@ -81,12 +83,12 @@ class Dirichlet(ExponentialFamily):
             raise ImpossibleRowError(f"Dirichlet needs rows that sum to 1; row {{row}} sums to {total[row]!s}", row)
 
 
-def _log(X):
+def _log(X: Block) -> Array:
     """Return log x; the last bit of NumPy's own depends on the strides."""
     return np.log(np.ascontiguousarray(X, np.float64))
 
 
-def _others(alpha):
+def _others(alpha: Array) -> Array:
     """Return Σα − α_j, in which the largest does not drown the rest, (K, d)."""
     at = np.arange(len(alpha)), np.argmax(alpha, axis=1)
     rest = np.array(alpha)
@@ -96,13 +98,13 @@ def _others(alpha):
     return others
 
 
-def _log_share(alpha):
+def _log_share(alpha: Array) -> Array:
     """Return log(α_j/Σα), also where it is close to 0, (K, d)."""
     total, others = alpha.sum(axis=1, keepdims=True), _others(alpha)
     return np.where(alpha > others, -np.log1p(others / alpha), np.log(alpha / total))
 
 
-def _inverse(expectation):
+def _inverse(expectation: Array) -> Array:
     """Return the α with ψ(α_j) − ψ(Σα) = m_j; NaN where Σ e^{m_j} < 1 does not hold.
 
     Given Σα, each α_j is an inverse digamma (Minka 2000), so one number is looked for, by Newton's method between
@@ -125,7 +127,7 @@ def _inverse(expectation):
         return np.where(possible[:, None], alpha, np.nan)
 
 
-def _by_total(m, room):
+def _by_total(m: Array, room: Array) -> Array:
     """Return α, nearly, from the root of log Σ_j ψ⁻¹(m_j + ψ(t)) − log t as a function of log t."""
     d = m.shape[1]
     low, high = np.full(len(m), LOG_RANGE[0]), np.full(len(m), LOG_RANGE[1])
@@ -147,7 +149,7 @@ def _by_total(m, room):
     return inverse_digamma(m + digamma(np.exp(at))[:, None])
 
 
-def _newton_step(m, alpha):
+def _newton_step(m: Array, alpha: Array) -> Array:
     """Return Newton's step for ⟨α, m⟩ − A(α): ∇²A = diag(q) − z, whose inverse is that of Sherman and Morrison."""
     others = _others(alpha)
     residual = m + digamma_difference(alpha, others)

@@ -1,10 +1,14 @@
 """Independent columns with two-sided exponential densities."""
 
+from __future__ import annotations
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.families.constants import ColumnsWithConstants, constant
 from expfam_em.families.waiting import Waiting
 from expfam_em.family.named import POSITIVE
+from expfam_em.rows.typing import Array, Block
 
 
 class Laplace(Waiting, ColumnsWithConstants):
@@ -25,21 +29,21 @@ class Laplace(Waiting, ColumnsWithConstants):
     constants = ("location",)
     ranges = {"scales": POSITIVE}
 
-    def __init__(self, location=0.0):
+    def __init__(self, location: ArrayLike = 0.0) -> None:
         self.location = constant("location", location, np.isfinite, "a finite number")
 
-    def statistics_of(self, x):
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
         return (np.abs(x - self.location),)
 
-    def log_partition_of(self, negative_rate):
+    def log_partition_of(self, negative_rate: Array) -> Array:
         return np.log(2) + super().log_partition_of(negative_rate)
 
-    def parameters_of(self, negative_rate):
+    def parameters_of(self, negative_rate: Array) -> dict[str, Array]:
         return {"scales": -1 / negative_rate}
 
-    def natural_from(self, scales):
+    def natural_from(self, scales: Array) -> tuple[Array, ...]:
         return (-1 / scales,)
 
-    def draw_of(self, natural, size, rng):
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         distance = self.draw_statistic(natural, size, rng)
         return self.location + np.where(rng.random(size) < 0.5, -distance, distance)

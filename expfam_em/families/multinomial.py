@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any, Self, SupportsIndex
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import gammaln, logsumexp
 
 from expfam_em.family import named
@@ -12,6 +14,7 @@ from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.summaries import Width
 from expfam_em.family.support import ImpossibleRowError, require
 from expfam_em.rows.csr import CSRBlock, row_sums
+from expfam_em.rows.typing import Array, Block, Floats
 
 ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
 """Log-probability down to which η was cut: that of an estimate of 0."""
@@ -40,52 +43,52 @@ class Multinomial(ExponentialFamily):
 
     sparse = "rows"
 
-    def __init__(self, trials=1):
+    def __init__(self, trials: SupportsIndex = 1) -> None:
         if isinstance(trials, bool) or not isinstance(trials, Integral) or trials < 1:
             raise ValueError(f"trials is {trials!r}; it must be a whole number from 1")
         self.trials = int(trials)
         self.n_features: int | None = None
 
-    def summary(self, X, sample_weight):
+    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         return Width(X.shape[1])
 
-    def bound(self, summary):
+    def bound(self, summary: Any) -> Self:
         """Return a copy that knows the number of columns, by which its parameters are counted."""
         return self.replace(n_features=summary.n_features)
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         return np.asarray(X, np.float64)
 
-    def exposure(self, X):
+    def exposure(self, X: Block | CSRBlock) -> Array | None:
         total = row_sums(X)
         return np.where(total > 0, total, 1.0)  # an absent row may hold anything
 
-    def log_partition(self, natural):
+    def log_partition(self, natural: Array) -> Array:
         return logsumexp(natural, axis=-1)
 
-    def log_base_measure(self, X):
+    def log_base_measure(self, X: Block | CSRBlock) -> Array:
         return gammaln(row_sums(X) + 1) - row_sums(X, lambda x: gammaln(x + 1))
 
-    def expected_log_base_measure(self, natural):
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
         return np.zeros(len(natural))
 
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         powers = np.exp(natural - np.max(natural, axis=-1, keepdims=True))
         return powers / powers.sum(axis=-1, keepdims=True)
 
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         m = np.asarray(expectation, np.float64)
         with np.errstate(all="ignore"):
             total = m.sum(axis=-1, keepdims=True)
             total = np.where(np.abs(total - 1) <= IMPOSSIBLE, total, np.nan)
             return np.maximum(np.log(m / total), -NATURAL_LIMIT)
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         natural = np.asarray(natural, np.float64)
         log_p = natural - logsumexp(natural, axis=-1, keepdims=True)
         return {"probabilities": np.where(log_p <= ABSENT, 0.0, self.to_expectation(natural))}
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         sizes = {} if self.n_features is None else {"column": self.n_features}
         arrays, used = named.read(
             self, given, {"probabilities": named.FROM_0}, (("probabilities",),), sizes=sizes, least=2
@@ -93,11 +96,11 @@ class Multinomial(ExponentialFamily):
         named.check_shares("probabilities", used["probabilities"], ("component",), IMPOSSIBLE)
         return named.finished(self, self.to_natural(used["probabilities"]), arrays, used)
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         p = self.parameters(natural)["probabilities"]
         return rng.multinomial(self.trials, p / p.sum(), n).astype(np.float64)
 
-    def check_support(self, X):
+    def check_support(self, X: Block | CSRBlock) -> None:
         X = X if isinstance(X, CSRBlock) else np.asarray(X)
         x = X.values if isinstance(X, CSRBlock) else X
         x = x.view(np.uint8) if x.dtype == np.bool_ else x
@@ -106,10 +109,10 @@ class Multinomial(ExponentialFamily):
         if not np.all(some := row_sums(X) > 0):
             raise ImpossibleRowError("Multinomial needs a count in every row; row {row} has none", int(np.argmin(some)))
 
-    def n_parameters(self, n_components):
+    def n_parameters(self, n_components: int) -> int:
         if self.n_features is None:
             raise ValueError("Multinomial counts its parameters once the number of columns is known: call bind first")
         return n_components * (self.n_features - 1)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Multinomial(trials={self.trials})" if self.trials > 1 else "Multinomial()"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import digamma, exp1, gammaln, log1p
 
 from expfam_em.families.columns import IndependentColumns
@@ -11,6 +12,7 @@ from expfam_em.families.special.gamma import ROUNDING, log
 from expfam_em.families.special.inverses import inverse_log_minus_digamma
 from expfam_em.families.waiting import EULER_GAMMA, Waiting, representable
 from expfam_em.family.named import POSITIVE
+from expfam_em.rows.typing import Array, Block, Mask
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -20,7 +22,7 @@ class _Positive(IndependentColumns):
 
     needs = "positive numbers"
 
-    def possible(self, x):
+    def possible(self, x: Array) -> Mask:
         with np.errstate(all="ignore"):
             x = np.asarray(x, np.float64)
             return (x > 0) & np.all([np.isfinite(t) for t in (x, *self.statistics_of(x))], axis=0)
@@ -34,19 +36,19 @@ class Exponential(Waiting):
     needs = "numbers from 0"
     ranges = {"rates": POSITIVE}
 
-    def statistics_of(self, x):
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
         return (x,)
 
-    def parameters_of(self, negative_rate):
+    def parameters_of(self, negative_rate: Array) -> dict[str, Array]:
         return {"rates": -negative_rate}
 
-    def natural_from(self, rates):
+    def natural_from(self, rates: Array) -> tuple[Array, ...]:
         return (-rates,)
 
-    def draw_of(self, natural, size, rng):
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         return self.draw_statistic(natural, size, rng)
 
-    def possible(self, x):
+    def possible(self, x: Array) -> Mask:
         return (x >= 0) & (x < np.inf)
 
 
@@ -64,38 +66,38 @@ class Gamma(_Positive):
     """1 if log x is a statistic with natural parameter a, −1 if it is with −a."""
     ranges = {"shapes": POSITIVE, "rates": POSITIVE, "scales": POSITIVE}
 
-    def statistics_of(self, x):
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
         return log(x), x
 
-    def log_base_of(self, x):
+    def log_base_of(self, x: Array) -> Array | None:
         return -log(x)
 
-    def log_partition_of(self, signed_shape, negative_rate):
+    def log_partition_of(self, signed_shape: Array, negative_rate: Array) -> Array:
         shape, rate = self.sign * signed_shape, -negative_rate
         with np.errstate(all="ignore"):
             return np.where((shape > 0) & (rate > 0), gammaln(shape) - shape * np.log(rate), np.inf)
 
-    def expectation_of(self, signed_shape, negative_rate):
+    def expectation_of(self, signed_shape: Array, negative_rate: Array) -> tuple[Array, ...]:
         shape, rate = self.sign * signed_shape, -negative_rate
         with np.errstate(all="ignore"):
             return self.sign * (digamma(shape) - np.log(rate)), shape / rate
 
-    def expected_log_base_of(self, *natural):
+    def expected_log_base_of(self, *natural: Array) -> Array | None:
         return -self.expectation_of(*natural)[0]
 
-    def natural_of(self, log_mean, mean):
+    def natural_of(self, log_mean: Array, mean: Array) -> tuple[Array, ...]:
         # log a − ψ(a) = log E[t₂] − E[log t₂]
         excess, size = np.log(mean) - self.sign * log_mean, 1 + np.abs(log_mean)
         shape = inverse_log_minus_digamma(np.where(excess > ROUNDING * size, excess, np.nan))
         return self.sign * shape, -shape / mean
 
-    def parameters_of(self, signed_shape, negative_rate):
+    def parameters_of(self, signed_shape: Array, negative_rate: Array) -> dict[str, Array]:
         return {"shapes": self.sign * signed_shape, "rates": -negative_rate}
 
-    def natural_from(self, shapes, rates):
+    def natural_from(self, shapes: Array, rates: Array) -> tuple[Array, ...]:
         return self.sign * shapes, -rates
 
-    def draw_of(self, natural, size, rng):
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         return representable(rng.standard_gamma(natural[0], size) / -natural[1])
 
 
@@ -107,16 +109,16 @@ class InverseGamma(Gamma):
 
     sign = -1
 
-    def statistics_of(self, x):
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
         return log(x), 1 / x
 
-    def parameters_of(self, negative_shape, negative_scale):
+    def parameters_of(self, negative_shape: Array, negative_scale: Array) -> dict[str, Array]:
         return {"shapes": -negative_shape, "scales": -negative_scale}
 
-    def natural_from(self, shapes, scales):
+    def natural_from(self, shapes: Array, scales: Array) -> tuple[Array, ...]:
         return -shapes, -scales
 
-    def draw_of(self, natural, size, rng):
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         return representable(-natural[1] / representable(rng.standard_gamma(-natural[0], size)))
 
 
@@ -142,26 +144,26 @@ class Weibull(Waiting, _Positive, ColumnsWithConstants):
     constants = ("shape",)
     ranges = {"scales": POSITIVE}
 
-    def __init__(self, shape):
+    def __init__(self, shape: ArrayLike) -> None:
         self.shape = constant("shape", shape, lambda shape: shape > 0, "positive")
 
-    def statistics_of(self, x):
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
         return (np.ascontiguousarray(x) ** self.shape,)  # as for log, the last bit depends on strides
 
-    def log_base_of(self, x):
+    def log_base_of(self, x: Array) -> Array | None:
         return np.log(self.shape) + (self.shape - 1) * log(x)
 
-    def expected_log_base_of(self, negative_rate):
+    def expected_log_base_of(self, negative_rate: Array) -> Array | None:
         log_x = -(np.log(-negative_rate) + EULER_GAMMA) / self.shape
         return np.log(self.shape) + (self.shape - 1) * log_x
 
-    def parameters_of(self, negative_rate):
+    def parameters_of(self, negative_rate: Array) -> dict[str, Array]:
         return {"scales": (-negative_rate) ** (-1 / self.shape)}
 
-    def natural_from(self, scales):
+    def natural_from(self, scales: Array) -> tuple[Array, ...]:
         return (-(scales**-self.shape),)
 
-    def draw_of(self, natural, size, rng):
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         with np.errstate(over="ignore"):
             return representable(self.draw_statistic(natural, size, rng) ** (1 / self.shape))
 
@@ -174,38 +176,38 @@ class _Length(_Positive):
     dimension = 1
     ranges = {"scales": POSITIVE}
 
-    def statistics_of(self, x):
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
         return (x * x,)
 
-    def log_base_of(self, x):
+    def log_base_of(self, x: Array) -> Array | None:
         half = self.dimension / 2
         constant = (1 - half) * np.log(2) - gammaln(half)
         return constant + (self.dimension - 1) * log(x) if self.dimension > 1 else np.full(np.shape(x), constant)
 
-    def expected_log_base_of(self, negative_rate):
+    def expected_log_base_of(self, negative_rate: Array) -> Array | None:
         # x² has a Gamma distribution of shape ν/2
         log_x = (digamma(self.dimension / 2) - np.log(-negative_rate)) / 2
         half = self.dimension / 2
         return (1 - half) * np.log(2) - gammaln(half) + (self.dimension - 1) * log_x
 
-    def log_partition_of(self, negative_rate):
+    def log_partition_of(self, negative_rate: Array) -> Array:
         with np.errstate(all="ignore"):
             return -self.dimension / 2 * np.log(-2 * negative_rate)
 
-    def expectation_of(self, negative_rate):
+    def expectation_of(self, negative_rate: Array) -> tuple[Array, ...]:
         with np.errstate(all="ignore"):
             return (-self.dimension / 2 / negative_rate,)
 
-    def natural_of(self, mean):
+    def natural_of(self, mean: Array) -> tuple[Array, ...]:
         return (-self.dimension / 2 / mean,)
 
-    def parameters_of(self, negative_rate):
+    def parameters_of(self, negative_rate: Array) -> dict[str, Array]:
         return {"scales": np.sqrt(-0.5 / negative_rate)}
 
-    def natural_from(self, scales):
+    def natural_from(self, scales: Array) -> tuple[Array, ...]:
         return (-0.5 / scales / scales,)  # the square may be beyond the range of float64
 
-    def draw_of(self, natural, size, rng):
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         return representable(np.sqrt(rng.standard_gamma(self.dimension / 2, size) / -natural[0]))
 
 
@@ -215,7 +217,7 @@ class HalfNormal(_Length):
     needs = "numbers from 0 with a finite square"
     seed_smoothing = 0.5  # x may be 0
 
-    def possible(self, x):
+    def possible(self, x: Array) -> Mask:
         return (np.asarray(x) == 0) | super().possible(x)
 
 
@@ -251,31 +253,31 @@ class Pareto(Waiting, ColumnsWithConstants):
     constants = ("minimum",)
     ranges = {"exponents": POSITIVE}
 
-    def __init__(self, minimum):
+    def __init__(self, minimum: ArrayLike) -> None:
         self.minimum = constant("minimum", minimum, lambda minimum: minimum > 0, "positive")
 
-    def statistics_of(self, x):
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
         # of x close to the minimum the difference is exact, the quotient is rounded
         return (log1p((x - self.minimum) / self.minimum),)
 
-    def log_base_of(self, x):
+    def log_base_of(self, x: Array) -> Array | None:
         return -log(x)
 
-    def expected_log_base_of(self, negative_exponent):
+    def expected_log_base_of(self, negative_exponent: Array) -> Array | None:
         return 1 / negative_exponent - np.log(self.minimum)
 
-    def parameters_of(self, negative_exponent):
+    def parameters_of(self, negative_exponent: Array) -> dict[str, Array]:
         return {"exponents": -negative_exponent}
 
-    def natural_from(self, exponents):
+    def natural_from(self, exponents: Array) -> tuple[Array, ...]:
         return (-exponents,)
 
-    def draw_of(self, natural, size, rng):
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         with np.errstate(over="ignore"):
             excess = self.minimum * np.expm1(self.draw_statistic(natural, size, rng))
         return representable(self.minimum + excess)
 
-    def possible(self, x):
+    def possible(self, x: Array) -> Mask:
         return (x >= self.minimum) & (x < np.inf)
 
 
@@ -291,38 +293,38 @@ class InverseGaussian(_Positive):
     order = 2
     ranges = {"means": POSITIVE, "shapes": POSITIVE}
 
-    def statistics_of(self, x):
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
         return x, 1 / x
 
-    def log_base_of(self, x):
+    def log_base_of(self, x: Array) -> Array | None:
         return -0.5 * LOG_2PI - 1.5 * log(x)
 
-    def log_partition_of(self, first, second):
+    def log_partition_of(self, first: Array, second: Array) -> Array:
         with np.errstate(all="ignore"):
             return -2 * _root(first, second) - 0.5 * np.log(-2 * second)
 
-    def expectation_of(self, first, second):
+    def expectation_of(self, first: Array, second: Array) -> tuple[Array, ...]:
         with np.errstate(all="ignore"):
             mean = np.sqrt(-second) / np.sqrt(-first)
             return mean, 1 / mean - 0.5 / second
 
-    def expected_log_base_of(self, first, second):
+    def expected_log_base_of(self, first: Array, second: Array) -> Array | None:
         # E[log x] = log μ − e^z E₁(z) for z = 2λ/μ
         (mean, _), z = self.expectation_of(first, second), 4 * _root(first, second)
         return -0.5 * LOG_2PI - 1.5 * (np.log(mean) - _scaled_exp1(z))
 
-    def natural_of(self, mean, mean_reciprocal):
+    def natural_of(self, mean: Array, mean_reciprocal: Array) -> tuple[Array, ...]:
         excess = mean_reciprocal - 1 / mean  # 1/λ
         shape = 1 / np.where(excess > ROUNDING * mean_reciprocal, excess, np.nan)
         return -shape / 2 / mean / mean, -shape / 2
 
-    def parameters_of(self, first, second):
+    def parameters_of(self, first: Array, second: Array) -> dict[str, Array]:
         return {"means": self.expectation_of(first, second)[0], "shapes": -2 * second}
 
-    def natural_from(self, means, shapes):
+    def natural_from(self, means: Array, shapes: Array) -> tuple[Array, ...]:
         return -shapes / 2 / means / means, -shapes / 2
 
-    def draw_of(self, natural, size, rng):
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         # x/μ + μ/x − 2 is w = (μ/λ) N²: its smaller root, in a form that does not cancel, or the larger one
         mean = self.expectation_of(*natural)[0]
         w = rng.standard_normal(size) ** 2 / (2 * _root(*natural))
@@ -330,12 +332,12 @@ class InverseGaussian(_Positive):
         return representable(mean * np.where(rng.random(size) * (1 + root) <= 1, root, 1 / root))
 
 
-def _root(first, second):
+def _root(first: Array, second: Array) -> Array:
     """Return √(η₁η₂) = λ/(2μ), without underflow."""
     return np.sqrt(-first) * np.sqrt(-second)
 
 
-def _scaled_exp1(z):
+def _scaled_exp1(z: Array) -> Array:
     """Return e^z E₁(z), by its continued fraction where it converges quickly."""
     near = np.minimum(z, 2.0)
     far, fraction = np.maximum(z, 2.0), np.zeros(np.shape(z))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.support import require
+from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 
 class Corners(NamedTuple):
@@ -38,12 +40,12 @@ class Uniform(ExponentialFamily):
     seed_smoothing = 0.0
     sparse = "never"
 
-    def __init__(self, low=None, high=None):
+    def __init__(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> None:
         self.low = None if low is None else np.asarray(low, np.float64)
         self.high = None if high is None else np.asarray(high, np.float64)
         self._check()
 
-    def _check(self):
+    def _check(self) -> None:
         if self.low is None or self.high is None:
             return
         side = np.atleast_1d(self.high - self.low)
@@ -54,12 +56,12 @@ class Uniform(ExponentialFamily):
                 f"{np.broadcast_to(self.high, side.shape)[column]}; its length must be positive and finite"
             )
 
-    def summary(self, X, sample_weight):
+    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         if not len(X):
             return Corners(np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf))
         return Corners(X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64))
 
-    def bound(self, summary):
+    def bound(self, summary: Any) -> Any:
         low, high = summary
         if self.low is not None and self.high is not None:  # one number stands for all columns
             return Uniform(np.broadcast_to(self.low, low.shape), np.broadcast_to(self.high, low.shape))
@@ -67,43 +69,43 @@ class Uniform(ExponentialFamily):
             raise ValueError(f"no row is possible under {self!r}: there are no corners to be found")
         return Uniform(low if self.low is None else self.low, high if self.high is None else self.high)
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         return np.zeros((len(X), 1))
 
-    def log_partition(self, natural):
+    def log_partition(self, natural: Array) -> Array:
         return np.zeros(len(natural))
 
-    def log_base_measure(self, X):
+    def log_base_measure(self, X: Block) -> Array:
         low, high = self._box()
         volume = np.log(np.broadcast_to(high - low, X.shape[1:])).sum()
         return np.where(np.all((X >= low) & (X <= high), axis=1), -volume, -np.inf)
 
-    def expected_log_base_measure(self, natural):
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
         low, high = self._box()
         return np.full(len(natural), -np.log(high - low).sum())
 
-    def _box(self):
+    def _box(self) -> tuple[Array, Array]:
         if self.low is None or self.high is None:
             raise ValueError("the box of a Uniform is not known: call bind, or give low and high")
         return self.low, self.high
 
-    def fisher_information(self, natural):
+    def fisher_information(self, natural: Array) -> Array:
         return np.zeros((len(natural), 1, 1))
 
-    def n_parameters(self, n_components):
+    def n_parameters(self, n_components: int) -> int:
         return 0
 
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         return np.zeros_like(natural)
 
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         return np.zeros_like(expectation)
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         low, high = self._box()
         return {"low": np.tile(low, (len(natural), 1)), "high": np.tile(high, (len(natural), 1))}
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         """Return η = 0 of each component, or of one if the corners, which are constants, are left out."""
         corners = self._box()
         sizes = {"column": max(side.size for side in corners)} if any(side.ndim for side in corners) else {}
@@ -111,25 +113,25 @@ class Uniform(ExponentialFamily):
         K = len(next(iter(arrays.values()))) if arrays else 1
         return named.finished(self, np.zeros((K, 1)), arrays, used)
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         low, high = self._box()
         return rng.uniform(low, high, (n, max(low.size, high.size)))
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         if self.low is not None and self.high is not None:
             require((X >= self.low) & (X <= self.high), X, f"Uniform needs numbers from {self.low} to {self.high}")
 
-    def supports(self, X):
+    def supports(self, X: Block) -> Mask:
         low, high = (-np.inf, np.inf) if self.low is None or self.high is None else (self.low, self.high)
         return np.all((X >= low) & (X <= high), axis=1)
 
-    def marginal(self, natural, columns):
+    def marginal(self, natural: Array, columns: Integers) -> tuple[ExponentialFamily, Array]:
         return Uniform(*(side if side.ndim == 0 else side[columns] for side in self._box())), natural
 
-    def conditional(self, natural, columns, values):
+    def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
         low, high = self._box()
         return self.marginal(natural, np.setdiff1d(np.arange(max(low.size, high.size)), columns))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         given = [(name, getattr(self, name)) for name in ("low", "high") if getattr(self, name) is not None]
         return f"Uniform({', '.join(f'{name}={value}' for name, value in given)})"

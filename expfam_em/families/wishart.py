@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isqrt
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.families.gaussian.packing import pairs
 from expfam_em.families.special.linalg import SYMMETRY, check_positive_definite, cholesky, invert
@@ -16,6 +17,7 @@ from expfam_em.families.special.multigamma import (
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.support import ImpossibleRowError
+from expfam_em.rows.typing import Array, Block
 
 
 class Wishart(ExponentialFamily):
@@ -26,26 +28,26 @@ class Wishart(ExponentialFamily):
     The order q is told by the number of columns. The density is with respect to the entries x_ij, i ≤ j.
     """
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         matrices = _matrices(X)
         i, j = pairs(matrices.shape[1])
         return np.column_stack([_log_det(matrices), matrices[:, i, j]])
 
-    def log_partition(self, natural):
+    def log_partition(self, natural: Array) -> Array:
         q = _order(natural.shape[1])
         half = _half(natural, q)
         # log |Σ⁻¹/2|
         log_det = invert(-_unpacked(natural, 0.5))[1]
         return log_multigamma(half, q) - half * log_det
 
-    def log_base_measure(self, X):
+    def log_base_measure(self, X: Block) -> Array:
         matrices = _matrices(X)
         return -0.5 * (matrices.shape[1] + 1) * _log_det(matrices)
 
-    def expected_log_base_measure(self, natural):
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
         return -0.5 * (_order(natural.shape[1]) + 1) * self.to_expectation(natural)[:, 0]
 
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         q = _order(natural.shape[1])
         half = _half(natural, q)
         doubled, log_det = invert(-_unpacked(natural, 0.5))  # 2 Σ
@@ -54,7 +56,7 @@ class Wishart(ExponentialFamily):
         i, j = pairs(q)
         return np.column_stack([log_mean, half[:, None] * doubled[:, i, j]])
 
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         q = _order(expectation.shape[1])
         i, j = pairs(q)
         with np.errstate(all="ignore"):
@@ -63,11 +65,11 @@ class Wishart(ExponentialFamily):
             packed = -half[:, None] * inverse[:, i, j] * np.where(i == j, 1.0, 2.0)
             return np.column_stack([half, packed])
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         scales = invert(-2 * _unpacked(natural, 0.5))[0]
         return {"degrees_of_freedom": 2 * natural[..., 0], "scales": scales}
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         known = {
             "degrees_of_freedom": named.POSITIVE._replace(axes=()),
             "scales": named.FINITE._replace(axes=("column", "column")),
@@ -81,7 +83,7 @@ class Wishart(ExponentialFamily):
         packed = -0.5 * invert(scales)[0][:, i, j] * np.where(i == j, 1.0, 2.0)
         return named.finished(self, np.column_stack([freedom / 2, packed]), arrays, used)
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         """Draw L A Aᵀ Lᵀ, Σ = L Lᵀ, with A lower triangular and independent entries (Bartlett 1933)."""
         known = self.parameters(natural[None])
         scale, freedom = known["scales"][0], known["degrees_of_freedom"][0]
@@ -94,7 +96,7 @@ class Wishart(ExponentialFamily):
         X = root @ np.swapaxes(root, 1, 2)
         return ((X + np.swapaxes(X, 1, 2)) / 2).reshape(n, q * q)
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         matrices = _matrices(X)
         if not len(matrices):
             return
@@ -110,7 +112,7 @@ class Wishart(ExponentialFamily):
             )
 
 
-def _matrices(X) -> np.ndarray:
+def _matrices(X: Block) -> np.ndarray:
     """Return rows as matrices, (n, q²) -> (n, q, q)."""
     X = np.asarray(X, np.float64)
     q = isqrt(X.shape[1])
@@ -119,18 +121,18 @@ def _matrices(X) -> np.ndarray:
     return X.reshape(len(X), q, q)
 
 
-def _order(n_statistics) -> int:
+def _order(n_statistics: int) -> int:
     """Return q, given that p = 1 + q(q + 1)/2."""
     return round((np.sqrt(8 * n_statistics - 7) - 1) / 2)
 
 
-def _half(natural, q):
+def _half(natural: Array, q: int) -> Array:
     """Return ν/2, NaN outside the space."""
     half = np.asarray(natural, np.float64)[:, 0]
     return np.where(half > (q - 1) / 2, half, np.nan)
 
 
-def _unpacked(packed, off_diagonal) -> np.ndarray:
+def _unpacked(packed: Array, off_diagonal: float) -> np.ndarray:
     """Return the symmetric matrices behind the first number, (K, p) -> (K, q, q)."""
     q = _order(packed.shape[-1])
     i, j = pairs(q)
@@ -139,7 +141,7 @@ def _unpacked(packed, off_diagonal) -> np.ndarray:
     return matrix
 
 
-def _log_det(matrices) -> np.ndarray:
+def _log_det(matrices: Array) -> np.ndarray:
     """Return log |X|, NaN where it is not positive, (n, q, q) -> (n,)."""
     with np.errstate(all="ignore"):  # an absent row may hold anything
         sign, value = np.linalg.slogdet(matrices)

@@ -25,7 +25,7 @@ def constants(family: ExponentialFamily) -> dict[str, Any]:
 def snapshot(family: ExponentialFamily) -> dict[str, Any]:
     """Return copies of the structural constants, which later changes in place do not reach."""
 
-    def copied(value):
+    def copied(value: Any) -> Any:
         try:
             return copy.deepcopy(value)
         except Exception:  # whatever a lock or an open file raises: it is compared by identity
@@ -52,7 +52,7 @@ def alike(one: ExponentialFamily, other: ExponentialFamily) -> bool:
     return all(a is None or b is None or equal(a, b) for a, b in pairs)
 
 
-def equal(one, other) -> bool:
+def equal(one: Any, other: Any) -> bool:
     """Return whether two constants are the same: numbers, arrays, families, or lists, tuples and dicts of them."""
     if one is other:
         return True

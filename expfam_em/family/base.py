@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import functools
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.family import checked, mappings, named, sampling
 from expfam_em.family.kernel_form import KernelForm
 from expfam_em.family.summaries import summary_of
 from expfam_em.family.support import accepted
 from expfam_em.rows.csr import CSRBlock, observations
+from expfam_em.rows.typing import Array, Block, Blocks, Floats, Integers, Mask
 
 NATURAL_LIMIT = 700.0
 """Natural parameters of a boundary estimate (a probability of 0 or 1) stay within ± this, so that exp is finite."""
@@ -46,41 +48,41 @@ class ExponentialFamily(ABC):
     # ---- what a family says ---------------------------------------------------------------------------------
 
     @abstractmethod
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         """Return T(x) of each row, (n, d) -> (n, p)."""
 
     @abstractmethod
-    def log_partition(self, natural):
+    def log_partition(self, natural: Array) -> Array:
         """Return A(η), (K, p) -> (K,); not finite outside the natural-parameter space."""
 
     @checked.default
-    def log_base_measure(self, X):
+    def log_base_measure(self, X: Block) -> Array:
         """Return log h(x) of each row, (n, d) -> (n,); 0 by default."""
         return np.zeros(len(X))
 
-    def expected_log_base_measure(self, natural):
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
         """Return E[log h(x)], (K, p) -> (K,); None, the default where h is not 1, if there is no formula for it."""
         return np.zeros(len(natural)) if checked.is_default(self.log_base_measure) else None
 
-    def exposure(self, X) -> np.ndarray | None:
+    def exposure(self, X: Block) -> Array | None:
         """Return e(x), the size of each observation (trials, time at risk), (n,), or None where it is always 1."""
         return None
 
-    def check_support(self, X) -> None:  # noqa: B027 - every row is possible unless a family says otherwise
+    def check_support(self, X: Block) -> None:  # noqa: B027 - every row is possible unless a family says otherwise
         """Raise a ValueError that names a column and a value if a row of X is impossible under every η."""
 
     @checked.default
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         """Return ∇A(η) = E[T], (K, p) -> (K, p); by default from differences of A."""
         return mappings.gradient(functools.partial(checked.log_partition, self), np.asarray(natural, np.float64))
 
     @checked.default
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         """Return the η with ∇A(η) = m, (K, p) -> (K, p); by default from Newton's method on ⟨η, m⟩ − A(η)."""
         return checked.solve_natural(self, expectation)
 
     @checked.default
-    def maximize(self, counts, sums):
+    def maximize(self, counts: Array, sums: Array) -> Array:
         """Return the M-step's η, (K,), (K, p) -> (K, p); families that couple components override it."""
         return self.to_natural(sums / counts[:, None])
 
@@ -89,11 +91,11 @@ class ExponentialFamily(ABC):
         """Whether the M-step of one component depends on the others; assumed of a family that defines ``maximize``."""
         return not checked.is_default(self.maximize)
 
-    def parameters(self, natural) -> dict[str, np.ndarray]:
+    def parameters(self, natural: Array) -> dict[str, Array]:
         """Return the named parameters people know the family by."""
         return {"expectation": self.to_expectation(natural)}
 
-    def from_parameters(self, **given) -> np.ndarray:
+    def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters that have these named parameters: the inverse of `parameters`.
 
         Each family has the names that its ``parameters`` reports. A name is not needed if it follows from others or
@@ -135,13 +137,13 @@ class ExponentialFamily(ABC):
             )
         return np.asarray(self.to_natural(named.expectation(self, given)))
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         """Return n rows drawn from one component, (p,) -> (n, d), with ``rng`` a numpy Generator.
 
         By default from the density of one column, numerically.
         """
 
-        def log_density(x):
+        def log_density(x: Array) -> Array:
             return self.log_density(x[:, None], natural)[:, 0]
 
         try:
@@ -154,7 +156,7 @@ class ExponentialFamily(ABC):
             ) from error
         return sampling.draw(log_density, lambda x: self.supports(x[:, None]), n, rng, type(self).__name__)[:, None]
 
-    def seed(self, expectation, mean):
+    def seed(self, expectation: Array, mean: Array) -> Array:
         """Return single rows' T as expectation parameters inside their space, (m, p), given the T̄ of all rows, (1, p).
 
         By default each is averaged with ν = ``seed_smoothing`` pseudo-rows of the mean.
@@ -162,7 +164,7 @@ class ExponentialFamily(ABC):
         return (expectation + self.seed_smoothing * mean) / (1 + self.seed_smoothing)
 
     @checked.default
-    def summary(self, X, sample_weight):
+    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         """Return what `bound` has to know of some rows, a value with ``+``; None, the default, if it is nothing.
 
         Parameters
@@ -173,12 +175,12 @@ class ExponentialFamily(ABC):
         """
         return
 
-    def bound(self, summary) -> Self:
+    def bound(self, summary: Any) -> Self:
         """Return a copy that holds the structural constants that follow from the summary of all rows."""
         return self
 
     @checked.default
-    def bind(self, blocks) -> ExponentialFamily:
+    def bind(self, blocks: Blocks) -> ExponentialFamily:
         """Return a copy that holds the structural constants found in one pass over ``(X, sample_weight)`` blocks.
 
         It is `bound` to the sum of the `summary` of each. A family may define ``bind`` instead of these two, but is
@@ -187,19 +189,19 @@ class ExponentialFamily(ABC):
         found = None if checked.is_default(self.summary) else summary_of(self, blocks)
         return self if found is None else self.bound(found)
 
-    def n_parameters(self, n_components) -> int | None:
+    def n_parameters(self, n_components: int) -> int | None:
         """Return the number of free parameters of K components; None, the default, stands for K · p."""
         return None
 
-    def kernel_form(self, n_features) -> KernelForm | None:
+    def kernel_form(self, n_features: int) -> KernelForm | None:
         """Return how the kernel makes T by itself, asked once per fit; None, the default, evaluates T in NumPy."""
         return None
 
-    def marginal(self, natural, columns):
+    def marginal(self, natural: Array, columns: Integers) -> tuple[ExponentialFamily, Array]:
         """Return the family and natural parameters of the chosen columns alone."""
         raise NotImplementedError(f"{type(self).__name__} has no marginals: define marginal(self, natural, columns)")
 
-    def conditional(self, natural, columns, values):
+    def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
         """Return the family and natural parameters of the other columns, given the values of these."""
         raise NotImplementedError(
             f"{type(self).__name__} has no conditionals: define conditional(self, natural, columns, values)"
@@ -207,23 +209,25 @@ class ExponentialFamily(ABC):
 
     # ---- derived once, for all ------------------------------------------------------------------------------
 
-    def supports(self, X) -> np.ndarray:
+    def supports(self, X: Block) -> Mask:
         """Return which rows are possible, (n,)."""
         return accepted(self.check_support, np.asarray(X))
 
-    def log_density(self, X, natural) -> np.ndarray:
+    def log_density(self, X: Block, natural: Array) -> Array:
         """Return log p(x|η_k) = ⟨η_k, T(x)⟩ − e(x) A(η_k) + log h(x), (n, K)."""
-        X = observations(X)
-        log_h = checked.log_base_measure(self, X)
-        sparse = isinstance(X, CSRBlock)
-        T, exposure = (X.matrix, checked.exposure(self, X)) if sparse else checked.statistics(self, X)
+        rows = observations(X)
+        log_h = checked.log_base_measure(self, rows)
+        if isinstance(rows, CSRBlock):
+            T, exposure = rows.matrix, checked.exposure(self, rows)
+        else:
+            T, exposure = checked.statistics(self, rows)
         natural = np.atleast_2d(natural)
         partition = checked.log_partition(self, natural)
         if exposure is not None:
             partition = exposure[:, None] * partition
         return T @ natural.T - partition + log_h[:, None]
 
-    def divergence(self, natural, other) -> np.ndarray:
+    def divergence(self, natural: Array, other: Array) -> Array:
         """Return KL(p(·|η) ‖ p(·|η′)) = A(η′) − A(η) − ⟨η′ − η, ∇A(η)⟩, row by row, (K,).
 
         This is the Bregman divergence of A (Banerjee et al. 2005, eq. 5), so it holds for every family.
@@ -232,13 +236,13 @@ class ExponentialFamily(ABC):
         change = checked.log_partition(self, other) - checked.log_partition(self, natural)
         return change - np.sum((other - natural) * self.to_expectation(natural), axis=1)
 
-    def fisher_information(self, natural) -> np.ndarray:
+    def fisher_information(self, natural: Array) -> Array:
         """Return ∇²A(η), the covariance of T and the Fisher information of η, (K, p) -> (K, p, p)."""
         natural = np.atleast_2d(np.asarray(natural, np.float64))
         size = mappings.scales(functools.partial(checked.log_partition, self), natural)
         return mappings.hessian(self.to_expectation, natural, size)
 
-    def entropy(self, natural) -> np.ndarray | None:
+    def entropy(self, natural: Array) -> Array | None:
         """Return −E[log p(x|η)] = A(η) − ⟨η, ∇A(η)⟩ − E[log h], (K,); None if E[log h] has no formula."""
         natural = np.atleast_2d(natural)
         base = self.expected_log_base_measure(natural)
@@ -246,7 +250,7 @@ class ExponentialFamily(ABC):
             return None
         return checked.log_partition(self, natural) - np.sum(natural * self.to_expectation(natural), axis=1) - base
 
-    def replace(self, **constants) -> Self:
+    def replace(self, **constants: Any) -> Self:
         """Return a copy with some structural constants replaced."""
         other = copy.copy(self)
         vars(other).update(constants)

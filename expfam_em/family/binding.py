@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import NamedTuple, Self
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Self
 
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.rows.protocol import Rows
+from expfam_em.rows.typing import Array, Blocks, Floats
 
 
-def bind(family, rows: Rows):
+def bind(family: Any, rows: Rows) -> Any:
     """Return a family that holds the structural constants found in rows.
 
     Raises
@@ -27,7 +28,7 @@ def bind(family, rows: Rows):
     return family.bind(rows)
 
 
-def needs_blocks(family) -> bool:
+def needs_blocks(family: Any) -> bool:
     """Whether a family, or a part of it, defines only ``bind``."""
     parts = family.views() if isinstance(family, Composed) else []
     return not checked.is_default(family.bind) or any(needs_blocks(part) for part, _ in parts)
@@ -44,13 +45,13 @@ class Parts(NamedTuple):
         return Parts(self.n_features, tuple(None if one is None else one + two for one, two in pairs))
 
 
-class Blocks:
+class Viewed:
     """Blocks of rows as a part of a family sees them; they can be iterated over again and again."""
 
-    def __init__(self, blocks, view):
+    def __init__(self, blocks: Any, view: Callable) -> None:
         self.blocks, self.view = blocks, view
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator:
         return (self.view(X, weight) for X, weight in self.blocks)
 
 
@@ -65,27 +66,27 @@ class Composed(ExponentialFamily):
     def with_parts(self, families: list[ExponentialFamily], n_features: int | None) -> Self:
         """Return the family with other parts, which has not computed anything from them yet."""
 
-    def summary(self, X, sample_weight):
+    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         seen = ((part, None if needs_blocks(part) else view(X, sample_weight)) for part, view in self.views())
         return Parts(X.shape[1], tuple(None if rows is None else part.summary(*rows) for part, rows in seen))
 
-    def bound(self, summary):
+    def bound(self, summary: Any) -> Self:
         pairs = zip(self.views(), summary.summaries, strict=True)
         return self.with_parts([part if s is None else part.bound(s) for (part, _), s in pairs], summary.n_features)
 
     @checked.default
-    def bind(self, blocks):
+    def bind(self, blocks: Blocks) -> ExponentialFamily:
         """Return a copy whose parts hold the structural constants found in ``(X, sample_weight)`` blocks."""
         if needs_blocks(self):
-            parts = [part.bind(Blocks(blocks, view)) if needs_blocks(part) else part for part, view in self.views()]
+            parts = [part.bind(Viewed(blocks, view)) if needs_blocks(part) else part for part, view in self.views()]
             return ExponentialFamily.bind(self.with_parts(parts, None), blocks)
         return super().bind(blocks)
 
 
-def rows_where(which) -> Callable:
+def rows_where(which: Callable) -> Callable:
     """Return the view of the rows X for which ``which(X)``, (n,) bool, is true."""
 
-    def some(X, weight):
+    def some(X: Array, weight: Floats | None) -> tuple:
         keep = which(X)
         return (X, weight) if keep.all() else (X[keep], None if weight is None else weight[keep])
 

@@ -7,31 +7,40 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from expfam_em.family import mappings
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError, check_exposure
 from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.typing import Array, Block, Mask
 
 PROBE = 1 << 14
 """Entries of the first rows that are evaluated densely, to see that T and log h are as the family says."""
 
+if TYPE_CHECKING:
+    from expfam_em.family.base import ExponentialFamily
+
+F = TypeVar("F", bound=Callable[..., Any])
+
 T_IS_NOT_X = "its T(x) is not x"
 
 
-def default(method):
+def default(method: F) -> F:
     """Mark a method of the abstract class as one that stands in where a family defines none; a decorator."""
-    method.is_default = True
+    vars(method)["is_default"] = True
     return method
 
 
-def is_default(method) -> bool:
+def is_default(method: Callable[..., Any]) -> bool:
     """Whether a family does not define a method itself."""
     return getattr(method, "is_default", False)
 
 
-def log_partition(family, natural) -> np.ndarray:
+def log_partition(family: ExponentialFamily, natural: Array) -> Array:
     """Return A(η) without floating-point warnings, (K, p) -> (K,); not finite outside the space.
 
     Raises
@@ -49,7 +58,7 @@ def log_partition(family, natural) -> np.ndarray:
     return value
 
 
-def statistics(family, X) -> tuple[np.ndarray, np.ndarray | None]:
+def statistics(family: ExponentialFamily, X: Any) -> tuple[Array, Array | None]:
     """Return T (n, p) as float64 and e (n,), None where it is 1.
 
     Raises
@@ -69,13 +78,13 @@ def statistics(family, X) -> tuple[np.ndarray, np.ndarray | None]:
     return T, exposure(family, X)
 
 
-def n_statistics(family, n_features, dtype=np.float64) -> int:
+def n_statistics(family: ExponentialFamily, n_features: int, dtype: DTypeLike = np.float64) -> int:
     """Return the number of statistics p of rows of so many columns."""
     with np.errstate(all="ignore"):  # one of them may lie outside the support: only the shape matters
         return statistics(family, np.ones((1, n_features), dtype))[0].shape[1]
 
 
-def exposure(family, X) -> np.ndarray | None:
+def exposure(family: ExponentialFamily, X: Any) -> Array | None:
     """Return e (n,) as float64, NaN where it is not positive, None where it is always 1; X may be CSR rows.
 
     Raises
@@ -96,7 +105,7 @@ def exposure(family, X) -> np.ndarray | None:
     return np.where(value > 0, value, np.nan)
 
 
-def log_base_measure(family, X) -> np.ndarray:
+def log_base_measure(family: ExponentialFamily, X: Block | CSRBlock) -> Array:
     """Return log h (n,) as float64; X may be CSR rows.
 
     Raises
@@ -117,7 +126,7 @@ def log_base_measure(family, X) -> np.ndarray:
     return value
 
 
-def check_rows(family, X) -> None:
+def check_rows(family: ExponentialFamily, X: Block | CSRBlock) -> None:
     """Raise a ValueError that names a column, a value and a row if a row is impossible; X may be CSR rows."""
     if isinstance(X, CSRBlock):
         _check_csr_rows(family, X)
@@ -126,7 +135,7 @@ def check_rows(family, X) -> None:
     check_exposure(exposure(family, X), type(family).__name__)
 
 
-def check_present(family, X, present) -> None:
+def check_present(family: ExponentialFamily, X: Block | CSRBlock, present: Mask) -> None:
     """Raise the family's error for the first of the present rows (n,) that it finds impossible, numbered as in X."""
     first = int(np.argmax(present))
     if not len(X) or not present[first]:
@@ -141,7 +150,9 @@ def check_present(family, X, present) -> None:
 # ---- the M-step ------------------------------------------------------------------------------------------------
 
 
-def solve_natural(family, expectation, start=None, *, lenient=False) -> np.ndarray:
+def solve_natural(
+    family: ExponentialFamily, expectation: Array, start: Array | None = None, *, lenient: bool = False
+) -> Array:
     """Solve ∇A(η) = m numerically, from ``start`` (K, p) if given; if ``lenient``, from nowhere else, or NaN.
 
     Raises
@@ -156,7 +167,7 @@ def solve_natural(family, expectation, start=None, *, lenient=False) -> np.ndarr
     )  # fmt: skip
 
 
-def next_natural(family, counts, sums, previous=None) -> np.ndarray:
+def next_natural(family: ExponentialFamily, counts: Array, sums: Array, previous: Array | None = None) -> Array:
     """Return the M-step's η, (K,), (K, p) -> (K, p), from the last one's, ``previous``, where it is searched for.
 
     A ``maximize`` that takes ``previous`` gets it.
@@ -165,17 +176,18 @@ def next_natural(family, counts, sums, previous=None) -> np.ndarray:
     if previous is not None and is_default(family.to_natural) and is_default(family.maximize):
         return _solved_from(family, sums / counts[:, None], previous)
     if previous is not None and _takes_previous(kind.maximize):
-        return np.asarray(family.maximize(counts, sums, previous))
+        maximize: Callable[..., Array] = family.maximize
+        return np.asarray(maximize(counts, sums, previous))
     return np.asarray(family.maximize(counts, sums))
 
 
 @functools.cache
-def _takes_previous(maximize) -> bool:
+def _takes_previous(maximize: Callable[..., Any]) -> bool:
     """Whether a ``maximize(self, counts, sums)`` has a third parameter."""
     return "previous" in inspect.signature(maximize).parameters
 
 
-def _solved_from(family, expectation, previous):
+def _solved_from(family: ExponentialFamily, expectation: Array, previous: Array) -> Array:
     """Return η, NaN for components that have none unless none has: other starts may go on."""
     try:
         return solve_natural(family, expectation, previous)
@@ -189,13 +201,13 @@ def _solved_from(family, expectation, previous):
 # ---- sparse rows -------------------------------------------------------------------------------------------------
 
 
-def refuse_sparse(family) -> None:
+def refuse_sparse(family: ExponentialFamily) -> None:
     """Raise a TypeError for sparse rows if the family says that it needs dense ones."""
     if family.sparse == "never":
         raise _needs_dense(family, "its T or log h is not 0 where x is 0")
 
 
-def check_sparse(family, X) -> None:
+def check_sparse(family: ExponentialFamily, X: CSRBlock) -> None:
     """Raise a TypeError if the family needs dense rows, a ValueError if it takes sparse ones in name only.
 
     What a family says, or does not say, is compared with what the first rows show.
@@ -208,14 +220,14 @@ def check_sparse(family, X) -> None:
         raise _needs_dense(family, reason)
 
 
-def _needs_dense(family, reason) -> TypeError:
+def _needs_dense(family: ExponentialFamily, reason: str) -> TypeError:
     return TypeError(
         f"X is a sparse matrix, but {family!r} needs dense rows, because {reason} (sparse): give X.toarray() if it "
         "fits into memory, or fit a family that takes sparse rows, such as Bernoulli, Poisson, Multinomial or OneHot"
     )
 
 
-def _reason_for_dense(family, X) -> str | None:
+def _reason_for_dense(family: ExponentialFamily, X: CSRBlock) -> str | None:
     """Return what differs between CSR rows and the same rows made dense, or None."""
     dense = np.asarray(X)
     T, expected = statistics(family, dense)
@@ -234,11 +246,11 @@ def _reason_for_dense(family, X) -> str | None:
     return "log h of a row is not the sum over its entries, each taken as a row of one column"
 
 
-def _agree(found, expected) -> bool:
+def _agree(found: Any, expected: Any) -> bool:
     return np.shape(found) == np.shape(expected) and np.allclose(found, expected, rtol=1e-9, atol=1e-9, equal_nan=True)
 
 
-def _log_base_of_csr(family, X) -> np.ndarray:
+def _log_base_of_csr(family: ExponentialFamily, X: Any) -> Array:
     """Return log h (n,) of CSR rows, which are not looked at for whether the family takes them."""
     if family.sparse == "rows":
         with np.errstate(all="ignore"):  # impossible rows have log h = −∞
@@ -246,7 +258,7 @@ def _log_base_of_csr(family, X) -> np.ndarray:
     return X.sum_rows(log_base_measure(family, X.values[:, None]))
 
 
-def _check_csr_rows(family, X) -> None:
+def _check_csr_rows(family: ExponentialFamily, X: Any) -> None:
     """Raise the family's ValueError for the first entry outside its support, with row and column as in X.
 
     A family that does not say whether it takes sparse rows is also asked for T of every entry: that T(x) is x in the
@@ -260,7 +272,7 @@ def _check_csr_rows(family, X) -> None:
         family.check_support(X)
         return
 
-    def refusal(values):
+    def refusal(values: Block) -> ValueError | None:
         try:
             family.check_support(values[:, None])
         except ValueError as error:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from expfam_em.rows.typing import Integers
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +35,7 @@ class Frames:
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
 
-    def take(self, index) -> Frames | None:
+    def take(self, index: Any) -> Frames | None:
         """Return the frames of some components, in the order of an index array."""
         return Frames.of({name: value[index] for name, value in self.arrays.items()})
 
@@ -41,7 +44,7 @@ class Frames:
         """Return the frames of several lots of ``n_components`` components, one lot after another."""
         like = {name: value for lot in lots if lot is not None for name, value in lot.arrays.items()}
 
-        def rows(lot, name, value):
+        def rows(lot: Frames | None, name: str, value: np.ndarray) -> np.ndarray:
             known = None if lot is None else lot.arrays.get(name)
             return np.zeros((n_components, *value.shape[1:]), value.dtype) if known is None else known
 
@@ -61,10 +64,10 @@ class Frames:
             name.removeprefix(start): value for name, value in self.arrays.items() if name.startswith(start)
         })  # fmt: skip
 
-    def scattered(self, at, n_components: int) -> Frames:
+    def scattered(self, at: Integers, n_components: int) -> Frames:
         """Return the frames of ``n_components`` components, these standing at some places among them."""
 
-        def spread(value):
+        def spread(value: np.ndarray) -> np.ndarray:
             out = np.zeros((n_components, *value.shape[1:]), value.dtype)
             out[at] = value
             return out

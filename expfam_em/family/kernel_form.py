@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from expfam_em.family import checked
 
+if TYPE_CHECKING:
+    from expfam_em.family.base import ExponentialFamily
+
 
 @functools.lru_cache(64)
-def _n_statistics(d, products_bytes) -> int:
+def _n_statistics(d: int, products_bytes: bytes) -> int:
     """Check a list of products, once, and return the number of statistics."""
     products = np.frombuffer(products_bytes, np.int64).reshape(-1, 3)
     if not len(products):
@@ -68,11 +71,11 @@ class Monomials(NamedTuple):
         """Number of statistics p; a ValueError if the list of products makes no sense."""
         return _n_statistics(len(self.shift), self.products.tobytes())
 
-    def without(self, n_common) -> Monomials:
+    def without(self, n_common: int) -> Monomials:
         """Return the list without the last statistics."""
         return self._replace(products=self.products[self.products[:, 2] < self.n_statistics - n_common])
 
-    def evaluate(self, X) -> np.ndarray:
+    def evaluate(self, X: Any) -> np.ndarray:
         """T of the rows of X, (n, d) -> (n, p), as the kernel computes it in the shared frame."""
         Z = (np.asarray(X, np.float64) - self.shift) * self.inverse_scale
         d = Z.shape[1]
@@ -113,7 +116,7 @@ class KernelForm(NamedTuple):
         return plain and bool((shift == 0).all() and (inverse_scale == 1).all())
 
 
-def table(family, form: KernelForm | None, X) -> np.ndarray:
+def table(family: ExponentialFamily, form: KernelForm | None, X: Any) -> np.ndarray:
     """Return what the kernel takes instead of X, (n, c): columns, or T and, where there is an exposure e, −e."""
     if form is not None:
         return X if form.columns is None else form.columns(X)

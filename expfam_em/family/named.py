@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.family import checked
+from expfam_em.rows.typing import Array
+
+if TYPE_CHECKING:
+    from expfam_em.family.base import ExponentialFamily
 
 AGREE = 1e-6
 """Relative difference up to which a name that is not needed agrees with those that are."""
@@ -54,14 +59,14 @@ POSSIBLE_SUCCESS = Parameter(lambda x: (x > 0) & (x <= 1 + ROUNDED), "above 0 an
 
 
 def read(
-    family,
-    given: Mapping,
+    family: ExponentialFamily,
+    given: Mapping[str, Any],
     parameters: Mapping[str, Parameter],
     sets: tuple[tuple[str, ...], ...],
     *,
     sizes: Mapping[str, int] | None = None,
     least: int = 1,
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Array], dict[str, Array]]:
     """Return named parameters as checked arrays, all of them and those that determine the density.
 
     The axis of components may be left out for one component where the shapes can be read in no other way. Single
@@ -103,7 +108,7 @@ def read(
     return whole, {name: whole[name] for name in chosen}
 
 
-def finished(family, natural, arrays, used) -> np.ndarray:
+def finished(family: ExponentialFamily, natural: Array, arrays: dict[str, Array], used: dict[str, Array]) -> Array:
     """Return natural parameters (K, p) once they are seen to be finite and to agree with the names not used.
 
     Raises
@@ -135,7 +140,7 @@ def finished(family, natural, arrays, used) -> np.ndarray:
     return natural
 
 
-def expectation(family, given: Mapping) -> np.ndarray:
+def expectation(family: ExponentialFamily, given: Mapping[str, Any]) -> Array:
     """Return expectation parameters (K, p), given by that name as (K, p), or as (p,) for one component."""
     _check_names(family, given, {"expectation": FINITE}, (("expectation",),))
     array = np.atleast_2d(_numbers("expectation", given["expectation"]))
@@ -145,7 +150,7 @@ def expectation(family, given: Mapping) -> np.ndarray:
     return array
 
 
-def of_parts(family, labels, given: Mapping) -> list[dict]:
+def of_parts(family: ExponentialFamily, labels: Sequence[str], given: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the names given for each part, without its label in front.
 
     Raises
@@ -153,7 +158,7 @@ def of_parts(family, labels, given: Mapping) -> list[dict]:
     TypeError
         If a name does not begin with the label of a part.
     """
-    parts: list[dict] = [{} for _ in labels]
+    parts: list[dict[str, Any]] = [{} for _ in labels]
     for name, value in given.items():
         owners = [j for j, label in enumerate(labels) if name.startswith(f"{label}_")]
         if not owners:
@@ -169,7 +174,7 @@ def of_parts(family, labels, given: Mapping) -> list[dict]:
     return parts
 
 
-def from_part(label, part, given: Mapping) -> np.ndarray:
+def from_part(label: str, part: ExponentialFamily, given: Mapping[str, Any]) -> Array:
     """Return the natural parameters of a part, whose errors are told with its label."""
     try:
         return part.from_parameters(**given)
@@ -179,7 +184,7 @@ def from_part(label, part, given: Mapping) -> np.ndarray:
         raise ValueError(f"{label}_…: {error}") from error
 
 
-def check_values(name, array, possible, must_be, axes) -> None:
+def check_values(name: str, array: Array, possible: Callable[[Array], Any], must_be: str, axes: Sequence[str]) -> None:
     """Raise a ValueError that names the first value outside its space, and where it stands."""
     with np.errstate(all="ignore"):
         fine = possible(array)
@@ -188,7 +193,7 @@ def check_values(name, array, possible, must_be, axes) -> None:
         raise ValueError(f"{name} is {array[at]!s}{place(axes, at)}; it must be {must_be}")
 
 
-def check_shares(name, shares, axes, tolerance) -> None:
+def check_shares(name: str, shares: Array, axes: Sequence[str], tolerance: float) -> None:
     """Raise a ValueError unless shares (K, …, L) add up to 1 along the last axis, the others being ``axes``."""
     total = shares.sum(axis=-1)
     fine = np.abs(total - 1) <= tolerance
@@ -197,7 +202,7 @@ def check_shares(name, shares, axes, tolerance) -> None:
         raise ValueError(f"{name} add up to {total[at]:.9g}{place(axes, at)}; they must add up to 1")
 
 
-def place(axes, at) -> str:
+def place(axes: Sequence[str], at: Sequence[Any]) -> str:
     """Return " for component 1, column 0", or nothing where there are no axes."""
     words = ["row" if axis in axes[i + 1 :] else axis for i, axis in enumerate(axes)]
     words = ["column" if word == "variable" else word for word in words]
@@ -208,13 +213,18 @@ def place(axes, at) -> str:
 # ---- the steps of reading ------------------------------------------------------------------------------------
 
 
-def _listed(names) -> str:
+def _listed(names: Iterable[str]) -> str:
     """Return "a, b and c"."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _check_names(family, given, parameters, sets) -> tuple[str, ...]:
+def _check_names(
+    family: ExponentialFamily,
+    given: Mapping[str, Any],
+    parameters: Mapping[str, Parameter],
+    sets: tuple[tuple[str, ...], ...],
+) -> tuple[str, ...]:
     """Return the first set of names that is given in full."""
     needs = " or ".join(_listed(names) for names in sets if names) or "no names"
     shown = _listed(given) if given else "nothing"
@@ -231,7 +241,7 @@ def _check_names(family, given, parameters, sets) -> tuple[str, ...]:
     raise TypeError(f"{family!r} needs {needs}; it was given {shown}, and {_listed(missing)} is missing")
 
 
-def _numbers(name, value) -> np.ndarray:
+def _numbers(name: str, value: ArrayLike) -> Array:
     """Return a new array of float64."""
     try:
         array = np.asarray(value)
@@ -244,7 +254,9 @@ def _numbers(name, value) -> np.ndarray:
         raise TypeError(f"{name} is {shown}; it must be an array of numbers, with rows of the same length") from error
 
 
-def _with_components(arrays, parameters, sizes, least) -> dict[str, np.ndarray]:
+def _with_components(
+    arrays: dict[str, Array], parameters: Mapping[str, Parameter], sizes: Mapping[str, int], least: int
+) -> dict[str, Array]:
     """Return the arrays with an axis of components, where it was left out and no other reading is possible."""
     if all(array.ndim == 0 for array in arrays.values()):
         return {name: array.reshape((1,) * len(parameters[name].all_axes)) for name, array in arrays.items()}
@@ -268,20 +280,27 @@ def _with_components(arrays, parameters, sizes, least) -> dict[str, np.ndarray]:
     return {name: array if parameters[name].shared else array[None] for name, array in arrays.items()}
 
 
-def _may_be_components(array, parameter, sizes, least) -> bool:
+def _may_be_components(array: Array, parameter: Parameter, sizes: Mapping[str, int], least: int) -> bool:
     """Whether the first axis of an array without components could be that of components of one column."""
     axes = parameter.axes
     distinct = bool(axes) and len(set(axes)) == len(axes)
     return distinct and array.shape[0] > 1 and axes[0] not in sizes and least < 2
 
 
-def _symbols(parameter) -> str:
+def _symbols(parameter: Parameter) -> str:
     """Return "(K, d)"."""
     shown = [SYMBOLS[axis] for axis in parameter.all_axes]
     return f"({', '.join(shown)}{',' if len(shown) == 1 else ''})"
 
 
-def _check_sizes(family, whole, arrays, parameters, sizes, least) -> None:
+def _check_sizes(
+    family: ExponentialFamily,
+    whole: dict[str, Array],
+    arrays: dict[str, Array],
+    parameters: Mapping[str, Parameter],
+    sizes: Mapping[str, int],
+    least: int,
+) -> None:
     """Raise a ValueError unless axes of the same name have the same size."""
     known = dict(sizes)
     why = {axis: f"{family!r} has {size} {'column' if axis == 'variable' else axis}s" for axis, size in known.items()}

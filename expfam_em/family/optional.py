@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self, TypeGuard
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import OwnFrames
+from expfam_em.rows.typing import Array, Block, Integers
 
 
 class Framed(ExponentialFamily):
@@ -33,14 +35,14 @@ class Framed(ExponentialFamily):
         """Return the family with other coordinates of its components; None has the shared ones only."""
         return self
 
-    def choose_frames(self, natural, expectation) -> tuple[Frames | None, np.ndarray] | None:
+    def choose_frames(self, natural: Array, expectation: Array) -> tuple[Frames | None, Array] | None:
         """Return better frames of the components and natural parameters (K, p) in them; None if there are none.
 
         ``expectation`` are expectation parameters (K, p) close to those of ``natural``, already known to the caller.
         """
         return None
 
-    def rescue_frames(self, natural, expectation) -> Frames | None:
+    def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
         """Return frames in which statistics with this mean (K, p) keep their digits; None if they do already.
 
         ``natural`` is what the statistics give in the frames they are in. It is not finite if all digits are lost.
@@ -52,11 +54,11 @@ class Framed(ExponentialFamily):
         return None
 
     @abstractmethod
-    def translate(self, natural, target) -> np.ndarray:
+    def translate(self, natural: Array, target: Any) -> Array:
         """Return natural parameters of this family as those of ``target``, the same family in other coordinates."""
 
     @abstractmethod
-    def translate_expectation(self, expectation, target) -> np.ndarray:
+    def translate_expectation(self, expectation: Array, target: Any) -> Array:
         """Return expectation parameters of this family as those of ``target``."""
 
     @property
@@ -77,10 +79,10 @@ class Incomplete(ExponentialFamily):
     """Whether this one is; a family made of others is if one of them is."""
 
     @abstractmethod
-    def complete(self, X, natural, responsibilities) -> np.ndarray:
+    def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
         """Return Σ_n r_nk E[T|x_n, η_k] of rows, (n, d), (K, p), (n, K) -> (K, p)."""
 
-    def guess(self, X, responsibilities) -> np.ndarray:
+    def guess(self, X: Block, responsibilities: Array) -> Array:
         """Return Σ_n r_nk T(x_n) of the guess that needs no parameters, (n, d), (n, K) -> (K, p)."""
         return responsibilities.T @ checked.statistics(self, X)[0]
 
@@ -90,27 +92,27 @@ class OfComponents(ExponentialFamily):
 
     @property
     @abstractmethod
-    def pattern(self) -> np.ndarray:
+    def pattern(self) -> Integers:
         """Which family each component of one mixture belongs to, by number."""
 
     @abstractmethod
-    def kinds(self, n_components) -> list:
+    def kinds(self, n_components: int) -> list[tuple[ExponentialFamily, Integers]]:
         """Return the families of the components, each with the numbers of those that belong to it."""
 
     @abstractmethod
-    def place(self, n_components, parts) -> np.ndarray:
+    def place(self, n_components: int, parts: Sequence[Array]) -> Array:
         """Return natural parameters (K, p) from those of the components of each kind."""
 
     @abstractmethod
-    def components(self, index) -> Self:
+    def components(self, index: Integers) -> Self:
         """Return the family of some components, in the order of an index array."""
 
     @abstractmethod
-    def in_order_of(self, other) -> Self:
+    def in_order_of(self, other: Self) -> Self:
         """Return this family with its components in the order that those of another one of its kind have."""
 
 
-def is_incomplete(family: ExponentialFamily) -> bool:
+def is_incomplete(family: ExponentialFamily) -> TypeGuard[Incomplete]:
     """Whether the E-step of a family takes E[T|x] of each component."""
     return isinstance(family, Incomplete) and family.incomplete
 
@@ -130,7 +132,7 @@ def shared(family: ExponentialFamily) -> ExponentialFamily:
     return family.with_frames(None) if isinstance(family, Framed) else family
 
 
-def components(family: ExponentialFamily, index) -> ExponentialFamily:
+def components(family: ExponentialFamily, index: Any) -> ExponentialFamily:
     """Return the family of some components, in the order of an index array."""
     if isinstance(family, OfComponents):
         return family.components(index)
@@ -139,7 +141,7 @@ def components(family: ExponentialFamily, index) -> ExponentialFamily:
     return family
 
 
-def stacked(families, n_components: int) -> ExponentialFamily:
+def stacked(families: Sequence[Any], n_components: int) -> ExponentialFamily:
     """Return the family of the components of several families of one kind, ``n_components`` of each."""
     first = families[0]
     if not isinstance(first, Framed):
@@ -152,12 +154,12 @@ def score_rounding(family: ExponentialFamily) -> float:
     return family.score_rounding if isinstance(family, Framed) else 0.0
 
 
-def translate(family: ExponentialFamily, natural, target) -> np.ndarray:
+def translate(family: ExponentialFamily, natural: Array, target: Any) -> Array:
     """Return natural parameters of a family as those of ``target``, the same family in other coordinates."""
     return family.translate(natural, target) if isinstance(family, Framed) else natural
 
 
-def translate_expectation(family: ExponentialFamily, expectation, target) -> np.ndarray:
+def translate_expectation(family: ExponentialFamily, expectation: Array, target: Any) -> Array:
     """Return expectation parameters of a family as those of ``target``, the same family in other coordinates."""
     return family.translate_expectation(expectation, target) if isinstance(family, Framed) else expectation
 
@@ -167,6 +169,6 @@ def kinds(family: ExponentialFamily, n_components: int) -> list:
     return family.kinds(n_components) if isinstance(family, OfComponents) else [(family, np.arange(n_components))]
 
 
-def place(family: ExponentialFamily, n_components: int, parts) -> np.ndarray:
+def place(family: ExponentialFamily, n_components: int, parts: Sequence[Array]) -> Array:
     """Return natural parameters (K, p) from those of the components of each kind."""
     return family.place(n_components, parts) if isinstance(family, OfComponents) else parts[0]

@@ -15,7 +15,7 @@ SUMMARY_WORK = 8
 """Multiply-adds that the summary of one entry of X is taken to cost."""
 
 
-def summary_of(family, blocks):
+def summary_of(family: Any, blocks: Any) -> Any:
     """Return the sum of the summaries of rows, see `Rows`, or of ``(X, sample_weight)`` blocks; None if there is none.
 
     Rows are reduced, so that the bits do not depend on where they are.
@@ -35,7 +35,7 @@ class Summary(NamedTuple):
         return other if self.value is None else Summary(self.value + other.value)
 
 
-def summary_chunk(family, chunk: Chunk) -> Summary:
+def summary_chunk(family: Any, chunk: Chunk) -> Summary:
     """Return the summary of the rows of a chunk that carry weight; sparse rows are made dense a few at a time."""
     X, weight = chunk.X, chunk.weight
     if weight is not None and not np.all(weight > 0):

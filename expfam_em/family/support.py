@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+
+from expfam_em.rows.typing import Array, Block, Mask
 
 
 class ImpossibleRowError(ValueError):
     """A row that a family cannot have produced; ``{row}`` in the sentence stands for its number."""
 
-    def __init__(self, sentence: str, row: int):
+    def __init__(self, sentence: str, row: int) -> None:
         super().__init__(sentence, row)
         self.sentence, self.row = sentence, int(row)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.sentence.replace("{row}", str(self.row))
 
     def counted_from(self, first: int) -> ImpossibleRowError:
@@ -23,7 +28,7 @@ class ImpossibleRowError(ValueError):
 class OutsideSupportError(ImpossibleRowError):
     """A value that a family needs to be otherwise."""
 
-    def __init__(self, needs, column, value, row):
+    def __init__(self, needs: str, column: int, value: Any, row: int) -> None:
         super().__init__(f"{needs}; column {column} holds {value!s} (row {{row}})", row)
         self.args = needs, column, value, row  # what it is made again from, where it is pickled
         self.needs, self.column, self.value = needs, column, value
@@ -32,7 +37,7 @@ class OutsideSupportError(ImpossibleRowError):
         return OutsideSupportError(self.needs, self.column, self.value, self.row + first)
 
 
-def require(valid, X, needs: str) -> None:
+def require(valid: Mask, X: Any, needs: str) -> None:
     """Raise a ValueError naming the first column and value where ``valid`` is False.
 
     Parameters
@@ -48,7 +53,7 @@ def require(valid, X, needs: str) -> None:
         raise OutsideSupportError(needs, int(column), (X if dense else X.values)[at], int(row))
 
 
-def check_exposure(exposure, name) -> None:
+def check_exposure(exposure: Array | None, name: str) -> None:
     """Raise a ValueError for the first row of which the exposure e (n,), if there is one, is not positive."""
     if exposure is not None and not np.all(positive := exposure > 0):
         raise ImpossibleRowError(
@@ -57,10 +62,10 @@ def check_exposure(exposure, name) -> None:
         )
 
 
-def accepted(check, X) -> np.ndarray:
+def accepted(check: Callable[[Block], None], X: Block) -> Mask:
     """Return a mask (n,) of the rows that pass ``check``, which raises ValueError at the first impossible row."""
 
-    def alone(row):
+    def alone(row: Block) -> bool:
         try:
             check(row)
         except ValueError:

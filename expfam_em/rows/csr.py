@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 from scipy import sparse
 
+from expfam_em.rows.typing import Array, Block, Integers, Observations
 
-def csr_arrays(X):
+
+def csr_arrays(X: Any) -> tuple[Block, NDArray[np.int32], Integers]:
     """Return data, indices (int32) and indptr (int64) of a CSR matrix as the pass takes them, copied only to convert.
 
     Values of float64, float32, uint8 and bool are kept, others become float64.
@@ -33,7 +39,7 @@ def csr_arrays(X):
     )
 
 
-def entries_per_row(X) -> float:
+def entries_per_row(X: CSRBlock) -> float:
     """Return the mean number of stored entries of a row."""
     return float(X.indptr[-1] - X.indptr[0]) / max(len(X), 1)
 
@@ -52,12 +58,12 @@ class CSRBlock:
 
     ndim = 2
 
-    def __init__(self, data, indices, indptr, n_columns):
+    def __init__(self, data: Block, indices: NDArray[np.int32], indptr: Integers, n_columns: int) -> None:
         self.data, self.indices, self.indptr = data, indices, indptr
         self.shape = (len(indptr) - 1, n_columns)
 
     @classmethod
-    def of(cls, X) -> CSRBlock:
+    def of(cls, X: Any) -> CSRBlock:
         """Take the rows of a SciPy sparse matrix or array, which is not changed.
 
         Raises
@@ -83,12 +89,12 @@ class CSRBlock:
         return block
 
     @classmethod
-    def empty(cls, n_columns, dtype) -> CSRBlock:
+    def empty(cls, n_columns: int, dtype: Any) -> CSRBlock:
         """Return one row without entries."""
         return cls(np.empty(0, dtype), np.empty(0, np.int32), np.zeros(2, np.int64), n_columns)
 
     @classmethod
-    def concatenate(cls, blocks) -> CSRBlock:
+    def concatenate(cls, blocks: list[CSRBlock]) -> CSRBlock:
         """Return the rows of several blocks of as many columns one after another."""
         sizes = np.concatenate([[0], *(np.diff(block.indptr) for block in blocks)])
         data, indices = (np.concatenate(parts) for parts in zip(*((b.values, b.columns) for b in blocks), strict=True))
@@ -98,10 +104,10 @@ class CSRBlock:
         return self.shape[0]
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype[Any]:
         return self.data.dtype
 
-    def __getitem__(self, rows) -> CSRBlock:
+    def __getitem__(self, rows: Any) -> CSRBlock:
         """Return the rows of a slice without a step, or of an index array."""
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
@@ -126,12 +132,12 @@ class CSRBlock:
         """Their rows, counted from the first of this block."""
         return np.repeat(np.arange(len(self)), np.diff(self.indptr))
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         out = np.zeros(self.shape, self.dtype if dtype is None else dtype)
         out[self.rows, self.columns] = self.values
         return out
 
-    def place(self, entry) -> tuple[int, int]:
+    def place(self, entry: int) -> tuple[int, int]:
         """Return row and column of an entry of `values`."""
         row = np.searchsorted(self.indptr - self.indptr[0], entry, side="right") - 1
         return int(row), int(self.columns[entry])
@@ -142,28 +148,28 @@ class CSRBlock:
         gaps = np.setdiff1d(np.arange(self.shape[1]), self[row : row + 1].columns)
         return (row, int(gaps[0])) if len(gaps) else None
 
-    def sum_rows(self, values) -> np.ndarray:
+    def sum_rows(self, values: Block) -> np.ndarray:
         """Return the sum over each row of one number for each entry, (nnz,) -> (n,), added in the order of columns."""
         return np.bincount(self.rows, values, minlength=len(self))
 
-    def project(self, direction) -> np.ndarray:
+    def project(self, direction: Array) -> np.ndarray:
         """Return X · direction, (n,), with equal results for equal rows."""
         return self.sum_rows(self.values * direction[self.columns])
 
     @property
-    def matrix(self):
+    def matrix(self) -> Any:
         """These rows as a SciPy array, for products."""
         return sparse.csr_array((self.values, self.columns, self.indptr - self.indptr[0]), self.shape)
 
 
-def row_sums(X, function=None) -> np.ndarray:
+def row_sums(X: Block | CSRBlock, function: Callable[[Array], Array] | None = None) -> Array:
     """Return Σ_j f(x_j) of each row of an array or of CSR rows, (n,), for a function with f(0) = 0, or Σ_j x_j."""
     values = np.asarray(X.values if isinstance(X, CSRBlock) else X, np.float64)
     values = values if function is None else function(values)
     return X.sum_rows(values) if isinstance(X, CSRBlock) else values.sum(axis=1)
 
 
-def observations(X):
+def observations(X: Observations | CSRBlock) -> Block | CSRBlock:
     """Return X as an array, or as a block of CSR rows if it is sparse."""
     if isinstance(X, CSRBlock):
         return X

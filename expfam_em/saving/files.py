@@ -18,12 +18,13 @@ import struct
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
+from expfam_em.rows.typing import Block
 from expfam_em.saving import registry
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
@@ -43,10 +44,12 @@ RAW_DTYPE = re.compile(r"[<|][biufcSUmM]\d+(\[\w+\])?")
 """Dtypes that are stored as bytes: everything but objects and records."""
 
 
+E = TypeVar("E", bound=type)
+
 _estimators: dict[str, Any] = {}
 
 
-def saved(estimator):
+def saved(estimator: E) -> E:
     """Make an estimator known by its name, so that `load` finds it: a decorator of its class."""
     _estimators[estimator.__name__] = estimator
     return estimator
@@ -55,7 +58,7 @@ def saved(estimator):
 # ---- saving -------------------------------------------------------------------------------------------------
 
 
-def save(estimator: Any, path) -> None:
+def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator to one file, at once or not at all.
 
     Parameters
@@ -84,7 +87,7 @@ def save(estimator: Any, path) -> None:
     _write(Path(path), json.dumps(header, allow_nan=False).encode(), writer.arrays)
 
 
-def _is_fitted(name) -> bool:
+def _is_fitted(name: str) -> bool:
     return name.endswith("_") and not name.startswith("_")
 
 
@@ -112,16 +115,16 @@ def _write(path: Path, header: bytes, arrays: list[bytes]) -> None:
 class _Writer:
     """Turns values into what JSON can say, and collects the bytes of the arrays in the order they are met."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.arrays: list[bytes] = []
 
-    def parameter(self, name, value):
+    def parameter(self, name: str, value: Any) -> Any:
         """Encode a constructor parameter; a random generator becomes null, for its state is no result of the fit."""
         if name == "random_state" and isinstance(value, (np.random.RandomState, np.random.Generator)):
             return None
         return self.encode(value, name)
 
-    def encode(self, value, where: str) -> Any:
+    def encode(self, value: Any, where: str) -> Any:
         """Return the node of a value; ``where`` names it in errors."""
         kind = type(value)
         if value is None or kind in (bool, int, str):
@@ -146,7 +149,7 @@ class _Writer:
             return self.array(np.asarray(value), where)
         raise TypeError(_cannot_save(value, where))
 
-    def family(self, family, where):
+    def family(self, family: ExponentialFamily, where: str) -> dict[str, Any]:
         name = type(family).__name__
         if (known := registry.find(name)) is not type(family):
             why = "is not registered" if known is None else f"is not the class registered as {name!r}"
@@ -158,7 +161,7 @@ class _Writer:
         }
         return {"type": "family", "name": name, "state": state}
 
-    def array(self, array, where) -> dict:
+    def array(self, array: Block, where: str) -> dict:
         if array.dtype.kind == "O":
             items = array.ravel().tolist()
             if not all(isinstance(item, str) for item in items):
@@ -167,20 +170,20 @@ class _Writer:
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         if not RAW_DTYPE.fullmatch(array.dtype.str):
             raise TypeError(f"{where} is an array of {array.dtype}: only numbers, dates and strings can be saved")
-        order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+        order: Literal["C", "F"] = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
         self.arrays.append(array.tobytes(order))
         return {"type": "array", "dtype": array.dtype.str, "shape": list(array.shape), "order": order}
 
 
-def _fields(kind):
+def _fields(kind: type) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(kind) if field.init]
 
 
-def _is_cache(family, name) -> bool:
+def _is_cache(family: ExponentialFamily, name: str) -> bool:
     return isinstance(inspect.getattr_static(type(family), name, None), cached_property)
 
 
-def _cannot_save(value, where) -> str:
+def _cannot_save(value: Any, where: str) -> str:
     if callable(value):
         return (
             f"{where} is a function, which cannot be saved without pickle: replace it by a value before saving "
@@ -195,7 +198,7 @@ def _cannot_save(value, where) -> str:
 # ---- loading ------------------------------------------------------------------------------------------------
 
 
-def load(path):
+def load(path: str | os.PathLike[str]) -> Any:
     """Read an estimator that `save` wrote.
 
     Parameters
@@ -223,7 +226,7 @@ def load(path):
         raise ValueError(f"{path} cannot be loaded: {reason}") from error
 
 
-def _read(path) -> tuple[bytes, bytes]:
+def _read(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
     """Return header and arrays of a file whose lengths and checksum are right."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -252,7 +255,7 @@ def _read(path) -> tuple[bytes, bytes]:
     return header, arrays
 
 
-def _estimator(header, reader):
+def _estimator(header: dict[str, Any], reader: _Reader) -> Any:
     if (name := header["estimator"]) not in _estimators:
         raise ValueError(f"it holds a {name!r}; this version knows {', '.join(sorted(_estimators))}")
     parameters = {key: reader.decode(node) for key, node in header["parameters"].items()}
@@ -269,7 +272,7 @@ def _estimator(header, reader):
 class _Reader:
     """The inverse of `_Writer`: arrays are taken from the bytes one after the other, each byte once."""
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes) -> None:
         self.data = data
         self.position = 0
         self.kinds: dict[str, Callable[[dict], Any]] = {
@@ -282,7 +285,7 @@ class _Reader:
             "family": self.family,
         }
 
-    def decode(self, node) -> Any:
+    def decode(self, node: Any) -> Any:
         """Return the value of a node."""
         if isinstance(node, list):
             return [self.decode(item) for item in node]
@@ -295,7 +298,7 @@ class _Reader:
             raise ValueError(f"its header has a value of the unknown type {kind!r}")
         return self.kinds[kind](node)
 
-    def family(self, node):
+    def family(self, node: dict[str, Any]) -> ExponentialFamily:
         if (kind := registry.find(name := node["name"])) is None:
             raise ValueError(
                 f"its family {name!r} is not registered: define the class and call expfam_em.register({name}) first, "
@@ -305,7 +308,7 @@ class _Reader:
         vars(family).update({key: self.decode(value) for key, value in node["state"].items()})
         return family
 
-    def array(self, node):
+    def array(self, node: dict[str, Any]) -> Block:
         shape, order = node["shape"], node["order"]
         if not RAW_DTYPE.fullmatch(node["dtype"]) or order not in ("C", "F"):
             raise ValueError(f"its header has an array of the unknown dtype {node['dtype']!r} or order {order!r}")

@@ -6,18 +6,22 @@ are imported when their name is asked for and not known yet, or when all familie
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
 
 from expfam_em import families
 from expfam_em.family.base import ExponentialFamily
+
+F = TypeVar("F", bound=type[ExponentialFamily])
 
 GROUP = "expfam_em.families"
 
 _families: dict[str, type[ExponentialFamily]] = {}
 
 
-def register(family):
+def register(family: F) -> F:
     """Make a family class known by its name, so that files with it can be saved and loaded.
 
     Parameters
@@ -47,13 +51,14 @@ def register(family):
     return family
 
 
-def _is_run_again(known, family) -> bool:
+def _is_run_again(known: type, family: type) -> bool:
     # a notebook cell that defines a class makes a new class each time it is run
     return known.__module__ == family.__module__ == "__main__" and known.__qualname__ == family.__qualname__
 
 
 for _name in families.__all__:
-    if isinstance(_member := getattr(families, _name), type) and issubclass(_member, ExponentialFamily):
+    _member = getattr(families, _name)
+    if isinstance(_member, type) and issubclass(_member, ExponentialFamily) and not inspect.isabstract(_member):
         register(_member)
 
 
@@ -65,7 +70,7 @@ def names() -> list[str]:
     return [*_families, *(name for name in _declared() if name not in _families)]
 
 
-def find(name) -> type[ExponentialFamily] | None:
+def find(name: str) -> type[ExponentialFamily] | None:
     """Return the family of a name, from an installed package if it is not registered; None if there is none.
 
     Raises
@@ -96,7 +101,7 @@ def _declared() -> dict[str, list[EntryPoint]]:
     return found
 
 
-def _add(name, found) -> None:
+def _add(name: str, found: list[EntryPoint]) -> None:
     """Register the family of a name that has these entry points."""
     packages = " and ".join(repr("?" if declared.dist is None else declared.dist.name) for declared in found)
     if len(found) > 1:

@@ -10,8 +10,11 @@ import numpy as np
 from expfam_em.estep.plan import LOG_BASE_WORK, Pass, single_pass
 from expfam_em.estep.scores import Outputs, Scores
 from expfam_em.family import checked
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.memory import as_rows
-from expfam_em.rows.protocol import Chunk
+from expfam_em.rows.protocol import Chunk, Rows
+from expfam_em.rows.typing import Array, Integers, Observations
 
 
 class Evaluated(NamedTuple):
@@ -23,13 +26,22 @@ class Evaluated(NamedTuple):
         log p(x) (at another temperature τ logsumexp(scores/τ) + log h), r_nk, and the component of highest score.
     """
 
-    log_density: np.ndarray
-    responsibilities: np.ndarray
-    labels: np.ndarray
+    log_density: Array
+    responsibilities: Array
+    labels: Integers
 
 
-def evaluate(family, scores: Scores, X, *, temperature=1.0, n_jobs=None, log_density=False, responsibilities=False,
-             labels=False) -> Evaluated:  # fmt: skip
+def evaluate(
+    family: ExponentialFamily,
+    scores: Scores,
+    X: Observations | CSRBlock | Rows,
+    *,
+    temperature: float = 1.0,
+    n_jobs: int | None = None,
+    log_density: bool = False,
+    responsibilities: bool = False,
+    labels: bool = False,
+) -> Evaluated:
     """Return what is asked for of each row of X, an array, a sparse matrix or rows in memory."""
     rows = as_rows(X, None, n_jobs)
     n, K = len(rows), scores.natural.shape[1]
@@ -45,6 +57,6 @@ def evaluate(family, scores: Scores, X, *, temperature=1.0, n_jobs=None, log_den
     return Evaluated(out.evidence, out.responsibilities, out.labels)
 
 
-def _add_log_base(family, evidence, chunk: Chunk) -> int:
+def _add_log_base(family: ExponentialFamily, evidence: Array, chunk: Chunk) -> int:
     evidence[chunk.first : chunk.first + len(chunk.X)] += checked.log_base_measure(family, chunk.X)
     return 0

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import Framed, components, frames_of, stacked, translate
-from expfam_em.rows.csr import observations
+from expfam_em.rows.csr import CSRBlock, observations
+from expfam_em.rows.typing import Array, Block, Integers, Observations, Seed
 from expfam_em.values.evaluate import Evaluated, evaluate
 
 
@@ -41,10 +45,14 @@ class Mixture:
     """
 
     family: ExponentialFamily
-    weights: np.ndarray
-    natural: np.ndarray
+    weights: Array
+    natural: Array
 
-    def __post_init__(self):
+    if TYPE_CHECKING:  # any array-like is taken; the fields are arrays once constructed
+
+        def __init__(self, family: ExponentialFamily, weights: ArrayLike, natural: ArrayLike) -> None: ...
+
+    def __post_init__(self) -> None:
         weights, natural = np.array(self.weights, np.float64), np.array(self.natural, np.float64, ndmin=2, order="C")
         if weights.ndim not in (1, 2) or natural.shape[:-1] != weights.shape:
             raise ValueError(
@@ -65,7 +73,7 @@ class Mixture:
             vars(self).update(vars(self.reframed()))
 
     @classmethod
-    def of(cls, family: ExponentialFamily, weights, **parameters) -> Mixture:
+    def of(cls, family: ExponentialFamily, weights: ArrayLike, **parameters: ArrayLike) -> Mixture:
         """Return a mixture from named parameters, as `parameters` gives them.
 
         Parameters
@@ -93,13 +101,13 @@ class Mixture:
         return cls(family, weights, family.from_parameters(**parameters))
 
     @classmethod
-    def stack(cls, mixtures) -> Mixture:
+    def stack(cls, mixtures: Sequence[Mixture]) -> Mixture:
         """Return mixtures of one family as a stack."""
         weights, natural = [m.weights for m in mixtures], [m.natural for m in mixtures]
         family = stacked([m.family for m in mixtures], mixtures[0].n_components)
         return cls(family, np.stack(weights), np.stack(natural))
 
-    def __getitem__(self, index) -> Mixture:
+    def __getitem__(self, index: Any) -> Mixture:
         """Return one mixture of a stack, or several as a stack."""
         of = np.arange(self.weights.size).reshape(self.weights.shape)[index]
         derived = {name: vars(self)[name][index] for name in ("log_partition", "log_weights") if name in vars(self)}
@@ -107,14 +115,14 @@ class Mixture:
         return Mixture.unchecked(family, self.weights[index], self.natural[index], **derived)
 
     @classmethod
-    def unchecked(cls, family, weights, natural, **derived) -> Mixture:
+    def unchecked(cls, family: ExponentialFamily, weights: Array, natural: Array, **derived: Array) -> Mixture:
         """Return a mixture, or a stack, made of what needs no checks, and what is already known of it."""
         mixture, natural = object.__new__(cls), np.ascontiguousarray(natural)
         vars(mixture).update(family=family, weights=weights, natural=natural, **derived)
         weights.flags.writeable = natural.flags.writeable = False
         return mixture
 
-    def _with_components(self, family, natural) -> Mixture | None:
+    def _with_components(self, family: ExponentialFamily, natural: Array) -> Mixture | None:
         """Return a mixture with these weights and other components (B·K, p); None if one of them is not finite."""
         log_partition = checked.log_partition(family, natural).reshape(self.weights.shape)
         if not np.isfinite(log_partition).all():
@@ -122,7 +130,7 @@ class Mixture:
         shaped = natural.reshape(self.natural.shape)
         return Mixture.unchecked(family, self.weights, shaped, log_partition=log_partition)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {"family": self.family, "weights": self.weights, "natural": self.natural}  # not what is derived
 
     @property
@@ -131,28 +139,28 @@ class Mixture:
         return self.weights.shape[-1]
 
     @property
-    def flat_natural(self) -> np.ndarray:
+    def flat_natural(self) -> Array:
         """Natural parameters of the components of all mixtures of the stack, (B·K, p)."""
         return self.natural.reshape(self.weights.size, self.natural.shape[-1])
 
     @cached_property
-    def log_partition(self) -> np.ndarray:
+    def log_partition(self) -> Array:
         """A(η_k), (K,)."""
         return checked.log_partition(self.family, self.flat_natural).reshape(self.weights.shape)
 
     @cached_property
-    def expectation(self) -> np.ndarray:
+    def expectation(self) -> Array:
         """∇A(η_k), (K, p)."""
         return self.family.to_expectation(self.flat_natural).reshape(self.natural.shape)
 
     @cached_property
-    def log_weights(self) -> np.ndarray:
+    def log_weights(self) -> Array:
         """log π_k, −∞ for a weight of 0, (K,)."""
         with np.errstate(divide="ignore"):
             return np.log(self.weights)
 
     @property
-    def parameters(self) -> dict[str, np.ndarray]:
+    def parameters(self) -> dict[str, Array]:
         """The named parameters of the components."""
         return self.family.parameters(self.natural)
 
@@ -162,7 +170,7 @@ class Mixture:
         of_components = self.family.n_parameters(self.n_components)
         return (self.natural.size if of_components is None else of_components) + self.n_components - 1
 
-    def components(self, index) -> Mixture:
+    def components(self, index: ArrayLike) -> Mixture:
         """Return the mixture of some components, in the order of an index array, with their weights rescaled."""
         index = np.atleast_1d(index)
         weights = self.weights[index]
@@ -185,13 +193,13 @@ class Mixture:
             raise ValueError(f"component {k} is outside the natural-parameter space of {family!r}")
         return moved
 
-    def in_family_if_finite(self, family) -> Mixture | None:
+    def in_family_if_finite(self, family: ExponentialFamily) -> Mixture | None:
         """Return the same, or None if rounding takes a component out of the natural-parameter space."""
         with np.errstate(all="ignore"):
             natural = translate(self.family, self.flat_natural, family)
         return self._with_components(family, natural)
 
-    def reframed(self, expectation=None) -> Mixture:
+    def reframed(self, expectation: Array | None = None) -> Mixture:
         """Return the same mixture with its components in the frames that suit them best.
 
         ``expectation`` is used instead of this mixture's if something close to it is known already.
@@ -217,21 +225,21 @@ class Mixture:
             self.log_weights.reshape(stack), self.family,
         )  # fmt: skip
 
-    def log_density(self, X) -> np.ndarray:
+    def log_density(self, X: Observations | CSRBlock) -> Array:
         """Return log p(x) of each row, (n,)."""
         return self._evaluated(X, log_density=True).log_density
 
-    def responsibilities(self, X, temperature: float = 1.0) -> np.ndarray:
+    def responsibilities(self, X: Observations | CSRBlock, temperature: float = 1.0) -> Array:
         """Return r_nk = p(k|x_n), or softmax(scores/τ) at another temperature τ ≥ 0, (n, K)."""
         return self._evaluated(X, responsibilities=True, temperature=temperature).responsibilities
 
-    def _evaluated(self, X, **wanted):
+    def _evaluated(self, X: Observations | CSRBlock, **wanted: Any) -> Evaluated:
         X = observations(X)
         if not len(X):
             return Evaluated(np.empty(0), np.empty((0, self.n_components)), np.empty(0, np.int64))
         return evaluate(self.family, self.scores, X, **wanted)
 
-    def sample(self, n, rng=None) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, n: SupportsIndex, rng: Seed = None) -> tuple[Block, Integers]:
         """Return n rows, component by component, and the labels they were drawn with."""
         rng = np.random.default_rng(rng)
         sizes = rng.multinomial(operator.index(n), self.weights / self.weights.sum())
@@ -240,7 +248,7 @@ class Mixture:
 
     # ---- parts of an observation ----------------------------------------------------------------------------
 
-    def marginal(self, columns) -> Mixture:
+    def marginal(self, columns: ArrayLike) -> Mixture:
         """Return the mixture of the chosen columns alone, p(x_columns)."""
         columns = _indices(columns)
         try:
@@ -249,7 +257,7 @@ class Mixture:
             raise ValueError(f"columns are {columns.tolist()}, counted from 0; rows do not have as many") from error
         return Mixture(*_with_weights(self.weights, of_family))
 
-    def conditional(self, columns, values) -> Mixture:
+    def conditional(self, columns: ArrayLike, values: ArrayLike) -> Mixture:
         """Return the mixture of the other columns given the values of these, p(x_rest | x_columns = values)."""
         columns, values = _indices(columns), np.atleast_1d(np.asarray(values, np.float64))
         if values.shape != columns.shape:
@@ -260,7 +268,7 @@ class Mixture:
         rest = self.family.conditional(self.natural, columns, values)
         return Mixture(*_with_weights(weights / weights.sum(), rest))
 
-    def complete(self, columns, values, rng=None) -> np.ndarray:
+    def complete(self, columns: ArrayLike, values: ArrayLike, rng: Seed = None) -> Array:
         """Return rows (n, d) that have these values (n, g) in some columns, and elsewhere draws from their conditional.
 
         Parameters
@@ -282,7 +290,7 @@ class Mixture:
         return out
 
 
-def _indices(columns) -> np.ndarray:
+def _indices(columns: ArrayLike) -> Integers:
     columns = np.atleast_1d(columns)
     if columns.dtype == np.bool_:
         columns = np.flatnonzero(columns)
@@ -293,6 +301,6 @@ def _indices(columns) -> np.ndarray:
     return columns
 
 
-def _with_weights(weights, part):
+def _with_weights(weights: Array, part: tuple[ExponentialFamily, Array]) -> tuple[ExponentialFamily, Array, Array]:
     family, natural = part
     return family, weights, natural

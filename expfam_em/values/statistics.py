@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.family.alike import alike
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import Framed, components, stacked, translate_expectation
+from expfam_em.rows.typing import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +38,22 @@ class ExpectedStatistics:
     The statistics of a stack of B mixtures have a leading axis: (B, K), (B, K, p), (B,).
     """
 
-    counts: np.ndarray
-    sums: np.ndarray
+    counts: Array
+    sums: Array
     bound: Any = 0.0
     exposures: Any = None  # an array once constructed
     family: ExponentialFamily | None = None
+
+    if TYPE_CHECKING:  # any array-like is taken; the fields are arrays once constructed
+
+        def __init__(
+            self,
+            counts: ArrayLike,
+            sums: ArrayLike,
+            bound: ArrayLike = 0.0,
+            exposures: ArrayLike | None = None,
+            family: ExponentialFamily | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         counts, sums = np.asarray(self.counts, np.float64), np.asarray(self.sums, np.float64)
@@ -54,7 +68,7 @@ class ExpectedStatistics:
         object.__setattr__(self, "exposures", exposures)
 
     @classmethod
-    def concatenate(cls, stacks) -> ExpectedStatistics:
+    def concatenate(cls, stacks: Iterable[ExpectedStatistics]) -> ExpectedStatistics:
         """Return stacks of statistics one after another as one stack."""
         stacks = list(stacks)
         parts = ((s.counts, s.sums, s.bound, s.exposures) for s in stacks)
@@ -73,7 +87,7 @@ class ExpectedStatistics:
         )  # fmt: skip
 
     @property
-    def expectation(self) -> np.ndarray:
+    def expectation(self) -> Array:
         """S_k / Σ r e, the right-hand side of the M-step, (K, p); NaN for a component without observations."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.sums / self.exposures[..., None]
@@ -121,7 +135,7 @@ class ExpectedStatistics:
 
     __rmul__ = __mul__
 
-    def __getitem__(self, index) -> ExpectedStatistics:
+    def __getitem__(self, index: Any) -> ExpectedStatistics:
         """Return the statistics of some mixtures of a stack."""
         family = self.family
         if family is not None:

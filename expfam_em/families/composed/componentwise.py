@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.families.composed.layout import (
     Layout,
@@ -17,9 +20,10 @@ from expfam_em.families.composed.layout import (
     rescue_each,
 )
 from expfam_em.family import checked, named
+from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import Composed, rows_where
 from expfam_em.family.frames import Frames
-from expfam_em.family.kernel_form import KernelForm, Monomials, table
+from expfam_em.family.kernel_form import KernelForm, Monomials, OwnFrames, table
 from expfam_em.family.optional import (
     Framed,
     Incomplete,
@@ -32,6 +36,7 @@ from expfam_em.family.optional import (
     translate_expectation,
 )
 from expfam_em.family.support import ImpossibleRowError
+from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 IMPOSSIBLE = -1e200
 """log h of a row that a family cannot have produced: finite, because it is multiplied by 0 for other families."""
@@ -67,7 +72,7 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
     sparse = "never"
     incidental = ("own_frames", "of_component", "regularized")
 
-    def __init__(self, parts):
+    def __init__(self, parts: Iterable[tuple[ExponentialFamily, int]]) -> None:
         pairs = list(parts)
         for family, count in pairs:
             check_family_argument(family)
@@ -84,7 +89,7 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
     # ---- which statistics and which components are whose -----------------------------------------------------
 
     @property
-    def coupled(self):
+    def coupled(self) -> bool:
         return True  # components cannot be told from their statistics: they are maximised in their order
 
     @functools.cached_property
@@ -106,7 +111,7 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
         return np.resize(one, n)
 
     @property
-    def pattern(self):
+    def pattern(self) -> Integers:
         of, K = self.of_component, len(self.of_component)
         return next(of[:n] for n in range(1, K + 1) if K % n == 0 and np.array_equal(np.resize(of[:n], K), of))
 
@@ -129,27 +134,27 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
                 out[of, self._layout.statistics[len(parts) + j]] = own
         return out
 
-    def kinds(self, n_components):
+    def kinds(self, n_components: int) -> list[tuple[ExponentialFamily, Integers]]:
         kinds = self._kinds(n_components)
         return [(family, of) for j, family in enumerate(self.families) if len(of := np.flatnonzero(kinds == j))]
 
-    def place(self, n_components, parts):
+    def place(self, n_components: int, parts: Sequence[Array]) -> Array:
         present = iter(parts)
         here = set(self._kinds(n_components))
         return self._join(n_components, [next(present) if j in here else None for j in range(len(self.families))])
 
     # ---- the family -----------------------------------------------------------------------------------------
 
-    def views(self):
+    def views(self) -> list[tuple[ExponentialFamily, Callable]]:
         return [(family, rows_where(family.supports)) for family in self.families]
 
-    def with_parts(self, families, n_features):
+    def with_parts(self, families: list, n_features: int | None) -> Any:
         counts = [int(np.sum(self.of_component == j)) for j in range(len(families))]
         other = Componentwise(list(zip(families, counts, strict=True)))
         other.n_features = n_features
         return other
 
-    def kernel_form(self, n_features):
+    def kernel_form(self, n_features: int) -> KernelForm:
         if self.n_features is None:
             return self.replace(n_features=n_features).kernel_form(n_features)
         return KernelForm(self._layout.monomials(self._with_log_h()), columns=self._columns)
@@ -157,7 +162,7 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
     def _with_log_h(self):
         return self._monomials() + [Monomials.identity(1)] * len(self.families)
 
-    def kernel_frames(self):
+    def kernel_frames(self) -> OwnFrames | None:
         rank = np.full((len(self.of_component), 2 * len(self.families)), -1)
         for j in range(len(self.families)):
             of = np.flatnonzero(self.of_component == j)
@@ -175,10 +180,10 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
             bases.append(np.where(possible, log_h, IMPOSSIBLE)[:, None])
         return np.concatenate(columns + bases, axis=1)
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         return self.kernel_form(X.shape[1]).monomials.evaluate(self._columns(X))
 
-    def log_partition(self, natural):
+    def log_partition(self, natural: Array) -> Array:
         out = np.empty(len(natural))
 
         def one(family, of, eta):
@@ -187,7 +192,7 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
         self._each(one, natural)
         return out
 
-    def log_density(self, X, natural):
+    def log_density(self, X: Block, natural: Array) -> Array:
         X, natural = np.asarray(X), np.atleast_2d(natural)
         out = np.full((len(X), len(natural)), -np.inf)
 
@@ -198,7 +203,7 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
         self._each(one, natural)
         return out
 
-    def complete(self, X, natural, responsibilities):
+    def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
         X = np.asarray(X)
 
         def one(family, of, eta):
@@ -210,7 +215,7 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
 
         return self._join(len(natural), self._each(one, natural), 0.0)  # log h is in the density of what is observed
 
-    def expected_log_base_measure(self, natural):
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
         out = np.empty(len(natural))
 
         def one(family, of, eta):
@@ -220,7 +225,7 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
 
         return None if any(self._each(one, natural)) else out
 
-    def fisher_information(self, natural):
+    def fisher_information(self, natural: Array) -> Array:
         natural = np.atleast_2d(np.asarray(natural, np.float64))
         out = np.zeros((*natural.shape, natural.shape[1]))
         found = self._each(lambda family, of, eta: (of, family.fisher_information(eta)), natural)
@@ -229,17 +234,17 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
                 out[part[0][:, None, None], at[:, None], at] = part[1]
         return out
 
-    def supports(self, X):
+    def supports(self, X: Block) -> Mask:
         return np.any([family.supports(X) for family, _ in self.kinds(len(self.of_component))], axis=0)
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         possible = self.supports(X)
         if not possible.all():
             row = int(np.argmin(possible))
             values = np.asarray(X)[row].tolist()
             raise ImpossibleRowError(f"no component of {self!r} can have produced row {{row}}, {values}", row)
 
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         return self._join(len(natural), self._each(lambda family, of, eta: family.to_expectation(eta), natural), 0.0)
 
     def _possible_counts(self, counts, sums) -> np.ndarray:
@@ -255,11 +260,11 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
         """Return the mean of T over the rows that are possible."""
         return expectation / self._possible_counts(np.ones(len(expectation)), expectation)[:, None]
 
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         mean = self._of_possible(expectation)
         return self._join(len(mean), self._each(lambda family, of, m: family.to_natural(m), mean))
 
-    def maximize(self, counts, sums, previous=None):
+    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
         counts = self._possible_counts(counts, sums)
 
         def one(family, of, S, *eta):
@@ -268,16 +273,16 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
         packed = (sums,) if previous is None else (sums, previous)
         return self._join(len(sums), self._each(one, *packed))
 
-    def seed(self, expectation, mean):
+    def seed(self, expectation: Array, mean: Array) -> Array:
         expectation, mean = (self._of_possible(m) for m in (expectation, np.broadcast_to(mean, expectation.shape)))
         return self._join(len(mean), self._each(lambda family, of, *m: family.seed(*m), expectation, mean), 0.0)
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         found = self._each(lambda family, of, eta: family.parameters(eta), natural)
         of_part = zip(labels_of(self.families), found, strict=True)
         return {f"{label}_{name}": value for label, part in of_part if part for name, value in part.items()}
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of those of the parts, whose names have the label of the part in front.
 
         Each part has as many components as belong to its family, in their order.
@@ -294,38 +299,38 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
             etas.append(eta if eta is None or part else np.broadcast_to(eta, (size, eta.shape[1])))
         return self._join(len(self.of_component), etas)
 
-    def n_parameters(self, n_components):
+    def n_parameters(self, n_components: int) -> int:
         sizes = np.bincount(self.of_component[:n_components], minlength=len(self.families)).tolist()
         parts = zip(self.families, self._layout.statistics, sizes, strict=False)
         counted = [(family.n_parameters(size), size * len(at)) for family, at, size in parts if size]
         return sum(every if free is None else free for free, every in counted)
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         [kind] = self._kinds(1)
         return self.families[kind].sample(natural[self._layout.statistics[kind]], n, rng)
 
     # ---- components and frames ------------------------------------------------------------------------------
 
-    def components(self, index):
+    def components(self, index: Integers) -> Self:
         index = np.asarray(index)
         kinds = np.resize(self.of_component, max(len(self.of_component), 1 + index.max(initial=0)))
         chosen = self.replace(of_component=kinds[index])
         return chosen if self.frames is None else chosen.with_frames(self.frames.take(index))
 
-    def in_order_of(self, other):
+    def in_order_of(self, other: Self) -> Self:
         return self.replace(of_component=other.of_component)
 
     @property
-    def score_rounding(self):
+    def score_rounding(self) -> float:
         return max(score_rounding(family) for family in self.families)
 
     own_frames: Frames | None = None
 
     @property
-    def frames(self):
+    def frames(self) -> Frames | None:
         return self.own_frames
 
-    def with_frames(self, frames):
+    def with_frames(self, frames: Frames | None) -> Self:
         if frames is self.frames:
             return self
         if frames is None:
@@ -341,7 +346,7 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
         lots = [None if part is None else part.scattered(of, n) for of, part in zip(at, parts, strict=True)]
         return Frames.of_parts(lots)
 
-    def choose_frames(self, natural, expectation):
+    def choose_frames(self, natural: Array, expectation: Array) -> tuple[Frames | None, Array] | None:
         if self.incomplete:  # statistics are made here, in the shared frame
             return None
         expectation = self._of_possible(expectation)
@@ -354,7 +359,7 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
             lots.append((frames_of(family), eta) if new is None else new)
         return self._of_each(len(natural), [lot for lot, _ in lots]), self._join(len(natural), [eta for _, eta in lots])
 
-    def rescue_frames(self, natural, expectation):
+    def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
         if self.incomplete:
             return None
         expectation = self._of_possible(expectation)
@@ -364,10 +369,10 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
         pairs = zip(self.families, found, strict=True)
         return self._of_each(len(natural), [frames_of(family) if new is None else new for family, new in pairs])
 
-    def translate(self, natural, target):
+    def translate(self, natural: Array, target: Any) -> Array:
         return self._translated(natural, target, translate, 1.0)
 
-    def translate_expectation(self, expectation, target):
+    def translate_expectation(self, expectation: Array, target: Any) -> Array:
         return self._translated(expectation, target, translate_expectation, 0.0)
 
     def _translated(self, packed, target, function, own):
@@ -382,10 +387,10 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
 
     # ---- parts of an observation ----------------------------------------------------------------------------
 
-    def marginal(self, natural, columns):
+    def marginal(self, natural: Array, columns: Integers) -> tuple[ExponentialFamily, Array]:
         return self._of_some(natural, len(columns), lambda family, eta: family.marginal(eta, columns))
 
-    def conditional(self, natural, columns, values):
+    def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
         def given(family, eta):
             return family.conditional(eta, columns, values)
 
@@ -398,7 +403,7 @@ class Componentwise(Composed, Framed, Incomplete, OfComponents):
         part.n_features, part.of_component = n_features, self._kinds(len(natural))
         return part, part._join(len(natural), [None if one is None else one[1] for one in found])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         sizes = np.bincount(self.of_component, minlength=len(self.families)).tolist()
         return f"Componentwise([{', '.join(f'({f!r}, {n})' for f, n in zip(self.families, sizes, strict=True))}])"
 

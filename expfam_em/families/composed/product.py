@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.families.composed.layout import (
     Layout,
@@ -17,9 +20,10 @@ from expfam_em.families.composed.layout import (
     rescue_each,
 )
 from expfam_em.family import checked, named
+from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import Composed
 from expfam_em.family.frames import Frames
-from expfam_em.family.kernel_form import KernelForm, needs_table, table
+from expfam_em.family.kernel_form import KernelForm, OwnFrames, needs_table, table
 from expfam_em.family.optional import (
     Framed,
     Incomplete,
@@ -31,6 +35,7 @@ from expfam_em.family.optional import (
     translate_expectation,
 )
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
+from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 
 def _columns(columns, X, weight):
@@ -57,7 +62,7 @@ class Product(Composed, Framed, Incomplete):
     sparse = "never"
     incidental = ("regularized",)
 
-    def __init__(self, parts):
+    def __init__(self, parts: Iterable[tuple[ExponentialFamily, ArrayLike]]) -> None:
         pairs = [(family, np.atleast_1d(columns)) for family, columns in parts]
         for family, columns in pairs:
             check_family_argument(family)
@@ -70,7 +75,7 @@ class Product(Composed, Framed, Incomplete):
         self.columns_of = [columns.astype(np.int64) for _, columns in pairs]
         self.regularized = any(family.regularized for family in self.families)
         self.incomplete = any(map(is_incomplete, self.families))
-        self.n_features = None
+        self.n_features: int | None = None
 
     # ---- the parts ------------------------------------------------------------------------------------------
 
@@ -100,11 +105,11 @@ class Product(Composed, Framed, Incomplete):
     def _monomials(self):
         return [monomials_of(family, len(columns)) for family, columns in self._pairs()]
 
-    def split(self, packed) -> list:
+    def split(self, packed: Array) -> list[Array]:
         """Return η or E[T] of each part, given those of the whole, (…, p) -> list of (…, p_j)."""
         return [packed[..., at] for at in self._layout.statistics]
 
-    def combine(self, parts) -> np.ndarray:
+    def combine(self, parts: Sequence[Array]) -> Array:
         """Return η or E[T] of the whole, given those of each part."""
         out = np.empty((*parts[0].shape[:-1], self._layout.n_statistics))
         for at, part in zip(self._layout.statistics, parts, strict=True):
@@ -118,18 +123,18 @@ class Product(Composed, Framed, Incomplete):
     # ---- the family -----------------------------------------------------------------------------------------
 
     @property
-    def coupled(self):
+    def coupled(self) -> bool:
         return any(family.coupled for family in self.families)
 
-    def views(self):
+    def views(self) -> list[tuple[ExponentialFamily, Callable]]:
         return [(family, functools.partial(_columns, columns)) for family, columns in self._pairs()]
 
-    def with_parts(self, families, n_features):
+    def with_parts(self, families: list, n_features: int | None) -> Any:
         product = Product(list(zip(families, self.columns_of, strict=True)))
         product.n_features = n_features
         return product
 
-    def kernel_form(self, n_features):
+    def kernel_form(self, n_features: int) -> KernelForm | None:
         try:
             monomials = self._layout.monomials(self._monomials())
         except ValueError:
@@ -139,7 +144,7 @@ class Product(Composed, Framed, Incomplete):
         takes_X = self._takes_X and n_features == self._layout.n_columns
         return KernelForm(monomials, columns=None if takes_X else self._columns)
 
-    def kernel_frames(self):
+    def kernel_frames(self) -> OwnFrames | None:
         lots = [kernel_frames(family) for family in self.families]
         K = max((len(lot.frame) for lot in lots if lot is not None), default=0)
         return self._layout.own_frames(self._monomials(), lots, np.arange(K)[:, None] + [0] * len(lots))
@@ -155,30 +160,32 @@ class Product(Composed, Framed, Incomplete):
         if X.shape[1] < self._least_width:
             raise ValueError(f"X has {X.shape[1]} columns; {self!r} needs at least {self._least_width}")
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         self._check_width(X)
         return self.combine([checked.statistics(family, X[:, columns])[0] for family, columns in self._pairs()])
 
-    def log_partition(self, natural):
-        return sum(self._each(lambda family, eta: checked.log_partition(family, eta), natural))
+    def log_partition(self, natural: Array) -> Array:
+        return sum(self._each(lambda family, eta: checked.log_partition(family, eta), natural), np.zeros(()))
 
-    def log_base_measure(self, X):
+    def log_base_measure(self, X: Block) -> Array:
         self._check_width(X)
         if self.incomplete:
             return np.zeros(len(X))  # it belongs to the density of what is observed
-        return sum(checked.log_base_measure(family, X[:, columns]) for family, columns in self._pairs())
+        bases = (checked.log_base_measure(family, X[:, columns]) for family, columns in self._pairs())
+        return sum(bases, np.zeros(()))
 
-    def expected_log_base_measure(self, natural):
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
         values = self._each(lambda family, eta: family.expected_log_base_measure(eta), natural)
         return None if any(value is None for value in values) else sum(values)
 
-    def log_density(self, X, natural):
+    def log_density(self, X: Block, natural: Array) -> Array:
         X, natural = np.asarray(X), np.atleast_2d(natural)
         self._check_width(X)
         parts = zip(self.families, self.columns_of, self.split(natural), strict=True)
-        return sum(family.log_density(X[:, columns], eta) for family, columns, eta in parts)
+        densities = (family.log_density(X[:, columns], eta) for family, columns, eta in parts)
+        return sum(densities, np.zeros(()))
 
-    def complete(self, X, natural, responsibilities):
+    def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
         X, parts = np.asarray(X), []
         for family, columns, eta in zip(self.families, self.columns_of, self.split(natural), strict=True):
             here = X[:, columns]
@@ -188,7 +195,7 @@ class Product(Composed, Framed, Incomplete):
                 parts.append(responsibilities.T @ checked.statistics(family, here)[0])
         return self.combine(parts)
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         self._check_width(X)
         for family, columns in self._pairs():
             try:
@@ -200,13 +207,13 @@ class Product(Composed, Framed, Incomplete):
             except ValueError as error:
                 raise ValueError(f"in columns {columns.tolist()}: {error}") from error
 
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         return self.combine(self._each(lambda family, eta: family.to_expectation(eta), natural))
 
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         return self.combine(self._each(lambda family, m: family.to_natural(m), expectation))
 
-    def maximize(self, counts, sums, previous=None):
+    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
         if previous is None:
             return self.combine(self._each(lambda family, S: family.maximize(counts, S), sums))
 
@@ -215,15 +222,15 @@ class Product(Composed, Framed, Incomplete):
 
         return self.combine(self._each(one, sums, previous))
 
-    def seed(self, expectation, mean):
+    def seed(self, expectation: Array, mean: Array) -> Array:
         return self.combine(self._each(lambda family, *m: family.seed(*m), expectation, mean))
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         found = self._each(lambda family, eta: family.parameters(eta), natural)
         of_part = zip(labels_of(self.families), found, strict=True)
         return {f"{label}_{name}": value for label, part in of_part for name, value in part.items()}
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of those of the parts, whose names have the label of the part in front."""
         labels = labels_of(self.families)
         parts = named.of_parts(self, labels, given)
@@ -236,15 +243,15 @@ class Product(Composed, Framed, Incomplete):
         K = max(sizes.values(), default=1)
         return self.combine([np.broadcast_to(eta, (K, eta.shape[1])) for eta in etas])
 
-    def n_parameters(self, n_components):
+    def n_parameters(self, n_components: int) -> int:
         counted = [family.n_parameters(n_components) for family in self.families]
         sizes = [n_components * len(at) for at in self._layout.statistics]
         return sum(size if count is None else count for count, size in zip(counted, sizes, strict=True))
 
-    def supports(self, X):
+    def supports(self, X: Block) -> Mask:
         return np.all([family.supports(X[:, columns]) for family, columns in self._pairs()], axis=0)
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         out = np.zeros((n, self._width))
         for family, columns, eta in zip(self.families, self.columns_of, self.split(natural), strict=True):
             out[:, columns] = family.sample(eta, n, rng)
@@ -253,19 +260,19 @@ class Product(Composed, Framed, Incomplete):
     # ---- frames ---------------------------------------------------------------------------------------------
 
     @property
-    def frames(self):
+    def frames(self) -> Frames | None:
         return Frames.of_parts([frames_of(family) for family in self.families])
 
     @property
-    def score_rounding(self):
+    def score_rounding(self) -> float:
         return max(score_rounding(family) for family in self.families)
 
-    def with_frames(self, frames):
+    def with_frames(self, frames: Frames | None) -> Self:
         parts = [None if frames is None else frames.part(j) for j in range(len(self.families))]
         families = framed(self.families, parts)
         return self if all(map(operator.is_, families, self.families)) else self.replace(families=families)
 
-    def choose_frames(self, natural, expectation):
+    def choose_frames(self, natural: Array, expectation: Array) -> tuple[Frames | None, Array] | None:
         if self.incomplete:  # statistics are made here, in the shared frame
             return None
         found = self._each(choose_each, natural, expectation)
@@ -275,7 +282,7 @@ class Product(Composed, Framed, Incomplete):
         pairs = [old if new is None else new for old, new in zip(kept, found, strict=True)]
         return Frames.of_parts([frames for frames, _ in pairs]), self.combine([eta for _, eta in pairs])
 
-    def rescue_frames(self, natural, expectation):
+    def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
         if self.incomplete:
             return None
         found = self._each(rescue_each, natural, expectation)
@@ -284,10 +291,10 @@ class Product(Composed, Framed, Incomplete):
         pairs = zip(self.families, found, strict=True)
         return Frames.of_parts([frames_of(family) if new is None else new for family, new in pairs])
 
-    def translate(self, natural, target):
+    def translate(self, natural: Array, target: Any) -> Array:
         return self._translated(natural, target, translate)
 
-    def translate_expectation(self, expectation, target):
+    def translate_expectation(self, expectation: Array, target: Any) -> Array:
         return self._translated(expectation, target, translate_expectation)
 
     def _translated(self, packed, target, function):
@@ -315,13 +322,13 @@ class Product(Composed, Framed, Incomplete):
         product.n_features = None if self.n_features is None else len(keep)
         return product, product.combine(etas)
 
-    def marginal(self, natural, columns):
+    def marginal(self, natural: Array, columns: Integers) -> tuple[ExponentialFamily, Array]:
         def of_part(family, eta, mine, inside):
             return family.marginal(eta, np.array(inside))
 
         return self._some(natural, columns, of_part)
 
-    def conditional(self, natural, columns, values):
+    def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
         given = dict(zip(np.asarray(columns).tolist(), values, strict=True))
         rest = [column for column in range(self._width) if column not in given]  # unused ones keep their place
 
@@ -331,6 +338,6 @@ class Product(Composed, Framed, Incomplete):
 
         return self._some(natural, rest, of_part)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         parts = ", ".join(f"({family!r}, {columns.tolist()})" for family, columns in self._pairs())
         return f"Product([{parts}])"

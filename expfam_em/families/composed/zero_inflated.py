@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import expit, log_expit
 
 from expfam_em.families.composed.layout import check_family_argument
 from expfam_em.family import checked, named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
-from expfam_em.family.binding import Blocks, Composed, Parts, needs_blocks, rows_where
+from expfam_em.family.binding import Composed, Parts, Viewed, needs_blocks, rows_where
 from expfam_em.family.optional import (
     Framed,
     Incomplete,
@@ -19,6 +21,7 @@ from expfam_em.family.optional import (
     translate,
     translate_expectation,
 )
+from expfam_em.rows.typing import Array, Block, Blocks, Floats, Mask
 
 
 class Others(NamedTuple):
@@ -56,7 +59,7 @@ class ZeroInflated(Composed, Framed, Incomplete):
 
     sparse = "never"
 
-    def __init__(self, family):
+    def __init__(self, family: ExponentialFamily) -> None:
         check_family_argument(family)
         if is_incomplete(family) or isinstance(family, OfComponents):
             raise TypeError(f"{family!r} has unobserved parts of its own, which cannot be combined with these")
@@ -73,29 +76,29 @@ class ZeroInflated(Composed, Framed, Incomplete):
         natural = np.atleast_2d(natural)
         return natural[:, 0] - checked.log_partition(self.family, natural[:, 1:]), natural[:, 1:]
 
-    def views(self):
+    def views(self) -> list[tuple[ExponentialFamily, Callable]]:
         return [(self.family, rows_where(_is_other))]
 
-    def with_parts(self, families, n_features):
+    def with_parts(self, families: list, n_features: int | None) -> Any:
         [family] = families
         return self.replace(family=family, is_density=None if n_features is None else _is_density(family, n_features))
 
-    def summary(self, X, sample_weight):
+    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         if _is_other(X).any():
             return Others(True, super().summary(X, sample_weight))
         of_family = None if needs_blocks(self.family) else self.family.summary(X, sample_weight)
         return Others(False, Parts(X.shape[1], (of_family,)))
 
-    def bound(self, summary):
+    def bound(self, summary: Any) -> Self:
         return super().bound(summary.parts)
 
     @checked.default
-    def bind(self, blocks):
-        if needs_blocks(self.family) and not any(len(X) for X, _ in Blocks(blocks, rows_where(_is_other))):
+    def bind(self, blocks: Blocks) -> ExponentialFamily:
+        if needs_blocks(self.family) and not any(len(X) for X, _ in Viewed(blocks, rows_where(_is_other))):
             return ExponentialFamily.bind(self.with_parts([self.family.bind(blocks)], None), blocks)
         return super().bind(blocks)
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         possible = self._possible(X)
         share = np.where(possible, 0.5, 1.0) * _is_zero(X)  # a zero row may be of either kind
         return np.column_stack([share, (1 - share)[:, None] * self._of_family(X, possible)])
@@ -109,22 +112,22 @@ class ZeroInflated(Composed, Framed, Incomplete):
         out[possible] = T[: np.sum(possible)]
         return out
 
-    def log_partition(self, natural):
+    def log_partition(self, natural: Array) -> Array:
         return np.logaddexp(natural[:, 0], checked.log_partition(self.family, natural[:, 1:]))
 
-    def expected_log_base_measure(self, natural):
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
         return None  # that of the complete data would say nothing about x
 
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         log_odds, of_family = self._odds(natural)
         share = expit(log_odds)[:, None]
         return np.concatenate([share, (1 - share) * self.family.to_expectation(of_family)], axis=1)
 
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         share = np.clip(expectation[:, 0], 0.0, 1.0)
         return self._joined(share, self.family.to_natural(expectation[:, 1:] / (1 - share[:, None])))
 
-    def maximize(self, counts, sums, previous=None):
+    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
         share = np.clip(sums[:, 0] / counts, 0.0, 1.0)
         others = counts * (1 - share)
         if previous is None:
@@ -132,7 +135,7 @@ class ZeroInflated(Composed, Framed, Incomplete):
         return self._joined(share, checked.next_natural(self.family, others, sums[:, 1:], previous[:, 1:]))
 
     @property
-    def coupled(self):
+    def coupled(self) -> bool:
         return self.family.coupled
 
     def _joined(self, share, of_family):
@@ -140,7 +143,7 @@ class ZeroInflated(Composed, Framed, Incomplete):
             log_odds = np.clip(np.log(share) - np.log1p(-share), -NATURAL_LIMIT, NATURAL_LIMIT)
         return np.column_stack([log_odds + checked.log_partition(self.family, of_family), of_family])
 
-    def seed(self, expectation, mean):
+    def seed(self, expectation: Array, mean: Array) -> Array:
         mean = np.broadcast_to(mean, expectation.shape)
         if np.any(mean[:, 0] >= 1):
             raise ValueError(f"every row is 0, which {self.family!r} never is: nothing tells its parameters")
@@ -156,24 +159,24 @@ class ZeroInflated(Composed, Framed, Incomplete):
         out[possible] = self.family.log_density(X[possible], of_family)
         return out
 
-    def log_density(self, X, natural):
+    def log_density(self, X: Block, natural: Array) -> Array:
         X, (log_odds, of_family) = np.asarray(X), self._odds(natural)
         inside = log_expit(-log_odds) + self._log_density_of_family(X, of_family, self._possible(X))
         return np.where(_is_zero(X)[:, None], np.logaddexp(log_expit(log_odds), inside), inside)
 
-    def complete(self, X, natural, responsibilities):
+    def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
         X, (log_odds, of_family) = np.asarray(X), self._odds(natural)
         possible = self._possible(X)
         share = expit(log_odds - self._log_density_of_family(X, of_family, possible)) * _is_zero(X)[:, None]
         sums = (responsibilities * (1 - share)).T @ self._of_family(X, possible)
         return np.column_stack([np.sum(responsibilities * share, axis=0), sums])
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         log_odds, of_family = self._odds(natural)
         shares = np.where(log_odds <= -0.99 * NATURAL_LIMIT, 0.0, expit(log_odds))
         return {"zero_shares": shares, **self.family.parameters(of_family)}
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of zero_shares (K,) and of the names of the family of the other rows."""
         own = {name: value for name, value in given.items() if name == "zero_shares"}
         others = {name: value for name, value in given.items() if name not in own}
@@ -186,32 +189,32 @@ class ZeroInflated(Composed, Framed, Incomplete):
         natural = self._joined(np.minimum(used["zero_shares"], 1.0), of_family)
         return named.finished(self, natural, arrays, used)
 
-    def n_parameters(self, n_components):
+    def n_parameters(self, n_components: int) -> int | None:
         counted = self.family.n_parameters(n_components)
         return None if counted is None else counted + n_components
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         [log_odds], [of_family] = self._odds(natural)
         X = self.family.sample(of_family, n, rng)
         return np.where(rng.random((n, 1)) < expit(log_odds), 0.0, X)
 
-    def supports(self, X):
+    def supports(self, X: Block) -> Mask:
         return self.family.supports(X) | _is_zero(X)
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         checked.check_present(self.family, X, ~_is_zero(X))
 
-    def translate(self, natural, target):
+    def translate(self, natural: Array, target: Any) -> Array:
         log_odds, of_family = self._odds(natural)
         moved = translate(self.family, of_family, target.family)
         return np.column_stack([log_odds + checked.log_partition(target.family, moved), moved])
 
-    def translate_expectation(self, expectation, target):
+    def translate_expectation(self, expectation: Array, target: Any) -> Array:
         others = 1 - expectation[:, :1]
         moved = translate_expectation(self.family, expectation[:, 1:] / others, target.family)
         return np.concatenate([expectation[:, :1], moved * others], axis=1)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"ZeroInflated({self.family!r})"
 
 

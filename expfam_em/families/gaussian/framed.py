@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from expfam_em.families.gaussian.frames import for_kernel, frames_at, spread, updated
 from expfam_em.family import checked
 from expfam_em.family.frames import Frames
-from expfam_em.family.kernel_form import Monomials
+from expfam_em.family.kernel_form import Monomials, OwnFrames
 from expfam_em.family.optional import Framed
+from expfam_em.rows.typing import Array, Block
 
 CANCELLATION = 1e3
 """How much larger terms may be than their sum in the shared frame: moments and scores then err by about 1e-13."""
@@ -44,7 +45,7 @@ class FramedNormal(Framed):
 
     @property
     @abstractmethod
-    def may_reframe(self) -> bool:
+    def _may_reframe(self) -> bool:
         """Whether the covariance is a parameter: otherwise z zᵀ is no statistic, and frames cannot differ."""
 
     @property
@@ -59,20 +60,20 @@ class FramedNormal(Framed):
     own_frames: Frames | None = None
 
     @property
-    def frames(self):
+    def frames(self) -> Frames | None:
         return self.own_frames
 
-    def with_frames(self, frames):
+    def with_frames(self, frames: Frames | None) -> Self:
         return self if frames is self.own_frames else self.replace(own_frames=frames)
 
-    def kernel_frames(self):
+    def kernel_frames(self) -> OwnFrames | None:
         return None if self.frames is None else for_kernel(self.frames)
 
     def _columns(self, X):
         """Return the columns that T is made of, (n, d)."""
         return X
 
-    def frame(self, n_features):
+    def frame(self, n_features: int) -> tuple[Array, Array]:
         """Return shift and scale, each (d,)."""
         if self.shift is None or self.scale is None:
             return np.zeros(n_features), np.ones(n_features)
@@ -80,7 +81,7 @@ class FramedNormal(Framed):
             raise ValueError(f"{n_features} columns; {self!r} is bound to rows of {len(self.shift)} columns")
         return self.shift, self.scale
 
-    def log_density(self, X, natural):
+    def log_density(self, X: Block, natural: Array) -> Array:
         natural = np.atleast_2d(natural)
         if self.frames is None:
             return super().log_density(X, natural)
@@ -97,7 +98,7 @@ class FramedNormal(Framed):
         return out
 
     @property
-    def score_rounding(self):
+    def score_rounding(self) -> float:
         if self.frames is None:
             return 0.0
         # a row of the size of the centre, rounded, and seen in units of the smallest width
@@ -138,24 +139,24 @@ class FramedNormal(Framed):
         offset = self.form.solve(target_root, shift - target_shift)
         return offset + self.form.times(step, mean), self.form.transform(covariance, step)
 
-    def translate(self, natural, target):
+    def translate(self, natural: Array, target: Any) -> Array:
         if target.covariance_type != self.covariance_type:
             raise ValueError(f"a mixture of {self!r} cannot be continued as one of {target!r}")
         mean, covariance = self.form.moments(natural)
         mean, covariance = self._transfer(mean, covariance, target)
         return target.form.natural(mean, target._floored(covariance))
 
-    def translate_expectation(self, expectation, target):
+    def translate_expectation(self, expectation: Array, target: Any) -> Array:
         if target is self or (self.frames is None and target.frames is None and _same_frame(self, target)):
             return expectation
         mean, covariance = self.form.central(expectation)
         return target.form.expectation(*self._transfer(mean, covariance, target))
 
-    def to_moments(self, natural):
+    def to_moments(self, natural: Array) -> tuple[Array, Array]:
         """Return means (K, d) and covariances, in the form of the covariance type, in the coordinates of x."""
         return self._out_of_frame(*self.form.moments(natural))
 
-    def from_moments(self, means, covariances):
+    def from_moments(self, means: Array, covariances: Array) -> Array:
         """Return the natural parameters (K, p) of means and covariances in the coordinates of x; NaN if singular."""
         mean, covariance = self._into_frame(means, covariances)
         return self.form.natural(mean, self._floored(covariance))
@@ -171,12 +172,12 @@ class FramedNormal(Framed):
         shift, scale = self.frame(means.shape[1])
         return (means - shift) / scale, self.form.scale(covariances, 1 / scale)
 
-    def rescue_frames(self, natural, expectation):
+    def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
         """Return frames about components whose moments, or later scores, lose digits in those that they have.
 
         A variance C left over from a second moment C + m² has lost m²/C of its digits.
         """
-        if not self.may_reframe:
+        if not self._may_reframe:
             return None
         mean, variance = self.form.variances(expectation)
         cancelled, flat = self._losses(mean, variance, natural)
@@ -226,12 +227,12 @@ class FramedNormal(Framed):
         whole = self.form.root(self.form.moments(natural)[1])
         return np.where(cancelled.reshape(-1, *[1] * (diagonal.ndim - 1)), diagonal, whole)
 
-    def choose_frames(self, natural, expectation):
+    def choose_frames(self, natural: Array, expectation: Array) -> tuple[Frames | None, Array] | None:
         """Give a frame of its own to each component whose scores or moments lose digits in the shared one.
 
         It is there the standard normal density, up to what the mean in x has lost when it was rounded.
         """
-        if not self.may_reframe:
+        if not self._may_reframe:
             return None
         wanted = self._wants_own_frame(natural, expectation)
         if not wanted.any():
@@ -271,7 +272,7 @@ class FramedNormal(Framed):
         volume[own] = self.form.log_volume(frames["root"][own], d) - np.log(self.frame(d)[1]).sum()
         return volume
 
-    def fisher_information(self, natural):
+    def fisher_information(self, natural: Array) -> Array:
         """Return ∇²A(η), (K, p) -> (K, p, p); frames add constants to A and nothing else."""
         return super(FramedNormal, self.with_frames(None)).fisher_information(natural)
 

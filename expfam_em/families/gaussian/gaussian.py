@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.families.gaussian import packing
 from expfam_em.families.gaussian.framed import FramedNormal, products_of
@@ -14,6 +15,7 @@ from expfam_em.families.special.linalg import check_positive_definite
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
+from expfam_em.rows.typing import Array, Block, Floats, Integers
 
 LOG_2PI = float(np.log(2 * np.pi))
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", "fixed", *(name for name in MODELS if name.isupper()))
@@ -50,7 +52,14 @@ class Gaussian(FramedNormal):
         For an unknown covariance type or a number out of its range.
     """
 
-    def __init__(self, covariance_type="full", *, variance=1.0, variance_floor=1e-14, reg_covar=0.0):
+    def __init__(
+        self,
+        covariance_type: str = "full",
+        *,
+        variance: float = 1.0,
+        variance_floor: float = 1e-14,
+        reg_covar: float = 0.0,
+    ) -> None:
         if covariance_type not in COVARIANCE_TYPES:
             raise ValueError(f"covariance_type is {covariance_type!r}; it must be one of {', '.join(COVARIANCE_TYPES)}")
         if not variance > 0:
@@ -68,7 +77,7 @@ class Gaussian(FramedNormal):
         self.column_variance: np.ndarray | None = None
 
     @property
-    def tied(self):
+    def tied(self) -> bool:
         """Whether all components share one covariance."""
         return self.covariance_type in ("tied", "EEE")
 
@@ -78,11 +87,11 @@ class Gaussian(FramedNormal):
         return MODELS[self.covariance_type]
 
     @property
-    def coupled(self):
+    def coupled(self) -> bool:
         return self.covariance_type != "fixed" and (self.tied or self.model.constrain is not None)
 
     @property
-    def may_reframe(self):
+    def _may_reframe(self) -> bool:
         return self.covariance_type != "fixed"
 
     @property
@@ -94,10 +103,10 @@ class Gaussian(FramedNormal):
 
     # ---- the frame ----------------------------------------------------------------------------------------
 
-    def summary(self, X, sample_weight):
+    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         return functools.reduce(Moments.__add__, map(Moments.of, *_parts(X, sample_weight)))
 
-    def bound(self, summary):
+    def bound(self, summary: Any) -> Self:
         """Return a copy whose frame is about the weighted mean and standard deviation of the columns."""
         _, mean, _ = summary
         variance = summary.variance
@@ -114,7 +123,7 @@ class Gaussian(FramedNormal):
         scale = np.exp2(np.round(np.log2(spread)))
         return self.replace(shift=np.round(mean / scale * 64) / 64 * scale, scale=scale, column_variance=variance)
 
-    def in_frame_units(self):
+    def in_frame_units(self) -> Self:
         """Return a copy of a bound "fixed" family whose ε is 1 in the frame, so that scores have no unit of x²."""
         scale = self.frame(1 if self.scale is None else len(self.scale))[1]
         return self.replace(variance=float(scale[0]) ** 2)
@@ -126,7 +135,7 @@ class Gaussian(FramedNormal):
         shift, scale = self.frame(n_features)
         return Monomials(shift, 1 / scale, products_of(self.form, n_features))
 
-    def kernel_form(self, n_features):
+    def kernel_form(self, n_features: int) -> KernelForm:
         monomials = self._monomials(n_features)
         if not self.tied or self.frames is not None or self.shift is None:
             return KernelForm(monomials)
@@ -140,14 +149,14 @@ class Gaussian(FramedNormal):
         pooled = (totals - outer.sum(axis=1)) / counts.sum(axis=1, keepdims=True)
         return counts[:, :, None] * pooled[:, None] + outer
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         return self._monomials(X.shape[1]).evaluate(self._columns(X))
 
-    def log_partition(self, natural):
+    def log_partition(self, natural: Array) -> Array:
         value = self.form.log_partition(natural)
         return value if self.frames is None else value + self._log_volumes(len(natural))
 
-    def log_base_measure(self, X):
+    def log_base_measure(self, X: Block) -> Array:
         shift, scale = self.frame(X.shape[1])
         constant = -0.5 * X.shape[1] * LOG_2PI - np.log(scale).sum()
         if self.covariance_type != "fixed":
@@ -156,7 +165,7 @@ class Gaussian(FramedNormal):
         Z = (np.asarray(X, np.float64) - shift) / scale
         return constant - 0.5 * X.shape[1] * np.log(variance) - 0.5 * np.einsum("ij,ij->i", Z, Z) / variance
 
-    def expected_log_base_measure(self, natural):
+    def expected_log_base_measure(self, natural: Array) -> Array:
         d = self.form.n_features(natural.shape[1])
         value = np.full(len(natural), -0.5 * d * LOG_2PI - np.log(self.frame(d)[1]).sum())
         if self.covariance_type == "fixed":
@@ -164,14 +173,14 @@ class Gaussian(FramedNormal):
             value -= 0.5 * (d * np.log(variance) + np.sum(mean**2, axis=1) / variance + d)
         return value
 
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         return self.form.expectation(*self.form.moments(natural))
 
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         mean, covariance = self.form.central(expectation)
         return self.form.natural(mean, self._floored(covariance))
 
-    def maximize(self, counts, sums, previous=None):
+    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
         mean, covariance = self.form.central(sums / counts[:, None])
         if self.tied:
             pooled = np.tensordot(counts, covariance, 1) / counts.sum()
@@ -224,17 +233,17 @@ class Gaussian(FramedNormal):
         result[raised] = self.form.transform(self.form.unit(covariance[raised]), back)
         return result
 
-    def seed(self, expectation, mean):
+    def seed(self, expectation: Array, mean: Array) -> Array:
         """Return components at the rows, with the variances of the columns and no correlation."""
         rows, _ = self.form.central(expectation)
         pooled = self.form.uncorrelated(self.form.central(mean)[1])
         return self.form.expectation(rows, np.broadcast_to(pooled, (len(rows), *pooled.shape[1:])))
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         means, covariances = self.to_moments(natural)
         return {"means": means, "covariances": covariances[0] if self.tied else covariances}
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of means (K, d) and covariances, in the frame that all components share.
 
         Covariances are (K, d, d), (K, d) or (K,), as the covariance type has them; tied types take the one matrix of
@@ -297,14 +306,14 @@ class Gaussian(FramedNormal):
                 f"nearest one of the model by {worst:.3g} of its size"
             )
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         means, covariances = self.to_moments(natural[None])
         return means[0] + self.form.draw(covariances[0], rng.standard_normal((n, means.shape[1])))
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         return None  # every finite row is possible
 
-    def n_parameters(self, n_components):
+    def n_parameters(self, n_components: int) -> int | None:
         if not self.coupled:
             return None
         if self.shift is None:
@@ -324,19 +333,19 @@ class Gaussian(FramedNormal):
             shift=self.shift[columns], scale=self.scale[columns], column_variance=variance, own_frames=None
         )  # fmt: skip
 
-    def marginal(self, natural, columns):
+    def marginal(self, natural: Array, columns: Integers) -> tuple[Self, Array]:
         means, covariances = self.to_moments(natural)
         part = self._part(columns)
         return part, part.from_moments(means[:, columns], self.form.marginal(covariances, columns))
 
-    def conditional(self, natural, columns, values):
+    def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
         means, covariances = self.to_moments(natural)
         rest = np.setdiff1d(np.arange(means.shape[1]), columns)
         part = self._part(rest)
         # only the covariances depend on the type, and those of x|y do not depend on y: a tied family stays tied
         return part, part.from_moments(*self.form.conditional(means, covariances, columns, rest, values))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         extra = [f"variance={self.variance:g}"] if self.covariance_type == "fixed" else []
         extra += [f"reg_covar={self.reg_covar:g}"] if self.reg_covar else []
         return f"Gaussian({', '.join([repr(self.covariance_type), *extra])})"

@@ -1,9 +1,17 @@
 """Positive numbers whose logarithms are normal."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.kernel_form import KernelForm
 from expfam_em.family.support import require
+from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 
 class LogNormal(Gaussian):
@@ -13,40 +21,40 @@ class LogNormal(Gaussian):
     which concern log x; columns may be correlated.
     """
 
-    def kernel_form(self, n_features):
+    def kernel_form(self, n_features: int) -> KernelForm:
         return super().kernel_form(n_features)._replace(columns=self._columns)
 
     def _columns(self, X):
         with np.errstate(all="ignore"):  # an absent row may be impossible
             return np.log(np.ascontiguousarray(X, np.float64))
 
-    def summary(self, X, sample_weight):
+    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         return super().summary(self._columns(X), sample_weight)
 
-    def log_base_measure(self, X):
+    def log_base_measure(self, X: Block) -> Array:
         Y = self._columns(X)
         return super().log_base_measure(Y) - Y.sum(axis=1)
 
-    def expected_log_base_measure(self, natural):
+    def expected_log_base_measure(self, natural: Array) -> Array:
         return super().expected_log_base_measure(natural) - self.to_moments(natural)[0].sum(axis=1)
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         return {f"log_{name}": value for name, value in super().parameters(natural).items()}
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         return self._from_named(given, "log_means", "log_covariances")
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         return np.exp(super().sample(natural, n, rng))
 
-    def supports(self, X):
+    def supports(self, X: Block) -> Mask:
         return np.all((X > 0) & (X < np.inf), axis=1)
 
-    def check_support(self, X):
+    def check_support(self, X: Block) -> None:
         require((X > 0) & (X < np.inf), X, "LogNormal needs positive numbers")
 
-    def conditional(self, natural, columns, values):
+    def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
         return super().conditional(natural, columns, np.log(values))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return super().__repr__().replace("Gaussian", "LogNormal", 1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import digamma, gammaln
 
 from expfam_em.families.gaussian.framed import products_of
@@ -10,8 +13,11 @@ from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.special.gamma import LARGE, log_beta, stirling
 from expfam_em.families.special.inverses import inverse_log_minus_digamma
 from expfam_em.family import named
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import Monomials
 from expfam_em.family.optional import Framed, Incomplete
+from expfam_em.rows.typing import Array, Block, Floats, Integers
 
 LARGEST_DEGREES = 1e8
 """Beyond, a t density cannot be told from the normal one."""
@@ -46,7 +52,7 @@ class StudentT(Framed, Incomplete):
 
     sparse = "never"
 
-    def __init__(self, degrees_of_freedom=None, covariance_type="full"):
+    def __init__(self, degrees_of_freedom: float | None = None, covariance_type: str = "full") -> None:
         if covariance_type not in ("full", "diag", "spherical"):
             raise ValueError(f"covariance_type is {covariance_type!r}; it must be one of full, diag, spherical")
         if degrees_of_freedom is not None and not 0 < degrees_of_freedom < np.inf:
@@ -67,17 +73,17 @@ class StudentT(Framed, Incomplete):
         energy = -0.5 * np.sum(natural[:, : mean.shape[1]] * mean, axis=1)
         return np.column_stack([natural, energy, degrees / 2])
 
-    def summary(self, X, sample_weight):
+    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         return self.normal.summary(X, sample_weight)
 
-    def bound(self, summary):
+    def bound(self, summary: Any) -> Self:
         return self.replace(normal=self.normal.bound(summary))
 
-    def sufficient_statistics(self, X):
+    def sufficient_statistics(self, X: Block) -> Array:
         scale = np.tile([1.0, GUESSED_SCALE], (len(X), 1))
         return np.concatenate([self.normal.sufficient_statistics(X), scale], axis=1)
 
-    def log_partition(self, natural):
+    def log_partition(self, natural: Array) -> Array:
         mean, _, degrees = self._unpacked(natural)
         half = np.where(degrees > 0, degrees / 2, np.nan)
         # the normal A is ½ (μᵀΛμ + log|Σ|), and the first of these belongs to the third statistic here
@@ -85,16 +91,16 @@ class StudentT(Framed, Incomplete):
         of_normal = of_normal - 0.5 * np.sum(natural[:, : mean.shape[1]] * mean, axis=1)
         return np.where(np.isfinite(of_normal), of_normal + _of_scale(half), np.inf)
 
-    def expected_log_base_measure(self, natural):
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
         return None  # that of the complete data would say nothing about x
 
-    def to_expectation(self, natural):
+    def to_expectation(self, natural: Array) -> Array:
         mean, covariance, degrees = self._unpacked(natural)
         half = degrees / 2
         normal = self.normal.form.expectation(mean, covariance)
         return np.column_stack([normal, np.ones(len(half)), digamma(half) - np.log(half)])
 
-    def to_natural(self, expectation):
+    def to_natural(self, expectation: Array) -> Array:
         form, scale = self.normal.form, expectation[:, -2]
         mean = expectation[:, : form.n_features(expectation.shape[1] - 2)] / scale[:, None]
         # E[u zzᵀ] − E[u] μμᵀ, which is E[u] times the covariance of z weighted by u
@@ -105,7 +111,7 @@ class StudentT(Framed, Incomplete):
         degrees = 2 * inverse_log_minus_digamma(-expectation[:, -1])
         return self._packed(mean, covariance, np.where(degrees < LARGEST_DEGREES, degrees, LARGEST_DEGREES))
 
-    def seed(self, expectation, mean):
+    def seed(self, expectation: Array, mean: Array) -> Array:
         of_normal = self.normal.seed(expectation[:, :-2], mean[:, :-2])
         return np.column_stack([of_normal, expectation[:, -2:]])
 
@@ -126,7 +132,7 @@ class StudentT(Framed, Incomplete):
         squares = [np.sum(self.normal.form.solve_rows(root, Z - m) ** 2, axis=1) for Z, root, m in places]
         return np.stack(squares, axis=1), roots, degrees
 
-    def log_density(self, X, natural):
+    def log_density(self, X: Block, natural: Array) -> Array:
         d, form = X.shape[1], self.normal.form
         squares, roots, degrees = self._distances(X, natural)
         half = degrees / 2
@@ -135,7 +141,7 @@ class StudentT(Framed, Incomplete):
         constant = constant - form.log_volume(roots, d) - form.log_volume(self.normal._frames(len(roots), d)[1], d)
         return constant - (half + 0.5 * d) * np.log1p(squares / degrees)
 
-    def complete(self, X, natural, responsibilities):
+    def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
         d = X.shape[1]
         squares, _, degrees = self._distances(X, natural)
         scale = (degrees + d) / (degrees + squares)
@@ -144,7 +150,7 @@ class StudentT(Framed, Incomplete):
         last = np.sum(responsibilities * (log_scale - scale + 1), axis=0)
         return np.column_stack([self._sums(X, weighted), weighted.sum(axis=0), last])
 
-    def guess(self, X, responsibilities):
+    def guess(self, X: Block, responsibilities: Array) -> Array:
         counts = responsibilities.sum(axis=0)
         return np.column_stack([self._sums(X, responsibilities), counts, GUESSED_SCALE * counts])
 
@@ -160,31 +166,31 @@ class StudentT(Framed, Incomplete):
     # ---- frames: those of the normal density ----------------------------------------------------------------
 
     @property
-    def frames(self):
+    def frames(self) -> Frames | None:
         return self.normal.frames
 
     @property
-    def score_rounding(self):
+    def score_rounding(self) -> float:
         return self.normal.score_rounding
 
-    def with_frames(self, frames):
+    def with_frames(self, frames: Frames | None) -> Self:
         normal = self.normal.with_frames(frames)
         return self if normal is self.normal else self.replace(normal=normal)
 
-    def choose_frames(self, natural, expectation):
+    def choose_frames(self, natural: Array, expectation: Array) -> tuple[Frames | None, Array] | None:
         found = self.normal.choose_frames(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
         return None if found is None else (found[0], self.translate(natural, self.with_frames(found[0])))
 
-    def rescue_frames(self, natural, expectation):
+    def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
         return self.normal.rescue_frames(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
 
     # ---- as users know it -----------------------------------------------------------------------------------
 
-    def parameters(self, natural):
+    def parameters(self, natural: Array) -> dict[str, Array]:
         means, scales = self.normal.to_moments(np.atleast_2d(natural)[:, :-2])
         return {"means": means, "scales": scales, "degrees_of_freedom": 2 * np.atleast_2d(natural)[:, -1]}
 
-    def from_parameters(self, **given):
+    def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of means (K, d), scales and degrees of freedom (K,), in the shared frame.
 
         Scales are (K, d, d), (K, d) or (K,), as the covariance type has them. Degrees of freedom are not needed where
@@ -196,43 +202,43 @@ class StudentT(Framed, Incomplete):
             "scales": normal._covariance_parameter(),
             "degrees_of_freedom": named.POSITIVE._replace(axes=()),
         }
-        free = self.degrees_of_freedom is None
-        sets = (tuple(known) if free else ("means", "scales"),)
+        given_degrees = self.degrees_of_freedom
+        sets = (tuple(known) if given_degrees is None else ("means", "scales"),)
         arrays, used = named.read(self, given, known, sets, sizes=normal._known_sizes())
         means, scales = used["means"], normal._checked_covariances("scales", used["scales"], len(used["means"]))
-        degrees = used["degrees_of_freedom"] if free else np.full(len(means), float(self.degrees_of_freedom))
+        degrees = used["degrees_of_freedom"] if given_degrees is None else np.full(len(means), float(given_degrees))
         with np.errstate(all="ignore"):
             mean, scale = normal._into_frame(means, scales)
             natural = family._packed(mean, normal._floored(scale), degrees)
         return named.finished(family, natural, arrays, used)
 
-    def n_parameters(self, n_components):
+    def n_parameters(self, n_components: int) -> int:
         if self.normal.shift is None:
             raise ValueError("a StudentT counts its parameters once its dimension is known: call bind first")
         p = self.normal._monomials(len(self.normal.shift)).n_statistics
         return n_components * (p + (self.degrees_of_freedom is None))
 
-    def sample(self, natural, n, rng):
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         [mean], scale = self.normal.to_moments(natural[None, :-2])
         draws = self.normal.form.draw(scale[0], rng.standard_normal((n, len(mean))))
         return mean + draws / np.sqrt(rng.chisquare(2 * natural[-1], n) / (2 * natural[-1]))[:, None]
 
-    def translate(self, natural, target):
+    def translate(self, natural: Array, target: Any) -> Array:
         moved = self.normal.translate(natural[:, :-2], target.normal)
         return target._packed(*target.normal.form.moments(moved), 2 * natural[:, -1])
 
-    def translate_expectation(self, expectation, target):
+    def translate_expectation(self, expectation: Array, target: Any) -> Array:
         scale = expectation[:, -2:-1]
         moved = self.normal.translate_expectation(expectation[:, :-2] / scale, target.normal)
         return np.concatenate([moved * scale, expectation[:, -2:]], axis=1)
 
-    def marginal(self, natural, columns):
+    def marginal(self, natural: Array, columns: Integers) -> tuple[ExponentialFamily, Array]:
         part, of_normal = self.normal.marginal(natural[:, :-2], columns)
         family = self.replace(normal=part)
         mean, covariance = part.form.moments(of_normal)
         return family, family._packed(mean, covariance, 2 * natural[:, -1])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         given = [] if self.degrees_of_freedom is None else [f"{self.degrees_of_freedom:g}"]
         kind = self.normal.covariance_type
         return f"StudentT({', '.join(given + ([f'covariance_type={kind!r}'] if kind != 'full' else []))})"
