@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 KINDS = {
     "Labels": ["Bernoulli", "Categorical", "OneHot"],
     "Counts": ["Poisson", "Binomial", "Geometric", "NegativeBinomial", "GammaPoisson", "Multinomial"],
-    "Real numbers": ["Gaussian", "StudentT", "Laplace", "Uniform"],
+    "Real numbers": ["Gaussian", "KnownCovariance", "StudentT", "Laplace", "Uniform"],
     "Positive numbers": [
         "Exponential", "Gamma", "InverseGamma", "InverseGaussian", "Weibull", "LogNormal", "HalfNormal", "Rayleigh",
         "Maxwell", "Pareto",
@@ -90,6 +90,10 @@ EXAMPLES = {
     "Gaussian": Example(
         two("rng.normal([0, 0], [1, 2], (200, 2))", "rng.normal([5, 3], [2, 1], (200, 2))"),
         "ef.families.Gaussian()",
+    ),
+    "KnownCovariance": Example(
+        two("rng.normal(0, 1, (300, 2))", "rng.normal(4, 1, (300, 2))"),
+        "ef.families.KnownCovariance()", [[-2.0], [0.0], [3.0]], (-6, 6),
     ),
     "StudentT": Example(
         two("rng.standard_t(3, (300, 1))", "9 + rng.standard_t(20, (300, 1))"),

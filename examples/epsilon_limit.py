@@ -15,7 +15,7 @@ EPSILONS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.007, 0.005, 0.003, 0.001, 1e
 
 def soft(X, epsilon, temperature=1.0):
     """EM to the end with Σ = εI and equal weights."""
-    family = ef.families.Gaussian("fixed", variance=epsilon)
+    family = ef.families.KnownCovariance(variance=epsilon)
     start = ef.Mixture(family, [0.5, 0.5], family.from_moments(START, np.ones(2)))
     to_the_end = {"stop": "parameters", "tol": 1e-12, "max_iter": 2000}
     return ef.fit(start, X, temperature=temperature, weights="equal", **to_the_end).mixture

@@ -30,7 +30,7 @@ def main():
     gaussian = ef.families.Gaussian("full")
     rows = []
     for variance, expected in ((1.0, 0.5), (100.0, 0.005)):
-        fixed = ef.families.Gaussian("fixed", variance=variance)
+        fixed = ef.families.KnownCovariance(variance=variance)
         of_means = divergence(fixed, np.array([[0.0]]) / variance, np.array([[1.0]]) / variance)
         free = divergence(gaussian, normal(0.0, variance), normal(1.0, variance))
         numeric = by_integration(0.0, variance, 1.0, variance)

@@ -267,7 +267,7 @@ def _part(mixture: Mixture, columns: Sequence[int], d: int) -> Mixture | None:
 
 
 def _full_covariances(mixture: Mixture) -> Array:
-    """Covariance matrices (K, d, d), whatever the covariance type keeps."""
+    """Covariance matrices (K, d, d) of every covariance type."""
     family: Any = mixture.family
     means, covariances = mixture.parameters["means"], mixture.parameters["covariances"]
     K, d = means.shape

@@ -19,7 +19,7 @@ from tests.cases_vectors import VECTOR_CASES
 
 # ---- Gaussians -----------------------------------------------------------------------------------------------------
 
-KINDS = {"full": 1.0, "tied": 1.0, "diag": 0.0, "spherical": 0.0, "fixed": 0.0}
+KINDS = {"full": 1.0, "tied": 1.0, "diag": 0.0, "spherical": 0.0, "known": 0.0}
 VARIANCE = 1.7
 
 
@@ -29,7 +29,7 @@ def as_kind(kind, cov):
         return cov
     if kind == "diag":
         return np.diag(np.diag(cov))
-    return np.eye(len(cov)) * (VARIANCE if kind == "fixed" else np.trace(cov) / len(cov))
+    return np.eye(len(cov)) * (VARIANCE if kind == "known" else np.trace(cov) / len(cov))
 
 
 def gaussian_theta(kind, mean, spread, lower):
@@ -46,13 +46,13 @@ def gaussian_natural(kind, theta, shift, scale):
     if kind in ("full", "tied"):
         i, j = np.triu_indices(len(mean))
         return np.concatenate([linear, np.where(i == j, -0.5, -1.0) * precision[i, j]])
-    second = {"diag": -0.5 * np.diag(precision), "spherical": -0.5 * precision[0, :1], "fixed": []}[kind]
+    second = {"diag": -0.5 * np.diag(precision), "spherical": -0.5 * precision[0, :1], "known": []}[kind]
     return np.concatenate([linear, second])
 
 
 def gaussian_mp_partition(kind, d, eta, scale):
     linear, second = eta[:d], eta[d:]
-    if kind == "fixed":
+    if kind == "known":
         return mpmath.mpf(VARIANCE) / mpmath.mpf(scale[0]) ** 2 * sum(h * h for h in linear) / 2
     P = mpmath.matrix(d, d)
     if kind in ("full", "tied"):
@@ -81,7 +81,7 @@ def gaussian_named(kind, theta):
 
 
 def gaussian(kind, d, frame=None):
-    family = families.Gaussian(kind, **({"variance": VARIANCE} if kind == "fixed" else {}))
+    family = families.KnownCovariance(VARIANCE) if kind == "known" else families.Gaussian(kind)
     shift, scale = (np.zeros(d), np.ones(d)) if frame is None else frame
     if frame is not None:
         # three values per column with the wanted mean and spread

@@ -315,6 +315,7 @@ CHOICES = {  # rows of a family, and its constants
     "inverse-gamma": (1 / RNG.gamma(2, 1, (60, 1)), []),
     "inverse-gaussian": (RNG.wald(2, 3, (60, 1)), []),
     "kmeans": (X, []),
+    "known-covariance": (X, ["variance=2"]),
     "laplace": (X, ["location=-2.5"]),
     "log-normal": (RNG.lognormal(0, 1, (60, 2)), ["covariance_type=diag"]),
     "maxwell": (np.abs(X) + 0.1, []),

@@ -135,7 +135,7 @@ def test_divergence_is_the_integral_of_the_log_ratio(case, data):
 
 @pytest.mark.parametrize(("variance", "expected"), [(1.0, 0.5), (100.0, 0.005)])
 def test_divergence_of_two_normals(variance, expected):
-    for family in (families.Gaussian("full"), families.Gaussian("fixed", variance=variance)):
+    for family in (families.Gaussian("full"), families.KnownCovariance(variance=variance)):
         covariances = np.full((1, 1, 1), variance) if family.covariance_type == "full" else np.full(1, variance)
         zero, one = (family.from_moments(np.array([[mean]]), covariances) for mean in (0.0, 1.0))
         assert family.divergence(zero, one)[0] == pytest.approx(expected, rel=8 * EPS)

@@ -207,7 +207,7 @@ def test_permuting_components_permutes_the_fit(case, temperature):
 
 # Bregman divergences d(T(x), μ) up to what depends on x alone (Banerjee et al. 2005, table 1), of theta
 DIVERGENCES = {
-    "Gaussian-fixed-2": lambda X, theta: np.sum((X - theta[0]) ** 2, axis=1) / 2,
+    "Gaussian-known-2": lambda X, theta: np.sum((X - theta[0]) ** 2, axis=1) / 2,
     "Bernoulli": lambda X, p: -np.sum(xlogy(X, p) + xlog1py(1 - X, -p), axis=1),
     "Poisson": lambda X, rate: np.sum(rate - X * np.log(rate), axis=1),
     "Rayleigh": lambda X, s: np.sum(X**2 / (2 * s**2) + np.log(s**2), axis=1),
@@ -230,7 +230,7 @@ def test_temperature_zero_is_bregman_hard_clustering(case):
 
 
 def spheres(epsilon, means):
-    family = families.Gaussian("fixed", variance=epsilon)
+    family = families.KnownCovariance(variance=epsilon)
     return ef.Mixture(family, np.full(len(means), 1 / len(means)), means / epsilon)
 
 
@@ -251,7 +251,7 @@ def test_soft_assignment_tends_to_k_means_as_the_variance_falls():
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 3.0])
 def test_a_temperature_is_a_variance(temperature):
-    problem = Problem(BY_NAME["Gaussian-fixed-2"])
+    problem = Problem(BY_NAME["Gaussian-known-2"])
     means = problem.start.parameters["means"]
     options = {"weights": "equal", "max_iter": 8, "tol": 0}
     tempered = ef.fit(spheres(1.0, means), problem.X, temperature=temperature, **options)

@@ -61,7 +61,7 @@ def allowed(case, eta):
         if name.startswith("Gaussian"):
             mean = case.family.parameters(eta[None])["means"]
             shift, scale = case.family.frame(mean.shape[1])
-            if name.startswith("Gaussian-fixed"):  # the precision is no part of η
+            if name.startswith("Gaussian-known"):  # the precision is no part of η
                 size = max(size, np.max(scale**2) / case.family.variance)
             size = size * (1 + np.max((np.abs(mean) + np.abs(shift)) / scale))
         return np.full(len(eta), size * covariance_condition(case, eta))
@@ -255,7 +255,7 @@ def test_counts_that_are_all_0_have_a_mean_of_nearly_0():
         (families.NegativeBinomial(2.0), {"means": [[3.0]]}, {"probabilities": [[0.4]]}),
         (families.GammaPoisson(), {"shapes": [[2.0]], "means": [[3.0]]}, {"probabilities": [[0.4]]}),
         (families.GammaPoisson(), {"shapes": [[2.0]], "probabilities": [[0.4]]}, {"means": [[3.0]]}),
-        (families.Gaussian("fixed", variance=2.0), {"means": [[1.0, 3.0]]}, {"covariances": [2.0]}),
+        (families.KnownCovariance(variance=2.0), {"means": [[1.0, 3.0]]}, {"covariances": [2.0]}),
         (families.StudentT(4.0), {"means": [[1.0]], "scales": [[[2.0]]]}, {"degrees_of_freedom": [4.0]}),
         (families.Uniform(0.0, [2.0, 3.0]), {}, {"low": [[0.0, 0.0]], "high": [[2.0, 3.0]]}),
     ],

@@ -165,7 +165,7 @@ def test_a_row_without_weight_fills_no_cluster():
 
 def test_a_filled_cluster_raises_the_bound_by_its_distance(weight):
     present = slice(None) if weight is None else weight > 0
-    family = ef.families.Gaussian("fixed").bind(as_rows(X, weight)).in_frame_units()
+    family = ef.families.KnownCovariance().bind(as_rows(X, weight)).in_frame_units()
     centres = np.concatenate([X[present][:3], np.full((2, 3), 50.0)])
     mixture = ef.Mixture(family, np.full((1, 5), 0.2), family.from_moments(centres, np.ones(5))[None])
     rows = np.full_like(X, np.inf)  # without weight they are absent
@@ -253,7 +253,7 @@ def test_it_is_the_limit_of_em():
     """EM with Σ = εI and π = 1/K, as ε → 0."""
     centres = X[:4]
     hard = ef.KMeans(4, init=centres, tol=0).fit(X)
-    family = ef.families.Gaussian("fixed", variance=1e-6)
+    family = ef.families.KnownCovariance(variance=1e-6)
     start = ef.Mixture(family, np.full(4, 0.25), centres / 1e-6)
     soft = ef.ExponentialFamilyMixture(family, 4, init=start, weights="equal", tol=1e-12).fit(X)
     # a responsibility differs from 0 or 1 by exp(−Δ/2ε), Δ the difference of two squared distances: 0 in float64 but
@@ -298,7 +298,7 @@ def test_all_columns_have_one_scale(rows):
     X[:200, 1] += 1600
     if rows == "equal":  # up to the rounding of their mean
         X = np.repeat([[-0.43051197019258486, 0.2613508456100389, -0.017916816054972758]], 7, axis=0)
-    for family in (ef.families.Gaussian("fixed"), ef.families.Gaussian("spherical")):
+    for family in (ef.families.KnownCovariance(), ef.families.Gaussian("spherical")):
         assert len(set(family.bind([(X, None)]).scale)) == 1
     if rows == "far":
         model = ef.KMeans(2, init=X[[0, -1]], tol=0).fit(X)

@@ -15,7 +15,7 @@ from tests.problems import BY_NAME, Problem, assert_close
 # ---- families that contradict themselves ---------------------------------------------------------------------------
 
 
-class WrongSign(families.Gaussian):
+class WrongSign(families.KnownCovariance):
     """Means of the wrong sign."""
 
     def maximize(self, counts, sums):
@@ -37,7 +37,7 @@ class HalfStep(own.Rayleigh):
 
 
 FAULTS = [
-    pytest.param(WrongSign("fixed"), "Gaussian-fixed-2", id="sign"),
+    pytest.param(WrongSign(), "Gaussian-known-2", id="sign"),
     pytest.param(Swapped(), "Poisson", id="swapped"),
     pytest.param(HalfStep(), "Rayleigh", id="half"),
 ]

@@ -10,7 +10,7 @@ import expfam_em as ef
 from expfam_em import families
 from expfam_em.rows.memory import as_rows
 
-KINDS = ["full", "tied", "diag", "spherical", "fixed"]
+KINDS = ["full", "tied", "diag", "spherical", "known"]
 D = 4
 CHOICES = [[0], [3], [1, 2], [2, 0], [0, 1, 3]]
 PI = np.array([0.5, 0.3, 0.2])
@@ -33,7 +33,7 @@ def covariances(kind):
     if kind == "diag":
         values = np.einsum("kii->ki", full)
         return values, values[:, :, None] * np.eye(D)
-    values = np.full(3, 2.5) if kind == "fixed" else np.array([0.5, 2.0, 5.0])
+    values = np.full(3, 2.5) if kind == "known" else np.array([0.5, 2.0, 5.0])
     return values, values[:, None, None] * np.eye(D)
 
 
@@ -41,7 +41,7 @@ def covariances(kind):
 def gaussian(request):
     """A mixture and its covariance matrices."""
     kind, bound = request.param
-    family = families.Gaussian(kind, **({"variance": 2.5} if kind == "fixed" else {}))
+    family = families.KnownCovariance(2.5) if kind == "known" else families.Gaussian(kind)
     if bound:
         family = family.bind(as_rows(ROWS))
     packed, matrices = covariances(kind)

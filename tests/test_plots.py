@@ -25,12 +25,12 @@ COVARIANCES = {
     "tied": np.array([[[2.0, 0.6], [0.6, 0.5]]] * 2),
     "diag": np.array([[2.0, 0.5], [1.0, 3.0]]),
     "spherical": np.array([2.0, 0.5]),
-    "fixed": np.array([1.5, 1.5]),
+    "known": np.array([1.5, 1.5]),
 }
 
 
 def gaussians(kind="full", weights=(0.7, 0.3)):
-    family = ef.families.Gaussian(kind, variance=1.5)
+    family = ef.families.KnownCovariance(1.5) if kind == "known" else ef.families.Gaussian(kind)
     return ef.Mixture(family, weights, family.from_moments(MEANS, COVARIANCES[kind]))
 
 

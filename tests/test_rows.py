@@ -458,7 +458,7 @@ def test_rows_from_elsewhere_can_be_started_from(init):
 
 
 def test_labels_of_other_mixtures_start_rows_from_elsewhere():
-    family, sphere = families.Gaussian().bind(as_rows(DATA)), families.Gaussian("fixed").bind(as_rows(DATA))
+    family, sphere = families.Gaussian().bind(as_rows(DATA)), families.KnownCovariance().bind(as_rows(DATA))
     centres = ef.Mixture.stack([mixture_of(sphere, as_rows(DATA))])
     found = [
         from_labels_of(centres, plan(family, rows, 2), 2).mixture.natural

@@ -133,7 +133,7 @@ def test_float32_rows():
 @each_weight
 def test_a_filled_cluster_raises_the_bound_as_with_dense_rows(weight):
     X = ROWS["numbers"]
-    family = ef.families.Gaussian("fixed")
+    family = ef.families.KnownCovariance()
     centres = np.concatenate([X[:3] + 0.1, np.full((4, D), 50.0)])
     natural, pi = family.from_moments(centres, np.ones(7)), np.full(7, 1 / 7)
     mixture = ef.Mixture(family, pi[None], natural[None])
@@ -171,7 +171,7 @@ def test_equal_rows_have_no_distance_and_fill_no_cluster():
 def test_the_variance_of_the_columns(weight):
     X = ROWS["negative"]
     w = np.ones(N) if weight is None else weight
-    rows = SparseNearestPass(ef.families.Gaussian("fixed"), ArrayRows(CSRBlock.of(sparse.csr_array(X)), weight))
+    rows = SparseNearestPass(ef.families.KnownCovariance(), ArrayRows(CSRBlock.of(sparse.csr_array(X)), weight))
     expected = w @ (X - w @ X / w.sum()) ** 2 / w.sum()
     assert rows.column_variance() == pytest.approx(expected, rel=1e-12)
 

@@ -36,7 +36,7 @@ class Moments(NamedTuple):
 
 
 class Density:
-    """log p(x|η) of a row some columns of which vary.
+    """log p(x|η) as a function of some columns of a row.
 
     With ``plane``, directions (d, c) in which rows never vary, only possible rows of the same exposure in that plane
     count.

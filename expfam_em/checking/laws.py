@@ -222,7 +222,7 @@ def names_lead_back(subject: Subject):
 
 
 def _names_are_later(kind) -> bool:
-    """Whether a class names its parameters anew, below the one that defines the way back from the names."""
+    """Whether a class names its parameters below the class that defines the way back from the names."""
 
     def order(*methods):
         return min(at for at, base in enumerate(kind.__mro__) if any(method in vars(base) for method in methods))
@@ -311,7 +311,7 @@ def samples(subject: Subject):
     for k in (0, 0, 1):
         rows = np.asarray(family.sample(np.array(subject.natural[k]), DRAWS, subject.rng), float)
         if np.array_equal(rows, before) and np.ptp(rows) > 0:
-            return "sample gives the same rows whatever the rng: it must draw from the rng it is given"
+            return "sample gives the same rows with every rng: it must draw from the rng it is given"
         before = rows
         try:
             family.check_support(rows)

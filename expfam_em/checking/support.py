@@ -74,7 +74,7 @@ def possible(family, rows) -> np.ndarray:
         family.check_support(rows)
         T, _ = checked.statistics(family, rows)
         return ~(np.isnan(T).any(axis=1) | np.isnan(checked.log_base_measure(family, rows)))
-    except Exception:  # a family without check_support may raise whatever it likes for an impossible row
+    except Exception:  # a family without check_support may raise anything for an impossible row
         if len(rows) == 1:
             return np.zeros(1, bool)
         half = len(rows) // 2

@@ -132,12 +132,7 @@ def fit_all(
     """
     schedule = _schedule(temperature)
     check_concentration(concentration, start.n_components)
-    if not (max_iter >= 0 and tol >= 0):
-        raise ValueError(f"max_iter is {max_iter!r} and tol {tol!r}; neither may be negative")
-    if prior is not None and np.any(prior.exposures < 0):
-        raise ValueError(f"prior has counts {prior.exposures}; pseudo-observations cannot be fewer than none")
-    if stop not in ("bound", "parameters"):
-        raise ValueError(f"stop is {stop!r}; it must be 'bound' or 'parameters'")
+    _check_options(max_iter, tol, prior, stop)
     if weights == "equal":
         start = Mixture(start.family, np.full(start.weights.shape, 1 / start.n_components), start.natural)
     data = np.zeros(len(start.weights), np.int64) if data is None else np.asarray(data)
@@ -161,6 +156,15 @@ def fit_all(
                 state = record.ended(state, record.behind(state), Status.BEHIND)
         record.ended(state, np.ones(len(state.run), bool), Status.MAX_ITER)
         return record.results
+
+
+def _check_options(max_iter: int, tol: float, prior: ExpectedStatistics | None, stop: str) -> None:
+    if not (max_iter >= 0 and tol >= 0):
+        raise ValueError(f"max_iter is {max_iter!r} and tol {tol!r}; neither may be negative")
+    if prior is not None and np.any(prior.exposures < 0):
+        raise ValueError(f"prior has counts {prior.exposures}; pseudo-observations cannot be fewer than none")
+    if stop not in ("bound", "parameters"):
+        raise ValueError(f"stop is {stop!r}; it must be 'bound' or 'parameters'")
 
 
 class _Record:

@@ -175,7 +175,7 @@ def _present(chunk: Chunk) -> Any:
 
 
 def _copied(X: Any) -> Any:
-    """Return rows of which no larger array is kept, in row order."""
+    """Return a copy of the rows in row order, so that the larger array they come from can be freed."""
     return X if isinstance(X, CSRBlock) else np.array(X, order="C")
 
 

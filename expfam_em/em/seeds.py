@@ -69,7 +69,7 @@ def _is_numeric(family) -> bool:
 
 
 def _possible(family, rows):
-    """Return rows of which those that a family cannot have produced have weight 0."""
+    """Return the rows with weight 0 for each row that the family cannot have produced."""
     if rows.is_sparse or not rows.reduce(functools.partial(_impossible, family), 64):
         return rows
     possible = rows.derive(functools.partial(_absent_if_impossible, family), 64)

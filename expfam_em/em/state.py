@@ -17,7 +17,7 @@ from expfam_em.values.statistics import ExpectedStatistics
 
 @dataclass(frozen=True)
 class Problem:
-    """What a fit does, whatever has happened so far.
+    """What stays the same through all steps of a fit.
 
     Attributes
     ----------
@@ -174,7 +174,7 @@ def step(problem: Problem, state: State) -> tuple[State, list[Ended]]:
 
 
 def _collapsed(run, before, statistics, after) -> tuple[list[Ended], np.ndarray]:
-    """Return the runs of which a component has no finite parameters, and a mask of the others."""
+    """Return the runs in which a component has no finite parameters, and a mask of the other runs."""
     outside = ~np.isfinite(after.log_partition)
     lost = outside.any(axis=1)
     errors = (collapse(before.family, statistics[int(at)], outside[at]) for at in np.flatnonzero(lost))

@@ -131,7 +131,7 @@ def with_family(prior, family) -> ExpectedStatistics | None:
 
 
 def collapse(family, statistics, outside) -> CollapsedError:
-    """Return the error for a mixture of which some components (K,) have no finite natural parameters."""
+    """Return the error for a mixture in which some components, a mask (K,), have no finite natural parameters."""
     k = int(np.argmax(outside))
     return CollapsedError(
         f"component {k} has collapsed: its {statistics.counts[k]:.3g} observations give no finite natural "

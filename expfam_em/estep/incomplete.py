@@ -13,7 +13,7 @@ from expfam_em.rows.protocol import Chunk
 
 
 class IncompletePass(Kernel):
-    """The pass of a family of which a part of each observation is not observed."""
+    """The pass of a family that observes only a part of each observation."""
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         family = self.family if scores.family is None else scores.family

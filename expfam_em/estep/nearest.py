@@ -184,7 +184,7 @@ def is_nearest_centre(scores: Scores, rows) -> bool:
 
 
 def _typed(X) -> tuple[np.ndarray, np.ndarray]:
-    """Return X as the kernels take it: arrays of float64 and float32, one of which is empty."""
+    """Return X as the kernels take it: an array of float64 and one of float32; the one of the other type is empty."""
     return (X, NO_SINGLES) if X.dtype == np.float64 else (NO_DOUBLES, X)
 
 

@@ -33,7 +33,7 @@ LOG_BASE_WORK = 64
 
 @dataclass(frozen=True)
 class Pass:
-    """A family over rows: what is known of them whatever the parameters, and the kernel that does the rest.
+    """A family over rows: tables that do not depend on the parameters, and the kernel that computes the rest.
 
     Attributes
     ----------

@@ -55,7 +55,7 @@ ANY_INIT = [StrOptions(set(INITS)), Mixture, "array-like"]
 
 
 def generator(random_state: RandomState) -> np.random.Generator:
-    """Return a Generator from whatever scikit-learn calls a random state; None leaves NumPy's global state alone."""
+    """Return a Generator from a scikit-learn random state; None leaves NumPy's global state alone."""
     if random_state is None or isinstance(random_state, np.random.Generator):
         return np.random.default_rng(random_state)
     return np.random.default_rng(check_random_state(random_state).randint(np.iinfo(np.int32).max))
@@ -284,7 +284,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         )
 
     def _refusal(self, error: ValueError) -> ValueError:
-        """Return the error for a fit of which every start has collapsed."""
+        """Return the error for a fit in which every start has collapsed."""
         return ValueError(str(error))
 
     def _prior_of(self, plain: ExponentialFamily, family: ExponentialFamily) -> ExpectedStatistics | None:

@@ -16,6 +16,7 @@ from expfam_em.em.starts import INITS, Starts, from_labels_of, initialise_all
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estimators.base import ANY_INIT, BaseMixture
 from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.families.gaussian.known import KnownCovariance
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.special.linalg import cholesky, invert
 from expfam_em.family.base import ExponentialFamily
@@ -191,7 +192,7 @@ class GaussianMixture(BaseMixture):
         if not isinstance(init, str) or init != "kmeans":
             return initialise_all(pass_, data, K, init, rng, weights=self.weights, prior=prior)
         # as in scikit-learn, k-means of the observations themselves; its labels give the first estimates
-        sphere = plan(bind(Gaussian("fixed"), pass_.rows).in_frame_units(), pass_.rows, K)
+        sphere = plan(bind(KnownCovariance(), pass_.rows).in_frame_units(), pass_.rows, K)
         centres = initialise_all(sphere, data, K, "kmeans", rng, weights="equal").mixture
         return from_labels_of(centres, pass_, K, self.weights, prior)
 
@@ -235,7 +236,7 @@ class GaussianMixture(BaseMixture):
             raise ValueError(f"'{self.covariance_type} precision' should be symmetric, positive-definite")
 
     def _covariances(self, precisions: Array, family: Gaussian, weights: Array | None) -> Array:
-        """Return the covariances of the model that are nearest to those given, lest the first step lower the bound."""
+        """Return the covariances of the model nearest to those given; the first step then does not lower the bound."""
         covariances = self._inverted(precisions)
         model, form = family.model, family.form
         if model.constrain is None:

@@ -15,6 +15,7 @@ from expfam_em.families.directional import VonMises, VonMisesFisher
 from expfam_em.families.dirichlet import Dirichlet
 from expfam_em.families.gamma_poisson import GammaPoisson
 from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.families.gaussian.known import KnownCovariance
 from expfam_em.families.gaussian.lognormal import LogNormal
 from expfam_em.families.gaussian.student import StudentT
 from expfam_em.families.laplace import Laplace
@@ -55,6 +56,7 @@ __all__ = [
     "InverseGamma",
     "InverseGaussian",
     "KernelForm",
+    "KnownCovariance",
     "Laplace",
     "LogNormal",
     "Maxwell",

@@ -49,7 +49,7 @@ class IndependentColumns(ExponentialFamily):
     """What the named parameters have to be; finite where nothing is said."""
 
     determined_by: tuple[tuple[str, ...], ...] = ()
-    """Sets of names of which each is enough for ``natural_from``, the best one first.
+    """Sets of names; each set alone is enough for ``natural_from``. The best set comes first.
 
     Empty: the arguments of ``natural_from`` that have no default.
     """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
@@ -11,7 +9,6 @@ from scipy.special import expit
 from expfam_em.families.bernoulli import log_odds_of
 from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.constants import ColumnsWithConstants, constant
-from expfam_em.families.gamma_poisson import GammaPoisson
 from expfam_em.families.special.gamma import log_beta
 from expfam_em.families.special.lattice import expected_log_base
 from expfam_em.family.base import NATURAL_LIMIT
@@ -136,9 +133,9 @@ class NegativeBinomial(_Failures, ColumnsWithConstants):
 
     Parameters
     ----------
-    r : float > 0, or (d,), optional
-        Number of successes; not a whole number where counts are Poisson ones of Gamma distributed rates. If None, it
-        is estimated for each component and column: that is a `GammaPoisson`.
+    r : float > 0, or (d,)
+        Number of successes; not a whole number where counts are Poisson ones of Gamma distributed rates. `GammaPoisson`
+        is the same density with r estimated for each component and column.
 
     Raises
     ------
@@ -149,13 +146,7 @@ class NegativeBinomial(_Failures, ColumnsWithConstants):
     constants = ("r",)
     determined_by = (("means",), ("probabilities",))  # a probability close to 1 has few digits
 
-    def __new__(cls, r: ArrayLike | None = None) -> Any:
-        return GammaPoisson() if r is None else super().__new__(cls)
-
-    def __getnewargs__(self) -> tuple[Any]:
-        return (self.r,)  # for copies
-
-    def __init__(self, r: ArrayLike | None = None) -> None:
+    def __init__(self, r: ArrayLike) -> None:
         self.r = constant("r", r, lambda r: r > 0, "positive")
         self.sparse = "entries" if np.ndim(self.r) == 0 else "never"  # columns with an r of their own are not all alike
 

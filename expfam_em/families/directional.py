@@ -132,7 +132,7 @@ class VonMisesFisher(ExponentialFamily):
 
 
 def _length(vectors: Array) -> np.ndarray:
-    """Return lengths of vectors (..., d), of which the squares may be beyond the range of float64."""
+    """Return lengths of vectors (..., d); their squares may be beyond the range of float64."""
     with np.errstate(all="ignore"):
         largest = np.abs(vectors).max(axis=-1)
         unit = np.where((largest > 1e-140) & (largest < 1e140), 1.0, np.where(largest > 0, largest, 1.0))

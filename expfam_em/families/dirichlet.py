@@ -111,7 +111,7 @@ def _inverse(expectation: Array) -> Array:
     bounds. What is left are Newton's steps for all α_j at once.
     """
     with np.errstate(all="ignore"):
-        # 1 − Σ e^m, of which only the largest is close to 1
+        # 1 − Σ e^m; only the largest e^m is close to 1
         at = np.arange(len(expectation)), np.argmax(expectation, axis=1)
         shares = np.exp(expectation)
         shares[at] = 0

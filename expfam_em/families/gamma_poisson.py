@@ -30,7 +30,7 @@ class GammaPoisson(IndependentColumns, Incomplete):
 
     The complete data are counts and rates: T(x, λ) = (log λ, λ, x), A(η) = Σ log Γ(r) − r log(1 − η₂ − e^η₃),
     h(x, λ) = Π e^−λ/(λ x!), with η = (r, −b, 0). The E-step takes E[log λ|x] = ψ(x + r) − log(1 + b) and
-    E[λ|x] = (x + r)/(1 + b). The M-step finds r from the rates; whatever it is, the likelihood is largest where the
+    E[λ|x] = (x + r)/(1 + b). The M-step finds r from the rates; for any r, the likelihood is largest where the
     mean r/b is that of the counts, so b follows from x (ECME, Liu and Rubin 1994), and the bound, that of the counts,
     never falls. Where a prior adds rates that were not computed so, b follows from λ.
 

@@ -28,14 +28,14 @@ def snapshot(family: ExponentialFamily) -> dict[str, Any]:
     def copied(value: Any) -> Any:
         try:
             return copy.deepcopy(value)
-        except Exception:  # whatever a lock or an open file raises: it is compared by identity
+        except Exception:  # a lock or an open file may raise anything; it is compared by identity
             return value
 
     return {name: copied(value) for name, value in constants(family).items()}
 
 
 def alike(one: ExponentialFamily, other: ExponentialFamily) -> bool:
-    """Return whether two families have the same statistics and densities, in whatever coordinates they are.
+    """Return whether two families have the same statistics and densities; their coordinates may differ.
 
     A constant that is None has not been found yet, by ``bind``: it agrees with any.
     """

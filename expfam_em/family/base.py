@@ -149,7 +149,7 @@ class ExponentialFamily(ABC):
         try:
             with np.errstate(all="ignore"):  # the number may be impossible: only the shapes matter
                 log_density(np.ones(1))
-        except Exception as error:  # whatever a family raises for rows of one column, when it needs more
+        except Exception as error:  # a family that needs more columns than one may raise anything
             raise NotImplementedError(
                 f"{type(self).__name__} cannot be sampled: define sample(self, natural, n, rng), for rows have more "
                 "than one column"

@@ -56,7 +56,7 @@ class Viewed:
 
 
 class Composed(ExponentialFamily):
-    """Families made of other families, each of which sees some of the columns, or some of the rows."""
+    """Families made of other families; each part sees some of the columns, or some of the rows."""
 
     @abstractmethod
     def views(self) -> list[tuple[ExponentialFamily, Callable]]:

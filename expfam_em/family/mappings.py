@@ -99,7 +99,7 @@ def complex_gradient(log_partition, natural) -> np.ndarray | None:
         with warnings.catch_warnings():
             warnings.simplefilter("error", np.exceptions.ComplexWarning)  # it would lose the imaginary part
             found = _complex_slope(log_partition, natural)
-    except Exception:  # A accepts real numbers only: whatever it raises, the differences stand
+    except Exception:  # A accepts real numbers only and may raise anything; the differences stand
         return None
     return None if np.isnan(found).all() else found
 

@@ -68,7 +68,7 @@ class Framed(ExponentialFamily):
 
 
 class Incomplete(ExponentialFamily):
-    """Families of which a part of each observation is not observed.
+    """Families that observe only a part of each observation.
 
     The E-step takes E[T|x] of each component, `complete`, and `log_density` is that of what is observed, while A, the
     mappings and the M-step are those of the complete data. ``sufficient_statistics`` is a guess that needs no
@@ -88,7 +88,7 @@ class Incomplete(ExponentialFamily):
 
 
 class OfComponents(ExponentialFamily):
-    """Families of which each component belongs to a family of its own."""
+    """Families whose components belong to a family each."""
 
     @property
     @abstractmethod
@@ -128,7 +128,7 @@ def kernel_frames(family: ExponentialFamily) -> OwnFrames | None:
 
 
 def shared(family: ExponentialFamily) -> ExponentialFamily:
-    """Return the family in the coordinates that all components share, whatever their number."""
+    """Return the family in coordinates that all components share, for any number of components."""
     return family.with_frames(None) if isinstance(family, Framed) else family
 
 

@@ -21,7 +21,7 @@ class ImpossibleRowError(ValueError):
         return self.sentence.replace("{row}", str(self.row))
 
     def counted_from(self, first: int) -> ImpossibleRowError:
-        """Return the error with its row counted in a whole of which this part begins at row ``first``."""
+        """Return the error with its row counted from the start of the whole; this part begins at row ``first``."""
         return ImpossibleRowError(self.sentence, self.row + first)
 
 
@@ -54,7 +54,7 @@ def require(valid: Mask, X: Any, needs: str) -> None:
 
 
 def check_exposure(exposure: Array | None, name: str) -> None:
-    """Raise a ValueError for the first row of which the exposure e (n,), if there is one, is not positive."""
+    """Raise a ValueError for the first row whose exposure, e (n,) or None, is not positive."""
     if exposure is not None and not np.all(positive := exposure > 0):
         raise ImpossibleRowError(
             f"{name} needs rows with a positive exposure; exposure(X) gave something else (row {{row}})",

@@ -174,7 +174,7 @@ def _loss(X, sample_weight, centres, label, start, stop, loss):
     high, low = 0.0, 0.0
     for n in range(start, stop):
         k, total = label[n], 0.0
-        for j in range(0, whole, 4):  # four at a time, lest each addition wait for the one before
+        for j in range(0, whole, 4):  # four at a time, so that no addition waits for the one before
             a, b = number(X, n, j) - centres[k, j], number(X, n, j + 1) - centres[k, j + 1]
             c, e = number(X, n, j + 2) - centres[k, j + 2], number(X, n, j + 3) - centres[k, j + 3]
             total += (a * a + b * b) + (c * c + e * e)

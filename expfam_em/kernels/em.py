@@ -236,7 +236,7 @@ def _em_rows(
 
     Parameters
     ----------
-    X : (n, d) arrays of float64, float32 and uint8, any strides, two of which are empty
+    X : (n, d) arrays of float64, float32 and uint8, any strides; two of the three are empty
     items : (m, 4) int64: start, stop, mixture, slot; rows start ≤ n < stop under a mixture, into a slot of the sums
     shift, inverse_scale : (d,) shared frame of the observations
     products : (q, 3) int64: z_i z_j is added to the statistic ``target``, equal targets adjacent

@@ -32,7 +32,7 @@ class _ForgivingCache(FunctionCache):
     def load_overload(self, sig, target_context):
         try:
             return super().load_overload(sig, target_context)
-        except Exception:  # whatever a damaged file raises when it is unpickled
+        except Exception:  # a damaged file may raise anything when it is unpickled
             return None
 
     def save_overload(self, sig, data):
@@ -58,7 +58,7 @@ def entry(function, signature):
     dispatcher = inner(EXACT)(function)
     if not hasattr(dispatcher, "compile"):  # the jit is disabled
         return dispatcher
-    with contextlib.suppress(RuntimeError):  # no folder for a cache: every process compiles anew
+    with contextlib.suppress(RuntimeError):  # no folder for a cache: every process compiles again
         dispatcher._cache = _ForgivingCache(function)
     dispatcher.compile(signature)
     dispatcher.disable_compile()

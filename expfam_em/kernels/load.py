@@ -1,6 +1,6 @@
 """The rows of a block and their statistics, with rows along the last axis.
 
-X comes as three arrays, of float64, float32 and uint8, of which all but one are empty: one compilation serves all.
+X comes as three arrays, of float64, float32 and uint8; all but one are empty, so one compilation serves all.
 A block is padded to a multiple of PANEL rows by copies of its last row, which are as finite as that is.
 """
 

@@ -3,7 +3,7 @@
 The score of centre c for a row z is ⟨c, z⟩ − ½|c|²; the largest belongs to the nearest centre.
 
 How far a score may be off. Let u = 2⁻²⁴, γ_m = m u/(1 − m u), q = |z|² and c² the largest |c|². The coordinates of z
-and c and the offset o = −½|c|² are rounded once and enter d fused additions, in whatever order, so that by Higham's
+and c and the offset o = −½|c|² are rounded once and enter d fused additions, in any order, so that by Higham's
 Lemma 3.1 the score is off by at most γ_{d+3} (|o| + Σ_j |z_j c_j|) ≤ γ_{d+3} (½c² + |z||c|) ≤ γ_{d+3} (c² + ½q),
 the 3 holding the two factors' roundings and that of o in float64. q is itself computed, and low by at most the factor
 1 − γ_{d+2}. Underflow adds at most 2⁻¹⁴⁹ for each of the d products and inputs, times c² + ½q + 3. So with
@@ -89,7 +89,7 @@ def rank_own(panel, own, offsets, fast_index, kept, label, top, second, nearest)
         score[i] = offsets[label[i]]
     d = panel.shape[0]
     whole = d // 4 * 4
-    for j in range(0, whole, 4):  # four at a time, lest each addition wait for the one before
+    for j in range(0, whole, 4):  # four at a time, so that no addition waits for the one before
         for i in range(WIDTH):
             a, b = own[j, i] * panel[j, i], own[j + 1, i] * panel[j + 1, i]
             c, e = own[j + 2, i] * panel[j + 2, i], own[j + 3, i] * panel[j + 3, i]
@@ -194,7 +194,7 @@ def _search_rows(
 
     Parameters
     ----------
-    X : (n, d) arrays of float64 and float32, the columns next to each other, one of which is empty
+    X : (n, d) array of float64 and one of float32, C order; the one of the other type is empty
     frame : shift and inverse scale, (d,)
     exact : centres c in the frame (K, d), −½|c|² (K,), and slope and level of the error, (2,), in float64
     groups : the same in float32, in groups padded with −∞: (G, d, GROUP), (G, GROUP), (2,)

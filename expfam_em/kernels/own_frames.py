@@ -27,7 +27,7 @@ def whiten(rows_last, shift, whitener, difference, Z):
 
 @inner(EXACT)
 def add_linear(natural, d, Z, out):
-    """Add Σ_j natural_j z_j to out, four at a time, lest out be read and written for each."""
+    """Add Σ_j natural_j z_j to out, four at a time, so that out is not read and written for each."""
     whole = d // 4 * 4
     for j in range(0, whole, 4):
         s, t, u, v = natural[j], natural[j + 1], natural[j + 2], natural[j + 3]

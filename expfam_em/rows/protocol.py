@@ -93,5 +93,5 @@ class Rows(Protocol):
     def derive(self, function: Callable[[Chunk], Chunk], work: float) -> Self:
         """Return rows changed chunk by chunk, each as long as before: another X, another weight, a table beside them.
 
-        The function does the same to a row whatever chunk it is in, so it may be called whenever a chunk is asked for.
+        The function does the same to a row in every chunk, so it may be called whenever a chunk is asked for.
         """

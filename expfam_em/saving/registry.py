@@ -111,7 +111,7 @@ def _add(name: str, found: list[EntryPoint]) -> None:
         if getattr(family, "__name__", name) != name:
             raise ValueError(f"it is a {family.__name__}, and both must have the same name")
         register(family)
-    except Exception as error:  # whatever a module raises when it is imported
+    except Exception as error:  # a module may raise anything when it is imported
         raise ValueError(
             f"the family {name!r} of the package {packages}, {found[0].value}, cannot be used: "
             f"{type(error).__name__}: {error}"

@@ -306,7 +306,7 @@ class Product(Composed, Framed, Incomplete):
     # ---- parts of an observation ----------------------------------------------------------------------------
 
     def _some(self, natural, keep, of_part) -> tuple[Product, np.ndarray]:
-        """Return the product of what remains of each part, its columns counted anew in the order of ``keep``."""
+        """Return the product of what remains of each part; its columns are numbered in the order of ``keep``."""
         place = {int(column): i for i, column in enumerate(keep)}
         pairs, etas = [], []
         for family, columns, eta in zip(self.families, self.columns_of, self.split(natural), strict=True):

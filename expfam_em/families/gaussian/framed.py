@@ -43,10 +43,8 @@ class FramedNormal(Framed):
         """Whether covariances have something in common but not all: a step may then change one beyond its rows."""
         return self.coupled and not self.tied
 
-    @property
-    @abstractmethod
-    def _may_reframe(self) -> bool:
-        """Whether the covariance is a parameter: otherwise z zᵀ is no statistic, and frames cannot differ."""
+    _may_reframe = True
+    """Whether the covariance is a parameter: otherwise z zᵀ is no statistic, and frames cannot differ."""
 
     @property
     @abstractmethod

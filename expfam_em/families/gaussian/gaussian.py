@@ -18,7 +18,7 @@ from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.rows.typing import Array, Block, Floats, Integers
 
 LOG_2PI = float(np.log(2 * np.pi))
-COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", "fixed", *(name for name in MODELS if name.isupper()))
+COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", *(name for name in MODELS if name.isupper()))
 PART_NUMBERS = 1 << 17
 """Numbers of X that are read at a time, a megabyte: deviations are then taken of what is still in cache."""
 
@@ -28,17 +28,15 @@ class Gaussian(FramedNormal):
 
     z = (x − shift) / scale is the observation in the family's frame. The frame is the identity until ``bind`` sets
     it to the mean and spread of the data: xxᵀ loses ε·κ² of its digits at κ standard deviations from the origin.
-    ``parameters`` and ``sample`` speak of x, whatever the frame.
+    ``parameters`` and ``sample`` speak of x in every frame.
 
     Parameters
     ----------
-    covariance_type : {"full", "tied", "diag", "spherical", "fixed"}, or a model such as "VEV"
-        Free; one for all components; diagonal; a multiple of the identity; known to be ``variance`` · I. Or one of the
+    covariance_type : {"full", "tied", "diag", "spherical"}, or a model such as "VEV"
+        Free; one for all components; diagonal; a multiple of the identity. Or one of the
         models Σ_k = λ_k D_k A_k D_kᵀ of Celeux & Govaert (1995), whose letters say of volume λ, shape A and
         orientation D if all components have the same (E), each its own (V), or the identity (I): EII, VII, EEI, VEI,
         EVI, VVI, EEE, VEE, EVE, VVE, EEV, VEV, EVV, VVV.
-    variance : float > 0
-        The known variance ε of "fixed".
     variance_floor : float ≥ 0
         Smallest variance in any direction, as a multiple of the squared scale of the frame, which is the variance of
         the columns within a factor of two (so it acts once the family is bound). The M-step is the maximum under
@@ -56,22 +54,17 @@ class Gaussian(FramedNormal):
         self,
         covariance_type: str = "full",
         *,
-        variance: float = 1.0,
         variance_floor: float = 1e-14,
         reg_covar: float = 0.0,
     ) -> None:
         if covariance_type not in COVARIANCE_TYPES:
             raise ValueError(f"covariance_type is {covariance_type!r}; it must be one of {', '.join(COVARIANCE_TYPES)}")
-        if not variance > 0:
-            raise ValueError(f"variance is {variance!r}; it must be positive")
         if not (variance_floor >= 0 and reg_covar >= 0):
             raise ValueError(f"variance_floor={variance_floor!r}, reg_covar={reg_covar!r}: neither may be negative")
         self.covariance_type = covariance_type
-        self.variance = float(variance)
         self.variance_floor = float(variance_floor)
         self.reg_covar = float(reg_covar)
         self.regularized = reg_covar > 0
-        self.seed_smoothing = 0.0 if covariance_type == "fixed" else ExponentialFamily.seed_smoothing
         self.shift: np.ndarray | None = None
         self.scale: np.ndarray | None = None
         self.column_variance: np.ndarray | None = None
@@ -88,17 +81,11 @@ class Gaussian(FramedNormal):
 
     @property
     def coupled(self) -> bool:
-        return self.covariance_type != "fixed" and (self.tied or self.model.constrain is not None)
-
-    @property
-    def _may_reframe(self) -> bool:
-        return self.covariance_type != "fixed"
+        return self.tied or self.model.constrain is not None
 
     @property
     def form(self) -> Any:
         """How second-order statistics are packed, in the coordinates of the frame."""
-        if self.covariance_type == "fixed":
-            return packing.Constant(self.variance if self.scale is None else self.variance / self.scale[0] ** 2)
         return self.model.form
 
     # ---- the frame ----------------------------------------------------------------------------------------
@@ -114,7 +101,7 @@ class Gaussian(FramedNormal):
             column = int(np.argmin(np.isfinite(variance)))
             raise ValueError(f"the variance of column {column} is beyond the range of float64: divide X by its size")
         spread, rounding = variance, (4 * np.finfo(float).eps * np.abs(mean)) ** 2
-        if self.form.isotropic:  # one scale for all columns, lest distances change
+        if self.form.isotropic:  # one scale for all columns, so that distances do not change
             spread, rounding = (np.full_like(variance, values.mean()) for values in (spread, rounding))
         # a column without spread, up to the rounding of its mean, keeps its unit
         spread = np.where(spread > rounding, np.sqrt(spread), 1.0)
@@ -122,11 +109,6 @@ class Gaussian(FramedNormal):
         # equally far from two means then have equal scores.
         scale = np.exp2(np.round(np.log2(spread)))
         return self.replace(shift=np.round(mean / scale * 64) / 64 * scale, scale=scale, column_variance=variance)
-
-    def in_frame_units(self) -> Self:
-        """Return a copy of a bound "fixed" family whose ε is 1 in the frame, so that scores have no unit of x²."""
-        scale = self.frame(1 if self.scale is None else len(self.scale))[1]
-        return self.replace(variance=float(scale[0]) ** 2)
 
     # ---- the family -----------------------------------------------------------------------------------------
 
@@ -157,21 +139,12 @@ class Gaussian(FramedNormal):
         return value if self.frames is None else value + self._log_volumes(len(natural))
 
     def log_base_measure(self, X: Block) -> Array:
-        shift, scale = self.frame(X.shape[1])
-        constant = -0.5 * X.shape[1] * LOG_2PI - np.log(scale).sum()
-        if self.covariance_type != "fixed":
-            return np.full(len(X), constant)
-        variance = self.form.variance
-        Z = (np.asarray(X, np.float64) - shift) / scale
-        return constant - 0.5 * X.shape[1] * np.log(variance) - 0.5 * np.einsum("ij,ij->i", Z, Z) / variance
+        scale = self.frame(X.shape[1])[1]
+        return np.full(len(X), -0.5 * X.shape[1] * LOG_2PI - np.log(scale).sum())
 
     def expected_log_base_measure(self, natural: Array) -> Array:
         d = self.form.n_features(natural.shape[1])
-        value = np.full(len(natural), -0.5 * d * LOG_2PI - np.log(self.frame(d)[1]).sum())
-        if self.covariance_type == "fixed":
-            mean, variance = self.form.moments(natural)
-            value -= 0.5 * (d * np.log(variance) + np.sum(mean**2, axis=1) / variance + d)
-        return value
+        return np.full(len(natural), -0.5 * d * LOG_2PI - np.log(self.frame(d)[1]).sum())
 
     def to_expectation(self, natural: Array) -> Array:
         return self.form.expectation(*self.form.moments(natural))
@@ -247,22 +220,17 @@ class Gaussian(FramedNormal):
         """Return the natural parameters of means (K, d) and covariances, in the frame that all components share.
 
         Covariances are (K, d, d), (K, d) or (K,), as the covariance type has them; tied types take the one matrix of
-        all components, (d, d), and "fixed" needs none. Those of a constrained model must satisfy it to six digits.
+        all components, (d, d). Those of a constrained model must satisfy it to six digits.
         Where components have coordinates of their own, the result is in those that all of them share.
         """
         return self._from_named(given, "means", "covariances")
 
     def _from_named(self, given, mean_name, covariance_name):
         family = self.with_frames(None)
-        fixed = self.covariance_type == "fixed"
         known = {mean_name: named.FINITE, covariance_name: self._covariance_parameter()}
-        sets = ((mean_name,),) if fixed else ((mean_name, covariance_name),)
-        arrays, used = named.read(self, given, known, sets, sizes=self._known_sizes())
+        arrays, used = named.read(self, given, known, ((mean_name, covariance_name),), sizes=self._known_sizes())
         means = used[mean_name]
-        if fixed:
-            covariances = np.full(len(means), self.variance)
-        else:
-            covariances = self._checked_covariances(covariance_name, used[covariance_name], len(means))
+        covariances = self._checked_covariances(covariance_name, used[covariance_name], len(means))
         with np.errstate(all="ignore"):
             natural = family.from_moments(means, covariances)
         return named.finished(family, natural, arrays, used)
@@ -272,7 +240,7 @@ class Gaussian(FramedNormal):
 
     def _covariance_parameter(self) -> named.Parameter:
         """Return what covariances have to be; that matrices are positive definite is seen later."""
-        free = "spherical" if self.covariance_type == "fixed" else self.model.free
+        free = self.model.free
         if free == "full":
             return named.Parameter(axes=("column", "column"), shared=self.tied)
         return named.POSITIVE._replace(axes=("column",) if free == "diag" else ())
@@ -346,8 +314,7 @@ class Gaussian(FramedNormal):
         return part, part.from_moments(*self.form.conditional(means, covariances, columns, rest, values))
 
     def __repr__(self) -> str:
-        extra = [f"variance={self.variance:g}"] if self.covariance_type == "fixed" else []
-        extra += [f"reg_covar={self.reg_covar:g}"] if self.reg_covar else []
+        extra = [f"reg_covar={self.reg_covar:g}"] if self.reg_covar else []
         return f"Gaussian({', '.join([repr(self.covariance_type), *extra])})"
 
 

@@ -21,7 +21,7 @@ LONGEST = 2.0
 def inverse_log_minus_digamma(s):
     """Return the a with log a − ψ(a) = s, NaN where s is not positive.
 
-    Newton's method on log s as a function of log a, of which the slope is between −1 and −1.3, from Minka's
+    Newton's method on log s as a function of log a, whose slope is between −1 and −1.3. It starts from Minka's
     approximation (2002, "Estimating a Gamma distribution"), which is within 2%.
     """
     with np.errstate(all="ignore"):
@@ -41,7 +41,7 @@ def shapes_of_beta(u, v):
     """Return the a, b with ψ(a + b) − ψ(a) = u and ψ(a + b) − ψ(b) = v; NaN where there are none, up to rounding.
 
     They are −E[log x] and −E[log(1 − x)] if u, v > 0 and e^(−u) + e^(−v) < 1. Newton's method on log u and log v as
-    functions of log a and log b, of which the slopes are between −2 and 1.
+    functions of log a and log b, whose slopes are between −2 and 1.
     """
     with np.errstate(all="ignore"):
         # the smaller shape is started as that of a Gamma density, which it has if the other one is large

@@ -18,7 +18,7 @@ LARGE = 2000.0
 
 
 def expected_log_base(log_base, natural, log_partition, mean, curvature=0.0):
-    """Return E[log h(x)] of densities h(x) exp(ηx − A(η)) of which the variance is m + c m², for a mean m, elementwise.
+    """Return E[log h(x)] of densities h(x) exp(ηx − A(η)) with mean m and variance m + c m², elementwise.
 
     Parameters
     ----------

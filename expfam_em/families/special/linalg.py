@@ -1,4 +1,4 @@
-"""Stacks of symmetric matrices, of which some may not be positive definite."""
+"""Stacks of symmetric matrices; some may not be positive definite."""
 
 import numpy as np
 from scipy.linalg import lapack
