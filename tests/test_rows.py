@@ -294,6 +294,14 @@ def test_functions_of_chunks_can_be_sent_away(case):
         assert same(result, pickle.loads(pickle.dumps(result))), function
 
 
+def test_scores_for_another_number_of_groups_are_refused():
+    family = families.Gaussian().bind(as_rows(DATA))
+    kernel, labels = single_pass(family, as_rows(DATA)), np.zeros(len(DATA), np.int64)
+    one = Scores.none(1, 2, checked.statistics(family, DATA[:1])[0].shape[1], family)
+    with pytest.raises(ValueError, match="scores of 1 mixtures; 2 groups of 1 need 2"):
+        GivenStep(kernel, one, [labels, labels], 1)(Chunk(DATA, np.ones(len(DATA)), 0))
+
+
 def test_functions_of_sparse_chunks_can_be_sent_away():
     X = CSRBlock.of(sparse.csr_array(WHOLE + 1))
     family = families.Multinomial().bind(as_rows(WHOLE + 1))

@@ -116,6 +116,8 @@ class GivenStep(Prepared):
 
     @functools.cached_property
     def _run(self):
+        if (found := len(self.scores.natural)) != (needed := self.n_groups * self.n_data):  # the kernel trusts it
+            raise ValueError(f"scores of {found} mixtures; {self.n_groups} groups of {self.n_data} need {needed}")
         return self.kernel.prepared(self.scores, given=True)
 
     @property
