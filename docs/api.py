@@ -15,6 +15,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+from generated import write_or_check
+
 import expfam_em as ef
 from expfam_em import plots
 from expfam_em.cli import app
@@ -304,13 +306,7 @@ def public_functions(module) -> dict:
 
 def main(arguments) -> int:
     """Write the page, or check it."""
-    made = page()
-    if "--check" in arguments:
-        current = PAGE.exists() and PAGE.read_text(encoding="utf-8") == made
-        print(f"{PAGE.name} is up to date" if current else f"{PAGE.name} is out of date: run python docs/api.py")
-        return 0 if current else 1
-    PAGE.write_text(made, encoding="utf-8")
-    return 0
+    return write_or_check(PAGE, page(), "api.py", arguments)
 
 
 if __name__ == "__main__":

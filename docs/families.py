@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from family_examples import EXAMPLES, KINDS
+from generated import write_or_check
 
 import expfam_em as ef
 from expfam_em import estimators
@@ -285,16 +286,11 @@ def page() -> str:
 
 def main(arguments) -> int:
     """Write the page and the pictures, or check the page."""
-    text = page()
-    if "--check" in arguments:
-        current = PAGE.exists() and PAGE.read_text(encoding="utf-8") == text
-        print(f"{PAGE.name} is up to date" if current else f"{PAGE.name} is out of date: run python docs/families.py")
-        return 0 if current else 1
-    import family_pictures
+    if "--check" not in arguments:
+        import family_pictures
 
-    PAGE.write_text(text, encoding="utf-8")
-    family_pictures.draw_all(PICTURES)
-    return 0
+        family_pictures.draw_all(PICTURES)
+    return write_or_check(PAGE, page(), "families.py", arguments)
 
 
 if __name__ == "__main__":

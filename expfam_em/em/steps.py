@@ -55,8 +55,7 @@ def accumulate(
 
 def expected_statistics(pass_, mixture, temperature=1.0, data=None) -> ExpectedStatistics:
     """Return the expected statistics of the rows of a pass under a mixture, or a stack of them on their data sets."""
-    _, *sums = pass_.sums(mixture.scores, temperature, data)
-    counts, sums, bounds, exposures = sums
+    _, counts, sums, bounds, exposures = pass_.sums(mixture.scores, temperature, data)
     stack = ExpectedStatistics(counts, sums, bounds, exposures, mixture.family)
     return stack if mixture.weights.ndim == 2 else stack[0]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.gaussian import packing
-from expfam_em.families.gaussian.gaussian import LOG_2PI, Gaussian
+from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.family import named
 from expfam_em.rows.typing import Array, Block
 
@@ -17,7 +17,7 @@ class KnownCovariance(Gaussian):
     """Normal density with the known covariance εI: T(x) = z, A(η) = ½ ε |η|², h(x) = (2πε)^(−d/2) exp(−|z|²/(2ε)).
 
     z = (x − shift) / scale, with one scale for all columns, is the observation in the family's frame, as in `Gaussian`,
-    and ε is in units of it. Equal weights held fixed and temperature 0 make k-means of it.
+    and the formulas take ε in units of the frame. Equal weights held fixed and temperature 0 make k-means of it.
 
     Parameters
     ----------
@@ -60,10 +60,9 @@ class KnownCovariance(Gaussian):
         return super().log_base_measure(X) - 0.5 * X.shape[1] * np.log(variance) - squares / variance
 
     def expected_log_base_measure(self, natural: Array) -> Array:
-        d = natural.shape[1]
-        value = np.full(len(natural), -0.5 * d * LOG_2PI - np.log(self.frame(d)[1]).sum())
-        mean, variance = self.form.moments(natural)
-        return value - 0.5 * (d * np.log(variance) + np.sum(mean**2, axis=1) / variance + d)
+        d, (mean, variance) = natural.shape[1], self.form.moments(natural)
+        squares = np.sum(mean**2, axis=1)
+        return super().expected_log_base_measure(natural) - 0.5 * (d * np.log(variance) + squares / variance + d)
 
     def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of means (K, d)."""
