@@ -96,7 +96,7 @@ def patch_block_rows(monkeypatch, rows):
 def patch_chunks(monkeypatch, rows):
     """Cut the rows into chunks of so many, or into one."""
     monkeypatch.setattr(grid, "CHUNK_WORK", 1 if rows else 1 << 60)
-    monkeypatch.setattr(grid, "LEAST_ROWS", rows or 1 << 20)
+    monkeypatch.setattr(grid, "FEWEST_ROWS", rows or 1 << 20)
 
 
 SIZES = {

@@ -10,12 +10,13 @@ from typing import Any
 CHUNK_WORK = 4_000_000
 """Multiply-adds per chunk, half a millisecond: with fewer the work around a chunk counts, with more threads wait."""
 
-LEAST_ROWS, MOST_ROWS = 1 << 8, 1 << 17
+FEWEST_ROWS, MOST_ROWS = 1 << 9, 1 << 17
+"""Fewer rows would halve the blocks in which components with frames of their own are multiplied: 15 % slower."""
 
 
 def rows_per_chunk(work: float, least: int = 1) -> int:
     """Return the number of rows of a chunk, a power of two, given the multiply-adds per row and the fewest rows."""
-    wanted = max(CHUNK_WORK / max(work, 1.0), LEAST_ROWS)
+    wanted = max(CHUNK_WORK / max(work, 1.0), FEWEST_ROWS)
     return 1 << math.ceil(math.log2(max(min(wanted, MOST_ROWS), least)))
 
 
