@@ -49,7 +49,7 @@ WEIGHT = np.random.default_rng(6).integers(0, 3, 900) * 0.75
 def small_chunks(monkeypatch):
     """Make chunks of some dozen rows, so that a few hundred rows are a tree."""
     monkeypatch.setattr(grid, "CHUNK_WORK", 1000)
-    monkeypatch.setattr(grid, "LEAST_ROWS", 16)
+    monkeypatch.setattr(grid, "FEWEST_ROWS", 16)
 
 
 def same(one, other):
