@@ -36,7 +36,7 @@ def test_fits_in_four_threads_equal_those_in_one(monkeypatch):
 
 def test_an_error_in_one_chunk_reaches_the_caller_and_the_next_fit_works(monkeypatch):
     monkeypatch.setattr(grid, "CHUNK_WORK", 1)
-    monkeypatch.setattr(grid, "LEAST_ROWS", 1)
+    monkeypatch.setattr(grid, "FEWEST_ROWS", 1)
     rows = as_rows(np.arange(100.0)[:, None], n_jobs=3)
 
     def fails(chunk):
@@ -59,7 +59,7 @@ import expfam_em as ef
 from expfam_em.rows import grid
 from expfam_em.rows.memory import as_rows
 
-grid.CHUNK_WORK = grid.LEAST_ROWS = 1
+grid.CHUNK_WORK = grid.FEWEST_ROWS = 1
 X = np.random.default_rng(0).normal(size=(200, 2))
 start = ef.Mixture(ef.families.Gaussian("full"), [0.5, 0.5], [[1, 0, -0.5, 0, -0.5], [-1, 0, -0.5, 0, -0.5]])
 before = ef.fit(start, X, max_iter=3, tol=0, n_jobs=2).bounds
