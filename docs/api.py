@@ -40,16 +40,16 @@ The names of the first five sections are those of `expfam_em`, as in `import exp
 EXTENDING = """\
 ## For code that extends the package
 
-One page imports from modules of the package. Their names may move before the first release:
+Two pages import from modules of the package. Their names may move before the first release:
 
 - `expfam_em.rows`: `protocol.Rows`, `protocol.Chunk`, `grid.Tree`, `grid.rows_per_chunk`, for a source of rows
   ([Rows of your own](rows.md)).
+- `expfam_em.em`: `loop.run`, `options.Options`, `state.Problem`, `state.State`, `state.begin`, `state.improve`,
+  `state.move`, for steps of your own ([Between two steps](steps.md)).
 """
 
 FOR_THE_DRIVER = {
-    "Mixture": {
-        "flat_natural", "in_family", "in_family_if_finite", "log_weights", "reframed", "scores", "stack", "unchecked",
-    },
+    "Mixture": {"flat_natural", "in_family_if_finite", "log_weights", "reframed", "scores", "unchecked"},
     "ExpectedStatistics": {"concatenate", "repeated"},
     "ExponentialFamily": {"replace"},
 }  # fmt: skip

@@ -199,19 +199,20 @@ def test_the_bar_waits_and_leaves_nothing_behind(patience, shown, monkeypatch, f
     from rich.console import Console
 
     monkeypatch.setattr(app, "PATIENCE", patience)
-    model, written = ef.GaussianMixture(2, max_iter=5), folder / "bar.txt"
-    with open(written, "w", encoding="utf-8") as file:
-        with app._bar(model, Console(file=file, force_terminal=True, width=100)):
-            report = model._report(1, np.array([100.0]))
-            report(0, 3, None, -250.0)
-            for _ in range(200 if shown else 1):
-                time.sleep(0.05)
-                file.flush()
-                if "start 1, step 3 of at most 5, mean bound -2.5" in written.read_text("utf-8"):
-                    break
-            else:
-                assert not shown
-        assert not hasattr(model, "_progress")
+    X, written, states = np.random.default_rng(0).normal(size=(100, 2)), folder / "bar.txt", []
+    ef.GaussianMixture(2, random_state=0).fit(X, callbacks=[states.append, lambda state: state.n_iter == 3])
+    with (
+        open(written, "w", encoding="utf-8") as file,
+        app._bar(5, Console(file=file, force_terminal=True, width=100)) as show,
+    ):
+        show(states[-1])
+        for _ in range(200 if shown else 1):
+            time.sleep(0.05)
+            file.flush()
+            if f"step 3 of at most 5, mean bound {states[-1].mean_bounds[0]:.6g}" in written.read_text("utf-8"):
+                break
+        else:
+            assert not shown
     assert bool(written.read_text("utf-8")) == shown
 
 

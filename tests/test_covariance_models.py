@@ -6,6 +6,7 @@ from scipy import optimize
 
 import expfam_em as ef
 from expfam_em.em.loop import fit_all
+from expfam_em.em.options import Options
 from expfam_em.em.starts import initialise_all
 from expfam_em.estep.plan import plan
 from expfam_em.families import Gaussian
@@ -280,7 +281,7 @@ def test_a_stack_of_mixtures_is_maximised_mixture_by_mixture(name):
     rows = as_rows(X, w)
     starts = [started(family, rows, seed) for seed in range(3)]
     stack = ef.Mixture.stack(starts)
-    together = fit_all(stack, plan(family, rows, 3), np.zeros(3, int), max_iter=7, tol=0)
+    together = fit_all(stack, plan(family, rows, 3), np.zeros(3, int), Options(7, 0.0))
     for start, result in zip(starts, together, strict=True):
         alone = ef.fit(start, X, w, max_iter=7, tol=0)
         assert result.mixture.natural == pytest.approx(alone.mixture.natural, rel=1e-10, abs=1e-10)

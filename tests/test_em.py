@@ -63,7 +63,7 @@ def test_every_step_is_the_textbooks(case, temperature, weights, with_prior, mon
         seen = {}
         found = ef.fit(
             problem.start, problem.X, problem.w, temperature=temperature, max_iter=5, tol=0,
-            callback=lambda step, mixture, bound, seen=seen: seen.update({step: mixture}), **ours,
+            callbacks=[lambda state, seen=seen: seen.update({state.n_iter: state.mixture[0]})], **ours,
         )  # fmt: skip
         for step in (1, 2, 5):
             expected = ef.Mixture(case.family, path[step].weights, case.naturals(path[step].thetas))
@@ -283,7 +283,7 @@ def test_tol_zero_makes_exactly_max_iter_steps(steps, temperature):
     seen = []
     result = ef.fit(
         problem.start, problem.X, max_iter=steps, tol=0, temperature=temperature,
-        callback=lambda step, mixture, bound: seen.append((step, bound)),
+        callbacks=[lambda state: seen.append((state.n_iter, state.bounds[0]))],
     )  # fmt: skip
     assert result.n_iter == steps
     assert result.status is ef.Status.MAX_ITER

@@ -7,6 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import expfam_em as ef
 from expfam_em.em import loop
+from expfam_em.em.options import Options
 from expfam_em.em.starts import initialise_all
 from expfam_em.estep.plan import plan
 from expfam_em.family.optional import shared
@@ -194,9 +195,9 @@ def many_starts(rows, K, runs=12, seed=0):
 
 def test_a_start_is_left_only_when_another_is_ahead():
     rows = ArrayRows(np.concatenate([RNG.normal(c, 0.5, (80, 2)) for c in ([0, 0], [4, 0], [0, 4], [5, 5], [9, 1])]))
-    start = many_starts(rows, 5)
-    every = loop.fit_all(start, plan(start.family, rows, start.n_components), max_iter=300, tol=1e-9)
-    some = loop.fit_all(start, plan(start.family, rows, start.n_components), max_iter=300, tol=1e-9, drop=True)
+    start, long = many_starts(rows, 5), Options(300, 1e-9)
+    every = loop.fit_all(start, plan(start.family, rows, start.n_components), None, long)
+    some = loop.fit_all(start, plan(start.family, rows, start.n_components), None, long, drop=True)
     left = [at for at, result in enumerate(some) if result.status is ef.Status.BEHIND]
     assert left
     assert sum(result.n_iter for result in some) < 0.8 * sum(result.n_iter for result in every)
@@ -214,7 +215,7 @@ def test_equal_starts_are_all_followed_to_the_end():
     rows = ArrayRows(normal_rows(100))
     one = many_starts(rows, 2, runs=1)
     start = ef.Mixture.stack([one[0]] * 3)
-    results = loop.fit_all(start, plan(start.family, rows, start.n_components), max_iter=50, tol=0, drop=True)
+    results = loop.fit_all(start, plan(start.family, rows, start.n_components), None, Options(50, 0.0), drop=True)
     assert [result.n_iter for result in results] == [50] * 3
     assert len({result.bound for result in results}) == 1
 

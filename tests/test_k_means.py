@@ -172,7 +172,7 @@ def test_a_filled_cluster_raises_the_bound_by_its_distance(weight):
     rows[present] = X[present]
     pass_ = NearestPass(family, ArrayRows(rows, None if weight is None else weight.astype(float)))
     before = expected_statistics(pass_, mixture, 0.0)
-    statistics, filled = _filled(pass_, before, mixture, 0.0)
+    statistics, filled = _filled(pass_, before, mixture)
     assert statistics.bound > before.bound
     assert statistics.counts.shape == before.counts.shape
     assert statistics.counts.sum() == pytest.approx(before.counts.sum(), rel=1e-14)
@@ -181,9 +181,8 @@ def test_a_filled_cluster_raises_the_bound_by_its_distance(weight):
     # the search has not been told: it knows the rows under any mixture
     again = expected_statistics(pass_, mixture, 0.0)
     assert again.sums.tobytes() == before.sums.tobytes()
-    # and soft or full clusters are left alone
-    assert _filled(pass_, before, mixture, 1.0) == (before, mixture)
-    assert _filled(pass_, statistics, filled, 0.0) == (statistics, filled)
+    # and full clusters are left alone
+    assert _filled(pass_, statistics, filled) == (statistics, filled)
 
 
 def score(statistics, mixture):

@@ -7,6 +7,7 @@ import pytest
 
 import expfam_em as ef
 from expfam_em.em.loop import CollapsedError, fit_all
+from expfam_em.em.options import Options
 from expfam_em.em.starts import from_responsibilities
 from expfam_em.estep.plan import plan
 from expfam_em.rows.memory import ArrayRows
@@ -52,7 +53,7 @@ def fitted(name, seed, K, d):
     given = np.concatenate([start(rng, of_one, K) for of_one in labels])
     pass_ = plan(FAMILIES[name].bind(data), data, K)
     starts = from_responsibilities(pass_, [given], K)
-    results = fit_all(starts.mixture, pass_, starts.runs, max_iter=STEPS, tol=0)
+    results = fit_all(starts.mixture, pass_, starts.runs, Options(STEPS, 0.0))
     sound = (result for result in results if not isinstance(result, CollapsedError))
     return [result for result in sound if not collapsed(name, result.mixture)]
 

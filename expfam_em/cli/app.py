@@ -151,35 +151,28 @@ def _fit(estimator, X, weight, quiet):
         if quiet or not console.is_terminal:
             estimator.fit(X, sample_weight=weight)
         else:
-            with _bar(estimator, console):
-                estimator.fit(X, sample_weight=weight)
+            with _bar(estimator.max_iter, console) as show:
+                estimator.fit(X, sample_weight=weight, callbacks=[show])
     for warning in [] if quiet else caught:
         _say(f"warning: {warning.message}")
 
 
 @contextmanager
-def _bar(estimator, console):
-    """Show steps and bound of each start once the fit has taken PATIENCE seconds."""
+def _bar(max_iter, console):
+    """Give a callback that shows step and best mean bound, once the fit has taken PATIENCE seconds."""
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     progress = Progress(*columns, console=console, transient=True)
     task = progress.add_task("fitting", total=None)
 
-    def report(attempt, total_weight):
-        def callback(step, mixture, bound):
-            words = f"start {attempt + 1}, step {step} of at most {estimator.max_iter}, mean bound"
-            progress.update(
-                task, total=estimator.max_iter, completed=step, description=f"{words} {bound / total_weight:.6g}"
-            )
-
-        return callback
+    def show(state):
+        words = f"step {state.n_iter} of at most {max_iter}, mean bound {state.mean_bounds.max():.6g}"
+        progress.update(task, total=max_iter, completed=state.n_iter, description=words)
 
     timer = threading.Timer(PATIENCE, progress.start)
-    estimator._progress = report
     timer.start()
     try:
-        yield
+        yield show
     finally:
-        del estimator._progress
         timer.cancel()
         timer.join()
         progress.stop()

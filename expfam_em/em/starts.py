@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_em.em import loop, steps
+from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError
 from expfam_em.em.seeds import Seeding
 from expfam_em.estep.plan import n_statistics, single_pass
@@ -85,9 +86,8 @@ def initialise_all(pass_, data, n_components, init, rng=None, *, weights="free",
 def _hardened(start, pass_, data, seeds, weights) -> Starts:
     """Return the maximum after some steps of hard assignment."""
     smoothing = seeds.prior(data)
-    results = loop.fit_all(
-        start, pass_, data, max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing
-    )  # fmt: skip
+    options = Options(max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing)
+    results = loop.fit_all(start, pass_, data, options)
     collapsed = {b: result for b, result in enumerate(results) if isinstance(result, CollapsedError)}
     runs = np.setdiff1d(np.arange(len(results)), list(collapsed))
     if not len(runs):

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from expfam_em.em.result import CollapsedError, Status
+from expfam_em.em.options import Options
+from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.steps import collapse, estimate_refined, expected_gain, expected_statistics, log_prior, with_family
 from expfam_em.family.optional import score_rounding, shared, translate_expectation
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
+
+TRACE_BLOCK = 256
+"""Steps of which a trace is kept in one array, so that one more step does not copy those before."""
+
+
+class Trace(NamedTuple):
+    """The bounds, the bounds after the M-step and the log-priors of all runs at every step, (3, B) each.
+
+    A value: what was recorded up to a step stays as it is, whichever way the runs take from there.
+    """
+
+    full: tuple[np.ndarray, ...] = ()
+    recent: tuple[np.ndarray, ...] = ()
+
+    def with_step(self, numbers: np.ndarray) -> Trace:
+        """Return the trace with one more step."""
+        recent = (*self.recent, numbers)
+        return Trace(self.full, recent) if len(recent) < TRACE_BLOCK else Trace((*self.full, np.array(recent)))
+
+    def of(self, run: int) -> np.ndarray:
+        """Return the numbers of one run, (3, n_iter + 1)."""
+        recent = np.array([numbers[:, run] for numbers in self.recent]).reshape(-1, 3)
+        return np.concatenate([*(block[:, :, run] for block in self.full), recent]).T
 
 
 @dataclass(frozen=True)
@@ -25,55 +50,45 @@ class Problem:
         Of the family over the rows.
     data : (B,) int
         Data set of each run.
-    schedule : list of float
-        Temperature of each step, the last one staying.
-    tol : float
-    stop : {"bound", "parameters"}
-        What ``tol`` refers to.
-    prior : ExpectedStatistics, optional
-        Of every run, a stack.
-    m_step : dict
-        ``concentration`` and ``weights`` of `maximize`.
-    fill : callable, optional
-        See `fit_all`.
+    options : Options
     """
 
     pass_: Any
     data: np.ndarray
-    schedule: list[float]
-    tol: float = 0.0
-    stop: str = "bound"
-    prior: ExpectedStatistics | None = None
-    m_step: dict = field(default_factory=dict)
-    fill: Callable | None = None
+    options: Options
 
-    @classmethod
-    def of(cls, pass_, data, schedule, prior=None, **rest) -> Problem:
-        """Return a problem whose prior, given for one run or for each, says in which coordinates it is."""
-        if prior is not None:
-            prior = with_family(prior.repeated(len(data)) if prior.counts.ndim == 1 else prior, shared(pass_.family))
-        return cls(pass_, data, schedule, prior=prior, **rest)
+    @cached_property
+    def prior(self) -> ExpectedStatistics | None:
+        """The prior of every run, a stack that says in which coordinates it is."""
+        prior = self.options.prior
+        if prior is not None and prior.counts.ndim == 1:
+            prior = prior.repeated(len(self.data))
+        return with_family(prior, shared(self.pass_.family))
 
     def prior_of(self, run) -> ExpectedStatistics | None:
         """Return the prior of some runs."""
         return None if self.prior is None else self.prior[run]
 
-    def accumulate(self, mixture, run, temperature) -> ExpectedStatistics:
+    def totals(self, run) -> np.ndarray:
+        """Return the row weight of the data set of some runs, (L,)."""
+        return self.pass_.rows.total_weights[self.data[run]]
+
+    def accumulate(self, mixture: Mixture, run, temperature: float) -> ExpectedStatistics:
         """Return the expected statistics of some runs: their E-step."""
         return expected_statistics(self.pass_, mixture, temperature, self.data[run])
 
-    def log_prior(self, mixture, run) -> np.ndarray:
+    def log_prior(self, mixture: Mixture, run) -> np.ndarray:
         """Return the log-prior of some runs, (L,)."""
-        return log_prior(mixture, self.prior_of(run), self.m_step.get("concentration", 1.0))
+        return log_prior(mixture, self.prior_of(run), self.options.concentration)
 
 
 class State(NamedTuple):
-    """Where the runs stand that have not ended.
+    """Where the runs stand that have not ended, and how the others have ended.
 
     Attributes
     ----------
     run : (L,) int
-        Their places among all runs.
+        Their places among all B runs.
     mixture : Mixture
         A stack of theirs.
     statistics : ExpectedStatistics
@@ -91,6 +106,11 @@ class State(NamedTuple):
     temperature : float
     n_iter : int
         Steps made.
+    trace : Trace
+    lead : (D,)
+        Highest bound plus log-prior of all runs on each data set, after the first step.
+    results : tuple of FitResult, CollapsedError or None
+        One for each of the B runs; None for a run that goes on.
     """
 
     run: np.ndarray
@@ -104,81 +124,137 @@ class State(NamedTuple):
     done: np.ndarray
     temperature: float
     n_iter: int
+    trace: Trace
+    lead: np.ndarray
+    results: tuple[FitResult | CollapsedError | None, ...]
+
+    @property
+    def mean_bounds(self) -> np.ndarray:
+        """Bound per unit of row weight, (L,)."""
+        return self.bounds / self.statistics.counts.sum(axis=1)
 
     def take(self, which) -> State:
-        """Return the state of some runs, by a mask or an index array."""
+        """Return the state of some of the runs, by a mask or an index array."""
         if np.asarray(which).dtype == np.bool_ and which.all():
             return self
-        kept: dict[str, Any] = {
-            name: getattr(self, name)[which] for name in self._fields[:-2]
-        }  # not the last two numbers
-        return self._replace(**kept)
+        of_runs = self._fields[: self._fields.index("temperature")]
+        return self._replace(**{name: getattr(self, name)[which] for name in of_runs})
 
+    def end(self, found: Mapping[int, FitResult | CollapsedError]) -> State:
+        """Return the state after some runs have ended, given their results."""
+        results = list(self.results)
+        for run, result in found.items():
+            results[run] = result
+        return self.take(~np.isin(self.run, list(found)))._replace(results=tuple(results))
 
-class Ended(NamedTuple):
-    """A run that a step has ended: with an error, or with a bound that fell, at the last good parameters."""
-
-    run: int
-    error: CollapsedError | None = None
-    mixture: Mixture | None = None
-    status: Status = Status.BOUND_FELL
-    fall: float = 0.0
+    def recorded(self, problem: Problem) -> State:
+        """Return the state with its own bounds in the trace, and in the lead."""
+        numbers, lead = np.full((3, len(self.results)), np.nan), self.lead
+        numbers[:, self.run] = self.bounds, self.half_bounds, self.log_priors
+        if self.n_iter:
+            lead = lead.copy()
+            np.maximum.at(lead, problem.data[self.run], self.best)
+        return self._replace(trace=self.trace.with_step(numbers), lead=lead)
 
 
 def begin(problem: Problem, start: Mixture) -> State:
     """Return the state of runs that begin at a stack of mixtures: their first E-step."""
-    run, mixture, temperature = np.arange(len(start.weights)), start.reframed(), problem.schedule[0]
-    statistics = problem.accumulate(mixture, run, temperature)
-    bounds, log_priors = _numbers(statistics, problem), problem.log_prior(mixture, run)
-    unknown = np.full(len(run), np.nan)
-    gains, done = np.full((len(run), 2), np.inf), np.zeros(len(run), bool)
-    return State(
-        run, mixture, statistics, bounds, log_priors, unknown, gains, bounds + log_priors, done, temperature, 0
+    options, B = problem.options, len(start.weights)
+    _check_concentration(options.concentration, start.n_components)
+    if options.weights == "equal":
+        start = Mixture(start.family, np.full(start.weights.shape, 1 / start.n_components), start.natural)
+    run, mixture, temperature = np.arange(B), start.reframed(), options.temperature_at(0)
+    statistics, bounds, log_priors = _evaluated(problem, mixture, run, temperature)
+    state = State(
+        run, mixture, statistics, bounds, log_priors, half_bounds=np.full(B, np.nan), gains=np.full((B, 2), np.inf),
+        best=bounds + log_priors, done=np.zeros(B, bool), temperature=temperature, n_iter=0, trace=Trace(),
+        lead=np.full(problem.pass_.rows.n_data, -np.inf), results=(None,) * B,
     )  # fmt: skip
+    return state.recorded(problem)
 
 
-def step(problem: Problem, state: State) -> tuple[State, list[Ended]]:
-    """Return the state after an M-step and an E-step of every run, and the runs that have ended otherwise than well."""
-    was, run = state.temperature, state.run
-    statistics, mixture = state.statistics, state.mixture
-    if problem.fill is not None:
-        statistics, mixture = problem.fill(statistics, mixture, was)
-    filled = mixture is not state.mixture
+def step(problem: Problem, state: State) -> State:
+    """Return the state after an M-step and an E-step of every run."""
+    state, after = improve(problem, state)
+    return move(problem, state, after) if len(state.run) else state
+
+
+def improve(problem: Problem, state: State) -> tuple[State, Mixture]:
+    """Return the M-step of every run that does not collapse in it, and the state of these runs in the same frames."""
+    options, run, temperature = problem.options, state.run, state.temperature
     statistics, before, after = estimate_refined(
-        statistics, mixture, lambda moved: problem.accumulate(moved, run, was), prior=problem.prior_of(run),
-        **problem.m_step,
+        state.statistics, state.mixture, lambda mixture: problem.accumulate(mixture, run, temperature),
+        prior=problem.prior_of(run), concentration=options.concentration, weights=options.weights,
     )  # fmt: skip
-    ended, kept = _collapsed(run, before, statistics, after)
-    if not kept.all():
-        state, run = state.take(kept), run[kept]
-        if not len(run):
-            return state, ended
-        statistics, before, after = statistics[kept], before[kept], after[kept]
-    half_bounds = statistics.bound + expected_gain(statistics, before, after)
+    state, outside = state._replace(mixture=before, statistics=statistics), ~np.isfinite(after.log_partition)
+    lost = outside.any(axis=1)
+    if not lost.any():
+        return state, after
+    errors = {int(run[at]): collapse(before.family, statistics[int(at)], outside[at]) for at in np.flatnonzero(lost)}
+    return state.end(errors), after if lost.all() else after[~lost]
+
+
+def move(problem: Problem, state: State, after: Mixture) -> State:
+    """Return the state after every run has gone to another mixture, in frames that suit it: the E-step there.
+
+    Parameters
+    ----------
+    problem : Problem
+    state : State
+        As `improve` returns it.
+    after : Mixture
+        A stack in the frames of ``state.mixture``: the M-step, or what an acceleration makes of it.
+    """
+    run, was, before = state.run, state.temperature, state.mixture
+    half_bounds = state.statistics.bound + expected_gain(state.statistics, before, after)
     prior = problem.prior_of(run)
-    near = statistics if prior is None else statistics + prior
-    mixture = after.reframed(near.expectation)
-    temperature = problem.schedule[min(state.n_iter + 1, len(problem.schedule) - 1)]
-    statistics = problem.accumulate(mixture, run, temperature)
-    bounds, log_priors = _numbers(statistics, problem), problem.log_prior(mixture, run)
+    near = state.statistics if prior is None else state.statistics + prior
+    mixture, temperature = after.reframed(near.expectation), problem.options.temperature_at(state.n_iter + 1)
+    statistics, bounds, log_priors = _evaluated(problem, mixture, run, temperature)
     gain = bounds + log_priors - state.bounds - state.log_priors
     fell = _fallen(gain, temperature == was, near, before, after)
-    ended += [Ended(int(run[at]), None, before[int(at)], fall=-gain[at]) for at in np.flatnonzero(fell)]
-    settled = temperature == was and state.n_iter + 2 >= len(problem.schedule) and not filled
-    done = _small(problem, run, gain, before, after) if settled else np.zeros(len(run), bool)
+    settled = temperature == was and state.n_iter + 2 >= len(problem.options.schedule)
     moved = State(
-        run, mixture, statistics, bounds, log_priors, half_bounds, np.stack([gain, state.gains[:, 0]], axis=1),
-        np.maximum(state.best, bounds + log_priors), done, temperature, state.n_iter + 1,
+        run, mixture, statistics, bounds, log_priors, half_bounds,
+        gains=np.stack([gain, state.gains[:, 0]], axis=1), best=np.maximum(state.best, bounds + log_priors),
+        done=_small(problem, run, gain, before, after) if settled else np.zeros(len(run), bool),
+        temperature=temperature, n_iter=state.n_iter + 1, trace=state.trace, lead=state.lead, results=state.results,
     )  # fmt: skip
-    return moved.take(~fell), ended
+    if fell.any():
+        moved = moved.end(
+            {int(run[at]): result(problem, state, at, Status.BOUND_FELL, -gain[at]) for at in np.flatnonzero(fell)}
+        )
+    return moved.recorded(problem)
 
 
-def _collapsed(run, before, statistics, after) -> tuple[list[Ended], np.ndarray]:
-    """Return the runs in which a component has no finite parameters, and a mask of the other runs."""
-    outside = ~np.isfinite(after.log_partition)
-    lost = outside.any(axis=1)
-    errors = (collapse(before.family, statistics[int(at)], outside[at]) for at in np.flatnonzero(lost))
-    return [Ended(int(run[at]), error) for at, error in zip(np.flatnonzero(lost), errors, strict=True)], ~lost
+def finish(problem: Problem, state: State, which, status: Status) -> State:
+    """Return the state after some runs, a mask, have ended where they stand."""
+    at = np.flatnonzero(which)
+    return state.end({int(state.run[i]): result(problem, state, i, status) for i in at}) if len(at) else state
+
+
+def result(problem: Problem, state: State, at, status: Status, fall=0.0) -> FitResult:
+    """Return the result of a run, by its place in the state, that ends where it stands."""
+    run, mixture = int(state.run[at]), state.mixture[int(at)]
+    bounds, half_bounds, log_priors = state.trace.of(run)
+    total = float(problem.totals(run))
+    return FitResult(mixture, bounds, half_bounds[1:], log_priors, status, state.n_iter, total, fall)
+
+
+def _evaluated(problem, mixture, run, temperature) -> tuple[ExpectedStatistics, np.ndarray, np.ndarray]:
+    """Return the statistics, the bounds and the log-priors of runs at a stack of mixtures: the E-step."""
+    statistics = problem.accumulate(mixture, run, temperature)
+    return statistics, _numbers(statistics, problem), problem.log_prior(mixture, run)
+
+
+def _check_concentration(concentration, n_components) -> None:
+    """Raise a ValueError unless the Dirichlet parameter is one positive number, or one for each component."""
+    alpha = np.asarray(concentration, np.float64)
+    if alpha.shape not in ((), (n_components,)) or not np.all(alpha > 0):
+        raise ValueError(
+            f"concentration is {concentration!r}; it must be a positive number or {n_components} of them, one for "
+            "each component"
+        )
 
 
 def _fallen(gain, same_temperature, statistics, before, after) -> np.ndarray:
@@ -190,10 +266,10 @@ def _fallen(gain, same_temperature, statistics, before, after) -> np.ndarray:
 
 def _small(problem, run, gain, before, after) -> np.ndarray:
     """Return which runs have changed by less than tol, (L,)."""
-    if problem.stop == "bound":
-        total = problem.pass_.rows.total_weights[problem.data[run]]
-        return np.abs(gain) < problem.tol * total
-    return _distance(before, after, shared(before.family)) <= problem.tol
+    tol = problem.options.tol
+    if problem.options.stop == "bound":
+        return np.abs(gain) < tol * problem.totals(run)
+    return _distance(before, after, shared(before.family)) <= tol
 
 
 def _distance(before, after, base) -> np.ndarray:

@@ -198,16 +198,6 @@ def expected_gain(statistics, before, after):
     return components - partition + weights.sum(axis=-1)
 
 
-def check_concentration(concentration, n_components) -> None:
-    """Raise a ValueError unless the Dirichlet parameter is one positive number, or one for each component."""
-    alpha = np.asarray(concentration, np.float64)
-    if alpha.shape not in ((), (n_components,)) or not np.all(alpha > 0):
-        raise ValueError(
-            f"concentration is {concentration!r}; it must be a positive number or {n_components} of them, one for "
-            "each component"
-        )
-
-
 def log_prior(mixture, prior=None, concentration=1.0):
     """Return Σ_k ⟨χ_k, η_k⟩ − ν_k A(η_k) + (α_k − 1) log π_k, up to a constant; one for each mixture of a stack."""
     value = np.zeros(mixture.weights.shape[:-1])

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import warnings
-from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.special import entr
-from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.base import DensityMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted, validate_data
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from expfam_em.em import loop
+from expfam_em.em.loop import Callback, fit_all
+from expfam_em.em.options import Options, Stop, Weights
+from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.starts import INITS, Starts, initialise_all
+from expfam_em.em.state import State
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
+from expfam_em.estimators.shell import EMEstimator, checked_weight, generator
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import bind
@@ -32,40 +34,16 @@ from expfam_em.family.optional import translate, translate_expectation
 from expfam_em.rows import csr
 from expfam_em.rows.distinct import distinct
 from expfam_em.rows.memory import ArrayRows, check_total
-from expfam_em.rows.threads import single_threaded_blas
-from expfam_em.rows.typing import Array, Block, Floats, Integers, Observations, RandomState
-from expfam_em.saving.files import save
+from expfam_em.rows.typing import Array, Block, Floats, Integers, Observations
 from expfam_em.values.evaluate import Evaluated, evaluate
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
-
-if TYPE_CHECKING:
-    F = TypeVar("F", bound=Callable[..., Any])
-
-    def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[F], F]:
-        """Return scikit-learn's decorator of ``fit``, which validates the parameters of the estimator first."""
-else:
-    from sklearn.base import _fit_context as fit_context
 
 NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
     "check for degenerate data."
 )
 ANY_INIT = [StrOptions(set(INITS)), Mixture, "array-like"]
-
-
-def generator(random_state: RandomState) -> np.random.Generator:
-    """Return a Generator from a scikit-learn random state; None leaves NumPy's global state alone."""
-    if random_state is None or isinstance(random_state, np.random.Generator):
-        return np.random.default_rng(random_state)
-    return np.random.default_rng(check_random_state(random_state).randint(np.iinfo(np.int32).max))
-
-
-def checked_weight(sample_weight: ArrayLike | None, X: Any) -> Array | None:
-    """Return row weights as float64, or None where there are none."""
-    if sample_weight is None:
-        return None
-    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
 
 
 def _named_parameters(stack: Mixture) -> dict[str, Any]:
@@ -89,12 +67,12 @@ def _finite_attributes(arrays: dict[str, Array], n_results: int) -> np.ndarray:
 
 def is_sound(result: Any) -> bool:
     """Whether a run has come to parameters: it has not collapsed, and its bound has not fallen."""
-    return isinstance(result, loop.FitResult) and result.status is not loop.Status.BOUND_FELL
+    return isinstance(result, FitResult) and result.status is not Status.BOUND_FELL
 
 
 def _rank(result: Any) -> tuple[int, float]:
     """Return what makes one result better than another: first how it ended, then its bound."""
-    if not isinstance(result, loop.FitResult):
+    if not isinstance(result, FitResult):
         return (0, 0.0)
     return (2 if is_sound(result) else 1, result.bounds[-1] + result.log_priors[-1])
 
@@ -102,26 +80,13 @@ def _rank(result: Any) -> tuple[int, float]:
 def _misled(results: Sequence[Any], data: Integers) -> np.ndarray:
     """Return the runs left behind on data sets where all that were ahead came to nothing: they have to begin again."""
     sound = np.array([is_sound(result) for result in results])
-    behind = np.array([is_sound(result) and result.status is loop.Status.BEHIND for result in results])
+    behind = np.array([is_sound(result) and result.status is Status.BEHIND for result in results])
     return np.flatnonzero(behind & ~np.isin(data, data[sound & ~behind]))
 
 
-@contextlib.contextmanager
-def all_or_nothing(estimator: Any) -> Iterator[None]:
-    """Put every attribute back as it was if what is inside fails: nothing half fitted is left behind."""
-    before = estimator.__dict__.copy()
-    try:
-        yield
-    except BaseException:
-        estimator.__dict__.clear()
-        estimator.__dict__.update(before)
-        raise
-
-
-class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseMixture(DensityMixin, EMEstimator):
     """Estimators of mixtures: the subclass says which family and where to start, this class does the rest."""
 
-    _dtypes: tuple[Any, ...] = (np.float64, np.float32)
     _parameter_constraints: dict[str, Any] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "temperature": [Interval(Real, 0, None, closed="left"), "array-like"],
@@ -149,16 +114,13 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     init: Any
     prior: ExpectedStatistics | None
     concentration: ArrayLike
-    weights: Literal["free", "equal", "fixed"]
-    stop: Literal["bound", "parameters"]
+    weights: Weights
+    stop: Stop
     acceleration: None
-    random_state: RandomState
-    n_jobs: int | None
     warm_start: bool
     verbose: int
     verbose_interval: int
 
-    mixture_: Mixture
     weights_: Floats
     natural_parameters_: Array
     expectation_parameters_: Array
@@ -168,7 +130,6 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     n_iter_: int
     converged_: bool
     status_: str
-    n_features_in_: int
 
     @abstractmethod
     def _make_family(self) -> ExponentialFamily:
@@ -185,11 +146,9 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         return self.init
 
     def _validated(self, X: Observations, reset: bool = True) -> Any:
-        """Return X as scikit-learn checks it, an array or a block of CSR rows."""
         if sparse.issparse(X):
             checked.refuse_sparse(self._make_family())
-        dtypes = list(self._dtypes)
-        return csr.observations(validate_data(self, X, accept_sparse="csr", dtype=dtypes, order=None, reset=reset))
+        return super()._validated(X, reset)
 
     def _prepare(self, X: Any, fitting: bool = False) -> tuple[Any, dict[str, Any]]:
         """Return validated rows as the family takes them, and what is to be remembered of it."""
@@ -197,57 +156,36 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     # ---- fitting --------------------------------------------------------------------------------------------
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit the mixture to rows.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n, d)
-            Sparse where the family keeps zeros, as Bernoulli and Poisson do.
-        y : ignored
-        sample_weight : array-like of shape (n,), optional
-            Non-negative; a weight of 2 is the same as the row given twice, a weight of 0 as its absence.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For rows outside the family's support, fewer rows than components, or a component that collapses.
-        """
-        with all_or_nothing(self), single_threaded_blas():  # products outside the kernel: same bits everywhere
-            X = self._validated(X)
-            self._fit(X, checked_weight(sample_weight, X))
-        return self
-
     def fit_predict(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> Integers:
         """Fit the mixture and return the label of each row, (n,)."""
         return self.fit(X, y, sample_weight).predict(X)
 
-    def _fit(self, X: Any, weight: Array | None) -> None:
+    def _fit(self, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> None:
         if len(X) < self.n_components:
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {len(X)}"
             )
-        prepared, remembered = self._prepare(X, fitting=True)
-        rows = ArrayRows(prepared, weight, self.n_jobs)
-        plain, [best] = self._followed(rows)
-        if isinstance(best, loop.CollapsedError):
-            raise self._refusal(best) from best
-        if best.status is loop.Status.BOUND_FELL:
-            raise self._fall(plain, best)
-        if not best.converged and self.max_iter > 0:
+        [fitted] = self._fit_each(X, weight, callbacks=callbacks)
+        if isinstance(fitted, ValueError):
+            raise fitted
+        if not fitted["converged_"] and fitted["status_"] != Status.STOPPED.value and self.max_iter > 0:
             warnings.warn(NOT_CONVERGED, ConvergenceWarning, stacklevel=4)
-        [fitted] = self._fitted(plain, [best], X.dtype)
-        self.__dict__.update(fitted | remembered)
+        self.__dict__.update(fitted)
 
-    def _followed(self, rows: ArrayRows) -> tuple[ExponentialFamily, list[Any]]:
-        """Return the family and the best result for each data set, or the error of one where every start collapsed."""
-        check_total(rows)
+    def _fit_each(
+        self, X: Any, weight: Array | None, sizes: Sequence[int] | None = None, callbacks: Sequence[Callback] = ()
+    ) -> list[dict[str, Any] | ValueError]:
+        """Return the fitted attributes for each data set of so many rows, or the error in which its fit ends."""
+        prepared, remembered = self._prepare(X, fitting=True)
         plain = self._make_family()
+        results = self._best_of_starts(plain, ArrayRows(prepared, weight, self.n_jobs, sizes), callbacks)
+        sound = [result for result in results if is_sound(result)]
+        fitted = iter(self._fitted(plain, sound, X.dtype) if sound else [])
+        return [next(fitted) | remembered if is_sound(one) else self._failure(plain, one) for one in results]
+
+    def _best_of_starts(self, plain: ExponentialFamily, rows: ArrayRows, callbacks: Sequence[Callback]) -> list[Any]:
+        """Return the best result for each data set, or the error of one where every start has collapsed."""
+        check_total(rows)
         check_support(plain, rows)
         warm = self.warm_start and hasattr(self, "mixture_")
         rows = self._without_repetition(rows, warm)
@@ -260,12 +198,12 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         else:
             data, rng = np.tile(np.arange(rows.n_data), self.n_init), generator(self.random_state)
             starts = self._starts(pass_, data, rng, prior)
-        results = self._run(starts.mixture, pass_, data[starts.runs], prior) if len(starts.runs) else []
+        results = self._run(starts.mixture, pass_, data[starts.runs], prior, callbacks) if len(starts.runs) else []
         best: list = [starts.collapsed.get(at) for at in range(rows.n_data)]
         for run, result in zip(starts.runs, results, strict=True):
             if best[data[run]] is None or _rank(result) > _rank(best[data[run]]):
                 best[data[run]] = result
-        return plain, best
+        return best
 
     def _without_repetition(self, rows: ArrayRows, warm: bool) -> ArrayRows:
         """Return the distinct rows with their weights, where that saves work and no start is drawn or given by row."""
@@ -276,8 +214,10 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         found = distinct(rows.X, rows.sample_weight)
         return rows if found is None else ArrayRows(*found, self.n_jobs)
 
-    def _fall(self, plain: ExponentialFamily, result: loop.FitResult) -> ValueError:
-        """Return the error for a fit whose bound fell."""
+    def _failure(self, plain: ExponentialFamily, result: FitResult | CollapsedError) -> ValueError:
+        """Return the error for a fit in which every start has collapsed, or the bound of the best one fell."""
+        if isinstance(result, CollapsedError):
+            return self._refusal(result)
         return ValueError(
             f"{result.status.value} It fell by {result.fall:.3g} from {result.bounds[-1]:.10g} at step "
             f"{result.n_iter + 1} ({plain!r})."
@@ -300,20 +240,24 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             raise ValueError(f"prior has sums of shape {prior.sums.shape}; this mixture needs {(self.n_components, p)}")
         return prior if prior.family is not None else replace(prior, family=plain)
 
-    def _run(self, start: Mixture, pass_: Pass, data: Integers, prior: ExpectedStatistics | None) -> list[Any]:
+    def _run(
+        self, start: Mixture, pass_: Pass, data: Integers, prior: ExpectedStatistics | None,
+        callbacks: Sequence[Callback],
+    ) -> list[Any]:  # fmt: skip
+        """Return the result of every start; one that was left for another that then failed begins again."""
         if prior is not None and prior.sums.shape != start.natural.shape[1:]:
             raise ValueError(
                 f"prior has sums of shape {prior.sums.shape}; this mixture needs {start.natural.shape[1:]}"
             )
-        how: dict[str, Any] = {
-            "max_iter": self.max_iter, "tol": self.tol, "temperature": self.temperature, "prior": prior,
-            "concentration": self.concentration, "weights": self.weights, "stop": self.stop, "drop": True,
-            "callback": self._report(len(data), pass_.rows.total_weights[data]),
-        }  # fmt: skip
-        results = self._ranked(loop.fit_all(start, pass_, data, **how))
+        options = Options(**{field.name: getattr(self, field.name) for field in fields(Options)} | {"prior": prior})
+        callbacks = [*callbacks, self._tell] if self.verbose else callbacks
+
+        def followed(start: Mixture, data: Integers) -> list[Any]:
+            return self._ranked(fit_all(start, pass_, data, options, callbacks=callbacks, drop=True))
+
+        results = followed(start, data)
         while len(again := _misled(results, data)):
-            once_more = self._ranked(loop.fit_all(start[again], pass_, data[again], **how))
-            for run, result in zip(again, once_more, strict=True):
+            for run, result in zip(again, followed(start[again], data[again]), strict=True):
                 results[run] = result
         return results
 
@@ -325,22 +269,14 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         stack = Mixture.stack([results[at].mixture for at in sound])
         finite = _finite_attributes(self._attributes(_named_parameters(stack)), len(sound))
         for at in (sound[i] for i in np.flatnonzero(~finite)):
-            results[at] = loop.CollapsedError("the parameters of a component are not finite in the units of X")
+            results[at] = CollapsedError("the parameters of a component are not finite in the units of X")
         return results
 
-    def _report(self, n_runs: int, totals: Array) -> Callable[[int, int, Mixture, float], None] | None:
-        """Return what to call after every step of a run: the command line sets ``_progress``."""
-        if (progress := getattr(self, "_progress", None)) is not None:
-            of_run = [progress(run, totals[run]) for run in range(n_runs)]
-            return lambda run, step, mixture, bound: of_run[run](step, mixture, bound)
-        if not self.verbose:
-            return None
-
-        def callback(run: int, step: int, mixture: Mixture, bound: float) -> None:
-            if step % self.verbose_interval == 0:
-                print(f"start {run}, iteration {step}: mean bound {bound / totals[run]:.8f}")
-
-        return callback
+    def _tell(self, state: State) -> None:
+        """Print where the runs stand, at every interval."""
+        if state.n_iter % self.verbose_interval == 0:
+            for run, bound in zip(state.run, state.mean_bounds, strict=True):
+                print(f"start {run}, iteration {state.n_iter}: mean bound {bound:.8f}")
 
     def _fitted(self, plain: ExponentialFamily, results: list[Any], dtype: Any) -> list[dict[str, Any]]:
         """Return the fitted attributes of each result; they are set together, so that no fit is left half done."""
@@ -352,7 +288,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         named = _named_parameters(stack)
         arrays = self._attributes(named)
         if not _finite_attributes(arrays, len(results)).all():
-            raise self._refusal(loop.CollapsedError("the parameters of a component are not finite in the units of X"))
+            raise self._refusal(CollapsedError("the parameters of a component are not finite in the units of X"))
         return [
             {
                 "mixture_": result.mixture,
@@ -377,8 +313,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     # ---- using ----------------------------------------------------------------------------------------------
 
     def _rows(self, X: Any) -> tuple[Any, Any]:
-        check_is_fitted(self, "mixture_")
-        X = self._validated(X, reset=False)
+        X = self._checked_rows(X)
         dtype = np.float32 if X.dtype == np.float32 else np.float64
         X, _ = self._prepare(X)
         checked.check_rows(self.mixture_.family, X)
@@ -442,8 +377,3 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         entropy = entr(self.predict_proba(X)).sum(axis=1)
         weight = checked_weight(sample_weight, X)
         return self.bic(X, sample_weight) + 2 * float(entropy.sum() if weight is None else weight @ entropy)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the estimator to one file without pickle; `expfam_em.load` reads it back."""
-        check_is_fitted(self, "mixture_")
-        save(self, path)

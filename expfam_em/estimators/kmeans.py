@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import functools
-import os
+import operator
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
 
-from expfam_em.em.loop import fit_all
-from expfam_em.em.result import CollapsedError, FitResult
+from expfam_em.em.loop import Callback, fit_all
+from expfam_em.em.options import Options
+from expfam_em.em.result import CollapsedError
 from expfam_em.em.starts import initialise_all
+from expfam_em.em.state import Problem, State, step
 from expfam_em.estep.nearest import NearestPass
 from expfam_em.estep.nearest_sparse import SparseNearestPass
-from expfam_em.estimators.base import all_or_nothing, checked_weight, fit_context, generator
+from expfam_em.estimators.shell import EMEstimator, checked_weight, generator
 from expfam_em.families.gaussian.known import KnownCovariance
 from expfam_em.family.binding import bind
 from expfam_em.rows import csr
 from expfam_em.rows.memory import ArrayRows, check_total
-from expfam_em.rows.threads import single_threaded_blas
 from expfam_em.rows.typing import Array, Floats, Integers, Observations, RandomState
-from expfam_em.saving.files import save, saved
+from expfam_em.saving.files import saved
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
 
 @saved
-class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EMEstimator):
     """k-means with the parameters and attributes of scikit-learn's.
 
     The model is Σ_k (1/K) N(μ_k, εI) at temperature 0, the limit ε → 0 of EM. A row at the same distance from two
@@ -100,8 +99,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     inertia_: float
     n_iter_: int
     distortions_: list[float]
-    mixture_: Mixture
-    n_features_in_: int
 
     def __init__(
         self,
@@ -136,46 +133,23 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     # ---- fitting --------------------------------------------------------------------------------------------
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Find the centres.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n, d)
-        y : ignored
-        sample_weight : array-like of shape (n,), optional
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For fewer rows than clusters or centres of the wrong shape.
-        """
-        with all_or_nothing(self), single_threaded_blas():
-            self._fit(self._validated(X), sample_weight)
+    def _fit(self, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> None:
+        if len(X) < self.n_clusters:
+            raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
+        rows = ArrayRows(X, weight, self.n_jobs)
+        check_total(rows)
+        pass_ = self._pass(rows, "auto" if self.copy_x else "rows")
+        rng = generator(self.random_state)
+        starts = (self._start(pass_, rng) for _ in range(self._starts()))
+        best = min((self._followed(pass_, start, callbacks) for start in starts), key=operator.itemgetter("inertia_"))
+        self.__dict__.update(best | {"cluster_centers_": best["cluster_centers_"].astype(X.dtype)})
         if (found := np.count_nonzero(np.bincount(self.labels_))) < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({found}) found smaller than n_clusters ({self.n_clusters}). Possibly "
                 "due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=3,  # past the decorator, to the caller
+                stacklevel=4,  # past fit and its decorator, to the caller
             )
-        return self
-
-    def _fit(self, X: Any, sample_weight: ArrayLike | None) -> None:
-        if len(X) < self.n_clusters:
-            raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
-        rows = ArrayRows(X, checked_weight(sample_weight, X), self.n_jobs)
-        check_total(rows)
-        pass_ = self._pass(rows, "auto" if self.copy_x else "rows")
-        rng = generator(self.random_state)
-        starts = (self._start(pass_, rng) for _ in range(self._starts()))
-        best = min((self._followed(pass_, start) for start in starts), key=lambda run: run.inertia)
-        self.__dict__.update(best.attributes(X.dtype))
 
     def _pass(self, rows: ArrayRows, strategy: str = "rows", family: Any = None) -> NearestPass:
         """Return rows with their nearest centres, in the coordinates of a family, or in those that suit them best."""
@@ -183,11 +157,34 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             return SparseNearestPass(_of_zeros(rows.n_features), rows)
         return NearestPass(bind(KnownCovariance(), rows).in_frame_units() if family is None else family, rows, strategy)
 
-    def _followed(self, pass_: NearestPass, start: Mixture) -> _Run:
-        run = _Run(pass_, start, self.max_iter, self.tol)
+    def _followed(self, pass_: Any, start: Mixture, callbacks: Sequence[Callback]) -> dict[str, Any]:
+        """Return the fitted attributes that a start leads to: EM at temperature 0."""
+        family: Any = start.family
+        variance = pass_.column_variance() if pass_.rows.is_sparse else family.column_variance
+        scale = 1.0 if pass_.rows.is_sparse else family.scale[0]
+        movement = variance.mean() / scale**2  # parameters move in the frame
+        options = Options(
+            max_iter=self.max_iter, tol=np.sqrt(self.tol * movement), temperature=0.0, weights="equal",
+            stop="parameters",
+        )  # fmt: skip
+        stack = Mixture(family, start.weights[None], start.natural[None])
+        [result] = fit_all(stack, pass_, options=options, callbacks=callbacks, step=_step)
+        if isinstance(result, CollapsedError):
+            raise result
+        centres, labels = _centres(result.mixture), pass_.labels(result.mixture.scores)
+        inertia = pass_.inertia(centres, labels)
         if self.verbose:
-            print(f"inertia {run.inertia:.8g} after {run.n_iter} iterations")
-        return run
+            print(f"inertia {inertia:.8g} after {result.n_iter} iterations")
+        trace = np.empty(2 * result.n_iter + 1)  # J + 2ε · bound is the same number after each half of a step
+        trace[::2], trace[1::2] = result.bounds, result.half_bounds
+        return {
+            "mixture_": result.mixture,
+            "cluster_centers_": centres,
+            "labels_": labels,
+            "inertia_": inertia,
+            "n_iter_": result.n_iter,
+            "distortions_": np.maximum(inertia + 2 * family.variance * (result.bound - trace), 0.0).tolist(),
+        }
 
     def _starts(self) -> int:
         if self.n_init == "auto":
@@ -223,15 +220,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     # ---- using ----------------------------------------------------------------------------------------------
 
-    def _validated(self, X: Observations, reset: bool = True) -> Any:
-        """Return X as scikit-learn checks it, an array or a block of CSR rows."""
-        dtypes = [np.float64, np.float32]
-        return csr.observations(validate_data(self, X, accept_sparse="csr", dtype=dtypes, order=None, reset=reset))
-
-    def _rows(self, X: Observations) -> Any:
-        check_is_fitted(self, "mixture_")
-        return self._validated(X, reset=False)
-
     def _labelled(self, X: Any, weight: Array | None = None) -> tuple[NearestPass, Integers]:
         """Return validated rows with their nearest centres, and the labels of the fitted ones."""
         mixture, rows = self.mixture_, ArrayRows(X, weight, self.n_jobs)
@@ -242,11 +230,11 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     def predict(self, X: Observations) -> Integers:
         """Return the label of the closest centre of each row, (n,)."""
-        return self._labelled(self._rows(X))[1]
+        return self._labelled(self._checked_rows(X))[1]
 
     def transform(self, X: Observations) -> Floats:
         """Return the distance of each row to each centre, (n, K)."""
-        rows = self._rows(X)
+        rows = self._checked_rows(X)
         if isinstance(rows, csr.CSRBlock):
             pass_ = SparseNearestPass(_of_zeros(rows.shape[1]), ArrayRows(rows, None, self.n_jobs))
             return pass_.distances(self.cluster_centers_.astype(np.float64)).astype(rows.dtype, copy=False)
@@ -254,7 +242,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     def score(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> float:
         """Return −J = −Σ w ‖x − μ_label‖² of the rows."""
-        rows = self._rows(X)
+        rows = self._checked_rows(X)
         pass_, labels = self._labelled(rows, checked_weight(sample_weight, rows))
         return -pass_.inertia(_centres(self.mixture_), labels)
 
@@ -262,64 +250,26 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def _n_features_out(self) -> int:
         return len(self.cluster_centers_)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the estimator to one file without pickle; `expfam_em.load` reads it back."""
-        check_is_fitted(self, "mixture_")
-        save(self, path)
-
-
-class _Run:
-    """One start followed to its end: EM at temperature 0."""
-
-    def __init__(self, pass_: Any, start: Mixture, max_iter: int, tol: float) -> None:
-        family: Any = start.family
-        variance = pass_.column_variance() if pass_.rows.is_sparse else family.column_variance
-        scale = 1.0 if pass_.rows.is_sparse else family.scale[0]
-        movement = variance.mean() / scale**2  # parameters move in the frame
-        stack = Mixture(start.family, start.weights[None], start.natural[None])
-        [result] = fit_all(
-            stack, pass_, max_iter=max_iter, tol=np.sqrt(tol * movement), temperature=0.0, weights="equal",
-            stop="parameters", fill=functools.partial(_filled, pass_),
-        )  # fmt: skip
-        if isinstance(result, CollapsedError):
-            raise result
-        self.mixture, self.n_iter = result.mixture, result.n_iter
-        self.centres, self.labels = _centres(result.mixture), pass_.labels(result.mixture.scores)
-        self.inertia = pass_.inertia(self.centres, self.labels)
-        self.distortions = self._distortions(result, family.variance)
-
-    def _distortions(self, result: FitResult, variance: float) -> list[float]:
-        """J after each half of a step: J + 2ε · bound is the same number for all of them."""
-        trace = np.empty(2 * result.n_iter + 1)
-        trace[::2], trace[1::2] = result.bounds, result.half_bounds
-        return np.maximum(self.inertia + 2 * variance * (result.bound - trace), 0.0).tolist()
-
-    def attributes(self, dtype: Any) -> dict[str, Any]:
-        return {
-            "mixture_": self.mixture,
-            "cluster_centers_": self.centres.astype(dtype),
-            "labels_": self.labels,
-            "inertia_": self.inertia,
-            "n_iter_": self.n_iter,
-            "distortions_": self.distortions,
-        }
-
 
 def _of_zeros(n_features: int) -> KnownCovariance:
     """Return the family of centres in the coordinates of x, in which zeros stay zeros."""
     return KnownCovariance().replace(shift=np.zeros(n_features), scale=np.ones(n_features))
 
 
-def _filled(
-    pass_: NearestPass, statistics: ExpectedStatistics, mixture: Mixture, temperature: float
-) -> tuple[ExpectedStatistics, Mixture]:
+def _step(problem: Problem, state: State) -> State:
+    """Return the state after a step of EM, for which clusters without rows first get some."""
+    statistics, mixture = _filled(problem.pass_, state.statistics, state.mixture)
+    after = step(problem, state._replace(statistics=statistics, mixture=mixture))
+    return after if mixture is state.mixture else after._replace(done=np.zeros_like(after.done))
+
+
+def _filled(pass_: NearestPass, statistics: ExpectedStatistics, mixture: Mixture) -> tuple[ExpectedStatistics, Mixture]:
     """Return statistics and mixture with rows in the clusters that have lost theirs; see `NearestPass.fill`."""
-    found = pass_.fill(statistics.counts[0], statistics.sums[0], mixture.scores) if temperature == 0 else None
+    found = pass_.fill(statistics.counts[0], statistics.sums[0], mixture.scores)
     if found is None:
         return statistics, mixture
     counts, sums, centres, gain = found
-    bound = statistics.bound + gain
-    filled = ExpectedStatistics(counts[None], sums[None], bound, family=statistics.family)
+    filled = ExpectedStatistics(counts[None], sums[None], statistics.bound + gain, family=statistics.family)
     return filled, Mixture(mixture.family, mixture.weights, centres[None])
 
 

@@ -13,9 +13,9 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from expfam_em.estimators.base import BaseMixture, checked_weight, is_sound
+from expfam_em.estimators.base import BaseMixture
+from expfam_em.estimators.shell import checked_weight
 from expfam_em.rows.csr import CSRBlock
-from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.threads import single_threaded_blas
 from expfam_em.rows.typing import Array, Block, Integers, Observations
 from expfam_em.values.mixture import Mixture
@@ -88,22 +88,19 @@ def _fit(template: M, arrays: list[Any], weights: list[Array] | None) -> list[M]
     if _differ_much(X, starts):
         of_each = [None] * len(arrays) if weights is None else weights
         return [_alone(clone(template), at, *one) for at, one in enumerate(zip(arrays, of_each, strict=True))]
-    prepared, remembered = template._prepare(X, fitting=True)
-    plain, results = template._followed(ArrayRows(prepared, weight, template.n_jobs, sizes))
-    unfinished = sum(is_sound(result) and not result.converged for result in results)
+    fitted = template._fit_each(X, weight, sizes)
+    unfinished = sum(isinstance(one, dict) and not one["converged_"] for one in fitted)
     if unfinished and template.max_iter > 0:
         warnings.warn(
-            f"{unfinished} of {len(results)} fits did not converge; raise max_iter or tol",
+            f"{unfinished} of {len(fitted)} fits did not converge; raise max_iter or tol",
             ConvergenceWarning,
             stacklevel=4,
         )
-    done = [result for result in results if is_sound(result)]
-    fitted = iter(template._fitted(plain, done, X.dtype) if done else [])
     estimators = []
-    for at, result in enumerate(results):
+    for at, attributes in enumerate(fitted):
         one = copy.copy(template)
-        if is_sound(result):
-            one.__dict__.update(next(fitted) | remembered)
+        if isinstance(attributes, dict):
+            one.__dict__.update(attributes)
         else:
             rows = slice(starts[at], starts[at + 1])
             part = X[rows].matrix if isinstance(X, CSRBlock) else X[rows]

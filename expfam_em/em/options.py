@@ -1,0 +1,55 @@
+"""What a user chooses of a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from expfam_em.values.statistics import ExpectedStatistics
+
+Weights = Literal["free", "equal", "fixed"]
+Stop = Literal["bound", "parameters"]
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """How EM is run; `fit` explains each field.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    """
+
+    max_iter: int = 100
+    tol: float = 1e-6
+    temperature: float | Sequence[float] = 1.0
+    prior: ExpectedStatistics | None = None
+    concentration: ArrayLike = 1.0
+    weights: Weights = "free"
+    stop: Stop = "bound"
+
+    def __post_init__(self) -> None:
+        if not (self.max_iter >= 0 and self.tol >= 0):
+            raise ValueError(f"max_iter is {self.max_iter!r} and tol {self.tol!r}; neither may be negative")
+        if self.prior is not None and np.any(self.prior.exposures < 0):
+            raise ValueError(f"prior has counts {self.prior.exposures}; pseudo-observations cannot be fewer than none")
+        if self.stop not in ("bound", "parameters"):
+            raise ValueError(f"stop is {self.stop!r}; it must be 'bound' or 'parameters'")
+        is_list = self.schedule.ndim == 1 and len(self.schedule)
+        if not (is_list and np.all((self.schedule >= 0) & np.isfinite(self.schedule))):
+            raise ValueError(f"temperature is {self.temperature!r}; it must be one or more finite numbers ≥ 0")
+
+    @cached_property
+    def schedule(self) -> np.ndarray:
+        """Temperature of each step, the last one staying, (m,)."""
+        return np.atleast_1d(np.asarray(self.temperature, np.float64))
+
+    def temperature_at(self, n_iter: int) -> float:
+        """Return the temperature after so many steps."""
+        return float(self.schedule[min(n_iter, len(self.schedule) - 1)])

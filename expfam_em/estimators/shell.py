@@ -1,0 +1,123 @@
+"""What mixtures and k-means have in common: checking rows, fitting all or nothing, saving."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from expfam_em.em.loop import Callback
+from expfam_em.rows import csr
+from expfam_em.rows.threads import single_threaded_blas
+from expfam_em.rows.typing import Array, Observations, RandomState
+from expfam_em.saving.files import save
+from expfam_em.values.mixture import Mixture
+
+if TYPE_CHECKING:
+    F = TypeVar("F", bound=Callable[..., Any])
+
+    def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[F], F]:
+        """Return scikit-learn's decorator of ``fit``, which validates the parameters of the estimator first."""
+else:
+    from sklearn.base import _fit_context as fit_context
+
+
+def generator(random_state: RandomState) -> np.random.Generator:
+    """Return a Generator from a scikit-learn random state; None leaves NumPy's global state alone."""
+    if random_state is None or isinstance(random_state, np.random.Generator):
+        return np.random.default_rng(random_state)
+    return np.random.default_rng(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def checked_weight(sample_weight: ArrayLike | None, X: Any) -> Array | None:
+    """Return row weights as float64, or None where there are none."""
+    if sample_weight is None:
+        return None
+    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+
+@contextlib.contextmanager
+def all_or_nothing(estimator: Any) -> Iterator[None]:
+    """Put every attribute back as it was if what is inside fails: nothing half fitted is left behind."""
+    before = estimator.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
+
+
+class EMEstimator(BaseEstimator, metaclass=ABCMeta):
+    """An estimator fitted by EM: the subclass says what is done with checked rows."""
+
+    _dtypes: tuple[Any, ...] = (np.float64, np.float32)
+
+    random_state: RandomState
+    n_jobs: int | None
+    mixture_: Mixture
+    n_features_in_: int
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self,
+        X: Observations,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        callbacks: Sequence[Callback] = (),
+    ) -> Self:
+        """Fit the model to rows.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n, d)
+            Sparse for k-means, and where the family keeps zeros, as Bernoulli and Poisson do.
+        y : ignored
+        sample_weight : array-like of shape (n,), optional
+            Non-negative; a weight of 2 is the same as the row given twice, a weight of 0 as its absence.
+        callbacks : sequence of callable(State), optional
+            Called after every step with where the runs stand: ``run`` (which of the starts), ``n_iter``, ``mixture``
+            (a stack), ``bounds``, ``mean_bounds``. The fit ends if one of them returns True.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For rows outside the family's support, fewer rows than components or clusters, or a component that
+            collapses.
+        """
+        with all_or_nothing(self), single_threaded_blas():  # products outside the kernel: same bits everywhere
+            rows = self._validated(X)
+            self._fit(rows, checked_weight(sample_weight, rows), callbacks)
+        return self
+
+    @abstractmethod
+    def _fit(self, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> None:
+        """Fit checked rows with their weights, and set the fitted attributes."""
+
+    def _validated(self, X: Observations, reset: bool = True) -> Any:
+        """Return X as scikit-learn checks it, an array or a block of CSR rows."""
+        dtypes = list(self._dtypes)
+        return csr.observations(validate_data(self, X, accept_sparse="csr", dtype=dtypes, order=None, reset=reset))
+
+    def _checked_rows(self, X: Observations) -> Any:
+        """Return X checked against the rows of the fit."""
+        check_is_fitted(self, "mixture_")
+        return self._validated(X, reset=False)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the estimator to one file without pickle; `expfam_em.load` reads it back."""
+        check_is_fitted(self, "mixture_")
+        save(self, path)
