@@ -42,8 +42,8 @@ EXTENDING = """\
 
 Two pages import from modules of the package. Their names may move before the first release:
 
-- `expfam_em.rows`: `protocol.Rows`, `protocol.Chunk`, `grid.Tree`, `grid.rows_per_chunk`, for a source of rows
-  ([Rows of your own](rows.md)).
+- `expfam_em.rows`: `source.RowSource`, `protocol.Rows`, `protocol.Chunk`, `grid.Tree`, `grid.rows_per_chunk`, for a
+  source of rows ([Rows of your own](rows.md)).
 - `expfam_em.em`: `loop.run`, `options.Options`, `state.Problem`, `state.State`, `state.begin`, `state.improve`,
   `state.move`, for steps of your own ([Between two steps](steps.md)).
 """
