@@ -43,6 +43,7 @@ NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
     "check for degenerate data."
 )
+NOT_FINITE = "the parameters of a component are not finite in the units of X"
 ANY_INIT = [StrOptions(set(INITS)), Mixture, "array-like"]
 
 
@@ -181,7 +182,12 @@ class BaseMixture(DensityMixin, EMEstimator):
         results = self._best_of_starts(plain, ArrayRows(prepared, weight, self.n_jobs, sizes), callbacks)
         sound = [result for result in results if is_sound(result)]
         fitted = iter(self._fitted(plain, sound, X.dtype) if sound else [])
-        return [next(fitted) | remembered if is_sound(one) else self._failure(plain, one) for one in results]
+        return [next(fitted) | remembered if is_sound(one) else self._error(plain, one) for one in results]
+
+    def _error(self, plain: ExponentialFamily, result: FitResult | CollapsedError) -> ValueError:
+        error = self._failure(plain, result)
+        error.__cause__ = result if isinstance(result, CollapsedError) else None
+        return error
 
     def _best_of_starts(self, plain: ExponentialFamily, rows: ArrayRows, callbacks: Sequence[Callback]) -> list[Any]:
         """Return the best result for each data set, or the error of one where every start has collapsed."""
@@ -217,15 +223,11 @@ class BaseMixture(DensityMixin, EMEstimator):
     def _failure(self, plain: ExponentialFamily, result: FitResult | CollapsedError) -> ValueError:
         """Return the error for a fit in which every start has collapsed, or the bound of the best one fell."""
         if isinstance(result, CollapsedError):
-            return self._refusal(result)
+            return ValueError(str(result))
         return ValueError(
             f"{result.status.value} It fell by {result.fall:.3g} from {result.bounds[-1]:.10g} at step "
             f"{result.n_iter + 1} ({plain!r})."
         )
-
-    def _refusal(self, error: ValueError) -> ValueError:
-        """Return the error for a fit in which every start has collapsed."""
-        return ValueError(str(error))
 
     def _prior_of(self, plain: ExponentialFamily, family: ExponentialFamily) -> ExpectedStatistics | None:
         """Return the prior, checked; one that has no family is in the coordinates of the observations."""
@@ -269,7 +271,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         stack = Mixture.stack([results[at].mixture for at in sound])
         finite = _finite_attributes(self._attributes(_named_parameters(stack)), len(sound))
         for at in (sound[i] for i in np.flatnonzero(~finite)):
-            results[at] = CollapsedError("the parameters of a component are not finite in the units of X")
+            results[at] = CollapsedError(NOT_FINITE)
         return results
 
     def _tell(self, state: State) -> None:
@@ -288,7 +290,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         named = _named_parameters(stack)
         arrays = self._attributes(named)
         if not _finite_attributes(arrays, len(results)).all():
-            raise self._refusal(CollapsedError("the parameters of a component are not finite in the units of X"))
+            raise self._failure(plain, CollapsedError(NOT_FINITE))
         return [
             {
                 "mixture_": result.mixture,

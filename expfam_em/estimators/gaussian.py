@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
-from expfam_em.em.result import FitResult
+from expfam_em.em.result import CollapsedError, FitResult
 from expfam_em.em.starts import INITS, Starts, from_labels_of, initialise_all
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estimators.base import ANY_INIT, BaseMixture
@@ -156,11 +156,9 @@ class GaussianMixture(BaseMixture):
     def _make_family(self) -> Gaussian:
         return Gaussian(self.covariance_type, variance_floor=0.0, reg_covar=self.reg_covar)
 
-    def _refusal(self, error: ValueError) -> ValueError:
+    def _failure(self, plain: ExponentialFamily, result: FitResult | CollapsedError) -> ValueError:
+        # a bound falls for the same reason: the mappings are right, but a component is nearly singular
         return ValueError(COLLAPSED)
-
-    def _fall(self, plain: ExponentialFamily, result: FitResult) -> ValueError:
-        return ValueError(COLLAPSED)  # its mappings are right: a component is nearly singular, and steps are rounding
 
     def _starts(
         self, pass_: Pass, data: Integers, rng: np.random.Generator, prior: ExpectedStatistics | None
