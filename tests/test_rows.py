@@ -138,13 +138,12 @@ def test_threads_may_fill_a_tree():
     assert len(tree.nodes) == bin(3000).count("1")
 
 
-@given(work=st.floats(0, 1e12), least=st.integers(1, 1 << 20))
-def test_the_rows_of_a_chunk_are_a_power_of_two_and_fall_with_the_work(work, least):
-    rows = rows_per_chunk(work, least)
+@given(work=st.floats(0, 1e12))
+def test_the_rows_of_a_chunk_are_a_power_of_two_and_fall_with_the_work(work):
+    rows = rows_per_chunk(work)
     assert rows & (rows - 1) == 0
-    assert rows >= least
-    assert rows <= max(grid.MOST_ROWS, 2 * least)
-    assert rows_per_chunk(2 * work, least) <= rows
+    assert grid.FEWEST_ROWS <= rows <= grid.MOST_ROWS
+    assert rows_per_chunk(2 * work) <= rows
 
 
 # ---- rows in memory ------------------------------------------------------------------------------------------------
@@ -442,16 +441,20 @@ def test_bits_do_not_depend_on_how_the_list_is_cut(ends):
     assert np.array_equal(ef.accumulate(start, rows).sums, ef.accumulate(start, DATA, WEIGHT).sums)
 
 
+@pytest.mark.parametrize("source", [ListRows, ShuffledRows])
 @pytest.mark.parametrize("family", [families.Poisson(), families.Multinomial()], ids=repr)
-def test_sparse_rows_from_elsewhere_are_fitted(family):
-    X = WHOLE + (WHOLE.sum(axis=1) == 0)[:, None]
+def test_sparse_rows_from_elsewhere_have_the_bits_of_the_matrix(family, source):
+    X = np.hstack([WHOLE, np.random.default_rng(0).random((900, 40)) < 0.05]) + np.eye(1, 42)
     block = CSRBlock.of(sparse.csr_array(X))
-    rows = ListRows.of(block, WEIGHT, [10, 500])
+    rows = source.of(block, WEIGHT, [10, 500])
     family = bind(family, rows)
     start = mixture_of(family, rows)
-    found, expected = ef.fit(start, rows, max_iter=5), ef.fit(start, X, WEIGHT, max_iter=5)
-    assert found.mixture.natural == pytest.approx(expected.mixture.natural, rel=1e-10)
-    assert found.bounds == pytest.approx(expected.bounds, rel=1e-12)
+    found, expected = ef.fit(start, rows, max_iter=5, tol=0), ef.fit(start, ArrayRows(block, WEIGHT), max_iter=5, tol=0)
+    assert np.array_equal(found.mixture.natural, expected.mixture.natural)
+    assert np.array_equal(found.bounds, expected.bounds)
+    dense = ef.fit(start, X, WEIGHT, max_iter=5, tol=0)
+    assert found.mixture.natural == pytest.approx(dense.mixture.natural, rel=1e-10)
+    assert found.bounds == pytest.approx(dense.bounds, rel=1e-12)
 
 
 @pytest.mark.parametrize("init", ["random", "labels", "responsibilities", "kmeans", "random_from_data"])

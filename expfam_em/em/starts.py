@@ -171,7 +171,7 @@ def _of_step(pass_, n_groups, n_components, make_step, weights, prior) -> Starts
 
     def statistics_in(family):
         step = make_step(kernel, Scores.none(B, K, p, family))
-        _, counts, sums, bounds, exposures = rows.reduce(step, K * (p + 8))
+        _, counts, sums, bounds, exposures = rows.reduce(step, kernel.work(K, p))
         return ExpectedStatistics(counts, sums, bounds, exposures if exposures.any() else counts, family)
 
     statistics = statistics_in(family)

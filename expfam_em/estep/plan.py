@@ -92,7 +92,7 @@ class Pass:
 
     def _reduced(self, kernel, scores, temperature, data) -> Sums:
         _, K, p = scores.natural.shape
-        work = K * (kernel.n_sums(p) + 8)
+        work = kernel.work(K, p)
         threads = 1
         if isinstance(self.rows, ArrayRows) and self.rows.n_data == 1 and len(self.rows.tasks(work)) < self.rows.n_jobs:
             threads = self.rows.n_jobs
@@ -109,7 +109,7 @@ class Pass:
         """Fill outputs by row, under the mixture of its data set for each row; without log h, rows in memory only."""
         self.check_width(scores)
         _, K, p = scores.natural.shape
-        self.rows.reduce(Write(self.kernel, scores, out, temperature), K * (p + 8))
+        self.rows.reduce(Write(self.kernel, scores, out, temperature), self.kernel.work(K, p))
 
 
 def n_statistics(family, rows: Rows) -> int:

@@ -164,6 +164,10 @@ class Kernel(ABC):
         """Return the number of statistics that are summed."""
         return n_statistics - self.n_common
 
+    def work(self, n_components, n_statistics) -> float:
+        """Return the multiply-adds that a row costs, on which the grid of chunks depends; see `Rows.reduce`."""
+        return n_components * (self.n_sums(n_statistics) + 8)
+
     @abstractmethod
     def prepared(self, scores: Scores, temperature=1.0, given=False) -> Callable[[Chunk, np.ndarray, Outputs], None]:
         """Return ``run(chunk, items, out)``, which fills the outputs from ranges of rows of a chunk.

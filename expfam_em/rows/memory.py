@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from expfam_em.rows.csr import CSRBlock, entries_per_row, observations
+from expfam_em.rows.csr import CSRBlock, observations
 from expfam_em.rows.grid import Tree, rows_per_chunk
 from expfam_em.rows.protocol import PADDING, Chunk, V
 from expfam_em.rows.threads import run_in_order, thread_count
 
 DENSE_ENTRIES = 1 << 20
 """Entries of sparse rows that are made dense at a time, for a family that looks at all rows beforehand."""
-
-CSR_DENSITY = 16
-"""Entries per column of a chunk of CSR rows, from which on adding its (d, K) sums to others costs under 10 %."""
 
 
 class ArrayRows:
@@ -111,16 +107,10 @@ class ArrayRows:
 
     def tasks(self, work: float) -> list[tuple[int, Chunk]]:
         """Return the chunks with their numbers; many small data sets are one chunk."""
-        size = self._chunk_rows(work)
+        size = rows_per_chunk(work)
         if size not in self._tasks:
             self._tasks[size] = list(self._numbered(size))
         return self._tasks[size]
-
-    def _chunk_rows(self, work) -> int:
-        if not self.is_sparse:
-            return rows_per_chunk(work)
-        per_row = max(entries_per_row(self.X), 1.0)
-        return rows_per_chunk(work, math.ceil(CSR_DENSITY * self.n_features / per_row))
 
     def _numbered(self, size) -> Iterator[tuple[int, Chunk]]:
         if self.n_data == 1:
