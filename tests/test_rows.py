@@ -16,6 +16,7 @@ import expfam_em as ef
 from expfam_em import families
 from expfam_em.em import ranks, sample
 from expfam_em.em.starts import from_labels_of, initialise_all
+from expfam_em.estep.bits import Bits
 from expfam_em.estep.dense import Dense
 from expfam_em.estep.plan import plan, single_pass, table_chunk, with_exposure
 from expfam_em.estep.reduce import (
@@ -236,6 +237,47 @@ def test_derived_rows_are_what_the_function_says(weight, sizes):
     assert np.array_equal(rows.X, DATA)
 
 
+def moved(chunk):
+    offset = np.zeros((len(chunk.X), 2)) if chunk.offset is None else chunk.offset
+    return chunk._replace(offset=offset + chunk.X)
+
+
+def bare(chunk):
+    return chunk._replace(weight=None, offset=None)
+
+
+def scaled(chunk):
+    X = chunk.X
+    return chunk._replace(X=CSRBlock(2 * X.data, X.indices, X.indptr, X.shape[1]))
+
+
+def dense(chunk):
+    return chunk._replace(X=np.asarray(chunk.X))
+
+
+@pytest.mark.parametrize("sizes", [None, [400, 3, 497]], ids=["one", "several"])
+def test_derived_rows_have_the_offsets_and_weights_of_the_function(sizes):
+    rows = ArrayRows(DATA, WEIGHT, 2, sizes)
+    assert np.array_equal(rows.derive(moved, 5).offset, DATA)
+    assert np.array_equal(rows.derive(moved, 5).derive(moved, 5).offset, 2 * DATA)
+    again = rows.derive(moved, 5).derive(bare, 5)
+    assert again.offset is None
+    assert again.sample_weight is None
+    assert again.X is rows.X
+
+
+@pytest.mark.parametrize("sizes", [None, [400, 3, 497]], ids=["one", "several"])
+def test_derived_csr_rows_stay_sparse_until_the_function_makes_them_dense(sizes):
+    block = CSRBlock.of(sparse.csr_array(WHOLE))
+    rows = ArrayRows(block, WEIGHT, 2, sizes)
+    assert rows.derive(halved, 5).X is block
+    found = rows.derive(scaled, 5)
+    assert found.is_sparse
+    assert same(found.X, CSRBlock.of(sparse.csr_array(2 * WHOLE)))
+    assert np.array_equal(found.starts, rows.starts)
+    assert same(rows.derive(dense, 5).X, WHOLE)
+
+
 def test_weights_beside_rows_are_refused():
     start = ef.Mixture(families.Poisson(), [1.0], np.zeros((1, 2)))
     with pytest.raises(ValueError, match="sample_weight is given beside rows"):
@@ -409,6 +451,26 @@ MODELS = {
     "product": (families.Product([(families.Gaussian(), [1]), (families.Gamma(), [0])]), DATA),
     "noise": (families.Componentwise([(families.Gaussian(), 1), (families.Uniform(), 1)]), DATA),
 }
+
+
+BITS = (np.random.default_rng(7).random((900, 60)) < DATA[:, :1] / 6).astype(np.uint8)  # enough for codes
+MODELS["bits"] = families.Bernoulli(), BITS
+
+
+def test_codes_serve_any_source_of_rows():
+    for rows in (ArrayRows(BITS), ListRows.of(BITS, None, [8]), Forgetful.of(BITS, None, [8])):
+        assert isinstance(plan(families.Bernoulli(), rows, 2).kernel, Bits)
+        assert isinstance(plan(families.Poisson(), ListRows.of(BITS + np.eye(900, 60), None, [8]), 2).kernel, Dense)
+    start = ef.Mixture(families.Bernoulli(), [0.5, 0.5], np.random.default_rng(0).normal(size=(2, 60)))
+    found = ef.fit(start, Forgetful.of(BITS, WEIGHT, [100]), max_iter=3, tol=0)
+    assert np.array_equal(found.bounds, ef.fit(start, BITS, WEIGHT, max_iter=3, tol=0).bounds)
+
+
+class Forgetful(ListRows):
+    """Rows that keep no tables."""
+
+    def _chunk(self, first, stop):
+        return super()._chunk(first, stop)._replace(table=None)
 
 
 def mixture_of(family, rows):

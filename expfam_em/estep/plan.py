@@ -139,10 +139,10 @@ def plan(family, rows: Rows, n_components=1, *, once=False) -> Pass:
     if isinstance(kernel, Sparse):
         if checked.exposure(family, CSRBlock.empty(rows.n_features, rows.dtype)) is not None:
             rows = rows.derive(functools.partial(with_exposure, family), LOG_BASE_WORK)
-    elif isinstance(kernel, Dense) and isinstance(rows, ArrayRows):
+    elif isinstance(kernel, Dense):
         if (with_bits := coded(rows, kernel.form, n_components)) is not None:
             rows, kernel = with_bits, Bits(family)
-        elif needs_table(kernel.form):
+        elif needs_table(kernel.form) and isinstance(rows, ArrayRows):
             rows = with_table(family, kernel.form, rows)
     if isinstance(kernel, Dense) and kernel.form is not None and (n_common := kernel.form.n_common):
         p = n_statistics(family, rows)
