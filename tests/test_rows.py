@@ -4,13 +4,14 @@ import functools
 import pickle
 import random
 import re
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import sparse
+from scipy import sparse, stats
 
 import expfam_em as ef
 from expfam_em import families
@@ -22,11 +23,13 @@ from expfam_em.estep.plan import plan, single_pass, table_chunk, with_exposure
 from expfam_em.estep.reduce import (
     EStep,
     GivenStep,
-    LabelledStep,
+    Labelled,
     OfData,
     check_support,
+    drawn,
     log_base_chunk,
     refusal_chunk,
+    rows_given,
 )
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
@@ -321,9 +324,11 @@ def test_functions_of_chunks_can_be_sent_away(case):
         functools.partial(ranks.everything, direction),
     ]
     pairs = [(function, chunk) for function in functions]
-    pairs.append((GivenStep(kernel, twice, [np.arange(n) % K, np.full((n, K), 1 / K)], 1), whole))
+    given = [functools.partial(rows_given, R, K) for R in (np.arange(n) % K, np.full((n, K), 1 / K, np.float32))]
+    pairs.append((GivenStep(kernel, twice, given, 1), whole))
+    pairs.append((GivenStep(kernel, none, [functools.partial(drawn, 3, K)], 1), chunk))
     if "Componentwise" not in repr(case):
-        pairs.append((LabelledStep(kernel, none, kernel, start.scores, 1), whole))
+        pairs.append((GivenStep(kernel, none, [Labelled(kernel, start.scores)], 1), whole))
     if isinstance(kernel, Dense) and kernel.form is not None and kernel.form.columns is not None:
         pairs.append((functools.partial(table_chunk, family, kernel.form), chunk))
     for function, rows in pairs:
@@ -337,10 +342,10 @@ def test_functions_of_chunks_can_be_sent_away(case):
 
 def test_scores_for_another_number_of_groups_are_refused():
     family = families.Gaussian().bind(as_rows(DATA))
-    kernel, labels = single_pass(family, as_rows(DATA)), np.zeros(len(DATA), np.int64)
+    kernel, one_label = single_pass(family, as_rows(DATA)), functools.partial(rows_given, np.zeros(900, np.int64), 2)
     one = Scores.none(1, 2, checked.statistics(family, DATA[:1])[0].shape[1], family)
     with pytest.raises(ValueError, match="scores of 1 mixtures; 2 groups of 1 need 2"):
-        GivenStep(kernel, one, [labels, labels], 1)(Chunk(DATA, np.ones(len(DATA)), 0))
+        GivenStep(kernel, one, [one_label, one_label], 1)(Chunk(DATA, np.ones(len(DATA)), 0))
 
 
 def test_functions_of_sparse_chunks_can_be_sent_away():
@@ -517,6 +522,46 @@ def test_sparse_rows_from_elsewhere_have_the_bits_of_the_matrix(family, source):
     dense = ef.fit(start, X, WEIGHT, max_iter=5, tol=0)
     assert found.mixture.natural == pytest.approx(dense.mixture.natural, rel=1e-10)
     assert found.bounds == pytest.approx(dense.bounds, rel=1e-12)
+
+
+@given(
+    first=st.integers(0, 2**50),
+    m=st.integers(1, 30),
+    K=st.integers(1, 6),
+    at=st.integers(0, 30),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_random_responsibilities_depend_on_the_number_of_the_row_alone(first, m, K, at, seed):
+    at = min(at, m)
+    pieces = (first, m), (first, at), (first + at, m - at)
+    whole, head, tail = (drawn(seed, K, Chunk(np.ones((size, 1)), None, begin)) for begin, size in pieces)
+    assert np.array_equal(whole, np.concatenate([head, tail]))
+    assert whole.sum(axis=1) == pytest.approx(1)
+    assert not np.array_equal(whole, drawn(seed, K, Chunk(np.ones((m, 1)), None, first + m))) or K == 1
+
+
+def test_random_responsibilities_are_uniform():
+    R = drawn(5, 3, Chunk(np.ones((20_000, 1)), None, 0))
+    law = stats.dirichlet(np.ones(3))
+    assert R.mean(axis=0) == pytest.approx(law.mean(), abs=0.01)
+    assert np.cov(R.T) == pytest.approx(law.cov(), abs=0.003)
+    assert stats.kstest(R[:, 1], stats.beta(1, 2).cdf).pvalue > 0.01
+    assert abs(np.corrcoef(R[1:, 0], R[:-1, 0])[0, 1]) < 0.03
+
+
+@pytest.mark.parametrize("init", ["random", "responsibilities", "labels"])
+def test_starts_by_row_hold_no_copy_of_all_responsibilities(init, monkeypatch):
+    monkeypatch.setattr(grid, "CHUNK_WORK", 100_000)
+    n, K = 200_000, 20
+    X = np.random.default_rng(0).random((n, 1), np.float32)
+    given = {"responsibilities": np.full((n, K), 1 / K, np.float32), "labels": np.arange(n) % K}.get(init, init)
+    pass_ = plan(families.Gaussian().bind(as_rows(X)), ArrayRows(X, n_jobs=1), K)
+    initialise_all(pass_, np.zeros(2, np.int64), K, given, np.random.default_rng(0))
+    tracemalloc.start()
+    initialise_all(pass_, np.zeros(2, np.int64), K, given, np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < n * K * 2
 
 
 @pytest.mark.parametrize("init", ["random", "labels", "responsibilities", "kmeans", "random_from_data"])
