@@ -73,8 +73,8 @@ class Pass:
         at_a_time = kernel.most_mixtures(scores) if isinstance(kernel, Bits) else B
         lots = [np.arange(first, min(first + at_a_time, B)) for first in range(0, B, at_a_time)]
         found = [self._reduced(kernel, scores.of(lot), temperature, data[lot]) for lot in lots]
-        parts = zip(*(one[1:] for one in found), strict=True)
-        counts, sums, bounds, exposures = (part[0] if len(part) == 1 else np.concatenate(part) for part in parts)
+        parts = zip(*found, strict=True)
+        _, counts, sums, bounds, exposures = (part[0] if len(part) == 1 else np.concatenate(part) for part in parts)
         if kernel.n_common:
             sums, bounds = self._with_common(kernel, scores, counts, sums, bounds, data)
         if not exposures.any():

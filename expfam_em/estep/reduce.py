@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from expfam_em.estep.scores import Outputs, Scores, Sums
+from expfam_em.estep.scores import ByIndex, Outputs, Scores, Sums
 from expfam_em.family import checked
 from expfam_em.family.support import ImpossibleRowError
 from expfam_em.rows.protocol import Chunk
@@ -182,20 +183,11 @@ class Write(ByRow):
         return 0
 
 
-class OfData(NamedTuple):
-    """One value for each of some data sets; ``+`` adds those of the same one."""
+@dataclass(frozen=True)
+class OfData(ByIndex):
+    """One value for each of some data sets."""
 
-    which: np.ndarray
     values: np.ndarray
-
-    def __add__(self, other: OfData) -> OfData:  # type: ignore[override]
-        if np.array_equal(self.which, other.which):
-            return OfData(self.which, self.values + other.values)
-        which = np.union1d(self.which, other.which)
-        values = np.zeros((len(which), *self.values.shape[1:]))
-        values[np.searchsorted(which, self.which)] = self.values
-        values[np.searchsorted(which, other.which)] += other.values
-        return OfData(which, values)
 
 
 def log_base_chunk(family, chunk: Chunk) -> OfData:
@@ -206,13 +198,14 @@ def log_base_chunk(family, chunk: Chunk) -> OfData:
     return OfData(ranges[:, 2], np.array([log_h[start:stop].sum() for start, stop in ranges[:, :2].tolist()]))
 
 
-class Refusal(NamedTuple):
+@dataclass(frozen=True)
+class Refusal:
     """The first row that a family refuses, and its error; ``+`` keeps the earlier one."""
 
     row: float
     error: Any
 
-    def __add__(self, other: Refusal) -> Refusal:  # type: ignore[override]
+    def __add__(self, other: Refusal) -> Refusal:
         return self if self.row <= other.row else other
 
 
