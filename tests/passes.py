@@ -1,10 +1,12 @@
 """Passes of the E-step as tests ask for them, beside the ones that a plan chooses."""
 
+import functools
+
 import numpy as np
 
 from expfam_em.em.steps import expected_statistics
 from expfam_em.estep.plan import Pass, n_statistics, single_pass
-from expfam_em.estep.reduce import GivenStep
+from expfam_em.estep.reduce import GivenStep, rows_given
 from expfam_em.estep.scores import Scores
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.values.evaluate import evaluate
@@ -28,5 +30,6 @@ def outputs(mixture, X, **wanted):
 
 def given_statistics(family, rows, q):
     """Sums under given responsibilities (n, K), of the one data set."""
-    step = GivenStep(single_pass(family, rows), Scores.none(1, q.shape[1], n_statistics(family, rows)), [q], 1)
+    given, none = functools.partial(rows_given, q, q.shape[1]), Scores.none(1, q.shape[1], n_statistics(family, rows))
+    step = GivenStep(single_pass(family, rows), none, [given], 1)
     return rows.reduce(step, 100)

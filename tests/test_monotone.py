@@ -1,5 +1,6 @@
 """The log-likelihood never falls: many random problems, two hundred steps of each."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -10,6 +11,7 @@ from expfam_em.em.loop import CollapsedError, fit_all
 from expfam_em.em.options import Options
 from expfam_em.em.starts import from_responsibilities
 from expfam_em.estep.plan import plan
+from expfam_em.estep.reduce import rows_given
 from expfam_em.rows.memory import ArrayRows
 from tests.profiles import share
 
@@ -52,7 +54,7 @@ def fitted(name, seed, K, d):
     data = ArrayRows(X, weight, n_jobs=1, sizes=[len(of_one) for of_one in labels])
     given = np.concatenate([start(rng, of_one, K) for of_one in labels])
     pass_ = plan(FAMILIES[name].bind(data), data, K)
-    starts = from_responsibilities(pass_, [given], K)
+    starts = from_responsibilities(pass_, [functools.partial(rows_given, given, K)], K)
     results = fit_all(starts.mixture, pass_, starts.runs, Options(STEPS, 0.0))
     sound = (result for result in results if not isinstance(result, CollapsedError))
     return [result for result in sound if not collapsed(name, result.mixture)]

@@ -4,28 +4,33 @@ import functools
 import pickle
 import random
 import re
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import is_dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import sparse
+from scipy import sparse, stats
 
 import expfam_em as ef
 from expfam_em import families
 from expfam_em.em import ranks, sample
 from expfam_em.em.starts import from_labels_of, initialise_all
+from expfam_em.estep.bits import Bits
 from expfam_em.estep.dense import Dense
 from expfam_em.estep.plan import plan, single_pass, table_chunk, with_exposure
 from expfam_em.estep.reduce import (
     EStep,
     GivenStep,
-    LabelledStep,
+    Labelled,
     OfData,
     check_support,
+    drawn,
     log_base_chunk,
     refusal_chunk,
+    rows_given,
 )
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
@@ -56,6 +61,8 @@ def same(one, other):
     """Whether two results have the same bits; families and scores are compared by what they pickle to."""
     if isinstance(one, ArrayRows | Tree):
         return same(vars(one), vars(other))
+    if is_dataclass(one):
+        return same(list(vars(one).values()), list(vars(other).values()))
     if isinstance(one, CSRBlock):
         return same((one.values, one.columns, one.shape), (other.values, other.columns, other.shape))
     if isinstance(one, tuple | list):
@@ -138,13 +145,12 @@ def test_threads_may_fill_a_tree():
     assert len(tree.nodes) == bin(3000).count("1")
 
 
-@given(work=st.floats(0, 1e12), least=st.integers(1, 1 << 20))
-def test_the_rows_of_a_chunk_are_a_power_of_two_and_fall_with_the_work(work, least):
-    rows = rows_per_chunk(work, least)
+@given(work=st.floats(0, 1e12))
+def test_the_rows_of_a_chunk_are_a_power_of_two_and_fall_with_the_work(work):
+    rows = rows_per_chunk(work)
     assert rows & (rows - 1) == 0
-    assert rows >= least
-    assert rows <= max(grid.MOST_ROWS, 2 * least)
-    assert rows_per_chunk(2 * work, least) <= rows
+    assert grid.FEWEST_ROWS <= rows <= grid.MOST_ROWS
+    assert rows_per_chunk(2 * work) <= rows
 
 
 # ---- rows in memory ------------------------------------------------------------------------------------------------
@@ -199,7 +205,7 @@ def test_data_sets_have_the_bits_they_have_alone(sizes, weighted, seed):
     for d, end in enumerate(np.cumsum(sizes)):
         part = slice(end - sizes[d], end)
         alone = plan(family, ArrayRows(X[part], None if weight is None else weight[part], 1), 2).sums(stack[:1].scores)
-        for one, other in zip(alone[1:], together[1:], strict=True):
+        for one, other in zip(list(alone)[1:], list(together)[1:], strict=True):
             assert np.array_equal(one[0], other[d])
 
 
@@ -235,6 +241,47 @@ def test_derived_rows_are_what_the_function_says(weight, sizes):
     assert np.array_equal(derived.derive(halved, 5).table[:900], derived.table[:900])
     assert np.array_equal(derived.starts, rows.starts)
     assert np.array_equal(rows.X, DATA)
+
+
+def moved(chunk):
+    offset = np.zeros((len(chunk.X), 2)) if chunk.offset is None else chunk.offset
+    return chunk._replace(offset=offset + chunk.X)
+
+
+def bare(chunk):
+    return chunk._replace(weight=None, offset=None)
+
+
+def scaled(chunk):
+    X = chunk.X
+    return chunk._replace(X=CSRBlock(2 * X.data, X.indices, X.indptr, X.shape[1]))
+
+
+def dense(chunk):
+    return chunk._replace(X=np.asarray(chunk.X))
+
+
+@pytest.mark.parametrize("sizes", [None, [400, 3, 497]], ids=["one", "several"])
+def test_derived_rows_have_the_offsets_and_weights_of_the_function(sizes):
+    rows = ArrayRows(DATA, WEIGHT, 2, sizes)
+    assert np.array_equal(rows.derive(moved, 5).offset, DATA)
+    assert np.array_equal(rows.derive(moved, 5).derive(moved, 5).offset, 2 * DATA)
+    again = rows.derive(moved, 5).derive(bare, 5)
+    assert again.offset is None
+    assert again.sample_weight is None
+    assert again.X is rows.X
+
+
+@pytest.mark.parametrize("sizes", [None, [400, 3, 497]], ids=["one", "several"])
+def test_derived_csr_rows_stay_sparse_until_the_function_makes_them_dense(sizes):
+    block = CSRBlock.of(sparse.csr_array(WHOLE))
+    rows = ArrayRows(block, WEIGHT, 2, sizes)
+    assert rows.derive(halved, 5).X is block
+    found = rows.derive(scaled, 5)
+    assert found.is_sparse
+    assert same(found.X, CSRBlock.of(sparse.csr_array(2 * WHOLE)))
+    assert np.array_equal(found.starts, rows.starts)
+    assert same(rows.derive(dense, 5).X, WHOLE)
 
 
 def test_weights_beside_rows_are_refused():
@@ -280,9 +327,11 @@ def test_functions_of_chunks_can_be_sent_away(case):
         functools.partial(ranks.everything, direction),
     ]
     pairs = [(function, chunk) for function in functions]
-    pairs.append((GivenStep(kernel, twice, [np.arange(n) % K, np.full((n, K), 1 / K)], 1), whole))
+    given = [functools.partial(rows_given, R, K) for R in (np.arange(n) % K, np.full((n, K), 1 / K, np.float32))]
+    pairs.append((GivenStep(kernel, twice, given, 1), whole))
+    pairs.append((GivenStep(kernel, none, [functools.partial(drawn, 3, K)], 1), chunk))
     if "Componentwise" not in repr(case):
-        pairs.append((LabelledStep(kernel, none, kernel, start.scores, 1), whole))
+        pairs.append((GivenStep(kernel, none, [Labelled(kernel, start.scores)], 1), whole))
     if isinstance(kernel, Dense) and kernel.form is not None and kernel.form.columns is not None:
         pairs.append((functools.partial(table_chunk, family, kernel.form), chunk))
     for function, rows in pairs:
@@ -296,10 +345,10 @@ def test_functions_of_chunks_can_be_sent_away(case):
 
 def test_scores_for_another_number_of_groups_are_refused():
     family = families.Gaussian().bind(as_rows(DATA))
-    kernel, labels = single_pass(family, as_rows(DATA)), np.zeros(len(DATA), np.int64)
+    kernel, one_label = single_pass(family, as_rows(DATA)), functools.partial(rows_given, np.zeros(900, np.int64), 2)
     one = Scores.none(1, 2, checked.statistics(family, DATA[:1])[0].shape[1], family)
     with pytest.raises(ValueError, match="scores of 1 mixtures; 2 groups of 1 need 2"):
-        GivenStep(kernel, one, [labels, labels], 1)(Chunk(DATA, np.ones(len(DATA)), 0))
+        GivenStep(kernel, one, [one_label, one_label], 1)(Chunk(DATA, np.ones(len(DATA)), 0))
 
 
 def test_functions_of_sparse_chunks_can_be_sent_away():
@@ -412,6 +461,26 @@ MODELS = {
 }
 
 
+BITS = (np.random.default_rng(7).random((900, 60)) < DATA[:, :1] / 6).astype(np.uint8)  # enough for codes
+MODELS["bits"] = families.Bernoulli(), BITS
+
+
+def test_codes_serve_any_source_of_rows():
+    for rows in (ArrayRows(BITS), ListRows.of(BITS, None, [8]), Forgetful.of(BITS, None, [8])):
+        assert isinstance(plan(families.Bernoulli(), rows, 2).kernel, Bits)
+        assert isinstance(plan(families.Poisson(), ListRows.of(BITS + np.eye(900, 60), None, [8]), 2).kernel, Dense)
+    start = ef.Mixture(families.Bernoulli(), [0.5, 0.5], np.random.default_rng(0).normal(size=(2, 60)))
+    found = ef.fit(start, Forgetful.of(BITS, WEIGHT, [100]), max_iter=3, tol=0)
+    assert np.array_equal(found.bounds, ef.fit(start, BITS, WEIGHT, max_iter=3, tol=0).bounds)
+
+
+class Forgetful(ListRows):
+    """Rows that keep no tables."""
+
+    def _chunk(self, first, stop):
+        return super()._chunk(first, stop)._replace(table=None)
+
+
 def mixture_of(family, rows):
     """Return a mixture of two components, drawn from rows."""
     start = initialise_all(plan(family, rows, 2), np.zeros(1, np.int64), 2, "k-means++", np.random.default_rng(0))
@@ -442,16 +511,60 @@ def test_bits_do_not_depend_on_how_the_list_is_cut(ends):
     assert np.array_equal(ef.accumulate(start, rows).sums, ef.accumulate(start, DATA, WEIGHT).sums)
 
 
+@pytest.mark.parametrize("source", [ListRows, ShuffledRows])
 @pytest.mark.parametrize("family", [families.Poisson(), families.Multinomial()], ids=repr)
-def test_sparse_rows_from_elsewhere_are_fitted(family):
-    X = WHOLE + (WHOLE.sum(axis=1) == 0)[:, None]
+def test_sparse_rows_from_elsewhere_have_the_bits_of_the_matrix(family, source):
+    X = np.hstack([WHOLE, np.random.default_rng(0).random((900, 40)) < 0.05]) + np.eye(1, 42)
     block = CSRBlock.of(sparse.csr_array(X))
-    rows = ListRows.of(block, WEIGHT, [10, 500])
+    rows = source.of(block, WEIGHT, [10, 500])
     family = bind(family, rows)
     start = mixture_of(family, rows)
-    found, expected = ef.fit(start, rows, max_iter=5), ef.fit(start, X, WEIGHT, max_iter=5)
-    assert found.mixture.natural == pytest.approx(expected.mixture.natural, rel=1e-10)
-    assert found.bounds == pytest.approx(expected.bounds, rel=1e-12)
+    found, expected = ef.fit(start, rows, max_iter=5, tol=0), ef.fit(start, ArrayRows(block, WEIGHT), max_iter=5, tol=0)
+    assert np.array_equal(found.mixture.natural, expected.mixture.natural)
+    assert np.array_equal(found.bounds, expected.bounds)
+    dense = ef.fit(start, X, WEIGHT, max_iter=5, tol=0)
+    assert found.mixture.natural == pytest.approx(dense.mixture.natural, rel=1e-10)
+    assert found.bounds == pytest.approx(dense.bounds, rel=1e-12)
+
+
+@given(
+    first=st.integers(0, 2**50),
+    m=st.integers(1, 30),
+    K=st.integers(1, 6),
+    at=st.integers(0, 30),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_random_responsibilities_depend_on_the_number_of_the_row_alone(first, m, K, at, seed):
+    at = min(at, m)
+    pieces = (first, m), (first, at), (first + at, m - at)
+    whole, head, tail = (drawn(seed, K, Chunk(np.ones((size, 1)), None, begin)) for begin, size in pieces)
+    assert np.array_equal(whole, np.concatenate([head, tail]))
+    assert whole.sum(axis=1) == pytest.approx(1)
+    assert not np.array_equal(whole, drawn(seed, K, Chunk(np.ones((m, 1)), None, first + m))) or K == 1
+
+
+def test_random_responsibilities_are_uniform():
+    R = drawn(5, 3, Chunk(np.ones((20_000, 1)), None, 0))
+    law = stats.dirichlet(np.ones(3))
+    assert R.mean(axis=0) == pytest.approx(law.mean(), abs=0.01)
+    assert np.cov(R.T) == pytest.approx(law.cov(), abs=0.003)
+    assert stats.kstest(R[:, 1], stats.beta(1, 2).cdf).pvalue > 0.01
+    assert abs(np.corrcoef(R[1:, 0], R[:-1, 0])[0, 1]) < 0.03
+
+
+@pytest.mark.parametrize("init", ["random", "responsibilities", "labels"])
+def test_starts_by_row_hold_no_copy_of_all_responsibilities(init, monkeypatch):
+    monkeypatch.setattr(grid, "CHUNK_WORK", 100_000)
+    n, K = 200_000, 20
+    X = np.random.default_rng(0).random((n, 1), np.float32)
+    given = {"responsibilities": np.full((n, K), 1 / K, np.float32), "labels": np.arange(n) % K}.get(init, init)
+    pass_ = plan(families.Gaussian().bind(as_rows(X)), ArrayRows(X, n_jobs=1), K)
+    initialise_all(pass_, np.zeros(2, np.int64), K, given, np.random.default_rng(0))
+    tracemalloc.start()
+    initialise_all(pass_, np.zeros(2, np.int64), K, given, np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < n * K * 2
 
 
 @pytest.mark.parametrize("init", ["random", "labels", "responsibilities", "kmeans", "random_from_data"])

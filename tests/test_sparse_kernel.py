@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import sparse
 
 import expfam_em as ef
+from expfam_em.estep.sparse import Sparse
 from expfam_em.families import Bernoulli
 from expfam_em.kernels.sparse import BLOCK, em_sparse
 from expfam_em.rows.csr import CSRBlock, csr_arrays
-from expfam_em.rows.memory import CSR_DENSITY, ArrayRows
+from expfam_em.rows.grid import rows_per_chunk
+from expfam_em.rows.memory import ArrayRows
 from tests import passes
 from tests.case import EPS
 
@@ -287,12 +291,15 @@ def test_a_matrix_that_points_outside_itself_is_refused(damage):
 @pytest.mark.parametrize("nnz", [0, 1, 10, 1000, 100_000])
 @pytest.mark.parametrize("n", [1, 5, 3000])
 @pytest.mark.parametrize("d", [1, 50, 100_000])
-def test_chunks_cover_the_rows_and_hold_several_entries_per_column(n, d, nnz):
+def test_chunks_cover_the_rows(n, d, nnz):
     at = np.sort(np.random.default_rng(0).integers(0, n, nnz) ** 2 // n)
     indptr = np.searchsorted(at, np.arange(n + 1))
     rows = ArrayRows(CSRBlock(np.ones(nnz), np.zeros(nnz, np.int32), indptr, d))
     chunks = [chunk for _, chunk in rows.tasks(1e7)]
     assert [chunk.first for chunk in chunks] == np.cumsum([0, *(len(chunk.X) for chunk in chunks)])[:-1].tolist()
     assert sum(len(chunk.X) for chunk in chunks) == n
-    # a row counts as an entry at least: it has scores too
-    assert all(len(chunk.X) * max(nnz / n, 1) >= CSR_DENSITY * d for chunk in chunks[:-1])
+
+
+@given(d=st.integers(1, 100_000), K=st.integers(1, 100))
+def test_chunks_have_at_least_a_quarter_as_many_rows_as_columns(d, K):
+    assert rows_per_chunk(Sparse(Bernoulli()).work(K, d)) >= d / 4

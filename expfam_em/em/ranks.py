@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,8 @@ COLLECTED_ENTRIES = 1 << 22
 COLLECTED_ROWS = 16
 
 
-class Extremes(NamedTuple):
+@dataclass(frozen=True)
+class Extremes:
     """Least and greatest key, how many rows are present, and the number behind that of the last one."""
 
     low: float
@@ -30,12 +32,13 @@ class Extremes(NamedTuple):
     present: int
     end: int
 
-    def __add__(self, other: Extremes) -> Extremes:  # type: ignore[override]
+    def __add__(self, other: Extremes) -> Extremes:
         low, high = min(self.low, other.low), max(self.high, other.high)
         return Extremes(low, high, self.present + other.present, max(self.end, other.end))
 
 
-class Counted(NamedTuple):
+@dataclass(frozen=True)
+class Counted:
     """Row weight, rows, least and greatest key of each bin; the last two are empty where nobody asked for them."""
 
     weight: np.ndarray
@@ -43,7 +46,7 @@ class Counted(NamedTuple):
     low: np.ndarray
     high: np.ndarray
 
-    def __add__(self, other: Counted) -> Counted:  # type: ignore[override]
+    def __add__(self, other: Counted) -> Counted:
         weight, low, high = (
             self.weight + other.weight,
             np.minimum(self.low, other.low),
@@ -53,7 +56,8 @@ class Counted(NamedTuple):
         return Counted(weight, self.rows + other.rows if counted_twice else weight, low, high)
 
 
-class Collected(NamedTuple):
+@dataclass(frozen=True)
+class Collected:
     """Rows that were looked for, chunk by chunk: their bins, numbers, keys, weights and themselves."""
 
     bin: list
@@ -62,12 +66,12 @@ class Collected(NamedTuple):
     weight: list
     X: list
 
-    def __add__(self, other: Collected) -> Collected:  # type: ignore[override]
-        return Collected(*(one + two for one, two in zip(self, other, strict=True)))
+    def __add__(self, other: Collected) -> Collected:
+        return Collected(*(one + two for one, two in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def in_order(self) -> Collected:
         """Return one array of each, ordered by key, and by number where keys are equal."""
-        *by_row, X = self
+        *by_row, X = vars(self).values()
         whole = CSRBlock.concatenate(X) if isinstance(X[0], CSRBlock) else np.concatenate(X)
         of_bin, number, key, weight = (np.concatenate(parts) for parts in by_row)
         order = np.lexsort((number, key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError
 from expfam_em.em.seeds import Seeding
 from expfam_em.estep.plan import n_statistics, single_pass
-from expfam_em.estep.reduce import GivenStep, LabelledStep
+from expfam_em.estep.reduce import GivenStep, Labelled, drawn, rows_given
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
 from expfam_em.family.optional import Framed, OfComponents, components
@@ -68,12 +69,11 @@ def initialise_all(pass_, data, n_components, init, rng=None, *, weights="free",
         return _all_of(_repeated(_given_mixture(init, family, K), B))
     n_groups = B // rows.n_data
     if not isinstance(init, str):
-        labels = _as_responsibilities(init, count(rows), K)
-        return from_responsibilities(pass_, [labels] * n_groups, K, weights, prior)
+        one = functools.partial(rows_given, _as_responsibilities(init, count(rows), K), K)
+        return from_responsibilities(pass_, [one] * n_groups, K, weights, prior)
     rng = np.random.default_rng(rng)
     if init == "random":
-        n = count(rows)
-        given = [rng.dirichlet(np.ones(K), n) for _ in range(n_groups)]
+        given = [functools.partial(drawn, int(seed), K) for seed in rng.integers(2**63, size=n_groups)]
         return from_responsibilities(pass_, given, K, weights, prior)
     if init not in INITS:
         raise ValueError(f"init is {init!r}; it must be one of {', '.join(INITS)}, a Mixture, responsibilities, labels")
@@ -134,21 +134,9 @@ def _as_responsibilities(init, n, n_components):
             f"init has shape {init.shape} and dtype {init.dtype}; responsibilities must be ({n}, {n_components}), "
             f"labels ({n},) whole numbers"
         )
-    if not (np.all(init >= 0) and np.allclose(init.sum(axis=1), 1)):
+    if not (init.min() >= 0 and np.allclose(init.sum(axis=1), 1)):
         raise ValueError("responsibilities must be non-negative and sum to 1 in every row")
-    return np.asarray(init, np.float64)
-
-
-def from_responsibilities(pass_, given, n_components, weights="free", prior=None) -> Starts:
-    """Return the M-step of given responsibilities (n, K) or labels (n,), one array for each group of runs.
-
-    A group takes each data set once, so that a row has one set of responsibilities.
-    """
-
-    def step(kernel, scores):
-        return GivenStep(kernel, scores, given, pass_.rows.n_data)
-
-    return _of_step(pass_, len(given), n_components, step, weights, prior)
+    return init
 
 
 def from_labels_of(centres, pass_, n_components, weights="free", prior=None) -> Starts:
@@ -156,22 +144,20 @@ def from_labels_of(centres, pass_, n_components, weights="free", prior=None) -> 
 
     ``centres`` is a stack of mixtures of another family, one for each run.
     """
-    labelling, n_data = single_pass(centres.family, pass_.rows), pass_.rows.n_data
-
-    def step(kernel, scores):
-        return LabelledStep(kernel, scores, labelling, centres.scores, n_data)
-
-    return _of_step(pass_, len(centres.weights) // n_data, n_components, step, weights, prior)
+    labelling, D = single_pass(centres.family, pass_.rows), pass_.rows.n_data
+    groups = [slice(first, first + D) for first in range(0, len(centres.weights), D)]
+    given = [Labelled(labelling, centres[group].scores) for group in groups]
+    return from_responsibilities(pass_, given, n_components, weights, prior)
 
 
-def _of_step(pass_, n_groups, n_components, make_step, weights, prior) -> Starts:
-    """Return the M-step of what ``make_step(kernel, scores)`` adds up over the rows, for groups of runs."""
-    family, rows, B, K = pass_.family, pass_.rows, n_groups * pass_.rows.n_data, n_components
+def from_responsibilities(pass_, given, n_components, weights="free", prior=None) -> Starts:
+    """Return the M-step of given responsibilities; see `GivenStep` for ``given``, a function for each group of runs."""
+    family, rows, B, K = pass_.family, pass_.rows, len(given) * pass_.rows.n_data, n_components
     p, kernel = n_statistics(family, rows), single_pass(family, rows)
 
     def statistics_in(family):
-        step = make_step(kernel, Scores.none(B, K, p, family))
-        _, counts, sums, bounds, exposures = rows.reduce(step, K * (p + 8))
+        step = GivenStep(kernel, Scores.none(B, K, p, family), given, rows.n_data)
+        _, counts, sums, bounds, exposures = rows.reduce(step, kernel.work(K, p))
         return ExpectedStatistics(counts, sums, bounds, exposures if exposures.any() else counts, family)
 
     statistics = statistics_in(family)

@@ -7,7 +7,7 @@ import numpy as np
 from expfam_em.estep.scores import Kernel, Outputs, Scores
 from expfam_em.family.kernel_form import KernelForm
 from expfam_em.kernels import patterns as kernel
-from expfam_em.rows.protocol import PADDING, Chunk
+from expfam_em.rows.protocol import PADDING, Chunk, Rows
 
 LEAST_ENTRIES, LEAST_COLUMNS = 50_000, 8
 """Entries of X and columns below which there is nothing to gain."""
@@ -38,42 +38,35 @@ class Bits(Kernel):
         temperature = float(temperature)
 
         def run(chunk: Chunk, items, out: Outputs):
+            codes = with_codes(chunk).table if chunk.table is None else chunk.table  # a source may keep no tables
             weight = np.empty(0) if chunk.weight is None else chunk.weight
             kernel.em_patterns(
-                chunk.table, items, tables, offset, level, weight, temperature, out.counts, out.sums, out.bounds
+                codes, items, tables, offset, level, weight, temperature, out.counts, out.sums, out.bounds
             )
 
         return run
 
 
-def coded(rows, form: KernelForm | None, n_components):
-    """Return rows in memory with codes beside them; None if X has other values, or nothing is gained by it."""
-    if form is None or not form.is_identity or not pays(rows, n_components):
-        return None
-    if not _is_binary(rows.X[:FIRST_ROWS]) or rows.reduce(_others, 2 * rows.n_features):
-        return None
-    return rows.derive(with_codes, 16 * rows.n_features)
-
-
-def pays(rows, n_components) -> bool:
-    """Whether rows are enough, and their tables small enough, for passes that add up patterns to be faster."""
+def coded(rows: Rows, form: KernelForm | None, n_components):
+    """Return rows with codes beside them; None if X has other values, or nothing is gained by it."""
     d = rows.n_features
-    enough = (
-        rows.offset is None
-        and rows.X.size >= LEAST_ENTRIES
-        and d >= LEAST_COLUMNS
-        and len(rows) >= LEAST_ROWS * rows.n_data
-    )
-    return enough and n_components > 1 and kernel.table_size(d, n_components) <= TABLE_ENTRIES
+    if form is None or not form.is_identity or rows.is_sparse or d < LEAST_COLUMNS:
+        return None
+    if n_components == 1 or kernel.table_size(d, n_components) > TABLE_ENTRIES:
+        return None
+    enough = max(LEAST_ROWS * rows.n_data, LEAST_ENTRIES / d)
+    return rows.derive(with_codes, 16 * d) if rows.reduce(_coded_rows, 2 * d) >= enough else None
+
+
+def _coded_rows(chunk: Chunk) -> float:
+    """Return how many rows a chunk has; −∞ if they cannot be taken as codes, so that no sum with them is positive."""
+    X = chunk.X
+    possible = chunk.offset is None and _is_binary(X[:FIRST_ROWS]) and _is_binary(X)
+    return len(X) if possible else -np.inf
 
 
 def _is_binary(X) -> bool:
     return bool(np.all((X == 0) | (X == 1)))
-
-
-def _others(chunk: Chunk) -> int:
-    """Count a chunk that holds something else than 0 and 1."""
-    return 0 if _is_binary(chunk.X) else 1
 
 
 def with_codes(chunk: Chunk) -> Chunk:

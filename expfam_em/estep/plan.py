@@ -73,8 +73,8 @@ class Pass:
         at_a_time = kernel.most_mixtures(scores) if isinstance(kernel, Bits) else B
         lots = [np.arange(first, min(first + at_a_time, B)) for first in range(0, B, at_a_time)]
         found = [self._reduced(kernel, scores.of(lot), temperature, data[lot]) for lot in lots]
-        parts = zip(*(one[1:] for one in found), strict=True)
-        counts, sums, bounds, exposures = (part[0] if len(part) == 1 else np.concatenate(part) for part in parts)
+        parts = zip(*found, strict=True)
+        _, counts, sums, bounds, exposures = (part[0] if len(part) == 1 else np.concatenate(part) for part in parts)
         if kernel.n_common:
             sums, bounds = self._with_common(kernel, scores, counts, sums, bounds, data)
         if not exposures.any():
@@ -92,7 +92,7 @@ class Pass:
 
     def _reduced(self, kernel, scores, temperature, data) -> Sums:
         _, K, p = scores.natural.shape
-        work = K * (kernel.n_sums(p) + 8)
+        work = kernel.work(K, p)
         threads = 1
         if isinstance(self.rows, ArrayRows) and self.rows.n_data == 1 and len(self.rows.tasks(work)) < self.rows.n_jobs:
             threads = self.rows.n_jobs
@@ -109,7 +109,7 @@ class Pass:
         """Fill outputs by row, under the mixture of its data set for each row; without log h, rows in memory only."""
         self.check_width(scores)
         _, K, p = scores.natural.shape
-        self.rows.reduce(Write(self.kernel, scores, out, temperature), K * (p + 8))
+        self.rows.reduce(Write(self.kernel, scores, out, temperature), self.kernel.work(K, p))
 
 
 def n_statistics(family, rows: Rows) -> int:
@@ -139,10 +139,10 @@ def plan(family, rows: Rows, n_components=1, *, once=False) -> Pass:
     if isinstance(kernel, Sparse):
         if checked.exposure(family, CSRBlock.empty(rows.n_features, rows.dtype)) is not None:
             rows = rows.derive(functools.partial(with_exposure, family), LOG_BASE_WORK)
-    elif isinstance(kernel, Dense) and isinstance(rows, ArrayRows):
+    elif isinstance(kernel, Dense):
         if (with_bits := coded(rows, kernel.form, n_components)) is not None:
             rows, kernel = with_bits, Bits(family)
-        elif needs_table(kernel.form):
+        elif needs_table(kernel.form) and isinstance(rows, ArrayRows):
             rows = with_table(family, kernel.form, rows)
     if isinstance(kernel, Dense) and kernel.form is not None and (n_common := kernel.form.n_common):
         p = n_statistics(family, rows)

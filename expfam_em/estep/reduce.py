@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from expfam_em.estep.scores import Outputs, Scores, Sums
+from expfam_em.estep.scores import ByIndex, Outputs, Scores, Sums
 from expfam_em.family import checked
 from expfam_em.family.support import ImpossibleRowError
 from expfam_em.rows.protocol import Chunk
@@ -92,118 +93,101 @@ class EStep(Prepared):
 
 
 class GivenStep(Prepared):
-    """Adds up the statistics of a chunk under responsibilities (n, K) or labels (n,) that each group of runs gives.
+    """Adds up the statistics of a chunk under responsibilities that each group of runs gives.
 
     Parameters
     ----------
     kernel : Dense, Sparse or IncompletePass
     scores : Scores
         Of 0, in the coordinates of the statistics; see `Scores.none`.
-    given : list of arrays
-        One for each group of runs that take each data set once.
+    given : list of functions of a chunk
+        For each group of runs that take each data set once. They return the responsibilities of the rows of the chunk,
+        (m, K), as an array of their own; see `rows_given`, `drawn` and `Labelled`.
     n_data : int
     """
 
     def __init__(self, kernel, scores: Scores, given, n_data):
         self.kernel, self.scores, self.given, self.n_data = kernel, scores, given, n_data
 
-    def responsibilities(self, chunk: Chunk, group) -> np.ndarray:
-        """Return those of the rows of a chunk, (m, K)."""
-        rows = slice(chunk.first, chunk.first + len(chunk.X))
-        given = self.given[group][rows]
-        R = np.eye(self.scores.natural.shape[1])[given] if given.ndim == 1 else given
-        return np.array(R, np.float64, order="C")  # writable, as the kernel wants it
-
     @functools.cached_property
     def _run(self):
-        if (found := len(self.scores.natural)) != (needed := self.n_groups * self.n_data):  # the kernel trusts it
-            raise ValueError(f"scores of {found} mixtures; {self.n_groups} groups of {self.n_data} need {needed}")
+        n_groups = len(self.given)
+        if (found := len(self.scores.natural)) != (needed := n_groups * self.n_data):  # the kernel trusts it
+            raise ValueError(f"scores of {found} mixtures; {n_groups} groups of {self.n_data} need {needed}")
         return self.kernel.prepared(self.scores, given=True)
-
-    @property
-    def n_groups(self) -> int:
-        """Number of groups of runs."""
-        return len(self.given)
 
     def __call__(self, chunk: Chunk) -> Sums:
         ranges = chunk.of_data()
         _, K, p = self.scores.natural.shape
-        which = np.concatenate([ranges[:, 2] + self.n_data * g for g in range(self.n_groups)])
+        which = np.concatenate([ranges[:, 2] + self.n_data * g for g in range(len(self.given))])
         out = Outputs.of_sums(len(which), K, p, self.kernel.by_statistic)
-        for g in range(self.n_groups):
+        for g, responsibilities in enumerate(self.given):
             slots = np.arange(g * len(ranges), (g + 1) * len(ranges))
             items = np.column_stack([ranges[:, :2], which[slots], slots])
-            self._run(chunk, items, out._replace(responsibilities=self.responsibilities(chunk, g)))
+            self._run(chunk, items, out._replace(responsibilities=responsibilities(chunk)))
         return Sums(which, out.counts, out.sums, out.bounds, out.exposures)
 
 
-class LabelledStep(GivenStep):
-    """Adds up the statistics of a chunk under the labels that each mixture of a stack gives to its rows.
+def rows_given(given, n_components, chunk: Chunk) -> np.ndarray:
+    """Return the responsibilities of the rows of a chunk, (m, K), from those of all rows, (n, K), or labels, (n,)."""
+    rows = given[chunk.first : chunk.first + len(chunk.X)]
+    return np.eye(n_components)[rows] if given.ndim == 1 else np.array(rows, np.float64, order="C")
 
-    Parameters
-    ----------
-    kernel, scores
-        As in `GivenStep`.
-    labelling : Dense or Sparse
-    centres : Scores
-        Of the mixtures that give the labels, one for each run.
-    n_data : int
+
+def drawn(seed, n_components, chunk: Chunk) -> np.ndarray:
+    """Return random responsibilities of the rows of a chunk, (m, K), equally likely anywhere in the simplex.
+
+    They depend on the seed and the numbers of the rows alone, so nobody needs those of all rows.
     """
-
-    def __init__(self, kernel, scores, labelling, centres: Scores, n_data):
-        super().__init__(kernel, scores, [], n_data)
-        self.labelling, self.centres = labelling, centres
-
-    @functools.cached_property
-    def _label(self):
-        return self.labelling.prepared(self.centres)
-
-    @property
-    def n_groups(self) -> int:
-        """Number of groups of runs."""
-        return len(self.centres.natural) // self.n_data
-
-    def responsibilities(self, chunk: Chunk, group) -> np.ndarray:
-        """Return those of the rows of a chunk, (m, K)."""
-        ranges, labels = chunk.of_data(), np.zeros(len(chunk.X), np.int64)
-        items = np.column_stack([ranges[:, :2], ranges[:, 2] + self.n_data * group, np.zeros(len(ranges), np.int64)])
-        self._label(chunk._replace(weight=None), items, Outputs(labels=labels))
-        return np.eye(self.centres.natural.shape[1])[labels]
+    # the generator counts in fours; shares of independent waiting times are uniform
+    counter, before = divmod(chunk.first * n_components, 4)
+    numbers = np.random.Philox(key=seed, counter=counter).random_raw(before + len(chunk.X) * n_components)[before:]
+    times = -np.log(((numbers >> 12) + 0.5) * 2.0**-52).reshape(-1, n_components)  # of numbers between 0 and 1
+    return times / times.sum(axis=1, keepdims=True)
 
 
-class Write(Prepared):
-    """Fills outputs by row under the mixture of its data set for each row; rows in memory only."""
+class ByRow(Prepared):
+    """A function of chunks that looks at rows under the mixture of their data set, whatever they weigh."""
 
-    def __init__(self, kernel, scores: Scores, out: Outputs, temperature=1.0):
-        self.kernel, self.scores, self.out, self.temperature = kernel, scores, out, temperature
+    def __init__(self, kernel, scores: Scores, temperature=1.0):
+        self.kernel, self.scores, self.temperature = kernel, scores, temperature
 
     @functools.cached_property
     def _run(self):
         return self.kernel.prepared(self.scores, self.temperature)
 
-    def __call__(self, chunk: Chunk) -> int:
+    def fill(self, chunk: Chunk, out: Outputs) -> None:
+        """Fill the outputs by row of a chunk."""
         ranges = chunk.of_data()
-        items = np.column_stack([ranges, np.zeros(len(ranges), np.int64)])
-        # what is said of a row does not depend on its weight
-        out = self.out.rows(slice(chunk.first, chunk.first + len(chunk.X)))
-        self._run(chunk._replace(weight=None), items, out)
+        self._run(chunk._replace(weight=None), np.column_stack([ranges, np.zeros(len(ranges), np.int64)]), out)
+
+
+class Labelled(ByRow):
+    """Returns the responsibilities of the rows of a chunk, (m, K): 1 for the component of the highest score."""
+
+    def __call__(self, chunk: Chunk) -> np.ndarray:
+        labels = np.zeros(len(chunk.X), np.int64)
+        self.fill(chunk, Outputs(labels=labels))
+        return np.eye(self.scores.natural.shape[1])[labels]
+
+
+class Write(ByRow):
+    """Fills outputs by row; rows in memory only."""
+
+    def __init__(self, kernel, scores: Scores, out: Outputs, temperature=1.0):
+        super().__init__(kernel, scores, temperature)
+        self.out = out
+
+    def __call__(self, chunk: Chunk) -> int:
+        self.fill(chunk, self.out.rows(slice(chunk.first, chunk.first + len(chunk.X))))
         return 0
 
 
-class OfData(NamedTuple):
-    """One value for each of some data sets; ``+`` adds those of the same one."""
+@dataclass(frozen=True)
+class OfData(ByIndex):
+    """One value for each of some data sets."""
 
-    which: np.ndarray
     values: np.ndarray
-
-    def __add__(self, other: OfData) -> OfData:  # type: ignore[override]
-        if np.array_equal(self.which, other.which):
-            return OfData(self.which, self.values + other.values)
-        which = np.union1d(self.which, other.which)
-        values = np.zeros((len(which), *self.values.shape[1:]))
-        values[np.searchsorted(which, self.which)] = self.values
-        values[np.searchsorted(which, other.which)] += other.values
-        return OfData(which, values)
 
 
 def log_base_chunk(family, chunk: Chunk) -> OfData:
@@ -214,13 +198,14 @@ def log_base_chunk(family, chunk: Chunk) -> OfData:
     return OfData(ranges[:, 2], np.array([log_h[start:stop].sum() for start, stop in ranges[:, :2].tolist()]))
 
 
-class Refusal(NamedTuple):
+@dataclass(frozen=True)
+class Refusal:
     """The first row that a family refuses, and its error; ``+`` keeps the earlier one."""
 
     row: float
     error: Any
 
-    def __add__(self, other: Refusal) -> Refusal:  # type: ignore[override]
+    def __add__(self, other: Refusal) -> Refusal:
         return self if self.row <= other.row else other
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -111,35 +111,42 @@ class Outputs(NamedTuple):
         )  # fmt: skip
 
 
-class Sums(NamedTuple):
-    """Counts, sums and bounds of some mixtures of a stack; ``+`` adds those of the same mixture.
+@dataclass(frozen=True)
+class ByIndex:
+    """Arrays with an entry for each of some data sets, or mixtures of a stack; ``+`` adds those of the same one.
 
     Attributes
     ----------
     which : (m,) int64
-        The mixtures, in ascending order.
-    counts, sums, bounds, exposures : (m, K), (m, K, p), (m,), (m, K)
+        The data sets or mixtures, in ascending order.
     """
 
     which: np.ndarray
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(vars(self).values())
+
+    def __add__(self, other: Self) -> Self:
+        pairs = list(zip(self, other, strict=True))[1:]
+        if self.which is other.which or np.array_equal(self.which, other.which):
+            return type(self)(self.which, *(one + two for one, two in pairs))
+        which = np.union1d(self.which, other.which)
+        mine, its = np.searchsorted(which, self.which), np.searchsorted(which, other.which)
+        found = [np.zeros((len(which), *one.shape[1:])) for one, _ in pairs]
+        for out, (one, two) in zip(found, pairs, strict=True):
+            out[mine] = one
+            out[its] += two
+        return type(self)(which, *found)
+
+
+@dataclass(frozen=True)
+class Sums(ByIndex):
+    """Counts (m, K), sums (m, K, p), bounds (m,) and exposures (m, K) of some mixtures of a stack."""
+
     counts: np.ndarray
     sums: np.ndarray
     bounds: np.ndarray
     exposures: np.ndarray
-
-    def __add__(self, other: Sums) -> Sums:  # type: ignore[override]
-        if self.which is other.which or np.array_equal(self.which, other.which):
-            return Sums(self.which, *(a + b for a, b in zip(self[1:], other[1:], strict=True)))
-        which = np.union1d(self.which, other.which)
-        mine, its = np.searchsorted(which, self.which), np.searchsorted(which, other.which)
-
-        def union(one, two):
-            out = np.zeros((len(which), *one.shape[1:]))
-            out[mine] = one
-            out[its] += two
-            return out
-
-        return Sums(which, *(union(a, b) for a, b in zip(self[1:], other[1:], strict=True)))
 
 
 @dataclass(frozen=True)
@@ -163,6 +170,10 @@ class Kernel(ABC):
     def n_sums(self, n_statistics) -> int:
         """Return the number of statistics that are summed."""
         return n_statistics - self.n_common
+
+    def work(self, n_components, n_statistics) -> float:
+        """Return the multiply-adds that a row costs, on which the grid of chunks depends; see `Rows.reduce`."""
+        return n_components * (self.n_sums(n_statistics) + 8)
 
     @abstractmethod
     def prepared(self, scores: Scores, temperature=1.0, given=False) -> Callable[[Chunk, np.ndarray, Outputs], None]:

@@ -10,7 +10,11 @@ from expfam_em.estep.scores import Kernel, Outputs, Scores
 from expfam_em.family import checked
 from expfam_em.kernels import NO_OFFSET
 from expfam_em.kernels.sparse import BLOCK, em_sparse
+from expfam_em.rows import grid
 from expfam_em.rows.protocol import Chunk
+
+SPARSE_WORK = 4 * grid.CHUNK_WORK
+"""Multiply-adds per row and column, above which chunks would be too short for the number of columns."""
 
 NO_TOTALS = np.empty(0), np.empty((0, 0)), np.empty(0)
 
@@ -19,6 +23,14 @@ class Sparse(Kernel):
     """The pass of a family over CSR rows; exposures, where there are any, may stand in a table beside them."""
 
     by_statistic = True
+
+    def work(self, n_components, n_statistics) -> float:
+        """Return the multiply-adds that a row is taken to cost: a chunk has at least a quarter as many rows as columns.
+
+        With fewer rows, adding up the (d, K) sums of the chunks would take too long. The number of entries plays no
+        part: no source knows it before all rows have been read.
+        """
+        return min(super().work(n_components, n_statistics), SPARSE_WORK / n_statistics)
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         natural = np.ascontiguousarray(scores.natural.transpose(0, 2, 1))

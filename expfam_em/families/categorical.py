@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,12 +26,13 @@ IMPOSSIBLE = 1e-6
 """By how much shares may exceed 1."""
 
 
-class Largest(NamedTuple):
+@dataclass(frozen=True)
+class Largest:
     """Largest label of each column, at least 1."""
 
     labels: np.ndarray
 
-    def __add__(self, other: Largest) -> Largest:  # type: ignore[override]
+    def __add__(self, other: Largest) -> Largest:
         return Largest(np.maximum(self.labels, other.labels))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,13 +14,14 @@ from expfam_em.family.support import require
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 
-class Corners(NamedTuple):
+@dataclass(frozen=True)
+class Corners:
     """Least and greatest entry of each column of some rows, infinite if there are none."""
 
     low: np.ndarray
     high: np.ndarray
 
-    def __add__(self, other: Corners) -> Corners:  # type: ignore[override]
+    def __add__(self, other: Corners) -> Corners:
         return Corners(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
 
@@ -62,7 +64,7 @@ class Uniform(ExponentialFamily):
         return Corners(X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64))
 
     def bound(self, summary: Any) -> Any:
-        low, high = summary
+        low, high = summary.low, summary.high
         if self.low is not None and self.high is not None:  # one number stands for all columns
             return Uniform(np.broadcast_to(self.low, low.shape), np.broadcast_to(self.high, low.shape))
         if np.any(low > high):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
@@ -34,13 +35,14 @@ def needs_blocks(family: Any) -> bool:
     return not checked.is_default(family.bind) or any(needs_blocks(part) for part, _ in parts)
 
 
-class Parts(NamedTuple):
+@dataclass(frozen=True)
+class Parts:
     """The number of columns, and the summary of each part for the rows, or columns, that it sees."""
 
     n_features: int
     summaries: tuple
 
-    def __add__(self, other: Parts) -> Parts:  # type: ignore[override]
+    def __add__(self, other: Parts) -> Parts:
         pairs = zip(self.summaries, other.summaries, strict=True)
         return Parts(self.n_features, tuple(None if one is None else one + two for one, two in pairs))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,12 +27,13 @@ def summary_of(family: Any, blocks: Any) -> Any:
     return functools.reduce(Summary.__add__, parts, Summary(None)).value
 
 
-class Summary(NamedTuple):
+@dataclass(frozen=True)
+class Summary:
     """The summary of some rows, or None; ``+`` adds two."""
 
     value: Any
 
-    def __add__(self, other: Summary) -> Summary:  # type: ignore[override]
+    def __add__(self, other: Summary) -> Summary:
         return other if self.value is None else Summary(self.value + other.value)
 
 
@@ -48,10 +50,11 @@ def summary_chunk(family: Any, chunk: Chunk) -> Summary:
     return functools.reduce(Summary.__add__, (Summary(family.summary(*part)) for part in dense))
 
 
-class Width(NamedTuple):
+@dataclass(frozen=True)
+class Width:
     """The summary of a family that has to know the number of columns only."""
 
     n_features: int
 
-    def __add__(self, other: Width) -> Width:  # type: ignore[override]
+    def __add__(self, other: Width) -> Width:
         return self

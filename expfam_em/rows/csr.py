@@ -39,11 +39,6 @@ def csr_arrays(X: Any) -> tuple[Block, NDArray[np.int32], Integers]:
     )
 
 
-def entries_per_row(X: CSRBlock) -> float:
-    """Return the mean number of stored entries of a row."""
-    return float(X.indptr[-1] - X.indptr[0]) / max(len(X), 1)
-
-
 class CSRBlock:
     """Some rows of a CSR matrix; slices share its memory, and ``np.asarray`` makes them dense.
 

@@ -14,10 +14,10 @@ FEWEST_ROWS, MOST_ROWS = 1 << 9, 1 << 17
 """Fewer rows would halve the blocks in which components with frames of their own are multiplied: 15 % slower."""
 
 
-def rows_per_chunk(work: float, least: int = 1) -> int:
-    """Return the number of rows of a chunk, a power of two, given the multiply-adds per row and the fewest rows."""
+def rows_per_chunk(work: float) -> int:
+    """Return the number of rows of a chunk, a power of two, given the multiply-adds per row."""
     wanted = max(CHUNK_WORK / max(work, 1.0), FEWEST_ROWS)
-    return 1 << math.ceil(math.log2(max(min(wanted, MOST_ROWS), least)))
+    return 1 << math.ceil(math.log2(min(wanted, MOST_ROWS)))
 
 
 class Tree:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from expfam_em.rows.csr import CSRBlock, entries_per_row, observations
+from expfam_em.rows.csr import CSRBlock, observations
 from expfam_em.rows.grid import Tree, rows_per_chunk
 from expfam_em.rows.protocol import PADDING, Chunk, V
 from expfam_em.rows.threads import run_in_order, thread_count
 
 DENSE_ENTRIES = 1 << 20
 """Entries of sparse rows that are made dense at a time, for a family that looks at all rows beforehand."""
-
-CSR_DENSITY = 16
-"""Entries per column of a chunk of CSR rows, from which on adding its (d, K) sums to others costs under 10 %."""
 
 
 class ArrayRows:
@@ -83,44 +80,36 @@ class ArrayRows:
     def derive(self, function: Callable[[Chunk], Chunk], work: float) -> ArrayRows:
         """Return rows changed chunk by chunk, kept in memory; see `Rows`.
 
-        What a function returns as it was given, the same array, is not copied. X becomes dense if it is changed.
+        What a function returns as it was given, the same array, is not copied.
         """
         first = self._chunk(0, 1)
-        head, table = function(first), self.table
-        X = self.X if head.X is first.X else np.empty((len(self), head.X.shape[1]), head.X.dtype)
-        if head.table is not None:
-            shape, dtype = (len(self) + PADDING, head.table.shape[1]), head.table.dtype
-            # column after column, as kernels read it, unless it is of bytes
-            table = np.zeros(shape[::-1], dtype).T if dtype.kind == "f" else np.zeros(shape, dtype)
-        weight = self.sample_weight if head.weight is first.weight else np.empty(len(self))
+        head = function(first)
+        kept = {"X": self.X, "weight": self.sample_weight, "table": self.table, "offset": self.offset}
+        changed = [name for name in kept if getattr(head, name) is not getattr(first, name)]
+        made: dict[str, Any] = {name: _room(getattr(head, name), len(self), name == "table") for name in changed}
 
-        def one(task):
+        def one(task) -> CSRBlock | None:
             _, chunk = task
-            found, rows = function(chunk), slice(chunk.first, chunk.first + len(chunk.X))
-            if X is not self.X:
-                X[rows] = found.X
-            if head.table is not None:
-                table[rows] = found.table[: len(chunk.X)]
-            if weight is not self.sample_weight:
-                weight[rows] = found.weight
+            found = function(chunk)
+            for name, out in made.items():
+                if out is not None:
+                    out[chunk.first : chunk.first + len(chunk.X)] = getattr(found, name)[: len(chunk.X)]
+            return found.X if isinstance(found.X, CSRBlock) else None
 
-        run_in_order(one, self.tasks(work), self.n_jobs)
-        return ArrayRows(X, weight, self.n_jobs, np.diff(self.starts), table, self.offset)
+        blocks = run_in_order(one, self.tasks(work), self.n_jobs)
+        if "X" in made and made["X"] is None:
+            made["X"] = CSRBlock.concatenate(blocks)
+        X, weight, table, offset = (kept | made).values()
+        return ArrayRows(X, weight, self.n_jobs, np.diff(self.starts), table, offset)
 
     # ---- rows in memory only -----------------------------------------------------------------------------------
 
     def tasks(self, work: float) -> list[tuple[int, Chunk]]:
         """Return the chunks with their numbers; many small data sets are one chunk."""
-        size = self._chunk_rows(work)
+        size = rows_per_chunk(work)
         if size not in self._tasks:
             self._tasks[size] = list(self._numbered(size))
         return self._tasks[size]
-
-    def _chunk_rows(self, work) -> int:
-        if not self.is_sparse:
-            return rows_per_chunk(work)
-        per_row = max(entries_per_row(self.X), 1.0)
-        return rows_per_chunk(work, math.ceil(CSR_DENSITY * self.n_features / per_row))
 
     def _numbered(self, size) -> Iterator[tuple[int, Chunk]]:
         if self.n_data == 1:
@@ -167,6 +156,15 @@ class ArrayRows:
                 if not np.all(weight > 0):
                     X, weight = X[weight > 0], weight[weight > 0]
             yield X, weight
+
+
+def _room(value, n, padded) -> np.ndarray | None:
+    """Return an array for what a function of chunks makes of n rows; None for CSR rows, and for nothing."""
+    if not isinstance(value, np.ndarray):
+        return None
+    shape = (n + PADDING * padded, *value.shape[1:])
+    # a table lies column after column, as kernels read it, unless it is of bytes
+    return np.zeros(shape[::-1], value.dtype).T if padded and value.dtype.kind == "f" else np.zeros(shape, value.dtype)
 
 
 def count(rows) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,13 +25,14 @@ from expfam_em.family.optional import (
 from expfam_em.rows.typing import Array, Block, Blocks, Floats, Mask
 
 
-class Others(NamedTuple):
+@dataclass(frozen=True)
+class Others:
     """The summary of the rows that are not 0, or of all of them where there are no others."""
 
     some: bool
     parts: Parts
 
-    def __add__(self, other: Others) -> Others:  # type: ignore[override]
+    def __add__(self, other: Others) -> Others:
         if self.some == other.some:
             return Others(self.some, self.parts + other.parts)
         return self if self.some else other

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -95,8 +96,7 @@ class Gaussian(FramedNormal):
 
     def bound(self, summary: Any) -> Self:
         """Return a copy whose frame is about the weighted mean and standard deviation of the columns."""
-        _, mean, _ = summary
-        variance = summary.variance
+        mean, variance = summary.mean, summary.variance
         if not np.isfinite(variance).all():
             column = int(np.argmin(np.isfinite(variance)))
             raise ValueError(f"the variance of column {column} is beyond the range of float64: divide X by its size")
@@ -318,7 +318,8 @@ class Gaussian(FramedNormal):
         return f"Gaussian({', '.join([repr(self.covariance_type), *extra])})"
 
 
-class Moments(NamedTuple):
+@dataclass(frozen=True)
+class Moments:
     """Weight, weighted mean and weighted squared deviations from it of each column, for some rows."""
 
     total: float
@@ -335,7 +336,7 @@ class Moments(NamedTuple):
         with np.errstate(over="ignore"):
             return cls(total, mean, weight @ (X - mean) ** 2)
 
-    def __add__(self, other: Moments) -> Moments:  # type: ignore[override]
+    def __add__(self, other: Moments) -> Moments:
         if self.total == 0 or other.total == 0:
             return other if self.total == 0 else self
         total, step = self.total + other.total, other.mean - self.mean
