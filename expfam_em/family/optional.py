@@ -92,23 +92,23 @@ class OfComponents(ExponentialFamily):
 
     @property
     @abstractmethod
-    def pattern(self) -> Integers:
+    def _pattern(self) -> Integers:
         """Which family each component of one mixture belongs to, by number."""
 
     @abstractmethod
-    def kinds(self, n_components: int) -> list[tuple[ExponentialFamily, Integers]]:
+    def _kinds(self, n_components: int) -> list[tuple[ExponentialFamily, Integers]]:
         """Return the families of the components, each with the numbers of those that belong to it."""
 
     @abstractmethod
-    def place(self, n_components: int, parts: Sequence[Array]) -> Array:
+    def _place(self, n_components: int, parts: Sequence[Array]) -> Array:
         """Return natural parameters (K, p) from those of the components of each kind."""
 
     @abstractmethod
-    def components(self, index: Integers) -> Self:
+    def _components(self, index: Integers) -> Self:
         """Return the family of some components, in the order of an index array."""
 
     @abstractmethod
-    def in_order_of(self, other: Self) -> Self:
+    def _in_order_of(self, other: Self) -> Self:
         """Return this family with its components in the order that those of another one of its kind have."""
 
 
@@ -135,7 +135,7 @@ def shared(family: ExponentialFamily) -> ExponentialFamily:
 def components(family: ExponentialFamily, index: Any) -> ExponentialFamily:
     """Return the family of some components, in the order of an index array."""
     if isinstance(family, OfComponents):
-        return family.components(index)
+        return family._components(index)
     if isinstance(family, Framed) and family.frames is not None:
         return family.with_frames(family.frames.take(index))
     return family
@@ -166,9 +166,21 @@ def translate_expectation(family: ExponentialFamily, expectation: Array, target:
 
 def kinds(family: ExponentialFamily, n_components: int) -> list:
     """Return the families of the components, each with the numbers of those that belong to it."""
-    return family.kinds(n_components) if isinstance(family, OfComponents) else [(family, np.arange(n_components))]
+    return family._kinds(n_components) if isinstance(family, OfComponents) else [(family, np.arange(n_components))]
 
 
 def place(family: ExponentialFamily, n_components: int, parts: Sequence[Array]) -> Array:
     """Return natural parameters (K, p) from those of the components of each kind."""
-    return family.place(n_components, parts) if isinstance(family, OfComponents) else parts[0]
+    return family._place(n_components, parts) if isinstance(family, OfComponents) else parts[0]
+
+
+def in_order_of(family: ExponentialFamily, other: Any) -> ExponentialFamily:
+    """Return a family with its components in the order that those of another one of its kind have."""
+    return family._in_order_of(other) if isinstance(family, OfComponents) else family
+
+
+def same_order(one: ExponentialFamily, other: ExponentialFamily) -> bool:
+    """Whether the components of two families of one kind belong to the same families."""
+    if not (isinstance(one, OfComponents) and isinstance(other, OfComponents)):
+        return True
+    return np.array_equal(one._pattern, other._pattern)

@@ -7,10 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_em.family import checked
-from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import Monomials, OwnFrames
-from expfam_em.family.optional import Framed, OfComponents
 
 
 class Layout(NamedTuple):
@@ -96,44 +93,8 @@ class Layout(NamedTuple):
 def monomials_of(family, n_features) -> Monomials:
     """Return the monomials of a family, of the columns that `kernel_form.table` returns."""
     form = family.kernel_form(n_features)
-    return Monomials.identity(n_statistics_of(family, n_features)) if form is None else form.monomials
-
-
-def n_statistics_of(family, n_features) -> int:
-    """Return the number of statistics of rows of so many columns."""
-    with np.errstate(all="ignore"):  # one of them may lie outside the support: only the shape matters
-        T, exposure = checked.statistics(family, np.ones((1, n_features)))
-    if exposure is not None:
+    if form is not None:
+        return form.monomials
+    if checked.exposure(family, np.ones((1, n_features))) is not None:
         raise ValueError(f"{family!r} has an exposure, which cannot be combined with other families")
-    return T.shape[1]
-
-
-def labels_of(families) -> list[str]:
-    """Return a name for each of several families, numbered where one occurs more than once."""
-    names = [type(family).__name__.lower() for family in families]
-    return [f"{name}{names[:i].count(name) + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]
-
-
-def check_family_argument(family) -> None:
-    """Raise a TypeError unless this is an instance of a family."""
-    if not isinstance(family, ExponentialFamily):
-        what = f"the class {family.__name__}: call it" if isinstance(family, type) else repr(family)
-        raise TypeError(f"a part is {what}; it must be an ExponentialFamily, such as Gaussian('full')")
-    if isinstance(family, OfComponents):
-        raise TypeError(f"a part is {family!r}, which is a family for each component: it can only stand by itself")
-
-
-def framed(families, frames: list[Frames | None]) -> list:
-    """Return families in other coordinates of their components."""
-    pairs = zip(families, frames, strict=True)
-    return [family.with_frames(its) if isinstance(family, Framed) else family for family, its in pairs]
-
-
-def choose_each(family, natural, expectation):
-    """Return what `Framed.choose_frames` says of a part; None if it has no frames to choose."""
-    return family.choose_frames(natural, expectation) if isinstance(family, Framed) else None
-
-
-def rescue_each(family, natural, expectation) -> Frames | None:
-    """Return what `Framed.rescue_frames` says of a part; None if it has no frames to choose."""
-    return family.rescue_frames(natural, expectation) if isinstance(family, Framed) else None
+    return Monomials.identity(checked.n_statistics(family, n_features))
