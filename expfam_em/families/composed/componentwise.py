@@ -90,39 +90,26 @@ class Componentwise(OfParts, OfComponents):
             raise ValueError(f"natural parameters of {n} components; {self!r} has {K} components, in order")
         return np.resize(one, n)
 
-    def _of_each(self, n) -> list[np.ndarray]:
-        """Return the numbers of those of n components that belong to each family."""
-        family_of = self._family_of(n)
-        return [np.flatnonzero(family_of == j) for j in range(len(self.families))]
-
     def _sizes(self) -> list[int]:
         """Return how many components each family has."""
         return np.bincount(self.of_component, minlength=len(self.families)).tolist()
 
     def _parts(self, n: int) -> list[Part]:
-        pairs = zip(self.families, self._of_each(n), strict=True)
-        return [Part(j, family, of) for j, (family, of) in enumerate(pairs) if len(of)]
+        family_of = self._family_of(n)
+        parts = [Part(j, family, np.flatnonzero(family_of == j)) for j, family in enumerate(self.families)]
+        return [part for part in parts if len(part.of)]
+
+    def _log_h(self, n):
+        """Return where log h of the family of each of n components is, as an index of packed parameters."""
+        return np.arange(n), np.concatenate(self._layout.statistics[len(self.families) :])[self._family_of(n)]
 
     def _join(self, n: int, found: Sequence[Array], log_h: float = 1.0) -> Array:
-        out, at = np.zeros((n, self._layout.n_statistics)), self._layout.statistics
-        for part, values in zip(self._parts(n), found, strict=True):
-            out[part.of[:, None], at[part.number]] = values
-            out[part.of, at[len(self.families) + part.number]] = log_h
+        out = super()._join(n, found)
+        out[self._log_h(n)] = log_h
         return out
 
-    def _total(self, n: int, found: Sequence[Array]) -> Array:
-        out = np.empty(n)
-        for part, values in zip(self._parts(n), found, strict=True):
-            out[part.of] = values
-        return out
-
-    def _joined_frames(self, lots: list[Frames | None], n: int | None = None) -> Frames | None:
-        n = len(self.of_component) if n is None else n
-        return Frames.of_parts([lot and lot.scattered(of, n) for lot, of in zip(lots, self._of_each(n), strict=True)])
-
-    def _frames_of_each(self, frames: Frames) -> list[Frames | None]:
-        lots = map(frames.part, range(len(self.families)))
-        return [lot and lot.take(of) for lot, of in zip(lots, self._of_each(len(frames)), strict=True)]
+    def _n_framed(self, lots: list[Frames]) -> int:
+        return len(self.of_component)
 
     def with_frames(self, frames: Frames | None) -> Self:
         framed = super().with_frames(frames)
@@ -135,28 +122,6 @@ class Componentwise(OfParts, OfComponents):
         other = Componentwise([(family, 1) for family in families])
         other.n_features, other.of_component = n_features, np.sort(self.of_component)
         return other
-
-    # ---- as asked about the families of components -----------------------------------------------------------
-
-    @property
-    def _pattern(self) -> Integers:
-        of, K = self.of_component, len(self.of_component)
-        return next(of[:n] for n in range(1, K + 1) if K % n == 0 and np.array_equal(np.resize(of[:n], K), of))
-
-    def _kinds(self, n_components: int) -> list[tuple[ExponentialFamily, Integers]]:
-        return [(part.family, part.of) for part in self._parts(n_components)]
-
-    def _place(self, n_components: int, parts: Sequence[Array]) -> Array:
-        return self._join(n_components, parts)
-
-    def _components(self, index: Integers) -> Self:
-        index = np.asarray(index)
-        family_of = np.resize(self.of_component, max(len(self.of_component), 1 + index.max(initial=0)))
-        chosen, frames = self.replace(of_component=family_of[index]), self.frames
-        return chosen if frames is None else chosen.with_frames(frames.take(index))
-
-    def _in_order_of(self, other: Self) -> Self:
-        return self.replace(of_component=other.of_component)
 
     # ---- the family -----------------------------------------------------------------------------------------
 
@@ -224,8 +189,7 @@ class Componentwise(OfParts, OfComponents):
 
         Only responsibilities that are given or drawn have others. Their T is 0, and log h says how many they are.
         """
-        at = np.concatenate(self._layout.statistics[len(self.families) :])[self._family_of(len(sums))]
-        log_h = sums[np.arange(len(sums)), at]
+        log_h = sums[self._log_h(len(sums))]
         return np.maximum(counts - np.where(log_h < TOO_LOW * counts, log_h / IMPOSSIBLE, 0.0), 0.0)
 
     def _of_possible(self, expectation: Array) -> Array:

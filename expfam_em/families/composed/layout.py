@@ -54,39 +54,26 @@ class Layout(NamedTuple):
             shift[here], inverse_scale[here] = part.shift, part.inverse_scale
         return Monomials(shift, inverse_scale, self.products)
 
-    def own_frames(self, parts, lots, of_component) -> OwnFrames | None:
-        """Return frames of single components of the whole, if a part has such frames, from those of the parts.
+    def own_frames(self, monomials, lots, n_components) -> OwnFrames:
+        """Return frames of single components of the whole.
 
-        ``of_component`` (K, parts) says for each part which of its components is that of the whole, −1 for none.
+        ``lots`` (number of a part, its components, their frames) are those of the parts that have some; ``monomials``
+        are those of all parts as they are framed now.
         """
-        K = len(of_component)
-        own = np.full((K, len(parts)), -1)
-        for j, lot in enumerate(lots):
-            if lot is not None:
-                has = of_component[:, j] >= 0
-                own[has, j] = lot.frame[of_component[has, j]]
-        which = np.flatnonzero((own >= 0).any(axis=1))
-        if not len(which):
-            return None
-        shared = self.monomials(parts)
-        shift = np.tile(shared.shift, (len(which), 1))
-        diagonal = all(lot is None or lot.whitener.shape[1] == 1 for lot in lots)
-        scale = shared.inverse_scale
-        whitener = np.tile(scale[None] if diagonal else np.diag(scale), (len(which), 1, 1))
-        for j, lot in enumerate(lots):
-            if lot is None:
-                continue
-            rows, here = np.flatnonzero(own[which, j] >= 0), self.columns[j]
-            frame = own[which[rows], j]
-            shift[rows[:, None], here] = lot.shift[frame]
-            if diagonal:
-                whitener[rows[:, None], 0, here] = lot.whitener[frame, 0]
-            elif lot.whitener.shape[1] == 1:
-                whitener[rows[:, None], here, here] = lot.whitener[frame, 0]
-            else:
-                whitener[rows[:, None, None], here[:, None], here] = lot.whitener[frame]
-        frame = np.full(K, -1)
-        frame[which] = np.arange(len(which))
+        own = np.zeros(n_components, bool)
+        for _, of, lot in lots:
+            own[of] |= lot.frame >= 0
+        shared, frame = self.monomials(monomials), np.where(own, np.cumsum(own) - 1, -1)
+        shift, scale = np.tile(shared.shift, (own.sum(), 1)), shared.inverse_scale
+        diagonal = all(lot.whitener.shape[1] == 1 for _, _, lot in lots)
+        whitener = np.tile(scale[None] if diagonal else np.diag(scale), (len(shift), 1, 1))
+        for j, of, lot in lots:
+            here, has = self.columns[j], lot.frame >= 0
+            rows, its = frame[of][has], lot.frame[has]
+            shift[rows[:, None], here] = lot.shift[its]
+            # a diagonal one beside others that are not is written out
+            full = lot.whitener[its] if diagonal or lot.whitener.shape[1] > 1 else lot.whitener[its] * np.eye(len(here))
+            whitener[rows[:, None, None], [[0]] if diagonal else here[:, None], here] = full
         return OwnFrames(frame, shift, whitener)
 
 

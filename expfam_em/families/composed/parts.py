@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -23,6 +24,7 @@ from expfam_em.family.optional import (
     is_incomplete,
     kernel_frames,
     score_rounding,
+    shared,
     translate,
     translate_expectation,
 )
@@ -40,7 +42,9 @@ class Part(NamedTuple):
 class OfParts(Composed, Framed, Incomplete):
     """Families made of others, whose statistics stand side by side as a `Layout` says.
 
-    A subclass says which components each part describes, `_parts`, and how what the parts return is put together.
+    Each part describes all components, or, where a subclass says so by `_parts`, some of them. A is the sum of A of the
+    parts that describe a component, and all mappings are those of the parts. There may be more statistics behind those
+    of the parts: log h of each part.
     """
 
     sparse = "never"
@@ -65,28 +69,26 @@ class OfParts(Composed, Framed, Incomplete):
     def _monomials(self) -> list[Monomials]:
         """Return the monomials of the parts as they are framed now."""
 
-    @abstractmethod
     def _parts(self, n: int) -> list[Part]:
         """Return the parts that n components have."""
+        return [Part(j, family, slice(None)) for j, family in enumerate(self.families)]
 
-    @abstractmethod
     def _join(self, n: int, found: Sequence[Array], log_h: float = 1.0) -> Array:
         """Return η or E[T] of n components, (n, p), from those of their parts.
 
         Where log h of a part is a statistic too, ``log_h`` is its natural parameter, 1, or 0 among expectations.
         """
+        out = np.zeros((n, self._layout.n_statistics))
+        for part, values in zip(self._parts(n), found, strict=True):
+            out[np.arange(n)[part.of, None], self._layout.statistics[part.number]] = values
+        return out
 
-    @abstractmethod
     def _total(self, n: int, found: Sequence[Array]) -> Array:
         """Return A or E[log h] of n components, (n,), from those of their parts."""
-
-    @abstractmethod
-    def _joined_frames(self, lots: list[Frames | None], n: int | None = None) -> Frames | None:
-        """Return the frames of n components, by default of all, from those of the components of each family."""
-
-    @abstractmethod
-    def _frames_of_each(self, frames: Frames) -> list[Frames | None]:
-        """Return the frames of the components of each family."""
+        out = np.zeros(n, np.result_type(*found))
+        for part, values in zip(self._parts(n), found, strict=True):
+            out[part.of] += values
+        return out
 
     def _of_possible(self, expectation: Array) -> Array:
         """Return the mean of T over the rows that are possible under the family of their component."""
@@ -135,26 +137,39 @@ class OfParts(Composed, Framed, Incomplete):
 
     @property
     def frames(self) -> Frames | None:
-        lots = [frames_of(family) for family in self.families]
-        return self._joined_frames(lots) if any(lots) else None
+        lots = [lot for family in self.families if (lot := frames_of(family)) is not None]
+        return self._joined_frames(self._n_framed(lots)) if lots else None
+
+    def _n_framed(self, lots: list[Frames]) -> int:
+        """Return the number of components, given the frames that parts have."""
+        return len(lots[0])
+
+    def _joined_frames(self, n: int, new: Mapping[int, Frames | None] = MappingProxyType({})) -> Frames | None:
+        """Return the frames of n components: new ones of some parts, by number, and those that the others have."""
+        lots: list[Frames | None] = [None] * len(self.families)
+        for part in self._parts(n):
+            if (lot := new.get(part.number, frames_of(part.family))) is not None:
+                lots[part.number] = lot if len(lot) == n else lot.scattered(part.of, n)
+        return Frames.of_parts(lots)
 
     @property
     def score_rounding(self) -> float:
         return max(score_rounding(family) for family in self.families)
 
     def with_frames(self, frames: Frames | None) -> Self:
-        its = [None] * len(self.families) if frames is None else self._frames_of_each(frames)
-        pairs = zip(self.families, its, strict=True)
-        families = [family.with_frames(own) if isinstance(family, Framed) else family for family, own in pairs]
+        families: list[Any] = [shared(family) for family in self.families]
+        if frames is not None:
+            for part in self._parts(len(frames)):
+                if (its := frames.part(part.number)) is not None:
+                    families[part.number] = families[part.number].with_frames(its.take(part.of))
         return self if all(map(operator.is_, families, self.families)) else self.replace(families=families)
 
     def kernel_frames(self) -> OwnFrames | None:
         if (frames := self.frames) is None:
             return None
-        rank = np.full((len(frames), len(self.families)), -1)
-        for part in self._parts(len(frames)):
-            rank[part.of, part.number] = np.arange(len(rank[part.of]))
-        return self._layout.own_frames(self._monomials(), [kernel_frames(family) for family in self.families], rank)
+        n = len(frames)
+        parts = [(part.number, np.arange(n)[part.of], kernel_frames(part.family)) for part in self._parts(n)]
+        return self._layout.own_frames(self._monomials(), [part for part in parts if part[2] is not None], n)
 
     def choose_frames(self, natural: Array, expectation: Array) -> tuple[Frames | None, Array] | None:
         new: dict[int, Frames | None] = {}
@@ -168,7 +183,7 @@ class OfParts(Composed, Framed, Incomplete):
         if self.incomplete:  # statistics are made here, in the shared frame
             return None
         etas = self._each(one, natural, self._of_possible(expectation))
-        return (self._with_new(new, len(natural)), self._join(len(natural), etas)) if new else None
+        return (self._joined_frames(len(natural), new), self._join(len(natural), etas)) if new else None
 
     def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
         new: dict[int, Frames | None] = {}
@@ -180,11 +195,7 @@ class OfParts(Composed, Framed, Incomplete):
         if self.incomplete:
             return None
         self._each(one, natural, self._of_possible(expectation))
-        return self._with_new(new, len(natural)) if new else None
-
-    def _with_new(self, new, n):
-        """Return the frames of n components, where some families have new ones."""
-        return self._joined_frames([new.get(j, frames_of(family)) for j, family in enumerate(self.families)], n)
+        return self._joined_frames(len(natural), new) if new else None
 
     def translate(self, natural: Array, target: Any) -> Array:
         return self._translated(translate, natural, target, 1.0)

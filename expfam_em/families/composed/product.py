@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.composed.layout import Layout, monomials_of
-from expfam_em.families.composed.parts import OfParts, Part, check_family_argument, labels_of, sums_of
+from expfam_em.families.composed.parts import OfParts, check_family_argument, labels_of, sums_of
 from expfam_em.family import checked, named
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, Monomials, needs_table, table
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
 from expfam_em.rows.typing import Array, Block, Integers, Mask
@@ -92,21 +91,6 @@ class Product(OfParts):
         for at, part in zip(self._layout.statistics, parts, strict=True):
             out[..., at] = part
         return out
-
-    def _parts(self, n: int) -> list[Part]:
-        return [Part(j, family, slice(None)) for j, family in enumerate(self.families)]
-
-    def _join(self, n: int, found: Sequence[Array], log_h: float = 1.0) -> Array:
-        return self.combine(found)
-
-    def _total(self, n: int, found: Sequence[Array]) -> Array:
-        return sum(found, np.zeros(()))
-
-    def _joined_frames(self, lots: list[Frames | None], n: int | None = None) -> Frames | None:
-        return Frames.of_parts(lots)
-
-    def _frames_of_each(self, frames: Frames) -> list[Frames | None]:
-        return [frames.part(j) for j in range(len(self.families))]
 
     def _views(self) -> list[tuple[ExponentialFamily, Callable]]:
         return [(family, _view_of(columns)) for family, columns in self._pairs()]
