@@ -163,7 +163,7 @@ def digits(distance):
     errors = []
     for family in (ef.families.Gaussian(variance_floor=0), ef.families.Gaussian().bind([(X, None)])):
         mean = family.sufficient_statistics(X).mean(axis=0, keepdims=True)
-        errors.append(np.abs(family._out_of_frame(*family.form.central(mean))[1][0] - np.cov(X.T, bias=True)).max())
+        errors.append(np.abs(family.to_moments(family.to_natural(mean))[1][0] - np.cov(X.T, bias=True)).max())
     return f"{errors[0]:.0e} without a frame, {errors[1]:.0e} with one"
 
 

@@ -273,7 +273,7 @@ def _full_covariances(mixture: Mixture) -> Array:
     K, d = means.shape
     if covariances.ndim == 1:
         return covariances[:, None, None] * np.eye(d)
-    if covariances.shape == (K, d) and not family.tied:
+    if covariances.shape == (K, d) and family.covariance_type not in ("tied", "EEE"):
         return covariances[:, :, None] * np.eye(d)
     return np.broadcast_to(covariances, (K, d, d))
 

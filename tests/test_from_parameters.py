@@ -60,7 +60,7 @@ def allowed(case, eta):
         size = np.abs(eta).max()
         if name.startswith("Gaussian"):
             mean = case.family.parameters(eta[None])["means"]
-            shift, scale = case.family.frame(mean.shape[1])
+            shift, scale = case.family._frame(mean.shape[1])
             if name.startswith("Gaussian-known"):  # the precision is no part of η
                 size = max(size, np.max(scale**2) / case.family.variance)
             size = size * (1 + np.max((np.abs(mean) + np.abs(shift)) / scale))
@@ -112,7 +112,7 @@ def test_all_components_at_once_are_as_each_alone(case):
     family = case.family
     natural = case.naturals(case.components)
     named = family.parameters(natural)
-    tied = getattr(family, "tied", False)
+    tied = getattr(family, "covariance_type", None) == "tied"
     together = family.from_parameters(**named)
     for k in range(3):
         alone = {

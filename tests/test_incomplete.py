@@ -35,7 +35,7 @@ def student(kind, d, degrees, mean=0.5, family=None):
     matrix, packed = scale_of(kind, d)
     family = families.StudentT(covariance_type=kind) if family is None else family
     of_normal = family.normal.from_moments(np.full((1, d), mean), packed[None])
-    inside, covariance = family.normal.form.moments(of_normal)
+    inside, covariance = family._form.moments(of_normal)
     natural = family._packed(inside, covariance, np.full(1, float(degrees)))
     return family, natural, stats.multivariate_t(np.full(d, mean), matrix, df=degrees)
 

@@ -213,7 +213,7 @@ def test_components_of_different_families():
     kl = integrate.quad(lambda x: gamma.pdf(x) * (gamma.logpdf(x) - normal.logpdf(x)), 0, 60)[0]
     assert abs(found.value[1, 0] - kl) <= MANY * found.standard_error[1, 0]
     information = mixture.family.fisher_information(mixture.natural)
-    for k, (part, of) in enumerate(mixture.family.kinds(3)):
+    for k, part, of in mixture.family._parts(3):
         at = mixture.family._layout.statistics[k]
         assert information[of[0]][np.ix_(at, at)] == pytest.approx(
             part.fisher_information(mixture.natural[[k]][:, at])[0]

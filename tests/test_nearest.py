@@ -8,6 +8,7 @@ from expfam_em.em.steps import expected_statistics
 from expfam_em.estep import nearest
 from expfam_em.estep.nearest import NearestPass, is_nearest_centre
 from expfam_em.families import KnownCovariance
+from expfam_em.families.gaussian.known import in_frame_units
 from expfam_em.kernels import nearest as kernel
 from expfam_em.kernels.tiles import GROUP, WIDTH
 from expfam_em.rows import grid
@@ -21,7 +22,7 @@ DIMENSIONS = [1, 2, 3, 4, 5, 16, 33, 130]
 
 def nearest_of(X, weight=None, n_jobs=None, strategy="auto"):
     rows = ArrayRows(X, weight, n_jobs)
-    return NearestPass(KnownCovariance().bind(rows).in_frame_units(), rows, strategy)
+    return NearestPass(in_frame_units(KnownCovariance().bind(rows)), rows, strategy)
 
 
 def rows_of(X, weight=None, strategy="auto", monkeypatch=None, n_jobs=1):
@@ -33,7 +34,7 @@ def rows_of(X, weight=None, strategy="auto", monkeypatch=None, n_jobs=1):
 
 def mixture_of(X, centres, weight=None):
     """The centres as a mixture for which the driver may be asked, in the frame of X."""
-    family = KnownCovariance().bind(as_rows(X, weight)).in_frame_units()
+    family = in_frame_units(KnownCovariance().bind(as_rows(X, weight)))
     K = len(centres)
     return ef.Mixture(family, np.full(K, 1 / K), family.from_moments(np.asarray(centres, np.float64), np.ones(K)))
 

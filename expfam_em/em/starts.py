@@ -15,7 +15,7 @@ from expfam_em.estep.plan import n_statistics, single_pass
 from expfam_em.estep.reduce import GivenStep, Labelled, drawn, rows_given
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
-from expfam_em.family.optional import Framed, OfComponents, components
+from expfam_em.family.optional import Framed, components, in_order_of
 from expfam_em.rows.memory import count
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
@@ -119,7 +119,7 @@ def _given_mixture(mixture, family, n_components):
         raise ValueError(f"init is a mixture of {mixture.family!r}, but a mixture of {family!r} is to be fitted")
     if mixture.n_components != n_components:
         raise ValueError(f"init has {mixture.n_components} components, but n_components is {n_components}")
-    in_order = family.in_order_of(mixture.family) if isinstance(family, OfComponents) else family
+    in_order = in_order_of(family, mixture.family)
     return mixture.in_family(in_order.with_frames(mixture.family.frames) if isinstance(in_order, Framed) else in_order)
 
 

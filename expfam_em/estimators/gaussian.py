@@ -16,7 +16,7 @@ from expfam_em.em.starts import INITS, Starts, from_labels_of, initialise_all
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estimators.base import ANY_INIT, BaseMixture
 from expfam_em.families.gaussian.gaussian import Gaussian
-from expfam_em.families.gaussian.known import KnownCovariance
+from expfam_em.families.gaussian.known import KnownCovariance, in_frame_units
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.special.linalg import cholesky, invert
 from expfam_em.family.base import ExponentialFamily
@@ -165,7 +165,7 @@ class GaussianMixture(BaseMixture):
     ) -> Starts:
         family: Any = pass_.family
         weights, means, precisions = self._given(pass_.rows.n_features)
-        covariances = None if precisions is None else self._covariances(precisions, family, weights)
+        covariances = None if precisions is None else self._covariances(precisions, weights)
         if weights is not None and means is not None and precisions is not None:
             given = Mixture(family, weights, family.from_moments(means, covariances))
             return initialise_all(pass_, data, self.n_components, given)
@@ -190,7 +190,7 @@ class GaussianMixture(BaseMixture):
         if not isinstance(init, str) or init != "kmeans":
             return initialise_all(pass_, data, K, init, rng, weights=self.weights, prior=prior)
         # as in scikit-learn, k-means of the observations themselves; its labels give the first estimates
-        sphere = plan(bind(KnownCovariance(), pass_.rows).in_frame_units(), pass_.rows, K)
+        sphere = plan(in_frame_units(bind(KnownCovariance(), pass_.rows)), pass_.rows, K)
         centres = initialise_all(sphere, data, K, "kmeans", rng, weights="equal").mixture
         return from_labels_of(centres, pass_, K, self.weights, prior)
 
@@ -233,14 +233,10 @@ class GaussianMixture(BaseMixture):
         if not symmetric or np.any(np.linalg.eigvalsh(matrices) <= 0):
             raise ValueError(f"'{self.covariance_type} precision' should be symmetric, positive-definite")
 
-    def _covariances(self, precisions: Array, family: Gaussian, weights: Array | None) -> Array:
+    def _covariances(self, precisions: Array, weights: Array | None) -> Array:
         """Return the covariances of the model nearest to those given; the first step then does not lower the bound."""
-        covariances = self._inverted(precisions)
-        model, form = family.model, family.form
-        if model.constrain is None:
-            return covariances
         weights = np.full(self.n_components, 1.0) if weights is None else np.maximum(weights, np.finfo(float).tiny)
-        return form.transform(form.unit(covariances), model.nearest(weights, form.root(covariances)))
+        return MODELS[self.covariance_type].nearest_to(weights, self._inverted(precisions))
 
     def _inverted(self, precisions: Array) -> Array:
         if self._packed_as in ("diag", "spherical"):

@@ -24,7 +24,7 @@ from expfam_em.em.state import Problem, State, step
 from expfam_em.estep.nearest import NearestPass
 from expfam_em.estep.nearest_sparse import SparseNearestPass
 from expfam_em.estimators.shell import EMEstimator, checked_weight, generator
-from expfam_em.families.gaussian.known import KnownCovariance
+from expfam_em.families.gaussian.known import KnownCovariance, in_frame_units
 from expfam_em.family.binding import bind
 from expfam_em.rows import csr
 from expfam_em.rows.memory import ArrayRows, check_total
@@ -155,7 +155,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         """Return rows with their nearest centres, in the coordinates of a family, or in those that suit them best."""
         if rows.is_sparse:
             return SparseNearestPass(_of_zeros(rows.n_features), rows)
-        return NearestPass(bind(KnownCovariance(), rows).in_frame_units() if family is None else family, rows, strategy)
+        return NearestPass(in_frame_units(bind(KnownCovariance(), rows)) if family is None else family, rows, strategy)
 
     def _followed(self, pass_: Any, start: Mixture, callbacks: Sequence[Callback]) -> dict[str, Any]:
         """Return the fitted attributes that a start leads to: EM at temperature 0."""

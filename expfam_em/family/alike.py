@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.optional import Framed, OfComponents
+from expfam_em.family.optional import Framed, same_order
 
 
 def constants(family: ExponentialFamily) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def alike(one: ExponentialFamily, other: ExponentialFamily) -> bool:
     skipped = one.incidental if isinstance(one, Framed) else ()
     mine, its = constants(one), constants(other)
     names = (mine.keys() | its.keys()) - set(skipped)
-    if isinstance(one, OfComponents) and isinstance(other, OfComponents) and not equal(one.pattern, other.pattern):
+    if not same_order(one, other):
         return False
     pairs = ((mine.get(name), its.get(name)) for name in names)
     return all(a is None or b is None or equal(a, b) for a, b in pairs)

@@ -31,7 +31,7 @@ def bind(family: Any, rows: Rows) -> Any:
 
 def needs_blocks(family: Any) -> bool:
     """Whether a family, or a part of it, defines only ``bind``."""
-    parts = family.views() if isinstance(family, Composed) else []
+    parts = family._views() if isinstance(family, Composed) else []
     return not checked.is_default(family.bind) or any(needs_blocks(part) for part, _ in parts)
 
 
@@ -61,27 +61,27 @@ class Composed(ExponentialFamily):
     """Families made of other families; each part sees some of the columns, or some of the rows."""
 
     @abstractmethod
-    def views(self) -> list[tuple[ExponentialFamily, Callable]]:
+    def _views(self) -> list[tuple[ExponentialFamily, Callable]]:
         """Return each part, and a function (X, sample_weight) -> the same two as this part sees them."""
 
     @abstractmethod
-    def with_parts(self, families: list[ExponentialFamily], n_features: int | None) -> Self:
+    def _with_parts(self, families: list[ExponentialFamily], n_features: int | None) -> Self:
         """Return the family with other parts, which has not computed anything from them yet."""
 
     def summary(self, X: Array, sample_weight: Floats | None) -> Any:
-        seen = ((part, None if needs_blocks(part) else view(X, sample_weight)) for part, view in self.views())
+        seen = ((part, None if needs_blocks(part) else view(X, sample_weight)) for part, view in self._views())
         return Parts(X.shape[1], tuple(None if rows is None else part.summary(*rows) for part, rows in seen))
 
     def bound(self, summary: Any) -> Self:
-        pairs = zip(self.views(), summary.summaries, strict=True)
-        return self.with_parts([part if s is None else part.bound(s) for (part, _), s in pairs], summary.n_features)
+        pairs = zip(self._views(), summary.summaries, strict=True)
+        return self._with_parts([part if s is None else part.bound(s) for (part, _), s in pairs], summary.n_features)
 
     @checked.default
     def bind(self, blocks: Blocks) -> ExponentialFamily:
         """Return a copy whose parts hold the structural constants found in ``(X, sample_weight)`` blocks."""
         if needs_blocks(self):
-            parts = [part.bind(Viewed(blocks, view)) if needs_blocks(part) else part for part, view in self.views()]
-            return ExponentialFamily.bind(self.with_parts(parts, None), blocks)
+            parts = [part.bind(Viewed(blocks, view)) if needs_blocks(part) else part for part, view in self._views()]
+            return ExponentialFamily.bind(self._with_parts(parts, None), blocks)
         return super().bind(blocks)
 
 

@@ -90,26 +90,16 @@ class Incomplete(ExponentialFamily):
 class OfComponents(ExponentialFamily):
     """Families whose components belong to a family each."""
 
-    @property
-    @abstractmethod
-    def pattern(self) -> Integers:
-        """Which family each component of one mixture belongs to, by number."""
+    of_component: Integers
+    """Which family each component belongs to, by number."""
 
     @abstractmethod
-    def kinds(self, n_components: int) -> list[tuple[ExponentialFamily, Integers]]:
-        """Return the families of the components, each with the numbers of those that belong to it."""
+    def _parts(self, n: int) -> Sequence[Any]:
+        """Return those of the families that n components belong to: each with ``family``, and its components ``of``."""
 
     @abstractmethod
-    def place(self, n_components: int, parts: Sequence[Array]) -> Array:
-        """Return natural parameters (K, p) from those of the components of each kind."""
-
-    @abstractmethod
-    def components(self, index: Integers) -> Self:
-        """Return the family of some components, in the order of an index array."""
-
-    @abstractmethod
-    def in_order_of(self, other: Self) -> Self:
-        """Return this family with its components in the order that those of another one of its kind have."""
+    def _join(self, n: int, found: Sequence[Array]) -> Array:
+        """Return natural parameters (n, p) from those of the components of each of these families."""
 
 
 def is_incomplete(family: ExponentialFamily) -> TypeGuard[Incomplete]:
@@ -134,11 +124,12 @@ def shared(family: ExponentialFamily) -> ExponentialFamily:
 
 def components(family: ExponentialFamily, index: Any) -> ExponentialFamily:
     """Return the family of some components, in the order of an index array."""
+    frames = frames_of(family)
     if isinstance(family, OfComponents):
-        return family.components(index)
-    if isinstance(family, Framed) and family.frames is not None:
-        return family.with_frames(family.frames.take(index))
-    return family
+        index = np.asarray(index)
+        of = np.resize(family.of_component, max(len(family.of_component), 1 + index.max(initial=0)))
+        family = family.replace(of_component=of[index])
+    return family.with_frames(frames.take(index)) if isinstance(family, Framed) and frames is not None else family
 
 
 def stacked(families: Sequence[Any], n_components: int) -> ExponentialFamily:
@@ -166,9 +157,29 @@ def translate_expectation(family: ExponentialFamily, expectation: Array, target:
 
 def kinds(family: ExponentialFamily, n_components: int) -> list:
     """Return the families of the components, each with the numbers of those that belong to it."""
-    return family.kinds(n_components) if isinstance(family, OfComponents) else [(family, np.arange(n_components))]
+    if isinstance(family, OfComponents):
+        return [(part.family, part.of) for part in family._parts(n_components)]
+    return [(family, np.arange(n_components))]
 
 
 def place(family: ExponentialFamily, n_components: int, parts: Sequence[Array]) -> Array:
     """Return natural parameters (K, p) from those of the components of each kind."""
-    return family.place(n_components, parts) if isinstance(family, OfComponents) else parts[0]
+    return family._join(n_components, parts) if isinstance(family, OfComponents) else parts[0]
+
+
+def in_order_of(family: ExponentialFamily, other: Any) -> ExponentialFamily:
+    """Return a family with its components in the order that those of another one of its kind have."""
+    return family.replace(of_component=other.of_component) if isinstance(family, OfComponents) else family
+
+
+def same_order(one: ExponentialFamily, other: ExponentialFamily) -> bool:
+    """Whether the components of two families of one kind belong to the same families."""
+    if not (isinstance(one, OfComponents) and isinstance(other, OfComponents)):
+        return True
+    return np.array_equal(_period(one.of_component), _period(other.of_component))
+
+
+def _period(of_component: Integers) -> Integers:
+    """Return which families the components of one mixture belong to, given those of several alike."""
+    of, K = of_component, len(of_component)
+    return next(of[:n] for n in range(1, K + 1) if K % n == 0 and np.array_equal(np.resize(of[:n], K), of))

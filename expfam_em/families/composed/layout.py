@@ -7,10 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_em.family import checked
-from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import Monomials, OwnFrames
-from expfam_em.family.optional import Framed, OfComponents
 
 
 class Layout(NamedTuple):
@@ -57,83 +54,34 @@ class Layout(NamedTuple):
             shift[here], inverse_scale[here] = part.shift, part.inverse_scale
         return Monomials(shift, inverse_scale, self.products)
 
-    def own_frames(self, parts, lots, of_component) -> OwnFrames | None:
-        """Return frames of single components of the whole, if a part has such frames, from those of the parts.
+    def own_frames(self, monomials, lots, n_components) -> OwnFrames:
+        """Return frames of single components of the whole.
 
-        ``of_component`` (K, parts) says for each part which of its components is that of the whole, −1 for none.
+        ``lots`` (number of a part, its components, their frames) are those of the parts that have some; ``monomials``
+        are those of all parts as they are framed now.
         """
-        K = len(of_component)
-        own = np.full((K, len(parts)), -1)
-        for j, lot in enumerate(lots):
-            if lot is not None:
-                has = of_component[:, j] >= 0
-                own[has, j] = lot.frame[of_component[has, j]]
-        which = np.flatnonzero((own >= 0).any(axis=1))
-        if not len(which):
-            return None
-        shared = self.monomials(parts)
-        shift = np.tile(shared.shift, (len(which), 1))
-        diagonal = all(lot is None or lot.whitener.shape[1] == 1 for lot in lots)
-        scale = shared.inverse_scale
-        whitener = np.tile(scale[None] if diagonal else np.diag(scale), (len(which), 1, 1))
-        for j, lot in enumerate(lots):
-            if lot is None:
-                continue
-            rows, here = np.flatnonzero(own[which, j] >= 0), self.columns[j]
-            frame = own[which[rows], j]
-            shift[rows[:, None], here] = lot.shift[frame]
-            if diagonal:
-                whitener[rows[:, None], 0, here] = lot.whitener[frame, 0]
-            elif lot.whitener.shape[1] == 1:
-                whitener[rows[:, None], here, here] = lot.whitener[frame, 0]
-            else:
-                whitener[rows[:, None, None], here[:, None], here] = lot.whitener[frame]
-        frame = np.full(K, -1)
-        frame[which] = np.arange(len(which))
+        own = np.zeros(n_components, bool)
+        for _, of, lot in lots:
+            own[of] |= lot.frame >= 0
+        shared, frame = self.monomials(monomials), np.where(own, np.cumsum(own) - 1, -1)
+        shift, scale = np.tile(shared.shift, (own.sum(), 1)), shared.inverse_scale
+        diagonal = all(lot.whitener.shape[1] == 1 for _, _, lot in lots)
+        whitener = np.tile(scale[None] if diagonal else np.diag(scale), (len(shift), 1, 1))
+        for j, of, lot in lots:
+            here, has = self.columns[j], lot.frame >= 0
+            rows, its = frame[of][has], lot.frame[has]
+            shift[rows[:, None], here] = lot.shift[its]
+            # a diagonal one beside others that are not is written out
+            full = lot.whitener[its] if diagonal or lot.whitener.shape[1] > 1 else lot.whitener[its] * np.eye(len(here))
+            whitener[rows[:, None, None], [[0]] if diagonal else here[:, None], here] = full
         return OwnFrames(frame, shift, whitener)
 
 
 def monomials_of(family, n_features) -> Monomials:
     """Return the monomials of a family, of the columns that `kernel_form.table` returns."""
     form = family.kernel_form(n_features)
-    return Monomials.identity(n_statistics_of(family, n_features)) if form is None else form.monomials
-
-
-def n_statistics_of(family, n_features) -> int:
-    """Return the number of statistics of rows of so many columns."""
-    with np.errstate(all="ignore"):  # one of them may lie outside the support: only the shape matters
-        T, exposure = checked.statistics(family, np.ones((1, n_features)))
-    if exposure is not None:
+    if form is not None:
+        return form.monomials
+    if checked.exposure(family, np.ones((1, n_features))) is not None:
         raise ValueError(f"{family!r} has an exposure, which cannot be combined with other families")
-    return T.shape[1]
-
-
-def labels_of(families) -> list[str]:
-    """Return a name for each of several families, numbered where one occurs more than once."""
-    names = [type(family).__name__.lower() for family in families]
-    return [f"{name}{names[:i].count(name) + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]
-
-
-def check_family_argument(family) -> None:
-    """Raise a TypeError unless this is an instance of a family."""
-    if not isinstance(family, ExponentialFamily):
-        what = f"the class {family.__name__}: call it" if isinstance(family, type) else repr(family)
-        raise TypeError(f"a part is {what}; it must be an ExponentialFamily, such as Gaussian('full')")
-    if isinstance(family, OfComponents):
-        raise TypeError(f"a part is {family!r}, which is a family for each component: it can only stand by itself")
-
-
-def framed(families, frames: list[Frames | None]) -> list:
-    """Return families in other coordinates of their components."""
-    pairs = zip(families, frames, strict=True)
-    return [family.with_frames(its) if isinstance(family, Framed) else family for family, its in pairs]
-
-
-def choose_each(family, natural, expectation):
-    """Return what `Framed.choose_frames` says of a part; None if it has no frames to choose."""
-    return family.choose_frames(natural, expectation) if isinstance(family, Framed) else None
-
-
-def rescue_each(family, natural, expectation) -> Frames | None:
-    """Return what `Framed.rescue_frames` says of a part; None if it has no frames to choose."""
-    return family.rescue_frames(natural, expectation) if isinstance(family, Framed) else None
+    return Monomials.identity(checked.n_statistics(family, n_features))

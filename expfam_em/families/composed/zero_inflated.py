@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, log_expit
 
-from expfam_em.families.composed.layout import check_family_argument
+from expfam_em.families.composed.parts import check_family_argument
 from expfam_em.family import checked, named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.binding import Composed, Parts, Viewed, needs_blocks, rows_where
@@ -78,10 +78,10 @@ class ZeroInflated(Composed, Framed, Incomplete):
         natural = np.atleast_2d(natural)
         return natural[:, 0] - checked.log_partition(self.family, natural[:, 1:]), natural[:, 1:]
 
-    def views(self) -> list[tuple[ExponentialFamily, Callable]]:
+    def _views(self) -> list[tuple[ExponentialFamily, Callable]]:
         return [(self.family, rows_where(_is_other))]
 
-    def with_parts(self, families: list, n_features: int | None) -> Any:
+    def _with_parts(self, families: list, n_features: int | None) -> Any:
         [family] = families
         return self.replace(family=family, is_density=None if n_features is None else _is_density(family, n_features))
 
@@ -97,7 +97,7 @@ class ZeroInflated(Composed, Framed, Incomplete):
     @checked.default
     def bind(self, blocks: Blocks) -> ExponentialFamily:
         if needs_blocks(self.family) and not any(len(X) for X, _ in Viewed(blocks, rows_where(_is_other))):
-            return ExponentialFamily.bind(self.with_parts([self.family.bind(blocks)], None), blocks)
+            return ExponentialFamily.bind(self._with_parts([self.family.bind(blocks)], None), blocks)
         return super().bind(blocks)
 
     def sufficient_statistics(self, X: Block) -> Array:

@@ -9,10 +9,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expfam_em.families.gaussian import packing
 from expfam_em.families.gaussian.framed import FramedNormal, products_of
-from expfam_em.families.gaussian.models import MODELS, Model
-from expfam_em.families.special.linalg import check_positive_definite
+from expfam_em.families.gaussian.models import MODELS
+from expfam_em.families.gaussian.packing import pairs
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
@@ -66,33 +65,17 @@ class Gaussian(FramedNormal):
         self.variance_floor = float(variance_floor)
         self.reg_covar = float(reg_covar)
         self.regularized = reg_covar > 0
-        self.shift: np.ndarray | None = None
-        self.scale: np.ndarray | None = None
+        self.shift = self.scale = None
         self.column_variance: np.ndarray | None = None
-
-    @property
-    def tied(self) -> bool:
-        """Whether all components share one covariance."""
-        return self.covariance_type in ("tied", "EEE")
-
-    @property
-    def model(self) -> Model:
-        """The covariance model."""
-        return MODELS[self.covariance_type]
-
-    @property
-    def coupled(self) -> bool:
-        return self.tied or self.model.constrain is not None
-
-    @property
-    def form(self) -> Any:
-        """How second-order statistics are packed, in the coordinates of the frame."""
-        return self.model.form
 
     # ---- the frame ----------------------------------------------------------------------------------------
 
     def summary(self, X: Array, sample_weight: Floats | None) -> Any:
-        return functools.reduce(Moments.__add__, map(Moments.of, *_parts(X, sample_weight)))
+        weight, step = np.ones(len(X)) if sample_weight is None else sample_weight, max(1, PART_NUMBERS // X.shape[1])
+        parts = (slice(first, first + step) for first in range(0, max(len(X), 1), step))
+        # sums over columns are rounded otherwise in column order
+        moments = (Moments.of(np.ascontiguousarray(X[part], np.float64), weight[part]) for part in parts)
+        return functools.reduce(Moments.__add__, moments)
 
     def bound(self, summary: Any) -> Self:
         """Return a copy whose frame is about the weighted mean and standard deviation of the columns."""
@@ -101,7 +84,7 @@ class Gaussian(FramedNormal):
             column = int(np.argmin(np.isfinite(variance)))
             raise ValueError(f"the variance of column {column} is beyond the range of float64: divide X by its size")
         spread, rounding = variance, (4 * np.finfo(float).eps * np.abs(mean)) ** 2
-        if self.form.isotropic:  # one scale for all columns, so that distances do not change
+        if self._form.isotropic:  # one scale for all columns, so that distances do not change
             spread, rounding = (np.full_like(variance, values.mean()) for values in (spread, rounding))
         # a column without spread, up to the rounding of its mean, keeps its unit
         spread = np.where(spread > rounding, np.sqrt(spread), 1.0)
@@ -114,18 +97,18 @@ class Gaussian(FramedNormal):
 
     def _monomials(self, n_features) -> Monomials:
         """Return T as products of columns in the frame."""
-        shift, scale = self.frame(n_features)
-        return Monomials(shift, 1 / scale, products_of(self.form, n_features))
+        shift, scale = self._frame(n_features)
+        return Monomials(shift, 1 / scale, products_of(self._form, n_features))
 
     def kernel_form(self, n_features: int) -> KernelForm:
         monomials = self._monomials(n_features)
-        if not self.tied or self.frames is not None or self.shift is None:
+        if not self._model.tied or self.frames is not None or self.shift is None:
             return KernelForm(monomials)
         return KernelForm(monomials, n_common=n_features * (n_features + 1) // 2, share=self._share_common)
 
     def _share_common(self, counts, sums, totals):
         """Return N_k (V + m_k m_kᵀ), packed, with V the pooled covariance: what the tied model says they are."""
-        i, j = packing.pairs(sums.shape[2])
+        i, j = pairs(sums.shape[2])
         mean = sums / np.where(counts > 0, counts, 1.0)[:, :, None]
         outer = counts[:, :, None] * mean[:, :, i] * mean[:, :, j]
         pooled = (totals - outer.sum(axis=1)) / counts.sum(axis=1, keepdims=True)
@@ -135,86 +118,67 @@ class Gaussian(FramedNormal):
         return self._monomials(X.shape[1]).evaluate(self._columns(X))
 
     def log_partition(self, natural: Array) -> Array:
-        value = self.form.log_partition(natural)
-        return value if self.frames is None else value + self._log_volumes(len(natural))
+        value = self._form.log_partition(natural)
+        if self.frames is None:
+            return value
+        return value + self._coordinates(self._form.n_features(natural.shape[1])).log_volumes(len(natural))
 
     def log_base_measure(self, X: Block) -> Array:
-        scale = self.frame(X.shape[1])[1]
+        scale = self._frame(X.shape[1])[1]
         return np.full(len(X), -0.5 * X.shape[1] * LOG_2PI - np.log(scale).sum())
 
     def expected_log_base_measure(self, natural: Array) -> Array:
-        d = self.form.n_features(natural.shape[1])
-        return np.full(len(natural), -0.5 * d * LOG_2PI - np.log(self.frame(d)[1]).sum())
+        d = self._form.n_features(natural.shape[1])
+        return np.full(len(natural), -0.5 * d * LOG_2PI - np.log(self._frame(d)[1]).sum())
 
     def to_expectation(self, natural: Array) -> Array:
-        return self.form.expectation(*self.form.moments(natural))
+        return self._form.expectation(*self._form.moments(natural))
 
     def to_natural(self, expectation: Array) -> Array:
-        mean, covariance = self.form.central(expectation)
-        return self.form.natural(mean, self._floored(covariance))
+        return self._natural(*self._form.central(expectation))
 
     def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
-        mean, covariance = self.form.central(sums / counts[:, None])
-        if self.tied:
+        mean, covariance = self._form.central(sums / counts[:, None])
+        coordinates, model = self._coordinates(mean.shape[1]), self._model
+        if model.tied:
             pooled = np.tensordot(counts, covariance, 1) / counts.sum()
             covariance = np.broadcast_to(pooled, covariance.shape)
         if self.reg_covar:
-            covariance = self._regularised(covariance, mean.shape[1])
-        if self.constrained:
-            before = previous if self.model.continues else None
-            covariance = self._constrained(counts, covariance, mean.shape[1], before)
-        return self.form.natural(mean, self._floored(covariance))
+            covariance = self._regularised(covariance, coordinates)
+        if model.constrain is not None:
+            before = self._form.moments(previous)[1] if model.continues and previous is not None else None
+            covariance = self._constrained(counts, covariance, coordinates, before)
+        return self._natural(mean, covariance)
 
-    def _constrained(self, counts, covariance, d, previous):
+    def _constrained(self, counts, covariance, coordinates, before):
         """Return covariances that satisfy the model, found in units of x, which all components have in common."""
-        frames = self._frames(len(covariance), d)[1]
-        if "V" in self.model.name[:2]:  # no volume, or no shape, can be said of a covariance of 0
-            covariance = self._floored(covariance)
-        before = None if previous is None else self.form.moments(previous)[1]
+        form, model = self._form, self._model
+        if "V" in model.name[:2]:  # no volume, or no shape, can be said of a covariance of 0
+            covariance = coordinates.floored(covariance)
+        frames = coordinates.of_each(len(covariance))[1]
         roots, before = (
-            None if inside is None else self.form.times_root(frames, self.form.root(inside))
-            for inside in (covariance, before)
+            None if inside is None else form.times_root(frames, form.root(inside)) for inside in (covariance, before)
         )
-        found = self.form.divide(frames, self.model.nearest(counts, roots, before))
-        return self.form.transform(self.form.unit(covariance), found)
+        return form.square(form.divide(frames, model.nearest(counts, roots, before)))
 
-    def _regularised(self, covariance, d):
+    def _regularised(self, covariance, coordinates):
+        form, scale = self._form, coordinates.scale
         if self.frames is None:
-            return self.form.add_diagonal(covariance, self.reg_covar / self.frame(d)[1] ** 2)
-        roots = self._frames(len(covariance), d)[1]
-        added = self.form.root_of_scale(np.full((len(covariance), d), np.sqrt(self.reg_covar)))
-        step = self.form.divide(roots, added)
-        return covariance + self.form.transform(self.form.unit(covariance), step)
-
-    def _floored(self, covariance):
-        # without a frame there is no scale that a variance could be small against
-        if self.scale is None or self.variance_floor == 0:
-            return covariance
-        if self.frames is None:
-            return self.form.floor(covariance, self.variance_floor)
-        d = len(self.scale)
-        roots, shared = self._frames(len(covariance), d)[1], self.with_frames(None)._frames(len(covariance), d)[1]
-        in_shared = self.form.transform(covariance, self.form.divide(shared, roots))
-        floored = self.form.floor(in_shared, self.variance_floor)
-        if floored is in_shared:
-            return covariance
-        raised = (floored != in_shared).reshape(len(covariance), -1).any(axis=1)
-        # through a factor: the covariance in the shared frame may have a condition of 1/floor
-        factor = self.form.factor_above(in_shared[raised], self.variance_floor)
-        back = self.form.times_root(self.form.divide(roots, shared)[raised], factor)
-        result = np.array(covariance)
-        result[raised] = self.form.transform(self.form.unit(covariance[raised]), back)
-        return result
+            variances = (self.reg_covar / scale**2)[: covariance.shape[-1]]  # or one for all columns
+            return covariance + form.root_of_scale(variances)
+        added = form.root_of_scale(np.full((len(covariance), len(scale)), np.sqrt(self.reg_covar)))
+        return covariance + form.square(form.divide(coordinates.of_each(len(covariance))[1], added))
 
     def seed(self, expectation: Array, mean: Array) -> Array:
         """Return components at the rows, with the variances of the columns and no correlation."""
-        rows, _ = self.form.central(expectation)
-        pooled = self.form.uncorrelated(self.form.central(mean)[1])
-        return self.form.expectation(rows, np.broadcast_to(pooled, (len(rows), *pooled.shape[1:])))
+        form = self._form
+        rows, _ = form.central(expectation)
+        pooled = form.uncorrelated(form.central(mean)[1])
+        return form.expectation(rows, np.broadcast_to(pooled, (len(rows), *pooled.shape[1:])))
 
     def parameters(self, natural: Array) -> dict[str, Array]:
         means, covariances = self.to_moments(natural)
-        return {"means": means, "covariances": covariances[0] if self.tied else covariances}
+        return {"means": means, "covariances": covariances[0] if self._model.tied else covariances}
 
     def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of means (K, d) and covariances, in the frame that all components share.
@@ -225,58 +189,16 @@ class Gaussian(FramedNormal):
         """
         return self._from_named(given, "means", "covariances")
 
-    def _from_named(self, given, mean_name, covariance_name):
-        family = self.with_frames(None)
-        known = {mean_name: named.FINITE, covariance_name: self._covariance_parameter()}
-        arrays, used = named.read(self, given, known, ((mean_name, covariance_name),), sizes=self._known_sizes())
-        means = used[mean_name]
-        covariances = self._checked_covariances(covariance_name, used[covariance_name], len(means))
+    def _from_named(self, given, *names):
+        shared = self.with_frames(None)
+        arrays, used = read_moments(self, shared, given, names)
         with np.errstate(all="ignore"):
-            natural = family.from_moments(means, covariances)
-        return named.finished(family, natural, arrays, used)
-
-    def _known_sizes(self) -> dict[str, int]:
-        return {} if self.shift is None else {"column": len(self.shift)}
-
-    def _covariance_parameter(self) -> named.Parameter:
-        """Return what covariances have to be; that matrices are positive definite is seen later."""
-        free = self.model.free
-        if free == "full":
-            return named.Parameter(axes=("column", "column"), shared=self.tied)
-        return named.POSITIVE._replace(axes=("column",) if free == "diag" else ())
-
-    def _checked_covariances(self, name, covariances, n_components):
-        """Return covariances of each component, positive definite and as the model has them."""
-        if self.tied:
-            [one] = check_positive_definite(name, covariances[None], shared=True)
-            return np.broadcast_to(one, (n_components, *one.shape))
-        if covariances.ndim == 3:
-            covariances = check_positive_definite(name, covariances)
-        if self.constrained:
-            self._check_model(name, covariances)
-        return covariances
-
-    def _check_model(self, name, covariances):
-        """Raise a ValueError unless the covariances of the model that are nearest to these are the same."""
-        form, roots = self.form, self.form.root(covariances)
-        nearest = self.model.nearest(np.ones(len(roots)), roots, roots)
-        difference = np.abs(covariances - form.transform(form.unit(covariances), nearest))
-        # an entry is measured by the deviations of its columns; variances may have been raised to the floor
-        deviations = np.sqrt(covariances if covariances.ndim < 3 else np.einsum("kii->ki", covariances))
-        sizes = deviations**2 if covariances.ndim < 3 else deviations[:, :, None] * deviations[:, None, :]
-        floor = 0.0 if self.scale is None else 2 * self.variance_floor * np.max(self.scale) ** 2
-        off = difference - floor > named.AGREE * sizes
-        if off.any() or not np.isfinite(difference).all():
-            k = int(np.argmax(off.reshape(len(off), -1).any(axis=1)))
-            worst = np.max(difference[k] / sizes[k])
-            raise ValueError(
-                f"{name} must be as the model {self.covariance_type} has them; that of component {k} differs from the "
-                f"nearest one of the model by {worst:.3g} of its size"
-            )
+            natural = shared.from_moments(*(used[name] for name in names))
+        return named.finished(shared, natural, arrays, used)
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
-        means, covariances = self.to_moments(natural[None])
-        return means[0] + self.form.draw(covariances[0], rng.standard_normal((n, means.shape[1])))
+        [mean], [covariance] = self.to_moments(natural[None])
+        return mean + self._form.draw(covariance, rng.standard_normal((n, len(mean))))
 
     def check_support(self, X: Block) -> None:
         return None  # every finite row is possible
@@ -287,31 +209,28 @@ class Gaussian(FramedNormal):
         if self.shift is None:
             raise ValueError(f"{self!r} counts its parameters once its dimension is known: call bind first")
         d = len(self.shift)
-        return n_components * d + self.model.n_parameters(n_components, d)
+        return n_components * d + self._model.n_parameters(n_components, d)
 
     # ---- parts of an observation ----------------------------------------------------------------------------
 
     def _part(self, columns):
         # what components have in common they need not have in common in some of the columns
-        part = self.replace(covariance_type=self.model.free) if self.constrained else self
-        if self.shift is None or self.scale is None:
-            return part.with_frames(None)
-        variance = None if self.column_variance is None else self.column_variance[columns]
-        return part.replace(
-            shift=self.shift[columns], scale=self.scale[columns], column_variance=variance, own_frames=None
-        )  # fmt: skip
+        kind = self.covariance_type if self._model.constrain is None else self._model.free
+        known = {name: getattr(self, name) for name in ("shift", "scale", "column_variance")}
+        of_columns = {name: value if value is None else value[columns] for name, value in known.items()}
+        return self.replace(covariance_type=kind, frames=None, **of_columns)
 
     def marginal(self, natural: Array, columns: Integers) -> tuple[Self, Array]:
         means, covariances = self.to_moments(natural)
         part = self._part(columns)
-        return part, part.from_moments(means[:, columns], self.form.marginal(covariances, columns))
+        return part, part.from_moments(means[:, columns], self._form.marginal(covariances, columns))
 
     def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
         means, covariances = self.to_moments(natural)
         rest = np.setdiff1d(np.arange(means.shape[1]), columns)
         part = self._part(rest)
         # only the covariances depend on the type, and those of x|y do not depend on y: a tied family stays tied
-        return part, part.from_moments(*self.form.conditional(means, covariances, columns, rest, values))
+        return part, part.from_moments(*self._form.conditional(means, covariances, columns, rest, values))
 
     def __repr__(self) -> str:
         extra = [f"reg_covar={self.reg_covar:g}"] if self.reg_covar else []
@@ -344,16 +263,32 @@ class Moments:
             scatter = self.scatter + other.scatter + step**2 * (self.total * other.total / total)
         return Moments(total, self.mean + step * (other.total / total), scatter)
 
-    @property
-    def variance(self) -> np.ndarray:
-        """Weighted variance of each column."""
-        return self.scatter / self.total
 
+def read_moments(family, normal, given, names, more=None, constant=()):
+    """Return named parameters as checked arrays, all and those that determine the density, as `named.read` does.
 
-def _parts(X, sample_weight):
-    """Return X, in float64 and row order, and the weights of a few rows at a time: two iterators."""
-    step = max(1, PART_NUMBERS // X.shape[1])
-    parts = [slice(first, first + step) for first in range(0, max(len(X), 1), step)]
-    weights = (np.ones(len(X[part])) if sample_weight is None else sample_weight[part] for part in parts)
-    # sums over columns are rounded otherwise in column order
-    return (np.ascontiguousarray(X[part], np.float64) for part in parts), weights
+    Parameters
+    ----------
+    family : ExponentialFamily
+        Named in messages.
+    normal : Gaussian
+        Whose means and covariances they are.
+    given : mapping of str to array_like
+    names : pair of str
+        Of the means and of the covariances.
+    more : dict of str to named.Parameter, optional
+        What else has to be given.
+    constant : collection of str
+        What of this need not be given.
+    """
+    model, (means, covariances) = normal._model, names
+    known = {means: named.FINITE, covariances: model.parameter(), **(more or {})}
+    sizes = {} if normal.shift is None else {"column": len(normal.shift)}
+    arrays, used = named.read(
+        family, given, known, (tuple(name for name in known if name not in constant),), sizes=sizes
+    )
+    # variances may have been raised to the floor
+    slack = 0.0 if normal.scale is None else 2 * normal.variance_floor * np.max(normal.scale) ** 2
+    if covariances in used:
+        used[covariances] = model.checked(covariances, used[covariances], len(used[means]), slack)
+    return arrays, used

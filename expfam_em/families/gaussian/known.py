@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expfam_em.families.gaussian import packing
-from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.families.gaussian.gaussian import Gaussian, read_moments
+from expfam_em.families.gaussian.models import MODELS, Model
+from expfam_em.families.gaussian.packing import Constant
 from expfam_em.family import named
+from expfam_em.family.optional import Framed
 from expfam_em.rows.typing import Array, Block
 
 
@@ -30,47 +32,46 @@ class KnownCovariance(Gaussian):
         If the variance is not positive.
     """
 
-    _may_reframe = False
+    choose_frames, rescue_frames = Framed.choose_frames, Framed.rescue_frames  # none: z zᵀ is no statistic
 
     def __init__(self, variance: float = 1.0) -> None:
         if not variance > 0:
             raise ValueError(f"variance is {variance!r}; it must be positive")
-        super().__init__("spherical")
+        super().__init__("spherical", variance_floor=0.0)
         self.covariance_type = "known"
         self.variance = float(variance)
         self.seed_smoothing = 0.0
 
     @property
-    def coupled(self) -> bool:
-        return False
+    def _model(self) -> Model:
+        return MODELS["spherical"]
 
     @property
-    def form(self) -> Any:
-        return packing.Constant(self.variance if self.scale is None else self.variance / self.scale[0] ** 2)
-
-    def in_frame_units(self) -> Self:
-        """Return a copy of a bound family whose ε is 1 in the frame, so that scores have no unit of x²."""
-        scale = self.frame(1 if self.scale is None else len(self.scale))[1]
-        return self.replace(variance=float(scale[0]) ** 2)
+    def _form(self) -> Any:
+        return Constant(self.variance if self.scale is None else self.variance / self.scale[0] ** 2)
 
     def log_base_measure(self, X: Block) -> Array:
-        shift, scale = self.frame(X.shape[1])
-        variance, Z = self.form.variance, (np.asarray(X, np.float64) - shift) / scale
+        shift, scale = self._frame(X.shape[1])
+        variance, Z = self._form.variance, (np.asarray(X, np.float64) - shift) / scale
         squares = 0.5 * np.einsum("ij,ij->i", Z, Z)
         return super().log_base_measure(X) - 0.5 * X.shape[1] * np.log(variance) - squares / variance
 
     def expected_log_base_measure(self, natural: Array) -> Array:
-        d, (mean, variance) = natural.shape[1], self.form.moments(natural)
-        squares = np.sum(mean**2, axis=1)
+        d, (mean, covariance) = natural.shape[1], self._form.moments(natural)
+        variance, squares = covariance[:, 0], np.sum(mean**2, axis=1)
         return super().expected_log_base_measure(natural) - 0.5 * (d * np.log(variance) + squares / variance + d)
 
     def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of means (K, d)."""
-        known = {"means": named.FINITE, "covariances": named.POSITIVE._replace(axes=())}
-        arrays, used = named.read(self, given, known, (("means",),), sizes=self._known_sizes())
+        arrays, used = read_moments(self, self, given, ("means", "covariances"), constant=("covariances",))
         with np.errstate(all="ignore"):
             natural = self.from_moments(used["means"], np.full(len(used["means"]), self.variance))
         return named.finished(self, natural, arrays, used)
 
     def __repr__(self) -> str:
         return f"KnownCovariance(variance={self.variance:g})"
+
+
+def in_frame_units(family: KnownCovariance) -> KnownCovariance:
+    """Return a bound family with an ε that is 1 in the frame, so that scores have no unit of x²."""
+    return family.replace(variance=1.0 if family.scale is None else float(family.scale[0]) ** 2)

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from expfam_em.families.gaussian import packing
-from expfam_em.families.special.linalg import cholesky, solve_lower
+from expfam_em.families.special.linalg import check_positive_definite, cholesky, solve_lower
+from expfam_em.family import named
 
 NEWTON_STEPS = 100
 TURNS = 500
@@ -58,6 +59,11 @@ class Model(NamedTuple):
     continues: bool = False
 
     @property
+    def tied(self) -> bool:
+        """Whether all components share one covariance."""
+        return self.name == "EEE"
+
+    @property
     def free(self) -> str:
         """The covariance type whose matrices are packed alike, without a constraint between components."""
         return "spherical" if self.name[1] == "I" else "diag" if self.name[2] == "I" else "full"
@@ -85,6 +91,43 @@ class Model(NamedTuple):
                 return self.constrain(counts / counts.sum(), roots, previous)
         except np.linalg.LinAlgError:  # a covariance of 0 leaves numbers that are none
             return nothing
+
+    def nearest_to(self, counts, covariances, *, members=False) -> np.ndarray:
+        """Return the covariances of the model that are nearest to these, which may be of the model but for rounding."""
+        if self.constrain is None:
+            return covariances
+        roots = self.form.root(self.form.given(covariances))
+        return self.form.shown(self.form.square(self.nearest(counts, roots, roots if members else None)))
+
+    def parameter(self) -> named.Parameter:
+        """Return what given covariances have to be; that matrices are positive definite is seen later."""
+        if self.free == "full":
+            return named.Parameter(axes=("column", "column"), shared=self.tied)
+        return named.POSITIVE._replace(axes=("column",) if self.free == "diag" else ())
+
+    def checked(self, name, covariances, n_components, slack) -> np.ndarray:
+        """Return given covariances, one of each component, once they are positive definite and of the model.
+
+        They may be off by ``slack`` beside rounding.
+        """
+        if self.tied:
+            [one] = check_positive_definite(name, covariances[None], shared=True)
+            return np.broadcast_to(one, (n_components, *one.shape))
+        if covariances.ndim == 3:
+            covariances = check_positive_definite(name, covariances)
+        difference = np.abs(covariances - self.nearest_to(np.ones(len(covariances)), covariances, members=True))
+        # an entry is measured by the deviations of its columns
+        deviations = np.sqrt(np.einsum("kii->ki", covariances)) if covariances.ndim == 3 else None
+        sizes = covariances if deviations is None else deviations[:, :, None] * deviations[:, None, :]
+        off = difference - slack > named.AGREE * sizes
+        if off.any() or not np.isfinite(difference).all():
+            k = int(np.argmax(off.reshape(len(off), -1).any(axis=1)))
+            worst = np.max(difference[k] / sizes[k])
+            raise ValueError(
+                f"{name} must be as the model {self.name} has them; that of component {k} differs from the nearest one "
+                f"of the model by {worst:.3g} of its size"
+            )
+        return covariances
 
 
 # ---- diagonal covariances -------------------------------------------------------------------------------------

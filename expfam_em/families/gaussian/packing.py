@@ -1,7 +1,8 @@
 """Forms of a Gaussian's second-order statistics: how a covariance is packed behind the mean in T, η and ∇A.
 
 A form maps between packed parameters and (mean, covariance). Shapes: ``mean`` (K, d); ``covariance`` (K, d, d) for
-Triangle, (K, d) for Squares, (K,) for Sphere. Everything is in the coordinates z of the family's frame.
+Triangle, (K, d) for Squares, (K, 1) for Sphere; roots have the same shape, or (K, d) for Sphere. Everything is in the
+coordinates z of the family's frame. Users have the covariances of Sphere as (K,): ``given`` and ``shown`` translate.
 """
 
 import functools
@@ -23,9 +24,8 @@ class Triangle:
     """T(z) = (z, z_i z_j for i ≤ j): any covariance."""
 
     isotropic = False
-    widest_shared: float = (
-        95  # columns: beyond, z zᵀ of each component in its own z costs less than one packed T for all
-    )
+    widest_shared = 95.0
+    """Columns; beyond, z zᵀ of each component in its own z costs less than one packed T for all."""
 
     @staticmethod
     def products(d):
@@ -73,24 +73,34 @@ class Triangle:
         mean, second = self._unpack(expectation, 1.0)
         return mean, second - mean[:, :, None] * mean[:, None, :]
 
-    def variances(self, expectation):
-        """Means (K, d) and variances (K, d) of the columns, from expectation parameters."""
-        d = self.n_features(expectation.shape[1])
-        mean = expectation[:, :d]
+    def _split(self, packed):
+        """Columns (K, d) of z, and of z², or of the one ‖z‖²."""
+        d = self.n_features(packed.shape[1])
         at = np.arange(d)
-        return mean, expectation[:, d + at * d - at * (at - 1) // 2] - mean**2
+        return packed[:, :d], packed[:, d + at * d - at * (at - 1) // 2]
+
+    def variances(self, expectation):
+        """Means (K, d) and variances (K, d), or (K, 1), of the columns, from expectation parameters."""
+        mean, second = self._split(expectation)
+        return mean, second - mean**2
 
     def precisions(self, natural):
-        """Diagonals of the precision matrices, (K, d)."""
-        d = self.n_features(natural.shape[1])
-        at = np.arange(d)
-        return -2 * natural[:, d + at * d - at * (at - 1) // 2]
+        """Diagonals of the precision matrices, (K, d) or (K, 1)."""
+        return -2 * self._split(natural)[1]
 
-    def diagonal(self, covariance, d):
-        """Variances of the columns, (K, d)."""
+    def diagonal(self, covariance):
+        """Variances of the columns, (K, d) or (K, 1)."""
         return np.einsum("kii->ki", covariance)
 
-    # ---- roots of covariances: of the same shape, lower triangular ------------------------------------------
+    def given(self, covariances):
+        """Covariances as users have them, in the shape of this form."""
+        return covariances
+
+    def shown(self, covariance):
+        """Covariances as users have them."""
+        return covariance
+
+    # ---- roots of covariances: of the same shape, and lower triangular ------------------------------------------
 
     def root(self, covariance):
         """R with R Rᵀ = covariance, or nearly so where rounding has left it no longer positive definite."""
@@ -136,21 +146,16 @@ class Triangle:
         """R C Rᵀ."""
         return root @ covariance @ np.swapaxes(root, -1, -2)
 
-    def unit(self, covariance):
-        """The covariance of a standard normal density, in the shape of others."""
-        return np.broadcast_to(np.eye(covariance.shape[-1]), covariance.shape)
+    def square(self, root):
+        """R Rᵀ."""
+        return self.transform(np.eye(root.shape[-1]), root)
 
     def log_volume(self, root, d):
         """log |R|."""
         return np.log(np.einsum("kii->ki", root)).sum(axis=1)
 
-    def add_diagonal(self, covariance, diagonal):
-        return covariance + np.diag(diagonal)
-
     def floor(self, covariance, floor):
         """Raise eigenvalues below the floor to it: the maximum likelihood estimate under that constraint."""
-        if floor <= 0:
-            return covariance
         # trace(Σ⁻¹) ≥ 1/λ_min, and NaN where Σ is not positive definite
         low = ~(np.einsum("kii->k", invert(covariance)[0]) < 1 / floor)
         if not low.any():
@@ -215,17 +220,9 @@ class Squares(Triangle):
         return np.concatenate([mean, covariance + mean**2], axis=1)
 
     def central(self, expectation):
-        mean, second = self._split(expectation)
-        return mean, second - mean**2
+        return self.variances(expectation)
 
-    def variances(self, expectation):
-        mean, second = self._split(expectation)
-        return mean, second - mean**2
-
-    def precisions(self, natural):
-        return -2 * self._split(natural)[1]
-
-    def diagonal(self, covariance, d):
+    def diagonal(self, covariance):
         return covariance
 
     def root(self, covariance):
@@ -240,35 +237,25 @@ class Squares(Triangle):
     def times(self, root, mean):
         return root * mean
 
-    def times_root(self, root, other):
-        return root * other
-
     def solve(self, root, mean):
         return mean / root
 
-    def solve_rows(self, root, rows):
-        return rows / root
-
-    def divide(self, root, other):
-        return other / root
+    times_root, solve_rows, divide = times, solve, solve
 
     def transform(self, covariance, root):
-        return covariance * root**2
+        return covariance * self.square(root)
 
-    def unit(self, covariance):
-        return np.ones_like(covariance)
+    def square(self, root):
+        return root**2
 
     def log_volume(self, root, d):
         return np.log(root).sum(axis=1)
 
-    def add_diagonal(self, covariance, diagonal):
-        return covariance + diagonal
-
     def floor(self, covariance, floor):
-        return np.maximum(covariance, floor) if floor > 0 else covariance
+        return np.maximum(covariance, floor)
 
     def scale(self, covariance, scale):
-        return covariance * scale**2
+        return self.transform(covariance, self.root_of_scale(scale))
 
     def uncorrelated(self, covariance):
         return covariance
@@ -301,51 +288,25 @@ class Sphere(Squares):
         precision = np.where(second[:, 0] < 0, -2 * second[:, 0], np.nan)
         return 0.5 * (np.sum(linear**2, axis=1) / precision - linear.shape[1] * np.log(precision))
 
-    def moments(self, natural):
-        linear, second = self._split(natural)
-        variance = -0.5 / second
-        return variance * linear, variance[:, 0]
-
-    def natural(self, mean, covariance):
-        return super().natural(mean, covariance[:, None])
-
     def expectation(self, mean, covariance):
-        second = mean.shape[1] * covariance + np.sum(mean**2, axis=1)
-        return np.concatenate([mean, second[:, None]], axis=1)
-
-    def central(self, expectation):
-        mean, second = self._split(expectation)
-        return mean, (second[:, 0] - np.sum(mean**2, axis=1)) / mean.shape[1]
+        second = mean.shape[1] * covariance + np.sum(mean**2, axis=1, keepdims=True)
+        return np.concatenate([mean, second], axis=1)
 
     def variances(self, expectation):
         mean, second = self._split(expectation)
-        variance = (second - np.sum(mean**2, axis=1, keepdims=True)) / mean.shape[1]
-        return mean, np.broadcast_to(variance, mean.shape)
+        return mean, (second - np.sum(mean**2, axis=1, keepdims=True)) / mean.shape[1]
 
-    def precisions(self, natural):
-        linear, second = self._split(natural)
-        return np.broadcast_to(-2 * second, linear.shape)
+    def given(self, covariances):
+        return covariances[:, None]
 
-    def diagonal(self, covariance, d):
-        return np.broadcast_to(covariance[:, None], (len(covariance), d))
+    def shown(self, covariance):
+        return covariance[:, 0]
 
-    def root(self, covariance):
-        return np.sqrt(covariance)[:, None]
-
-    def factor_above(self, covariance, floor):
-        return np.sqrt(np.maximum(covariance, floor))[:, None]
-
-    def transform(self, covariance, root):
-        return covariance * root[:, 0] ** 2
+    def square(self, root):
+        return root[..., :1] ** 2
 
     def log_volume(self, root, d):
         return d * np.log(root[:, 0])
-
-    def add_diagonal(self, covariance, diagonal):
-        return covariance + diagonal[0]
-
-    def scale(self, covariance, scale):
-        return covariance * scale[0] ** 2
 
     def marginal(self, covariance, columns):
         return covariance
@@ -368,7 +329,7 @@ class Constant(Sphere):
         return 0.5 * self.variance * np.sum(natural**2, axis=1)
 
     def moments(self, natural):
-        return self.variance * natural, np.full(len(natural), self.variance)
+        return self.variance * natural, np.full((len(natural), 1), self.variance)
 
     def natural(self, mean, covariance):
         return mean / self.variance
@@ -376,11 +337,5 @@ class Constant(Sphere):
     def expectation(self, mean, covariance):
         return mean
 
-    def central(self, expectation):
-        return expectation, np.full(len(expectation), self.variance)
-
-    def add_diagonal(self, covariance, diagonal):
-        return covariance
-
-    def floor(self, covariance, floor):
-        return covariance
+    def variances(self, expectation):
+        return expectation, np.full((len(expectation), 1), self.variance)

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma, gammaln
 
-from expfam_em.families.gaussian.framed import products_of
-from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.families.gaussian.framed import coordinates_of, plain
+from expfam_em.families.gaussian.gaussian import Gaussian, read_moments
+from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.special.gamma import LARGE, log_beta, stirling
 from expfam_em.families.special.inverses import inverse_log_minus_digamma
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
-from expfam_em.family.kernel_form import Monomials
 from expfam_em.family.optional import Framed, Incomplete
 from expfam_em.rows.typing import Array, Block, Floats, Integers
 
@@ -60,16 +60,20 @@ class StudentT(Framed, Incomplete):
         self.degrees_of_freedom = degrees_of_freedom
         self.normal = Gaussian(covariance_type)
 
+    @property
+    def _form(self) -> Any:
+        return MODELS[self.normal.covariance_type].form
+
     # ---- packed parameters: those of the normal density, and two more ---------------------------------------
 
     def _unpacked(self, natural):
         """Return mean, covariance and ν in the frame."""
         natural = np.atleast_2d(natural)
-        mean, covariance = self.normal.form.moments(natural[:, :-2])
+        mean, covariance = self._form.moments(natural[:, :-2])
         return mean, covariance, 2 * natural[:, -1]
 
     def _packed(self, mean, covariance, degrees):
-        natural = self.normal.form.natural(mean, covariance)
+        natural = self._form.natural(mean, covariance)
         energy = -0.5 * np.sum(natural[:, : mean.shape[1]] * mean, axis=1)
         return np.column_stack([natural, energy, degrees / 2])
 
@@ -97,15 +101,16 @@ class StudentT(Framed, Incomplete):
     def to_expectation(self, natural: Array) -> Array:
         mean, covariance, degrees = self._unpacked(natural)
         half = degrees / 2
-        normal = self.normal.form.expectation(mean, covariance)
+        normal = self._form.expectation(mean, covariance)
         return np.column_stack([normal, np.ones(len(half)), digamma(half) - np.log(half)])
 
     def to_natural(self, expectation: Array) -> Array:
-        form, scale = self.normal.form, expectation[:, -2]
+        form, scale = self._form, expectation[:, -2]
         mean = expectation[:, : form.n_features(expectation.shape[1] - 2)] / scale[:, None]
         # E[u zzᵀ] − E[u] μμᵀ, which is E[u] times the covariance of z weighted by u
         covariance = form.central(expectation[:, :-2] / scale[:, None])[1]
-        covariance = self.normal._floored(covariance * scale.reshape(-1, *[1] * (covariance.ndim - 1)))
+        covariance = covariance * scale.reshape(-1, *[1] * (covariance.ndim - 1))
+        covariance = coordinates_of(self.normal, mean.shape[1]).floored(covariance)
         if self.degrees_of_freedom is not None:
             return self._packed(mean, covariance, np.full(len(mean), float(self.degrees_of_freedom)))
         degrees = 2 * inverse_log_minus_digamma(-expectation[:, -1])
@@ -119,26 +124,27 @@ class StudentT(Framed, Incomplete):
 
     def _standardised(self, X, n_components):
         """Yield z of rows in the frame of each component."""
-        shifts, roots = self.normal._frames(n_components, X.shape[1])
+        shifts, roots = coordinates_of(self.normal, X.shape[1]).of_each(n_components)
         X = np.asarray(X, np.float64)
         for shift, root in zip(shifts, roots, strict=True):
-            yield self.normal.form.solve_rows(root, X - shift)
+            yield self._form.solve_rows(root, X - shift)
 
     def _distances(self, X, natural):
         """Return δ² of rows from components, (n, K), roots of the covariances, in the frames, and ν."""
         mean, covariance, degrees = self._unpacked(natural)
-        roots = self.normal.form.root(covariance)
+        roots = self._form.root(covariance)
         places = zip(self._standardised(X, len(mean)), roots, mean, strict=True)
-        squares = [np.sum(self.normal.form.solve_rows(root, Z - m) ** 2, axis=1) for Z, root, m in places]
+        squares = [np.sum(self._form.solve_rows(root, Z - m) ** 2, axis=1) for Z, root, m in places]
         return np.stack(squares, axis=1), roots, degrees
 
     def log_density(self, X: Block, natural: Array) -> Array:
-        d, form = X.shape[1], self.normal.form
+        d, form = X.shape[1], self._form
         squares, roots, degrees = self._distances(X, natural)
         half = degrees / 2
         # Γ((ν + d)/2)/(Γ(ν/2) (νπ)^(d/2)) through the Beta function: both Γ are huge for large ν
         constant = gammaln(d / 2) - log_beta(half, d / 2) - 0.5 * d * np.log(degrees * np.pi)
-        constant = constant - form.log_volume(roots, d) - form.log_volume(self.normal._frames(len(roots), d)[1], d)
+        frames = coordinates_of(self.normal, d).of_each(len(roots))[1]
+        constant = constant - form.log_volume(roots, d) - form.log_volume(frames, d)
         return constant - (half + 0.5 * d) * np.log1p(squares / degrees)
 
     def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
@@ -158,10 +164,8 @@ class StudentT(Framed, Incomplete):
         """Return Σ w (z, zzᵀ), each component in its frame."""
         if self.normal.frames is None:
             return weighted.T @ self.normal.sufficient_statistics(np.asarray(X))
-        d = X.shape[1]
-        plain = Monomials(np.zeros(d), np.ones(d), products_of(self.normal.form, d))
-        columns = zip(self._standardised(X, weighted.shape[1]), weighted.T, strict=True)
-        return np.stack([w @ plain.evaluate(Z) for Z, w in columns])
+        T, columns = plain(self._form, X.shape[1]), self._standardised(X, weighted.shape[1])
+        return np.stack([w @ T.evaluate(Z) for Z, w in zip(columns, weighted.T, strict=True)])
 
     # ---- frames: those of the normal density ----------------------------------------------------------------
 
@@ -197,35 +201,30 @@ class StudentT(Framed, Incomplete):
         they are a constant of the family.
         """
         family, normal = self.with_frames(None), self.normal.with_frames(None)
-        known = {
-            "means": named.FINITE,
-            "scales": normal._covariance_parameter(),
-            "degrees_of_freedom": named.POSITIVE._replace(axes=()),
-        }
-        given_degrees = self.degrees_of_freedom
-        sets = (tuple(known) if given_degrees is None else ("means", "scales"),)
-        arrays, used = named.read(self, given, known, sets, sizes=normal._known_sizes())
-        means, scales = used["means"], normal._checked_covariances("scales", used["scales"], len(used["means"]))
-        degrees = used["degrees_of_freedom"] if given_degrees is None else np.full(len(means), float(given_degrees))
+        known, more = self.degrees_of_freedom, {"degrees_of_freedom": named.POSITIVE._replace(axes=())}
+        constant = more if known is not None else ()
+        arrays, used = read_moments(self, normal, given, ("means", "scales"), more, constant)
+        degrees = used["degrees_of_freedom"] if known is None else np.full(len(used["means"]), float(known))
+        shared = coordinates_of(normal, used["means"].shape[1])
         with np.errstate(all="ignore"):
-            mean, scale = normal._into_frame(means, scales)
-            natural = family._packed(mean, normal._floored(scale), degrees)
+            mean, scale = shared.into_shared(used["means"], self._form.given(used["scales"]))
+            natural = family._packed(mean, shared.floored(scale), degrees)
         return named.finished(family, natural, arrays, used)
 
     def n_parameters(self, n_components: int) -> int:
         if self.normal.shift is None:
             raise ValueError("a StudentT counts its parameters once its dimension is known: call bind first")
-        p = self.normal._monomials(len(self.normal.shift)).n_statistics
+        p = plain(self._form, len(self.normal.shift)).n_statistics
         return n_components * (p + (self.degrees_of_freedom is None))
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         [mean], scale = self.normal.to_moments(natural[None, :-2])
-        draws = self.normal.form.draw(scale[0], rng.standard_normal((n, len(mean))))
+        draws = self._form.draw(scale[0], rng.standard_normal((n, len(mean))))
         return mean + draws / np.sqrt(rng.chisquare(2 * natural[-1], n) / (2 * natural[-1]))[:, None]
 
     def translate(self, natural: Array, target: Any) -> Array:
         moved = self.normal.translate(natural[:, :-2], target.normal)
-        return target._packed(*target.normal.form.moments(moved), 2 * natural[:, -1])
+        return target._packed(*target._form.moments(moved), 2 * natural[:, -1])
 
     def translate_expectation(self, expectation: Array, target: Any) -> Array:
         scale = expectation[:, -2:-1]
@@ -235,7 +234,7 @@ class StudentT(Framed, Incomplete):
     def marginal(self, natural: Array, columns: Integers) -> tuple[ExponentialFamily, Array]:
         part, of_normal = self.normal.marginal(natural[:, :-2], columns)
         family = self.replace(normal=part)
-        mean, covariance = part.form.moments(of_normal)
+        mean, covariance = family._form.moments(of_normal)
         return family, family._packed(mean, covariance, 2 * natural[:, -1])
 
     def __repr__(self) -> str:

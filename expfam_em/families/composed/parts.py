@@ -1,0 +1,234 @@
+"""What families made of several others have in common: each part is asked about its share of the statistics."""
+
+from __future__ import annotations
+
+import operator
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from expfam_em.families.composed.layout import Layout
+from expfam_em.family import checked
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.binding import Composed
+from expfam_em.family.frames import Frames
+from expfam_em.family.kernel_form import Monomials, OwnFrames
+from expfam_em.family.optional import (
+    Framed,
+    Incomplete,
+    OfComponents,
+    frames_of,
+    is_incomplete,
+    kernel_frames,
+    score_rounding,
+    shared,
+    translate,
+    translate_expectation,
+)
+from expfam_em.rows.typing import Array, Block
+
+
+class Part(NamedTuple):
+    """One of the families that another is made of, and which components of the whole it describes."""
+
+    number: int
+    family: ExponentialFamily
+    of: Any  # a slice, or (k,) int
+
+
+class OfParts(Composed, Framed, Incomplete):
+    """Families made of others, whose statistics stand side by side as a `Layout` says.
+
+    Each part describes all components, or, where a subclass says so by `_parts`, some of them. A is the sum of A of the
+    parts that describe a component, and all mappings are those of the parts. There may be more statistics behind those
+    of the parts: log h of each part.
+    """
+
+    sparse = "never"
+    incidental: tuple[str, ...] = ("regularized",)
+
+    families: list[ExponentialFamily]
+    n_features: int | None
+    """Number of columns of X, once it is known."""
+
+    def _take(self, families: list[ExponentialFamily]) -> None:
+        """Take the parts, for any number of columns."""
+        self.families, self.n_features = families, None
+        self.regularized = any(family.regularized for family in families)
+        self.incomplete = any(map(is_incomplete, families))
+
+    @property
+    @abstractmethod
+    def _layout(self) -> Layout:
+        """Where the statistics of the parts are among those of the whole."""
+
+    @abstractmethod
+    def _monomials(self) -> list[Monomials]:
+        """Return the monomials of the parts as they are framed now."""
+
+    def _parts(self, n: int) -> list[Part]:
+        """Return the parts that n components have."""
+        return [Part(j, family, slice(None)) for j, family in enumerate(self.families)]
+
+    def _join(self, n: int, found: Sequence[Array], log_h: float = 1.0) -> Array:
+        """Return η or E[T] of n components, (n, p), from those of their parts.
+
+        Where log h of a part is a statistic too, ``log_h`` is its natural parameter, 1, or 0 among expectations.
+        """
+        out = np.zeros((n, self._layout.n_statistics))
+        for part, values in zip(self._parts(n), found, strict=True):
+            out[np.arange(n)[part.of, None], self._layout.statistics[part.number]] = values
+        return out
+
+    def _total(self, n: int, found: Sequence[Array]) -> Array:
+        """Return A or E[log h] of n components, (n,), from those of their parts."""
+        out = np.zeros(n, np.result_type(*found))
+        for part, values in zip(self._parts(n), found, strict=True):
+            out[part.of] += values
+        return out
+
+    def _of_possible(self, expectation: Array) -> Array:
+        """Return the mean of T over the rows that are possible under the family of their component."""
+        return expectation
+
+    def _each(self, function: Callable, *packed: Array) -> list:
+        """Return [function(part, its share of each array)]."""
+        at = self._layout.statistics
+        parts = self._parts(len(packed[0]))
+        return [function(part, *(array[part.of][:, at[part.number]] for array in packed)) for part in parts]
+
+    def _map(self, function: Callable, *packed: Array, log_h: float = 1.0) -> Array:
+        """Return η or E[T] of the whole from what a function makes of those of each part."""
+        return self._join(len(packed[0]), self._each(function, *packed), log_h)
+
+    # ---- the family -----------------------------------------------------------------------------------------
+
+    def log_partition(self, natural: Array) -> Array:
+        found = self._each(lambda part, eta: checked.log_partition(part.family, eta), natural)
+        return self._total(len(natural), found)
+
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
+        found = self._each(lambda part, eta: part.family.expected_log_base_measure(eta), natural)
+        return None if any(value is None for value in found) else self._total(len(natural), found)
+
+    def to_expectation(self, natural: Array) -> Array:
+        return self._map(lambda part, eta: part.family.to_expectation(eta), natural, log_h=0.0)
+
+    def to_natural(self, expectation: Array) -> Array:
+        return self._map(lambda part, m: part.family.to_natural(m), self._of_possible(expectation))
+
+    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
+        packed = (sums,) if previous is None else (sums, previous)
+        return self._map(lambda part, *its: checked.next_natural(part.family, counts[part.of], *its), *packed)
+
+    def seed(self, expectation: Array, mean: Array) -> Array:
+        means = self._of_possible(expectation), self._of_possible(mean)
+        return self._map(lambda part, *its: part.family.seed(*its), *means, log_h=0.0)
+
+    def parameters(self, natural: Array) -> dict[str, Array]:
+        labels = labels_of(self.families)
+        found = self._each(lambda part, eta: (labels[part.number], part.family.parameters(eta)), natural)
+        return {f"{label}_{name}": value for label, named in found for name, value in named.items()}
+
+    # ---- frames: those of the parts -------------------------------------------------------------------------
+
+    @property
+    def frames(self) -> Frames | None:
+        lots = [lot for family in self.families if (lot := frames_of(family)) is not None]
+        return self._joined_frames(self._n_framed(lots)) if lots else None
+
+    def _n_framed(self, lots: list[Frames]) -> int:
+        """Return the number of components, given the frames that parts have."""
+        return len(lots[0])
+
+    def _joined_frames(self, n: int, new: Mapping[int, Frames | None] = MappingProxyType({})) -> Frames | None:
+        """Return the frames of n components: new ones of some parts, by number, and those that the others have."""
+        lots: list[Frames | None] = [None] * len(self.families)
+        for part in self._parts(n):
+            if (lot := new.get(part.number, frames_of(part.family))) is not None:
+                lots[part.number] = lot if len(lot) == n else lot.scattered(part.of, n)
+        return Frames.of_parts(lots)
+
+    @property
+    def score_rounding(self) -> float:
+        return max(score_rounding(family) for family in self.families)
+
+    def with_frames(self, frames: Frames | None) -> Self:
+        families: list[Any] = [shared(family) for family in self.families]
+        if frames is not None:
+            for part in self._parts(len(frames)):
+                if (its := frames.part(part.number)) is not None:
+                    families[part.number] = families[part.number].with_frames(its.take(part.of))
+        return self if all(map(operator.is_, families, self.families)) else self.replace(families=families)
+
+    def kernel_frames(self) -> OwnFrames | None:
+        if (frames := self.frames) is None:
+            return None
+        n = len(frames)
+        parts = [(part.number, np.arange(n)[part.of], kernel_frames(part.family)) for part in self._parts(n)]
+        return self._layout.own_frames(self._monomials(), [part for part in parts if part[2] is not None], n)
+
+    def choose_frames(self, natural: Array, expectation: Array) -> tuple[Frames | None, Array] | None:
+        new: dict[int, Frames | None] = {}
+
+        def one(part, eta, m):
+            found = part.family.choose_frames(eta, m) if isinstance(part.family, Framed) else None
+            if found is not None:
+                new[part.number], eta = found
+            return eta
+
+        if self.incomplete:  # statistics are made here, in the shared frame
+            return None
+        etas = self._each(one, natural, self._of_possible(expectation))
+        return (self._joined_frames(len(natural), new), self._join(len(natural), etas)) if new else None
+
+    def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
+        new: dict[int, Frames | None] = {}
+
+        def one(part, eta, m):
+            if isinstance(part.family, Framed) and (better := part.family.rescue_frames(eta, m)) is not None:
+                new[part.number] = better
+
+        if self.incomplete:
+            return None
+        self._each(one, natural, self._of_possible(expectation))
+        return self._joined_frames(len(natural), new) if new else None
+
+    def translate(self, natural: Array, target: Any) -> Array:
+        return self._translated(translate, natural, target, 1.0)
+
+    def translate_expectation(self, expectation: Array, target: Any) -> Array:
+        return self._translated(translate_expectation, expectation, target, 0.0)
+
+    def _translated(self, function, packed, target, log_h):
+        def one(part, share):
+            return function(self.families[part.number], share, target.families[part.number])
+
+        # the user's family may not know yet how many statistics it has
+        known = self if self.n_features is not None else target
+        return known._map(one, packed, log_h=log_h)
+
+
+def sums_of(family: ExponentialFamily, X: Block, natural: Array, responsibilities: Array) -> Array:
+    """Return Σ_n r_nk E[T|x_n, η_k] of a part, whether or not it is `Incomplete`."""
+    if is_incomplete(family):
+        return family.complete(X, natural, responsibilities)
+    return responsibilities.T @ checked.statistics(family, X)[0]
+
+
+def labels_of(families) -> list[str]:
+    """Return a name for each of several families, numbered where one occurs more than once."""
+    names = [type(family).__name__.lower() for family in families]
+    return [f"{name}{names[:i].count(name) + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]
+
+
+def check_family_argument(family) -> None:
+    """Raise a TypeError unless this is an instance of a family."""
+    if not isinstance(family, ExponentialFamily):
+        what = f"the class {family.__name__}: call it" if isinstance(family, type) else repr(family)
+        raise TypeError(f"a part is {what}; it must be an ExponentialFamily, such as Gaussian('full')")
+    if isinstance(family, OfComponents):
+        raise TypeError(f"a part is {family!r}, which is a family for each component: it can only stand by itself")

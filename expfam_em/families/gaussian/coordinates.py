@@ -1,0 +1,128 @@
+"""Frames of Gaussian components: z = R⁻¹ (x − a), one for all components or one of its own for each.
+
+The arrays of the `Frames` of single components are ``shift`` (C, d), ``root`` (C, d, d) lower triangular, or (C, d) for
+diagonal ones, and ``whitener`` (C, d, d) or (C, 1, d), the inverses of the roots as the kernel takes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expfam_em.families.special.linalg import solve_lower
+from expfam_em.family.frames import Frames
+from expfam_em.rows.typing import Array
+
+
+class Coordinates(NamedTuple):
+    """The frames that the means (K, d) and covariances of K components are in.
+
+    Attributes
+    ----------
+    family : ExponentialFamily
+        Named in messages.
+    form
+        How covariances are packed, and what can be done with them: a class of `packing`.
+    shift, scale : (d,)
+        The frame that components share.
+    frames : Frames, optional
+        Those of components that have their own.
+    floor : float
+        Smallest variance in any direction of the shared frame.
+    """
+
+    family: Any
+    form: Any
+    shift: Array
+    scale: Array
+    frames: Frames | None
+    floor: float
+
+    def of_each(self, n_components: int) -> tuple[Array, Array]:
+        """Return the frame of each component as shifts (K, d) and roots, in the form's shape."""
+        root = self.form.root_of_scale(self.scale)
+        shifts = np.broadcast_to(self.shift, (n_components, len(self.shift)))
+        roots = np.broadcast_to(root, (n_components, *root.shape))
+        return (shifts, roots) if self.frames is None else spread(self.own(n_components), shifts, roots)
+
+    def own(self, n_components: int) -> Frames:
+        """Return the frames of single components, checked to be those of as many."""
+        if self.frames is None or len(self.frames) != n_components:
+            raise ValueError(
+                f"natural parameters of {n_components} components, but {self.family!r} has coordinates for "
+                f"{0 if self.frames is None else len(self.frames)}, in order: take some components of the mixture with "
+                "mixture.components(index)"
+            )
+        return self.frames
+
+    def out_of(self, mean: Array, covariance: Array) -> tuple[Array, Array]:
+        """Return means and covariances of x from those in these frames."""
+        if self.frames is None:
+            return mean * self.scale + self.shift, self.form.scale(covariance, self.scale)
+        shift, root = self.of_each(len(mean))
+        return shift + self.form.times(root, mean), self.form.transform(covariance, root)
+
+    def into_shared(self, means: Array, covariances: Array) -> tuple[Array, Array]:
+        """Return means and covariances in the shared frame from those of x."""
+        return (means - self.shift) / self.scale, self.form.scale(covariances, 1 / self.scale)
+
+    def transfer(self, mean: Array, covariance: Array, target: Coordinates) -> tuple[Array, Array]:
+        """Return means and covariances in the frames of ``target`` from those in these."""
+        if self.same_as(target):
+            return mean, covariance
+        if self.frames is None and target.frames is None:
+            return target.into_shared(*self.out_of(mean, covariance))
+        (shift, root), (target_shift, target_root) = self.of_each(len(mean)), target.of_each(len(mean))
+        step = self.form.divide(target_root, root)
+        # the difference of the shifts first: both may be far from 0 and from where the data are
+        offset = self.form.solve(target_root, shift - target_shift)
+        return offset + self.form.times(step, mean), self.form.transform(covariance, step)
+
+    def same_as(self, other: Coordinates) -> bool:
+        """Whether numbers mean the same here as there."""
+        if self.frames is not other.frames:
+            return False
+        pairs = (self.shift, other.shift), (self.scale, other.scale)
+        return all(one is two or np.array_equal(one, two) for one, two in pairs)
+
+    def floored(self, covariance: Array) -> Array:
+        """Return covariances with variances below the floor raised to it."""
+        if self.floor == 0:
+            return covariance
+        if self.frames is None:
+            return self.form.floor(covariance, self.floor)
+        roots, shared = (each.of_each(len(covariance))[1] for each in (self, self._replace(frames=None)))
+        in_shared = self.form.transform(covariance, self.form.divide(shared, roots))
+        floored = self.form.floor(in_shared, self.floor)
+        if floored is in_shared:
+            return covariance
+        raised = (floored != in_shared).reshape(len(covariance), -1).any(axis=1)
+        # through a factor: the covariance in the shared frame may have a condition of 1/floor
+        factor = self.form.factor_above(in_shared[raised], self.floor)
+        back = self.form.times_root(self.form.divide(roots, shared)[raised], factor)
+        result = np.array(covariance)
+        result[raised] = self.form.square(back)
+        return result
+
+    def log_volumes(self, n_components: int) -> Array:
+        """Return log |W_shared| − log |W_k|, what a component's frame adds to A, (K,)."""
+        frames, volume, d = self.own(n_components), np.zeros(n_components), len(self.shift)
+        own = frames["own"]
+        volume[own] = self.form.log_volume(frames["root"][own], d) - np.log(self.scale).sum()
+        return volume
+
+
+def frames_at(own, shifts, roots) -> Frames:
+    """Return frames for the components in a mask (C,), from shifts (C, d) and roots over all components."""
+    at, root = np.flatnonzero(own), np.ascontiguousarray(roots[own])
+    whitener = 1 / root[:, None, :] if root.ndim == 2 else solve_lower(root, np.eye(root.shape[1]))
+    arrays = {"own": np.ones(len(at), bool), "shift": shifts[own], "root": root, "whitener": whitener}
+    return Frames(arrays).scattered(at, len(own))
+
+
+def spread(frames: Frames, shifts, roots) -> tuple[np.ndarray, np.ndarray]:
+    """Return shifts and roots over all components, those of the frames in place of these where there are some."""
+    shifts, roots, own = np.array(shifts), np.array(roots), frames["own"]
+    shifts[own], roots[own] = frames["shift"][own], frames["root"][own]
+    return shifts, roots
