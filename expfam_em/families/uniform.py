@@ -89,9 +89,6 @@ class Uniform(ExponentialFamily):
             raise ValueError("the box of a Uniform is not known: call bind, or give low and high")
         return self.low, self.high
 
-    def fisher_information(self, natural: Array) -> Array:
-        return np.zeros((len(natural), 1, 1))
-
     def n_parameters(self, n_components: int) -> int:
         return 0
 
