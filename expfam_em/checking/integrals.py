@@ -13,7 +13,7 @@ import numpy as np
 from expfam_em.checking.support import possible
 from expfam_em.family import checked
 
-MAX_NUMBERS = 1 << 24  # nodes times statistics that are held at a time
+MAX_TABLE_ENTRIES = 1 << 24  # nodes times statistics that are held at a time
 MAX_NODES = 1 << 19
 ATTEMPTS = 14
 REACH, STEP = 12.0, 0.125  # of the trapezoids, in standard deviations of the mapped columns
@@ -48,12 +48,6 @@ class Density:
         size = family.exposure(row[None])
         self.exposure = 1.0 if size is None else float(size[0])
 
-    def rows(self, values):
-        """Return full rows with the free columns given."""
-        rows = np.tile(self.row, (len(values), 1))
-        rows[:, self.free] = values
-        return rows
-
     def counted(self, rows):
         """Return which rows belong to the sum."""
         if self.plane is None:
@@ -68,14 +62,14 @@ class Density:
 
     def evaluate(self, values):
         """Return log p, T, log h and the size of the terms that are added; log p is −∞ where it is undefined."""
-        rows = self.rows(values)
+        rows = np.tile(self.row, (len(values), 1))
+        rows[:, self.free] = values
         keep = self.counted(rows)
-        T, _ = checked.statistics(self.family, rows[keep] if keep.any() else self.row[None])
-        log_h = checked.log_base_measure(self.family, rows[keep] if keep.any() else self.row[None])
-        product = T @ self.natural
+        some = rows[keep] if keep.any() else self.row[None]
+        T, log_h = checked.statistics(self.family, some)[0], checked.log_base_measure(self.family, some)
         log_p, all_T, all_h = np.full(len(rows), -np.inf), np.zeros((len(rows), T.shape[1])), np.zeros(len(rows))
         if keep.any():
-            total = product - self.exposure * self.partition + log_h
+            total = T @ self.natural - self.exposure * self.partition + log_h
             log_p[keep], all_T[keep], all_h[keep] = np.where(np.isnan(total), -np.inf, total), T, log_h
         size = np.abs(all_T) @ np.abs(self.natural) + np.abs(self.exposure * self.partition) + np.abs(all_h)
         return log_p, all_T, all_h, size
@@ -169,14 +163,15 @@ def integrate(density, axes, rows, weight) -> Moments:
     nodes = _Nodes(axes, rows, weight)
     reach, step = nodes.reach, nodes.step
     for _ in range(8):
-        grid = nodes.grid(2 * reach, 4 * step)
-        share = None if grid is None else _shares(density.evaluate(grid[0])[0], grid[2])
-        if grid is None or share is None or not nodes.relocate(grid[0], grid[1], share):
+        if (grid := nodes.grid(2 * reach, 4 * step)) is None:
+            break
+        top, share = _shares(density.evaluate(grid[0])[0], grid[2])
+        if not np.isfinite(top) or not nodes.relocate(grid[0], grid[1], share / share.sum()):
             break
     trouble = ""
     for _ in range(ATTEMPTS):
         grid = nodes.grid(reach, step)
-        if grid is None or len(grid[0]) * len(density.natural) > MAX_NUMBERS:
+        if grid is None or len(grid[0]) * len(density.natural) > MAX_TABLE_ENTRIES:
             break
         found, trouble = _summed(density, grid)
         if found is not None:
@@ -189,27 +184,22 @@ def integrate(density, axes, rows, weight) -> Moments:
 
 
 def _shares(log_p, log_weight):
+    """Return the largest term of the integral and the others as shares of it."""
     log_p = np.where(log_weight > -np.inf, log_p + log_weight, -np.inf)
     top = log_p.max()
-    if not np.isfinite(top):
-        return None
-    share = np.exp(log_p - top)
-    return share / share.sum()
+    return top, np.exp(log_p - top)
 
 
 def _summed(density, grid):
     """Return moments and "", or None and why the grid does not do."""
     x, _, log_weight, at, edge, close = grid
     log_p, T, log_h, size = density.evaluate(x)
-    log_p = np.where(log_weight > -np.inf, log_p + log_weight, -np.inf)
-    top = log_p.max()
+    top, share = _shares(log_p, log_weight)
     if np.isposinf(top):
         return None, DIVERGES
     if top == -np.inf:
         return None, "the density is 0 wherever it was evaluated"
-    share = np.exp(log_p - top)
-    total = share.sum()
-    here = share > 0
+    total, here, largest = share.sum(), share > 0, int(np.argmax(share))
     share, T, log_h, size, at = share[here] / total, T[here], log_h[here], size[here], at[here]
     mean, deviation = _moments(share, T)
     log_base = float(share @ log_h)
@@ -218,7 +208,7 @@ def _summed(density, grid):
     Z = np.column_stack([T - mean, log_h - log_base]) / np.where(spread > 0, spread, 1.0)
     reached = share * (1 + np.abs(Z).max(axis=1))
     if reached[edge[here]].sum() > AT_EDGE or reached[close[here]].sum() > AT_LIMIT:
-        return None, DIVERGES if edge[np.argmax(log_p)] else "mass is left far away, or close to an end"
+        return None, DIVERGES if edge[largest] else "mass is left far away, or close to an end"
     drift = [_drift(share, Z, at, times) for times in (2, 4, 8)]
     # trapezoids of a smooth density square their error when the step is halved, at a kink they divide it by 4 on
     # average; that two steps agree may be chance, three do not

@@ -318,11 +318,11 @@ def _starts(log_partition, shape, start, name):
         yield np.array(start, np.float64)
     # The first candidates, not the best: where A is log|Γ| of something, it is finite outside the space as well, and
     # points near the origin are the ones to trust.
-    for candidate in _candidates(log_partition, shape[1], name)[:STARTS]:
+    for candidate in candidates(log_partition, shape[1], name)[:STARTS]:
         yield np.broadcast_to(candidate, shape)
 
 
-def _candidates(log_partition, p, name):
+def candidates(log_partition, p, name):
     """Return simple points with finite A, those near the origin first, (·, p)."""
     rng = np.random.default_rng(0)
     sizes = 10.0 ** np.array([0, -1, 1, -2, 2, -3, 3, -4, -6])
