@@ -198,7 +198,7 @@ def test_a_registered_family_can_be_fitted(csv, monkeypatch):
 def test_the_bar_waits_and_leaves_nothing_behind(patience, shown, monkeypatch, folder):
     from rich.console import Console
 
-    monkeypatch.setattr(app, "PATIENCE", patience)
+    monkeypatch.setattr(app, "SECONDS_WITHOUT_BAR", patience)
     model, written = ef.GaussianMixture(2, max_iter=5), folder / "bar.txt"
     with open(written, "w", encoding="utf-8") as file:
         with app._bar(model, Console(file=file, force_terminal=True, width=100)):
