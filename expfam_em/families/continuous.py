@@ -7,13 +7,18 @@ from numpy.typing import ArrayLike
 from scipy.special import digamma, exp1, gammaln, log1p
 
 from expfam_em.families.columns import IndependentColumns, constant, of_columns
-from expfam_em.families.special.gamma import ROUNDING, digamma_difference, log, log_beta
-from expfam_em.families.special.inverses import inverse_log_minus_digamma, shapes_of_beta
+from expfam_em.families.special.gamma import (
+    DIFFERENCE_ROUNDING,
+    LOG_2PI,
+    digamma_difference,
+    inverse_log_minus_digamma,
+    log,
+    log_beta,
+    shapes_of_beta,
+)
 from expfam_em.family.named import POSITIVE
 from expfam_em.rows.typing import Array, Block, Mask
 
-LOG_2PI = float(np.log(2 * np.pi))
-EULER_GAMMA = float(np.euler_gamma)
 SMALLEST, LARGEST = float(np.finfo(float).tiny), float(np.finfo(float).max)
 LARGEST_BELOW_1 = 1 - float(np.finfo(float).epsneg)
 
@@ -155,7 +160,7 @@ class Gamma(_Signed, _Positive):
     def natural_of(self, log_mean: Array, mean: Array) -> tuple[Array, ...]:
         # log a − ψ(a) = log E[t₂] − E[log t₂]
         excess, size = np.log(mean) - self.signs[0] * log_mean, 1 + np.abs(log_mean)
-        shape = inverse_log_minus_digamma(np.where(excess > ROUNDING * size, excess, np.nan))
+        shape = inverse_log_minus_digamma(np.where(excess > DIFFERENCE_ROUNDING * size, excess, np.nan))
         return self.signs[0] * shape, -shape / mean
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
@@ -210,7 +215,7 @@ class Weibull(_Waiting, _Positive):
         return np.log(self.shape) + (self.shape - 1) * log(x)
 
     def expected_log_base_of(self, negative_rate: Array) -> Array | None:
-        log_x = -(np.log(-negative_rate) + EULER_GAMMA) / self.shape
+        log_x = -(np.log(-negative_rate) + np.euler_gamma) / self.shape
         return np.log(self.shape) + (self.shape - 1) * log_x
 
     def parameters_of(self, negative_rate: Array) -> dict[str, Array]:
@@ -359,7 +364,7 @@ class InverseGaussian(_Positive):
 
     def natural_of(self, mean: Array, mean_reciprocal: Array) -> tuple[Array, ...]:
         excess = mean_reciprocal - 1 / mean  # 1/λ
-        shape = 1 / np.where(excess > ROUNDING * mean_reciprocal, excess, np.nan)
+        shape = 1 / np.where(excess > DIFFERENCE_ROUNDING * mean_reciprocal, excess, np.nan)
         return -shape / 2 / mean / mean, -shape / 2
 
     def parameters_of(self, first: Array, second: Array) -> dict[str, Array]:

@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.special import digamma, expit, gammaln, log1p, xlogy
 
 from expfam_em.families.columns import IndependentColumns, constant
-from expfam_em.families.special.gamma import log_beta
-from expfam_em.families.special.inverses import inverse_log_minus_digamma
+from expfam_em.families.special.gamma import inverse_log_minus_digamma, log_beta
 from expfam_em.families.special.lattice import expected_log_base
 from expfam_em.family.base import NATURAL_LIMIT
 from expfam_em.family.named import FROM_0, POSITIVE, POSSIBLE_SUCCESS, PROBABILITY

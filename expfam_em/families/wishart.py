@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.gaussian.packing import pairs
-from expfam_em.families.special.linalg import SYMMETRY, check_positive_definite, cholesky, invert
-from expfam_em.families.special.multigamma import (
+from expfam_em.families.special.gamma import (
     inverse_log_minus_multidigamma,
     log_minus_multidigamma,
     log_multigamma,
 )
+from expfam_em.families.special.linalg import SYMMETRY, check_positive_definite, cholesky, invert
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.support import ImpossibleRowError
