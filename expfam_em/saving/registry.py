@@ -14,14 +14,14 @@ from typing import TypeVar
 from expfam_em import families
 from expfam_em.family.base import ExponentialFamily
 
-F = TypeVar("F", bound=type[ExponentialFamily])
+Kind = TypeVar("Kind", bound=type[ExponentialFamily])
 
 ENTRY_POINT_GROUP = "expfam_em.families"
 
 _families: dict[str, type[ExponentialFamily]] = {}
 
 
-def register(family: F) -> F:
+def register(family: Kind) -> Kind:
     """Make a family class known by its name, so that files with it can be saved and loaded.
 
     Parameters
