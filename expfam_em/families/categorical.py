@@ -15,7 +15,7 @@ from expfam_em.family import named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.summaries import Width
-from expfam_em.family.support import ImpossibleRowError, require
+from expfam_em.family.support import ImpossibleRowError, require, require_rows
 from expfam_em.rows.csr import CSRBlock, row_sums
 from expfam_em.rows.typing import Array, Block, Floats, Integers
 
@@ -363,8 +363,7 @@ class Multinomial(ExponentialFamily):
         x = x.view(np.uint8) if x.dtype == np.bool_ else x
         with np.errstate(invalid="ignore"):
             require((x >= 0) & (x == np.floor(x)) & (x < np.inf), X, "Multinomial needs whole numbers from 0")
-        if not np.all(some := row_sums(X) > 0):
-            raise ImpossibleRowError("Multinomial needs a count in every row; row {row} has none", int(np.argmin(some)))
+        require_rows(row_sums(X) > 0, "Multinomial needs a count in every row; row {row} has none")
 
     def n_parameters(self, n_components: int) -> int:
         if self.n_features is None:

@@ -53,22 +53,25 @@ class _Positive(IndependentColumns):
 
 
 class _Waiting(_Signed):
-    """One statistic with an exponential distribution: A(η) = −Σ log(−η), E[t] = −1/η."""
+    """One statistic with a Gamma distribution of shape a and rate −η, an exponential one if a = 1."""
 
     signs = (-1,)
+    gamma_shape = 1.0
+    factor = 1.0
+    """c in A(η) = −a log(−cη); h(x) has the factor cᵃ."""
 
     def log_partition_of(self, negative_rate: Array) -> Array:
-        return -np.log(-negative_rate)
+        return -self.gamma_shape * np.log(-self.factor * negative_rate)
 
     def expectation_of(self, negative_rate: Array) -> tuple[Array, ...]:
-        return (-1 / negative_rate,)
+        return (-self.gamma_shape / negative_rate,)
 
     def natural_of(self, mean: Array) -> tuple[Array, ...]:
-        return (-1 / mean,)
+        return (-self.gamma_shape / mean,)
 
     def draw_statistic(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return numbers distributed as t."""
-        return rng.standard_exponential(size) / -natural[0]
+        return rng.standard_gamma(self.gamma_shape, size) / -natural[0]
 
 
 class Exponential(_Waiting):
@@ -228,36 +231,26 @@ class Weibull(_Waiting, _Positive):
         return representable(self.draw_statistic(natural, size, rng) ** (1 / self.shape))
 
 
-class _Length(_Positive):
-    """Length of ν normal numbers: T(x) = x², A(η) = −½ν Σ log(−2η), h(x) ∝ Π x^(ν − 1), η = −1/(2 scale²)."""
+class _Length(_Waiting, _Positive):
+    """Length of ν = 2a normal numbers: T(x) = x², A(η) = −a Σ log(−2η), h(x) ∝ Π x^(ν − 1), η = −1/(2 scale²)."""
 
     needs = "positive numbers with a finite square"
     seed_smoothing = 0.0  # x² > 0 is inside the expectation space
-    dimension = 1
+    factor = 2.0
     ranges = {"scales": POSITIVE}
 
     def statistics_of(self, x: Array) -> tuple[Array, ...]:
         return (x * x,)
 
     def log_base_of(self, x: Array) -> Array | None:
-        half = self.dimension / 2
-        constant = (1 - half) * np.log(2) - gammaln(half)
-        return constant + (self.dimension - 1) * log(x) if self.dimension > 1 else np.full(np.shape(x), constant)
+        return self._log_base(log(x) if self.gamma_shape > 0.5 else np.zeros(np.shape(x)))  # x may be 0
 
     def expected_log_base_of(self, negative_rate: Array) -> Array | None:
-        # x² has a Gamma distribution of shape ν/2
-        log_x = (digamma(self.dimension / 2) - np.log(-negative_rate)) / 2
-        half = self.dimension / 2
-        return (1 - half) * np.log(2) - gammaln(half) + (self.dimension - 1) * log_x
+        return self._log_base((digamma(self.gamma_shape) - np.log(-negative_rate)) / 2)
 
-    def log_partition_of(self, negative_rate: Array) -> Array:
-        return -self.dimension / 2 * np.log(-2 * negative_rate)
-
-    def expectation_of(self, negative_rate: Array) -> tuple[Array, ...]:
-        return (-self.dimension / 2 / negative_rate,)
-
-    def natural_of(self, mean: Array) -> tuple[Array, ...]:
-        return (-self.dimension / 2 / mean,)
+    def _log_base(self, log_x: Array) -> Array:
+        a = self.gamma_shape
+        return (1 - a) * np.log(2) - gammaln(a) + (2 * a - 1) * log_x
 
     def parameters_of(self, negative_rate: Array) -> dict[str, Array]:
         return {"scales": np.sqrt(-0.5 / negative_rate)}
@@ -266,7 +259,7 @@ class _Length(_Positive):
         return (-0.5 / scales / scales,)  # the square may be beyond the range of float64
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
-        return representable(np.sqrt(rng.standard_gamma(self.dimension / 2, size) / -natural[0]))
+        return representable(np.sqrt(self.draw_statistic(natural, size, rng)))
 
 
 class HalfNormal(_Length):
@@ -274,6 +267,7 @@ class HalfNormal(_Length):
 
     needs = "numbers from 0 with a finite square"
     seed_smoothing = 0.5  # x may be 0
+    gamma_shape = 0.5
 
     def possible(self, x: Array) -> Mask:
         return (np.asarray(x) == 0) | super().possible(x)
@@ -282,13 +276,13 @@ class HalfNormal(_Length):
 class Rayleigh(_Length):
     """Product of Rayleigh columns: T(x) = x², A(η) = −Σ log(−2η), h(x) = Π x, η = −1/(2 scale²)."""
 
-    dimension = 2
+    gamma_shape = 1.0
 
 
 class Maxwell(_Length):
     """Product of Maxwell columns: T(x) = x², A(η) = −3/2 Σ log(−2η), h(x) = Π √(2/π) x², η = −1/(2 scale²)."""
 
-    dimension = 3
+    gamma_shape = 1.5
 
 
 class Pareto(_Waiting):

@@ -12,7 +12,7 @@ from expfam_em.families.special.gamma import LOG_2PI, LOG_PI
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
-from expfam_em.family.support import ImpossibleRowError
+from expfam_em.family.support import require_rows
 from expfam_em.rows.typing import Array, Block
 
 LENGTH_TOLERANCE = 1e-6
@@ -123,11 +123,8 @@ class VonMisesFisher(ExponentialFamily):
         X = np.asarray(X, np.float64)
         if X.shape[1] < 2:
             raise ValueError(f"VonMisesFisher needs rows of at least 2 columns, not {X.shape[1]}")
-        length = _length(X)
-        if not np.all(fine := np.abs(length - 1) <= LENGTH_TOLERANCE):
-            row = int(np.argmin(fine))
-            sentence = f"VonMisesFisher needs rows of length 1; row {{row}} has length {length[row]!s}"
-            raise ImpossibleRowError(sentence, row)
+        length, sentence = _length(X), "VonMisesFisher needs rows of length 1; row {row} has length {value}"
+        require_rows(np.abs(length - 1) <= LENGTH_TOLERANCE, sentence, length)
 
 
 def _length(vectors: Array) -> np.ndarray:

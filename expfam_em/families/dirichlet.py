@@ -17,7 +17,7 @@ from expfam_em.families.special.gamma import (
 )
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.support import ImpossibleRowError, require
+from expfam_em.family.support import require, require_rows
 from expfam_em.rows.typing import Array, Block
 
 SUM_TOLERANCE = 1e-6
@@ -84,10 +84,8 @@ class Dirichlet(ExponentialFamily):
             raise ValueError(f"Dirichlet needs rows of at least 2 columns, not {X.shape[1]}")
         with np.errstate(invalid="ignore"):
             require((X > 0) & (X < np.inf), X, "Dirichlet needs positive numbers")
-        total = X.sum(axis=1)
-        if not np.all(fine := np.abs(total - 1) <= SUM_TOLERANCE):
-            row = int(np.argmin(fine))
-            raise ImpossibleRowError(f"Dirichlet needs rows that sum to 1; row {{row}} sums to {total[row]!s}", row)
+        total, sentence = X.sum(axis=1), "Dirichlet needs rows that sum to 1; row {row} sums to {value}"
+        require_rows(np.abs(total - 1) <= SUM_TOLERANCE, sentence, total)
 
 
 def _others(alpha: Array) -> Array:
