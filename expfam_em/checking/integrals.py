@@ -21,7 +21,11 @@ GROWTH = 1.6
 AT_EDGE = 1e-10  # share of the mass on the outermost nodes below which no more of it is expected beyond them
 AT_LIMIT = 1e-7  # the same on the last unit of u before x rounds to an end: about as much may lie beyond it
 RESOLVED = 5e-7  # difference to twice the step; at a kink three times the error, much more where all is smooth
-DIVERGES, COARSE, MANY = "it diverges", "its nodes do not resolve the density", "there are too many rows to sum over"
+DIVERGES, COARSE, TOO_LARGE = (
+    "it diverges",
+    "its nodes do not resolve the density",
+    "there are too many rows to sum over",
+)
 
 
 class Moments(NamedTuple):
@@ -106,7 +110,7 @@ class _Nodes:
             x, U, share, scale = x[here], U[here].copy(), share[here], self.scale
             self.scale_to(x, share)
             for i, j in enumerate(self.smooth):
-                if np.isfinite([self.axes[j].low, self.axes[j].high]).any():
+                if any(self.axes[j].ends):
                     self.scale[j] = scale[j]  # another one would only shift u
                 else:
                     U[:, i] = self.axes[j].to_line(x[:, j], self.centre[j], self.scale[j])
@@ -150,8 +154,8 @@ class _Nodes:
             axis, (low, high) = self.axes[j], self.axes[j].limits()
             last = max(1.0, 2 * step * self.root[i].sum())
             below, above = U[:, i] < low + last, U[:, i] > high - last
-            close |= (below & np.isfinite(axis.low)) | (above & np.isfinite(axis.high))
-            edge |= (below & np.isinf(axis.low)) | (above & np.isinf(axis.high))
+            close |= (below & axis.ends[0]) | (above & axis.ends[1])
+            edge |= (below & ~axis.ends[0]) | (above & ~axis.ends[1])
             outside = (U[:, i] < low) | (U[:, i] > high) | (x[:, j] <= axis.low) | (x[:, j] >= axis.high)
             log_weight += np.where(outside, -np.inf, slope + np.log(step * self.root[i, i]))
         return x, U, log_weight, at[:, self.smooth], edge, close
@@ -180,7 +184,7 @@ def integrate(density, axes, rows, weight) -> Moments:
             step /= 2
         else:
             reach *= GROWTH
-    return Moments(trouble or MANY)
+    return Moments(trouble or TOO_LARGE)
 
 
 def _shares(log_p, log_weight):

@@ -117,8 +117,8 @@ class IndependentColumns(ExponentialFamily):
         return np.moveaxis(packed.reshape(*packed.shape[:-1], self.order, d), -2, 0)
 
     def sufficient_statistics(self, X: Block) -> Array:
-        with np.errstate(all="ignore"):
-            return np.concatenate(self.statistics_of(_contiguous(X)), axis=1)
+        with np.errstate(all="ignore"):  # an absent row may hold anything; the last bit may depend on strides
+            return np.concatenate(self.statistics_of(np.ascontiguousarray(X, np.float64)), axis=1)
 
     def kernel_form(self, n_features: int) -> KernelForm | None:
         return KernelForm(Monomials.identity(n_features)) if self.is_identity else None
@@ -129,7 +129,7 @@ class IndependentColumns(ExponentialFamily):
 
     def log_base_measure(self, X: Block) -> Array:
         with np.errstate(all="ignore"):
-            value = self.log_base_of(_contiguous(X))
+            value = self.log_base_of(np.ascontiguousarray(X, np.float64))
             return np.zeros(len(X)) if value is None else value.sum(axis=1)
 
     def expected_log_base_measure(self, natural: Array) -> Array | None:
@@ -205,11 +205,6 @@ class IndependentColumns(ExponentialFamily):
     def __repr__(self) -> str:
         shown = (f"{name}={_shown(getattr(self, name))}" for name in self.constants)
         return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def _contiguous(X: Block) -> Array:
-    """Return X as contiguous float64: the last bit of NumPy's functions may depend on the strides."""
-    return np.ascontiguousarray(X, np.float64)
 
 
 def constant(name: str, value: ArrayLike | None, fine: Callable[[Array], Any], must_be: str) -> Any:

@@ -12,7 +12,6 @@ from expfam_em.families.special.gamma import (
     LOG_2PI,
     digamma_difference,
     inverse_log_minus_digamma,
-    log,
     log_beta,
     shapes_of_beta,
 )
@@ -144,10 +143,10 @@ class Gamma(_Signed, _Positive):
     ranges = {"shapes": POSITIVE, "rates": POSITIVE}
 
     def statistics_of(self, x: Array) -> tuple[Array, ...]:
-        return log(x), x
+        return np.log(x), x
 
     def log_base_of(self, x: Array) -> Array | None:
-        return -log(x)
+        return -np.log(x)
 
     def log_partition_of(self, signed_shape: Array, negative_rate: Array) -> Array:
         shape, rate = self.signs[0] * signed_shape, -negative_rate
@@ -180,7 +179,7 @@ class InverseGamma(Gamma):
     ranges = {"shapes": POSITIVE, "scales": POSITIVE}
 
     def statistics_of(self, x: Array) -> tuple[Array, ...]:
-        return log(x), 1 / x
+        return np.log(x), 1 / x
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         return representable(-natural[1] / representable(rng.standard_gamma(-natural[0], size)))
@@ -212,10 +211,10 @@ class Weibull(_Waiting, _Positive):
         self.shape = constant("shape", shape, lambda shape: shape > 0, "positive")
 
     def statistics_of(self, x: Array) -> tuple[Array, ...]:
-        return (np.ascontiguousarray(x) ** self.shape,)  # as for log, the last bit depends on strides
+        return (x**self.shape,)
 
     def log_base_of(self, x: Array) -> Array | None:
-        return np.log(self.shape) + (self.shape - 1) * log(x)
+        return np.log(self.shape) + (self.shape - 1) * np.log(x)
 
     def expected_log_base_of(self, negative_rate: Array) -> Array | None:
         log_x = -(np.log(-negative_rate) + np.euler_gamma) / self.shape
@@ -243,7 +242,7 @@ class _Length(_Waiting, _Positive):
         return (x * x,)
 
     def log_base_of(self, x: Array) -> Array | None:
-        return self._log_base(log(x) if self.gamma_shape > 0.5 else np.zeros(np.shape(x)))  # x may be 0
+        return self._log_base(np.log(x) if self.gamma_shape > 0.5 else np.zeros(np.shape(x)))  # x may be 0
 
     def expected_log_base_of(self, negative_rate: Array) -> Array | None:
         return self._log_base((digamma(self.gamma_shape) - np.log(-negative_rate)) / 2)
@@ -313,7 +312,7 @@ class Pareto(_Waiting):
         return (log1p((x - self.minimum) / self.minimum),)
 
     def log_base_of(self, x: Array) -> Array | None:
-        return -log(x)
+        return -np.log(x)
 
     def expected_log_base_of(self, negative_exponent: Array) -> Array | None:
         return 1 / negative_exponent - np.log(self.minimum)
@@ -342,7 +341,7 @@ class InverseGaussian(_Positive):
         return x, 1 / x
 
     def log_base_of(self, x: Array) -> Array | None:
-        return -0.5 * LOG_2PI - 1.5 * log(x)
+        return -0.5 * LOG_2PI - 1.5 * np.log(x)
 
     def log_partition_of(self, first: Array, second: Array) -> Array:
         return -2 * _root(first, second) - 0.5 * np.log(-2 * second)
@@ -400,10 +399,10 @@ class Beta(_Signed):
     ranges = {"alphas": POSITIVE, "betas": POSITIVE}
 
     def statistics_of(self, x: Array) -> tuple[Array, ...]:
-        return log(x), log1p(-x)
+        return np.log(x), log1p(-x)
 
     def log_base_of(self, x: Array) -> Array | None:
-        return -log(x) - log1p(-x)
+        return -np.log(x) - log1p(-x)
 
     def log_partition_of(self, alpha: Array, beta: Array) -> Array:
         return log_beta(alpha, beta)

@@ -10,7 +10,6 @@ from expfam_em.families.special.gamma import (
     LOG_2PI,
     digamma_difference,
     inverse_digamma,
-    log,
     stirling_error,
     trigamma,
     trigamma_difference,
@@ -42,7 +41,7 @@ class Dirichlet(ExponentialFamily):
 
     def sufficient_statistics(self, X: Block) -> Array:
         with np.errstate(all="ignore"):  # an absent row may hold anything
-            return log(np.asarray(X, np.float64))
+            return np.log(np.ascontiguousarray(X, np.float64))  # the last bit of NumPy's logarithm depends on strides
 
     def log_partition(self, natural: Array) -> Array:
         alpha = np.asarray(natural, np.float64)

@@ -72,23 +72,15 @@ def check_exposure(exposure: Array | None, name: str) -> None:
 
 def accepted(check: Callable[[Block], None], X: Block) -> Mask:
     """Return a mask (n,) of the rows that pass ``check``, which raises ValueError at the first impossible row."""
-
-    def alone(row: Block) -> bool:
-        try:
-            check(row)
-        except ValueError:
-            return False
-        return True
-
     possible, first = np.ones(len(X), bool), 0
     while first < len(X):
         try:
             check(X[first:])
             break
         except ValueError as error:
-            row = getattr(error, "row", None)
+            row = getattr(error, "row", 0 if len(X) - first == 1 else None)
             if row is None:  # an error without a row: each is asked for alone
-                return np.array([alone(X[i : i + 1]) for i in range(len(X))], bool)
+                return np.concatenate([accepted(check, X[i : i + 1]) for i in range(len(X))])
             possible[first + row] = False
             first += row + 1
     return possible

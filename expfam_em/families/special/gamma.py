@@ -31,11 +31,6 @@ LONGEST_LOG_STEP = 2.0
 """Longest step of the logarithm of a shape."""
 
 
-def log(x):
-    """Return log x of observations; the last bit of NumPy's own depends on their strides."""
-    return np.log(np.ascontiguousarray(x))
-
-
 def stirling(z):
     """Return log Γ(z) − (z − ½) log z + z − ½ log 2π for z ≥ ASYMPTOTIC_FROM."""
     square, out = z**-2.0, 0.0
