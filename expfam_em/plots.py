@@ -19,8 +19,6 @@ from expfam_em.values.mixture import Mixture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.patches import Ellipse
-    from matplotlib.ticker import MaxNLocator
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours that stand out on white, apart from one another under every colour blindness."""
@@ -85,7 +83,7 @@ def plot_clusters(
     part = None if mixture is None else _part(mixture, chosen, X.shape[1])
     draw = _histogram if len(chosen) == 1 else _scatter
     draw(ax, X[:, chosen], r, part, names)
-    ax.set_title(_certainty(r), loc="left", fontsize="medium")
+    _title(ax, _certainty(r))
     return ax
 
 
@@ -112,29 +110,27 @@ def plot_bounds(result_or_estimator: Any, ax: Axes | None = None) -> Axes:
         If there is no trace to draw.
     """
     fit = result_or_estimator
+    if not isinstance(fit, FitResult) and not hasattr(fit, "distortions_") and not hasattr(fit, "lower_bounds_"):
+        raise TypeError(f"{type(fit).__name__} has no trace to draw: give a FitResult or a fitted estimator")
+    ax = _axes(ax)
+    from matplotlib.ticker import MaxNLocator
+
     if isinstance(fit, FitResult):
-        ax = _axes(ax)
         _half_steps(ax, fit.bounds, fit.half_bounds)
         ax.set_ylabel("bound, nats")
         _title_of_bounds(ax, fit.bounds, fit.n_iter, "nats")
     elif hasattr(fit, "distortions_"):
-        ax = _axes(ax)
         trace = np.asarray(fit.distortions_)
         _half_steps(ax, trace[::2], trace[1::2])
         ax.set_ylabel("distortion J, squared units of X")
-        ax.set_title(
-            f"J falls from {trace[0]:.5g} to {trace[-1]:.5g} in {_steps(fit.n_iter_)}", loc="left", fontsize="medium"
-        )
-    elif hasattr(fit, "lower_bounds_"):
-        ax = _axes(ax)
+        _title(ax, f"J falls from {trace[0]:.5g} to {trace[-1]:.5g} in {_steps(fit.n_iter_)}")
+    else:
         trace = np.asarray(fit.lower_bounds_)
         ax.plot(np.arange(1, len(trace) + 1), trace, color=INK, marker="o", markersize=3, linewidth=1)
         ax.set_ylabel("bound per row, nats")
         _title_of_bounds(ax, trace, len(trace), "nats per row")
-    else:
-        raise TypeError(f"{type(fit).__name__} has no trace to draw: give a FitResult or a fitted estimator")
     ax.set_xlabel("iteration")
-    ax.xaxis.set_major_locator(_whole_numbers())
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return ax
 
 
@@ -173,13 +169,12 @@ def plot_prototypes(
     images: Any = _image_grid(K, shape) if axes is None else np.ravel(np.asarray(axes, object))
     if len(images) < K:
         raise ValueError(f"{len(images)} axes are given for {K} prototypes")
-    for k in range(K):
-        images[k].imshow(probabilities[k].reshape(shape), cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
-        images[k].set_xticks([])
-        images[k].set_yticks([])
-        images[k].spines[:].set_color(FAINT)
+    for k, ax in enumerate(images[:K]):
+        ax.imshow(probabilities[k].reshape(shape), cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_color(FAINT)
         if shares is not None:
-            images[k].set_title(f"π = {shares[k]:.3f}", fontsize="small", pad=3)
+            ax.set_title(f"π = {shares[k]:.3f}", fontsize="small", pad=3)
     return images[:K]
 
 
@@ -202,39 +197,31 @@ def _scatter(ax: Axes, X: Block, r: Array, part: Mixture | None, names: Sequence
     mixed = np.clip(r @ colours, 0, 1)
     size = float(np.clip(6000 / max(len(X), 1), 4, 36))
     ax.scatter(X[:, 0], X[:, 1], c=mixed, s=size, linewidths=0, alpha=0.8, rasterized=len(X) > 5000)
-    ax.set_xlabel(names[0])
-    ax.set_ylabel(names[1])
+    ax.set(xlabel=names[0], ylabel=names[1])
     if part is None or not isinstance(part.family, Gaussian):
         return
     ax.margins(0.08)  # room for the words below and above the ellipses
     means, covariances = part.parameters["means"], _full_covariances(part)
     for k in range(part.n_components):
         for deviations in (1, 2):
-            ax.add_patch(_ellipse(means[k], covariances[k], deviations, _ink(colours[k])))
+            _draw_ellipse(ax, means[k], covariances[k], deviations, _ink(colours[k]))
     to_top = covariances[:, :, 1] / np.sqrt(covariances[:, 1, 1, None])  # from a centre to its ellipse's highest point
     for k, lowest in enumerate(means - 2 * to_top if part.n_components > 1 else ()):
-        _label(ax, f"π = {part.weights[k]:.2f}", lowest, _ink(colours[k]), ha="center", va="top")
-    for deviations in (1, 2):  # on the line, as on a map's contours
-        where = means[0] + deviations * to_top[0]
-        paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-        _label(
-            ax, f"{deviations} sd", where, _ink(colours[0]), ha="center", va="center", fontsize="x-small", bbox=paper
-        )
+        _label(ax, f"π = {part.weights[k]:.2f}", lowest, _ink(colours[k]), va="top")
+    on_line = {"fontsize": "x-small", "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.8}}
+    for deviations in (1, 2):  # as on a map's contours
+        _label(ax, f"{deviations} sd", means[0] + deviations * to_top[0], _ink(colours[0]), **on_line)
 
 
 def _histogram(ax: Axes, x: Block, r: Array, part: Mixture | None, names: Sequence[str]) -> None:
     x = x[:, 0]
     colours = component_colours(r.shape[1])
-    edges = _edges(x)
-    width = edges[1] - edges[0]
-    floor = np.zeros(len(edges) - 1)
-    for k in range(r.shape[1]):
-        height = np.histogram(x, edges, weights=r[:, k])[0] / (len(x) * width)
-        ax.bar(edges[:-1], height, width, bottom=floor, align="edge", color=colours[k], alpha=0.35, linewidth=0)
-        floor = floor + height
-    ax.set_xlabel(names[0])
+    edges: Any = _edges(x)
+    share = r / (len(x) * (edges[1] - edges[0]))
+    ax.hist([x] * r.shape[1], edges, weights=list(share.T), stacked=True, color=list(colours), alpha=0.35, linewidth=0)
     ax.margins(x=0.02, y=0.1)
-    ax.set_ylabel(f"density, per {names[0].rpartition(', ')[2]}" if ", " in names[0] else "density")
+    unit = f", per {names[0].rpartition(', ')[2]}" if ", " in names[0] else ""
+    ax.set(xlabel=names[0], ylabel=f"density{unit}")
     if part is None:
         return
     grid, whole = _grid(part, edges)
@@ -243,17 +230,10 @@ def _histogram(ax: Axes, x: Block, r: Array, part: Mixture | None, names: Sequen
     for k in range(part.n_components if part.n_components > 1 else 0):
         ax.plot(grid, joint[:, k], color=_ink(colours[k]), **style)
         peak = int(np.argmax(joint[:, k]))
-        _label(
-            ax,
-            f"π = {part.weights[k]:.2f}",
-            (grid[peak], joint[peak, k] / 2),
-            _ink(colours[k]),
-            ha="center",
-            va="center",
-        )
+        _label(ax, f"π = {part.weights[k]:.2f}", (grid[peak], joint[peak, k] / 2), _ink(colours[k]))
     ax.plot(grid, joint.sum(axis=1), color=INK, **style)
     peak = int(np.argmax(joint.sum(axis=1)))
-    _label(ax, "mixture", (grid[peak], joint[peak].sum()), INK, ha="center", va="bottom")
+    _label(ax, "mixture", (grid[peak], joint[peak].sum()), INK, va="bottom")
 
 
 def _part(mixture: Mixture, columns: Sequence[int], d: int) -> Mixture | None:
@@ -278,15 +258,14 @@ def _full_covariances(mixture: Mixture) -> Array:
     return np.broadcast_to(covariances, (K, d, d))
 
 
-def _ellipse(mean: Array, covariance: Array, deviations: float, colour: tuple[float, ...]) -> Ellipse:
+def _draw_ellipse(ax: Axes, mean: Array, covariance: Array, deviations: int, colour: tuple[float, ...]) -> None:
     from matplotlib.patches import Ellipse
 
     variances, axes = np.linalg.eigh(covariance)
     angle = np.degrees(np.arctan2(axes[1, 1], axes[0, 1]))
     minor, major = 2 * deviations * np.sqrt(np.maximum(variances, 0))
-    return Ellipse(
-        tuple(mean), major, minor, angle=angle, fill=False, edgecolor=colour, linewidth=1.4 if deviations == 1 else 0.8
-    )
+    style = {"fill": False, "edgecolor": colour, "linewidth": 1.4 if deviations == 1 else 0.8}
+    ax.add_patch(Ellipse(tuple(mean), major, minor, angle=angle, **style))
 
 
 def _edges(x: Block) -> Array:
@@ -324,9 +303,8 @@ def _half_steps(ax: Axes, after_e: Array, after_m: Array) -> None:
     """E-steps at whole iterations, the M-step that follows half-way to the next."""
     n = len(after_m)
     at_e, at_m = np.arange(len(after_e)), np.arange(n) + 0.5
-    trace, at = np.empty(2 * n + 1), np.arange(2 * n + 1) / 2
-    trace[::2], trace[1::2] = after_e[: n + 1], after_m
-    ax.plot(at, trace, color=FAINT, linewidth=0.8, zorder=1)
+    trace = np.insert(np.asarray(after_e[: n + 1], np.float64), np.arange(1, n + 1), after_m)
+    ax.plot(np.arange(2 * n + 1) / 2, trace, color=FAINT, linewidth=0.8, zorder=1)
     size = 5 if n <= 25 else 2.5
     for where, values, colour, name in ((at_e, after_e, E_STEP, "E-step"), (at_m, after_m, M_STEP, "M-step")):
         if len(values):
@@ -342,7 +320,7 @@ def _title_of_bounds(ax: Axes, trace: Array, n_iter: int, unit: str) -> None:
         return
     gain = trace[-1] - trace[0]
     verb = "rises" if gain >= 0 else "falls"  # at a falling temperature it may
-    ax.set_title(f"Bound {verb} by {abs(gain):.4g} {unit} in {_steps(n_iter)}", loc="left", fontsize="medium")
+    _title(ax, f"Bound {verb} by {abs(gain):.4g} {unit} in {_steps(n_iter)}")
 
 
 def _steps(n: int) -> str:
@@ -367,10 +345,8 @@ def _axes(ax: Axes | None) -> Axes:
     return ax
 
 
-def _whole_numbers() -> MaxNLocator:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(integer=True)
+def _title(ax: Axes, sentence: str) -> None:
+    ax.set_title(sentence, loc="left", fontsize="medium")
 
 
 def _image_grid(K: int, shape: tuple[int, int]) -> NDArray[Any]:
@@ -392,5 +368,5 @@ def _label(ax: Axes, text: str, where: Any, colour: Any, **style: Any) -> None:
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=3, foreground="white")]
-    x, y = where
-    ax.text(x, y, text, color=colour, path_effects=halo, clip_on=True, **{"fontsize": "small", **style})
+    style = {"fontsize": "small", "ha": "center", "va": "center", **style}
+    ax.text(where[0], where[1], text, color=colour, path_effects=halo, clip_on=True, **style)

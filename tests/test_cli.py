@@ -198,7 +198,7 @@ def test_a_registered_family_can_be_fitted(csv, monkeypatch):
 def test_the_bar_waits_and_leaves_nothing_behind(patience, shown, monkeypatch, folder):
     from rich.console import Console
 
-    monkeypatch.setattr(app, "PATIENCE", patience)
+    monkeypatch.setattr(app, "SECONDS_WITHOUT_BAR", patience)
     X, written, states = np.random.default_rng(0).normal(size=(100, 2)), folder / "bar.txt", []
     ef.GaussianMixture(2, random_state=0).fit(X, callbacks=[states.append, lambda state: state.n_iter == 3])
     with (

@@ -24,7 +24,7 @@ from expfam_em.families import (
     Rayleigh,
     Weibull,
 )  # fmt: skip
-from expfam_em.families.special import gamma, inverses
+from expfam_em.families.special import gamma
 from expfam_em.families.special.lattice import expected_log_base
 from expfam_em.family import checked
 from tests.case import EPS, numbers
@@ -70,13 +70,13 @@ def test_the_inverse_of_log_minus_digamma_is_exact_at_all_sizes():
     some = slice(None, None, 50)
     with mpmath.workdps(700):
         assert relative(s[some], [mpmath.log(x) - mpmath.psi(0, x) for x in mps(*a[some])]) <= 8 * EPS
-    assert np.max(np.abs(inverses.inverse_log_minus_digamma(s) / a - 1)) <= 16 * EPS
+    assert np.max(np.abs(gamma.inverse_log_minus_digamma(s) / a - 1)) <= 16 * EPS
 
 
 def test_shapes_of_beta_solve_both_equations_at_all_sizes():
     a, b = np.array([*PAIRS, (1e-100, 1e-100), (1e-100, 1.0), (1e-50, 1e50)]).T
     u, v = gamma.digamma_difference(a, b), gamma.digamma_difference(b, a)
-    found_a, found_b = inverses.shapes_of_beta(u, v)
+    found_a, found_b = gamma.shapes_of_beta(u, v)
     # the density of large shapes is narrow: its digits are in 1 − e^(−u) − e^(−v) ≈ 1/(2(a + b))
     allowed = 16 * EPS * (1 + a + b)
     determined = allowed < 0.01
@@ -87,9 +87,9 @@ def test_shapes_of_beta_solve_both_equations_at_all_sizes():
 
 
 def test_equations_without_solution_give_no_number():
-    assert np.all(np.isnan(inverses.inverse_log_minus_digamma(np.array([0.0, -1.0, np.nan]))))
+    assert np.all(np.isnan(gamma.inverse_log_minus_digamma(np.array([0.0, -1.0, np.nan]))))
     u, v = np.array([[0.1, 0.1], [-1.0, 2.0], [np.nan, 1.0], [np.log(2), np.log(2)], [0.0, 1.0]]).T
-    assert not np.any(np.isfinite(inverses.shapes_of_beta(u, v)))
+    assert not np.any(np.isfinite(gamma.shapes_of_beta(u, v)))
 
 
 # ---- mappings at the edges of the space ----------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def install(tmp_path, monkeypatch):
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n", encoding="utf-8")
         lines = [f"{name} = {module}:{value}" for name, value in families.items()]
-        (info / "entry_points.txt").write_text("\n".join([f"[{registry.GROUP}]", *lines]), encoding="utf-8")
+        (info / "entry_points.txt").write_text("\n".join([f"[{registry.ENTRY_POINT_GROUP}]", *lines]), encoding="utf-8")
         modules.append(module)
         return tmp_path
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from expfam_em.checking.laws import LAWS
+from expfam_em.checking.laws import LAWS, BrokenLawError
 from expfam_em.checking.subject import LeftOutError, Subject
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import OfComponents, is_incomplete
@@ -89,18 +89,15 @@ def check_family(family: ExponentialFamily, X: Observations, *, random_state: Se
             "not about one density of x: check the families that it is made of"
         )
     report, subject = Report(repr(family)), Subject(family, X, np.random.default_rng(random_state))
-    for law, broken in LAWS.items():
-        subject.note = "holds"
+    for law, check in LAWS.items():
         try:
             with np.errstate(all="ignore"):
-                sentence = broken(subject)
+                report.checked[law] = check(subject) or "holds"
         except LeftOutError as reason:
             report.left_out[law] = str(reason)
-            continue
+        except BrokenLawError as broken:
+            raise FamilyError(law, repr(family), str(broken)) from broken
         except Exception as error:
             sentence = f"it could not be checked, because {type(error).__name__} was raised: {error}"
             raise FamilyError(law, repr(family), sentence) from error
-        if sentence is not None:
-            raise FamilyError(law, repr(family), sentence)
-        report.checked[law] = subject.note
     return report

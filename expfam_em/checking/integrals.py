@@ -13,7 +13,7 @@ import numpy as np
 from expfam_em.checking.support import possible
 from expfam_em.family import checked
 
-MAX_NUMBERS = 1 << 24  # nodes times statistics that are held at a time
+MAX_TABLE_ENTRIES = 1 << 24  # nodes times statistics that are held at a time
 MAX_NODES = 1 << 19
 ATTEMPTS = 14
 REACH, STEP = 12.0, 0.125  # of the trapezoids, in standard deviations of the mapped columns
@@ -21,7 +21,11 @@ GROWTH = 1.6
 AT_EDGE = 1e-10  # share of the mass on the outermost nodes below which no more of it is expected beyond them
 AT_LIMIT = 1e-7  # the same on the last unit of u before x rounds to an end: about as much may lie beyond it
 RESOLVED = 5e-7  # difference to twice the step; at a kink three times the error, much more where all is smooth
-DIVERGES, COARSE, MANY = "it diverges", "its nodes do not resolve the density", "there are too many rows to sum over"
+DIVERGES, COARSE, TOO_LARGE = (
+    "it diverges",
+    "its nodes do not resolve the density",
+    "there are too many rows to sum over",
+)
 
 
 class Moments(NamedTuple):
@@ -48,12 +52,6 @@ class Density:
         size = family.exposure(row[None])
         self.exposure = 1.0 if size is None else float(size[0])
 
-    def rows(self, values):
-        """Return full rows with the free columns given."""
-        rows = np.tile(self.row, (len(values), 1))
-        rows[:, self.free] = values
-        return rows
-
     def counted(self, rows):
         """Return which rows belong to the sum."""
         if self.plane is None:
@@ -68,14 +66,14 @@ class Density:
 
     def evaluate(self, values):
         """Return log p, T, log h and the size of the terms that are added; log p is −∞ where it is undefined."""
-        rows = self.rows(values)
+        rows = np.tile(self.row, (len(values), 1))
+        rows[:, self.free] = values
         keep = self.counted(rows)
-        T, _ = checked.statistics(self.family, rows[keep] if keep.any() else self.row[None])
-        log_h = checked.log_base_measure(self.family, rows[keep] if keep.any() else self.row[None])
-        product = T @ self.natural
+        some = rows[keep] if keep.any() else self.row[None]
+        T, log_h = checked.statistics(self.family, some)[0], checked.log_base_measure(self.family, some)
         log_p, all_T, all_h = np.full(len(rows), -np.inf), np.zeros((len(rows), T.shape[1])), np.zeros(len(rows))
         if keep.any():
-            total = product - self.exposure * self.partition + log_h
+            total = T @ self.natural - self.exposure * self.partition + log_h
             log_p[keep], all_T[keep], all_h[keep] = np.where(np.isnan(total), -np.inf, total), T, log_h
         size = np.abs(all_T) @ np.abs(self.natural) + np.abs(self.exposure * self.partition) + np.abs(all_h)
         return log_p, all_T, all_h, size
@@ -112,7 +110,7 @@ class _Nodes:
             x, U, share, scale = x[here], U[here].copy(), share[here], self.scale
             self.scale_to(x, share)
             for i, j in enumerate(self.smooth):
-                if np.isfinite([self.axes[j].low, self.axes[j].high]).any():
+                if any(self.axes[j].ends):
                     self.scale[j] = scale[j]  # another one would only shift u
                 else:
                     U[:, i] = self.axes[j].to_line(x[:, j], self.centre[j], self.scale[j])
@@ -156,8 +154,8 @@ class _Nodes:
             axis, (low, high) = self.axes[j], self.axes[j].limits()
             last = max(1.0, 2 * step * self.root[i].sum())
             below, above = U[:, i] < low + last, U[:, i] > high - last
-            close |= (below & np.isfinite(axis.low)) | (above & np.isfinite(axis.high))
-            edge |= (below & np.isinf(axis.low)) | (above & np.isinf(axis.high))
+            close |= (below & axis.ends[0]) | (above & axis.ends[1])
+            edge |= (below & ~axis.ends[0]) | (above & ~axis.ends[1])
             outside = (U[:, i] < low) | (U[:, i] > high) | (x[:, j] <= axis.low) | (x[:, j] >= axis.high)
             log_weight += np.where(outside, -np.inf, slope + np.log(step * self.root[i, i]))
         return x, U, log_weight, at[:, self.smooth], edge, close
@@ -169,14 +167,15 @@ def integrate(density, axes, rows, weight) -> Moments:
     nodes = _Nodes(axes, rows, weight)
     reach, step = nodes.reach, nodes.step
     for _ in range(8):
-        grid = nodes.grid(2 * reach, 4 * step)
-        share = None if grid is None else _shares(density.evaluate(grid[0])[0], grid[2])
-        if grid is None or share is None or not nodes.relocate(grid[0], grid[1], share):
+        if (grid := nodes.grid(2 * reach, 4 * step)) is None:
+            break
+        top, share = _shares(density.evaluate(grid[0])[0], grid[2])
+        if not np.isfinite(top) or not nodes.relocate(grid[0], grid[1], share / share.sum()):
             break
     trouble = ""
     for _ in range(ATTEMPTS):
         grid = nodes.grid(reach, step)
-        if grid is None or len(grid[0]) * len(density.natural) > MAX_NUMBERS:
+        if grid is None or len(grid[0]) * len(density.natural) > MAX_TABLE_ENTRIES:
             break
         found, trouble = _summed(density, grid)
         if found is not None:
@@ -185,31 +184,26 @@ def integrate(density, axes, rows, weight) -> Moments:
             step /= 2
         else:
             reach *= GROWTH
-    return Moments(trouble or MANY)
+    return Moments(trouble or TOO_LARGE)
 
 
 def _shares(log_p, log_weight):
+    """Return the largest term of the integral and the others as shares of it."""
     log_p = np.where(log_weight > -np.inf, log_p + log_weight, -np.inf)
     top = log_p.max()
-    if not np.isfinite(top):
-        return None
-    share = np.exp(log_p - top)
-    return share / share.sum()
+    return top, np.exp(log_p - top)
 
 
 def _summed(density, grid):
     """Return moments and "", or None and why the grid does not do."""
     x, _, log_weight, at, edge, close = grid
     log_p, T, log_h, size = density.evaluate(x)
-    log_p = np.where(log_weight > -np.inf, log_p + log_weight, -np.inf)
-    top = log_p.max()
+    top, share = _shares(log_p, log_weight)
     if np.isposinf(top):
         return None, DIVERGES
     if top == -np.inf:
         return None, "the density is 0 wherever it was evaluated"
-    share = np.exp(log_p - top)
-    total = share.sum()
-    here = share > 0
+    total, here, largest = share.sum(), share > 0, int(np.argmax(share))
     share, T, log_h, size, at = share[here] / total, T[here], log_h[here], size[here], at[here]
     mean, deviation = _moments(share, T)
     log_base = float(share @ log_h)
@@ -218,7 +212,7 @@ def _summed(density, grid):
     Z = np.column_stack([T - mean, log_h - log_base]) / np.where(spread > 0, spread, 1.0)
     reached = share * (1 + np.abs(Z).max(axis=1))
     if reached[edge[here]].sum() > AT_EDGE or reached[close[here]].sum() > AT_LIMIT:
-        return None, DIVERGES if edge[np.argmax(log_p)] else "mass is left far away, or close to an end"
+        return None, DIVERGES if edge[largest] else "mass is left far away, or close to an end"
     drift = [_drift(share, Z, at, times) for times in (2, 4, 8)]
     # trapezoids of a smooth density square their error when the step is halved, at a kink they divide it by 4 on
     # average; that two steps agree may be chance, three do not

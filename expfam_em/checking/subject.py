@@ -13,10 +13,10 @@ from expfam_em.family.alike import snapshot
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.rows.memory import as_rows
 
-ROWS = 1000  # rows that are looked at; bind sees all of them
+EXAMINED_ROWS = 1000  # rows that are looked at; bind sees all of them
 POINTS = 5  # weightings of the rows, each the M-step of a component
 NUMERIC = 1e-6  # mappings solved or differenced from A promise 1e-10; the factor allows for badly scaled statistics
-ROUNDING = 1e-13  # of a sum, relative to its terms
+SUM_ROUNDING = 1e-13  # of a sum, relative to its terms
 ALONE = 1e-12  # relative: a product of matrices may round differently with the number of rows
 MASS = 1e-6  # by which an integral may differ from 1; its own error is about 1e-7 at worst
 
@@ -46,10 +46,10 @@ class Subject:
     """A family, rows, and what several laws need of them."""
 
     def __init__(self, family, X, rng):
-        self.plain, self.rng, self.note = family, rng, "holds"
+        self.plain, self.rng = family, rng
         self.before = snapshot(family)
         self.all_rows = X
-        self.X = X if len(X) <= ROWS else X[np.sort(rng.choice(len(X), ROWS, replace=False))]
+        self.X = X if len(X) <= EXAMINED_ROWS else X[np.sort(rng.choice(len(X), EXAMINED_ROWS, replace=False))]
         self.n, self.d = self.X.shape
 
     @functools.cached_property
@@ -79,9 +79,8 @@ class Subject:
         means = (self.weights @ T) / (self.weights @ exposure)[:, None]
         rows = self.rng.choice(self.n, 2)
         seeds = self.family.seed(T[rows] / exposure[rows, None], means[:1])
-        near = (
-            means[0] + (np.asarray(seeds, float).reshape(2, -1) - means[0]) / 4
-        )  # not all rows are means of a density
+        # not all rows are means of a density
+        near = means[0] + (np.asarray(seeds, float).reshape(2, -1) - means[0]) / 4
         return np.concatenate([means, near])
 
     @functools.cached_property
@@ -108,24 +107,13 @@ class Subject:
         # where to_natural is the default, A alone may do even if the slope that it is given is wrong
         natural = self.solved[0] if defines(self.family, "to_natural") else None
         if natural is None:
-            natural = self.without_to_natural()
+            try:
+                natural = mappings.inverse_gradient(self.A, self.expectation[:POINTS], name=repr(self.plain))
+            except ValueError:  # where Newton's method finds nothing, any points with a finite A do
+                natural = mappings.candidates(self.A, self.expectation.shape[1], repr(self.plain))[:POINTS]
         size = mappings.scales(self.A, natural[:2])
         near = natural[:2] + self.rng.uniform(-1, 1, (2, natural.shape[1])) * size / np.sqrt(natural.shape[1])
         return np.concatenate([natural, near[np.isfinite(self.A(near))]])
-
-    def without_to_natural(self):
-        """Return points with a finite A, of the means if Newton's method finds them."""
-        try:
-            return mappings.inverse_gradient(self.A, self.expectation[:POINTS], name=repr(self.plain))
-        except Exception:
-            found = mappings._candidates(self.A, self.expectation.shape[1], repr(self.plain))
-            return found[:POINTS]
-
-    def weight_of(self, k):
-        """Return the weights of the rows that a point was made from, or about."""
-        if k < POINTS:
-            return self.weights[k]
-        return self.weights[0]
 
     def A(self, natural):
         """Return the log-partition, (K,)."""
@@ -136,13 +124,16 @@ class Subject:
         """∇A from A alone."""
         return mappings.gradient(self.A, self.natural)
 
+    def spread(self, natural):
+        """Return about the standard deviations of T, (K, p), from the steps over which A bends."""
+        return np.sqrt(mappings.CURVATURE) / mappings.scales(self.A, natural)
+
     @functools.cached_property
     def curvature(self):
         """Standard deviations of T for e = 1, √diag ∇²A, from differences of ∇A."""
         size = mappings.scales(self.A, self.natural)
-        mean = self.family.to_expectation if defines(self.family, "to_expectation") else (
-            lambda at: mappings.gradient(self.A, at)
-        )  # fmt: skip
+        own = defines(self.family, "to_expectation")
+        mean = self.family.to_expectation if own else functools.partial(mappings.gradient, self.A)
         H = mappings.hessian(mean, self.natural, size)
         return np.sqrt(np.clip(np.einsum("kii->ki", H), 0, None))
 
@@ -153,13 +144,8 @@ class Subject:
         """Columns that vary while the exposure stays; all of them, in a plane, if none does."""
         if self.family.exposure(self.X) is None:
             return list(range(self.d))
-        fixed = []
-        for column in range(self.d):
-            moved = self.X.copy()
-            moved[:, column] += 1
-            if not np.array_equal(self.family.exposure(moved), self.statistics[1]):
-                fixed.append(column)
-        return [column for column in range(self.d) if column not in fixed]
+        moved = (self.X + step for step in np.eye(self.d))
+        return [j for j, X in enumerate(moved) if np.array_equal(self.family.exposure(X), self.statistics[1])]
 
     @functools.cached_property
     def flat(self):
@@ -199,7 +185,7 @@ class Subject:
             for turn, k in enumerate(points):
                 row = rows[turn % 2]
                 density = Density(self.family, self.natural[k], row, free, plane)
-                found.append((k, row, integrate(density, axes, self.X[:, free], self.weight_of(k))))
+                found.append((k, row, integrate(density, axes, self.X[:, free], self.weights[k if k < POINTS else 0])))
             tried.append((" and ".join(dict.fromkeys(map(str, axes))), found))
             troubles, off, lost = self.doubts(found)
             if not (off or lost) and DIVERGES not in troubles and (not troubles or len(tried) == 1):
@@ -207,6 +193,13 @@ class Subject:
         if not tried:
             raise LeftOutError("the possible rows are not all rows between two ends in each column")
         return self.least_doubtful(tried)
+
+    def fine_integrals(self):
+        """Return the numbers of points, rows and moments of the integrals that were taken."""
+        over, found = self.integrals
+        if fine := [entry for entry in found if not entry[2].trouble]:
+            return fine
+        raise LeftOutError(f"over {over}, {found[0][2].trouble}")
 
     def least_doubtful(self, tried):
         """Return the region that belongs to the density, if that can be told: the means are right, or the first one."""
@@ -229,14 +222,13 @@ class Subject:
     def off_slope(self, k, row, moments):
         """Return the largest |E[T] − e ∇A|, in units of what is allowed."""
         expected = self.exposure_of(row) * self.slope[k]
-        allowed = NUMERIC * (np.abs(expected) + moments.deviation) + ROUNDING * moments.size * moments.deviation
-        with np.errstate(all="ignore"):
-            off = np.abs(moments.mean - expected) / np.where(allowed > 0, allowed, 1.0)
+        allowed = NUMERIC * (np.abs(expected) + moments.deviation) + SUM_ROUNDING * moments.size * moments.deviation
+        off = np.abs(moments.mean - expected) / np.where(allowed > 0, allowed, 1.0)
         return float(np.nan_to_num(off, nan=0.0).max())
 
     def allowed_mass(self, moments):
         """Return by how much log ∫ p may differ from 0."""
-        return MASS + ROUNDING * moments.size
+        return MASS + SUM_ROUNDING * moments.size
 
     def exposure_of(self, row):
         """Return e of one row."""
@@ -244,9 +236,9 @@ class Subject:
         return 1.0 if size is None else float(size[0])
 
     def same_densities(self, one, other):
-        """Return by how much log-densities of rows of X differ under two η, in units of what is allowed."""
+        """Return by how much log-densities of rows of X differ under two η, in units of what is allowed, (K,)."""
         T, exposure, _ = self.statistics
         shift = T @ (one - other).T - exposure[:, None] * (self.A(one) - self.A(other))
         size = np.abs(T) @ (np.abs(one) + np.abs(other)).T + exposure[:, None] * (np.abs(self.A(one)) + 1)
         # an η off by NUMERIC standard deviations moves log p of a row z deviations away by NUMERIC · z
-        return float(np.max(np.abs(shift) / (10 * NUMERIC + 1e3 * ROUNDING * size)))
+        return np.max(np.abs(shift) / (10 * NUMERIC + 1e3 * SUM_ROUNDING * size), axis=0)

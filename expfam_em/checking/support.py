@@ -25,24 +25,26 @@ class Axis:
     high: float
     whole: bool
 
+    @property
+    def ends(self):
+        """Whether there is an end below and above."""
+        return np.isfinite(self.low), np.isfinite(self.high)
+
     def __str__(self):
-        kind = "whole x" if self.whole else "x"
-        if not np.isfinite(self.low) and not np.isfinite(self.high):
+        below, above = self.ends
+        if not below and not above:
             return f"all {'whole' if self.whole else 'real'} x"
-        less = "≤" if self.whole else "<"
-        left = f"{self.low:.6g} {less} " if np.isfinite(self.low) else ""
-        right = f" {less} {self.high:.6g}" if np.isfinite(self.high) else ""
-        return f"{left}{kind}{right}"
+        kind, less = ("whole x", "≤") if self.whole else ("x", "<")
+        return f"{f'{self.low:.6g} {less} ' if below else ''}{kind}{f' {less} {self.high:.6g}' if above else ''}"
 
     def limits(self) -> tuple[float, float]:
         """Return the u between which x can be told from its ends."""
-        at = [LIMIT if end else LIMIT_AT_0 for end in (self.low, self.high)]
-        below, above = np.isfinite(self.low), np.isfinite(self.high)
-        return -(at[0] if below else LIMIT_AT_0), at[1] if above else LIMIT_AT_0
+        low, high = (LIMIT if end and np.isfinite(end) else LIMIT_AT_0 for end in (self.low, self.high))
+        return -low, high
 
     def to_line(self, x, centre, scale):
         """Return u, any real number, of x."""
-        below, above = np.isfinite(self.low), np.isfinite(self.high)
+        below, above = self.ends
         if below and above:
             return logit((x - self.low) / (self.high - self.low))
         if below:
@@ -53,7 +55,7 @@ class Axis:
 
     def from_line(self, u, centre, scale):
         """Return x and log dx/du."""
-        below, above = np.isfinite(self.low), np.isfinite(self.high)
+        below, above = self.ends
         if below and above:
             width = self.high - self.low
             # from the nearer end, so that no digits are lost beside an end at 0
@@ -108,8 +110,7 @@ def _end(accepts, start, direction, span, whole) -> float:
 def regions(family, X, row, free, in_plane=False):
     """Yield axes to integrate over, the most plausible ones first; none if the support has another shape."""
     if in_plane:
-        for low in (0.0, -np.inf)[0 if X.min() >= 0 else 1 :]:
-            yield tuple(Axis(low, np.inf, True) for _ in free)
+        yield from ((Axis(low, np.inf, True),) * len(free) for low in (0.0, -np.inf) if X.min() >= low)
         return
     whole = [bool(np.all(X[:, j] == np.floor(X[:, j]))) for j in free]
     choices = [whole]
@@ -122,12 +123,9 @@ def regions(family, X, row, free, in_plane=False):
         found = [_found_axis(family, X, row, column, kind) for column, kind in zip(free, kinds, strict=True)]
         if not _is_box(family, X, row, free, found):
             continue
-        tried = set()
-        for low, high in ENDS:
-            axes = tuple(_narrowed(axis, X[:, j], low, high) for axis, j in zip(found, free, strict=True))
-            if axes not in tried:
-                tried.add(axes)
-                yield axes
+        yield from dict.fromkeys(
+            tuple(_narrowed(axis, X[:, j], *ends) for axis, j in zip(found, free, strict=True)) for ends in ENDS
+        )
 
 
 def _narrowed(axis, values, low, high):

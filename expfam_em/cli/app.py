@@ -6,7 +6,7 @@ import csv
 import sys
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -26,8 +26,8 @@ try:
 except ImportError:  # the extra is missing; `main` says so
     typer = None  # type: ignore[assignment]
 
-PATIENCE = 1.0
-"""Seconds a fit may take before a progress bar appears."""
+SECONDS_WITHOUT_BAR = 1.0
+"""How long a fit may take before a progress bar appears."""
 
 SHOWN, MATRIX = 6, 4
 """Numbers shown of a longer vector; rows and columns of the largest matrix that is shown."""
@@ -111,11 +111,8 @@ def predict(
 def families() -> None:
     """List the names that --family takes."""
     with _errors_in_one_sentence():
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with _warnings_said():
             described = describe()
-        for warning in caught:
-            _say(f"warning: {warning.message}")
         width = max(map(len, described))
         for name, words in described.items():
             print(f"{name:<{width}}  {words}")
@@ -134,10 +131,7 @@ def _split(columns: str | None) -> list[str]:
 
 
 def _write_csv(path, header, rows):
-    if path is None:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
-        return
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with nullcontext(sys.stdout) if path is None else open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
@@ -146,20 +140,24 @@ def _write_csv(path, header, rows):
 
 def _fit(estimator, X, weight, quiet):
     console = Console(stderr=True)
+    bar = _bar(estimator.max_iter, console) if console.is_terminal and not quiet else nullcontext()
+    with _warnings_said(quiet), bar as show:
+        estimator.fit(X, sample_weight=weight, callbacks=[show] if show else [])
+
+
+@contextmanager
+def _warnings_said(quiet=False):
+    """Print warnings as sentences, once the block is done."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        if quiet or not console.is_terminal:
-            estimator.fit(X, sample_weight=weight)
-        else:
-            with _bar(estimator.max_iter, console) as show:
-                estimator.fit(X, sample_weight=weight, callbacks=[show])
+        yield
     for warning in [] if quiet else caught:
         _say(f"warning: {warning.message}")
 
 
 @contextmanager
 def _bar(max_iter, console):
-    """Give a callback that shows step and best mean bound, once the fit has taken PATIENCE seconds."""
+    """Give a callback that shows step and best mean bound, once the fit has taken SECONDS_WITHOUT_BAR seconds."""
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     progress = Progress(*columns, console=console, transient=True)
     task = progress.add_task("fitting", total=None)
@@ -168,7 +166,7 @@ def _bar(max_iter, console):
         words = f"step {state.n_iter} of at most {max_iter}, mean bound {state.mean_bounds.max():.6g}"
         progress.update(task, total=max_iter, completed=state.n_iter, description=words)
 
-    timer = threading.Timer(PATIENCE, progress.start)
+    timer = threading.Timer(SECONDS_WITHOUT_BAR, progress.start)
     timer.start()
     try:
         yield show
@@ -182,8 +180,7 @@ def _bar(max_iter, console):
 
 
 def _print_model(estimator, X, weight):
-    console = Console()
-    mixture = estimator.mixture_
+    console, mixture = Console(), estimator.mixture_
     each, shared = _by_component(mixture)
     weights = mixture.weights
     if _is_kmeans(estimator):  # its weights and variances are equal by decree: the shares of the clusters say more
@@ -200,8 +197,8 @@ def _print_model(estimator, X, weight):
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
-    for name, value in [(f"{name}, all components", compact(value)) for name, value in shared.items()]:
-        facts.add_row(name, value)
+    for name, value in shared.items():
+        facts.add_row(f"{name}, all components", compact(value))
     for name, value in _facts(estimator, X, weight):
         facts.add_row(name, value)
     console.print(facts)
@@ -223,11 +220,9 @@ def _facts(estimator, X, weight) -> list[tuple[str, str]]:
 def _by_component(mixture) -> tuple[dict, dict]:
     """Split the named parameters into those of each component and those that all share."""
     once, twice = (mixture.components([0] * n).parameters for n in (1, 2))
-    each: dict[str, np.ndarray] = {}
-    shared: dict[str, np.ndarray] = {}
-    for name, value in mixture.parameters.items():
-        (shared if np.shape(once[name]) == np.shape(twice[name]) else each)[name] = np.asarray(value)
-    return each, shared
+    named = {name: np.asarray(value) for name, value in mixture.parameters.items()}
+    shared = {name: value for name, value in named.items() if np.shape(once[name]) == np.shape(twice[name])}
+    return {name: value for name, value in named.items() if name not in shared}, shared
 
 
 def compact(value) -> str:
@@ -295,14 +290,11 @@ def _errors_in_one_sentence():
         _stop(str(error) or type(error).__name__, 1)
 
 
-def _make_app():
+app = None
+if typer is not None:
     app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
     for command in (fit, predict, families):
         app.command()(command)
-    return app
-
-
-app = None if typer is None else _make_app()
 
 
 def main() -> None:

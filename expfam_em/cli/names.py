@@ -7,8 +7,7 @@ import inspect
 import re
 from typing import Any
 
-from expfam_em import estimators
-from expfam_em.estimators import ExponentialFamilyMixture
+from expfam_em.estimators import BernoulliMixture, ExponentialFamilyMixture, GaussianMixture, KMeans
 from expfam_em.families import Componentwise, Product
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.saving import registry
@@ -16,10 +15,8 @@ from expfam_em.saving import registry
 COMPOSED = (Product, Componentwise)
 """Families made of families, which no option can say."""
 
-
-def _own() -> dict[str, Any]:
-    own = {"gaussian": estimators.GaussianMixture, "bernoulli": estimators.BernoulliMixture}
-    return own | {"kmeans": estimators.KMeans}
+OWN = {"gaussian": GaussianMixture, "bernoulli": BernoulliMixture, "kmeans": KMeans}
+"""Estimators with a name of their own."""
 
 
 def _dashed(name: str) -> str:
@@ -30,8 +27,7 @@ def describe() -> dict[str, str]:
     """Return what each name stands for, in a few words; every family is imported."""
     found = registry.registered().items()
     families = {_dashed(name): family for name, family in found if not inspect.isabstract(family)}
-    own = _own()
-    choices = own | {name: families[name] for name in sorted(families) if name not in own}
+    choices = OWN | {name: families[name] for name in sorted(families) if name not in OWN}
     return {name: _sentence(choice) + _note(choice) for name, choice in choices.items()}
 
 
@@ -53,11 +49,11 @@ def _note(choice) -> str:
 
 def _choice(name: str) -> Any:
     """Return the estimator or family of a name; only the package that has it is imported."""
-    own, names = _own(), {_dashed(known): known for known in sorted(registry.names())}
-    if (dashed := _dashed(name)) in own:
-        return own[dashed]
+    names = {_dashed(known): known for known in sorted(registry.names())}
+    if (dashed := _dashed(name)) in OWN:
+        return OWN[dashed]
     if dashed not in names:
-        raise ValueError(f"there is no family {name!r}; the families are {', '.join({**own, **names})}")
+        raise ValueError(f"there is no family {name!r}; the families are {', '.join({**OWN, **names})}")
     return registry.find(names[dashed])
 
 

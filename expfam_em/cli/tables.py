@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-MISSING = {"", "nan", "na", "n/a", "null", "none", "?"}
+MISSING_CELLS = {"", "nan", "na", "n/a", "null", "none", "?"}
 """What people write into an empty cell, in lower case."""
 
 
@@ -53,7 +53,7 @@ class Table:
         X = np.ascontiguousarray(self.read([position[name] for name in names]))
         if X.dtype.kind == "f" and np.isnan(X).any():
             row, column = np.argwhere(np.isnan(X))[0]
-            raise ValueError(_missing(_place(self.path, row + 1, names[column])))
+            raise _bad_cell(self.path, row + 1, names[column])
         return X
 
 
@@ -74,24 +74,13 @@ def _numbered(n_columns) -> list[str]:
     return [str(i + 1) for i in range(n_columns)]
 
 
-def _place(path, row, name) -> str:
-    return f"{path}: row {row}, column {name!r}"
-
-
-def _missing(place) -> str:
-    return f"{place} is missing; remove such rows or fill them in"
-
-
-def _no_number(place, text) -> str:
+def _bad_cell(path, row, name, text="", *, missing=True) -> ValueError:
+    """Return the error of a cell that holds no number; rows are counted from 1."""
+    place = f"{path}: row {row}, column {name!r}"
+    if missing:
+        return ValueError(f"{place}{f' ({text!r})' if text else ''} is missing; remove such rows or fill them in")
     shown = text if len(text) <= 40 else f"{text[:40]}…"
-    return f"{place} holds {shown!r}, which is not a number"
-
-
-def _filled(n_rows, n_columns, columns) -> np.ndarray:
-    X = np.empty((n_rows, n_columns))
-    for j, column in enumerate(columns):
-        X[:, j] = column
-    return X
+    return ValueError(f"{place} holds {shown!r}, which is not a number")
 
 
 # ---- NumPy and Parquet --------------------------------------------------------------------------------------
@@ -128,20 +117,21 @@ def _open_parquet(path) -> Table:
             raise ValueError(f"{path} is not a Parquet file: {error}") from None
 
     def read(chosen):
-        with parquet.ParquetFile(path) as file:  # one column at a time is held beside the result
-            columns = ((name, file.read(columns=[name]).column(name)) for name in (names[i] for i in chosen))
-            numbers = (_parquet_column(path, column, name) for name, column in columns)
-            return _filled(file.metadata.num_rows, len(chosen), numbers)
+        with parquet.ParquetFile(path) as file:
+            X = np.empty((file.metadata.num_rows, len(chosen)))
+            for j, name in enumerate(names[i] for i in chosen):  # one column at a time is held beside the result
+                X[:, j] = _parquet_column(path, file.read(columns=[name]).column(name), name)
+            return X
 
     return Table(path, names, True, read)
 
 
 def _parquet_column(path, column, name) -> np.ndarray:
     if column.null_count:
-        raise ValueError(_missing(_place(path, column.is_null().index(True).as_py() + 1, name)))
+        raise _bad_cell(path, column.is_null().index(True).as_py() + 1, name)
     values = column.to_numpy()
     if values.dtype.kind not in "biuf":
-        raise ValueError(_no_number(_place(path, 1, name), str(column[0].as_py()) if len(column) else str(column.type)))
+        raise _bad_cell(path, 1, name, str(column[0].as_py()) if len(column) else str(column.type), missing=False)
     return values
 
 
@@ -179,7 +169,7 @@ def _read_csv(path, delimiter, before, names, named, chosen) -> np.ndarray:
             pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             pyarrow.csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pyarrow.float64())),
         )
-        X = _filled(table.num_rows, len(chosen), (column.to_numpy() for column in table.columns))
+        X = np.column_stack([column.to_numpy() for column in table.columns])
         if not np.isnan(X).any():
             return X
     except pyarrow.ArrowInvalid:
@@ -197,15 +187,11 @@ def _csv_rows(path, delimiter, names, named, chosen) -> Iterator[list[float]]:
         for number, row in enumerate(rows, 1):
             if len(row) != len(names):
                 raise ValueError(f"{path}: row {number} has {len(row)} cells; the first line has {len(names)}")
-            yield [_cell(row[i].strip(), _place(path, number, names[i])) for i in chosen]
-
-
-def _cell(text: str, place: str) -> float:
-    if text.lower() in MISSING:
-        raise ValueError(_missing(f"{place} ({text!r})" if text else place))
-    if not _is_number(text):
-        raise ValueError(_no_number(place, text))
-    return float(text)
+            cells = [row[i].strip() for i in chosen]
+            for i, text in zip(chosen, cells, strict=True):
+                if (missing := text.lower() in MISSING_CELLS) or not _is_number(text):
+                    raise _bad_cell(path, number, names[i], text, missing=missing)
+            yield list(map(float, cells))
 
 
 def _is_number(text: str) -> bool:

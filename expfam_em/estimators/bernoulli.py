@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from expfam_em.estimators.base import BaseMixture
-from expfam_em.families.bernoulli import Bernoulli
+from expfam_em.families.counts import Bernoulli
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.typing import Array, Floats, RandomState
 from expfam_em.saving.files import saved

@@ -3,35 +3,31 @@
 Each family is T, A and the mappings between their parameters.
 """
 
-from expfam_em.families.bernoulli import Bernoulli
-from expfam_em.families.beta import Beta
-from expfam_em.families.categorical import Categorical, OneHot
+from expfam_em.families.categorical import Categorical, Multinomial, OneHot
 from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.composed.componentwise import Componentwise
 from expfam_em.families.composed.product import Product
 from expfam_em.families.composed.zero_inflated import ZeroInflated
-from expfam_em.families.counts import Binomial, Geometric, NegativeBinomial
-from expfam_em.families.directional import VonMises, VonMisesFisher
-from expfam_em.families.dirichlet import Dirichlet
-from expfam_em.families.gamma_poisson import GammaPoisson
-from expfam_em.families.gaussian.gaussian import Gaussian
-from expfam_em.families.gaussian.known import KnownCovariance
-from expfam_em.families.gaussian.lognormal import LogNormal
-from expfam_em.families.gaussian.student import StudentT
-from expfam_em.families.laplace import Laplace
-from expfam_em.families.multinomial import Multinomial
-from expfam_em.families.poisson import Poisson
-from expfam_em.families.positive import (
+from expfam_em.families.continuous import (
+    Beta,
     Exponential,
     Gamma,
     HalfNormal,
     InverseGamma,
     InverseGaussian,
+    Laplace,
     Maxwell,
     Pareto,
     Rayleigh,
     Weibull,
 )
+from expfam_em.families.counts import Bernoulli, Binomial, GammaPoisson, Geometric, NegativeBinomial, Poisson
+from expfam_em.families.directional import VonMises, VonMisesFisher
+from expfam_em.families.dirichlet import Dirichlet
+from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.families.gaussian.known import KnownCovariance
+from expfam_em.families.gaussian.lognormal import LogNormal
+from expfam_em.families.gaussian.student import StudentT
 from expfam_em.families.uniform import Uniform
 from expfam_em.families.wishart import Wishart
 from expfam_em.family.kernel_form import KernelForm, Monomials

@@ -6,7 +6,7 @@ import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -117,33 +117,39 @@ class IndependentColumns(ExponentialFamily):
         return np.moveaxis(packed.reshape(*packed.shape[:-1], self.order, d), -2, 0)
 
     def sufficient_statistics(self, X: Block) -> Array:
-        return np.concatenate(self.statistics_of(_contiguous(X)), axis=1)
+        with np.errstate(all="ignore"):  # an absent row may hold anything; the last bit may depend on strides
+            return np.concatenate(self.statistics_of(np.ascontiguousarray(X, np.float64)), axis=1)
 
     def kernel_form(self, n_features: int) -> KernelForm | None:
         return KernelForm(Monomials.identity(n_features)) if self.is_identity else None
 
     def log_partition(self, natural: Array) -> Array:
-        return self.log_partition_of(*self._split(natural)).sum(axis=-1)
+        with np.errstate(all="ignore"):
+            return self.log_partition_of(*self._split(natural)).sum(axis=-1)
 
     def log_base_measure(self, X: Block) -> Array:
-        value = self.log_base_of(_contiguous(X))
-        return np.zeros(len(X)) if value is None else value.sum(axis=1)
+        with np.errstate(all="ignore"):
+            value = self.log_base_of(np.ascontiguousarray(X, np.float64))
+            return np.zeros(len(X)) if value is None else value.sum(axis=1)
 
     def expected_log_base_measure(self, natural: Array) -> Array | None:
-        if type(self).log_base_of is IndependentColumns.log_base_of:
-            return np.zeros(len(natural))
-        value = self.expected_log_base_of(*self._split(natural))
-        return None if value is None else value.sum(axis=-1)
+        with np.errstate(all="ignore"):
+            if type(self).log_base_of is IndependentColumns.log_base_of:
+                return np.zeros(len(natural))
+            value = self.expected_log_base_of(*self._split(natural))
+            return None if value is None else value.sum(axis=-1)
 
     def to_expectation(self, natural: Array) -> Array:
-        return np.concatenate(self.expectation_of(*self._split(natural)), axis=-1)
+        with np.errstate(all="ignore"):
+            return np.concatenate(self.expectation_of(*self._split(natural)), axis=-1)
 
     def to_natural(self, expectation: Array) -> Array:
         with np.errstate(all="ignore"):  # a mean on the boundary of its space may have no finite η
             return np.concatenate(self.natural_of(*self._split(expectation)), axis=-1)
 
     def parameters(self, natural: Array) -> dict[str, Array]:
-        return self.parameters_of(*self._split(natural))
+        with np.errstate(all="ignore"):
+            return self.parameters_of(*self._split(natural))
 
     def from_parameters(self, **given: ArrayLike) -> Array:
         if type(self).natural_from is IndependentColumns.natural_from:
@@ -171,15 +177,20 @@ class IndependentColumns(ExponentialFamily):
         return {"column": widths[0]} if widths else {}
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
-        natural = self._split(natural)
-        return np.asarray(self.draw_of(natural, (n, natural.shape[-1]), rng), np.float64)
+        with np.errstate(all="ignore"):
+            natural = self._split(natural)
+            return np.asarray(self.draw_of(natural, (n, natural.shape[-1]), rng), np.float64)
 
     def check_support(self, X: Block) -> None:
-        with np.errstate(invalid="ignore"):
+        for name in self.constants:
+            value = np.asarray(getattr(self, name))
+            if value.ndim and len(value) != np.shape(X)[1]:
+                raise ValueError(f"{self!r} has {name} for {len(value)} columns; X has {np.shape(X)[1]}")
+        with np.errstate(all="ignore"):
             require(self.possible(np.asarray(X)), X, f"{type(self).__name__} needs {self.needs}")
 
     def supports(self, X: Block) -> Mask:
-        with np.errstate(invalid="ignore"):
+        with np.errstate(all="ignore"):
             return np.all(self.possible(np.asarray(X)), axis=1)
 
     def marginal(self, natural: Array, columns: Integers) -> tuple[ExponentialFamily, Array]:
@@ -191,7 +202,30 @@ class IndependentColumns(ExponentialFamily):
         rest = np.setdiff1d(np.arange(natural.shape[-1] // self.order), columns)
         return self.marginal(natural, rest)
 
+    def __repr__(self) -> str:
+        shown = (f"{name}={_shown(getattr(self, name))}" for name in self.constants)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
-def _contiguous(X: Block) -> Array:
-    """Return X as contiguous float64: the last bit of NumPy's functions may depend on the strides."""
-    return np.ascontiguousarray(X, np.float64)
+
+def constant(name: str, value: ArrayLike | None, fine: Callable[[Array], Any], must_be: str) -> Any:
+    """Return a known number as a float, or one for each column as a read-only array (d,).
+
+    Raises
+    ------
+    ValueError
+        If ``fine`` is not true of each, a function of arrays; ``must_be`` says what it asks for.
+    """
+    number = np.array(value, np.float64)
+    if number.ndim > 1 or not np.all(np.isfinite(number) & fine(number)):
+        raise ValueError(f"{name} is {value!r}; it must be {must_be}, for all columns or for each, (d,)")
+    if number.ndim == 0:
+        return float(number)
+    number.flags.writeable = False
+    return number
+
+
+def _shown(value: Any) -> str:
+    """Return 2 for 2.0 and [2, 0.5] for an array."""
+    if np.ndim(value):
+        return f"[{', '.join(map(_shown, value))}]"
+    return repr(float(value)).removesuffix(".0")

@@ -1,26 +1,126 @@
-"""Independent columns of counts other than Poisson ones."""
+"""Independent columns of counts, and of 0 and 1."""
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit
+from scipy.special import digamma, expit, gammaln, log1p, xlogy
 
-from expfam_em.families.bernoulli import log_odds_of
-from expfam_em.families.columns import IndependentColumns
-from expfam_em.families.constants import ColumnsWithConstants, constant
-from expfam_em.families.special.gamma import log_beta
+from expfam_em.families.columns import IndependentColumns, constant
+from expfam_em.families.special.gamma import inverse_log_minus_digamma, log_beta
 from expfam_em.families.special.lattice import expected_log_base
 from expfam_em.family.base import NATURAL_LIMIT
-from expfam_em.family.named import FROM_0, POSSIBLE_SUCCESS, PROBABILITY
-from expfam_em.rows.typing import Array, Block, Mask
+from expfam_em.family.named import FROM_0, POSITIVE, POSSIBLE_SUCCESS, PROBABILITY
+from expfam_em.family.optional import Incomplete
+from expfam_em.family.summaries import Width
+from expfam_em.rows.typing import Array, Block, Floats, Mask
+
+LARGEST_SHAPE = 1e8
+"""Beyond, counts cannot be told from Poisson ones."""
+
+LEAST_MEAN = 1e-200
+"""Mean of counts that are all 0."""
+
+SAME = 1e-9
+"""Relative difference from the rates of an E-step up to which it is rounding."""
 
 
-def _is_count(x: Array) -> Mask:
-    return (x >= 0) & (x == np.floor(x)) & (x < np.inf)
+def log_odds_of(share: Array) -> Array:
+    """Return log(p / (1 − p)), within ± 700 where p is 0 or 1, or one unit above 1 by rounding."""
+    share = np.clip(share, 0.0, 1.0)
+    return np.clip(np.log(share) - log1p(-share), -NATURAL_LIMIT, NATURAL_LIMIT)
 
 
-class Binomial(ColumnsWithConstants):
+def _unless_cut(natural: Array, value: Array) -> Array:
+    """Return what belongs to η, 0 where η was cut at −700: there the estimate was 0."""
+    return np.where(natural <= -NATURAL_LIMIT, 0.0, value)
+
+
+class _Counts(IndependentColumns):
+    """Columns of whole numbers with T(x) = x."""
+
+    sparse = "entries"
+    is_identity = True
+    needs = "whole numbers from 0"
+
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
+        return (x,)
+
+    def possible(self, x: Array) -> Mask:
+        return (x >= 0) & (x == np.floor(x)) & (x < np.inf)
+
+
+class Poisson(_Counts):
+    """Product of Poisson columns: T(x) = x, A(η) = Σ e^η, h(x) = Π 1/x!, η = log rate."""
+
+    ranges = {"rates": FROM_0}
+
+    def log_partition_of(self, log_rate: Array) -> Array:
+        return np.exp(log_rate)
+
+    def log_base_of(self, x: Array) -> Array | None:
+        return -gammaln(x + 1)
+
+    def expected_log_base_of(self, log_rate: Array) -> Array | None:
+        rate = np.exp(log_rate)
+        return expected_log_base(self.log_base_of, log_rate, rate, rate)
+
+    def expectation_of(self, log_rate: Array) -> tuple[Array, ...]:
+        return (np.exp(log_rate),)
+
+    def natural_of(self, mean: Array) -> tuple[Array, ...]:
+        return (np.maximum(np.log(mean), -NATURAL_LIMIT),)
+
+    def parameters_of(self, log_rate: Array) -> dict[str, Array]:
+        return {"rates": _unless_cut(log_rate, np.exp(log_rate))}
+
+    def natural_from(self, rates: Array) -> tuple[Array, ...]:
+        return self.natural_of(rates)
+
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
+        return rng.poisson(self.parameters_of(*natural)["rates"], size)
+
+
+class _Successes(_Counts):
+    """Successes in n trials: T(x) = x, A(η) = Σ n log(1 + e^η), η = log(p / (1 − p))."""
+
+    n: float | np.ndarray = 1.0
+    ranges = {"probabilities": PROBABILITY}
+
+    def log_partition_of(self, log_odds: Array) -> Array:
+        return self.n * np.logaddexp(0, log_odds)
+
+    def expectation_of(self, log_odds: Array) -> tuple[Array, ...]:
+        return (self.n * expit(log_odds),)
+
+    def parameters_of(self, log_odds: Array) -> dict[str, Array]:
+        return {"probabilities": _unless_cut(log_odds, expit(log_odds))}
+
+    def natural_from(self, probabilities: Array) -> tuple[Array, ...]:
+        return (log_odds_of(probabilities),)
+
+    def possible(self, x: Array) -> Mask:
+        return super().possible(x) & (x <= self.n)
+
+
+class Bernoulli(_Successes):
+    """Product of Bernoulli columns: T(x) = x, A(η) = Σ log(1 + e^η), h(x) = 1, η = log(p / (1 − p))."""
+
+    needs = "0 or 1"
+
+    def natural_of(self, mean: Array) -> tuple[Array, ...]:
+        return (log_odds_of(mean),)  # S/N may round to one unit above 1
+
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
+        return rng.random(size) < self.parameters_of(*natural)["probabilities"]
+
+    def possible(self, x: Array) -> Mask:
+        return (x == 0) | (x == 1)
+
+
+class Binomial(_Successes):
     """Successes in n trials: T(x) = x, A(η) = Σ n log(1 + e^η), h(x) = Π n! / (x! (n − x)!), η = log(p / (1 − p)).
 
     Parameters
@@ -34,20 +134,12 @@ class Binomial(ColumnsWithConstants):
         If n is no whole number of at least 1.
     """
 
-    is_identity = True
     needs = "whole numbers from 0 to n"
     constants = ("n",)
-    ranges = {"probabilities": PROBABILITY}
 
     def __init__(self, n: ArrayLike) -> None:
         self.n = constant("n", n, lambda n: (n >= 1) & (n == np.floor(n)), "a whole number of at least 1")
         self.sparse = "entries" if np.ndim(self.n) == 0 else "never"  # columns with an n of their own are not all alike
-
-    def statistics_of(self, x: Array) -> tuple[Array, ...]:
-        return (x,)
-
-    def log_partition_of(self, log_odds: Array) -> Array:
-        return self.n * np.logaddexp(0, log_odds)
 
     def _smooth_log_base(self, x: Array) -> Array:
         # n! / (x! (n − x)!) = 1 / ((n + 1) B(x + 1, n − x + 1))
@@ -61,46 +153,26 @@ class Binomial(ColumnsWithConstants):
         (mean,) = self.expectation_of(rarer)
         return expected_log_base(self._smooth_log_base, rarer, self.log_partition_of(rarer), mean, -1 / self.n)
 
-    def expectation_of(self, log_odds: Array) -> tuple[Array, ...]:
-        return (self.n * expit(log_odds),)
-
     def natural_of(self, mean: Array) -> tuple[Array, ...]:
         mean = np.clip(mean, 0.0, self.n)  # S/N may round to one unit above n
         return (np.clip(np.log(mean / (self.n - mean)), -NATURAL_LIMIT, NATURAL_LIMIT),)
 
-    def parameters_of(self, log_odds: Array) -> dict[str, Array]:
-        return {"probabilities": np.where(log_odds <= -NATURAL_LIMIT, 0.0, expit(log_odds))}
-
-    def natural_from(self, probabilities: Array) -> tuple[Array, ...]:
-        return (log_odds_of(probabilities),)
-
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         return rng.binomial(np.asarray(self.n, np.int64), self.parameters_of(*natural)["probabilities"], size)
 
-    def possible(self, x: Array) -> Mask:
-        return _is_count(x) & (x <= self.n)
 
+class Geometric(_Counts):
+    """Failures before a success: T(x) = x, A(η) = −Σ log(1 − e^η), h(x) = 1, η = log(1 − p) for success p."""
 
-class _Failures(IndependentColumns):
-    """Failures before the r-th success: T(x) = x, A(η) = −Σ r log(1 − e^η), h(x) = Π Γ(x + r) / (Γ(r) x!)."""
-
-    is_identity = True
-    sparse = "entries"
-    needs = "whole numbers from 0"
-    r: float | np.ndarray
+    r: float | np.ndarray = 1.0
     ranges = {"probabilities": POSSIBLE_SUCCESS, "means": FROM_0}
 
-    def statistics_of(self, x: Array) -> tuple[Array, ...]:
-        return (x,)
-
     def log_partition_of(self, log_failure: Array) -> Array:
-        with np.errstate(all="ignore"):
-            small = -np.log1p(-np.exp(log_failure))
-            return self.r * np.where(log_failure < -np.log(2), small, -np.log(-np.expm1(log_failure)))
+        small = -np.log1p(-np.exp(log_failure))
+        return self.r * np.where(log_failure < -np.log(2), small, -np.log(-np.expm1(log_failure)))
 
     def expectation_of(self, log_failure: Array) -> tuple[Array, ...]:
-        with np.errstate(all="ignore"):  # infinite at η = 0
-            return (self.r * (np.exp(log_failure) / -np.expm1(log_failure)),)
+        return (self.r * (np.exp(log_failure) / -np.expm1(log_failure)),)  # infinite at η = 0
 
     def natural_of(self, mean: Array) -> tuple[Array, ...]:
         # e^η = m / (m + r)
@@ -112,21 +184,11 @@ class _Failures(IndependentColumns):
     def natural_from(self, probabilities: Array) -> tuple[Array, ...]:
         return (np.maximum(np.log1p(-np.minimum(probabilities, 1.0)), -NATURAL_LIMIT),)
 
-    def possible(self, x: Array) -> Mask:
-        return _is_count(x)
-
-
-class Geometric(_Failures):
-    """Failures before a success: T(x) = x, A(η) = −Σ log(1 − e^η), h(x) = 1, η = log(1 − p) for success p."""
-
-    r = 1.0
-
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
-        with np.errstate(all="ignore"):
-            return np.floor(rng.standard_exponential(size) / -natural[0])
+        return np.floor(rng.standard_exponential(size) / -natural[0])
 
 
-class NegativeBinomial(_Failures, ColumnsWithConstants):
+class NegativeBinomial(Geometric):
     """Failures before the r-th success: T(x) = x, A(η) = −Σ r log(1 − e^η), h(x) = Π Γ(x + r) / (Γ(r) x!).
 
     η = log(1 − p) for success p, and the mean is r (1 − p) / p. ``from_parameters`` needs means or probabilities.
@@ -155,17 +217,14 @@ class NegativeBinomial(_Failures, ColumnsWithConstants):
         return np.where(x == 0, 0.0, -np.log(x + self.r) - log_beta(x + 1, self.r))
 
     def log_base_of(self, x: Array) -> Array | None:
-        with np.errstate(all="ignore"):
-            return np.where(self.possible(x), self._smooth_log_base(x), -np.inf)
+        return np.where(self.possible(x), self._smooth_log_base(x), -np.inf)
 
     def expected_log_base_of(self, log_failure: Array) -> Array | None:
-        (mean,) = self.expectation_of(log_failure)
-        return expected_log_base(
-            self._smooth_log_base, log_failure, self.log_partition_of(log_failure), mean, 1 / self.r
-        )
+        (mean,), partition = self.expectation_of(log_failure), self.log_partition_of(log_failure)
+        return expected_log_base(self._smooth_log_base, log_failure, partition, mean, 1 / self.r)
 
     def parameters_of(self, log_failure: Array) -> dict[str, Array]:
-        means = np.where(log_failure <= -NATURAL_LIMIT, 0.0, self.expectation_of(log_failure)[0])
+        means = _unless_cut(log_failure, self.expectation_of(log_failure)[0])
         return {**super().parameters_of(log_failure), "means": means}
 
     def natural_from(self, probabilities: Array | None = None, means: Array | None = None) -> tuple[Array, ...]:
@@ -177,3 +236,101 @@ class NegativeBinomial(_Failures, ColumnsWithConstants):
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         odds = self.expectation_of(*natural)[0] / self.r
         return rng.poisson(rng.standard_gamma(self.r, size) * odds)
+
+
+class GammaPoisson(IndependentColumns, Incomplete):
+    """Poisson counts x of unobserved rates λ that follow a Gamma density: the negative binomial law with r free.
+
+    The complete data are counts and rates: T(x, λ) = (log λ, λ, x), A(η) = Σ log Γ(r) − r log(1 − η₂ − e^η₃),
+    h(x, λ) = Π e^−λ/(λ x!), with η = (r, −b, 0). The E-step takes E[log λ|x] = ψ(x + r) − log(1 + b) and
+    E[λ|x] = (x + r)/(1 + b). The M-step finds r from the rates; for any r, the likelihood is largest where the
+    mean r/b is that of the counts, so b follows from x (ECME, Liu and Rubin 1994), and the bound, that of the counts,
+    never falls. Where a prior adds rates that were not computed so, b follows from λ.
+
+    ``from_parameters`` needs shapes and means, or shapes and probabilities.
+    """
+
+    order = 3
+    coupled = False
+    n_features: int | None = None
+    needs = "whole numbers from 0"
+    possible = _Counts.possible
+    ranges = {"shapes": POSITIVE, "means": FROM_0, "probabilities": POSSIBLE_SUCCESS}
+    determined_by = (("shapes", "means"), ("shapes", "probabilities"))
+
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
+        return np.log(x + 0.5), x + 0.5, x  # about the means of log λ and λ
+
+    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+        return Width(X.shape[1])
+
+    def bound(self, summary: Any) -> Self:
+        """Return a copy that knows the number of columns, by which parameters are counted."""
+        return self.replace(n_features=summary.n_features)
+
+    def n_parameters(self, n_components: int) -> int:
+        if self.n_features is None:
+            raise ValueError("GammaPoisson counts its parameters once the number of columns is known: call bind first")
+        return 2 * n_components * self.n_features
+
+    def log_partition_of(self, shape: Array, minus_rate: Array, tilt: Array) -> Array:
+        rate = -minus_rate - np.expm1(tilt)
+        return np.where((shape > 0) & (rate > 0), gammaln(shape) - xlogy(shape, rate), np.inf)
+
+    def log_density(self, X: Block, natural: Array) -> Array:
+        shape, rate = self._shape_and_rate(natural)
+        x = np.asarray(X, np.float64)[:, None, :]
+        with np.errstate(all="ignore"):
+            binomial = np.where(x == 0, 0.0, -np.log(x + shape) - log_beta(x + 1, shape))
+        return (binomial - shape * np.log1p(1 / rate) - x * np.log1p(rate)).sum(axis=2)
+
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
+        return None  # that of the rates would say nothing about counts
+
+    def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
+        shape, rate = self._shape_and_rate(natural)
+        total = np.asarray(X, np.float64)[:, None, :] + shape
+        log_rates, rates = digamma(total) - np.log1p(rate), total / (1 + rate)
+        sums = [np.einsum("nk,nkd->kd", responsibilities, part) for part in (log_rates, rates)]
+        return np.concatenate([*sums, responsibilities.T @ np.asarray(X, np.float64)], axis=1)
+
+    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
+        log_mean, mean, of_counts = self._split(sums / counts[:, None])
+        shape, minus_rate, tilt = self.natural_of(log_mean, mean, of_counts)
+        if previous is not None:
+            shape_before, rate_before = self._shape_and_rate(previous)
+            expected = (of_counts + shape_before) / (1 + rate_before)  # what an E-step gives, if nothing is added to it
+            of_likelihood = -shape / np.maximum(of_counts, LEAST_MEAN)
+            minus_rate = np.where(np.abs(mean - expected) <= SAME * expected, of_likelihood, minus_rate)
+        return np.concatenate([shape, minus_rate, tilt], axis=-1)
+
+    def _shape_and_rate(self, natural: Array) -> tuple[Array, Array]:
+        shape, minus_rate, _ = self._split(np.atleast_2d(natural))
+        return shape, -minus_rate
+
+    def expectation_of(self, shape: Array, minus_rate: Array, tilt: Array) -> tuple[Array, ...]:
+        rate = -minus_rate - np.expm1(tilt)
+        return digamma(shape) - np.log(rate), shape / rate, shape * np.exp(tilt) / rate
+
+    def natural_of(self, log_mean: Array, mean: Array, of_counts: Array) -> tuple[Array, ...]:
+        shape = inverse_log_minus_digamma(np.log(mean) - log_mean)
+        shape = np.where(shape < LARGEST_SHAPE, shape, LARGEST_SHAPE)  # NaN where the rates do not vary at all
+        return shape, -shape / mean, np.zeros_like(shape)
+
+    def parameters_of(self, shape: Array, minus_rate: Array, tilt: Array) -> dict[str, Array]:
+        return {"shapes": shape, "means": -shape / minus_rate, "probabilities": minus_rate / (minus_rate - 1)}
+
+    def natural_from(
+        self, shapes: Array, means: Array | None = None, probabilities: Array | None = None
+    ) -> tuple[Array, ...]:
+        if means is None:
+            assert probabilities is not None  # see determined_by
+            means = shapes * ((1 - np.minimum(probabilities, 1.0)) / probabilities)
+        return shapes, -shapes / np.maximum(means, LEAST_MEAN), np.zeros_like(shapes)
+
+    def _known_sizes(self) -> dict[str, int]:
+        return {} if self.n_features is None else {"column": self.n_features}
+
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
+        shape, minus_rate, _ = natural
+        return rng.poisson(rng.standard_gamma(shape, size) / -minus_rate)

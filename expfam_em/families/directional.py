@@ -8,15 +8,14 @@ from scipy.special import gammaln
 
 from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.special.bessel import inverse_ratio, log_bessel, ratio_over_x
+from expfam_em.families.special.gamma import LOG_2PI, LOG_PI
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
-from expfam_em.family.support import ImpossibleRowError
+from expfam_em.family.support import require_rows
 from expfam_em.rows.typing import Array, Block
 
-LOG_2PI = float(np.log(2 * np.pi))
-LOG_PI = float(np.log(np.pi))
-UNIT = 1e-6
+LENGTH_TOLERANCE = 1e-6
 """How far the length of a row may be from 1."""
 
 
@@ -31,9 +30,7 @@ class VonMises(IndependentColumns):
     ranges = {"concentrations": named.FROM_0}
 
     def statistics_of(self, x: Array) -> tuple[Array, ...]:
-        x = np.ascontiguousarray(x)  # the last bit of NumPy's own cosine may depend on the strides
-        with np.errstate(invalid="ignore"):  # an absent row may hold anything
-            return np.cos(x), np.sin(x)
+        return np.cos(x), np.sin(x)
 
     def log_partition_of(self, along: Array, across: Array) -> Array:
         return LOG_2PI + log_bessel(0.0, np.hypot(along, across))
@@ -96,7 +93,7 @@ class VonMisesFisher(ExponentialFamily):
         arrays, used = named.read(self, given, known, (tuple(known),), least=2)
         directions, concentrations = used["directions"], used["concentrations"]
         length = _length(directions)
-        fine = (np.abs(length - 1) <= UNIT) | ((length == 0) & (concentrations == 0))
+        fine = (np.abs(length - 1) <= LENGTH_TOLERANCE) | ((length == 0) & (concentrations == 0))
         if not fine.all():
             k = int(np.argmin(fine))
             raise ValueError(f"directions has length {length[k]:.9g} for component {k}; its length must be 1")
@@ -124,11 +121,8 @@ class VonMisesFisher(ExponentialFamily):
         X = np.asarray(X, np.float64)
         if X.shape[1] < 2:
             raise ValueError(f"VonMisesFisher needs rows of at least 2 columns, not {X.shape[1]}")
-        length = _length(X)
-        if not np.all(fine := np.abs(length - 1) <= UNIT):
-            row = int(np.argmin(fine))
-            sentence = f"VonMisesFisher needs rows of length 1; row {{row}} has length {length[row]!s}"
-            raise ImpossibleRowError(sentence, row)
+        length, sentence = _length(X), "VonMisesFisher needs rows of length 1; row {row} has length {value}"
+        require_rows(np.abs(length - 1) <= LENGTH_TOLERANCE, sentence, length)
 
 
 def _length(vectors: Array) -> np.ndarray:

@@ -6,24 +6,30 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma
 
-from expfam_em.families.special.gamma import digamma_difference, trigamma_difference
-from expfam_em.families.special.multigamma import LOG_2PI, inverse_digamma, stirling_error, trigamma
+from expfam_em.families.special.gamma import (
+    LOG_2PI,
+    digamma_difference,
+    inverse_digamma,
+    stirling_error,
+    trigamma,
+    trigamma_difference,
+)
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.support import ImpossibleRowError, require
+from expfam_em.family.support import require, require_rows
 from expfam_em.rows.typing import Array, Block
 
-TOLERANCE = 1e-6
+SUM_TOLERANCE = 1e-6
 """How far the sum of a row may be from 1, which is more than shares in single precision are."""
 
 LOG_RANGE = (-45.0, 45.0)
 """Where log Σα is looked for."""
 
-STEPS = 100
-CLOSE = 1e-3
-POLISH = 12
-LAST = 1e-9
-"""Relative length of a step of Newton's method after which the next one is rounding."""
+TOTAL_STEPS, CLOSE_LOG_TOTAL = 100, 1e-3
+"""Most steps for log Σα, and the step after which all α_j are close."""
+
+ALPHA_STEPS, LAST_STEP = 12, 1e-9
+"""Most steps for all α_j, and the relative length of one after which the next one is rounding."""
 
 
 class Dirichlet(ExponentialFamily):
@@ -35,7 +41,7 @@ class Dirichlet(ExponentialFamily):
 
     def sufficient_statistics(self, X: Block) -> Array:
         with np.errstate(all="ignore"):  # an absent row may hold anything
-            return _log(X)
+            return np.log(np.ascontiguousarray(X, np.float64))  # the last bit of NumPy's logarithm depends on strides
 
     def log_partition(self, natural: Array) -> Array:
         alpha = np.asarray(natural, np.float64)
@@ -45,7 +51,7 @@ class Dirichlet(ExponentialFamily):
         return each.sum(axis=1) + 0.5 * np.log(total) - stirling_error(total) + 0.5 * (alpha.shape[1] - 1) * LOG_2PI
 
     def log_base_measure(self, X: Block) -> Array:
-        return -_log(X).sum(axis=1)
+        return -self.sufficient_statistics(X).sum(axis=1)
 
     def expected_log_base_measure(self, natural: Array) -> Array | None:
         return -self.to_expectation(natural).sum(axis=1)
@@ -77,15 +83,8 @@ class Dirichlet(ExponentialFamily):
             raise ValueError(f"Dirichlet needs rows of at least 2 columns, not {X.shape[1]}")
         with np.errstate(invalid="ignore"):
             require((X > 0) & (X < np.inf), X, "Dirichlet needs positive numbers")
-        total = X.sum(axis=1)
-        if not np.all(fine := np.abs(total - 1) <= TOLERANCE):
-            row = int(np.argmin(fine))
-            raise ImpossibleRowError(f"Dirichlet needs rows that sum to 1; row {{row}} sums to {total[row]!s}", row)
-
-
-def _log(X: Block) -> Array:
-    """Return log x; the last bit of NumPy's own depends on the strides."""
-    return np.log(np.ascontiguousarray(X, np.float64))
+        total, sentence = X.sum(axis=1), "Dirichlet needs rows that sum to 1; row {row} sums to {value}"
+        require_rows(np.abs(total - 1) <= SUM_TOLERANCE, sentence, total)
 
 
 def _others(alpha: Array) -> Array:
@@ -119,10 +118,10 @@ def _inverse(expectation: Array) -> Array:
         possible = np.isfinite(expectation).all(axis=1) & (room > 0)
         m = np.where(possible[:, None], expectation, -2 * np.log(expectation.shape[1] + 1))
         alpha = _by_total(m, np.where(possible, room, 0.5))
-        for _ in range(POLISH):
+        for _ in range(ALPHA_STEPS):
             step = _newton_step(m, alpha)
             alpha = np.where(step > -0.5 * alpha, alpha + step, alpha / 2)
-            if np.all(np.abs(step) <= LAST * alpha):
+            if np.all(np.abs(step) <= LAST_STEP * alpha):
                 break
         return np.where(possible[:, None], alpha, np.nan)
 
@@ -133,7 +132,7 @@ def _by_total(m: Array, room: Array) -> Array:
     low, high = np.full(len(m), LOG_RANGE[0]), np.full(len(m), LOG_RANGE[1])
     # for large t, 1 − Σ e^m ≈ (d − 1)/(2t); for small t, m_j ≈ 1/t − 1/α_j
     at = np.clip(np.log((d - 1) / (2 * room)) - np.log1p(np.maximum(0, -m.max(axis=1))), *LOG_RANGE)
-    for _ in range(STEPS):
+    for _ in range(TOTAL_STEPS):
         total = np.exp(at)
         alpha = inverse_digamma(m + digamma(total)[:, None])
         share = alpha.sum(axis=1) / total
@@ -144,7 +143,7 @@ def _by_total(m: Array, room: Array) -> Array:
         inside = (at + step > low) & (at + step < high)
         following = np.where(inside, at + step, (low + high) / 2)
         moved, at = np.abs(following - at), following
-        if np.all(moved < CLOSE):
+        if np.all(moved < CLOSE_LOG_TOTAL):
             break
     return inverse_digamma(m + digamma(np.exp(at))[:, None])
 

@@ -45,18 +45,13 @@ class Uniform(ExponentialFamily):
     def __init__(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> None:
         self.low = None if low is None else np.asarray(low, np.float64)
         self.high = None if high is None else np.asarray(high, np.float64)
-        self._check()
-
-    def _check(self) -> None:
         if self.low is None or self.high is None:
             return
-        side = np.atleast_1d(self.high - self.low)
-        if not np.all((side > 0) & np.isfinite(side)):
-            column = int(np.argmin((side > 0) & np.isfinite(side)))
-            raise ValueError(
-                f"side {column} of the box goes from {np.broadcast_to(self.low, side.shape)[column]} to "
-                f"{np.broadcast_to(self.high, side.shape)[column]}; its length must be positive and finite"
-            )
+        for column, (start, end) in enumerate(np.broadcast(*np.atleast_1d(self.low, self.high))):
+            if not 0 < end - start < np.inf:
+                raise ValueError(
+                    f"side {column} of the box goes from {start} to {end}; its length must be positive and finite"
+                )
 
     def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         if not len(X):
@@ -90,9 +85,6 @@ class Uniform(ExponentialFamily):
         if self.low is None or self.high is None:
             raise ValueError("the box of a Uniform is not known: call bind, or give low and high")
         return self.low, self.high
-
-    def fisher_information(self, natural: Array) -> Array:
-        return np.zeros((len(natural), 1, 1))
 
     def n_parameters(self, n_components: int) -> int:
         return 0

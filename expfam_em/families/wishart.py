@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.gaussian.packing import pairs
-from expfam_em.families.special.linalg import SYMMETRY, check_positive_definite, cholesky, invert
-from expfam_em.families.special.multigamma import (
+from expfam_em.families.special.gamma import (
     inverse_log_minus_multidigamma,
     log_minus_multidigamma,
     log_multigamma,
 )
+from expfam_em.families.special.linalg import SYMMETRY, check_positive_definite, cholesky, invert
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.support import ImpossibleRowError
+from expfam_em.family.support import require_rows
 from expfam_em.rows.typing import Array, Block
 
 
@@ -103,13 +103,9 @@ class Wishart(ExponentialFamily):
         with np.errstate(invalid="ignore"):
             apart = np.abs(matrices - np.swapaxes(matrices, 1, 2))
             fine = np.all(apart <= SYMMETRY * np.abs(matrices).max(axis=(1, 2), keepdims=True), axis=(1, 2))
-        if not np.all(fine):
-            raise ImpossibleRowError("Wishart needs symmetric matrices; that of row {row} is not", int(np.argmin(fine)))
+        require_rows(fine, "Wishart needs symmetric matrices; that of row {row} is not")
         fine = np.isfinite(cholesky(matrices)).all(axis=(1, 2))
-        if not np.all(fine):
-            raise ImpossibleRowError(
-                "Wishart needs positive definite matrices; that of row {row} is not", int(np.argmin(fine))
-            )
+        require_rows(fine, "Wishart needs positive definite matrices; that of row {row} is not")
 
 
 def _matrices(X: Block) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 from typing import Any
@@ -24,14 +25,11 @@ def constants(family: ExponentialFamily) -> dict[str, Any]:
 
 def snapshot(family: ExponentialFamily) -> dict[str, Any]:
     """Return copies of the structural constants, which later changes in place do not reach."""
-
-    def copied(value: Any) -> Any:
-        try:
-            return copy.deepcopy(value)
-        except Exception:  # a lock or an open file may raise anything; it is compared by identity
-            return value
-
-    return {name: copied(value) for name, value in constants(family).items()}
+    found = constants(family)
+    for name, value in found.items():
+        with contextlib.suppress(Exception):  # a lock or an open file may raise anything; it is compared by identity
+            found[name] = copy.deepcopy(value)
+    return found
 
 
 def alike(one: ExponentialFamily, other: ExponentialFamily) -> bool:

@@ -50,10 +50,17 @@ def log_partition(family: ExponentialFamily, natural: Array) -> Array:
     """
     with np.errstate(all="ignore"):
         value = np.asarray(family.log_partition(natural))
-    if value.shape != (len(natural),):
+    return _one_per_row(family, "log_partition", value, len(natural), "rows of natural parameters", "K")
+
+
+def _one_per_row(
+    family: ExponentialFamily, method: str, value: Array, n: int, rows: str = "rows", axis: str = "n"
+) -> Array:
+    """Return what a method returned, if its shape is (n,)."""
+    if value.shape != (n,):
         raise ValueError(
-            f"{type(family).__name__}.log_partition returned shape {value.shape} for {len(natural)} rows of natural "
-            "parameters: it must be one number per row, (K,)"
+            f"{type(family).__name__}.{method} returned shape {value.shape} for {n} {rows}: it must be one number per "
+            f"row, ({axis},)"
         )
     return value
 
@@ -96,12 +103,7 @@ def exposure(family: ExponentialFamily, X: Any) -> Array | None:
         value = family.exposure(X) if family.sparse == "rows" or not isinstance(X, CSRBlock) else None
     if value is None:
         return None
-    value = np.asarray(value, np.float64)
-    if value.shape != (len(X),):
-        raise ValueError(
-            f"{type(family).__name__}.exposure returned shape {value.shape} for {len(X)} rows: it must be one "
-            "number per row, (n,)"
-        )
+    value = _one_per_row(family, "exposure", np.asarray(value, np.float64), len(X))
     return np.where(value > 0, value, np.nan)
 
 
@@ -118,12 +120,7 @@ def log_base_measure(family: ExponentialFamily, X: Block | CSRBlock) -> Array:
         return _log_base_of_csr(family, X)
     with np.errstate(all="ignore"):  # impossible rows have log h = −∞
         value = np.asarray(family.log_base_measure(X), np.float64)
-    if value.shape != (len(X),):
-        raise ValueError(
-            f"{type(family).__name__}.log_base_measure returned shape {value.shape} for {len(X)} rows: it must be "
-            "one number per row, (n,)"
-        )
-    return value
+    return _one_per_row(family, "log_base_measure", value, len(X))
 
 
 def check_rows(family: ExponentialFamily, X: Block | CSRBlock) -> None:

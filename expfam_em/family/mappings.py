@@ -15,7 +15,7 @@ CURVATURE = 0.1  # second difference of A over a step that is neither rounding n
 COMPLEX_STEP = 1e-40
 AGREEMENT = 1e-6  # relative: differences this close to it confirm the complex step
 MAX_STEPS = 200
-SOLVED = 1e-5  # length, in standard deviations of one row, of a last step after which the next one is rounding
+STEP_SOLVED = 1e-5  # length, in standard deviations of one row, of a last step after which the next one is rounding
 STARTS = 40
 HALVINGS = 60
 SEARCH_DRAWS = 64
@@ -34,11 +34,9 @@ def scales(log_partition, natural) -> np.ndarray:
 
 
 def _scales_near(log_partition, natural, unit):
-    K, p = natural.shape
     steps = SEARCH[:, None, None] * unit
-    shift = steps[..., None] * np.eye(p)
-    above = log_partition((natural[:, None, :] + shift).reshape(-1, p)).reshape(-1, K, p)
-    below = log_partition((natural[:, None, :] - shift).reshape(-1, p)).reshape(-1, K, p)
+    shift = steps[..., None] * np.eye(natural.shape[1])
+    above, below = (_at_points(log_partition, natural[:, None, :] + sign * shift) for sign in (1, -1))
     with np.errstate(all="ignore"):
         bend = above + below - 2 * log_partition(natural)[:, None]
         # a step that leaves the space has an infinite or undefined bend; further out, A may be finite again
@@ -46,6 +44,12 @@ def _scales_near(log_partition, natural, unit):
     smaller_too = np.flip(np.logical_and.accumulate(np.flip(fine, 0), 0), 0)
     largest = np.argmax(smaller_too, axis=0)
     return np.take_along_axis(steps, largest[None], axis=0)[0], smaller_too.any(axis=0)
+
+
+def _at_points(function, points):
+    """Return values of a function of (m, p) at points (..., p)."""
+    values = function(points.reshape(-1, points.shape[-1]))
+    return values.reshape(*points.shape[:-1], *values.shape[1:])
 
 
 def gradient(log_partition, natural) -> np.ndarray:
@@ -72,8 +76,7 @@ def gradient(log_partition, natural) -> np.ndarray:
         h = size / 2.0**level
         h = (natural + h) - natural  # the step that is really made
         shift = h[:, :, None] * np.eye(p)
-        above = log_partition((natural[:, None, :] + shift).reshape(-1, p)).reshape(K, p)
-        below = log_partition((natural[:, None, :] - shift).reshape(-1, p)).reshape(K, p)
+        above, below = (_at_points(log_partition, natural[:, None, :] + sign * shift) for sign in (1, -1))
         with np.errstate(all="ignore"):
             row = [np.where(np.isfinite(above) & np.isfinite(below), (above - below) / (2 * h), np.nan)]
             for order, previous in enumerate(table):
@@ -119,17 +122,11 @@ def hessian(slope, natural, size) -> np.ndarray:
     Two-point differences would do for Newton's method, were statistics not often nearly collinear: x and x² of data
     far from the origin multiply every relative error by the condition number.
     """
-    K, p = natural.shape
     h = (natural + 0.02 * size) - natural
-    shift = h[:, :, None] * np.eye(p)
-
-    def difference(times):
-        above = slope((natural[:, None, :] + times * shift).reshape(-1, p))
-        below = slope((natural[:, None, :] - times * shift).reshape(-1, p))
-        return (above - below).reshape(K, p, p)
-
+    shift = h[:, :, None] * np.eye(natural.shape[1])
     with np.errstate(all="ignore"):
-        H = (8 * difference(1) - difference(2)) / (12 * h[:, :, None])
+        at = {times: _at_points(slope, natural[:, None, :] + times * shift) for times in (1, -1, 2, -2)}
+        H = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * h[:, :, None])
     return (H + H.transpose(0, 2, 1)) / 2
 
 
@@ -170,7 +167,7 @@ def inverse_gradient(log_partition, expectation, slope=None, start=None, name="t
             return natural
     for begin in _starts(log_partition, expectation.shape, start, name):
         natural[unsolved], length = _solve_from(log_partition, slope, begin[unsolved], expectation[unsolved])
-        unsolved = unsolved[~(length <= SOLVED)]
+        unsolved = unsolved[~(length <= STEP_SOLVED)]
         if not len(unsolved):
             return natural
         if lenient:
@@ -187,13 +184,10 @@ def inverse_gradient(log_partition, expectation, slope=None, start=None, name="t
 
 def _solve_nearby(log_partition, slope, start, expectation):
     """Return η and which rows are solved, (K,), where ∇A is cheap: if it is given, or A takes complex numbers."""
-    none = np.zeros(len(start), bool)
-    quick = slope
-    if quick is None:
-        if complex_gradient(log_partition, start) is None:
-            return start.copy(), none
-
-        quick = functools.partial(_complex_slope, log_partition)
+    none = start.copy(), np.zeros(len(start), bool)
+    if slope is None and complex_gradient(log_partition, start) is None:
+        return none
+    quick = functools.partial(_complex_slope, log_partition) if slope is None else slope
 
     def leaves(here, there):
         at_here, at_there = log_partition(here), log_partition(there)
@@ -203,16 +197,16 @@ def _solve_nearby(log_partition, slope, start, expectation):
         groups = newton.groups_of(quick, start[0])
         natural, solved, deviation = newton.solve(quick, expectation, start, groups, leaves)
         if slope is None and not _agrees(log_partition, quick, natural[solved], deviation[solved]):
-            return start.copy(), none
+            return none
     return natural, solved
 
 
 def _agrees(log_partition, slope, natural, deviation) -> bool:
     """Whether the slope is that of differences of A, in a direction that mixes all parameters, of the given size."""
-    K, p = natural.shape
+    p = natural.shape[1]
     along = np.random.default_rng(0).choice([-1.0, 1.0], p) / np.sqrt(p) * deviation
     steps = np.array([0.0, 0.1, -0.1, 0.05, -0.05])[:, None, None]
-    here, far, far_back, near, near_back = log_partition((natural + steps * along).reshape(-1, p)).reshape(5, K)
+    here, far, far_back, near, near_back = _at_points(log_partition, natural + steps * along)
     found = (4 * (near - near_back) / 0.1 - (far - far_back) / 0.2) / 3
     exact = np.sum(slope(natural) * along, axis=1)
     rounding = 1e2 * np.finfo(float).eps * np.abs(here)
@@ -305,7 +299,7 @@ def _convex_between(log_partition, here, there, at_here, at_there):
     """
     inside = INSIDE[:, None, None]
     points = (1 - inside) * here + inside * there
-    values = log_partition(points.reshape(-1, points.shape[-1])).reshape(points.shape[:2])
+    values = _at_points(log_partition, points)
     with np.errstate(all="ignore"):
         chord = (1 - INSIDE[:, None]) * at_here + INSIDE[:, None] * at_there
         slack = 1e-12 * (1 + np.abs(at_here) + np.abs(at_there))
@@ -318,11 +312,11 @@ def _starts(log_partition, shape, start, name):
         yield np.array(start, np.float64)
     # The first candidates, not the best: where A is log|Γ| of something, it is finite outside the space as well, and
     # points near the origin are the ones to trust.
-    for candidate in _candidates(log_partition, shape[1], name)[:STARTS]:
+    for candidate in candidates(log_partition, shape[1], name)[:STARTS]:
         yield np.broadcast_to(candidate, shape)
 
 
-def _candidates(log_partition, p, name):
+def candidates(log_partition, p, name):
     """Return simple points with finite A, those near the origin first, (·, p)."""
     rng = np.random.default_rng(0)
     sizes = 10.0 ** np.array([0, -1, 1, -2, 2, -3, 3, -4, -6])

@@ -50,6 +50,11 @@ class Parameter(NamedTuple):
         """The axes, with that of the components."""
         return self.axes if self.shared else ("component", *self.axes)
 
+    @property
+    def symbols(self) -> str:
+        """The axes as messages call them, "(K, d)"."""
+        return _tuple([SYMBOLS[axis] for axis in self.all_axes])
+
 
 FINITE = Parameter()
 POSITIVE = Parameter(lambda x: (x > 0) & (x < np.inf), "positive and finite")
@@ -100,9 +105,20 @@ def read(
     """
     chosen = _check_names(family, given, parameters, sets)
     arrays = {name: _numbers(name, value) for name, value in given.items()}
-    sizes = {} if sizes is None else sizes
-    whole = _with_components(arrays, parameters, sizes, least)
-    _check_sizes(family, whole, arrays, parameters, sizes, least)
+    known = {} if sizes is None else dict(sizes)
+    whole = _with_components(arrays, parameters, [*known, *(["column"] if least > 1 else [])])
+    why = {axis: f"{family!r} has {size} {'column' if axis == 'variable' else axis}s" for axis, size in known.items()}
+    for name, array in whole.items():
+        parameter, said = parameters[name], f"{name} has shape {arrays[name].shape}"
+        for axis, size in zip(parameter.all_axes, array.shape, strict=True):
+            if known.setdefault(axis, size) != size:
+                expected = tuple(known.get(each, SYMBOLS[each]) for each in parameter.all_axes)
+                raise ValueError(f"{said}; it must be {parameter.symbols} = {_tuple(expected)}, because {why[axis]}")
+            why.setdefault(axis, said)
+        if not array.size:
+            raise ValueError(f"{said}; it must be {parameter.symbols} with some entries")
+    if known.get("column", least) < least:
+        raise ValueError(f"{why['column']}; {family!r} needs at least {least} columns")
     for name, array in whole.items():
         check_values(name, array, parameters[name].possible, parameters[name].must_be, parameters[name].all_axes)
     return whole, {name: whole[name] for name in chosen}
@@ -236,8 +252,7 @@ def _check_names(
     for names in sets:
         if all(name in given for name in names):
             return names
-    missing = [name for name in min(sets, key=lambda names: sum(name not in given for name in names))
-               if name not in given]  # fmt: skip
+    missing = min(([name for name in names if name not in given] for names in sets), key=len)
     raise TypeError(f"{family!r} needs {needs}; it was given {shown}, and {_listed(missing)} is missing")
 
 
@@ -255,67 +270,39 @@ def _numbers(name: str, value: ArrayLike) -> Array:
 
 
 def _with_components(
-    arrays: dict[str, Array], parameters: Mapping[str, Parameter], sizes: Mapping[str, int], least: int
+    arrays: dict[str, Array], parameters: Mapping[str, Parameter], told: Sequence[str]
 ) -> dict[str, Array]:
-    """Return the arrays with an axis of components, where it was left out and no other reading is possible."""
+    """Return the arrays with an axis of components, where it was left out and no other reading is possible.
+
+    The sizes of axes that are ``told`` are known, or cannot be 1.
+    """
     if all(array.ndim == 0 for array in arrays.values()):
         return {name: array.reshape((1,) * len(parameters[name].all_axes)) for name, array in arrays.items()}
-    if all(array.ndim == len(parameters[name].all_axes) for name, array in arrays.items()):
+    wrong = [name for name, array in arrays.items() if array.ndim != len(parameters[name].all_axes)]
+    if not wrong:
         return arrays
-    for name, array in arrays.items():
-        if array.ndim != len(parameters[name].axes):
-            wrong = next(each for each in arrays if arrays[each].ndim != len(parameters[each].all_axes))
-            raise ValueError(
-                f"{wrong} has shape {arrays[wrong].shape}; it must be {_symbols(parameters[wrong])}, "
-                f"{'one for all' if parameters[wrong].shared else 'with an entry for each of the K'} components"
-            )
-    if all(_may_be_components(array, parameters[name], sizes, least) for name, array in arrays.items()):
-        name, array = next((name, array) for name, array in arrays.items() if array.shape[0] > 1)
-        n, rest = array.shape[0], array.shape[1:]
+    if any(array.ndim != len(parameters[name].axes) for name, array in arrays.items()):
+        components = "one for all" if parameters[wrong[0]].shared else "with an entry for each of the K"
         raise ValueError(
-            f"{name} has shape {array.shape}, which may be {n} components or {n} columns; it must be "
-            f"{_symbols(parameters[name])}: {(n, 1, *rest)} for {n} components of one column, {(1, n, *rest)} for one "
+            f"{wrong[0]} has shape {arrays[wrong[0]].shape}; it must be {parameters[wrong[0]].symbols}, {components} "
+            "components"
+        )
+
+    def may_be_components(name: str) -> bool:  # of one column
+        axes = parameters[name].axes
+        distinct = bool(axes) and len(set(axes)) == len(axes)
+        return distinct and axes[0] not in told and len(arrays[name]) > 1
+
+    if all(map(may_be_components, arrays)):
+        name, (n, *rest) = next((name, array.shape) for name, array in arrays.items())
+        raise ValueError(
+            f"{name} has shape {(n, *rest)}, which may be {n} components or {n} columns; it must be "
+            f"{parameters[name].symbols}: {(n, 1, *rest)} for {n} components of one column, {(1, n, *rest)} for one "
             f"component of {n} columns"
         )
     return {name: array if parameters[name].shared else array[None] for name, array in arrays.items()}
 
 
-def _may_be_components(array: Array, parameter: Parameter, sizes: Mapping[str, int], least: int) -> bool:
-    """Whether the first axis of an array without components could be that of components of one column."""
-    axes = parameter.axes
-    distinct = bool(axes) and len(set(axes)) == len(axes)
-    return distinct and array.shape[0] > 1 and axes[0] not in sizes and least < 2
-
-
-def _symbols(parameter: Parameter) -> str:
+def _tuple(entries: Sequence[Any]) -> str:
     """Return "(K, d)"."""
-    shown = [SYMBOLS[axis] for axis in parameter.all_axes]
-    return f"({', '.join(shown)}{',' if len(shown) == 1 else ''})"
-
-
-def _check_sizes(
-    family: ExponentialFamily,
-    whole: dict[str, Array],
-    arrays: dict[str, Array],
-    parameters: Mapping[str, Parameter],
-    sizes: Mapping[str, int],
-    least: int,
-) -> None:
-    """Raise a ValueError unless axes of the same name have the same size."""
-    known = dict(sizes)
-    why = {axis: f"{family!r} has {size} {'column' if axis == 'variable' else axis}s" for axis, size in known.items()}
-    for name, array in whole.items():
-        axes, shape = parameters[name].all_axes, arrays[name].shape
-        for axis, size in zip(axes, array.shape, strict=True):
-            if axis not in known:
-                known[axis], why[axis] = size, f"{name} has shape {shape}"
-            if size != known[axis]:
-                expected = tuple(known.get(each, SYMBOLS[each]) for each in axes)
-                raise ValueError(
-                    f"{name} has shape {shape}; it must be {_symbols(parameters[name])} = "
-                    f"({', '.join(map(str, expected))}{',' if len(expected) == 1 else ''}), because {why[axis]}"
-                )
-        if not array.size:
-            raise ValueError(f"{name} has shape {shape}; it must be {_symbols(parameters[name])} with some entries")
-    if known.get("column", least) < least:
-        raise ValueError(f"{why['column']}; {family!r} needs at least {least} columns")
+    return f"({', '.join(map(str, entries))}{',' if len(entries) == 1 else ''})"

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csgraph
 
-FEW = 8
-"""Natural parameters up to which it is not worth while to find out which are combined."""
-
-MOST = 256
-"""Natural parameters beyond which a matrix of second derivatives costs too much."""
+FEW, TOO_MANY = 8, 256
+"""Up to FEW natural parameters it is not worth while to find out which are combined; beyond TOO_MANY a matrix of second
+derivatives costs too much."""
 
 REFRESHES, CHORDS = 6, 12
 """Hessians, and steps with each, at most."""
@@ -17,18 +15,15 @@ REFRESHES, CHORDS = 6, 12
 SLOW = 0.25
 """A step that leaves more than this of the distance asks for a new Hessian."""
 
-NEAR = 1e-6
-"""Length, in standard deviations, of the differences that Hessians are made of."""
+DIFFERENCE, LONGEST_DIFFERENCE, SHORTEST_DIFFERENCE = 1e-6, 1e-3, 1e-9
+"""Length, in standard deviations, of the differences that Hessians are made of; outside the bounds it is made again."""
 
-SHORT = 0.1
+STAYS_INSIDE = 0.1
 """Length below which a step does not leave the natural-parameter space."""
 
-TOO_LONG, TOO_SHORT = 1e-3, 1e-9
-"""Lengths at which such a difference is made again."""
-
-SOLVED, DROWNED = 1e-13, 1e-9
-"""A step shorter than SOLVED ends the search. A step shorter than DROWNED also ends it if the next step is no shorter:
-only rounding is left."""
+CHORD_SOLVED, CHORD_DROWNED = 1e-13, 1e-9
+"""A step shorter than CHORD_SOLVED ends the search. One shorter than CHORD_DROWNED also ends it if the next step is no
+shorter: only rounding is left."""
 
 
 def solve(slope, expectation, start, groups, leaves) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -48,7 +43,7 @@ def solve(slope, expectation, start, groups, leaves) -> tuple[np.ndarray, np.nda
     """
     natural, residual = start.copy(), expectation - slope(start)
     solved, active = np.zeros(len(start), bool), np.flatnonzero(np.isfinite(residual).all(axis=1))
-    size = np.where(start != 0, np.abs(start), 1.0) * NEAR
+    size = np.where(start != 0, np.abs(start), 1.0) * DIFFERENCE
     for _ in range(REFRESHES):
         H, size[active] = _hessian(slope, natural[active], expectation[active] - residual[active], size[active], groups)
         fine = np.isfinite(H).all(axis=(1, 2))
@@ -59,23 +54,23 @@ def solve(slope, expectation, start, groups, leaves) -> tuple[np.ndarray, np.nda
             trial = natural[active] + step
             after = expectation[active] - slope(trial)
             _, left = _step(inverse, after)
-            closer = (left < length) | (length <= SOLVED)
-            far = np.flatnonzero(closer & ~(length < SHORT))
+            closer = (left < length) | (length <= CHORD_SOLVED)
+            far = np.flatnonzero(closer & ~(length < STAYS_INSIDE))
             if len(far):
                 closer[far] = ~leaves(natural[active[far]], trial[far])
             moved = active[closer]
             natural[moved], residual[moved] = trial[closer], after[closer]
-            done = (closer & (left <= SOLVED)) | ((length <= DROWNED) & ~(left < SLOW * length))
+            done = (closer & (left <= CHORD_SOLVED)) | ((length <= CHORD_DROWNED) & ~(left < SLOW * length))
             solved[active[done]] = True
             # a step that does not come closer with a Hessian of this very place is for a method that searches
             going = ~done & (closer | (not fresh))
             quick = bool(np.all(left[going] <= SLOW * length[going]))
             active, inverse, fresh = active[going], inverse[going], False
             if not len(active):
-                return natural, solved, size / NEAR
+                return natural, solved, size / DIFFERENCE
             if not quick:
                 break
-    return natural, solved, size / NEAR
+    return natural, solved, size / DIFFERENCE
 
 
 def _step(inverse, residual):
@@ -105,8 +100,8 @@ def _hessian(slope, natural, gradient, size, groups):
         diagonal = np.einsum("kii->ki", H)
         with np.errstate(all="ignore"):
             length = size * np.sqrt(diagonal)
-            wrong = ~((length < TOO_LONG) & (length > TOO_SHORT))
-            better = np.where(diagonal > 0, NEAR / np.sqrt(diagonal), size * 1e3)
+            wrong = ~((length < LONGEST_DIFFERENCE) & (length > SHORTEST_DIFFERENCE))
+            better = np.where(diagonal > 0, DIFFERENCE / np.sqrt(diagonal), size * 1e3)
         if not wrong.any():
             break
         size = np.where(wrong, better, size)
@@ -120,7 +115,7 @@ def groups_of(slope, point) -> list[np.ndarray]:
     A parameter that is moved changes the slope along those it is combined with, and no bit of the others.
     """
     p = len(point)
-    if p <= FEW or p > MOST:
+    if p <= FEW or p > TOO_MANY:
         return [np.arange(p)]
     moved = np.where(point != 0, point * (1 + 1e-3), 1e-3)
     rows = np.where(np.eye(p, dtype=bool), moved, point)

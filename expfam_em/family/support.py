@@ -53,34 +53,34 @@ def require(valid: Mask, X: Any, needs: str) -> None:
         raise OutsideSupportError(needs, int(column), (X if dense else X.values)[at], int(row))
 
 
+def require_rows(valid: Mask, sentence: str, values: Array | None = None) -> None:
+    """Raise a ValueError for the first row where ``valid`` (n,) is False.
+
+    ``{row}`` in the sentence stands for its number, and ``{value}`` for what it has in ``values`` (n,).
+    """
+    if not np.all(valid):
+        row = int(np.argmin(valid))
+        raise ImpossibleRowError(sentence if values is None else sentence.replace("{value}", str(values[row])), row)
+
+
 def check_exposure(exposure: Array | None, name: str) -> None:
     """Raise a ValueError for the first row whose exposure, e (n,) or None, is not positive."""
-    if exposure is not None and not np.all(positive := exposure > 0):
-        raise ImpossibleRowError(
-            f"{name} needs rows with a positive exposure; exposure(X) gave something else (row {{row}})",
-            int(np.argmin(positive)),
-        )
+    if exposure is not None:
+        sentence = "needs rows with a positive exposure; exposure(X) gave something else (row {row})"
+        require_rows(exposure > 0, f"{name} {sentence}")
 
 
 def accepted(check: Callable[[Block], None], X: Block) -> Mask:
     """Return a mask (n,) of the rows that pass ``check``, which raises ValueError at the first impossible row."""
-
-    def alone(row: Block) -> bool:
-        try:
-            check(row)
-        except ValueError:
-            return False
-        return True
-
     possible, first = np.ones(len(X), bool), 0
     while first < len(X):
         try:
             check(X[first:])
             break
         except ValueError as error:
-            row = getattr(error, "row", None)
+            row = getattr(error, "row", 0 if len(X) - first == 1 else None)
             if row is None:  # an error without a row: each is asked for alone
-                return np.array([alone(X[i : i + 1]) for i in range(len(X))], bool)
+                return np.concatenate([accepted(check, X[i : i + 1]) for i in range(len(X))])
             possible[first + row] = False
             first += row + 1
     return possible

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import json
 import math
 import os
@@ -16,12 +15,12 @@ import re
 import secrets
 import struct
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from expfam_em.family.alike import constants
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
 from expfam_em.rows.typing import Block
@@ -36,7 +35,7 @@ VERSION = 1
 PREAMBLE = struct.Struct("<8sIQQ")
 """Magic, version, length of the header, length of the arrays."""
 
-CHECKSUM = hashlib.sha256
+CHECKSUM_SIZE = hashlib.sha256().digest_size
 VALUES: dict[str, type] = {kind.__name__: kind for kind in (Mixture, ExpectedStatistics, Frames)}
 """Frozen values that are saved field by field."""
 
@@ -78,11 +77,13 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     name = type(estimator).__name__
     if _estimators.get(name) is not type(estimator):
         raise TypeError(f"{name} cannot be saved: it must be one of {', '.join(sorted(_estimators))}")
-    writer = _Writer()
+    writer, parameters = _Writer(), estimator.get_params(deep=False)
+    if isinstance(parameters.get("random_state"), (np.random.RandomState, np.random.Generator)):
+        parameters["random_state"] = None  # the state of a generator is no result of the fit
     header = {
         "estimator": name,
-        "parameters": {key: writer.parameter(key, value) for key, value in estimator.get_params(deep=False).items()},
-        "fitted": {key: writer.encode(value, key) for key, value in vars(estimator).items() if _is_fitted(key)},
+        "parameters": writer.encode_all(parameters),
+        "fitted": writer.encode_all({key: value for key, value in vars(estimator).items() if _is_fitted(key)}),
     }
     _write(Path(path), json.dumps(header, allow_nan=False).encode(), writer.arrays)
 
@@ -93,7 +94,7 @@ def _is_fitted(name: str) -> bool:
 
 def _write(path: Path, header: bytes, arrays: list[bytes]) -> None:
     preamble = PREAMBLE.pack(MAGIC, VERSION, len(header), sum(map(len, arrays)))
-    checksum = CHECKSUM()
+    checksum = hashlib.sha256()
     path = Path(os.path.realpath(path))  # a link stays a link
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save to {path}: there is no folder {path.parent}")
@@ -118,11 +119,9 @@ class _Writer:
     def __init__(self) -> None:
         self.arrays: list[bytes] = []
 
-    def parameter(self, name: str, value: Any) -> Any:
-        """Encode a constructor parameter; a random generator becomes null, for its state is no result of the fit."""
-        if name == "random_state" and isinstance(value, (np.random.RandomState, np.random.Generator)):
-            return None
-        return self.encode(value, name)
+    def encode_all(self, values: dict[str, Any], where: str = "") -> dict[str, Any]:
+        """Return the nodes of named values, which are attributes of ``where``."""
+        return {name: self.encode(value, f"{where}{name}") for name, value in values.items()}
 
     def encode(self, value: Any, where: str) -> Any:
         """Return the node of a value; ``where`` names it in errors."""
@@ -139,27 +138,30 @@ class _Writer:
             items = [[self.encode(k, f"a key of {where}"), self.encode(v, f"{where}[{k!r}]")] for k, v in value.items()]
             return {"type": "dict", "items": items}
         if VALUES.get(kind.__name__) is kind:
-            fields = {f.name: self.encode(getattr(value, f.name), f"{where}.{f.name}") for f in _fields(kind)}
-            return {"type": kind.__name__, "fields": fields}
+            fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+            return {"type": kind.__name__, "fields": self.encode_all(fields, f"{where}.")}
         if isinstance(value, ExponentialFamily):
             return self.family(value, where)
         if isinstance(value, np.generic):
             return self.array(np.asarray(value), where) | {"type": "scalar"}
         if hasattr(value, "__array__"):
             return self.array(np.asarray(value), where)
-        raise TypeError(_cannot_save(value, where))
+        if callable(value):
+            raise TypeError(
+                f"{where} is a function, which cannot be saved without pickle: replace it by a value before saving "
+                "(set_params changes a parameter)"
+            )
+        raise TypeError(
+            f"{where} is a {kind.__name__}, which cannot be saved: only numbers, strings, lists, tuples, dicts, "
+            "arrays, mixtures, expected statistics and families can"
+        )
 
     def family(self, family: ExponentialFamily, where: str) -> dict[str, Any]:
         name = type(family).__name__
         if (known := registry.find(name)) is not type(family):
             why = "is not registered" if known is None else f"is not the class registered as {name!r}"
             raise ValueError(f"the family {name} {why}: call expfam_em.register({name}) before saving or loading it")
-        state = {
-            key: self.encode(value, f"{where}.{key}")
-            for key, value in vars(family).items()
-            if not _is_cache(family, key)
-        }
-        return {"type": "family", "name": name, "state": state}
+        return {"type": "family", "name": name, "state": self.encode_all(constants(family), f"{where}.")}
 
     def array(self, array: Block, where: str) -> dict:
         if array.dtype.kind == "O":
@@ -173,26 +175,6 @@ class _Writer:
         order: Literal["C", "F"] = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
         self.arrays.append(array.tobytes(order))
         return {"type": "array", "dtype": array.dtype.str, "shape": list(array.shape), "order": order}
-
-
-def _fields(kind: type) -> list[dataclasses.Field[Any]]:
-    return [field for field in dataclasses.fields(kind) if field.init]
-
-
-def _is_cache(family: ExponentialFamily, name: str) -> bool:
-    return isinstance(inspect.getattr_static(type(family), name, None), cached_property)
-
-
-def _cannot_save(value: Any, where: str) -> str:
-    if callable(value):
-        return (
-            f"{where} is a function, which cannot be saved without pickle: replace it by a value before saving "
-            "(set_params changes a parameter)"
-        )
-    return (
-        f"{where} is a {type(value).__name__}, which cannot be saved: only numbers, strings, lists, tuples, dicts, "
-        "arrays, mixtures, expected statistics and families can"
-    )
 
 
 # ---- loading ------------------------------------------------------------------------------------------------
@@ -241,13 +223,13 @@ def _read(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
                 f"{path} has format version {version} and this expfam_em reads version {VERSION}: install a newer one"
             )
         # lengths are compared with the file before anything is read, so that wrong ones allocate nothing
-        expected = PREAMBLE.size + header_length + arrays_length + CHECKSUM().digest_size
+        expected = PREAMBLE.size + header_length + arrays_length + CHECKSUM_SIZE
         if size < expected:
             raise ValueError(f"{path} is truncated: it has {size} bytes and needs {expected}")
         if size > expected:
             raise ValueError(f"{path} is damaged: it has {size} bytes, {size - expected} more than it needs")
         header, arrays, digest = file.read(header_length), file.read(arrays_length), file.read()
-    checksum = CHECKSUM(preamble)
+    checksum = hashlib.sha256(preamble)
     checksum.update(header)
     checksum.update(arrays)
     if checksum.digest() != digest:
@@ -258,8 +240,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
 def _estimator(header: dict[str, Any], reader: _Reader) -> Any:
     if (name := header["estimator"]) not in _estimators:
         raise ValueError(f"it holds a {name!r}; this version knows {', '.join(sorted(_estimators))}")
-    parameters = {key: reader.decode(node) for key, node in header["parameters"].items()}
-    fitted = {key: reader.decode(node) for key, node in header["fitted"].items()}
+    parameters, fitted = reader.decode_all(header["parameters"]), reader.decode_all(header["fitted"])
     if reader.position != len(reader.data):
         raise ValueError(f"{len(reader.data) - reader.position} bytes of its arrays belong to nothing")
     if not all(map(_is_fitted, fitted)):
@@ -285,6 +266,10 @@ class _Reader:
             "family": self.family,
         }
 
+    def decode_all(self, nodes: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of named nodes."""
+        return {name: self.decode(node) for name, node in nodes.items()}
+
     def decode(self, node: Any) -> Any:
         """Return the value of a node."""
         if isinstance(node, list):
@@ -293,7 +278,7 @@ class _Reader:
             return node
         kind = node["type"]
         if kind in VALUES:
-            return VALUES[kind](**{name: self.decode(field) for name, field in node["fields"].items()})
+            return VALUES[kind](**self.decode_all(node["fields"]))
         if kind not in self.kinds:
             raise ValueError(f"its header has a value of the unknown type {kind!r}")
         return self.kinds[kind](node)
@@ -305,7 +290,7 @@ class _Reader:
                 "or install the package that has it"
             )
         family = object.__new__(kind)  # without running its __init__
-        vars(family).update({key: self.decode(value) for key, value in node["state"].items()})
+        vars(family).update(self.decode_all(node["state"]))
         return family
 
     def array(self, node: dict[str, Any]) -> Block:

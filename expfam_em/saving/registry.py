@@ -14,14 +14,14 @@ from typing import TypeVar
 from expfam_em import families
 from expfam_em.family.base import ExponentialFamily
 
-F = TypeVar("F", bound=type[ExponentialFamily])
+Kind = TypeVar("Kind", bound=type[ExponentialFamily])
 
-GROUP = "expfam_em.families"
+ENTRY_POINT_GROUP = "expfam_em.families"
 
 _families: dict[str, type[ExponentialFamily]] = {}
 
 
-def register(family: F) -> F:
+def register(family: Kind) -> Kind:
     """Make a family class known by its name, so that files with it can be saved and loaded.
 
     Parameters
@@ -42,18 +42,15 @@ def register(family: F) -> F:
     if not (isinstance(family, type) and issubclass(family, ExponentialFamily)):
         raise TypeError(f"register takes a subclass of ExponentialFamily, not {family!r}: give the class itself")
     known = _families.get(family.__name__, family)
-    if known is not family and not _is_run_again(known, family):
+    # a notebook cell that defines a class makes a new class each time it is run
+    run_again = known.__module__ == family.__module__ == "__main__" and known.__qualname__ == family.__qualname__
+    if known is not family and not run_again:
         raise ValueError(
             f"{known.__module__}.{known.__qualname__} is registered as {family.__name__!r} already: give "
             f"{family.__module__}.{family.__qualname__} another name, or files could not tell them apart"
         )
     _families[family.__name__] = family
     return family
-
-
-def _is_run_again(known: type, family: type) -> bool:
-    # a notebook cell that defines a class makes a new class each time it is run
-    return known.__module__ == family.__module__ == "__main__" and known.__qualname__ == family.__qualname__
 
 
 for _name in families.__all__:
@@ -96,7 +93,7 @@ def registered() -> dict[str, type[ExponentialFamily]]:
 def _declared() -> dict[str, list[EntryPoint]]:
     """Return the entry points by name: usually one each."""
     found: dict[str, list[EntryPoint]] = {}
-    for declared in entry_points(group=GROUP):
+    for declared in entry_points(group=ENTRY_POINT_GROUP):
         found.setdefault(declared.name, []).append(declared)
     return found
 

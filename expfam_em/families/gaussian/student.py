@@ -11,8 +11,7 @@ from scipy.special import digamma, gammaln
 from expfam_em.families.gaussian.framed import coordinates_of, plain
 from expfam_em.families.gaussian.gaussian import Gaussian, read_moments
 from expfam_em.families.gaussian.models import MODELS
-from expfam_em.families.special.gamma import LARGE, log_beta, stirling
-from expfam_em.families.special.inverses import inverse_log_minus_digamma
+from expfam_em.families.special.gamma import ASYMPTOTIC_FROM, inverse_log_minus_digamma, log_beta, stirling
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
@@ -245,6 +244,6 @@ class StudentT(Framed, Incomplete):
 
 def _of_scale(half):
     """Return log Γ(a) − a log a + a for a = ν/2, which is of the size of log a while its terms are of that of a."""
-    far = np.maximum(half, LARGE)
+    far = np.maximum(half, ASYMPTOTIC_FROM)
     series = stirling(far) + 0.5 * (np.log(2 * np.pi) - np.log(far))
-    return np.where(half < LARGE, gammaln(half) - half * np.log(half) + half, series)
+    return np.where(half < ASYMPTOTIC_FROM, gammaln(half) - half * np.log(half) + half, series)

@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.special import gammaln
 
-from expfam_em.families.special.multigamma import stirling_error
+from expfam_em.families.special.gamma import stirling_error
 
 SERIES = 30.0
 """Largest x at which the power series is used: I₀(30) is still far from overflow, and 30⁻ᵏ falls for 17 terms."""
@@ -21,19 +21,18 @@ DEBYE_TERMS = 17
 STIRLING_FROM = 2.0
 """Order from which Γ(ν + 1) is cancelled by its own expansion; below, log Γ is small beside x."""
 
-STEPS = 60
-SOLVED = 1e-15
+RATIO_STEPS = 60
+LOG_STEP_SOLVED = 1e-15
 ALMOST_ONE = 1 - 4 * np.finfo(float).eps
 """A mean resultant length that rounding no longer tells from 1."""
 
 
-def _debye_polynomials() -> tuple[np.ndarray, np.ndarray]:
+def _debye_polynomials():
     """Return the coefficients of u_k and w_k in q = (ν/r)²; those of u_k(ν²/r²)/rᵏ make up I_ν, see `_debye`.
 
     U_k(p) = pᵏ u_k(p²) by DLMF 10.41.9, exactly, and w_k = (k − ½) u_{k−1} + 2 q u′_{k−1}.
     """
-    u = [[Fraction(1)]]
-    w = [[Fraction(0)]]
+    u, w = [[Fraction(1)]], [[Fraction(0)]]
     for k in range(DEBYE_TERMS):
         following, slope = [Fraction(0)] * (k + 2), [Fraction(0)] * (k + 1)
         for j, c in enumerate(u[k]):
@@ -43,11 +42,8 @@ def _debye_polynomials() -> tuple[np.ndarray, np.ndarray]:
             slope[j] = c * (k + Fraction(1, 2) + 2 * j)
         u.append(following)
         w.append(slope)
-    tables = np.zeros((2, DEBYE_TERMS + 1, DEBYE_TERMS + 1))
-    for table, rows in zip(tables, (u, w), strict=True):
-        for k, row in enumerate(rows):
-            table[k, : len(row)] = [float(c) for c in row]
-    return tables[0], tables[1]
+    # zeros make the rows as long as the last one
+    return tuple(np.array([[*map(float, c), *[0.0] * (DEBYE_TERMS + 1 - len(c))] for c in rows]) for rows in (u, w))
 
 
 U, W = _debye_polynomials()
@@ -121,7 +117,7 @@ def inverse_ratio(order, mean) -> np.ndarray:
         rho = np.where(inside, mean, 0.5)
         n = 2 * order + 2
         x = rho * (n - rho * rho) / ((1 - rho) * (1 + rho))
-        for _ in range(STEPS):
+        for _ in range(RATIO_STEPS):
             here = ratio(order, x)
             slope = x * (1 - here * here - (2 * order + 1) * (here / x)) / (here * (1 - here))
             # for small x the bracket is the difference of two numbers near 1, for large x of two near 0
@@ -129,6 +125,6 @@ def inverse_ratio(order, mean) -> np.ndarray:
             step = np.log(here / rho * ((1 - rho) / (1 - here))) / slope
             x = x * np.exp(-step)
             # near 1 the ratio itself is rounded, which moves x by that much
-            if np.all(np.abs(step) <= SOLVED + np.finfo(float).eps / (1 - rho)):
+            if np.all(np.abs(step) <= LOG_STEP_SOLVED + np.finfo(float).eps / (1 - rho)):
                 break
         return np.where(inside, x, np.where(mean == 0, 0.0, np.where(mean > ALMOST_ONE, np.inf, np.nan)))

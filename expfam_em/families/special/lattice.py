@@ -13,7 +13,7 @@ LARGEST_BLOCK = 40
 """Binary logarithm of the size from which on sums over a block are integrals to rounding."""
 
 NODES_OF_ALL = 16
-LARGE = 2000.0
+OWN_RULE_FROM = 2000.0
 """Variance of a Poisson density, or its like, from which on NODES_OF_ALL nodes suffice for the whole of it."""
 
 
@@ -30,8 +30,8 @@ def expected_log_base(log_base, natural, log_partition, mean, curvature=0.0):
     """
     natural, log_partition, mean, curvature = np.broadcast_arrays(natural, log_partition, mean, curvature)
     with np.errstate(all="ignore"):
-        large = np.minimum(mean, 1 / np.abs(curvature)) >= LARGE
-        whole = _by_own_rule(log_base, np.where(large, mean, 2 * LARGE), np.where(large, curvature, 0.0))
+        large = np.minimum(mean, 1 / np.abs(curvature)) >= OWN_RULE_FROM
+        whole = _by_own_rule(log_base, np.where(large, mean, 2 * OWN_RULE_FROM), np.where(large, curvature, 0.0))
         summed = _by_blocks(log_base, natural, log_partition, mean, curvature, ~large)
         return np.where(large, whole, summed)
 

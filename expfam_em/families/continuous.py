@@ -1,4 +1,4 @@
-"""Independent columns of positive numbers."""
+"""Independent columns of numbers that have a density."""
 
 from __future__ import annotations
 
@@ -6,15 +6,39 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma, exp1, gammaln, log1p
 
-from expfam_em.families.columns import IndependentColumns
-from expfam_em.families.constants import ColumnsWithConstants, constant
-from expfam_em.families.special.gamma import ROUNDING, log
-from expfam_em.families.special.inverses import inverse_log_minus_digamma
-from expfam_em.families.waiting import EULER_GAMMA, Waiting, representable
+from expfam_em.families.columns import IndependentColumns, constant, of_columns
+from expfam_em.families.special.gamma import (
+    DIFFERENCE_ROUNDING,
+    LOG_2PI,
+    digamma_difference,
+    inverse_log_minus_digamma,
+    log_beta,
+    shapes_of_beta,
+)
 from expfam_em.family.named import POSITIVE
 from expfam_em.rows.typing import Array, Block, Mask
 
-LOG_2PI = float(np.log(2 * np.pi))
+SMALLEST, LARGEST = float(np.finfo(float).tiny), float(np.finfo(float).max)
+LARGEST_BELOW_1 = 1 - float(np.finfo(float).epsneg)
+
+
+def representable(x: Array) -> Array:
+    """Return positive draws with those below and above the range of float64 moved into it."""
+    return np.clip(x, SMALLEST, LARGEST)
+
+
+class _Signed(IndependentColumns):
+    """Columns whose named parameters, those of ``ranges``, are the natural ones up to ``signs``."""
+
+    signs: tuple[int, ...] = (1, 1)
+
+    @of_columns
+    def parameters_of(self, *natural: Array) -> dict[str, Array]:
+        return {name: sign * eta for name, sign, eta in zip(self.ranges, self.signs, natural, strict=True)}
+
+    @of_columns
+    def natural_from(self, **named: Array) -> tuple[Array, ...]:
+        return tuple(sign * named[name] for name, sign in zip(self.ranges, self.signs, strict=True))
 
 
 class _Positive(IndependentColumns):
@@ -23,12 +47,33 @@ class _Positive(IndependentColumns):
     needs = "positive numbers"
 
     def possible(self, x: Array) -> Mask:
-        with np.errstate(all="ignore"):
-            x = np.asarray(x, np.float64)
-            return (x > 0) & np.all([np.isfinite(t) for t in (x, *self.statistics_of(x))], axis=0)
+        x = np.asarray(x, np.float64)
+        return (x > 0) & np.all([np.isfinite(t) for t in (x, *self.statistics_of(x))], axis=0)
 
 
-class Exponential(Waiting):
+class _Waiting(_Signed):
+    """One statistic with a Gamma distribution of shape a and rate −η, an exponential one if a = 1."""
+
+    signs = (-1,)
+    gamma_shape = 1.0
+    factor = 1.0
+    """c in A(η) = −a log(−cη); h(x) has the factor cᵃ."""
+
+    def log_partition_of(self, negative_rate: Array) -> Array:
+        return -self.gamma_shape * np.log(-self.factor * negative_rate)
+
+    def expectation_of(self, negative_rate: Array) -> tuple[Array, ...]:
+        return (-self.gamma_shape / negative_rate,)
+
+    def natural_of(self, mean: Array) -> tuple[Array, ...]:
+        return (-self.gamma_shape / mean,)
+
+    def draw_statistic(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return numbers distributed as t."""
+        return rng.standard_gamma(self.gamma_shape, size) / -natural[0]
+
+
+class Exponential(_Waiting):
     """Product of exponential columns: T(x) = x, A(η) = −Σ log(−η), h(x) = 1, η = −rate."""
 
     sparse = "entries"
@@ -39,12 +84,6 @@ class Exponential(Waiting):
     def statistics_of(self, x: Array) -> tuple[Array, ...]:
         return (x,)
 
-    def parameters_of(self, negative_rate: Array) -> dict[str, Array]:
-        return {"rates": -negative_rate}
-
-    def natural_from(self, rates: Array) -> tuple[Array, ...]:
-        return (-rates,)
-
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         return self.draw_statistic(natural, size, rng)
 
@@ -52,50 +91,79 @@ class Exponential(Waiting):
         return (x >= 0) & (x < np.inf)
 
 
+class Laplace(_Waiting):
+    """Product of Laplace columns about a location: T(x) = |x − location|, A(η) = Σ log(−2/η), h(x) = 1, η = −1/scale.
+
+    Parameters
+    ----------
+    location : float, or (d,)
+        Median, where the density has its peak.
+
+    Raises
+    ------
+    ValueError
+        If the location is not finite.
+    """
+
+    needs = "finite numbers"
+    constants = ("location",)
+    ranges = {"scales": POSITIVE}
+
+    def __init__(self, location: ArrayLike = 0.0) -> None:
+        self.location = constant("location", location, np.isfinite, "a finite number")
+
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
+        return (np.abs(x - self.location),)
+
+    def log_partition_of(self, negative_rate: Array) -> Array:
+        return np.log(2) + super().log_partition_of(negative_rate)
+
+    def parameters_of(self, negative_rate: Array) -> dict[str, Array]:
+        return {"scales": -1 / negative_rate}
+
+    def natural_from(self, scales: Array) -> tuple[Array, ...]:
+        return (-1 / scales,)
+
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
+        distance = self.draw_statistic(natural, size, rng)
+        return self.location + np.where(rng.random(size) < 0.5, -distance, distance)
+
+
 # ---- Gamma and its reciprocal ----------------------------------------------------------------------------------------
 
 
-class Gamma(_Positive):
+class Gamma(_Signed, _Positive):
     """Product of Gamma columns: T(x) = (log x, x), A(η) = Σ log Γ(a) − a log b, h(x) = Π 1/x, η = (a, −b).
 
     a is the shape and b the rate; with h(x) = 1/x, and not 1, a small a is not rounded to a − 1.
     """
 
     order = 2
-    sign = 1
-    """1 if log x is a statistic with natural parameter a, −1 if it is with −a."""
-    ranges = {"shapes": POSITIVE, "rates": POSITIVE, "scales": POSITIVE}
+    signs = (1, -1)
+    ranges = {"shapes": POSITIVE, "rates": POSITIVE}
 
     def statistics_of(self, x: Array) -> tuple[Array, ...]:
-        return log(x), x
+        return np.log(x), x
 
     def log_base_of(self, x: Array) -> Array | None:
-        return -log(x)
+        return -np.log(x)
 
     def log_partition_of(self, signed_shape: Array, negative_rate: Array) -> Array:
-        shape, rate = self.sign * signed_shape, -negative_rate
-        with np.errstate(all="ignore"):
-            return np.where((shape > 0) & (rate > 0), gammaln(shape) - shape * np.log(rate), np.inf)
+        shape, rate = self.signs[0] * signed_shape, -negative_rate
+        return np.where((shape > 0) & (rate > 0), gammaln(shape) - shape * np.log(rate), np.inf)
 
     def expectation_of(self, signed_shape: Array, negative_rate: Array) -> tuple[Array, ...]:
-        shape, rate = self.sign * signed_shape, -negative_rate
-        with np.errstate(all="ignore"):
-            return self.sign * (digamma(shape) - np.log(rate)), shape / rate
+        shape, rate = self.signs[0] * signed_shape, -negative_rate
+        return self.signs[0] * (digamma(shape) - np.log(rate)), shape / rate
 
     def expected_log_base_of(self, *natural: Array) -> Array | None:
         return -self.expectation_of(*natural)[0]
 
     def natural_of(self, log_mean: Array, mean: Array) -> tuple[Array, ...]:
         # log a − ψ(a) = log E[t₂] − E[log t₂]
-        excess, size = np.log(mean) - self.sign * log_mean, 1 + np.abs(log_mean)
-        shape = inverse_log_minus_digamma(np.where(excess > ROUNDING * size, excess, np.nan))
-        return self.sign * shape, -shape / mean
-
-    def parameters_of(self, signed_shape: Array, negative_rate: Array) -> dict[str, Array]:
-        return {"shapes": self.sign * signed_shape, "rates": -negative_rate}
-
-    def natural_from(self, shapes: Array, rates: Array) -> tuple[Array, ...]:
-        return self.sign * shapes, -rates
+        excess, size = np.log(mean) - self.signs[0] * log_mean, 1 + np.abs(log_mean)
+        shape = inverse_log_minus_digamma(np.where(excess > DIFFERENCE_ROUNDING * size, excess, np.nan))
+        return self.signs[0] * shape, -shape / mean
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         return representable(rng.standard_gamma(natural[0], size) / -natural[1])
@@ -107,16 +175,11 @@ class InverseGamma(Gamma):
     a is the shape and b the scale: 1/x has a Gamma distribution with rate b.
     """
 
-    sign = -1
+    signs = (-1, -1)
+    ranges = {"shapes": POSITIVE, "scales": POSITIVE}
 
     def statistics_of(self, x: Array) -> tuple[Array, ...]:
-        return log(x), 1 / x
-
-    def parameters_of(self, negative_shape: Array, negative_scale: Array) -> dict[str, Array]:
-        return {"shapes": -negative_shape, "scales": -negative_scale}
-
-    def natural_from(self, shapes: Array, scales: Array) -> tuple[Array, ...]:
-        return -shapes, -scales
+        return np.log(x), 1 / x
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         return representable(-natural[1] / representable(rng.standard_gamma(-natural[0], size)))
@@ -125,7 +188,7 @@ class InverseGamma(Gamma):
 # ---- powers ----------------------------------------------------------------------------------------------------------
 
 
-class Weibull(Waiting, _Positive, ColumnsWithConstants):
+class Weibull(_Waiting, _Positive):
     """Product of Weibull columns of shape k: T(x) = x^k, A(η) = −Σ log(−η), h(x) = Π k x^(k − 1), η = −scale^(−k).
 
     Parameters
@@ -148,13 +211,13 @@ class Weibull(Waiting, _Positive, ColumnsWithConstants):
         self.shape = constant("shape", shape, lambda shape: shape > 0, "positive")
 
     def statistics_of(self, x: Array) -> tuple[Array, ...]:
-        return (np.ascontiguousarray(x) ** self.shape,)  # as for log, the last bit depends on strides
+        return (x**self.shape,)
 
     def log_base_of(self, x: Array) -> Array | None:
-        return np.log(self.shape) + (self.shape - 1) * log(x)
+        return np.log(self.shape) + (self.shape - 1) * np.log(x)
 
     def expected_log_base_of(self, negative_rate: Array) -> Array | None:
-        log_x = -(np.log(-negative_rate) + EULER_GAMMA) / self.shape
+        log_x = -(np.log(-negative_rate) + np.euler_gamma) / self.shape
         return np.log(self.shape) + (self.shape - 1) * log_x
 
     def parameters_of(self, negative_rate: Array) -> dict[str, Array]:
@@ -164,42 +227,29 @@ class Weibull(Waiting, _Positive, ColumnsWithConstants):
         return (-(scales**-self.shape),)
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
-        with np.errstate(over="ignore"):
-            return representable(self.draw_statistic(natural, size, rng) ** (1 / self.shape))
+        return representable(self.draw_statistic(natural, size, rng) ** (1 / self.shape))
 
 
-class _Length(_Positive):
-    """Length of ν normal numbers: T(x) = x², A(η) = −½ν Σ log(−2η), h(x) ∝ Π x^(ν − 1), η = −1/(2 scale²)."""
+class _Length(_Waiting, _Positive):
+    """Length of ν = 2a normal numbers: T(x) = x², A(η) = −a Σ log(−2η), h(x) ∝ Π x^(ν − 1), η = −1/(2 scale²)."""
 
     needs = "positive numbers with a finite square"
     seed_smoothing = 0.0  # x² > 0 is inside the expectation space
-    dimension = 1
+    factor = 2.0
     ranges = {"scales": POSITIVE}
 
     def statistics_of(self, x: Array) -> tuple[Array, ...]:
         return (x * x,)
 
     def log_base_of(self, x: Array) -> Array | None:
-        half = self.dimension / 2
-        constant = (1 - half) * np.log(2) - gammaln(half)
-        return constant + (self.dimension - 1) * log(x) if self.dimension > 1 else np.full(np.shape(x), constant)
+        return self._log_base(np.log(x) if self.gamma_shape > 0.5 else np.zeros(np.shape(x)))  # x may be 0
 
     def expected_log_base_of(self, negative_rate: Array) -> Array | None:
-        # x² has a Gamma distribution of shape ν/2
-        log_x = (digamma(self.dimension / 2) - np.log(-negative_rate)) / 2
-        half = self.dimension / 2
-        return (1 - half) * np.log(2) - gammaln(half) + (self.dimension - 1) * log_x
+        return self._log_base((digamma(self.gamma_shape) - np.log(-negative_rate)) / 2)
 
-    def log_partition_of(self, negative_rate: Array) -> Array:
-        with np.errstate(all="ignore"):
-            return -self.dimension / 2 * np.log(-2 * negative_rate)
-
-    def expectation_of(self, negative_rate: Array) -> tuple[Array, ...]:
-        with np.errstate(all="ignore"):
-            return (-self.dimension / 2 / negative_rate,)
-
-    def natural_of(self, mean: Array) -> tuple[Array, ...]:
-        return (-self.dimension / 2 / mean,)
+    def _log_base(self, log_x: Array) -> Array:
+        a = self.gamma_shape
+        return (1 - a) * np.log(2) - gammaln(a) + (2 * a - 1) * log_x
 
     def parameters_of(self, negative_rate: Array) -> dict[str, Array]:
         return {"scales": np.sqrt(-0.5 / negative_rate)}
@@ -208,7 +258,7 @@ class _Length(_Positive):
         return (-0.5 / scales / scales,)  # the square may be beyond the range of float64
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
-        return representable(np.sqrt(rng.standard_gamma(self.dimension / 2, size) / -natural[0]))
+        return representable(np.sqrt(self.draw_statistic(natural, size, rng)))
 
 
 class HalfNormal(_Length):
@@ -216,6 +266,7 @@ class HalfNormal(_Length):
 
     needs = "numbers from 0 with a finite square"
     seed_smoothing = 0.5  # x may be 0
+    gamma_shape = 0.5
 
     def possible(self, x: Array) -> Mask:
         return (np.asarray(x) == 0) | super().possible(x)
@@ -224,16 +275,16 @@ class HalfNormal(_Length):
 class Rayleigh(_Length):
     """Product of Rayleigh columns: T(x) = x², A(η) = −Σ log(−2η), h(x) = Π x, η = −1/(2 scale²)."""
 
-    dimension = 2
+    gamma_shape = 1.0
 
 
 class Maxwell(_Length):
     """Product of Maxwell columns: T(x) = x², A(η) = −3/2 Σ log(−2η), h(x) = Π √(2/π) x², η = −1/(2 scale²)."""
 
-    dimension = 3
+    gamma_shape = 1.5
 
 
-class Pareto(Waiting, ColumnsWithConstants):
+class Pareto(_Waiting):
     """Product of Pareto columns from a known minimum: T(x) = log(x / minimum), A(η) = −Σ log(−η), h(x) = Π 1/x.
 
     η = −exponent, the power by which P(X > x) falls.
@@ -261,20 +312,13 @@ class Pareto(Waiting, ColumnsWithConstants):
         return (log1p((x - self.minimum) / self.minimum),)
 
     def log_base_of(self, x: Array) -> Array | None:
-        return -log(x)
+        return -np.log(x)
 
     def expected_log_base_of(self, negative_exponent: Array) -> Array | None:
         return 1 / negative_exponent - np.log(self.minimum)
 
-    def parameters_of(self, negative_exponent: Array) -> dict[str, Array]:
-        return {"exponents": -negative_exponent}
-
-    def natural_from(self, exponents: Array) -> tuple[Array, ...]:
-        return (-exponents,)
-
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
-        with np.errstate(over="ignore"):
-            excess = self.minimum * np.expm1(self.draw_statistic(natural, size, rng))
+        excess = self.minimum * np.expm1(self.draw_statistic(natural, size, rng))
         return representable(self.minimum + excess)
 
     def possible(self, x: Array) -> Mask:
@@ -297,16 +341,14 @@ class InverseGaussian(_Positive):
         return x, 1 / x
 
     def log_base_of(self, x: Array) -> Array | None:
-        return -0.5 * LOG_2PI - 1.5 * log(x)
+        return -0.5 * LOG_2PI - 1.5 * np.log(x)
 
     def log_partition_of(self, first: Array, second: Array) -> Array:
-        with np.errstate(all="ignore"):
-            return -2 * _root(first, second) - 0.5 * np.log(-2 * second)
+        return -2 * _root(first, second) - 0.5 * np.log(-2 * second)
 
     def expectation_of(self, first: Array, second: Array) -> tuple[Array, ...]:
-        with np.errstate(all="ignore"):
-            mean = np.sqrt(-second) / np.sqrt(-first)
-            return mean, 1 / mean - 0.5 / second
+        mean = np.sqrt(-second) / np.sqrt(-first)
+        return mean, 1 / mean - 0.5 / second
 
     def expected_log_base_of(self, first: Array, second: Array) -> Array | None:
         # E[log x] = log μ − e^z E₁(z) for z = 2λ/μ
@@ -315,7 +357,7 @@ class InverseGaussian(_Positive):
 
     def natural_of(self, mean: Array, mean_reciprocal: Array) -> tuple[Array, ...]:
         excess = mean_reciprocal - 1 / mean  # 1/λ
-        shape = 1 / np.where(excess > ROUNDING * mean_reciprocal, excess, np.nan)
+        shape = 1 / np.where(excess > DIFFERENCE_ROUNDING * mean_reciprocal, excess, np.nan)
         return -shape / 2 / mean / mean, -shape / 2
 
     def parameters_of(self, first: Array, second: Array) -> dict[str, Array]:
@@ -344,3 +386,38 @@ def _scaled_exp1(z: Array) -> Array:
     for step in range(60, 0, -1):
         fraction = step * step / (far + 2 * step + 1 - fraction)
     return np.where(z < 2, np.exp(near) * exp1(near), 1 / (far + 1 - fraction))
+
+
+# ---- Beta ------------------------------------------------------------------------------------------------------------
+
+
+class Beta(_Signed):
+    """Product of Beta columns: T(x) = (log x, log(1 − x)), A(η) = Σ log B(a, b), h(x) = Π 1/(x (1 − x)), η = (a, b)."""
+
+    order = 2
+    needs = "numbers between 0 and 1, these excluded"
+    ranges = {"alphas": POSITIVE, "betas": POSITIVE}
+
+    def statistics_of(self, x: Array) -> tuple[Array, ...]:
+        return np.log(x), log1p(-x)
+
+    def log_base_of(self, x: Array) -> Array | None:
+        return -np.log(x) - log1p(-x)
+
+    def log_partition_of(self, alpha: Array, beta: Array) -> Array:
+        return log_beta(alpha, beta)
+
+    def expectation_of(self, alpha: Array, beta: Array) -> tuple[Array, ...]:
+        return -digamma_difference(alpha, beta), -digamma_difference(beta, alpha)
+
+    def expected_log_base_of(self, alpha: Array, beta: Array) -> Array | None:
+        return -sum(self.expectation_of(alpha, beta), np.zeros(()))
+
+    def natural_of(self, log_mean: Array, log_mean_of_rest: Array) -> tuple[Array, ...]:
+        return shapes_of_beta(-log_mean, -log_mean_of_rest)
+
+    def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
+        return np.clip(rng.beta(natural[0], natural[1], size), SMALLEST, LARGEST_BELOW_1)
+
+    def possible(self, x: Array) -> Mask:
+        return (x > 0) & (x < 1)
