@@ -8,8 +8,6 @@ from scipy import stats
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.estep import plan
-from expfam_em.rows.memory import as_rows
 from tests import oracle
 from tests.own_families import gamma_estimate
 
@@ -56,7 +54,7 @@ class OnTheLine:
 def start_on_the_line(X):
     R = np.column_stack([np.where(X[:, 0] > 2, 0.2, 0.9), np.where(X[:, 0] > 2, 0.8, 0.1)])
     R[X[:, 0] <= 0] = [1.0, 0.0]
-    family = MIXED.bind(as_rows(X))
+    family = MIXED.bind([(X, None)])
     T = family.sufficient_statistics(X)
     start = ef.Mixture(family, PI, family.maximize(R.sum(axis=0), R.T @ T))
     return start, OnTheLine().estimate_all(X, R)
@@ -202,7 +200,7 @@ def test_weights_are_repeated_rows():
 
 
 @pytest.mark.parametrize("family", [MIXED, NOISY], ids=repr)
-def test_same_bits_from_a_file_two_threads_and_without_the_table(family, tmp_path, monkeypatch):
+def test_same_bits_from_a_file_and_two_threads(family, tmp_path):
     X = line() if family is MIXED else plane()[0]
     K = len(family.of_component)
 
@@ -214,8 +212,6 @@ def test_same_bits_from_a_file_two_threads_and_without_the_table(family, tmp_pat
     expected = model.score_samples(X)
     assert np.array_equal(ef.load(tmp_path / "model").score_samples(X), expected)
     assert np.array_equal(fitted(2).score_samples(X), expected)
-    monkeypatch.setattr(plan, "TABLE_ENTRIES", 0)
-    assert np.array_equal(fitted(1).score_samples(X), expected)
 
 
 def test_samples_come_from_the_families():
@@ -322,7 +318,7 @@ def test_the_number_of_columns_is_found_by_bind():
 
 def test_one_number_is_a_corner_for_all_columns():
     X = RNG.uniform(-1, 1, (50, 3))
-    box = families.Uniform(-2, 3).bind(as_rows(X))
+    box = families.Uniform(-2, 3).bind([(X, None)])
     assert box.log_density(X, np.zeros((1, 1))) == pytest.approx(-3 * np.log(5), rel=1e-15)
     assert box.entropy(np.zeros((1, 1))) == pytest.approx(3 * np.log(5), rel=1e-15)
     assert box.sample(np.zeros(0), 5, np.random.default_rng(0)).shape == (5, 3)
@@ -331,10 +327,11 @@ def test_one_number_is_a_corner_for_all_columns():
 
 def test_corners_of_the_rows_that_count():
     X = np.concatenate([RNG.uniform(-1, 1, (50, 2)), [[99.0, 99.0]]])
-    box = families.Uniform().bind(as_rows(X, np.append(np.ones(50), 0.0)))
+    model = ef.ExponentialFamilyMixture(families.Uniform(), 1).fit(X, sample_weight=np.append(np.ones(50), 0.0))
+    box = model.mixture_.family
     assert np.array_equal(box.low, X[:50].min(axis=0))
     assert np.array_equal(box.high, X[:50].max(axis=0))
-    half = families.Uniform(low=-7).bind(as_rows(X[:50]))
+    half = families.Uniform(low=-7).bind([(X[:50], None)])
     assert np.array_equal(half.high, X[:50].max(axis=0))
     assert half.low == -7
 

@@ -5,14 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numba import njit
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.family import checked
-from expfam_em.family.optional import translate, translate_expectation
-from expfam_em.kernels.load import multiply, scale, transpose
-from expfam_em.rows.memory import as_rows
 from tests.case import EPS, frozen
 from tests.cases import CASES
 from tests.profiles import drawn, swept
@@ -25,7 +20,6 @@ SAMPLED = [
     or case.draw(case.components[0], 1, RNG).shape[1] == 1
 ]
 NAMED = [case for case in CASES if case.named is not None]
-BUILT = [case for case in CASES if case.family.kernel_form(2) is not None]
 EXTREME = [pytest.param(case, eta, id=f"{case}-{i}") for case in CASES for i, eta in enumerate(case.extremes)]
 
 every_family = pytest.mark.parametrize("case", CASES, ids=str)
@@ -36,10 +30,16 @@ def numeric_error(case):
     return 1e-10 if case.numeric else 0.0
 
 
+def log_partition(family, natural):
+    """A(η), which need not be finite."""
+    with np.errstate(all="ignore"):
+        return family.log_partition(natural)
+
+
 def terms(case, X, eta):
     """What is added up to log p(x): the rounding of a sum is relative to the sizes of its terms."""
     T, e = case.family.sufficient_statistics(X), case.exposures(X)
-    partition = np.abs(checked.log_partition(case.family, eta[None]))[0]
+    partition = np.abs(log_partition(case.family, eta[None]))[0]
     return np.abs(T) @ np.abs(eta) + e * partition + np.abs(case.family.log_base_measure(X)) + 1
 
 
@@ -192,7 +192,7 @@ def test_extreme_parameters_are_finite_and_right(case, eta):
         back = case.family.to_natural(found[None])[0]
     assert np.all(np.isfinite(found))
     assert np.all(np.isfinite(back))
-    assert np.all(np.isfinite(checked.log_partition(case.family, back[None])))
+    assert np.all(np.isfinite(log_partition(case.family, back[None])))
 
 
 @pytest.mark.parametrize(
@@ -255,9 +255,10 @@ def test_no_method_changes_its_arguments_or_the_family(case):
     family.log_density(X, natural)
     family.divergence(natural, natural)
     family.parameters(natural)
-    bound = family.bind(as_rows(X))
-    translate(family, natural, bound)
-    translate_expectation(family, expectation, bound)
+    bound = family.bind([(X, None)])
+    if hasattr(family, "translate"):
+        family.translate(natural, bound)
+        family.translate_expectation(expectation, bound)
     assert vars(family).keys() == before.keys()
     assert all(np.array_equal(value, before[name], equal_nan=False) for name, value in vars(family).items())
 
@@ -275,28 +276,6 @@ def test_rows_grouped_in_any_way_give_the_same_statistics(case, data):
         assert part.shape == T[cut].shape
         assert np.array_equal(part, T[cut])
         assert np.array_equal(case.family.log_base_measure(rows), log_h[cut])
-
-
-@njit
-def build(X, shift, inverse_scale, products, T):
-    d = len(shift)
-    transpose((X, np.empty((0, 0), np.float32), np.empty((0, 0), np.uint8)), 0, len(X), T[:d])
-    scale(T[:d], shift, inverse_scale, T)
-    multiply(products, 0, len(products), d, d, T)
-
-
-@pytest.mark.parametrize("case", BUILT, ids=str)
-@drawn
-@given(data=st.data())
-def test_the_kernel_builds_the_statistics_of_the_family(case, data):
-    X = data.draw(case.rows)
-    monomials = case.family.kernel_form(X.shape[1]).monomials
-    T = monomials.evaluate(X)
-    built = np.empty(T.shape[::-1])
-    build(np.asarray(X, np.float64), *monomials, built)
-    # products are exact twins; sums of squares may fuse the last multiplication
-    assert np.all(np.abs(built.T - T) <= 2 * EPS * np.abs(T))
-    assert np.array_equal(case.family.sufficient_statistics(X), T)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.frame], ids=str)
@@ -321,8 +300,8 @@ def test_a_frame_changes_the_coordinates_and_not_the_density(case):
 def test_the_frame_is_about_the_weighted_mean_and_spread(kind):
     rng = np.random.default_rng(1)
     X, w = rng.normal([1e3, -1.0], [1e-2, 5.0], (500, 2)), rng.integers(0, 4, 500)
-    weighted = families.Gaussian(kind).bind(as_rows(X, w))
-    repeated = families.Gaussian(kind).bind(as_rows(np.repeat(X, w, axis=0)))
+    weighted = families.Gaussian(kind).bind([(X[w > 0], w[w > 0])])
+    repeated = families.Gaussian(kind).bind([(np.repeat(X, w, axis=0), None)])
     Y = np.repeat(X, w, axis=0)
     spread = Y.std(axis=0) if kind == "full" else np.full(2, np.sqrt(Y.var(axis=0).mean()))
     for family in (weighted, repeated):

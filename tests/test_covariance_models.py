@@ -5,12 +5,7 @@ import pytest
 from scipy import optimize
 
 import expfam_em as ef
-from expfam_em.em.loop import fit_all
-from expfam_em.em.options import Options
-from expfam_em.em.starts import initialise_all
-from expfam_em.estep.plan import plan
 from expfam_em.families import Gaussian
-from expfam_em.rows.memory import as_rows
 from tests.covariance_models import (
     MODELS,
     OPEN,
@@ -80,8 +75,9 @@ def lowest(name, counts, S, starts):
 # ---- maxima --------------------------------------------------------------------------------------------------------
 
 
-def started(family, rows, seed):
-    return initialise_all(plan(family, rows, 3), np.zeros(1, np.int64), 3, "k-means++", seed).mixture[0]
+def started(name, X, w, seed):
+    model = ef.ExponentialFamilyMixture(Gaussian(name), 3, max_iter=0, random_state=seed)
+    return model.fit(X, sample_weight=w).mixture_
 
 
 @each_model
@@ -217,9 +213,7 @@ def test_the_bound_never_falls(name, K, d, seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_every_half_step_gains(name, seed):
     X, w, _ = problem(20 + seed, 3, 3, spread=0.5)
-    family = Gaussian(name).bind([(X, w)])
-    start = started(family, as_rows(X, w), seed)
-    result = ef.fit(start, X, w, max_iter=60, tol=0)
+    result = ef.fit(started(name, X, w, seed), X, w, max_iter=60, tol=0)
     assert result.status is ef.Status.MAX_ITER
     allowed = 1e-12 * np.abs(result.bounds).max()
     assert np.all(result.half_bounds >= result.bounds[:-1] - allowed)
@@ -276,15 +270,13 @@ def test_the_previous_parameters_may_be_near_a_better_optimum_than_others(name, 
 
 @pytest.mark.parametrize("name", OPEN)
 def test_a_stack_of_mixtures_is_maximised_mixture_by_mixture(name):
-    X, w, _ = problem(30, 3, 2)
-    family = Gaussian(name).bind([(X, w)])
-    rows = as_rows(X, w)
-    starts = [started(family, rows, seed) for seed in range(3)]
-    stack = ef.Mixture.stack(starts)
-    together = fit_all(stack, plan(family, rows, 3), np.zeros(3, int), Options(7, 0.0))
-    for start, result in zip(starts, together, strict=True):
-        alone = ef.fit(start, X, w, max_iter=7, tol=0)
-        assert result.mixture.natural == pytest.approx(alone.mixture.natural, rel=1e-10, abs=1e-10)
+    datasets, weights, _ = zip(*(problem(seed, 3, 2) for seed in range(30, 33)), strict=True)
+    model = ef.ExponentialFamilyMixture(Gaussian(name), 3, tol=0, random_state=0)
+    starts, ends = (ef.fit_many(model.set_params(max_iter=n), datasets, weights) for n in (0, 7))
+    for start, end, X, w in zip(starts, ends, datasets, weights, strict=True):
+        alone = ef.fit(start.mixture_, X, w, max_iter=7, tol=0).mixture.parameters
+        assert end.parameters_["means"] == pytest.approx(alone["means"], rel=1e-10, abs=1e-10)
+        assert end.parameters_["covariances"] == pytest.approx(alone["covariances"], rel=1e-10, abs=1e-10)
 
 
 # ---- degenerate components -----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The vectorised exp and log within two units of the last place, over their whole range."""
+"""The vectorised exp and log within two units of the last place, over their whole range, compiled or not."""
 
 import mpmath
 import numpy as np

@@ -9,14 +9,10 @@ from hypothesis import strategies as st
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.families.columns import IndependentColumns
-from expfam_em.families.gaussian.models import MODELS
-from expfam_em.family.named import POSITIVE
-from expfam_em.family.optional import shared as shared_family
-from expfam_em.rows.memory import as_rows
 from tests import own_families as own
 from tests.case import EPS, frozen
 from tests.cases import CASES
+from tests.covariance_models import MODELS
 from tests.test_contract import EXTREME, drawn
 
 NAMED = [case for case in CASES if case.named is not None]
@@ -145,7 +141,7 @@ COUNTS = RNG.poisson([2.0, 9.0], (60, 2)).astype(float)
 MIXED = np.column_stack([REAL, COUNTS[:, :1], RNG.integers(0, 3, 60)])
 
 OTHERS = [
-    *((families.Gaussian(name), REAL) for name in MODELS if name.isupper()),
+    *((families.Gaussian(name), REAL) for name in MODELS),
     *((families.StudentT(degrees, kind), REAL) for degrees in (None, 5.0) for kind in ("full", "diag", "spherical")),
     *((families.LogNormal(kind), np.exp(REAL / 4)) for kind in ("full", "tied", "diag")),
     (families.GammaPoisson(), COUNTS),
@@ -182,12 +178,11 @@ def test_names_of_fitted_mixtures_lead_back(family, X):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # three steps do not converge
         mixture = model.fit(X).mixture_
-    shared = shared_family(mixture.family)
-    back = shared.from_parameters(**model.parameters_)
+    back = ef.Mixture.of(family.bind([(X, None)]), mixture.weights, **model.parameters_)
     expected = mixture.family.log_density(X, mixture.natural)
     # terms of a score are up to (distance/deviation)² times larger than it in the shared frame, some hundreds here
-    assert shared.log_density(X, back) == pytest.approx(expected, rel=1e-9, abs=1e-9)
-    again = shared.parameters(back)
+    assert back.family.log_density(X, back.natural) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    again = back.parameters
     assert again.keys() == model.parameters_.keys()
     for name, value in model.parameters_.items():
         assert again[name] == pytest.approx(value, rel=1e-9, abs=1e-9)
@@ -199,14 +194,12 @@ def test_natural_parameters_are_in_the_shared_frame():
     family = model.mixture_.family
     assert family.frames is not None
     back = family.from_parameters(**model.parameters_)
-    found = shared_family(family).parameters(back)
+    plain = families.Gaussian().bind([(X, None)]).replace(shift=family.shift, scale=family.scale)
+    found = plain.parameters(back)
     # means are rounded in the shared frame, whose scale is about 1e6; covariances lose nothing on the way
     assert found["means"] == pytest.approx(model.means_, abs=16 * EPS * 1e6)
     assert found["covariances"] == pytest.approx(model.covariances_, rel=64 * EPS, abs=64 * EPS)
-    plain = families.Gaussian().bind(as_rows(X))
-    assert np.array_equal(
-        plain.replace(shift=family.shift, scale=family.scale).from_parameters(**model.parameters_), back
-    )
+    assert np.array_equal(plain.from_parameters(**model.parameters_), back)
 
 
 # ---- boundaries ----------------------------------------------------------------------------------------------------
@@ -279,7 +272,7 @@ POISSON, FULL, TIED, DIAG = (
     families.Gaussian("diag"),
 )
 TWO = families.Product([(DIAG, [0, 1]), (POISSON, [2])])
-SIDES = families.Componentwise([(POISSON, 2), (families.Geometric(), 1)]).bind(as_rows(COUNTS[:, :1]))
+SIDES = families.Componentwise([(POISSON, 2), (families.Geometric(), 1)]).bind([(COUNTS[:, :1], None)])
 ONE_OF_EACH = {"gaussian_means": [[0, 1]], "gaussian_covariances": [[1, 1]], "poisson_rates": [[3.0]]}
 
 REFUSED = [
@@ -319,7 +312,7 @@ REFUSED = [
      "shapes is 0.0 for component 0, column 0; it must be positive and finite"),
     (families.Binomial([3, 4]), {"probabilities": [[0.5]]}, ValueError,
      "probabilities has shape (1, 1); it must be (K, d) = (1, 2), because Binomial(n=[3, 4]) has 2 columns"),
-    (FULL.bind(as_rows(REAL)), {"means": [[1.0]], "covariances": [[[1.0]]]}, ValueError,
+    (FULL.bind([(REAL, None)]), {"means": [[1.0]], "covariances": [[[1.0]]]}, ValueError,
      "means has shape (1, 1); it must be (K, d) = (1, 2), because Gaussian('full') has 2 columns"),
     (FULL, {"means": [[0, 0], [1, 1]], "covariances": [np.eye(2)]}, ValueError,
      "covariances has shape (1, 2, 2); it must be (K, d, d) = (2, 2, 2), because means has shape (2, 2)"),
@@ -400,7 +393,7 @@ def test_what_cannot_be_meant_is_refused(family, named, error, message):
         (TIED, {"means": [1, 3], "covariances": np.eye(2)}, {"means": [[1, 3]], "covariances": np.eye(2)}),
         (families.Gaussian("VII"), {"means": [1, 3], "covariances": 2}, {"means": [[1, 3]], "covariances": [2]}),
         (
-            DIAG.bind(as_rows(REAL)),
+            DIAG.bind([(REAL, None)]),
             {"means": [1, 3], "covariances": [1, 2]},
             {"means": [[1, 3]], "covariances": [[1, 2]]},
         ),
@@ -426,7 +419,7 @@ def test_the_axis_of_one_component_may_be_left_out_where_that_is_the_only_readin
 def test_parts_that_need_no_names_are_the_same_in_every_component():
     family = families.Product([(POISSON, [0]), (families.Uniform(0, 1), [1])])
     assert family.from_parameters(poisson_rates=[[1.0], [2.0]])[:, 1].tolist() == [0.0, 0.0]
-    family = families.Componentwise([(POISSON, 1), (families.Uniform(0, 9), 2)]).bind(as_rows(COUNTS[:, :1]))
+    family = families.Componentwise([(POISSON, 1), (families.Uniform(0, 9), 2)]).bind([(COUNTS[:, :1], None)])
     assert family.from_parameters(poisson_rates=[[1.0]]).shape[0] == 3
     family = families.ZeroInflated(families.Uniform(1, 2))
     assert family.from_parameters(zero_shares=[0.5, 0.5]).tolist() == [[0.0, 0.0], [0.0, 0.0]]
@@ -440,7 +433,7 @@ class Waves(own.Rayleigh):
         return {"scales": np.sqrt(-0.5 / natural)}
 
 
-class Waits(IndependentColumns):
+class Waits(families.IndependentColumns):
     """Columns of positive numbers with T(x) = x, and names one way."""
 
     def statistics_of(self, x):
@@ -471,7 +464,7 @@ class BothWays(Waits):
 
 
 class OfAnyNames(Waits):
-    ranges = {"means": POSITIVE}
+    ranges = {"means": families.Exponential.ranges["rates"]}
 
     def natural_from(self, **named):
         return (-1 / named["means"],)

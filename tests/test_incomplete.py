@@ -10,8 +10,6 @@ from scipy.special import digamma
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.family.optional import Incomplete, translate, translate_expectation
-from expfam_em.rows.memory import as_rows
 from tests.case import numbers
 
 KINDS = ["full", "diag", "spherical"]
@@ -55,7 +53,7 @@ def t_rows(seed=0, n=120, d=2):
 def test_density_of_t(kind, d, degrees, bound):
     family = families.StudentT(covariance_type=kind)
     if bound:
-        family = family.bind(as_rows(5 + 3 * np.random.default_rng(0).normal(size=(50, d))))
+        family = family.bind([(5 + 3 * np.random.default_rng(0).normal(size=(50, d)), None)])
     family, natural, law = student(kind, d, degrees, family=family)
     X = np.concatenate([np.random.default_rng(1).normal(size=(20, d)), np.full((1, d), 40.0), np.full((1, d), -1e8)])
     with mpmath.workdps(40):
@@ -228,14 +226,14 @@ def test_weights_are_repeated_rows(family):
 def test_another_frame_is_the_same_density(shift, size):
     X = t_rows()
     family, natural, law = student("full", 2, 3.0)
-    bound = family.bind(as_rows(X * size + shift))
-    there = translate(family, natural, bound)
+    bound = family.bind([(X * size + shift, None)])
+    there = family.translate(natural, bound)
     moved = ef.Mixture(bound, [1.0], there)
     assert moved.log_density(X) == pytest.approx(law.logpdf(X), rel=1e-10)
-    back = translate(bound, there, family)
+    back = bound.translate(there, family)
     assert back == pytest.approx(natural, rel=1e-8, abs=1e-8)  # η₁ is a difference of the shifts over the width
     m = family.to_expectation(natural)
-    assert translate_expectation(family, m, bound) == pytest.approx(bound.to_expectation(there), rel=1e-9)
+    assert family.translate_expectation(m, bound) == pytest.approx(bound.to_expectation(there), rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -403,7 +401,7 @@ def test_responsibilities_are_those_of_what_is_observed():
 
 def test_a_prior_is_complete_pseudo_rows():
     X = t_rows()
-    family = families.StudentT().bind(as_rows(X))
+    family = families.StudentT().bind([(X, None)])
     start = ef.ExponentialFamilyMixture(families.StudentT(), 1, max_iter=0).fit(X).mixture_
     prior = ef.ExpectedStatistics(np.array([50.0]), 50 * family.to_expectation(start.natural))
     result = ef.fit(start, X, max_iter=200, tol=0, prior=prior)
@@ -415,7 +413,7 @@ def test_a_prior_is_complete_pseudo_rows():
 
 
 def test_an_incomplete_family_has_to_be_completed():
-    class Hidden(Incomplete):
+    class Hidden(families.Incomplete):
         def sufficient_statistics(self, X):
             return X
 

@@ -2,75 +2,44 @@
 
 import numpy as np
 import pytest
-from numba import config, njit
+from hypothesis import given
+from hypothesis import strategies as st
+from numba import njit
 from scipy.special import logsumexp
 
 from expfam_em.family.kernel_form import Monomials, OwnFrames
 from expfam_em.kernels import block_rows, em_rows
-from expfam_em.kernels.elementwise import LOG_FLUSH, exp_nonpositive, log_positive
+from expfam_em.kernels.load import multiply, scale, transpose
 from tests.case import EPS
+from tests.cases import CASES
+from tests.profiles import drawn
 
-POINTS = 2_000 if config.DISABLE_JIT else 400_000
+BUILT = [case for case in CASES if case.family.kernel_form(2) is not None]
 
 
-@njit
-def exp_all(x):
-    out = np.empty_like(x)
-    for i in range(len(x)):
-        out[i] = exp_nonpositive(x[i])
-    return out
+# ---- statistics ----------------------------------------------------------------------------------------------------
 
 
 @njit
-def log_all(x):
-    out = np.empty_like(x)
-    for i in range(len(x)):
-        out[i] = log_positive(x[i])
-    return out
+def build(X, shift, inverse_scale, products, T):
+    d = len(shift)
+    transpose((X, np.empty((0, 0), np.float32), np.empty((0, 0), np.uint8)), 0, len(X), T[:d])
+    scale(T[:d], shift, inverse_scale, T)
+    multiply(products, 0, len(products), d, d, T)
 
 
-def ulps(found, exact):
-    """Distance in units of the last place of the exact value rounded to float64."""
-    return np.abs(found.astype(np.longdouble) - exact) / np.spacing(np.abs(exact.astype(np.float64)))
-
-
-def test_exp_is_within_two_units_of_the_last_place():
-    rng = np.random.default_rng(0)
-    x = np.concatenate(
-        [
-            np.linspace(LOG_FLUSH, 0, POINTS),
-            -(10.0 ** rng.uniform(-20, np.log10(-LOG_FLUSH), POINTS)),
-            # where the range reduction changes over: odd multiples of ½ log 2
-            *(-np.log(2) * (np.arange(0.5, 663) + shift) for shift in (-1e-15, 0, 1e-15)),
-            [0.0, -0.0, -5e-324, -1e-300, LOG_FLUSH, np.nextafter(LOG_FLUSH, 0)],
-        ]
-    )
-    x = x[x >= LOG_FLUSH]
-    assert ulps(exp_all(x), np.exp(x.astype(np.longdouble))).max() <= 2
-    assert exp_all(np.zeros(1))[0] == 1
-
-
-def test_exp_far_below_is_exactly_zero():
-    assert np.all(exp_all(np.array([np.nextafter(LOG_FLUSH, -np.inf), -500.0, -1e6, -1e300, -np.inf])) == 0)
-
-
-def test_log_is_within_two_units_of_the_last_place():
-    rng = np.random.default_rng(1)
-    tiny, huge = np.finfo(float).tiny, np.finfo(float).max
-    x = np.concatenate(
-        [
-            np.exp(rng.uniform(np.log(tiny), np.log(huge), POINTS)),
-            rng.uniform(0.5, 2, POINTS),
-            1 + 10.0 ** rng.uniform(-16, 0, POINTS),
-            1 - 10.0 ** rng.uniform(-16, -0.1, POINTS),
-            np.arange(1.0, 300),
-            [1.0, tiny, huge, np.sqrt(0.5), np.nextafter(1, 0), np.nextafter(1, 2)],
-        ]
-    )
-    exact = np.log(x.astype(np.longdouble))
-    found = log_all(x)
-    assert ulps(found[x != 1], exact[x != 1]).max() <= 2
-    assert np.all(found[x == 1] == 0)
+@pytest.mark.parametrize("case", BUILT, ids=str)
+@drawn
+@given(data=st.data())
+def test_the_kernel_builds_the_statistics_of_the_family(case, data):
+    X = data.draw(case.rows)
+    monomials = case.family.kernel_form(X.shape[1]).monomials
+    T = monomials.evaluate(X)
+    built = np.empty(T.shape[::-1])
+    build(np.asarray(X, np.float64), *monomials, built)
+    # products are exact twins; sums of squares may fuse the last multiplication
+    assert np.all(np.abs(built.T - T) <= 2 * EPS * np.abs(T))
+    assert np.array_equal(case.family.sufficient_statistics(X), T)
 
 
 # ---- one pass over rows --------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from scipy import stats
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.rows.memory import as_rows
 
 KINDS = ["full", "tied", "diag", "spherical", "known"]
 D = 4
@@ -43,7 +42,7 @@ def gaussian(request):
     kind, bound = request.param
     family = families.KnownCovariance(2.5) if kind == "known" else families.Gaussian(kind)
     if bound:
-        family = family.bind(as_rows(ROWS))
+        family = family.bind([(ROWS, None)])
     packed, matrices = covariances(kind)
     return ef.Mixture(family, PI, family.from_moments(MEANS, packed)), matrices
 
@@ -123,7 +122,7 @@ def test_conditional_of_bernoullis(bernoulli, columns):
 def test_a_density_is_its_marginal_times_its_conditional(which, columns):
     rng = np.random.default_rng(6)
     if which == "normal":
-        family, X = families.Gaussian("full").bind(as_rows(ROWS)), ROWS
+        family, X = families.Gaussian("full").bind([(ROWS, None)]), ROWS
         natural = family.from_moments(MEANS, covariances("full")[0])
     elif which == "bernoulli":
         family, X = families.Bernoulli(), rng.integers(0, 2, (10, D)).astype(float)

@@ -10,8 +10,6 @@ from scipy import stats
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.estep import plan
-from expfam_em.rows.memory import as_rows
 from tests import oracle, own_families
 from tests.own_families import gamma_estimate
 
@@ -104,7 +102,7 @@ class Problem:
         self.R = 0.7 * np.eye(2)[label] + 0.15
         self.w = rng.uniform(0.1, 3, n)
         self.plain = families.Product([(p.family, p.columns) for p in parts])
-        self.family = self.plain.bind(as_rows(self.X))
+        self.family = self.plain.bind([(self.X, None)])
         self.thetas = self.estimate_all(self.X, self.R)
 
     def start(self):
@@ -270,7 +268,7 @@ def test_the_order_of_columns_and_parts_does_not_matter(order, cut):
     X = np.empty((60, 4))
     X[:, order] = problem.X[:, :4]
     parts = [(p.family, [order[c] for c in p.columns]) for p in problem.parts]
-    moved = families.Product(parts[cut:] + parts[:cut]).bind(as_rows(X))
+    moved = families.Product(parts[cut:] + parts[:cut]).bind([(X, None)])
     mean = problem.R.T @ moved.sufficient_statistics(X) / problem.R.sum(axis=0)[:, None]
     start = ef.Mixture(moved, PI, moved.to_natural(mean))
     found, expected = ef.fit(start, X, max_iter=3, tol=0), ef.fit(problem.start(), problem.X, max_iter=3, tol=0)
@@ -494,22 +492,6 @@ def test_a_part_with_an_exposure_is_refused():
     family = families.Product([(own_families.PoissonExposure(), [0, 1])])
     with pytest.raises(ValueError, match="has an exposure, which cannot be combined"):
         ef.ExponentialFamilyMixture(family, 1).fit(np.ones((5, 2)))
-
-
-def test_the_kept_table_changes_no_bit(monkeypatch, problem):
-    kept = ef.fit(problem.start(), problem.X, max_iter=4, tol=0)
-    monkeypatch.setattr(plan, "TABLE_ENTRIES", 0)
-    again = ef.fit(problem.start(), problem.X, max_iter=4, tol=0)
-    assert np.array_equal(kept.bounds, again.bounds)
-    assert np.array_equal(kept.mixture.natural, again.mixture.natural)
-
-
-def test_of_many_rows_the_kept_table_changes_the_order_of_a_sum_at_most(monkeypatch, problem):
-    X = np.tile(problem.X, (250, 1))
-    kept = ef.fit(problem.start(), X, max_iter=2, tol=0)
-    monkeypatch.setattr(plan, "TABLE_ENTRIES", 0)
-    again = ef.fit(problem.start(), X, max_iter=2, tol=0)
-    assert kept.bounds == pytest.approx(again.bounds, rel=1e-13)
 
 
 def test_unused_columns_behind_the_others_are_remembered():

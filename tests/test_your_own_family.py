@@ -7,7 +7,6 @@ import pytest
 from scipy import sparse
 
 import expfam_em as ef
-from expfam_em.saving import registry
 from tests import own_families as own
 from tests.case import frozen
 
@@ -146,8 +145,8 @@ def test_many_fits_at_once(truth, X):
 
 
 def test_saving(name, truth, X, tmp_path):
-    registry._families[type(truth.family).__name__] = type(truth.family)
-    m = plain(name)
+    kind = ef.register(type(f"Own{name}", (type(truth.family),), {}))  # some have names that come with the package
+    m = ef.ExponentialFamilyMixture(kind(), 2, init=plain(name).predict(X), max_iter=0).fit(X)
     m.save(tmp_path / "model.efm")
     assert np.array_equal(ef.load(tmp_path / "model.efm").predict_proba(X), m.predict_proba(X))
 
