@@ -79,7 +79,7 @@ class Gaussian(FramedNormal):
 
     def bound(self, summary: Any) -> Self:
         """Return a copy whose frame is about the weighted mean and standard deviation of the columns."""
-        mean, variance = summary.mean, summary.variance
+        mean, variance = summary.mean, summary.scatter / summary.total
         if not np.isfinite(variance).all():
             column = int(np.argmin(np.isfinite(variance)))
             raise ValueError(f"the variance of column {column} is beyond the range of float64: divide X by its size")
