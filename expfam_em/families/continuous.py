@@ -50,7 +50,7 @@ class _Waiting(_Signed):
     signs = (-1,)
     gamma_shape = 1.0
     factor = 1.0
-    """c in A(η) = −a log(−cη); h(x) has the factor cᵃ."""
+    """c in A(η) = −a log(−cη); h(x) has the factor c⁻ᵃ."""
 
     def log_partition_of(self, negative_rate: Array) -> Array:
         return -self.gamma_shape * np.log(-self.factor * negative_rate)
