@@ -15,6 +15,7 @@ from scipy.special import gammaln, logsumexp
 from expfam_em.family import named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
+from expfam_em.family.optional import OfKnownWidth
 from expfam_em.family.summaries import Width
 from expfam_em.family.support import ImpossibleRowError, require, require_rows
 from expfam_em.rows.csr import CSRBlock, row_sums
@@ -282,7 +283,7 @@ class OneHot(_Labels):
             )
 
 
-class Multinomial(ExponentialFamily):
+class Multinomial(OfKnownWidth):
     """Counts x of e = Σ_j x_j trials: T(x) = x, e(x) = Σ_j x_j, A(η) = log Σ_j e^{η_j}, h(x) = e!/Π x_j!.
 
     η is determined up to a number added to all of it, so that T(x) = x; ``to_natural`` returns η_j = log p_j, where
@@ -306,14 +307,6 @@ class Multinomial(ExponentialFamily):
         if isinstance(trials, bool) or not isinstance(trials, Integral) or trials < 1:
             raise ValueError(f"trials is {trials!r}; it must be a whole number from 1")
         self.trials = int(trials)
-        self.n_features: int | None = None
-
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
-        return Width(X.shape[1])
-
-    def bound(self, summary: Any) -> Self:
-        """Return a copy that knows the number of columns, by which its parameters are counted."""
-        return self.replace(n_features=summary.n_features)
 
     def sufficient_statistics(self, X: Block) -> Array:
         return np.asarray(X, np.float64)
@@ -348,10 +341,8 @@ class Multinomial(ExponentialFamily):
         return {"probabilities": np.where(log_p <= ABSENT, 0.0, self.to_expectation(natural))}
 
     def from_parameters(self, **given: ArrayLike) -> Array:
-        sizes = {} if self.n_features is None else {"column": self.n_features}
-        arrays, used = named.read(
-            self, given, {"probabilities": named.FROM_0}, (("probabilities",),), sizes=sizes, least=2
-        )
+        known, sizes = {"probabilities": named.FROM_0}, self._known_sizes()
+        arrays, used = named.read(self, given, known, (tuple(known),), sizes=sizes, least=2)
         named.check_shares("probabilities", used["probabilities"], ("component",), SHARES_TOLERANCE)
         return named.finished(self, self.to_natural(used["probabilities"]), arrays, used)
 
@@ -367,10 +358,8 @@ class Multinomial(ExponentialFamily):
             require((x >= 0) & (x == np.floor(x)) & (x < np.inf), X, "Multinomial needs whole numbers from 0")
         require_rows(row_sums(X) > 0, "Multinomial needs a count in every row; row {row} has none")
 
-    def n_parameters(self, n_components: int) -> int:
-        if self.n_features is None:
-            raise ValueError("Multinomial counts its parameters once the number of columns is known: call bind first")
-        return n_components * (self.n_features - 1)
+    def _n_free(self, n_features: int) -> int:
+        return n_features - 1
 
     def __repr__(self) -> str:
         return f"Multinomial(trials={self.trials})" if self.trials > 1 else "Multinomial()"

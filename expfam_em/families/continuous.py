@@ -7,14 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.special import digamma, exp1, gammaln, log1p
 
 from expfam_em.families.columns import IndependentColumns, constant, of_columns
-from expfam_em.families.special.gamma import (
-    DIFFERENCE_ROUNDING,
-    LOG_2PI,
-    digamma_difference,
-    inverse_log_minus_digamma,
-    log_beta,
-    shapes_of_beta,
-)
+from expfam_em.families.special import gamma
 from expfam_em.family.named import POSITIVE
 from expfam_em.rows.typing import Array, Block, Mask
 
@@ -57,7 +50,7 @@ class _Waiting(_Signed):
     signs = (-1,)
     gamma_shape = 1.0
     factor = 1.0
-    """c in A(η) = −a log(−cη); h(x) has the factor cᵃ."""
+    """c in A(η) = −a log(−cη); h(x) has the factor c⁻ᵃ."""
 
     def log_partition_of(self, negative_rate: Array) -> Array:
         return -self.gamma_shape * np.log(-self.factor * negative_rate)
@@ -162,7 +155,7 @@ class Gamma(_Signed, _Positive):
     def natural_of(self, log_mean: Array, mean: Array) -> tuple[Array, ...]:
         # log a − ψ(a) = log E[t₂] − E[log t₂]
         excess, size = np.log(mean) - self.signs[0] * log_mean, 1 + np.abs(log_mean)
-        shape = inverse_log_minus_digamma(np.where(excess > DIFFERENCE_ROUNDING * size, excess, np.nan))
+        shape = gamma.inverse_log_minus_digamma(np.where(excess > gamma.DIFFERENCE_ROUNDING * size, excess, np.nan))
         return self.signs[0] * shape, -shape / mean
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
@@ -341,7 +334,7 @@ class InverseGaussian(_Positive):
         return x, 1 / x
 
     def log_base_of(self, x: Array) -> Array | None:
-        return -0.5 * LOG_2PI - 1.5 * np.log(x)
+        return -0.5 * gamma.LOG_2PI - 1.5 * np.log(x)
 
     def log_partition_of(self, first: Array, second: Array) -> Array:
         return -2 * _root(first, second) - 0.5 * np.log(-2 * second)
@@ -353,11 +346,11 @@ class InverseGaussian(_Positive):
     def expected_log_base_of(self, first: Array, second: Array) -> Array | None:
         # E[log x] = log μ − e^z E₁(z) for z = 2λ/μ
         (mean, _), z = self.expectation_of(first, second), 4 * _root(first, second)
-        return -0.5 * LOG_2PI - 1.5 * (np.log(mean) - _scaled_exp1(z))
+        return -0.5 * gamma.LOG_2PI - 1.5 * (np.log(mean) - _scaled_exp1(z))
 
     def natural_of(self, mean: Array, mean_reciprocal: Array) -> tuple[Array, ...]:
         excess = mean_reciprocal - 1 / mean  # 1/λ
-        shape = 1 / np.where(excess > DIFFERENCE_ROUNDING * mean_reciprocal, excess, np.nan)
+        shape = 1 / np.where(excess > gamma.DIFFERENCE_ROUNDING * mean_reciprocal, excess, np.nan)
         return -shape / 2 / mean / mean, -shape / 2
 
     def parameters_of(self, first: Array, second: Array) -> dict[str, Array]:
@@ -405,16 +398,16 @@ class Beta(_Signed):
         return -np.log(x) - log1p(-x)
 
     def log_partition_of(self, alpha: Array, beta: Array) -> Array:
-        return log_beta(alpha, beta)
+        return gamma.log_beta(alpha, beta)
 
     def expectation_of(self, alpha: Array, beta: Array) -> tuple[Array, ...]:
-        return -digamma_difference(alpha, beta), -digamma_difference(beta, alpha)
+        return -gamma.digamma_difference(alpha, beta), -gamma.digamma_difference(beta, alpha)
 
     def expected_log_base_of(self, alpha: Array, beta: Array) -> Array | None:
         return -sum(self.expectation_of(alpha, beta), np.zeros(()))
 
     def natural_of(self, log_mean: Array, log_mean_of_rest: Array) -> tuple[Array, ...]:
-        return shapes_of_beta(-log_mean, -log_mean_of_rest)
+        return gamma.shapes_of_beta(-log_mean, -log_mean_of_rest)
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         return np.clip(rng.beta(natural[0], natural[1], size), SMALLEST, LARGEST_BELOW_1)

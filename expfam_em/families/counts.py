@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma, expit, gammaln, log1p, xlogy
@@ -13,9 +11,8 @@ from expfam_em.families.special.gamma import inverse_log_minus_digamma, log_beta
 from expfam_em.families.special.lattice import expected_log_base
 from expfam_em.family.base import NATURAL_LIMIT
 from expfam_em.family.named import FROM_0, POSITIVE, POSSIBLE_SUCCESS, PROBABILITY
-from expfam_em.family.optional import Incomplete
-from expfam_em.family.summaries import Width
-from expfam_em.rows.typing import Array, Block, Floats, Mask
+from expfam_em.family.optional import Incomplete, OfKnownWidth
+from expfam_em.rows.typing import Array, Block, Mask
 
 LARGEST_SHAPE = 1e8
 """Beyond, counts cannot be told from Poisson ones."""
@@ -161,8 +158,8 @@ class Binomial(_Successes):
         return rng.binomial(np.asarray(self.n, np.int64), self.parameters_of(*natural)["probabilities"], size)
 
 
-class Geometric(_Counts):
-    """Failures before a success: T(x) = x, A(η) = −Σ log(1 − e^η), h(x) = 1, η = log(1 − p) for success p."""
+class _Failures(_Counts):
+    """Failures before the r-th success: T(x) = x, A(η) = −Σ r log(1 − e^η), η = log(1 − p)."""
 
     r: float | np.ndarray = 1.0
     ranges = {"probabilities": POSSIBLE_SUCCESS, "means": FROM_0}
@@ -184,11 +181,15 @@ class Geometric(_Counts):
     def natural_from(self, probabilities: Array) -> tuple[Array, ...]:
         return (np.maximum(np.log1p(-np.minimum(probabilities, 1.0)), -NATURAL_LIMIT),)
 
+
+class Geometric(_Failures):
+    """Failures before a success: T(x) = x, A(η) = −Σ log(1 − e^η), h(x) = 1, η = log(1 − p) for success p."""
+
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         return np.floor(rng.standard_exponential(size) / -natural[0])
 
 
-class NegativeBinomial(Geometric):
+class NegativeBinomial(_Failures):
     """Failures before the r-th success: T(x) = x, A(η) = −Σ r log(1 − e^η), h(x) = Π Γ(x + r) / (Γ(r) x!).
 
     η = log(1 − p) for success p, and the mean is r (1 − p) / p. ``from_parameters`` needs means or probabilities.
@@ -238,7 +239,7 @@ class NegativeBinomial(Geometric):
         return rng.poisson(rng.standard_gamma(self.r, size) * odds)
 
 
-class GammaPoisson(IndependentColumns, Incomplete):
+class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
     """Poisson counts x of unobserved rates λ that follow a Gamma density: the negative binomial law with r free.
 
     The complete data are counts and rates: T(x, λ) = (log λ, λ, x), A(η) = Σ log Γ(r) − r log(1 − η₂ − e^η₃),
@@ -252,7 +253,6 @@ class GammaPoisson(IndependentColumns, Incomplete):
 
     order = 3
     coupled = False
-    n_features: int | None = None
     needs = "whole numbers from 0"
     possible = _Counts.possible
     ranges = {"shapes": POSITIVE, "means": FROM_0, "probabilities": POSSIBLE_SUCCESS}
@@ -261,17 +261,8 @@ class GammaPoisson(IndependentColumns, Incomplete):
     def statistics_of(self, x: Array) -> tuple[Array, ...]:
         return np.log(x + 0.5), x + 0.5, x  # about the means of log λ and λ
 
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
-        return Width(X.shape[1])
-
-    def bound(self, summary: Any) -> Self:
-        """Return a copy that knows the number of columns, by which parameters are counted."""
-        return self.replace(n_features=summary.n_features)
-
-    def n_parameters(self, n_components: int) -> int:
-        if self.n_features is None:
-            raise ValueError("GammaPoisson counts its parameters once the number of columns is known: call bind first")
-        return 2 * n_components * self.n_features
+    def _n_free(self, n_features: int) -> int:
+        return 2 * n_features
 
     def log_partition_of(self, shape: Array, minus_rate: Array, tilt: Array) -> Array:
         rate = -minus_rate - np.expm1(tilt)
@@ -327,9 +318,6 @@ class GammaPoisson(IndependentColumns, Incomplete):
             assert probabilities is not None  # see determined_by
             means = shapes * ((1 - np.minimum(probabilities, 1.0)) / probabilities)
         return shapes, -shapes / np.maximum(means, LEAST_MEAN), np.zeros_like(shapes)
-
-    def _known_sizes(self) -> dict[str, int]:
-        return {} if self.n_features is None else {"column": self.n_features}
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         shape, minus_rate, _ = natural

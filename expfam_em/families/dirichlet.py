@@ -6,14 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma
 
-from expfam_em.families.special.gamma import (
-    LOG_2PI,
-    digamma_difference,
-    inverse_digamma,
-    stirling_error,
-    trigamma,
-    trigamma_difference,
-)
+from expfam_em.families.special import gamma
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.support import require, require_rows
@@ -45,10 +38,13 @@ class Dirichlet(ExponentialFamily):
 
     def log_partition(self, natural: Array) -> Array:
         alpha = np.asarray(natural, np.float64)
-        total = alpha.sum(axis=1)
+        total, others = alpha.sum(axis=1), _others(alpha)
+        # also where the share is close to 0
+        log_share = np.where(alpha > others, -np.log1p(others / alpha), np.log(alpha / total[:, None]))
         # Stirling's formula for each, whose terms −α would cancel in the sum; log α is NaN outside the space
-        each = alpha * _log_share(alpha) - 0.5 * np.log(alpha) + stirling_error(alpha)
-        return each.sum(axis=1) + 0.5 * np.log(total) - stirling_error(total) + 0.5 * (alpha.shape[1] - 1) * LOG_2PI
+        each = alpha * log_share - 0.5 * np.log(alpha) + gamma.stirling_error(alpha)
+        constant = 0.5 * (alpha.shape[1] - 1) * gamma.LOG_2PI
+        return each.sum(axis=1) + 0.5 * np.log(total) - gamma.stirling_error(total) + constant
 
     def log_base_measure(self, X: Block) -> Array:
         return -self.sufficient_statistics(X).sum(axis=1)
@@ -58,7 +54,7 @@ class Dirichlet(ExponentialFamily):
 
     def to_expectation(self, natural: Array) -> Array:
         alpha = np.where(np.asarray(natural) > 0, natural, np.nan)
-        return -digamma_difference(alpha, _others(alpha))
+        return -gamma.digamma_difference(alpha, _others(alpha))
 
     def to_natural(self, expectation: Array) -> Array:
         return _inverse(np.asarray(expectation, np.float64))
@@ -97,12 +93,6 @@ def _others(alpha: Array) -> Array:
     return others
 
 
-def _log_share(alpha: Array) -> Array:
-    """Return log(α_j/Σα), also where it is close to 0, (K, d)."""
-    total, others = alpha.sum(axis=1, keepdims=True), _others(alpha)
-    return np.where(alpha > others, -np.log1p(others / alpha), np.log(alpha / total))
-
-
 def _inverse(expectation: Array) -> Array:
     """Return the α with ψ(α_j) − ψ(Σα) = m_j; NaN where Σ e^{m_j} < 1 does not hold.
 
@@ -134,30 +124,30 @@ def _by_total(m: Array, room: Array) -> Array:
     at = np.clip(np.log((d - 1) / (2 * room)) - np.log1p(np.maximum(0, -m.max(axis=1))), *LOG_RANGE)
     for _ in range(TOTAL_STEPS):
         total = np.exp(at)
-        alpha = inverse_digamma(m + digamma(total)[:, None])
+        alpha = gamma.inverse_digamma(m + digamma(total)[:, None])
         share = alpha.sum(axis=1) / total
         low, high = np.where(share > 1, at, low), np.where(share > 1, high, at)
         # dα_j/dt = ψ′(t)/ψ′(α_j)
-        slope = (trigamma(total)[:, None] / trigamma(alpha)).sum(axis=1) / share - 1
+        slope = (gamma.trigamma(total)[:, None] / gamma.trigamma(alpha)).sum(axis=1) / share - 1
         step = -np.log(share) / slope
         inside = (at + step > low) & (at + step < high)
         following = np.where(inside, at + step, (low + high) / 2)
         moved, at = np.abs(following - at), following
         if np.all(moved < CLOSE_LOG_TOTAL):
             break
-    return inverse_digamma(m + digamma(np.exp(at))[:, None])
+    return gamma.inverse_digamma(m + digamma(np.exp(at))[:, None])
 
 
 def _newton_step(m: Array, alpha: Array) -> Array:
     """Return Newton's step for ⟨α, m⟩ − A(α): ∇²A = diag(q) − z, whose inverse is that of Sherman and Morrison."""
     others = _others(alpha)
-    residual = m + digamma_difference(alpha, others)
-    q, z = trigamma(alpha), trigamma(alpha.sum(axis=1))
+    residual = m + gamma.digamma_difference(alpha, others)
+    q, z = gamma.trigamma(alpha), gamma.trigamma(alpha.sum(axis=1))
     # 1/z − Σ 1/q = Σ_{j≠i} … − (z − q_i)/(z q_i), i the largest: the difference of the two is taken first
     at = np.arange(len(alpha)), np.argmax(alpha, axis=1)
     inverse = 1 / q
     rest = np.array(inverse)
     rest[at] = 0
-    left = trigamma_difference(alpha[at], others[at]) / (z * q[at]) - rest.sum(axis=1)
+    left = gamma.trigamma_difference(alpha[at], others[at]) / (z * q[at]) - rest.sum(axis=1)
     shift = (residual * inverse).sum(axis=1) / left
     return (residual + shift[:, None]) * inverse

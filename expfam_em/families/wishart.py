@@ -8,11 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.gaussian.packing import pairs
-from expfam_em.families.special.gamma import (
-    inverse_log_minus_multidigamma,
-    log_minus_multidigamma,
-    log_multigamma,
-)
+from expfam_em.families.special import gamma
 from expfam_em.families.special.linalg import SYMMETRY, check_positive_definite, cholesky, invert
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
@@ -38,7 +34,7 @@ class Wishart(ExponentialFamily):
         half = _half(natural, q)
         # log |Σ⁻¹/2|
         log_det = invert(-_unpacked(natural, 0.5))[1]
-        return log_multigamma(half, q) - half * log_det
+        return gamma.log_multigamma(half, q) - half * log_det
 
     def log_base_measure(self, X: Block) -> Array:
         matrices = _matrices(X)
@@ -52,7 +48,7 @@ class Wishart(ExponentialFamily):
         half = _half(natural, q)
         doubled, log_det = invert(-_unpacked(natural, 0.5))  # 2 Σ
         log_mean = q * np.log(half) - log_det  # log |E[X]|
-        log_mean -= log_minus_multidigamma(half - (q - 1) / 2, q)
+        log_mean -= gamma.log_minus_multidigamma(half - (q - 1) / 2, q)
         i, j = pairs(q)
         return np.column_stack([log_mean, half[:, None] * doubled[:, i, j]])
 
@@ -61,7 +57,7 @@ class Wishart(ExponentialFamily):
         i, j = pairs(q)
         with np.errstate(all="ignore"):
             inverse, log_det = invert(_unpacked(expectation, 1.0))
-            half = inverse_log_minus_multidigamma(log_det - expectation[:, 0], q) + (q - 1) / 2
+            half = gamma.inverse_log_minus_multidigamma(log_det - expectation[:, 0], q) + (q - 1) / 2
             packed = -half[:, None] * inverse[:, i, j] * np.where(i == j, 1.0, 2.0)
             return np.column_stack([half, packed])
 

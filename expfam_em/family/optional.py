@@ -12,7 +12,8 @@ from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import OwnFrames
-from expfam_em.rows.typing import Array, Block, Integers
+from expfam_em.family.summaries import Width
+from expfam_em.rows.typing import Array, Block, Floats, Integers
 
 
 class Framed(ExponentialFamily):
@@ -85,6 +86,33 @@ class Incomplete(ExponentialFamily):
     def guess(self, X: Block, responsibilities: Array) -> Array:
         """Return Σ_n r_nk T(x_n) of the guess that needs no parameters, (n, d), (n, K) -> (K, p)."""
         return responsibilities.T @ checked.statistics(self, X)[0]
+
+
+class OfKnownWidth(ExponentialFamily):
+    """Families that count their parameters once ``bind`` has found the number of columns."""
+
+    n_features: int | None = None
+
+    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+        return Width(X.shape[1])
+
+    def bound(self, summary: Any) -> Self:
+        """Return a copy that knows the number of columns, by which parameters are counted."""
+        return self.replace(n_features=summary.n_features)
+
+    def n_parameters(self, n_components: int) -> int:
+        if self.n_features is None:
+            name = type(self).__name__
+            raise ValueError(f"{name} counts its parameters once the number of columns is known: call bind first")
+        return n_components * self._n_free(self.n_features)
+
+    @abstractmethod
+    def _n_free(self, n_features: int) -> int:
+        """Return the number of free parameters of one component."""
+
+    def _known_sizes(self) -> dict[str, int]:
+        """Return the sizes of axes of named parameters that are known."""
+        return {} if self.n_features is None else {"column": self.n_features}
 
 
 class OfComponents(ExponentialFamily):

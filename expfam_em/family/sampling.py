@@ -31,7 +31,7 @@ DOMAINS = (
     Domain(0.0, 1.0, expit, lambda u: log_expit(u) + log_expit(-u), logit),
 )
 
-MODE_STEPS = 200
+SEARCH_STEPS = 200
 CELLS = 1 << 14
 """Cells of the same length, and then of the same mass, into which the line is cut.
 
@@ -128,7 +128,7 @@ def _mode(of_u, domain) -> float | None:
         return None
     u, best = probes[np.argmax(values)], values.max()
     step = max(abs(u), 1.0) / 2
-    for _ in range(MODE_STEPS):
+    for _ in range(SEARCH_STEPS):
         trial = u + step * np.array([-2.0, -1.0, 1.0, 2.0])
         found = of_u(trial)
         if found.max() > best:
@@ -144,7 +144,7 @@ def _mode(of_u, domain) -> float | None:
 def _edge(of_u, centre, sign) -> float:
     """Return where the density becomes negligible on one side, or its support ends; infinite if it never does."""
     least = of_u([centre])[0] + NEGLIGIBLE
-    trials = centre + sign * max(abs(centre), 1.0) * 1e-6 * 2.0 ** np.arange(MODE_STEPS)
+    trials = centre + sign * max(abs(centre), 1.0) * 1e-6 * 2.0 ** np.arange(SEARCH_STEPS)
     beyond = ~(of_u(trials) > least)
     if not beyond.any():
         return sign * np.inf
