@@ -9,6 +9,7 @@ import numpy as np
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.grid import Tree, rows_per_chunk
 from expfam_em.rows.protocol import Chunk
+from expfam_em.rows.source import RowSource
 
 
 class ListRows:
@@ -71,6 +72,26 @@ class ShuffledRows(ListRows):
             for done in [pool.submit(lambda n, a, b: tree.put(0, n, function(self._chunk(a, b))), *t) for t in tasks]:
                 done.result()
         return tree.total()
+
+
+class ReadRows(RowSource):
+    """The same, read range by range by two threads."""
+
+    n_jobs = 2
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    @classmethod
+    def of(cls, X, weight, ends):
+        """Return rows that are cut at some places."""
+        return cls(ListRows.of(X, weight, ends))
+
+    def __len__(self):
+        return sum(map(len, self.rows.parts))
+
+    def read(self, first, stop):
+        return self.rows._chunk(first, stop)
 
 
 def _weight(chunk):

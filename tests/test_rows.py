@@ -41,9 +41,10 @@ from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.grid import Tree, rows_per_chunk
 from expfam_em.rows.memory import ArrayRows, as_rows, count
 from expfam_em.rows.protocol import Chunk
+from expfam_em.rows.source import RowSource
 from tests import own_families as own
 from tests.cases import CASES
-from tests.row_sources import ListRows, ShuffledRows
+from tests.row_sources import ListRows, ReadRows, ShuffledRows
 
 DATA = np.random.default_rng(5).gamma(2, 1, (900, 2))
 WHOLE = np.round(2 * DATA)
@@ -487,7 +488,7 @@ def mixture_of(family, rows):
     return start.mixture[0]
 
 
-@pytest.mark.parametrize("source", [ListRows, ShuffledRows])
+@pytest.mark.parametrize("source", [ListRows, ShuffledRows, ReadRows])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
 @pytest.mark.parametrize("model", MODELS)
 def test_any_source_of_rows_gives_the_bits_of_the_array(model, weight, source):
@@ -511,7 +512,7 @@ def test_bits_do_not_depend_on_how_the_list_is_cut(ends):
     assert np.array_equal(ef.accumulate(start, rows).sums, ef.accumulate(start, DATA, WEIGHT).sums)
 
 
-@pytest.mark.parametrize("source", [ListRows, ShuffledRows])
+@pytest.mark.parametrize("source", [ListRows, ShuffledRows, ReadRows])
 @pytest.mark.parametrize("family", [families.Poisson(), families.Multinomial()], ids=repr)
 def test_sparse_rows_from_elsewhere_have_the_bits_of_the_matrix(family, source):
     X = np.hstack([WHOLE, np.random.default_rng(0).random((900, 40)) < 0.05]) + np.eye(1, 42)
@@ -746,3 +747,52 @@ def test_sums_do_not_depend_on_whether_statistics_are_kept(model, monkeypatch):
     assert made.rows.table is None
     for one, other in zip(kept.sums(start.scores), made.sums(start.scores), strict=True):
         assert np.array_equal(one, other)
+
+
+# ---- rows that are read ---------------------------------------------------------------------------------------------
+
+
+class Sliced(RowSource):
+    """Rows of an array, with weights that nobody has checked."""
+
+    def __init__(self, X, weight=None, short=0):
+        self.X, self.weight, self.short = X, weight, short
+
+    def __len__(self):
+        return len(self.X)
+
+    def read(self, first, stop):
+        stop = max(stop - self.short, first + 1)
+        return Chunk(self.X[first:stop], None if self.weight is None else self.weight[first:stop], first)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (Sliced(DATA[:0]), "Sliced has no rows"),
+        (Sliced(DATA, np.zeros(900)), "sample_weight sums to 0"),
+        (Sliced(DATA, np.full(900, -1.0)), "the least of them -1.0; 900 finite numbers"),
+        (Sliced(DATA, np.where(np.arange(900) == 700, np.nan, 1.0)), "the least of them nan"),
+        (Sliced(DATA, np.ones((900, 2))), r"weights of shape \(900, 2\)"),
+        (Sliced(DATA, short=1), r"read\(0, 900\) returned 899 rows that begin at row 0"),
+    ],
+    ids=lambda value: "",
+)
+def test_rows_that_are_read_wrongly_are_refused(rows, told):
+    start = mixture_of(bind(families.Poisson(), as_rows(WHOLE)), as_rows(WHOLE))
+    for function in (ef.accumulate, ef.fit):
+        with pytest.raises(ValueError, match=told):
+            function(start, rows)
+
+
+@pytest.mark.parametrize("weight", [WEIGHT.astype(int), WEIGHT.astype(np.float32), np.repeat(WEIGHT, 2)[::2]])
+def test_weights_that_are_read_may_be_of_any_type(weight):
+    start = mixture_of(bind(families.Poisson(), as_rows(WHOLE)), as_rows(WHOLE))
+    found = ef.accumulate(start, Sliced(WHOLE, weight))
+    assert np.array_equal(found.sums, ef.accumulate(start, WHOLE, weight.astype(float)).sums)
+
+
+def test_threads_are_those_of_the_rows():
+    start = mixture_of(bind(families.Poisson(), as_rows(WHOLE)), as_rows(WHOLE))
+    with pytest.raises(ValueError, match="n_jobs is given beside rows"):
+        ef.fit(start, Sliced(WHOLE), n_jobs=2)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from expfam_em.em.options import Options, Stop, Weights
 from expfam_em.em.result import CollapsedError, FitResult, Status
-from expfam_em.em.state import Problem, State, begin, finish, step
+from expfam_em.em.state import Problem, State, begin, em_step, end, end_fallen
 from expfam_em.em.steps import accumulate, maximize
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
@@ -101,7 +101,7 @@ def fit_all(
     *,
     callbacks: Sequence[Callback] = (),
     drop: bool = False,
-    step: Step = step,
+    step: Step = em_step,
 ) -> list[FitResult | CollapsedError]:
     """Run EM from every mixture of a stack, in lock step.
 
@@ -130,7 +130,7 @@ def fit_all(
 
 
 def run(
-    problem: Problem, state: State, *, callbacks: Sequence[Callback] = (), drop: bool = False, step: Step = step
+    problem: Problem, state: State, *, callbacks: Sequence[Callback] = (), drop: bool = False, step: Step = em_step
 ) -> list[FitResult | CollapsedError]:
     """Go on from a state until every run has ended.
 
@@ -140,7 +140,7 @@ def run(
     state : State
         From `begin`, or one that was kept.
     callbacks : sequence of callable(State)
-        Called after every step; all runs end if one of them returns True.
+        Called after every step in which runs are left; all of these end if one returns True.
     drop : bool
         Whether to leave runs that are behind others on the same data set.
     step : callable(Problem, State) -> State
@@ -150,17 +150,26 @@ def run(
     -------
     results : list of FitResult, or of the CollapsedError of a run that ended in one
     """
-    options, last = problem.options, Status.MAX_ITER
+    callbacks, stopped = checked_callbacks(callbacks), False
     with single_threaded_blas():
-        while len(state.run) and state.n_iter < options.max_iter and last is Status.MAX_ITER:
-            state = step(problem, state)
+        while True:
+            state = end(problem, state, state.done, Status.CONVERGED)
+            if drop and state.n_iter >= len(problem.options.schedule) + HEAD_START:
+                state = end(problem, state, _behind(problem, state), Status.BEHIND)
+            if stopped or not len(state.run) or state.n_iter >= problem.options.max_iter:
+                break
+            state = end_fallen(problem, state, step(problem, state))
             answers = [callback(state) for callback in callbacks if len(state.run)]
-            last = Status.STOPPED if any(answers) else last
-            state = finish(problem, state, state.done, Status.CONVERGED)
-            if drop and state.n_iter >= len(options.schedule) + HEAD_START:
-                state = finish(problem, state, _behind(problem, state), Status.BEHIND)
-    every = np.ones(len(state.run), bool)
-    return cast(list[FitResult | CollapsedError], list(finish(problem, state, every, last).results))
+            stopped = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
+        status = Status.STOPPED if stopped else Status.MAX_ITER
+        return cast(list, list(end(problem, state, np.ones(len(state.run), bool), status).results))
+
+
+def checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
+    """Return callbacks as a list, once each can be called."""
+    if callable(callbacks) or not np.iterable(callbacks) or not all(map(callable, callbacks := list(callbacks))):
+        raise TypeError(f"callbacks is {callbacks!r}; it must be a list of functions of one argument, the State")
+    return list(callbacks)
 
 
 def _behind(problem: Problem, state: State) -> np.ndarray:

@@ -41,6 +41,8 @@ class Options:
             raise ValueError(f"prior has counts {self.prior.exposures}; pseudo-observations cannot be fewer than none")
         if self.stop not in ("bound", "parameters"):
             raise ValueError(f"stop is {self.stop!r}; it must be 'bound' or 'parameters'")
+        if self.weights not in ("free", "equal", "fixed"):
+            raise ValueError(f"weights is {self.weights!r}; it must be 'free', 'equal' or 'fixed'")
         is_list = self.schedule.ndim == 1 and len(self.schedule)
         if not (is_list and np.all((self.schedule >= 0) & np.isfinite(self.schedule))):
             raise ValueError(f"temperature is {self.temperature!r}; it must be one or more finite numbers ≥ 0")
@@ -48,7 +50,7 @@ class Options:
     @cached_property
     def schedule(self) -> np.ndarray:
         """Temperature of each step, the last one staying, (m,)."""
-        return np.atleast_1d(np.asarray(self.temperature, np.float64))
+        return np.array(self.temperature, np.float64, ndmin=1)
 
     def temperature_at(self, n_iter: int) -> float:
         """Return the temperature after so many steps."""

@@ -8,11 +8,14 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.steps import collapse, estimate_refined, expected_gain, expected_statistics, log_prior, with_family
+from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import score_rounding, shared, translate_expectation
+from expfam_em.rows.typing import Array, Integers, Mask
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -21,9 +24,16 @@ TRACE_BLOCK = 256
 
 
 class Trace(NamedTuple):
-    """The bounds, the bounds after the M-step and the log-priors of all runs at every step, (3, B) each.
+    """The bounds, the bounds after the M-step and the log-priors of all B runs at every step.
 
     A value: what was recorded up to a step stays as it is, whichever way the runs take from there.
+
+    Attributes
+    ----------
+    full : tuple of (TRACE_BLOCK, 3, B) arrays
+        Blocks of steps.
+    recent : tuple of (3, B) arrays
+        The steps since.
     """
 
     full: tuple[np.ndarray, ...] = ()
@@ -40,7 +50,7 @@ class Trace(NamedTuple):
         return np.concatenate([*(block[:, :, run] for block in self.full), recent]).T
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """What stays the same through all steps of a fit.
 
@@ -65,25 +75,25 @@ class Problem:
             prior = prior.repeated(len(self.data))
         return with_family(prior, shared(self.pass_.family))
 
-    def prior_of(self, run) -> ExpectedStatistics | None:
+    def prior_of(self, run: Any) -> ExpectedStatistics | None:
         """Return the prior of some runs."""
         return None if self.prior is None else self.prior[run]
 
-    def totals(self, run) -> np.ndarray:
+    def totals(self, run: Any) -> np.ndarray:
         """Return the row weight of the data set of some runs, (L,)."""
         return self.pass_.rows.total_weights[self.data[run]]
 
-    def accumulate(self, mixture: Mixture, run, temperature: float) -> ExpectedStatistics:
+    def accumulate(self, mixture: Mixture, run: Any, temperature: float) -> ExpectedStatistics:
         """Return the expected statistics of some runs: their E-step."""
         return expected_statistics(self.pass_, mixture, temperature, self.data[run])
 
-    def log_prior(self, mixture: Mixture, run) -> np.ndarray:
+    def log_prior(self, mixture: Mixture, run: Any) -> np.ndarray:
         """Return the log-prior of some runs, (L,)."""
         return log_prior(mixture, self.prior_of(run), self.options.concentration)
 
 
 class State(NamedTuple):
-    """Where the runs stand that have not ended, and how the others have ended.
+    """The runs that go on, L of B, and the results of those that have ended.
 
     Attributes
     ----------
@@ -101,8 +111,8 @@ class State(NamedTuple):
         What the last two steps have gained, the last one first.
     best : (L,)
         Highest bound plus log-prior so far.
-    done : (L,) bool
-        Whether the last step reached ``tol``.
+    done, fell : (L,) bool
+        Whether the last step reached ``tol``, and whether it lowered the bound by more than rounding.
     temperature : float
     n_iter : int
         Steps made.
@@ -122,6 +132,7 @@ class State(NamedTuple):
     gains: np.ndarray
     best: np.ndarray
     done: np.ndarray
+    fell: np.ndarray
     temperature: float
     n_iter: int
     trace: Trace
@@ -133,28 +144,22 @@ class State(NamedTuple):
         """Bound per unit of row weight, (L,)."""
         return self.bounds / self.statistics.counts.sum(axis=1)
 
-    def take(self, which) -> State:
+    def take(self, which: Any) -> State:
         """Return the state of some of the runs, by a mask or an index array."""
         if np.asarray(which).dtype == np.bool_ and which.all():
             return self
-        of_runs = self._fields[: self._fields.index("temperature")]
-        return self._replace(**{name: getattr(self, name)[which] for name in of_runs})
+        return self._replace(**{name: getattr(self, name)[which] for name in PER_RUN})
 
-    def end(self, found: Mapping[int, FitResult | CollapsedError]) -> State:
-        """Return the state after some runs have ended, given their results."""
+    def with_results(self, found: Mapping[int, FitResult | CollapsedError]) -> State:
+        """Return the state without some runs, which have ended with these results."""
         results = list(self.results)
         for run, result in found.items():
             results[run] = result
         return self.take(~np.isin(self.run, list(found)))._replace(results=tuple(results))
 
-    def recorded(self, problem: Problem) -> State:
-        """Return the state with its own bounds in the trace, and in the lead."""
-        numbers, lead = np.full((3, len(self.results)), np.nan), self.lead
-        numbers[:, self.run] = self.bounds, self.half_bounds, self.log_priors
-        if self.n_iter:
-            lead = lead.copy()
-            np.maximum.at(lead, problem.data[self.run], self.best)
-        return self._replace(trace=self.trace.with_step(numbers), lead=lead)
+
+PER_RUN = State._fields[: State._fields.index("temperature")]
+"""The fields of a state that have an entry for each run that goes on."""
 
 
 def begin(problem: Problem, start: Mixture) -> State:
@@ -167,20 +172,20 @@ def begin(problem: Problem, start: Mixture) -> State:
     statistics, bounds, log_priors = _evaluated(problem, mixture, run, temperature)
     state = State(
         run, mixture, statistics, bounds, log_priors, half_bounds=np.full(B, np.nan), gains=np.full((B, 2), np.inf),
-        best=bounds + log_priors, done=np.zeros(B, bool), temperature=temperature, n_iter=0, trace=Trace(),
-        lead=np.full(problem.pass_.rows.n_data, -np.inf), results=(None,) * B,
+        best=bounds + log_priors, done=np.zeros(B, bool), fell=np.zeros(B, bool), temperature=temperature, n_iter=0,
+        trace=Trace(), lead=np.full(problem.pass_.rows.n_data, -np.inf), results=(None,) * B,
     )  # fmt: skip
-    return state.recorded(problem)
+    return _recorded(problem, state)
 
 
-def step(problem: Problem, state: State) -> State:
+def em_step(problem: Problem, state: State) -> State:
     """Return the state after an M-step and an E-step of every run."""
     state, after = improve(problem, state)
     return move(problem, state, after) if len(state.run) else state
 
 
 def improve(problem: Problem, state: State) -> tuple[State, Mixture]:
-    """Return the M-step of every run that does not collapse in it, and the state of these runs in the same frames."""
+    """Return the runs that do not collapse in the M-step, in the frames it was made in, and their new mixtures."""
     options, run, temperature = problem.options, state.run, state.temperature
     statistics, before, after = estimate_refined(
         state.statistics, state.mixture, lambda mixture: problem.accumulate(mixture, run, temperature),
@@ -191,11 +196,13 @@ def improve(problem: Problem, state: State) -> tuple[State, Mixture]:
     if not lost.any():
         return state, after
     errors = {int(run[at]): collapse(before.family, statistics[int(at)], outside[at]) for at in np.flatnonzero(lost)}
-    return state.end(errors), after if lost.all() else after[~lost]
+    return state.with_results(errors), after[~lost]
 
 
 def move(problem: Problem, state: State, after: Mixture) -> State:
     """Return the state after every run has gone to another mixture, in frames that suit it: the E-step there.
+
+    No run ends here: ``fell`` says where the bound is lower than rounding allows, ``gains`` what was gained.
 
     Parameters
     ----------
@@ -212,42 +219,65 @@ def move(problem: Problem, state: State, after: Mixture) -> State:
     mixture, temperature = after.reframed(near.expectation), problem.options.temperature_at(state.n_iter + 1)
     statistics, bounds, log_priors = _evaluated(problem, mixture, run, temperature)
     gain = bounds + log_priors - state.bounds - state.log_priors
-    fell = _fallen(gain, temperature == was, near, before, after)
     settled = temperature == was and state.n_iter + 2 >= len(problem.options.schedule)
     moved = State(
         run, mixture, statistics, bounds, log_priors, half_bounds,
         gains=np.stack([gain, state.gains[:, 0]], axis=1), best=np.maximum(state.best, bounds + log_priors),
         done=_small(problem, run, gain, before, after) if settled else np.zeros(len(run), bool),
+        fell=_fallen(gain, temperature == was, near, before, after),
         temperature=temperature, n_iter=state.n_iter + 1, trace=state.trace, lead=state.lead, results=state.results,
     )  # fmt: skip
-    if fell.any():
-        moved = moved.end(
-            {int(run[at]): result(problem, state, at, Status.BOUND_FELL, -gain[at]) for at in np.flatnonzero(fell)}
-        )
-    return moved.recorded(problem)
+    return _recorded(problem, moved)
 
 
-def finish(problem: Problem, state: State, which, status: Status) -> State:
-    """Return the state after some runs, a mask, have ended where they stand."""
-    at = np.flatnonzero(which)
-    return state.end({int(state.run[i]): result(problem, state, i, status) for i in at}) if len(at) else state
+def end(problem: Problem, state: State, which: np.ndarray, status: Status, fall: Any = 0.0) -> State:
+    """Return the state after some runs, a mask (L,), have ended where they stand."""
+    if not which.any():
+        return state
+    falls = np.broadcast_to(fall, which.shape)
+    found = {int(state.run[at]): _result(problem, state, int(at), status, falls[at]) for at in np.flatnonzero(which)}
+    return state.with_results(found)
 
 
-def result(problem: Problem, state: State, at, status: Status, fall=0.0) -> FitResult:
+def end_fallen(problem: Problem, before: State, after: State) -> State:
+    """Return the state after a step without the runs whose bound fell in it: they end where they stood before."""
+    if not after.fell.any():
+        return after
+    fallen = np.isin(before.run, after.run[after.fell])
+    ended = end(
+        problem, before.take(fallen), np.ones(fallen.sum(), bool), Status.BOUND_FELL, -after.gains[after.fell, 0]
+    )
+    return after.with_results({int(run): ended.results[run] for run in after.run[after.fell]})
+
+
+def _recorded(problem: Problem, state: State) -> State:
+    """Return the state with its own bounds in the trace, and in the lead unless its bound fell."""
+    numbers, lead, kept = np.full((3, len(state.results)), np.nan), state.lead, ~state.fell
+    numbers[:, state.run] = state.bounds, state.half_bounds, state.log_priors
+    if state.n_iter:
+        lead = lead.copy()
+        np.maximum.at(lead, problem.data[state.run[kept]], state.best[kept])
+    return state._replace(trace=state.trace.with_step(numbers), lead=lead)
+
+
+def _result(problem: Problem, state: State, at: int, status: Status, fall: float) -> FitResult:
     """Return the result of a run, by its place in the state, that ends where it stands."""
-    run, mixture = int(state.run[at]), state.mixture[int(at)]
-    bounds, half_bounds, log_priors = state.trace.of(run)
-    total = float(problem.totals(run))
-    return FitResult(mixture, bounds, half_bounds[1:], log_priors, status, state.n_iter, total, fall)
+    bounds, half_bounds, log_priors = state.trace.of(int(state.run[at]))
+    total = float(problem.totals(state.run[at]))
+    return FitResult(
+        state.mixture[at], bounds, half_bounds[1:], log_priors, status, state.n_iter, total, float(fall)
+    )  # fmt: skip
 
 
-def _evaluated(problem, mixture, run, temperature) -> tuple[ExpectedStatistics, np.ndarray, np.ndarray]:
+def _evaluated(
+    problem: Problem, mixture: Mixture, run: Integers, temperature: float
+) -> tuple[ExpectedStatistics, np.ndarray, np.ndarray]:
     """Return the statistics, the bounds and the log-priors of runs at a stack of mixtures: the E-step."""
     statistics = problem.accumulate(mixture, run, temperature)
     return statistics, _numbers(statistics, problem), problem.log_prior(mixture, run)
 
 
-def _check_concentration(concentration, n_components) -> None:
+def _check_concentration(concentration: ArrayLike, n_components: int) -> None:
     """Raise a ValueError unless the Dirichlet parameter is one positive number, or one for each component."""
     alpha = np.asarray(concentration, np.float64)
     if alpha.shape not in ((), (n_components,)) or not np.all(alpha > 0):
@@ -257,14 +287,16 @@ def _check_concentration(concentration, n_components) -> None:
         )
 
 
-def _fallen(gain, same_temperature, statistics, before, after) -> np.ndarray:
+def _fallen(
+    gain: Array, same_temperature: bool, statistics: ExpectedStatistics, before: Mixture, after: Mixture
+) -> Mask:
     """Return which bounds have fallen by more than rounding, though nothing but the parameters has changed, (L,)."""
     same_model = same_temperature & np.all((after.weights > 0) == (before.weights > 0), axis=1)
     fell = same_model & (gain < 0) & (not before.family.regularized)
     return fell & (gain < -_rounding(statistics, before)) if fell.any() else fell
 
 
-def _small(problem, run, gain, before, after) -> np.ndarray:
+def _small(problem: Problem, run: Integers, gain: Array, before: Mixture, after: Mixture) -> Mask:
     """Return which runs have changed by less than tol, (L,)."""
     tol = problem.options.tol
     if problem.options.stop == "bound":
@@ -272,7 +304,7 @@ def _small(problem, run, gain, before, after) -> np.ndarray:
     return _distance(before, after, shared(before.family)) <= tol
 
 
-def _distance(before, after, base) -> np.ndarray:
+def _distance(before: Mixture, after: Mixture, base: ExponentialFamily) -> Array:
     """Return the norm of the change; ½ Σ Δπ² is Δπ₁² for two components, whose weights are one free parameter."""
     shape = (-1, after.natural.shape[2])
     old, new = (translate_expectation(m.family, m.expectation.reshape(shape), base) for m in (before, after))
@@ -280,7 +312,7 @@ def _distance(before, after, base) -> np.ndarray:
     return np.sqrt(0.5 * np.sum((after.weights - before.weights) ** 2, axis=1) + moved)
 
 
-def _numbers(statistics, problem) -> np.ndarray:
+def _numbers(statistics: ExpectedStatistics, problem: Problem) -> Array:
     """Return the bounds, −∞ for one that is not a number.
 
     Raises
@@ -297,7 +329,7 @@ def _numbers(statistics, problem) -> np.ndarray:
     return np.where(np.isnan(bounds), -np.inf, bounds)
 
 
-def _rounding(statistics, mixture) -> np.ndarray:
+def _rounding(statistics: ExpectedStatistics, mixture: Mixture) -> Array:
     """Return how far rounding may move the bound: the terms ⟨η, S⟩ cancel, and each carries its own error."""
     terms = np.abs(statistics.sums * mixture.natural).sum(axis=(-2, -1))
     terms += np.abs(statistics.exposures * mixture.log_partition).sum(axis=-1) + statistics.counts.sum(axis=-1)

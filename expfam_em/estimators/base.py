@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
+import functools
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.special import entr
 from sklearn.base import DensityMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted
@@ -26,7 +25,7 @@ from expfam_em.em.starts import INITS, Starts, initialise_all
 from expfam_em.em.state import State
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
-from expfam_em.estimators.shell import EMEstimator, checked_weight, generator
+from expfam_em.estimators.shell import EMEstimator, checked_weight, generator, warn_caller
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import bind
@@ -79,10 +78,19 @@ def _rank(result: Any) -> tuple[int, float]:
 
 
 def _misled(results: Sequence[Any], data: Integers) -> np.ndarray:
-    """Return the runs left behind on data sets where all that were ahead came to nothing: they have to begin again."""
+    """Return runs that were dropped as behind although every run ahead of them later failed; they must be rerun."""
     sound = np.array([is_sound(result) for result in results])
     behind = np.array([is_sound(result) and result.status is Status.BEHIND for result in results])
     return np.flatnonzero(behind & ~np.isin(data, data[sound & ~behind]))
+
+
+def _was_stopped(result: Any) -> bool:
+    return isinstance(result, FitResult) and result.status is Status.STOPPED
+
+
+def _tell_of_starts(callback: Callback, starts: Integers, state: State) -> object:
+    """Call a callback with the numbers of the starts instead of those of the runs."""
+    return callback(state._replace(run=starts[state.run]))
 
 
 class BaseMixture(DensityMixin, EMEstimator):
@@ -157,9 +165,12 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     # ---- fitting --------------------------------------------------------------------------------------------
 
-    def fit_predict(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> Integers:
+    def fit_predict(
+        self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None, *,
+        callbacks: Sequence[Callback] = (),
+    ) -> Integers:  # fmt: skip
         """Fit the mixture and return the label of each row, (n,)."""
-        return self.fit(X, y, sample_weight).predict(X)
+        return self.fit(X, y, sample_weight, callbacks=callbacks).predict(X)
 
     def _fit(self, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> None:
         if len(X) < self.n_components:
@@ -170,7 +181,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         if isinstance(fitted, ValueError):
             raise fitted
         if not fitted["converged_"] and fitted["status_"] != Status.STOPPED.value and self.max_iter > 0:
-            warnings.warn(NOT_CONVERGED, ConvergenceWarning, stacklevel=4)
+            warn_caller(NOT_CONVERGED)
         self.__dict__.update(fitted)
 
     def _fit_each(
@@ -198,13 +209,12 @@ class BaseMixture(DensityMixin, EMEstimator):
         family = bind(plain, rows)
         pass_ = plan(family, rows, self.n_components)
         prior = self._prior_of(plain, family)
+        data = np.tile(np.arange(rows.n_data), 1 if warm else self.n_init)
         if warm:
-            data, rng, init = np.zeros(1, np.int64), None, self.mixture_
-            starts = initialise_all(pass_, data, self.n_components, init, rng)
+            starts = initialise_all(pass_, data, self.n_components, self.mixture_)
         else:
-            data, rng = np.tile(np.arange(rows.n_data), self.n_init), generator(self.random_state)
-            starts = self._starts(pass_, data, rng, prior)
-        results = self._run(starts.mixture, pass_, data[starts.runs], prior, callbacks) if len(starts.runs) else []
+            starts = self._starts(pass_, data, generator(self.random_state), prior)
+        results = self._run(starts, pass_, data, prior, callbacks) if len(starts.runs) else []
         best: list = [starts.collapsed.get(at) for at in range(rows.n_data)]
         for run, result in zip(starts.runs, results, strict=True):
             if best[data[run]] is None or _rank(result) > _rank(best[data[run]]):
@@ -243,23 +253,27 @@ class BaseMixture(DensityMixin, EMEstimator):
         return prior if prior.family is not None else replace(prior, family=plain)
 
     def _run(
-        self, start: Mixture, pass_: Pass, data: Integers, prior: ExpectedStatistics | None,
+        self, starts: Starts, pass_: Pass, data: Integers, prior: ExpectedStatistics | None,
         callbacks: Sequence[Callback],
     ) -> list[Any]:  # fmt: skip
-        """Return the result of every start; one that was left for another that then failed begins again."""
-        if prior is not None and prior.sums.shape != start.natural.shape[1:]:
+        """Return the result of every start; one that was dropped for another that then failed begins again."""
+        if prior is not None and prior.sums.shape != starts.mixture.natural.shape[1:]:
             raise ValueError(
-                f"prior has sums of shape {prior.sums.shape}; this mixture needs {start.natural.shape[1:]}"
+                f"prior has sums of shape {prior.sums.shape}; this mixture needs {starts.mixture.natural.shape[1:]}"
             )
-        options = Options(**{field.name: getattr(self, field.name) for field in fields(Options)} | {"prior": prior})
-        callbacks = [*callbacks, self._tell] if self.verbose else callbacks
+        options = Options(
+            self.max_iter, self.tol, self.temperature, prior, self.concentration, self.weights, self.stop
+        )  # fmt: skip
+        data, callbacks = data[starts.runs], [*callbacks, self._tell] if self.verbose else list(callbacks)
 
-        def followed(start: Mixture, data: Integers) -> list[Any]:
-            return self._ranked(fit_all(start, pass_, data, options, callbacks=callbacks, drop=True))
+        def followed(which: Integers) -> list[Any]:
+            told = [functools.partial(_tell_of_starts, callback, starts.runs[which]) for callback in callbacks]
+            start = starts.mixture if len(which) == len(data) else starts.mixture[which]
+            return self._ranked(fit_all(start, pass_, data[which], options, callbacks=told, drop=True))
 
-        results = followed(start, data)
-        while len(again := _misled(results, data)):
-            for run, result in zip(again, followed(start[again], data[again]), strict=True):
+        results = followed(np.arange(len(data)))
+        while len(again := _misled(results, data)) and not any(_was_stopped(result) for result in results):
+            for run, result in zip(again, followed(again), strict=True):
                 results[run] = result
         return results
 

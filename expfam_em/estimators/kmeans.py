@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -12,18 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from expfam_em.em.loop import Callback, fit_all
 from expfam_em.em.options import Options
-from expfam_em.em.result import CollapsedError
+from expfam_em.em.result import CollapsedError, Status
 from expfam_em.em.starts import initialise_all
-from expfam_em.em.state import Problem, State, step
+from expfam_em.em.state import Problem, State, em_step
 from expfam_em.estep.nearest import NearestPass
 from expfam_em.estep.nearest_sparse import SparseNearestPass
-from expfam_em.estimators.shell import EMEstimator, checked_weight, generator
+from expfam_em.estimators.shell import EMEstimator, checked_weight, generator, warn_caller
 from expfam_em.families.gaussian.known import KnownCovariance, in_frame_units
 from expfam_em.family.binding import bind
 from expfam_em.rows import csr
@@ -56,8 +53,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
     verbose : int
     random_state : int, RandomState, Generator, optional
     copy_x : bool
-        Whether to keep a copy in float32, ordered in space, of rows of few columns for few clusters (up to 3 and 16).
-        False is slower there. X is never changed, and copied only where its columns are not adjacent.
+        For at most 3 columns and 16 clusters, keep a float32 copy of X sorted along a space-filling curve; this is
+        faster. X itself is never modified, and else copied only if its columns are not adjacent.
     algorithm : {"lloyd", "elkan"}
         For scikit-learn's sake; both find the same clusters.
     n_jobs : int, optional
@@ -140,15 +137,17 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         check_total(rows)
         pass_ = self._pass(rows, "auto" if self.copy_x else "rows")
         rng = generator(self.random_state)
-        starts = (self._start(pass_, rng) for _ in range(self._starts()))
-        best = min((self._followed(pass_, start, callbacks) for start in starts), key=operator.itemgetter("inertia_"))
+        best: dict[str, Any] = {"inertia_": np.inf}
+        for _ in range(self._starts()):
+            found, status = self._followed(pass_, self._start(pass_, rng), callbacks)
+            best = found if found["inertia_"] < best["inertia_"] else best
+            if status is Status.STOPPED:
+                break
         self.__dict__.update(best | {"cluster_centers_": best["cluster_centers_"].astype(X.dtype)})
-        if (found := np.count_nonzero(np.bincount(self.labels_))) < self.n_clusters:
-            warnings.warn(
-                f"Number of distinct clusters ({found}) found smaller than n_clusters ({self.n_clusters}). Possibly "
-                "due to duplicate points in X.",
-                ConvergenceWarning,
-                stacklevel=4,  # past fit and its decorator, to the caller
+        if (distinct := np.count_nonzero(np.bincount(self.labels_))) < self.n_clusters:
+            warn_caller(
+                f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({self.n_clusters}). Possibly "
+                "due to duplicate points in X."
             )
 
     def _pass(self, rows: ArrayRows, strategy: str = "rows", family: Any = None) -> NearestPass:
@@ -157,8 +156,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             return SparseNearestPass(_of_zeros(rows.n_features), rows)
         return NearestPass(in_frame_units(bind(KnownCovariance(), rows)) if family is None else family, rows, strategy)
 
-    def _followed(self, pass_: Any, start: Mixture, callbacks: Sequence[Callback]) -> dict[str, Any]:
-        """Return the fitted attributes that a start leads to: EM at temperature 0."""
+    def _followed(self, pass_: Any, start: Mixture, callbacks: Sequence[Callback]) -> tuple[dict[str, Any], Status]:
+        """Return the fitted attributes that a start leads to, and how it ended: EM at temperature 0."""
         family: Any = start.family
         variance = pass_.column_variance() if pass_.rows.is_sparse else family.column_variance
         scale = 1.0 if pass_.rows.is_sparse else family.scale[0]
@@ -177,7 +176,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             print(f"inertia {inertia:.8g} after {result.n_iter} iterations")
         trace = np.empty(2 * result.n_iter + 1)  # J + 2ε · bound is the same number after each half of a step
         trace[::2], trace[1::2] = result.bounds, result.half_bounds
-        return {
+        found = {
             "mixture_": result.mixture,
             "cluster_centers_": centres,
             "labels_": labels,
@@ -185,6 +184,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             "n_iter_": result.n_iter,
             "distortions_": np.maximum(inertia + 2 * family.variance * (result.bound - trace), 0.0).tolist(),
         }
+        return found, result.status
 
     def _starts(self) -> int:
         if self.n_init == "auto":
@@ -210,13 +210,19 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             )
         return _mixture_of(pass_.family, centres)
 
-    def fit_predict(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> Integers:
+    def fit_predict(
+        self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None, *,
+        callbacks: Sequence[Callback] = (),
+    ) -> Integers:  # fmt: skip
         """Fit and return the label of each row, (n,)."""
-        return self.fit(X, sample_weight=sample_weight).labels_
+        return self.fit(X, sample_weight=sample_weight, callbacks=callbacks).labels_
 
-    def fit_transform(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> Floats:
+    def fit_transform(
+        self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None, *,
+        callbacks: Sequence[Callback] = (),
+    ) -> Floats:  # fmt: skip
         """Fit and return the distance of each row to each centre, (n, K)."""
-        return self.fit(X, sample_weight=sample_weight).transform(X)
+        return self.fit(X, sample_weight=sample_weight, callbacks=callbacks).transform(X)
 
     # ---- using ----------------------------------------------------------------------------------------------
 
@@ -259,7 +265,7 @@ def _of_zeros(n_features: int) -> KnownCovariance:
 def _step(problem: Problem, state: State) -> State:
     """Return the state after a step of EM, for which clusters without rows first get some."""
     statistics, mixture = _filled(problem.pass_, state.statistics, state.mixture)
-    after = step(problem, state._replace(statistics=statistics, mixture=mixture))
+    after = em_step(problem, state._replace(statistics=statistics, mixture=mixture))
     return after if mixture is state.mixture else after._replace(done=np.zeros_like(after.done))
 
 

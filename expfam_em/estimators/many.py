@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -11,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 
+from expfam_em.em.loop import Callback, checked_callbacks
 from expfam_em.estimators.base import BaseMixture
-from expfam_em.estimators.shell import checked_weight
+from expfam_em.estimators.shell import checked_weight, warn_caller
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.threads import single_threaded_blas
 from expfam_em.rows.typing import Array, Block, Integers, Observations
@@ -27,7 +26,11 @@ NARROW = 1e-3
 
 
 def fit_many(
-    estimator: M, datasets: Sequence[Observations] | Block, sample_weights: Sequence[ArrayLike] | None = None
+    estimator: M,
+    datasets: Sequence[Observations] | Block,
+    sample_weights: Sequence[ArrayLike] | None = None,
+    *,
+    callbacks: Sequence[Callback] = (),
 ) -> list[M]:
     """Fit a mixture to each of many data sets, in lock step: far less is then paid for a step than its arithmetic.
 
@@ -38,6 +41,8 @@ def fit_many(
     datasets : sequence of (n_i, d) arrays, or one (D, n, d) array
         All with the same columns; or all sparse matrices, where the family keeps zeros.
     sample_weights : sequence of (n_i,) arrays, optional
+    callbacks : sequence of callable(State), optional
+        Called after every step of all fits; see `fit` of the estimators.
 
     Returns
     -------
@@ -76,10 +81,10 @@ def fit_many(
     weights = None if sample_weights is None else [np.asarray(w, np.float64) for w in sample_weights]
     _check_weights(arrays, weights)
     with single_threaded_blas():
-        return _fit(clone(estimator), arrays, weights)
+        return _fit(clone(estimator), arrays, weights, checked_callbacks(callbacks))
 
 
-def _fit(template: M, arrays: list[Any], weights: list[Array] | None) -> list[M]:
+def _fit(template: M, arrays: list[Any], weights: list[Array] | None, callbacks: Sequence[Callback]) -> list[M]:
     template._validate_params()
     X = template._validated((sparse.vstack if sparse.issparse(arrays[0]) else np.concatenate)(arrays))
     sizes = [array.shape[0] for array in arrays]
@@ -88,14 +93,10 @@ def _fit(template: M, arrays: list[Any], weights: list[Array] | None) -> list[M]
     if _differ_much(X, starts):
         of_each = [None] * len(arrays) if weights is None else weights
         return [_alone(clone(template), at, *one) for at, one in enumerate(zip(arrays, of_each, strict=True))]
-    fitted = template._fit_each(X, weight, sizes)
+    fitted = template._fit_each(X, weight, sizes, callbacks)
     unfinished = sum(isinstance(one, dict) and not one["converged_"] for one in fitted)
     if unfinished and template.max_iter > 0:
-        warnings.warn(
-            f"{unfinished} of {len(fitted)} fits did not converge; raise max_iter or tol",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
+        warn_caller(f"{unfinished} of {len(fitted)} fits did not converge; raise max_iter or tol")
     estimators = []
     for at, attributes in enumerate(fitted):
         one = copy.copy(template)

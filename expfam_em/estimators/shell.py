@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -11,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from expfam_em.em.loop import Callback
+from expfam_em.em.loop import Callback, checked_callbacks
 from expfam_em.rows import csr
 from expfam_em.rows.threads import single_threaded_blas
 from expfam_em.rows.typing import Array, Observations, RandomState
@@ -42,6 +45,14 @@ def checked_weight(sample_weight: ArrayLike | None, X: Any) -> Array | None:
     if sample_weight is None:
         return None
     return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+
+def warn_caller(message: str) -> None:
+    """Warn of a fit that did not converge, at the line of the first caller outside this package and scikit-learn."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("expfam_em", "sklearn"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, ConvergenceWarning, stacklevel=level)
 
 
 @contextlib.contextmanager
@@ -86,7 +97,8 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             Non-negative; a weight of 2 is the same as the row given twice, a weight of 0 as its absence.
         callbacks : sequence of callable(State), optional
             Called after every step with where the runs stand: ``run`` (which of the starts), ``n_iter``, ``mixture``
-            (a stack), ``bounds``, ``mean_bounds``. The fit ends if one of them returns True.
+            (a stack), ``bounds``, ``mean_bounds``. The fit ends if one of them returns True. `KMeans` follows one start
+            after another; ``run`` is then 0.
 
         Returns
         -------
@@ -100,7 +112,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         """
         with all_or_nothing(self), single_threaded_blas():  # products outside the kernel: same bits everywhere
             rows = self._validated(X)
-            self._fit(rows, checked_weight(sample_weight, rows), callbacks)
+            self._fit(rows, checked_weight(sample_weight, rows), checked_callbacks(callbacks))
         return self
 
     @abstractmethod

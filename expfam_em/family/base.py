@@ -15,7 +15,8 @@ from expfam_em.family.kernel_form import KernelForm
 from expfam_em.family.summaries import summary_of
 from expfam_em.family.support import accepted
 from expfam_em.rows.csr import CSRBlock, observations
-from expfam_em.rows.typing import Array, Block, Blocks, Floats, Integers, Mask
+from expfam_em.rows.protocol import Blocks
+from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 NATURAL_LIMIT = 700.0
 """Natural parameters of a boundary estimate (a probability of 0 or 1) stay within ± this, so that exp is finite."""

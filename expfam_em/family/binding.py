@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.rows.protocol import Rows
-from expfam_em.rows.typing import Array, Blocks, Floats
+from expfam_em.rows.protocol import Blocks, Rows
+from expfam_em.rows.typing import Array, Floats
 
 
 def bind(family: Any, rows: Rows) -> Any:

@@ -193,11 +193,14 @@ def as_rows(X, sample_weight=None, n_jobs=None):
     ------
     ValueError
         If X is no matrix, dense or sparse, with a row, or the weights are not one non-negative number for each row
-        with a positive sum, or are given beside rows.
+        with a positive sum. If weights or n_jobs are given beside rows, or rows have no weight.
     """
     if hasattr(X, "reduce") and hasattr(X, "derive"):
         if sample_weight is not None:
             raise ValueError("sample_weight is given beside rows, which have weights of their own: give them to these")
+        if n_jobs is not None:
+            raise ValueError("n_jobs is given beside rows, which have threads of their own: give it to these")
+        check_total(X)
         return X
     X = observations(X)
     if X.ndim != 2 or 0 in X.shape:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
 from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.typing import Array, Block
 
 
 class Addable(Protocol):
@@ -90,8 +91,12 @@ class Rows(Protocol):
         The function and what it returns can be pickled.
         """
 
-    def derive(self, function: Callable[[Chunk], Chunk], work: float) -> Self:
+    def derive(self, function: Callable[[Chunk], Chunk], work: float) -> Rows:
         """Return rows changed chunk by chunk, each as long as before: another X, another weight, a table beside them.
 
         The function does the same to a row in every chunk, so it may be called whenever a chunk is asked for.
         """
+
+
+Blocks: TypeAlias = Rows | Iterable[tuple[Block, Array | None]]
+"""Rows, or arrays of rows and their weights, block by block; these can be iterated over more than once."""

@@ -33,7 +33,22 @@ class RowSource(ABC):
 
     @cached_property
     def _head(self) -> Chunk:
-        return self.read(0, 1)
+        return self._checked(0, 1)
+
+    def _checked(self, first: int, stop: int) -> Chunk:
+        """Return what `read` returns, with weights as float64, once it is what was asked for."""
+        chunk, asked = self.read(first, stop), f"{type(self).__name__}.read({first}, {stop})"
+        if chunk.first != first or chunk.X.shape[0] != stop - first:
+            raise ValueError(f"{asked} returned {chunk.X.shape[0]} rows that begin at row {chunk.first}")
+        if chunk.weight is None:
+            return chunk
+        weight = np.ascontiguousarray(chunk.weight, np.float64)
+        if weight.shape != (stop - first,) or not np.all((weight >= 0) & np.isfinite(weight)):
+            raise ValueError(
+                f"{asked} returned weights of shape {weight.shape}, the least of them {weight.min(initial=np.inf)}; "
+                f"{stop - first} finite numbers ≥ 0 are needed"
+            )
+        return chunk._replace(weight=weight)
 
     @property
     def n_features(self) -> int:
@@ -53,15 +68,17 @@ class RowSource(ABC):
     @cached_property
     def total_weights(self) -> np.ndarray:
         """Σ of the row weights, (1,)."""
-        return np.array([float(len(self) if self._head.weight is None else self.reduce(_weight, 1.0))])
+        return np.array([float(self.reduce(_weight, 1.0))])
 
     def reduce(self, function: Callable[[Chunk], V], work: float) -> V:
         """Return the sum of ``function(chunk)`` over all chunks; see `Rows`."""
+        if not len(self):
+            raise ValueError(f"{type(self).__name__} has no rows: at least one is needed")
         tree, size = Tree(), rows_per_chunk(work)
 
         def one(number: int) -> None:
             first = number * size
-            tree.put(0, number, function(self.read(first, min(first + size, len(self)))))
+            tree.put(0, number, function(self._checked(first, min(first + size, len(self)))))
 
         run_in_order(one, range(-(-len(self) // size)), thread_count(self.n_jobs))
         return tree.total()
@@ -83,5 +100,4 @@ class _Derived(RowSource):
 
 
 def _weight(chunk: Chunk) -> float:
-    assert chunk.weight is not None
-    return chunk.weight.sum()
+    return len(chunk.X) if chunk.weight is None else chunk.weight.sum()

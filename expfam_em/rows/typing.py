@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -22,9 +21,6 @@ Integers: TypeAlias = NDArray[np.int64]
 
 Mask: TypeAlias = NDArray[np.bool_]
 """Which rows or components are meant."""
-
-Blocks: TypeAlias = Iterable[tuple[Block, Array | None]]
-"""Rows and their weights, block by block; it can be iterated more than once."""
 
 Seed: TypeAlias = int | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None
 """What `numpy.random.default_rng` takes."""

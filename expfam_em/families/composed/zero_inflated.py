@@ -22,7 +22,8 @@ from expfam_em.family.optional import (
     translate,
     translate_expectation,
 )
-from expfam_em.rows.typing import Array, Block, Blocks, Floats, Mask
+from expfam_em.rows.protocol import Blocks
+from expfam_em.rows.typing import Array, Block, Floats, Mask
 
 
 @dataclass(frozen=True)
