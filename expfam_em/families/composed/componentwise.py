@@ -52,7 +52,7 @@ class Componentwise(OfParts, OfComponents):
     """
 
     seed_smoothing = 0.0
-    incidental = ("of_component", "regularized")
+    incidental = ("own_frames", "of_component", "regularized")
 
     def __init__(self, parts: Iterable[tuple[ExponentialFamily, int]]) -> None:
         pairs = list(parts)
@@ -85,6 +85,8 @@ class Componentwise(OfParts, OfComponents):
     def _family_of(self, n) -> np.ndarray:
         """Return the family of each of n components: those of one mixture, or of several one after another."""
         K = len(self.of_component)
+        if n == K:
+            return self.of_component
         one = self.of_component[: math.gcd(n, K)]  # of a stack, n may be those of another number of mixtures
         if not np.array_equal(np.resize(one, K), self.of_component):
             raise ValueError(f"natural parameters of {n} components; {self!r} has {K} components, in order")
@@ -108,12 +110,15 @@ class Componentwise(OfParts, OfComponents):
         out[self._log_h(n)] = log_h
         return out
 
-    def _n_framed(self, lots: list[Frames]) -> int:
-        return len(self.of_component)
+    @property
+    def frames(self) -> Frames | None:
+        return vars(self).get("own_frames")  # most families have no such attribute
 
     def with_frames(self, frames: Frames | None) -> Self:
-        framed = super().with_frames(frames)
-        return framed if frames is None else framed.replace(of_component=self._family_of(len(frames)))
+        if frames is self.frames:
+            return self
+        of_component = self.of_component if frames is None else self._family_of(len(frames))
+        return super().with_frames(frames).replace(own_frames=frames, of_component=of_component)
 
     def _views(self) -> list[tuple[ExponentialFamily, Callable]]:
         return [(family, rows_where(family.supports)) for family in self.families]

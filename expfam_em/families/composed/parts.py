@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -137,14 +136,9 @@ class OfParts(Composed, Framed, Incomplete):
 
     @property
     def frames(self) -> Frames | None:
-        lots = [lot for family in self.families if (lot := frames_of(family)) is not None]
-        return self._joined_frames(self._n_framed(lots)) if lots else None
+        return Frames.of_parts([frames_of(family) for family in self.families])
 
-    def _n_framed(self, lots: list[Frames]) -> int:
-        """Return the number of components, given the frames that parts have."""
-        return len(lots[0])
-
-    def _joined_frames(self, n: int, new: Mapping[int, Frames | None] = MappingProxyType({})) -> Frames | None:
+    def _joined_frames(self, n: int, new: Mapping[int, Frames | None]) -> Frames | None:
         """Return the frames of n components: new ones of some parts, by number, and those that the others have."""
         lots: list[Frames | None] = [None] * len(self.families)
         for part in self._parts(n):

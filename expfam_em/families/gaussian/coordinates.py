@@ -44,7 +44,11 @@ class Coordinates(NamedTuple):
         root = self.form.root_of_scale(self.scale)
         shifts = np.broadcast_to(self.shift, (n_components, len(self.shift)))
         roots = np.broadcast_to(root, (n_components, *root.shape))
-        return (shifts, roots) if self.frames is None else spread(self.own(n_components), shifts, roots)
+        if self.frames is not None:
+            shifts, roots, frames = np.array(shifts), np.array(roots), self.own(n_components)
+            own = frames["own"]
+            shifts[own], roots[own] = frames["shift"][own], frames["root"][own]
+        return shifts, roots
 
     def own(self, n_components: int) -> Frames:
         """Return the frames of single components, checked to be those of as many."""
@@ -119,10 +123,3 @@ def frames_at(own, shifts, roots) -> Frames:
     whitener = 1 / root[:, None, :] if root.ndim == 2 else solve_lower(root, np.eye(root.shape[1]))
     arrays = {"own": np.ones(len(at), bool), "shift": shifts[own], "root": root, "whitener": whitener}
     return Frames(arrays).scattered(at, len(own))
-
-
-def spread(frames: Frames, shifts, roots) -> tuple[np.ndarray, np.ndarray]:
-    """Return shifts and roots over all components, those of the frames in place of these where there are some."""
-    shifts, roots, own = np.array(shifts), np.array(roots), frames["own"]
-    shifts[own], roots[own] = frames["shift"][own], frames["root"][own]
-    return shifts, roots

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Self
 
 import numpy as np
 
-from expfam_em.families.gaussian.coordinates import Coordinates, frames_at, spread
+from expfam_em.families.gaussian.coordinates import Coordinates, frames_at
 from expfam_em.families.gaussian.models import MODELS, Model
 from expfam_em.family import checked
 from expfam_em.family.frames import Frames
@@ -27,13 +26,12 @@ class FramedNormal(Framed):
     """
 
     sparse = "never"
-    incidental = ("frames", "shift", "scale", "column_variance", "variance_floor", "reg_covar", "regularized")
+    incidental = ("own_frames", "shift", "scale", "column_variance", "variance_floor", "reg_covar", "regularized")
 
     covariance_type: str
     variance_floor: float
     shift: np.ndarray | None
     scale: np.ndarray | None
-    frames: Frames | None = None
 
     @property
     def _model(self) -> Model:
@@ -104,8 +102,12 @@ class FramedNormal(Framed):
 
     # ---- frames of single components --------------------------------------------------------------------------
 
+    @property
+    def frames(self) -> Frames | None:
+        return vars(self).get("own_frames")  # most families have no such attribute
+
     def with_frames(self, frames: Frames | None) -> Self:
-        return self if frames is self.frames else self.replace(frames=frames)
+        return self if frames is self.frames else self.replace(own_frames=frames)
 
     def kernel_frames(self) -> OwnFrames | None:
         if self.frames is None:
@@ -142,7 +144,7 @@ class FramedNormal(Framed):
     def _takes_frames(self, n_features) -> bool:
         """Whether the kernel makes T as this class does: a subclass may have another way."""
         form = self.kernel_form(n_features)
-        return form is not None and form.monomials.products is products_of(self._form, n_features)
+        return form is not None and form.monomials.products is self._form.products(n_features)
 
     def choose_frames(self, natural: Array, expectation: Array) -> tuple[Frames | None, Array] | None:
         """Give a frame of its own to each component whose scores or moments lose digits in the shared one.
@@ -202,10 +204,10 @@ class FramedNormal(Framed):
         here = form.times_root(root, self._certain_roots(mean, variance, natural, cancelled))
         lost = np.ones_like(lost) if self._model.tied else lost
         if self.frames is not None:  # those that are not replaced stay
-            old_shift, old_root = spread(self.frames, about, here)
-            about = np.where(lost[:, None], about, old_shift)
-            here = np.where(lost.reshape(-1, *[1] * (here.ndim - 1)), here, old_root)
-            lost = lost | self.frames["own"]
+            kept = self.frames["own"] & ~lost
+            about = np.where(kept[:, None], self.frames["shift"], about)
+            here = np.where(kept.reshape(-1, *[1] * (here.ndim - 1)), self.frames["root"], here)
+            lost = lost | kept
         return frames_at(lost, about, here)
 
     def _losses(self, mean, variance, natural):
@@ -243,16 +245,4 @@ def coordinates_of(family: FramedNormal, n_features: int) -> Coordinates:
 
 def plain(form, n_features) -> Monomials:
     """Return T of rows that are in a frame already."""
-    return Monomials(np.zeros(n_features), np.ones(n_features), products_of(form, n_features))
-
-
-def products_of(form, n_features) -> np.ndarray:
-    """Return the products of a form as the kernel takes them."""
-    return _products(type(form).products, n_features)
-
-
-@functools.cache
-def _products(make, n_features):
-    products = np.ascontiguousarray(make(n_features), np.int64)
-    products.flags.writeable = False
-    return products
+    return Monomials(np.zeros(n_features), np.ones(n_features), form.products(n_features))

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expfam_em.families.gaussian.framed import FramedNormal, products_of
+from expfam_em.families.gaussian.framed import FramedNormal
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.gaussian.packing import pairs
 from expfam_em.family import named
@@ -98,7 +98,7 @@ class Gaussian(FramedNormal):
     def _monomials(self, n_features) -> Monomials:
         """Return T as products of columns in the frame."""
         shift, scale = self._frame(n_features)
-        return Monomials(shift, 1 / scale, products_of(self._form, n_features))
+        return Monomials(shift, 1 / scale, self._form.products(n_features))
 
     def kernel_form(self, n_features: int) -> KernelForm:
         monomials = self._monomials(n_features)
@@ -218,7 +218,7 @@ class Gaussian(FramedNormal):
         kind = self.covariance_type if self._model.constrain is None else self._model.free
         known = {name: getattr(self, name) for name in ("shift", "scale", "column_variance")}
         of_columns = {name: value if value is None else value[columns] for name, value in known.items()}
-        return self.replace(covariance_type=kind, frames=None, **of_columns)
+        return self.replace(covariance_type=kind, own_frames=None, **of_columns)
 
     def marginal(self, natural: Array, columns: Integers) -> tuple[Self, Array]:
         means, covariances = self.to_moments(natural)

@@ -20,6 +20,13 @@ def pairs(d) -> tuple[np.ndarray, np.ndarray]:
     return i, j
 
 
+def _read_only(*columns):
+    """Return products as the kernel takes them, which are kept."""
+    products = np.ascontiguousarray(np.column_stack(columns), np.int64)
+    products.flags.writeable = False
+    return products
+
+
 class Triangle:
     """T(z) = (z, z_i z_j for i ≤ j): any covariance."""
 
@@ -28,9 +35,10 @@ class Triangle:
     """Columns; beyond, z zᵀ of each component in its own z costs less than one packed T for all."""
 
     @staticmethod
+    @functools.cache
     def products(d):
         i, j = pairs(d)
-        return np.column_stack([i, j, d + np.arange(len(i))])
+        return _read_only(i, j, d + np.arange(len(i)))
 
     def n_features(self, n_statistics):
         return round((np.sqrt(9 + 8 * n_statistics) - 3) / 2)
@@ -191,9 +199,10 @@ class Squares(Triangle):
     widest_shared = np.inf
 
     @staticmethod
+    @functools.cache
     def products(d):
         j = np.arange(d)
-        return np.column_stack([j, j, d + j])
+        return _read_only(j, j, d + j)
 
     def n_features(self, n_statistics):
         return n_statistics // 2
@@ -276,9 +285,10 @@ class Sphere(Squares):
     isotropic = True
 
     @staticmethod
+    @functools.cache
     def products(d):
         j = np.arange(d)
-        return np.column_stack([j, j, np.full(d, d)])
+        return _read_only(j, j, np.full(d, d))
 
     def n_features(self, n_statistics):
         return n_statistics - 1
@@ -319,6 +329,7 @@ class Constant(Sphere):
         self.variance = variance
 
     @staticmethod
+    @functools.cache
     def products(d):
         return np.empty((0, 3), np.int64)
 
