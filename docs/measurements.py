@@ -50,7 +50,7 @@ def all_of_T_at_once(X, items, shift, scale, products, frame, own, whitener, nat
     """The same pass with T in one part; `partition` cuts it into parts that the L2 cache can hold."""
     parts, rows = np.array([[0, natural.shape[2], 0, len(products)]]), (X, *kernel._NOTHING[1:])
     *settings, counts, sums, bounds, responsibilities, evidence, labels = others
-    kernel._compiled()(
+    kernel._em_rows(
         rows, items, shift, scale, products, parts, frame, own, whitener, kernel.padded(natural), *settings,
         kernel.NO_OFFSET, kernel.NO_GROUP, counts, sums, bounds, responsibilities, evidence, labels,
     )  # fmt: skip

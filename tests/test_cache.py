@@ -31,7 +31,7 @@ fits = [
 ]  # one kernel, and not that of k-means: compiling takes its time
 numbers = [value for fit in fits for value in (fit.lower_bounds_, fit.weights_, fit.natural_parameters_)]
 numbers += [fits[0].predict_proba(X)]
-kernel = em._compiled()
+kernel = em._em_rows.compiled
 stats = getattr(kernel, "stats", None)
 print(json.dumps({
     "numbers": [float(v) for value in numbers for v in np.ravel(value)],
@@ -47,7 +47,7 @@ from expfam_em.kernels import clusters
 warnings.simplefilter("error")
 rng = np.random.default_rng(0)
 X, centres, squares = rng.normal(size=(60, 5)), rng.normal(size=(3, 5)), np.empty(60)
-kernel = clusters.loss()
+kernel = clusters.loss.compiled
 total = kernel(
     (X, np.empty((0, 0), np.float32)), rng.uniform(size=60), centres, np.arange(60, dtype=np.int32) % 3, 0, 60, squares
 )

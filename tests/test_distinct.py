@@ -14,11 +14,11 @@ from expfam_em.em import seeds
 from expfam_em.estimators import base as base
 from expfam_em.families import Bernoulli, Poisson
 from expfam_em.rows import distinct as module
-from expfam_em.rows.distinct import LEAST_ROWS, WORD, Packing, distinct
+from expfam_em.rows.distinct import PACKED_ROWS, WORD_LIMIT, Packing, distinct
 from tests.profiles import draws
 
 DTYPES = [np.float64, np.float32, np.uint8, np.bool_, np.int64]
-N = 2 * LEAST_ROWS
+N = 2 * PACKED_ROWS
 
 
 def multiset(X, weight=None):
@@ -109,10 +109,10 @@ def test_any_whole_numbers_are_kept(data, d, values, dtype):
     X = np.concatenate([base, base[rng.integers(0, u, 100)]])
     w = data.draw(st.sampled_from([None, rng.integers(0, 3, len(X)).astype(float)]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "LEAST_ROWS", 1)
-        patch.setattr(module, "PAYS", 1.0)
+        patch.setattr(module, "PACKED_ROWS", 1)
+        patch.setattr(module, "DISTINCT_SHARE", 1.0)
         found = distinct(X, w)
-    extreme = max(values) - min(values) + 1 >= WORD
+    extreme = max(values) - min(values) + 1 >= WORD_LIMIT
     if found is None:
         assert extreme
         return
@@ -166,7 +166,7 @@ def refused():
     whole = rng.poisson(20, (N, 8)).astype(float)
     one_fraction = repeated(base_rows())
     one_fraction[N // 2 + 1, 3] = 0.5
-    yield "few rows", repeated(base_rows(), LEAST_ROWS - 1)
+    yield "few rows", repeated(base_rows(), PACKED_ROWS - 1)
     yield "continuous", rng.normal(size=(N, 4))
     yield "continuous and repeated", repeated(rng.normal(size=(10, 4)))
     yield "one fraction", one_fraction
@@ -279,7 +279,7 @@ def test_a_fit_of_distinct_rows_is_the_fit_of_all(seen, which, init, weighted, t
 
 @pytest.mark.filterwarnings("ignore:Best performing init")
 def test_a_mixture_to_start_from_is_followed_from_distinct_rows(seen):
-    X = repeated(base_rows(u=500, d=12), 4 * LEAST_ROWS)
+    X = repeated(base_rows(u=500, d=12), 4 * PACKED_ROWS)
     start = ef.Mixture(Bernoulli(), [0.2, 0.3, 0.5], np.random.default_rng(0).normal(size=(3, 12)))
     model = ef.BernoulliMixture(3, init=start, max_iter=20, tol=0)
     same_fits(clone(model).fit(X), seen.without(clone(model), X), X)
@@ -301,7 +301,7 @@ def test_starts_by_row_keep_every_row(seen, init):
 
 @pytest.mark.filterwarnings("ignore:Best performing init")
 def test_the_same_random_state_gives_the_same_fit_in_any_order_of_the_rows():
-    X = repeated(base_rows(top=5), 3 * LEAST_ROWS)
+    X = repeated(base_rows(top=5), 3 * PACKED_ROWS)
     model = ef.ExponentialFamilyMixture(Poisson(), 3, n_init=2, random_state=1, max_iter=10)
     one, other, turned = clone(model).fit(X), clone(model).fit(X), clone(model).fit(X[::-1])
     assert np.array_equal(one.natural_parameters_, other.natural_parameters_)

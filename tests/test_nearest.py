@@ -11,7 +11,7 @@ from expfam_em.estep.nearest import NearestPass, is_nearest_centre
 from expfam_em.families import KnownCovariance
 from expfam_em.families.gaussian.known import in_frame_units
 from expfam_em.kernels import nearest as kernel
-from expfam_em.kernels.tiles import GROUP, WIDTH
+from expfam_em.kernels.tiles import GROUP_CENTRES, WIDTH
 from expfam_em.rows import grid
 from expfam_em.rows.memory import ArrayRows, as_rows
 from expfam_em.values.evaluate import evaluate
@@ -189,14 +189,14 @@ def test_other_mixtures_take_the_plain_path():
 def test_the_derived_bounds_hold(d, size):
     """Scores in float32 are within E of those to 64 bits, and a gap is never larger than the true one."""
     rng = np.random.default_rng(d)
-    for K in (1, 2, 3 * GROUP + 1):
+    for K in (1, 2, 3 * GROUP_CENTRES + 1):
         z = rng.normal(size=(WIDTH, d)) * rng.choice([1e-3, 1, 1, 1, 30], WIDTH)[:, None]
         c = size * rng.normal(size=(K, d)) + rng.normal(size=d)
         c[0] = z[0] if K > 1 else c[0]
         groups, offsets = nearest._groups(K, d)
         for k in range(K):
-            groups[k // GROUP, :, k % GROUP] = c[k]
-            offsets[k // GROUP, k % GROUP] = -0.5 * np.sum(c[k] ** 2)
+            groups[k // GROUP_CENTRES, :, k % GROUP_CENTRES] = c[k]
+            offsets[k // GROUP_CENTRES, k % GROUP_CENTRES] = -0.5 * np.sum(c[k] ** 2)
         top, second, gap = (np.empty(WIDTH, np.float32) for _ in range(3))
         label = np.empty(WIDTH, np.int32)
         panel = np.ascontiguousarray(z.T, np.float32)

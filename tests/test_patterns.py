@@ -34,7 +34,7 @@ def mixture_of(d, K, B=None, seed=1, family=None):
 @pytest.fixture
 def everywhere(monkeypatch):
     """Pack any rows of 0s and 1s, however few."""
-    for name in ("LEAST_ENTRIES", "LEAST_COLUMNS", "LEAST_ROWS"):
+    for name in ("CODED_ENTRIES", "CODED_COLUMNS", "CODED_ROWS"):
         monkeypatch.setattr(module, name, 1)
 
 
@@ -111,7 +111,7 @@ def test_a_large_stack_is_computed_in_parts(monkeypatch):
     whole = statistics(rows, mixture, data=data)
     made = []
     monkeypatch.setattr(kernel, "tabulate", lambda eta, real=kernel.tabulate: made.append(len(eta)) or real(eta))
-    monkeypatch.setattr(module, "STACK_ENTRIES", 2 * kernel.table_size(13, 3) + 1)
+    monkeypatch.setattr(module, "CODE_STACK_ENTRIES", 2 * kernel.table_size(13, 3) + 1)
     assert_same_bits(statistics(rows, mixture, data=data), whole)
     assert made == [2, 2, 1]
 
@@ -209,15 +209,15 @@ def test_sparse_rows_and_families_with_other_statistics_are_left_as_they_are():
 
 
 def test_rows_are_packed_where_it_pays(monkeypatch):
-    n, d = module.LEAST_ENTRIES // 20, 20
+    n, d = module.CODED_ENTRIES // 20, 20
     assert packed(binary(n, d)) is not None
     assert packed(binary(n - 1, d)) is None
-    assert packed(binary(20 * n, module.LEAST_COLUMNS - 1)) is None
-    least = module.LEAST_ROWS
+    assert packed(binary(20 * n, module.CODED_COLUMNS - 1)) is None
+    least = module.CODED_ROWS
     assert packed(binary(10 * least, d), sizes=[least] * 10) is not None
     assert packed(binary(10 * least - 1, d), sizes=[least] * 9 + [least - 1]) is None
     assert packed(binary(n, d), K=1) is None
-    most = max(K for K in range(2, 2000) if kernel.table_size(d, K) <= module.TABLE_ENTRIES)
+    most = max(K for K in range(2, 2000) if kernel.table_size(d, K) <= module.CODE_TABLE_ENTRIES)
     assert packed(binary(n, d), K=most) is not None
     assert packed(binary(n, d), K=most + 1) is None
 
@@ -266,13 +266,13 @@ def test_a_table_holds_the_sums_of_every_pattern_and_begins_with_a_cache_line(K,
     natural = np.random.default_rng(0).normal(size=(2, K, d))
     table = kernel.tabulate(natural)
     assert table[0].size == kernel.table_size(d, K)
-    assert table.ctypes.data % (8 * kernel.LINE) == 0
-    lanes, columns = table.shape[1] * kernel.LANES, -(-d // kernel.BITS) * kernel.BITS
+    assert table.ctypes.data % (8 * kernel.LINE_ENTRIES) == 0
+    lanes, columns = table.shape[1] * kernel.DOUBLE_LANES, -(-d // kernel.BITS) * kernel.BITS
     wide = np.zeros((2, lanes, columns))
     wide[:, :K, :d] = natural
     patterns = np.arange(kernel.PATTERNS)[:, None] >> np.arange(kernel.BITS) & 1
     sums = wide.reshape(2, lanes, -1, kernel.BITS) @ patterns.T
-    found = table.reshape(2, table.shape[1], -1, kernel.PATTERNS, kernel.LANES).transpose(0, 1, 4, 2, 3)
+    found = table.reshape(2, table.shape[1], -1, kernel.PATTERNS, kernel.DOUBLE_LANES).transpose(0, 1, 4, 2, 3)
     assert found.reshape(sums.shape) == pytest.approx(sums, rel=1e-14, abs=1e-15)
 
 

@@ -325,7 +325,7 @@ def test_functions_of_chunks_can_be_sent_away(case):
         functools.partial(refusal_chunk, family),
         functools.partial(summary_chunk, family),
         functools.partial(ranks.extremes, direction),
-        functools.partial(ranks.everything, direction),
+        functools.partial(ranks.collected_chunk, direction, []),
     ]
     pairs = [(function, chunk) for function in functions]
     given = [functools.partial(rows_given, R, K) for R in (np.arange(n) % K, np.full((n, K), 1 / K, np.float32))]

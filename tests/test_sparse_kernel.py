@@ -9,7 +9,7 @@ from scipy import sparse
 import expfam_em as ef
 from expfam_em.estep.sparse import Sparse
 from expfam_em.families import Bernoulli
-from expfam_em.kernels.sparse import BLOCK, em_sparse
+from expfam_em.kernels.sparse import SPARSE_ROWS, em_sparse
 from expfam_em.rows.csr import CSRBlock, csr_arrays
 from expfam_em.rows.grid import rows_per_chunk
 from expfam_em.rows.memory import ArrayRows
@@ -43,7 +43,7 @@ class Tabulated(Bernoulli):
         return np.array([self.known[bytes(eta)] for eta in natural])
 
 
-def run(X, natural, offset, weight=None, temperature=1.0, block=BLOCK, start=0, stop=None, exposed=None):
+def run(X, natural, offset, weight=None, temperature=1.0, block=SPARSE_ROWS, start=0, stop=None, exposed=None):
     n, K, d = X.shape[0], *natural.shape
     counts, sums, by_row = np.zeros(K), np.zeros((d, K)), outputs(n, K)
     exposure, partition = (np.empty(0), np.empty(0)) if exposed is None else exposed

@@ -124,22 +124,14 @@ class Level(NamedTuple):
 
 def extremes(direction: Array, chunk: Chunk) -> Extremes:
     """Return the extremes of the rows of a chunk that carry weight."""
-    X, _, number = _present(chunk)
-    key = project(X, direction)
+    _, _, number, key = _present(direction, chunk)
     end = int(number[-1]) + 1 if len(number) else 0
     return Extremes(key.min(initial=np.inf), key.max(initial=-np.inf), len(number), end)
 
 
-def everything(direction: Array, chunk: Chunk) -> Collected:
-    """Return all rows of a chunk that carry weight."""
-    X, weight, number = _present(chunk)
-    return Collected([np.zeros(len(number), np.int64)], [number], [project(X, direction)], [weight], [_copied(X)])
-
-
 def counted_chunk(direction: Array, levels: list[Level], chunk: Chunk) -> Counted:
     """Return what the bins of the last level hold of a chunk."""
-    X, weight, number = _present(chunk)
-    key = project(X, direction)
+    _, weight, number, key = _present(direction, chunk)
     which, of_bin = _found(levels, key, number)
     low = high = np.empty(0)
     if len(levels) > 1:  # the first bins can do without, and these two take time
@@ -160,27 +152,26 @@ def _extremes_of(of_bin: Integers, key: Floats, n_bins: int) -> Any:
 
 
 def collected_chunk(direction: Array, levels: list[Level], chunk: Chunk) -> Collected:
-    """Return the rows of a chunk that lie in a wanted bin of the last level."""
-    X, weight, number = _present(chunk)
-    key = project(X, direction)
-    which, of_bin = _found(levels, key, number)
-    wanted = np.flatnonzero(levels[-1].inner[of_bin] >= 0)
-    which, of_bin = wanted if isinstance(which, slice) else which[wanted], of_bin[wanted]
-    return Collected([of_bin], [number[which]], [key[which]], [weight[which]], [_copied(X[which])])
+    """Return the rows of a chunk that lie in a wanted bin of the last level, or all that carry weight, in bin 0."""
+    X, weight, number, key = _present(direction, chunk)
+    of_bin = np.zeros(len(key), np.int64)
+    if levels:
+        which, of_bin = _found(levels, key, number)
+        wanted = np.flatnonzero(levels[-1].inner[of_bin] >= 0)
+        which, of_bin = wanted if isinstance(which, slice) else which[wanted], of_bin[wanted]
+        X, weight, number, key = X[which], weight[which], number[which], key[which]
+    # a copy of the rows in row order, so that the larger array they come from can be freed
+    X = X if isinstance(X, CSRBlock) else np.array(X, order="C")
+    return Collected([of_bin], [number], [key], [weight], [X])
 
 
-def _present(chunk: Chunk) -> Any:
-    """Return X, weights and numbers of the rows of a chunk that carry weight."""
-    number = chunk.first + np.arange(len(chunk.X))
-    if chunk.weight is None:
-        return chunk.X, np.ones(len(number)), number
-    some = chunk.weight > 0
-    return (chunk.X, chunk.weight, number) if some.all() else (chunk.X[some], chunk.weight[some], number[some])
-
-
-def _copied(X: Any) -> Any:
-    """Return a copy of the rows in row order, so that the larger array they come from can be freed."""
-    return X if isinstance(X, CSRBlock) else np.array(X, order="C")
+def _present(direction: Array, chunk: Chunk) -> Any:
+    """Return X, weights, numbers and keys of the rows of a chunk that carry weight."""
+    X, weight, number = chunk.X, chunk.weight, chunk.first + np.arange(len(chunk.X))
+    weight = np.ones(len(number)) if weight is None else weight
+    if not (some := weight > 0).all():
+        X, weight, number = X[some], weight[some], number[some]
+    return X, weight, number, project(X, direction)
 
 
 def _found(levels: list[Level], key: Floats, number: Any) -> Any:

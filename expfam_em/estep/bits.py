@@ -9,19 +9,19 @@ from expfam_em.family.kernel_form import KernelForm
 from expfam_em.kernels import patterns as kernel
 from expfam_em.rows.protocol import PADDING, Chunk, Rows
 
-LEAST_ENTRIES, LEAST_COLUMNS = 50_000, 8
+CODED_ENTRIES, CODED_COLUMNS = 50_000, 8
 """Entries of X and columns below which there is nothing to gain."""
 
-LEAST_ROWS = 500
+CODED_ROWS = 500
 """Rows of a data set below which its table takes longer than what it saves."""
 
-TABLE_ENTRIES = 1 << 16
+CODE_TABLE_ENTRIES = 1 << 16
 """Entries of a table of one mixture, half a megabyte, that the L2 cache holds."""
 
-STACK_ENTRIES = 1 << 23
+CODE_STACK_ENTRIES = 1 << 23
 """Entries of the tables of a stack, 64 MB, that are made at a time."""
 
-FIRST_ROWS = 64
+CODED_LOOK_ROWS = 64
 """Rows that are looked at before all others are."""
 
 
@@ -31,7 +31,7 @@ class Bits(Kernel):
     def most_mixtures(self, scores: Scores) -> int:
         """Return how many mixtures of a stack to take at a time, for the memory of their tables."""
         _, K, d = scores.natural.shape
-        return max(1, STACK_ENTRIES // kernel.table_size(d, K))
+        return max(1, CODE_STACK_ENTRIES // kernel.table_size(d, K))
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         tables, offset, level = kernel.tabulate(scores.natural), scores.offset, scores.level
@@ -50,18 +50,18 @@ class Bits(Kernel):
 def coded(rows: Rows, form: KernelForm | None, n_components):
     """Return rows with codes beside them; None if X has other values, or nothing is gained by it."""
     d = rows.n_features
-    if form is None or not form.is_identity or rows.is_sparse or d < LEAST_COLUMNS:
+    if form is None or not form.is_identity or rows.is_sparse or d < CODED_COLUMNS:
         return None
-    if n_components == 1 or kernel.table_size(d, n_components) > TABLE_ENTRIES:
+    if n_components == 1 or kernel.table_size(d, n_components) > CODE_TABLE_ENTRIES:
         return None
-    enough = max(LEAST_ROWS * rows.n_data, LEAST_ENTRIES / d)
+    enough = max(CODED_ROWS * rows.n_data, CODED_ENTRIES / d)
     return rows.derive(with_codes, 16 * d) if rows.reduce(_coded_rows, 2 * d) >= enough else None
 
 
 def _coded_rows(chunk: Chunk) -> float:
     """Return how many rows a chunk has; −∞ if they cannot be taken as codes, so that no sum with them is positive."""
     X = chunk.X
-    possible = chunk.offset is None and _is_binary(X[:FIRST_ROWS]) and _is_binary(X)
+    possible = chunk.offset is None and _is_binary(X[:CODED_LOOK_ROWS]) and _is_binary(X)
     return len(X) if possible else -np.inf
 
 

@@ -33,14 +33,14 @@ class Dense(Kernel):
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         how = float(temperature), given
         if self.form is None:
-            return _evaluated(self, scores.natural.shape[2], _of_table(self.family, scores, how))
+            return _evaluated(self, _of_table(self.family, scores, how))
         monomials = self.form.monomials
         if self.n_common:
             scores, monomials = scores.without(self.n_common), monomials.without(self.n_common)
         kernel = _kernel(monomials, scores, kernel_frames(scores.family), *how)
         if not needs_table(self.form):
             return lambda chunk, items, out: kernel(chunk.X, chunk.weight, chunk.offset, items, out)
-        return _evaluated(self, scores.natural.shape[2], kernel)
+        return _evaluated(self, kernel)
 
 
 def check_width(n_statistics, scores, n_features, family) -> None:
@@ -94,27 +94,25 @@ def _of_table(family, scores: Scores, how):
     return run
 
 
-def _evaluated(dense: Dense, n_statistics, kernel):
-    """Return the pass over a table beside the rows, or over what is evaluated of some rows at a time."""
-
-    step = max(256, STATISTICS_BLOCK // max(n_statistics, 1))
+def _evaluated(dense: Dense, kernel):
+    """Return the pass over a table beside the rows, or over what is evaluated of them."""
 
     def run(chunk: Chunk, items, out: Outputs):
-        T = chunk.table
-        if T is None:  # for all of the chunk, so that sums are rounded as they are where T is kept
-            T = _table_of(dense, chunk.X, step)
+        # for all of the chunk, so that sums are rounded as they are where T is kept
+        T = table_of(dense.family, dense.form, chunk.X) if chunk.table is None else chunk.table
         kernel(T, chunk.weight, chunk.offset, items, out)
 
     return run
 
 
-def _table_of(dense: Dense, X, step) -> np.ndarray:
+def table_of(family, form, X) -> np.ndarray:
     """Return what the kernel takes instead of X, evaluated some rows at a time and kept column after column."""
-    head = table(dense.family, dense.form, X[:step])
+    head = table(family, form, X[:256])
     T = np.empty((head.shape[1], len(X)), head.dtype).T
-    T[:step] = head
-    for first in range(step, len(X), step):
-        T[first : first + step] = table(dense.family, dense.form, X[first : first + step])
+    T[:256] = head
+    step = max(256, STATISTICS_BLOCK // max(head.shape[1], 1))
+    for first in range(256, len(X), step):
+        T[first : first + step] = table(family, form, X[first : first + step])
     return T
 
 

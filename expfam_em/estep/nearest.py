@@ -14,7 +14,7 @@ from expfam_em.estep.plan import Pass
 from expfam_em.estep.scores import Scores, Sums
 from expfam_em.kernels import clusters
 from expfam_em.kernels import nearest as kernel
-from expfam_em.kernels.tiles import GROUP, WIDTH
+from expfam_em.kernels.tiles import GROUP_CENTRES, WIDTH
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.threads import run_in_order
 
@@ -33,7 +33,7 @@ ROW_WORK, CHECK_WORK, MOVE_WORK, COPY_WORK = 300, 60, 1000, 500
 FAST_WORK, FAST_SHARE = 32_000, 16
 """From this K · d on, one centre in 16, those that moved most, is looked at apart from the others."""
 
-ROUNDING = 16 * 2.0**-52
+INDISTINCT_SQUARES = 16 * 2.0**-52
 """Squared distance, in units of |z|², that scores may not tell from 0: a centre there might not get the row."""
 
 NO_ORDER, NO_WEIGHT = np.empty(0, np.int32), np.empty(0)
@@ -138,7 +138,7 @@ class NearestPass:
         far = far[np.lexsort((far, -squares[far]))]
         Z = self._in_frame(far)
         distance = np.sum((Z - centres[labels[far]]) ** 2, axis=1)
-        apart = (squares[far] > 0) & (distance > ROUNDING * np.sum(Z**2, axis=1))
+        apart = (squares[far] > 0) & (distance > INDISTINCT_SQUARES * np.sum(Z**2, axis=1))
         return far[apart], Z[apart], 0.5 * self._weight_of(far[apart]) @ distance[apart]
 
     def _loss(self, centres, labels, squares):
@@ -146,7 +146,7 @@ class NearestPass:
 
         def chunk(chunk):
             rows = slice(chunk.first, chunk.first + len(chunk.X))
-            loss = clusters.loss()(
+            loss = clusters.loss(
                 _typed(chunk.X), _or_empty(chunk.weight), centres, labels[rows], 0, len(chunk.X), squares[rows]
             )  # fmt: skip
             return [loss]
@@ -226,7 +226,7 @@ class _Search(ABC):
         self.rows, self.frame, self.X = rows, frame, _typed(rows.X)
         self.weight = _or_empty(rows.sample_weight)
         self.centres = np.zeros((K, d))
-        self.n_fast = -(-K // (FAST_SHARE * GROUP)) * GROUP if K * d >= FAST_WORK else 0
+        self.n_fast = -(-K // (FAST_SHARE * GROUP_CENTRES)) * GROUP_CENTRES if K * d >= FAST_WORK else 0
         self.groups, self.fast = _groups(K, d), (*_groups(self.n_fast, d), *_others(K, d, self.n_fast))
         self.accumulated, self.drift = np.zeros(K + 1), np.zeros(K + 1, np.float32)
         self.counts, self.sums = np.zeros((3, K)), np.zeros((2, K, d))
@@ -240,7 +240,7 @@ class _Search(ABC):
 
     def follow(self, centres, offset):
         """Find the labels for other centres."""
-        largest, moved = clusters.follow()(
+        largest, moved = clusters.follow(
             centres, offset, self.centres, self.fresh, self.n_fast, self.accumulated, self.drift, self.groups, self.fast
         )
         if not moved and not self.fresh:
@@ -273,7 +273,7 @@ class _Search(ABC):
         K, d = self.centres.shape
         moved = sum(stop - start for start, stop in segments)
         parts = np.array(segments, np.int64)
-        self._run(lambda which: clusters.move()(
+        self._run(lambda which: clusters.move(
             self.X, self.weight, self.order, *self.frame, self.fresh, self.label, self.changed, self.before,
             parts, *which, self.counts, self.sums,
         ), self._pieces(K, moved * (MOVE_WORK + 100 * d), 2))  # fmt: skip
@@ -299,7 +299,7 @@ class _RowSearch(_Search):
         return NO_ORDER
 
     def _search(self, about, start, stop):
-        return kernel.search_rows()(
+        return kernel.search_rows(
             self.X, *about, self.fast, self.drift, self.fresh, start, stop, self.gap, self.label,
             self.changed, self.before,
         )  # fmt: skip
@@ -318,16 +318,16 @@ class _PanelSearch(_Search):
         panels = -(-n // WIDTH)
         self.panel_label = np.zeros(panels, np.int32)
         order = np.empty(panels * WIDTH, np.int32)
-        clusters.arrange()(self.X, *self.frame, order)
+        clusters.arrange(self.X, *self.frame, order)
         self.Z = np.empty((panels * d, WIDTH), np.float32)
         self._run(
-            lambda piece: clusters.copy()(self.X, order, *self.frame, *piece, self.Z),
+            lambda piece: clusters.copy(self.X, order, *self.frame, *piece, self.Z),
             self._pieces(len(order), len(order) * (COPY_WORK + 50 * d)),
         )
         return order
 
     def _search(self, about, start, stop):
-        return kernel.search_panels()(
+        return kernel.search_panels(
             self.X, self.Z, self.order, *about, self.drift, self.fresh, start, stop, self.gap, self.panel_label,
             self.label, self.changed, self.before,
         )  # fmt: skip
@@ -340,8 +340,8 @@ class _PanelSearch(_Search):
 
 def _groups(n_centres, d):
     """Centres in groups and their offsets, −∞ for those that complete the last group."""
-    groups = -(-n_centres // GROUP)
-    return np.zeros((groups, d, GROUP), np.float32), np.full((groups, GROUP), -np.inf, np.float32)
+    groups = -(-n_centres // GROUP_CENTRES)
+    return np.zeros((groups, d, GROUP_CENTRES), np.float32), np.full((groups, GROUP_CENTRES), -np.inf, np.float32)
 
 
 def _others(K, d, n_fast):

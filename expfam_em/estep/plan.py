@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from expfam_em.estep.bits import Bits, coded
-from expfam_em.estep.dense import Dense, check_width
+from expfam_em.estep.dense import Dense, check_width, table_of
 from expfam_em.estep.incomplete import IncompletePass
 from expfam_em.estep.reduce import EStep, OfData, Write, log_base_chunk
 from expfam_em.estep.scores import Kernel, Outputs, Scores, Sums
@@ -23,9 +23,6 @@ from expfam_em.rows.protocol import Chunk, Rows
 
 TABLE_ENTRIES = 1 << 25
 """Entries of T, 256 MB, that are kept for the length of a fit where the kernel cannot make them itself."""
-
-PART_ENTRIES = 1 << 15
-"""Entries of T that are evaluated in NumPy at a time."""
 
 LOG_BASE_WORK = 64
 """Multiply-adds that log h of a row is taken to cost."""
@@ -185,11 +182,8 @@ def with_table(family, form, rows: ArrayRows) -> ArrayRows:
 
 
 def table_chunk(family, form, chunk: Chunk) -> Chunk:
-    """Return a chunk with its table, a few rows at a time: what is in between should stay in cache."""
-    X, width = chunk.X, table(family, form, chunk.X[:1]).shape[1]
-    step = max(1, PART_ENTRIES // width)
-    parts = [table(family, form, X[first : first + step]) for first in range(0, len(X), step)]
-    return chunk._replace(table=np.concatenate(parts).astype(np.float64, copy=False))
+    """Return a chunk with its table."""
+    return chunk._replace(table=table_of(family, form, chunk.X).astype(np.float64, copy=False))
 
 
 def totals_of(kernel, rows: Rows, p) -> np.ndarray:

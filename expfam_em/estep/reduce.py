@@ -58,18 +58,15 @@ class EStep(Prepared):
         return order, np.searchsorted(data[order], np.arange(data.max(initial=0) + 2))
 
     def items(self, chunk: Chunk) -> np.ndarray:
-        """Return (start, stop, mixture, slot) for each mixture of each range of rows, the slots in order."""
+        """Return (start, stop, mixture, slot) for each mixture of each range of rows; slots in order of mixtures."""
         if chunk.ranges is None:  # one data set: every mixture is of all rows
-            items = np.zeros((len(self.scores.natural), 4), np.int64)
-            items[:, 1] = len(chunk.X)
-            items[:, 2] = items[:, 3] = np.arange(len(items))
-            return items
+            return np.array([[0, len(chunk.X), b, b] for b in range(len(self.scores.natural))])
         order, first = self._mixtures_of
         ranges = chunk.of_data()
         lots = [order[first[d] : first[d + 1]] if d + 1 < len(first) else order[:0] for d in ranges[:, 2]]
         mixtures = np.concatenate(lots)
         rows = np.repeat(ranges[:, :2], [len(lot) for lot in lots], axis=0)
-        return np.column_stack([rows, mixtures, np.arange(len(mixtures))])
+        return np.column_stack([rows, mixtures, np.searchsorted(np.sort(mixtures), mixtures)])
 
     def __call__(self, chunk: Chunk) -> Sums:
         items = self.items(chunk)
@@ -77,10 +74,7 @@ class EStep(Prepared):
         out = Outputs.of_sums(len(items), K, self.kernel.n_sums(p), self.kernel.by_statistic)
         if len(items):
             self._add(chunk, items, out)
-        if chunk.ranges is None:
-            return Sums(items[:, 2], out.counts, out.sums, out.bounds, out.exposures)
-        order = np.argsort(items[:, 2], kind="stable")
-        return Sums(items[order, 2], out.counts[order], out.sums[order], out.bounds[order], out.exposures[order])
+        return Sums(np.sort(items[:, 2]), out.counts, out.sums, out.bounds, out.exposures)
 
     def _add(self, chunk, items, out):
         K, p = self.scores.natural.shape[1:]

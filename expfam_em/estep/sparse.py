@@ -9,7 +9,7 @@ import numpy as np
 from expfam_em.estep.scores import Kernel, Outputs, Scores
 from expfam_em.family import checked
 from expfam_em.kernels import NO_OFFSET
-from expfam_em.kernels.sparse import BLOCK, em_sparse
+from expfam_em.kernels.sparse import SPARSE_ROWS, em_sparse
 from expfam_em.rows import grid
 from expfam_em.rows.protocol import Chunk
 
@@ -53,8 +53,9 @@ class Sparse(Kernel):
                 bound = em_sparse(
                     X.data, X.indices, X.indptr, start, stop, natural[mixture], e,
                     partition[mixture] if exposed else np.empty(0),
-                    (offset_of_exposed if exposed else offset)[mixture], level[mixture], weight, temperature, BLOCK,
-                    *totals, out.responsibilities, out.evidence, out.labels, row_offset=row_offset, group=group,
+                    (offset_of_exposed if exposed else offset)[mixture], level[mixture], weight, temperature,
+                    SPARSE_ROWS, *totals, out.responsibilities, out.evidence, out.labels,
+                    row_offset=row_offset, group=group,
                 )  # fmt: skip
                 if out.bounds.size:
                     out.bounds[slot] += bound

@@ -1,13 +1,11 @@
 """What the search for the nearest centres needs beforehand, and the sums that follow from it."""
 
-import functools
-
 import numpy as np
 from numba import types
 
-from expfam_em.kernels.jit import EXACT, inner
-from expfam_em.kernels.nearest import FAST, PLACES, ROWS, SINGLE, SINGLE_2, SINGLE_3, UP, array, compiled, number
-from expfam_em.kernels.tiles import GROUP, WIDTH
+from expfam_em.kernels.jit import EXACT, array, entry, inner
+from expfam_em.kernels.nearest import FAST_TYPE, PLACES_TYPE, ROWS_TYPE, SINGLE_1, SINGLE_2, SINGLE_3, UP, number
+from expfam_em.kernels.tiles import GROUP_CENTRES, WIDTH
 
 
 @inner(EXACT)
@@ -22,16 +20,20 @@ def longest_steps(step, among):
     return longest, next_longest, of
 
 
-def _follow(exact, offset, previous, fresh, n_fast, accumulated, drift, groups, fast):
+@entry(
+    types.Tuple((types.float64, types.boolean)), array(2), array(1), array(2), types.boolean,
+    types.intp, array(1, writable=True), SINGLE_1, types.Tuple((SINGLE_3, SINGLE_2)), FAST_TYPE,
+)  # fmt: skip
+def follow(exact, offset, previous, fresh, n_fast, accumulated, drift, groups, fast):
     """Put the centres into float32, in groups, and find how far the rows may have come to change their labels.
 
     Parameters
     ----------
     exact, offset, previous : (K, d), (K,), (K, d) centres now, −½|c|², and centres before
     fresh : whether there is no before
-    n_fast : centres to be counted as fast, a multiple of GROUP
+    n_fast : centres to be counted as fast, a multiple of GROUP_CENTRES
     accumulated, drift : (K + 1,) float64, and float32 rounded up; the last is the largest step of any label
-    groups, fast : see `_search_rows`; without the errors, updated
+    groups, fast : see `search_rows`; without the errors, updated
 
     Returns
     -------
@@ -48,12 +50,12 @@ def _follow(exact, offset, previous, fresh, n_fast, accumulated, drift, groups, 
         square, size = 0.0, 0.0
         for j in range(d):
             singles[k, j] = np.float32(exact[k, j])
-            centres[k // GROUP, j, k % GROUP] = singles[k, j]
+            centres[k // GROUP_CENTRES, j, k % GROUP_CENTRES] = singles[k, j]
             size += exact[k, j] * exact[k, j]
             square += (exact[k, j] - previous[k, j]) ** 2
             moved |= exact[k, j] != previous[k, j]
         single_offset[k] = np.float32(offset[k])
-        offsets[k // GROUP, k % GROUP] = single_offset[k]
+        offsets[k // GROUP_CENTRES, k % GROUP_CENTRES] = single_offset[k]
         largest = max(largest, size)
         kept[k] = True
         step[k] = 0.0 if fresh else np.sqrt(square) * (1 + (d + 8) * 2.0**-52)
@@ -65,9 +67,9 @@ def _follow(exact, offset, previous, fresh, n_fast, accumulated, drift, groups, 
                 k = other
         kept[k] = False
         fast_index[f] = k
-        fast_offsets[f // GROUP, f % GROUP] = single_offset[k]
+        fast_offsets[f // GROUP_CENTRES, f % GROUP_CENTRES] = single_offset[k]
         for j in range(d):
-            fast_centres[f // GROUP, j, f % GROUP] = singles[k, j]
+            fast_centres[f // GROUP_CENTRES, j, f % GROUP_CENTRES] = singles[k, j]
     slowest, _, _ = longest_steps(step, kept)
     for k in range(K + 1):
         mine = longest if k == K else step[k]
@@ -78,7 +80,8 @@ def _follow(exact, offset, previous, fresh, n_fast, accumulated, drift, groups, 
     return largest, moved
 
 
-def _arrange(X, shift, inverse_scale, order):
+@entry(types.void, ROWS_TYPE, array(1), array(1), PLACES_TYPE)
+def arrange(X, shift, inverse_scale, order):
     """order = the rows along a Morton curve through the cube ±4 of the frame, as they come within a cell of it.
 
     The last row is repeated to fill the order.
@@ -108,7 +111,8 @@ def _arrange(X, shift, inverse_scale, order):
         order[i] = order[n - 1]
 
 
-def _copy(X, order, shift, inverse_scale, start, stop, Z):
+@entry(types.void, ROWS_TYPE, PLACES_TYPE, array(1), array(1), types.intp, types.intp, SINGLE_2)
+def copy(X, order, shift, inverse_scale, start, stop, Z):
     """Z = the rows of X in the frame, in float32 and as panels."""
     d = shift.shape[0]
     for n in range(start, stop):
@@ -125,7 +129,11 @@ def add_exactly(high, low, term):
     return total, low + ((high - (total - part)) + (term - part))
 
 
-def _move(
+@entry(
+    types.void, ROWS_TYPE, array(1), PLACES_TYPE, array(1), array(1), types.boolean, *[PLACES_TYPE] * 3,
+    array(2, types.int64), types.intp, types.intp, array(2, writable=True), array(3, writable=True),
+)  # fmt: skip
+def move(
     X, sample_weight, order, shift, inverse_scale, fresh, label, changed, before, segments, first, last, counts, sums
 ):  # fmt: skip
     """Move the rows that changed their label from the sums of the old cluster to those of the new one.
@@ -164,10 +172,14 @@ def _move(
             counts[:, cluster], sums[:, cluster] = 0.0, 0.0
 
 
-def _loss(X, sample_weight, centres, label, start, stop, loss):
+@entry(
+    types.float64, ROWS_TYPE, array(1), array(2), array(1, types.int32), types.intp, types.intp,
+    array(1, writable=True),
+)  # fmt: skip
+def loss(X, sample_weight, centres, label, start, stop, squares):
     """Return Σ w ‖x − centre of its label‖² of the rows start ≤ n < stop, from the differences: nothing cancels.
 
-    The squares are written to ``loss``, unless it is empty.
+    They are written to ``squares`` by row, without the weights, unless that is empty.
     """
     d = centres.shape[1]
     whole = d // 4 * 4
@@ -180,50 +192,9 @@ def _loss(X, sample_weight, centres, label, start, stop, loss):
             total += (a * a + b * b) + (c * c + e * e)
         for j in range(whole, d):
             total += (number(X, n, j) - centres[k, j]) ** 2
-        if loss.size > 0:
-            loss[n] = total
+        if squares.size > 0:
+            squares[n] = total
         weight = sample_weight[n] if sample_weight.size > 0 else 1.0
         if weight > 0.0:
             high, low = add_exactly(high, low, weight * total)
     return high + low
-
-
-@functools.cache
-def arrange():
-    """Return `_arrange` compiled."""
-    return compiled(_arrange, types.void, ROWS, array(1), array(1), PLACES)
-
-
-@functools.cache
-def copy():
-    """Return `_copy` compiled."""
-    n = types.intp
-    return compiled(_copy, types.void, ROWS, PLACES, array(1), array(1), n, n, SINGLE_2)
-
-
-@functools.cache
-def follow():
-    """Return `_follow` compiled."""
-    return compiled(
-        _follow, types.Tuple((types.float64, types.boolean)), array(2), array(1), array(2), types.boolean,
-        types.intp, array(1, writable=True), SINGLE, types.Tuple((SINGLE_3, SINGLE_2)), FAST,
-    )  # fmt: skip
-
-
-@functools.cache
-def move():
-    """Return `_move` compiled."""
-    n = types.intp
-    return compiled(
-        _move, types.void, ROWS, array(1), PLACES, array(1), array(1), types.boolean, PLACES, PLACES, PLACES,
-        array(2, types.int64), n, n, array(2, writable=True), array(3, writable=True),
-    )  # fmt: skip
-
-
-@functools.cache
-def loss():
-    """Return `_loss` compiled."""
-    n = types.intp
-    return compiled(
-        _loss, types.float64, ROWS, array(1), array(2), array(1, types.int32), n, n, array(1, writable=True)
-    )  # fmt: skip

@@ -11,22 +11,18 @@ statistics of their own (own_frames.py).
 One call serves many mixtures and many ranges of rows, for a call costs as much as a thousand small rows.
 """
 
-import functools
-import threading
-
 import numpy as np
 from numba import types
 
 from expfam_em.kernels.elementwise import exp_nonpositive, log_positive
-from expfam_em.kernels.jit import EXACT, SUMS, entry, inner
-from expfam_em.kernels.load import LINE, clear_absent, multiply, scale, transpose
+from expfam_em.kernels.jit import EXACT, SUMS, array, entry, inner
+from expfam_em.kernels.load import LINE_ENTRIES, clear_absent, multiply, scale, transpose
 from expfam_em.kernels.matmul import PANEL, TILE, add_product, aligned, product_transposed, round_up
 from expfam_em.kernels.own_frames import collect_own, score_own, whiten
 
-L1_NUMBERS, L2_NUMBERS = 6144, 65536  # 48 and 512 kilobytes
-SMALL = 96  # up to this p·K a block stays in L1
-OWN_NUMBERS = 1 << 20  # eight megabytes: their matrix products want more rows than L2 has room for
-_compiling = threading.Lock()
+L1_ENTRIES, L2_ENTRIES = 6144, 65536  # 48 and 512 kilobytes
+SMALL_PARAMETERS = 96  # up to this p·K a block stays in L1
+OWN_FRAME_ENTRIES = 1 << 20  # eight megabytes: their matrix products want more rows than L2 has room for
 
 NO_OFFSET, NO_GROUP = np.empty((0, 0)), np.empty(0, np.int64)
 
@@ -37,22 +33,22 @@ def block_rows(n_statistics, n_components, n_own=0):
     ``n_own`` counts the coordinates kept for components with frames of their own.
     """
     numbers = n_statistics + n_components + n_own
-    if n_statistics * n_components + n_own <= SMALL:
-        return max(64, min(768, L1_NUMBERS // numbers // PANEL * PANEL))
+    if n_statistics * n_components + n_own <= SMALL_PARAMETERS:
+        return max(64, min(768, L1_ENTRIES // numbers // PANEL * PANEL))
     if n_own > 0:
-        return max(128, min(512, OWN_NUMBERS // n_own // PANEL * PANEL))
-    return max(256, min(384, L2_NUMBERS // numbers // PANEL * PANEL))
+        return max(128, min(512, OWN_FRAME_ENTRIES // n_own // PANEL * PANEL))
+    return max(256, min(384, L2_ENTRIES // numbers // PANEL * PANEL))
 
 
 def partition(n_statistics, n_features, block, products):
     """Ranges of statistics that L2 can hold, and of the products they are made of: (m, 4) begin, end, first, last."""
     p, d, rows = n_statistics, n_features, round_up(block, PANEL)
-    if p * rows <= L2_NUMBERS:
+    if p * rows <= L2_ENTRIES:
         return np.array([[0, p, 0, len(products)]])
     cuts = [
         start + (stop - start) * np.arange(n + 1) // n
         for start, stop in ((0, d), (d, p))
-        if (n := min((stop - start) * rows // L2_NUMBERS + 1, stop - start)) > 0
+        if (n := min((stop - start) * rows // L2_ENTRIES + 1, stop - start)) > 0
     ]
     begin, end = (np.concatenate([part[where] for part in cuts]) for where in (slice(-1), slice(1, None)))
     return np.stack([begin, end, *np.searchsorted(products[:, 2], [begin, end])], axis=1)
@@ -228,6 +224,13 @@ def block_weights(sample_weight, first, weight):
     return absent
 
 
+@entry(
+    types.void, types.Tuple([array(2, element, layout="A") for element in (types.float64, types.float32, types.uint8)]),
+    array(2, types.int64), array(1), array(1), *[array(2, types.int64)] * 3, array(2), array(3), array(3), array(2),
+    array(1), array(1), types.float64, types.bool_, types.int64, array(2), array(1, types.int64),
+    array(2, writable=True), array(3, writable=True), array(1, writable=True),
+    array(2, writable=True), array(1, writable=True), array(1, types.int64, writable=True),
+)  # fmt: skip
 def _em_rows(
     X, items, shift, inverse_scale, products, parts, frame, own_shift, whitener, natural, offset, level, sample_weight,
     temperature, given, block, row_offset, group, counts, sums, bounds, responsibilities, evidence, labels,
@@ -261,13 +264,13 @@ def _em_rows(
     for c in range(parts.shape[0]):
         held = max(held, parts[c, 1] - max(parts[c, 0] - d, 0))
     held += TILE
-    T_memory, S_memory = np.zeros(held * block_padded + LINE), np.zeros(K_padded * block_padded + LINE)
+    T_memory, S_memory = np.zeros(held * block_padded + LINE_ENTRIES), np.zeros(K_padded * block_padded + LINE_ENTRIES)
     scratch = np.empty((K_padded, p + TILE))
     top_memory, factor_memory = np.empty(block), np.empty(block)
     weight_memory, label_memory = np.ones(block), np.empty(block, np.int64)
-    rows_memory = np.empty(d * block_padded * (n_own > 0) + LINE)
-    Z_memory = np.empty((min(n_own, K), own_rows * block_padded + LINE))
-    space = np.empty((2, own_rows * block_padded + LINE))
+    rows_memory = np.empty(d * block_padded * (n_own > 0) + LINE_ENTRIES)
+    Z_memory = np.empty((min(n_own, K), own_rows * block_padded + LINE_ENTRIES))
+    space = np.empty((2, own_rows * block_padded + LINE_ENTRIES))
     second = np.empty((own_rows, own_rows))
     soft_wanted, labels_wanted = sums.size > 0 or responsibilities.size > 0, labels.size > 0
     for item in range(items.shape[0]):
@@ -324,38 +327,16 @@ def _em_rows(
             bounds[slot] += bound
 
 
-@functools.cache
-def _compiled():
-    """Return the pass, compiled for the one type of each argument."""
-
-    def array(ndim, element=types.float64, layout="C", writable=False):
-        return types.Array(element, ndim, layout, readonly=not writable)
-
-    rows = types.Tuple([array(2, element, "A") for element in (types.float64, types.float32, types.uint8)])
-    integers = array(2, types.int64)
-    shared, own = (array(1), array(1), integers, integers), (integers, array(2), array(3))
-    parameters = array(3), array(2), array(1), array(1)
-    offsets = array(2), array(1, types.int64)
-    sums = array(2, writable=True), array(3, writable=True), array(1, writable=True)
-    by_row = array(2, writable=True), array(1, writable=True), array(1, types.int64, writable=True)
-    signature = types.void(
-        rows, integers, *shared, *own, *parameters, types.float64, types.bool_, types.int64, *offsets, *sums, *by_row
-    )
-    return entry(_em_rows, signature)
-
-
 def em_rows(
     X, items, shift, inverse_scale, products, frame, own_shift, whitener, natural, offset, level, sample_weight,
     temperature, given, block, *outputs, row_offset=NO_OFFSET, group=NO_GROUP
 ):  # fmt: skip
     """Run the pass for rows X of float64, float32, uint8 or bool; see `_em_rows`."""
-    with _compiling:  # threads that arrive together wait for one compilation
-        kernel = _compiled()
     X = X.view(np.uint8) if X.dtype == np.bool_ else X
     rows = tuple(X if X.dtype == nothing.dtype else nothing for nothing in _NOTHING)
     parts = partition(natural.shape[2], len(shift), block, products)
     whitener = padded(whitener) if whitener.shape[1] > 1 else whitener
-    return kernel(
+    return _em_rows(
         rows, items, shift, inverse_scale, products, parts, frame, own_shift, whitener, padded(natural), offset, level,
         sample_weight, temperature, given, block, row_offset, group, *outputs,
     )  # fmt: skip

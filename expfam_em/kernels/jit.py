@@ -3,14 +3,18 @@
 import contextlib
 import functools
 import hashlib
+import threading
 from pathlib import Path
 
-from numba import njit
+from numba import njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 # No flag that assumes the absence of NaN or infinity: an infinite score is meaningful here.
 EXACT = {"contract"}  # a·b + c may be fused; nothing is reordered
 SUMS = {"contract", "reassoc"}  # sums may be reordered, so that they vectorise
+
+
+_compiling = threading.Lock()
 
 
 @functools.cache
@@ -49,17 +53,39 @@ def inner(fastmath):
     return njit(nogil=True, error_model="numpy", fastmath=fastmath)
 
 
-def entry(function, signature):
-    """Compile a kernel that Python calls, for one signature only, without the GIL and cached on disk if possible.
+def array(ndim, element=types.float64, writable=False, layout="C"):
+    """Return the type of an array argument."""
+    return types.Array(element, ndim, layout, readonly=not writable)
 
-    One signature, because every other layout or writability of an array would cost a compilation of its own, and
-    be refused by nothing.
+
+class Entry:
+    """A kernel that Python calls: compiled at its first call, without the GIL, and cached on disk if possible.
+
+    It has one signature only, because every other layout or writability of an array would cost a compilation of its
+    own, and be refused by nothing.
     """
-    dispatcher = inner(EXACT)(function)
-    if not hasattr(dispatcher, "compile"):  # the jit is disabled
+
+    def __init__(self, function, signature):
+        self.function, self.signature = function, signature
+
+    @functools.cached_property
+    def compiled(self):
+        """What numba makes of the function; the function itself where the jit is disabled."""
+        dispatcher = inner(EXACT)(self.function)
+        if not hasattr(dispatcher, "compile"):
+            return dispatcher
+        with contextlib.suppress(RuntimeError):  # no folder for a cache: every process compiles again
+            dispatcher._cache = _ForgivingCache(self.function)
+        dispatcher.compile(self.signature)
+        dispatcher.disable_compile()
         return dispatcher
-    with contextlib.suppress(RuntimeError):  # no folder for a cache: every process compiles again
-        dispatcher._cache = _ForgivingCache(function)
-    dispatcher.compile(signature)
-    dispatcher.disable_compile()
-    return dispatcher
+
+    def __call__(self, *arguments):
+        with _compiling:  # threads that arrive together wait for one compilation
+            compiled = self.compiled
+        return compiled(*arguments)
+
+
+def entry(result, *signature):
+    """Make a function a kernel that Python calls, given the types of its result and its arguments; see `Entry`."""
+    return lambda function: Entry(function, result(*signature))

@@ -8,17 +8,17 @@ import numpy as np
 
 from expfam_em.kernels.jit import EXACT, inner
 
-LINE = 8  # numbers in a cache line
+LINE_ENTRIES = 8  # numbers in a cache line
 
 
 @inner(EXACT)
 def transpose_tiles(X, first, rows, out):
     """out[j, i] = X[first + i, j], in tiles as wide as a cache line: both sides are then read and written whole."""
     d = X.shape[1]
-    whole = rows // LINE * LINE
-    for start in range(0, whole, LINE):
+    whole = rows // LINE_ENTRIES * LINE_ENTRIES
+    for start in range(0, whole, LINE_ENTRIES):
         for j in range(d):
-            for i in range(start, start + LINE):
+            for i in range(start, start + LINE_ENTRIES):
                 out[j, i] = np.float64(X[first + i, j])
     for i in range(whole, rows):
         for j in range(d):

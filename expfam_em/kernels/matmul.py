@@ -10,20 +10,17 @@ Matrices are padded: components to a multiple of TILE, rows of a block to a mult
 from typing import Any
 
 from numba import types
-from numba.core import cgutils, codegen
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from expfam_em.kernels.jit import EXACT, inner
-from expfam_em.kernels.tiles import jit_is_off
+from expfam_em.kernels.vectors import DOUBLE, code_of, has_avx512, ir, jit_is_off, number
 
-ir = cgutils.ir
 TILE = 4
 # 16 accumulators in the 32 registers of AVX-512; on other machines 8 in 16
-LANES, VECTORS = (8, 4) if codegen.ll.get_host_cpu_features().get("avx512f") else (4, 2)
-PANEL = LANES * VECTORS
-_F, _I, _N = ir.DoubleType(), ir.IntType(32), ir.IntType(64)
-_VECTOR = ir.VectorType(_F, LANES)
-_ZERO = ir.Constant(_VECTOR, [0.0] * LANES)
+DOUBLE_LANES, VECTORS = (8, 4) if has_avx512 else (4, 2)
+PANEL = DOUBLE_LANES * VECTORS
+DOUBLES = ir.VectorType(DOUBLE, DOUBLE_LANES)
 
 
 @inner(EXACT)
@@ -32,106 +29,49 @@ def round_up(number, multiple):
     return -(-number // multiple) * multiple
 
 
-def _at(builder, pointer, *terms):
-    """The pointer moved by a sum of numbers."""
-    for term in terms:
-        pointer = builder.gep(pointer, [ir.Constant(_N, term) if isinstance(term, int) else term])
-    return pointer
-
-
-def _load(builder, pointer, offset):
-    return builder.load(builder.bitcast(_at(builder, pointer, offset), _VECTOR.as_pointer()), align=8)
-
-
-def _store(builder, vector, pointer, offset):
-    builder.store(vector, builder.bitcast(_at(builder, pointer, offset), _VECTOR.as_pointer()), align=8)
-
-
-def _splat(builder, value):
-    """A vector with the same value in each lane."""
-    first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.Constant(_I, 0))
-    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_I, LANES), [0] * LANES))
-
-
-def _matrices(context, builder, signature, arguments, *which):
-    """Pointer to the first number, and length of a row, of matrices among the arguments."""
-    for i in which:
-        matrix = context.make_array(signature.args[i])(context, builder, arguments[i])
-        yield matrix.data, builder.extract_value(matrix.shape, 1)
-
-
-def _accumulated(builder, start, stop, step, begun, factors):
-    """Σ a_c b_v over a loop, for all pairs of vectors; ``factors(i)`` returns the a_c and the b_v of one turn."""
-    fma = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fma.v{LANES}f64"
-    )
-    before, loop, after = builder.block, builder.append_basic_block("turn"), builder.append_basic_block("done")
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    i, total = builder.phi(_N), {cell: builder.phi(_VECTOR) for cell in begun}
-    a, b = factors(i)
-    new = {(c, v): builder.call(fma, [a[c], b[v], total[c, v]]) for c, v in begun}
-    following = builder.add(i, ir.Constant(_N, step))
-    i.add_incoming(start, before)
-    i.add_incoming(following, loop)
-    for cell, first in begun.items():
-        total[cell].add_incoming(first, before)
-        total[cell].add_incoming(new[cell], loop)
-    builder.cbranch(builder.icmp_signed("<", following, stop), loop, after)
-    builder.position_at_end(after)
-    return new
-
-
 @intrinsic
 def _times_tile(typing, A, k, column, T, n, i, S):
-    """S[k:k+TILE, i:i+PANEL] += A[k:k+TILE, column:column+n] T[:n, i:i+PANEL]."""
-    signature = types.void(A, types.intp, types.intp, T, types.intp, types.intp, S)
+    """Write the code of `times_tile`."""
 
-    def generate(context, builder, signature, arguments):
-        _, k, column, _, n, i, _ = arguments
-        (A, wide), (T, width), (S, long) = _matrices(context, builder, signature, arguments, 0, 3, 6)
-        row = [builder.add(k, ir.Constant(_N, c)) for c in range(TILE)]
-        a = [_at(builder, A, builder.mul(row[c], wide), column) for c in range(TILE)]
-        out = [_at(builder, S, builder.mul(row[c], long), i) for c in range(TILE)]
+    def generate(code, A, k, column, T, n, i, S):
+        row = [code.builder.add(k, number(c)) for c in range(TILE)]
+        a = [code.at(A.first, code.times(row[c], A.width), column) for c in range(TILE)]
+        out = [code.at(S.first, code.times(row[c], S.width), i) for c in range(TILE)]
+
+        def vectors(pointer):
+            return [code.load(pointer, v * DOUBLE_LANES) for v in range(VECTORS)]
 
         def factors(q):
-            t = _at(builder, T, builder.mul(q, width), i)
-            spread = [_splat(builder, builder.load(_at(builder, a[c], q))) for c in range(TILE)]
-            return spread, [_load(builder, t, v * LANES) for v in range(VECTORS)]
+            spread = [code.splat(code.value(pointer, q)) for pointer in a]
+            return spread, vectors(code.at(T.first, code.times(q, T.width), i))
 
-        begun = {(c, v): _load(builder, out[c], v * LANES) for c in range(TILE) for v in range(VECTORS)}
-        for (c, v), value in _accumulated(builder, ir.Constant(_N, 0), n, 1, begun, factors).items():
-            _store(builder, value, out[c], v * LANES)
-        return context.get_dummy_value()
+        begun = {(c, v): vector for c, pointer in enumerate(out) for v, vector in enumerate(vectors(pointer))}
+        for (c, v), value in code.sum_products(n, 1, begun, factors).items():
+            code.store(value, out[c], v * DOUBLE_LANES)
 
-    return signature, generate
+    return code_of(generate, DOUBLES, A, types.intp, types.intp, T, types.intp, types.intp, S)
 
 
 @intrinsic
 def _times_transposed_tile(typing, R, k, T, q, rows, out, column):
-    """out[k:k+TILE, column+q:column+q+TILE] = R[k:k+TILE, :rows] T[q:q+TILE, :rows]ᵀ."""
-    signature = types.void(R, types.intp, T, types.intp, types.intp, out, types.intp)
+    """Write the code of `times_transposed_tile`."""
 
-    def generate(context, builder, signature, arguments):
-        _, k, _, q, rows, _, column = arguments
-        (R, long), (T, width), (out, wide) = _matrices(context, builder, signature, arguments, 0, 2, 5)
-        add = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(_F, [_F, _VECTOR]), f"llvm.vector.reduce.fadd.v{LANES}f64"
-        )
-        row = [builder.add(k, ir.Constant(_N, c)) for c in range(TILE)]
-        r = [_at(builder, R, builder.mul(row[c], long)) for c in range(TILE)]
-        t = [_at(builder, T, builder.mul(builder.add(q, ir.Constant(_N, j)), width)) for j in range(TILE)]
+    def generate(code, R, k, T, q, rows, out, column):
+        kind, name = ir.FunctionType(DOUBLE, [DOUBLE, DOUBLES]), f"llvm.vector.reduce.fadd.v{DOUBLE_LANES}f64"
+        add = cgutils.get_or_insert_function(code.builder.module, kind, name)
+        row, other = ([code.builder.add(first, number(c)) for c in range(TILE)] for first in (k, q))
+        r = [code.at(R.first, code.times(row[c], R.width)) for c in range(TILE)]
+        t = [code.at(T.first, code.times(other[j], T.width)) for j in range(TILE)]
 
         def factors(i):
-            return [_load(builder, pointer, i) for pointer in r], [_load(builder, pointer, i) for pointer in t]
+            return [[code.load(pointer, i) for pointer in pointers] for pointers in (r, t)]
 
-        begun = {(c, j): _ZERO for c in range(TILE) for j in range(TILE)}
-        for (c, j), value in _accumulated(builder, ir.Constant(_N, 0), rows, LANES, begun, factors).items():
-            total = builder.call(add, [ir.Constant(_F, 0.0), value], fastmath=("reassoc",))
-            builder.store(total, _at(builder, out, builder.mul(row[c], wide), column, q, j))
-        return context.get_dummy_value()
+        begun = {(c, j): code.zero() for c in range(TILE) for j in range(TILE)}
+        for (c, j), value in code.sum_products(rows, DOUBLE_LANES, begun, factors).items():
+            total = code.builder.call(add, [ir.Constant(DOUBLE, 0.0), value], fastmath=("reassoc",))
+            code.builder.store(total, code.at(out.first, code.times(row[c], out.width), column, q, j))
 
-    return signature, generate
+    return code_of(generate, DOUBLES, R, types.intp, T, types.intp, types.intp, out, types.intp)
 
 
 def _times_tile_in_numpy(A, k, column, T, n, i, S):
@@ -144,7 +84,10 @@ def _times_transposed_tile_in_numpy(R, k, T, q, rows, out, column):
 
 
 times_tile: Any = _times_tile_in_numpy if jit_is_off else _times_tile
+"""times_tile(A, k, column, T, n, i, S): add A[·, column : column + n] T[:n, ·] to the tile of S at (k, i)."""
+
 times_transposed_tile: Any = _times_transposed_tile_in_numpy if jit_is_off else _times_transposed_tile
+"""times_transposed_tile(R, k, T, q, rows, out, column): R[·, :rows] T[·, :rows]ᵀ, to the tile at (k, column + q)."""
 
 
 @inner(EXACT)

@@ -21,14 +21,11 @@ triangle inequality. What is stored is the gap plus the accumulated drift at tha
 that exceeds the accumulated drift. Constants round it down.
 """
 
-import functools
-import threading
-
 import numpy as np
 from numba import types
 
-from expfam_em.kernels.jit import EXACT, SUMS, entry, inner
-from expfam_em.kernels.tiles import LANES, WIDTH, tile, turn_lanes
+from expfam_em.kernels.jit import EXACT, SUMS, array, entry, inner
+from expfam_em.kernels.tiles import SINGLE_LANES, WIDTH, tile, turn_lanes
 
 DOWN = np.float32(1 - 2.0**-20)  # more than the 8 roundings on the way to a gap, and the one of storing it
 UP = np.float32(1 + 2.0**-20)
@@ -36,7 +33,14 @@ TWO, SIXTEEN, SQRT_2 = np.float32(2), np.float32(16), np.float32(2**0.5)
 INFINITY = np.float32(np.inf)
 CHOICE = 4096  # rows looked through before those found are searched
 SPACE = CHOICE + WIDTH
-_compiling = threading.Lock()
+
+ROWS_TYPE = types.Tuple([array(2, element, layout="A") for element in (types.float64, types.float32)])
+FRAME_TYPE = types.Tuple((array(1), array(1)))
+CENTRES_TYPE = types.Tuple((array(2), array(1), array(1)))
+SINGLE_1, SINGLE_2, SINGLE_3 = (array(ndim, types.float32, True) for ndim in (1, 2, 3))
+PLACES_TYPE = array(1, types.int32, True)
+GROUPS_TYPE = types.Tuple((SINGLE_3, SINGLE_2, array(1, types.float32)))
+FAST_TYPE = types.Tuple((SINGLE_3, SINGLE_2, PLACES_TYPE, SINGLE_1, SINGLE_2, SINGLE_1, array(1, types.boolean, True)))
 
 
 # ---- search ---------------------------------------------------------------------------------------------------
@@ -55,13 +59,13 @@ def turn(X, rows, first, shift, inverse_scale, panel):
     """panel (d, WIDTH) = X[rows[first : first + WIDTH]].T in the frame."""
     doubles, singles = X
     d = panel.shape[0]
-    whole = d // LANES * LANES
-    for at in range(0, WIDTH, LANES):
+    whole = d // SINGLE_LANES * SINGLE_LANES
+    for at in range(0, WIDTH, SINGLE_LANES):
         if doubles.size > 0:
-            for column in range(0, whole, LANES):
+            for column in range(0, whole, SINGLE_LANES):
                 turn_lanes(doubles, rows, first + at, column, shift, inverse_scale, panel, at)
         else:
-            for column in range(0, whole, LANES):
+            for column in range(0, whole, SINGLE_LANES):
                 turn_lanes(singles, rows, first + at, column, shift, inverse_scale, panel, at)
     for i in range(WIDTH):
         for j in range(whole, d):
@@ -187,7 +191,11 @@ def separate(gap, slow, label, chosen, found):
     return few
 
 
-def _search_rows(
+@entry(
+    types.UniTuple(types.intp, 2), ROWS_TYPE, FRAME_TYPE, CENTRES_TYPE, GROUPS_TYPE, FAST_TYPE, SINGLE_1,
+    types.boolean, types.intp, types.intp, SINGLE_1, PLACES_TYPE, PLACES_TYPE, PLACES_TYPE,
+)  # fmt: skip
+def search_rows(
     X, frame, exact, groups, fast, drift, fresh, start, stop, gap, label, changed, before
 ):  # fmt: skip
     """Search the rows start ≤ n < stop that may have changed their label.
@@ -197,8 +205,8 @@ def _search_rows(
     X : (n, d) array of float64 and one of float32, C order; the one of the other type is empty
     frame : shift and inverse scale, (d,)
     exact : centres c in the frame (K, d), −½|c|² (K,), and slope and level of the error, (2,), in float64
-    groups : the same in float32, in groups padded with −∞: (G, d, GROUP), (G, GROUP), (2,)
-    fast : the centres that moved most, (F, d, GROUP), (F, GROUP), and which they are, (F · GROUP,); the drift that does
+    groups : the same in float32, in groups of C = GROUP_CENTRES padded with −∞: (G, d, C), (G, C), (2,)
+    fast : the centres that moved most, (F, d, C), (F, C), and which they are, (F · C,); the drift that does
         not count them, (K,); all centres (K, d) and −½|c|² (K,); whether a centre is not among the fast, (K,)
     drift : (K,) accumulated drift, rounded up
     fresh : whether no row has a label yet
@@ -216,7 +224,11 @@ def _search_rows(
     d = exact_centres.shape[1]
     chosen = np.empty(2 * SPACE, np.int32)
     panel, own, z = np.empty((d, WIDTH), np.float32), np.empty((d, WIDTH), np.float32), np.empty(d)
-    top, second, space = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32)
+    top, second, space = (
+        np.empty(WIDTH, np.float32),
+        np.empty(WIDTH, np.float32),
+        np.empty(WIDTH, np.float32),
+    )
     nearest, was = np.empty(WIDTH, np.int32), np.empty(WIDTH, np.int32)
     nowhere, unity = np.zeros(d), np.ones(d)  # the frame of centres that are in it already
     n_changed, n_searched = 0, 0
@@ -252,10 +264,14 @@ def _search_rows(
     return n_changed, n_searched
 
 
-def _search_panels(
+@entry(
+    types.UniTuple(types.intp, 2), ROWS_TYPE, SINGLE_2, PLACES_TYPE, FRAME_TYPE, CENTRES_TYPE, GROUPS_TYPE, SINGLE_1,
+    types.boolean, types.intp, types.intp, SINGLE_1, *[PLACES_TYPE] * 4,
+)  # fmt: skip
+def search_panels(
     X, Z, order, frame, exact, groups, drift, fresh, start, stop, gap, panel_label, label, changed, before
 ):  # fmt: skip
-    """Search the panels start ≤ b < stop of rows that are neighbours in space; see `_search_rows`.
+    """Search the panels start ≤ b < stop of rows that are neighbours in space; see `search_rows`.
 
     Parameters
     ----------
@@ -272,7 +288,11 @@ def _search_panels(
     K, d = exact_centres.shape
     n = X[0].shape[0] + X[1].shape[0]
     z, chosen = np.empty(d), np.empty(CHOICE, np.int32)
-    top, second, space = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32)
+    top, second, space = (
+        np.empty(WIDTH, np.float32),
+        np.empty(WIDTH, np.float32),
+        np.empty(WIDTH, np.float32),
+    )
     nearest = np.empty(WIDTH, np.int32)
     n_changed, n_searched, out = 0, 0, start * WIDTH
     for first in range(start, stop, CHOICE):
@@ -307,43 +327,3 @@ def _search_panels(
                         n_changed += 1
                     label[place + i] = nearest[i]
     return n_changed, n_searched
-
-
-def array(ndim, element=types.float64, writable=False, layout="C"):
-    """The type of an array argument."""
-    return types.Array(element, ndim, layout, readonly=not writable)
-
-
-ROWS = types.Tuple([array(2, element, layout="A") for element in (types.float64, types.float32)])
-FRAME = types.Tuple((array(1), array(1)))
-EXACT_CENTRES = types.Tuple((array(2), array(1), array(1)))
-SINGLE, SINGLE_2, SINGLE_3 = (array(ndim, types.float32, True) for ndim in (1, 2, 3))
-PLACES = array(1, types.int32, True)
-GROUPS = types.Tuple((SINGLE_3, SINGLE_2, array(1, types.float32)))
-FAST = types.Tuple((SINGLE_3, SINGLE_2, PLACES, SINGLE, SINGLE_2, SINGLE, array(1, types.boolean, True)))
-
-
-def compiled(function, result, *signature):
-    """Return a kernel compiled for a signature."""
-    with _compiling:  # threads that arrive together wait for one compilation
-        return entry(function, result(*signature))
-
-
-@functools.cache
-def search_rows():
-    """Return `_search_rows` compiled."""
-    n = types.intp
-    return compiled(
-        _search_rows, types.UniTuple(n, 2), ROWS, FRAME, EXACT_CENTRES, GROUPS, FAST, SINGLE,
-        types.boolean, n, n, SINGLE, PLACES, PLACES, PLACES,
-    )  # fmt: skip
-
-
-@functools.cache
-def search_panels():
-    """Return `_search_panels` compiled."""
-    n = types.intp
-    return compiled(
-        _search_panels, types.UniTuple(n, 2), ROWS, SINGLE_2, PLACES, FRAME, EXACT_CENTRES, GROUPS, SINGLE,
-        types.boolean, n, n, SINGLE, PLACES, PLACES, PLACES, PLACES,
-    )  # fmt: skip

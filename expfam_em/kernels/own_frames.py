@@ -6,7 +6,7 @@ natural parameters are 0 and are skipped; its second moments are one product Z d
 """
 
 from expfam_em.kernels.jit import EXACT, SUMS, inner
-from expfam_em.kernels.matmul import LANES, add_product, aligned, product_transposed, round_up
+from expfam_em.kernels.matmul import DOUBLE_LANES, add_product, aligned, product_transposed, round_up
 
 
 @inner(EXACT)
@@ -107,7 +107,7 @@ def collect_own(r, products, d, Z, space, second, sums):
     n = count_present(r)
     if n == 0:
         return
-    width = round_up(n, LANES)
+    width = round_up(n, DOUBLE_LANES)
     present, weighted = aligned(space[0], Z.shape[0], width), aligned(space[1], Z.shape[0], width)
     present_rows(r, d, n, Z, present, weighted)
     for j in range(d):

@@ -6,17 +6,13 @@ the loops that the dense pass has too. Everything is linear in the entries: expl
 within a row does not matter, and an entry given twice counts as the sum of its values.
 """
 
-import functools
-import threading
-
 import numpy as np
 from numba import types
 
 from expfam_em.kernels.em import NO_GROUP, NO_OFFSET, add_offsets, assign, block_weights, weigh, write_rows
-from expfam_em.kernels.jit import EXACT, entry, inner
+from expfam_em.kernels.jit import EXACT, array, entry, inner
 
-BLOCK = 72  # rows; nine cache lines, for a power of two would put a column of scores into a few sets of the L1 cache
-_compiling = threading.Lock()
+SPARSE_ROWS = 72  # in a block: nine cache lines; a power of two would put a column of scores into few sets of L1
 
 
 @inner(EXACT)
@@ -136,29 +132,18 @@ def _em_sparse(
     return bound
 
 
-@functools.cache
-def _compiled(dtype):
-    """Return the pass for one dtype of the entries; its other arguments have one type each."""
-
-    def array(ndim, element=types.float64, writable=False):
-        return types.Array(element, ndim, "C", readonly=not writable)
-
-    data = array(1, getattr(types, dtype.name))
-    outputs = tuple(array(ndim, writable=True) for ndim in (1, 2, 1, 2, 1))
-    return entry(
-        _em_sparse,
-        types.float64(
-            data, array(1, types.int32), array(1, types.int64), types.int64, types.int64, array(2), array(1),
-            array(1), array(1), types.float64, array(1), types.float64, types.int64, array(2),
-            array(1, types.int64), *outputs,
-            array(1, types.int64, writable=True),
-        ),
-    )  # fmt: skip
+_COMPILED = {
+    element.name: entry(
+        types.float64, array(1, element), array(1, types.int32), array(1, types.int64), types.int64, types.int64,
+        array(2), array(1), array(1), array(1), types.float64, array(1), types.float64, types.int64, array(2),
+        array(1, types.int64), *(array(ndim, writable=True) for ndim in (1, 2, 1, 2, 1)),
+        array(1, types.int64, writable=True),
+    )(_em_sparse)
+    for element in (types.float64, types.float32, types.uint8)
+}  # fmt: skip
 
 
 def em_sparse(data, *arguments, row_offset=NO_OFFSET, group=NO_GROUP):
     """Run the pass compiled for the dtype of the entries; see `_em_sparse`."""
     data = data.view(np.uint8) if data.dtype == np.bool_ else data  # the same bytes, and one compilation less
-    with _compiling:  # threads that arrive together wait for one compilation
-        kernel = _compiled(data.dtype)
-    return kernel(data, *arguments[:12], row_offset, group, *arguments[12:])
+    return _COMPILED[data.dtype.name](data, *arguments[:12], row_offset, group, *arguments[12:])

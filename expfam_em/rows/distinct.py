@@ -11,17 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-LEAST_ROWS = 10_000
+PACKED_ROWS = 10_000
 """Below this many rows a pass takes less than the work around it."""
 
-PAYS = 0.5
+DISTINCT_SHARE = 0.5
 """Share of distinct rows up to which they are used: finding them costs one or two passes."""
 
-WORD = 2.0**52
+WORD_LIMIT = 2.0**52
 """Products of digits are summed in float64, exactly up to here."""
 
-BLOCK, WIDE = 1 << 16, 1 << 9
-"""Numbers looked at together, which stay in the L2 cache, and numbers of one long row."""
+PACKED_ENTRIES, LONG_ROW_ENTRIES = 1 << 16, 1 << 9
+"""Entries looked at together, which stay in the L2 cache, and entries of one long row."""
 
 
 class Packing(NamedTuple):
@@ -46,11 +46,11 @@ class Packing(NamedTuple):
         if (extremes := _extremes(X)) is None:
             return None
         low, high = extremes
-        if not (np.all(low > -WORD) and np.all(high < WORD) and np.all(high - low < WORD)):
+        if not (np.all(low > -WORD_LIMIT) and np.all(high < WORD_LIMIT) and np.all(high - low < WORD_LIMIT)):
             return None
         width, ends, size = high - low + 1, [], 1.0
         for j, values in enumerate(width):
-            if size * values > WORD:
+            if size * values > WORD_LIMIT:
                 ends.append(j)
                 size = 1.0
             size *= values
@@ -95,7 +95,7 @@ def distinct(X, sample_weight=None) -> tuple[np.ndarray, np.ndarray] | None:
         Sum of the weights of the rows that are equal; their number without ``sample_weight``.
     """
     n = len(X)
-    if n < LEAST_ROWS or not _promising(X) or (packing := Packing.of(X)) is None:
+    if n < PACKED_ROWS or not _promising(X) or (packing := Packing.of(X)) is None:
         return None
     words = packing.pack(X)
     span = math.prod(packing.width) if len(words) == 1 else math.inf
@@ -107,7 +107,7 @@ def distinct(X, sample_weight=None) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _blocks(X):
-    step = max(1, BLOCK // X.shape[1])
+    step = max(1, PACKED_ENTRIES // X.shape[1])
     return (slice(first, first + step) for first in range(0, len(X), step))
 
 
@@ -117,7 +117,7 @@ def _extremes(X):
     if X.dtype.kind == "b":
         return np.zeros(d), np.ones(d)
     low, high = np.full(d, np.inf), np.full(d, -np.inf)
-    abreast = max(1, WIDE // d) if X.flags.c_contiguous else 1
+    abreast = max(1, LONG_ROW_ENTRIES // d) if X.flags.c_contiguous else 1
     for rows in _blocks(X):
         part = X[rows]
         if X.dtype.kind == "f" and np.any(np.floor(part) != part):
@@ -167,7 +167,7 @@ def _tabulate(word, span, sample_weight):
     """Return the distinct words (1, u) and their weights from a table of all possible words."""
     table = np.bincount(word, sample_weight, minlength=span)
     unique = np.flatnonzero(table)
-    if len(unique) > PAYS * len(word):
+    if len(unique) > DISTINCT_SHARE * len(word):
         return None
     return unique[None], table[unique].astype(np.float64)
 
@@ -177,11 +177,11 @@ def _sort(words, sample_weight):
     n = words.shape[1]
     if len(words) == 1 and sample_weight is None:
         unique, counts = np.unique(words[0], return_counts=True)
-        return None if len(unique) > PAYS * n else (unique[None], counts.astype(np.float64))
+        return None if len(unique) > DISTINCT_SHARE * n else (unique[None], counts.astype(np.float64))
     key = _key(words)
     order = np.argsort(key)
     new = _changes(key[None], order)
-    if np.count_nonzero(new) > PAYS * n:
+    if np.count_nonzero(new) > DISTINCT_SHARE * n:
         return None
     if len(words) > 1 and not np.array_equal(new, _changes(words, order)):  # two rows share a hash
         order = np.lexsort(words[::-1])
