@@ -5,12 +5,48 @@ from importlib.metadata import distribution
 import numpy as np
 import pytest
 from hypothesis import settings
+from numba import config
+from scipy import sparse
 from sklearn import datasets
 
+import expfam_em as ef
 from expfam_em.saving import registry
 from tests import profiles
 
 settings.load_profile(profiles.SHORT)  # before pytest loads the profile of its command line, if there is one
+
+
+def pytest_sessionstart(session):
+    """Compile a share of the kernels in each process that runs tests: none runs one before all have."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or config.DISABLE_JIT:
+        return
+    number = int(worker["workerid"].removeprefix("gw"))
+    for use in KERNELS[number :: worker["workercount"]]:
+        use()
+
+
+def of_numbers():
+    ef.accumulate(ef.Mixture(ef.families.Poisson(), [1.0], [[0.0]]), [[1.0]])
+
+
+def of_clusters():
+    for d in (2, 20):
+        ef.KMeans(3, random_state=0).fit(np.random.default_rng(0).normal(size=(500, d)))
+
+
+def of_bits():
+    X = np.random.default_rng(0).integers(0, 2, (5000, 40), np.uint8)
+    ef.fit(ef.Mixture(ef.families.Bernoulli(), [0.5, 0.5], np.zeros((2, 40))), X, max_iter=1)
+
+
+def of_sparse_rows():
+    for dtype in (np.float64, np.float32, np.uint8, np.bool_):
+        ef.accumulate(ef.Mixture(ef.families.Poisson(), [1.0], [[0.0]]), sparse.csr_array(np.ones((9, 1), dtype)))
+
+
+KERNELS = [of_numbers, of_clusters, of_bits, of_sparse_rows]
+"""Uses of all kernels, in an order that two processes compile in equal shares; compiled code is kept on disk."""
 
 
 def frozen(array):

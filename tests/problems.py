@@ -1,5 +1,7 @@
 """Rows, a start and comparisons for the laws of the driver."""
 
+import functools
+
 import numpy as np
 
 import expfam_em as ef
@@ -24,11 +26,24 @@ class Problem:
         self.start = ef.Mixture(case.family, PI, case.naturals(self.thetas))
         self.pseudo = (self.X[:6], np.full(6, 0.5))
 
+        for array in filter(lambda array: array is not None, (self.X, self.w)):
+            array.flags.writeable = False
+
     def prior(self):
         """The pseudo-rows as a prior of each component."""
         X0, w0 = self.pseudo
         T, e = self.case.family.sufficient_statistics(X0), self.case.exposures(X0)
         return ef.ExpectedStatistics(np.full(3, w0.sum()), np.tile(w0 @ T, (3, 1)), exposures=np.full(3, w0 @ e))
+
+
+@functools.cache
+def _problem(name, weights, sizes):
+    return Problem(BY_NAME[name], weights, sizes)
+
+
+def problem_of(case, weights="none", sizes=(90, 60, 40)):
+    """Return the problem of a case, the same one to every test that asks."""
+    return _problem(case.name, weights, sizes)
 
 
 def assert_close(found, expected, relative):

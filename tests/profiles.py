@@ -12,15 +12,15 @@ FEWEST = 4
 SHORT = "short"
 
 settings.register_profile("full", max_examples=WHOLE, deadline=None)
-settings.register_profile(SHORT, max_examples=10, deadline=None)
+settings.register_profile(SHORT, max_examples=5, deadline=None)
 
 
-def share(most):
-    """Return how many of the examples of the profile ``full`` the current profile draws.
+def share(most, fewest=FEWEST):
+    """Return how many of the examples, or steps, of the profile ``full`` the current profile draws, or makes.
 
     Only test modules may ask: pytest loads the profile of the command line after ``conftest.py`` and before them.
     """
-    return min(most, max(FEWEST, round(most * settings.default.max_examples / WHOLE)))
+    return min(most, max(fewest, round(most * settings.default.max_examples / WHOLE)))
 
 
 def draws(most, **how):

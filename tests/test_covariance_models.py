@@ -18,8 +18,11 @@ from tests.covariance_models import (
     scatters,
     start_moments,
 )
+from tests.profiles import share
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # a few steps are the question
+
+STEPS = share(200, fewest=60)
 
 each_model = pytest.mark.parametrize("name", MODELS)
 
@@ -86,7 +89,7 @@ def test_the_m_step_is_the_maximum(name, K, d, seed):
     X, w, R = problem(seed, K, d)
     counts, S, found = m_step(name, X, w, R, d)
     reached = loss(counts, S, found)
-    best = lowest(name, counts, S, 12)
+    best = lowest(name, counts, S, share(12))
     # BFGS stops at a gradient of 1e-5: its loss is 1e-10/curvature too high, and never lower
     assert best - 1e-7 <= reached <= best + 1e-9
 
@@ -201,10 +204,10 @@ def test_each_letter_that_is_freed_fits_better():
 def test_the_bound_never_falls(name, K, d, seed):
     X, w, _ = problem(seed, K, d, spread=0.6)
     model = ef.ExponentialFamilyMixture(
-        Gaussian(name), K, tol=0, max_iter=200, n_init=3 if d < 5 else 1, random_state=seed
+        Gaussian(name), K, tol=0, max_iter=STEPS, n_init=3 if d < 5 else 1, random_state=seed
     ).fit(X, sample_weight=w)
     bounds = np.array(model.lower_bounds_)
-    assert len(bounds) == 200 or model.status_ == ef.Status.BEHIND.value
+    assert len(bounds) == STEPS or model.status_ == ef.Status.BEHIND.value
     assert np.diff(bounds).min() >= -1e-12 * max(1, np.abs(bounds).max())
     check_structure(name, matrices(name, model.parameters_["covariances"], K, d))
 
@@ -213,7 +216,7 @@ def test_the_bound_never_falls(name, K, d, seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_every_half_step_gains(name, seed):
     X, w, _ = problem(20 + seed, 3, 3, spread=0.5)
-    result = ef.fit(started(name, X, w, seed), X, w, max_iter=60, tol=0)
+    result = ef.fit(started(name, X, w, seed), X, w, max_iter=share(60, fewest=20), tol=0)
     assert result.status is ef.Status.MAX_ITER
     allowed = 1e-12 * np.abs(result.bounds).max()
     assert np.all(result.half_bounds >= result.bounds[:-1] - allowed)

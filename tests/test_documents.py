@@ -2,14 +2,14 @@
 
 import doctest
 import importlib
-import os
 import pkgutil
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 from urllib.parse import unquote
 
+import matplotlib.pyplot as plt
 import pytest
 
 import expfam_em as ef
@@ -59,16 +59,20 @@ def test_every_estimator_shows_an_example():
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=named)
-def test_every_example_runs_and_writes_only_to_its_folder(example, tmp_path):
+def test_every_example_runs_and_writes_only_to_its_folder(example, tmp_path, monkeypatch, capsys):
     cwd = tmp_path / "cwd"
     cwd.mkdir()
-    run = subprocess.run(
-        [sys.executable, "-W", "error", str(example), str(tmp_path / "out")],
-        env=os.environ | {"MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True, text=True, cwd=cwd, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip()
+    monkeypatch.chdir(cwd)
+    monkeypatch.syspath_prepend(example.parent)
+    monkeypatch.setattr(sys, "argv", [str(example), str(tmp_path / "out")])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    with plt.rc_context({"backend": "Agg"}):
+        runpy.run_path(str(example), run_name="__main__")
+        plt.close("all")
+    said = capsys.readouterr()
+    assert said.out.strip()
+    assert not said.err
     assert not list(cwd.iterdir())
     for picture in (tmp_path / "out").glob("*.png"):
         assert picture.read_bytes().startswith(b"\x89PNG")

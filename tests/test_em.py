@@ -1,5 +1,6 @@
 """Laws of the driver, over the table of cases × temperatures × row weights × chunks of rows."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -14,12 +15,18 @@ from tests import oracle
 from tests import own_families as own
 from tests.case import EPS
 from tests.cases import CASES
-from tests.problems import BY_NAME, PI, Problem, assert_close, same
+from tests.problems import BY_NAME, PI, assert_close, problem_of, same
+from tests.profiles import WHOLE, share
 
 TEMPERATURES = [1.0, 0.5, 2.0, 0.0]
 WEIGHTS = ["none", "random", "whole"]
 
 every_family = pytest.mark.parametrize("case", CASES, ids=str)
+STEPS, LAST = share(25, fewest=8), share(5, fewest=3)
+FEW_STEPS = {"max_iter": share(10, fewest=5), "tol": 0}
+SETTLED = 1e-7 if share(WHOLE) == WHOLE else 1e-5
+"""How far apart the parameters of two steps are at what counts as a fixed point."""
+
 every_temperature = pytest.mark.parametrize("temperature", TEMPERATURES)
 
 
@@ -31,9 +38,9 @@ every_temperature = pytest.mark.parametrize("temperature", TEMPERATURES)
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("with_prior", [False, True], ids=["", "prior"])
 def test_the_smallest_step_of_the_bound_is_not_negative(case, temperature, weights, with_prior):
-    problem = Problem(case, weights)
+    problem = problem_of(case, weights)
     prior = {"prior": problem.prior(), "concentration": np.array([1.5, 2.0, 3.0])} if with_prior else {}
-    result = ef.fit(problem.start, problem.X, problem.w, temperature=temperature, max_iter=25, tol=0, **prior)
+    result = ef.fit(problem.start, problem.X, problem.w, temperature=temperature, max_iter=STEPS, tol=0, **prior)
     total = result.bounds + result.log_priors
     assert result.status is ef.Status.MAX_ITER
     assert np.diff(total).min() >= -1e-9 * np.abs(result.bounds).max()
@@ -49,36 +56,37 @@ def test_the_smallest_step_of_the_bound_is_not_negative(case, temperature, weigh
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("with_prior", [False, True], ids=["", "prior"])
 def test_every_step_is_the_textbooks(case, temperature, weights, with_prior, monkeypatch):
-    problem = Problem(case, weights)
+    problem = problem_of(case, weights)
     alpha = np.array([1.5, 2.0, 3.0])
     ours = {"prior": problem.prior(), "concentration": alpha} if with_prior else {}
     theirs = {"pseudo": problem.pseudo, "concentration": alpha} if with_prior else {}
     path = oracle.run(
-        case, problem.X, PI, problem.thetas, 5, temperature=temperature, w=problem.w, **theirs
+        case, problem.X, PI, problem.thetas, LAST, temperature=temperature, w=problem.w, **theirs
     )  # fmt: skip
     # rounding, EPS times a condition of up to 1e3, grows by less than 4 in each step; solved mappings have 1e-10
-    relative = {steps: (1e-10 if case.numeric else 1e3 * EPS) * 4.0**steps for steps in (1, 2, 5)}
-    for work in (grid.CHUNK_WORK, 1):  # one chunk of rows, or many
+    relative = {steps: (1e-10 if case.numeric else 1e3 * EPS) * 4.0**steps for steps in (1, 2, LAST)}
+    for work, rows in ((grid.CHUNK_WORK, grid.FEWEST_ROWS), (1, 16)):  # one chunk of rows, or many
         monkeypatch.setattr(grid, "CHUNK_WORK", work)
+        monkeypatch.setattr(grid, "FEWEST_ROWS", rows)
         seen = {}
         found = ef.fit(
-            problem.start, problem.X, problem.w, temperature=temperature, max_iter=5, tol=0,
+            problem.start, problem.X, problem.w, temperature=temperature, max_iter=LAST, tol=0,
             callbacks=[lambda state, seen=seen: seen.update({state.n_iter: state.mixture[0]})], **ours,
         )  # fmt: skip
-        for step in (1, 2, 5):
+        for step in relative:
             expected = ef.Mixture(case.family, path[step].weights, case.naturals(path[step].thetas))
             same(seen[step], expected, relative[step])
-        assert found.bounds == pytest.approx([step.bound for step in path], rel=relative[5])
+        assert found.bounds == pytest.approx([step.bound for step in path], rel=relative[LAST])
         assert found.bounds[:2] == pytest.approx([step.bound for step in path[:2]], rel=relative[1])
         # the log-prior is known up to a constant
         priors = np.array([step.log_prior for step in path])
         size = 1 + np.abs(priors).max() + np.abs(found.log_priors).max()
-        assert np.diff(found.log_priors) == pytest.approx(np.diff(priors), abs=relative[5] * size)
+        assert np.diff(found.log_priors) == pytest.approx(np.diff(priors), abs=relative[LAST] * size)
 
 
 @every_family
 def test_the_exponential_family_m_step_is_the_mean_of_the_statistics(case):
-    problem = Problem(case, "random")
+    problem = problem_of(case, "random")
     R = problem.w[:, None] * problem.start.responsibilities(problem.X)
     statistics = ef.accumulate(problem.start, problem.X, problem.w)
     T, e = case.family.sufficient_statistics(problem.X), case.exposures(problem.X)
@@ -98,7 +106,7 @@ def test_the_exponential_family_m_step_is_the_mean_of_the_statistics(case):
 @every_temperature
 def test_any_partition_of_the_rows_gives_the_same_statistics(case, temperature, monkeypatch):
     monkeypatch.setattr(dense, "STATISTICS_BLOCK", 1)
-    problem = Problem(case, "random", sizes=(500, 300, 200))
+    problem = problem_of(case, "random", sizes=(500, 300, 200))
     whole = ef.accumulate(problem.start, problem.X, problem.w, temperature=temperature)
     for cuts in ([1, 2, 3], [500], [64, 128, 700]):
         parts = [
@@ -117,7 +125,8 @@ def test_any_partition_of_the_rows_gives_the_same_statistics(case, temperature, 
 @every_temperature
 def test_any_number_of_threads_gives_the_same_bits(case, temperature, monkeypatch):
     monkeypatch.setattr(grid, "CHUNK_WORK", 1)
-    problem = Problem(case, "random")
+    monkeypatch.setattr(grid, "FEWEST_ROWS", 16)
+    problem = problem_of(case, "random")
     serial, *others = (
         ef.accumulate(problem.start, problem.X, problem.w, temperature=temperature, n_jobs=n) for n in (1, 2, 3, -1)
     )
@@ -128,13 +137,19 @@ def test_any_number_of_threads_gives_the_same_bits(case, temperature, monkeypatc
         assert other.bound == serial.bound
 
 
+@functools.cache
+def fitted_with_whole_weights(name, temperature):
+    """A fit to rows of weights 0, 1, 2 and 3."""
+    problem = problem_of(BY_NAME[name], "whole")
+    return ef.fit(problem.start, problem.X, problem.w, temperature=temperature, **FEW_STEPS)
+
+
 @every_family
 @every_temperature
 def test_a_whole_weight_is_a_repeated_row(case, temperature):
-    problem = Problem(case, "whole")
-    options = {"temperature": temperature, "max_iter": 10, "tol": 0}
-    weighted = ef.fit(problem.start, problem.X, problem.w, **options)
-    repeated = ef.fit(problem.start, np.repeat(problem.X, problem.w.astype(int), axis=0), **options)
+    problem, weighted = problem_of(case, "whole"), fitted_with_whole_weights(case.name, temperature)
+    X = np.repeat(problem.X, problem.w.astype(int), axis=0)
+    repeated = ef.fit(problem.start, X, temperature=temperature, **FEW_STEPS)
     same(weighted.mixture, repeated.mixture, 1e-7)
     assert weighted.bounds == pytest.approx(repeated.bounds, rel=1e-7)
     assert weighted.total_weight == repeated.total_weight
@@ -143,11 +158,9 @@ def test_a_whole_weight_is_a_repeated_row(case, temperature):
 @every_family
 @every_temperature
 def test_a_weight_of_zero_is_an_absent_row(case, temperature):
-    problem = Problem(case, "whole")
+    problem, weighted = problem_of(case, "whole"), fitted_with_whole_weights(case.name, temperature)
     there = problem.w > 0
-    options = {"temperature": temperature, "max_iter": 10, "tol": 0}
-    weighted = ef.fit(problem.start, problem.X, problem.w, **options)
-    absent = ef.fit(problem.start, problem.X[there], problem.w[there], **options)
+    absent = ef.fit(problem.start, problem.X[there], problem.w[there], temperature=temperature, **FEW_STEPS)
     same(weighted.mixture, absent.mixture, 1e-7)
     assert weighted.bounds == pytest.approx(absent.bounds, rel=1e-10)
 
@@ -167,7 +180,7 @@ def test_a_row_of_weight_zero_may_be_impossible():
 @every_temperature
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_one_component_has_its_estimate_in_one_step(case, temperature, weights):
-    problem = Problem(case, weights)
+    problem = problem_of(case, weights)
     w = np.ones(len(problem.X)) if problem.w is None else problem.w
     start = ef.Mixture(case.family, [1.0], problem.start.natural[:1])
     found = ef.fit(start, problem.X, problem.w, temperature=temperature, max_iter=1, tol=0)
@@ -180,19 +193,19 @@ def test_one_component_has_its_estimate_in_one_step(case, temperature, weights):
 @every_family
 @every_temperature
 def test_a_fitted_point_is_a_fixed_point(case, temperature):
-    problem = Problem(case)
-    fitted = ef.fit(problem.start, problem.X, temperature=temperature, max_iter=10_000, tol=1e-7, stop="parameters")
+    problem = problem_of(case)
+    fitted = ef.fit(problem.start, problem.X, temperature=temperature, max_iter=10_000, tol=SETTLED, stop="parameters")
     assert fitted.status is ef.Status.CONVERGED
     again = ef.fit(fitted.mixture, problem.X, temperature=temperature, max_iter=1, tol=0)
     # steps of a linearly convergent map shrink, so the next one is below tol too
-    assert np.linalg.norm(again.mixture.expectation - fitted.mixture.expectation) <= 1e-7
-    assert np.linalg.norm(again.mixture.weights - fitted.mixture.weights) <= 1.5e-7
+    assert np.linalg.norm(again.mixture.expectation - fitted.mixture.expectation) <= SETTLED
+    assert np.linalg.norm(again.mixture.weights - fitted.mixture.weights) <= 1.5 * SETTLED
 
 
 @every_family
 @every_temperature
 def test_permuting_components_permutes_the_fit(case, temperature):
-    problem = Problem(case, "random")
+    problem = problem_of(case, "random")
     order = [2, 0, 1]
     permuted = ef.Mixture(case.family, PI[order], problem.start.natural[order])
     options = {"temperature": temperature, "max_iter": 6, "tol": 0}
@@ -218,7 +231,7 @@ DIVERGENCES = {
 
 @every_family
 def test_temperature_zero_is_bregman_hard_clustering(case):
-    problem = Problem(case)
+    problem = problem_of(case)
     divergence = DIVERGENCES.get(case.name, lambda X, theta: -case.log_density(X, theta))
     thetas = problem.thetas
     for _ in range(6):
@@ -251,7 +264,7 @@ def test_soft_assignment_tends_to_k_means_as_the_variance_falls():
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 3.0])
 def test_a_temperature_is_a_variance(temperature):
-    problem = Problem(BY_NAME["Gaussian-known-2"])
+    problem = problem_of(BY_NAME["Gaussian-known-2"])
     means = problem.start.parameters["means"]
     options = {"weights": "equal", "max_iter": 8, "tol": 0}
     tempered = ef.fit(spheres(1.0, means), problem.X, temperature=temperature, **options)
@@ -261,7 +274,7 @@ def test_a_temperature_is_a_variance(temperature):
 
 @pytest.mark.parametrize("schedule", [[4.0, 2.0, 1.0], [3.0, 1.0, 0.5], [2.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
 def test_a_schedule_ends_at_its_last_temperature(schedule):
-    problem = Problem(BY_NAME["Gaussian-full-2"])
+    problem = problem_of(BY_NAME["Gaussian-full-2"])
     result = ef.fit(problem.start, problem.X, temperature=schedule, max_iter=200, tol=1e6)
     assert result.converged
     assert result.n_iter >= len(schedule) - 1
@@ -279,7 +292,7 @@ def test_a_schedule_ends_at_its_last_temperature(schedule):
 @pytest.mark.parametrize("steps", [0, 1, 7, 60])
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 def test_tol_zero_makes_exactly_max_iter_steps(steps, temperature):
-    problem = Problem(BY_NAME["Poisson"])
+    problem = problem_of(BY_NAME["Poisson"])
     seen = []
     result = ef.fit(
         problem.start, problem.X, max_iter=steps, tol=0, temperature=temperature,
@@ -293,7 +306,7 @@ def test_tol_zero_makes_exactly_max_iter_steps(steps, temperature):
 
 
 def test_stopping_by_the_bound_or_by_the_parameters():
-    problem = Problem(BY_NAME["Poisson"])
+    problem = problem_of(BY_NAME["Poisson"])
     path = [ef.fit(problem.start, problem.X, max_iter=steps, tol=0) for steps in range(40)]
     gains = np.diff(path[-1].bounds) / len(problem.X)
     for tol in (1e-2, 1e-4):
@@ -319,14 +332,14 @@ def test_stopping_by_the_bound_or_by_the_parameters():
 
 @pytest.mark.parametrize("temperature", [-1.0, [], [1.0, np.nan], np.inf])
 def test_a_temperature_out_of_range_is_refused(temperature):
-    problem = Problem(BY_NAME["Poisson"])
+    problem = problem_of(BY_NAME["Poisson"])
     with pytest.raises(ValueError, match=r"temperature is .* it must be one or more finite numbers"):
         ef.fit(problem.start, problem.X, temperature=temperature)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.estimate_together is None], ids=str)
 def test_an_empty_component_keeps_its_parameters(case):
-    problem = Problem(case)
+    problem = problem_of(case)
     # all rows of the first component, and a copy of its parameters that the lower index always beats
     natural = problem.start.natural[[0, 1, 0]]
     result = ef.fit(ef.Mixture(case.family, np.full(3, 1 / 3), natural), problem.X, temperature=0, max_iter=3, tol=0)
@@ -339,7 +352,7 @@ def test_an_empty_component_keeps_its_parameters(case):
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.estimate_together is not None], ids=str)
 def test_an_empty_tied_component_keeps_its_mean(case):
-    problem = Problem(case)
+    problem = problem_of(case)
     start = ef.Mixture(case.family, np.full(3, 1 / 3), problem.start.natural[[0, 1, 0]])
     result = ef.fit(start, problem.X, temperature=0, max_iter=3, tol=0)
     assert_close(result.mixture.parameters["means"][2:], start.parameters["means"][2:], 1e-12)

@@ -11,7 +11,9 @@ from scipy.special import digamma
 import expfam_em as ef
 from expfam_em import families
 from tests.case import numbers
+from tests.profiles import share
 
+STEPS = share(300, fewest=60)
 KINDS = ["full", "diag", "spherical"]
 DEGREES = [0.3, 1.0, 2.5, 30.0, 1e3, 1e6]
 ROOT = np.array([[1.3, 0.0, 0.0], [0.4, 0.8, 0.0], [-0.5, 0.2, 2.0]])
@@ -175,8 +177,8 @@ def test_one_component_is_the_maximum_of_the_likelihood(kind, degrees):
 def test_the_bound_never_falls(kind, degrees, temperature):
     X = np.concatenate([t_rows(0), t_rows(1) + 4])
     start = ef.ExponentialFamilyMixture(families.StudentT(degrees, kind), 2, random_state=0, max_iter=0).fit(X).mixture_
-    result = ef.fit(start, X, max_iter=300, tol=0, temperature=temperature)
-    assert result.n_iter == 300
+    result = ef.fit(start, X, max_iter=STEPS, tol=0, temperature=temperature)
+    assert result.n_iter == STEPS
     assert np.all(np.diff(result.bounds) >= -1e-13 * abs(result.bounds[-1]))
     assert np.all(result.half_bounds >= result.bounds[:-1] - 1e-12 * abs(result.bounds[-1]))
     assert np.all(result.bounds[1:] >= result.half_bounds - 1e-12 * abs(result.bounds[-1]))
@@ -343,7 +345,7 @@ def test_a_prior_on_rates_moves_the_means():
     away = start.family.to_expectation(np.array([[4.0, -4.0 / 30, 0.0]]))
     for size in (1e-3, 20.0, 1e6):
         prior = ef.ExpectedStatistics(np.array([size]), size * away)
-        result = ef.fit(start, X, max_iter=3000, tol=0, prior=prior)
+        result = ef.fit(start, X, max_iter=share(3000, fewest=300), tol=0, prior=prior)
         total = result.bounds + result.log_priors
         assert np.all(np.diff(total) >= -1e-12 * np.abs(total[1:]))
     assert result.mixture.parameters["means"] == pytest.approx(30.0, rel=1e-3)
@@ -354,7 +356,7 @@ def test_the_bound_of_counts_never_falls(temperature):
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.negative_binomial(2, 0.3, (100, 2)), rng.poisson(30, (100, 2))])
     start = ef.ExponentialFamilyMixture(families.GammaPoisson(), 2, random_state=0, max_iter=0).fit(X).mixture_
-    result = ef.fit(start, X, max_iter=300, tol=0, temperature=temperature)
+    result = ef.fit(start, X, max_iter=STEPS, tol=0, temperature=temperature)
     assert np.all(np.diff(result.bounds) >= -1e-13 * abs(result.bounds[-1]))
     # the terms of A, r log r, are larger by far than the bound for the shape of Poisson counts
     assert np.all(result.half_bounds >= result.bounds[:-1] - 1e-10 * abs(result.bounds[-1]))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import expfam_em as ef
 from tests import oracle
 from tests.cases import CASES
-from tests.problems import BY_NAME, PI, Problem
+from tests.problems import BY_NAME, PI, problem_of
 from tests.profiles import SAME, draws
 
 every_family = pytest.mark.parametrize("case", CASES, ids=str)
@@ -35,7 +35,7 @@ def distributions(data, n):
 @drawn
 @given(data=st.data())
 def test_the_log_likelihood_is_the_bound_plus_the_gap(case, weights, data):
-    problem = Problem(case, weights, sizes=(30, 20, 10))
+    problem = problem_of(case, weights, sizes=(30, 20, 10))
     X, w = problem.X, np.ones(60) if problem.w is None else problem.w
     q = distributions(data, len(X))
     log_likelihood = w @ problem.start.log_density(X)
@@ -54,7 +54,7 @@ def test_the_log_likelihood_is_the_bound_plus_the_gap(case, weights, data):
 
 @every_family
 def test_the_gap_closes_at_the_posterior(case):
-    problem = Problem(case, "random")
+    problem = problem_of(case, "random")
     r = problem.start.responsibilities(problem.X)
     log_likelihood = problem.w @ problem.start.log_density(problem.X)
     assert ef.gap(problem.start, problem.X, r, problem.w) == pytest.approx(0, abs=1e-12 * len(problem.X))
@@ -63,7 +63,7 @@ def test_the_gap_closes_at_the_posterior(case):
 
 @every_family
 def test_em_raises_q_and_the_likelihood_by_no_less(case):
-    problem = Problem(case, "random")
+    problem = problem_of(case, "random")
     X, w, old = problem.X, problem.w, problem.start
     new = ef.maximize(ef.accumulate(old, X, w), old)
     q = old.responsibilities(X)
@@ -78,7 +78,7 @@ def test_em_raises_q_and_the_likelihood_by_no_less(case):
 
 @every_family
 def test_the_m_step_is_the_maximum_of_q(case):
-    problem = Problem(case, "random")
+    problem = problem_of(case, "random")
     old = problem.start
     new = ef.maximize(ef.accumulate(old, problem.X, problem.w), old)
     q = old.responsibilities(problem.X)
@@ -101,7 +101,7 @@ def test_the_m_step_is_the_maximum_of_q(case):
 
 
 def test_half_bounds_are_lower_bounds_at_the_old_responsibilities():
-    problem = Problem(BY_NAME["Gaussian-full-2"], "random")
+    problem = problem_of(BY_NAME["Gaussian-full-2"], "random")
     before = ef.fit(problem.start, problem.X, problem.w, max_iter=2, tol=0)
     after = ef.fit(problem.start, problem.X, problem.w, max_iter=3, tol=0)
     q = before.mixture.responsibilities(problem.X)
@@ -121,6 +121,6 @@ def test_half_bounds_are_lower_bounds_at_the_old_responsibilities():
 )
 @pytest.mark.parametrize("function", [ef.lower_bound, ef.gap, ef.expected_log_likelihood])
 def test_rows_that_are_no_distributions_are_refused(function, q, message):
-    problem = Problem(BY_NAME["Poisson"], sizes=(30, 20, 10))
+    problem = problem_of(BY_NAME["Poisson"], sizes=(30, 20, 10))
     with pytest.raises(ValueError, match=message):
         function(problem.start, problem.X, q)

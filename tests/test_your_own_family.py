@@ -9,6 +9,7 @@ from scipy import sparse
 import expfam_em as ef
 from tests import own_families as own
 from tests.case import frozen
+from tests.profiles import share
 
 FAMILIES = {
     "Exponential": (own.Exponential(), [[-4.0], [-0.2]]),
@@ -19,6 +20,10 @@ FAMILIES = {
     "Share": (own.Share(), [[1.0, 20.0], [20.0, 1.0]]),
 }
 N = 600
+MANY = share(400, fewest=20)
+"""Steps of fits that need not converge."""
+
+unfinished = pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
 
 
 @cache
@@ -66,7 +71,7 @@ def test_the_components_are_found_again(truth, X):
 
 @pytest.mark.parametrize("temperature", [0.0, [4.0, 2.0, 1.0], [2.0, 0.5, 0.0]])
 def test_hard_and_annealed_assignment(truth, X, temperature):
-    m = fitted(truth, X, temperature=temperature)
+    m = fitted(truth, X, temperature=temperature, tol=1e-4)
     assert m.converged_
     assert len(np.unique(m.predict(X))) == 2
 
@@ -86,12 +91,13 @@ def test_a_prior_pulls_to_its_mean(truth, X):
 
 
 def test_restarts_never_end_below_one_start(name, truth, X):
-    assert fitted(truth, X, n_init=8).lower_bound_ >= plain(name).lower_bound_ - 1e-6
+    assert fitted(truth, X, n_init=share(8)).lower_bound_ >= plain(name).lower_bound_ - 1e-6
 
 
+@unfinished
 @pytest.mark.parametrize("init", ["k-means++", "kmeans", "random", "random_from_data"])
 def test_every_start(truth, X, init):
-    assert np.isfinite(fitted(truth, X, init=init).lower_bound_)
+    assert np.isfinite(fitted(truth, X, init=init, max_iter=MANY).lower_bound_)
 
 
 def test_divergence_entropy_and_fisher_information(truth):
@@ -125,13 +131,14 @@ def test_sampling_clustering_and_merging(name, X):
     assert ef.merge_components(m.mixture_, X).clusters(1).tolist() == [0, 0]
 
 
+@unfinished
 def test_products_and_components_of_other_families(truth, X):
     product = ef.families.Product([(truth.family, [0]), (ef.families.Gaussian(), [1])])
     both = np.column_stack([X, np.random.default_rng(5).normal(size=N)])
-    m = ef.ExponentialFamilyMixture(product, 2, random_state=0, max_iter=1000).fit(both)
+    m = ef.ExponentialFamilyMixture(product, 2, random_state=0, max_iter=MANY).fit(both)
     assert np.all(np.diff(m.lower_bounds_) >= -1e-12 * N)
     beside_noise = ef.families.Componentwise([(truth.family, 2), (ef.families.Uniform(), 1)])
-    m = ef.ExponentialFamilyMixture(beside_noise, 3, random_state=0, max_iter=2000, tol=1e-5).fit(X)
+    m = ef.ExponentialFamilyMixture(beside_noise, 3, random_state=0, max_iter=2 * MANY, tol=1e-5).fit(X)
     assert np.all(np.diff(m.lower_bounds_) >= -1e-12 * N)
     assert m.mixture_.n_parameters == truth.natural.size + 2
 
@@ -151,13 +158,13 @@ def test_saving(name, truth, X, tmp_path):
     assert np.array_equal(ef.load(tmp_path / "model.efm").predict_proba(X), m.predict_proba(X))
 
 
-@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+@unfinished
 def test_any_number_of_threads_gives_the_same_bits(truth, X):
     one, two = (fitted(truth, np.tile(X, (50, 1)), n_jobs=n, max_iter=5, tol=0.0) for n in (1, 2))
     assert np.array_equal(one.natural_parameters_, two.natural_parameters_)
 
 
-@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+@unfinished
 def test_sparse_rows_where_T_keeps_zeros():
     X = np.random.default_rng(6).geometric(0.6, (300, 5)) - 1.0
 
