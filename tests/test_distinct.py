@@ -243,7 +243,7 @@ def seen(monkeypatch):
     return Seen(monkeypatch)
 
 
-N_FIT = LEAST_ROWS + 1
+N_FIT = PACKED_ROWS + 1
 
 
 def estimators(**how):

@@ -12,6 +12,7 @@ from expfam_em.em.sample import ordered_sample
 from expfam_em.estep.plan import n_statistics
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.binding import is_solved_numerically
 from expfam_em.family.optional import kinds, place
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.values.statistics import ExpectedStatistics
@@ -62,12 +63,6 @@ class Seeding:
         return place(self.family, len(data) * self.n_components, flat).reshape(len(data), self.n_components, -1)
 
 
-def _is_numeric(family) -> bool:
-    """Whether η, or a part of it, is solved numerically."""
-    parts = getattr(family, "families", ())
-    return checked.is_default(family.to_natural) or any(map(_is_numeric, parts))
-
-
 def _possible(family, rows):
     """Return the rows with weight 0 for each row that the family cannot have produced."""
     if rows.is_sparse or not rows.reduce(functools.partial(_impossible, family), 64):
@@ -97,7 +92,7 @@ class Seeds:
 
     def __init__(self, family: ExponentialFamily, rows, n_components, rng):
         self.family, self.rng = family, rng
-        self._numeric = _is_numeric(family)
+        self._numeric = is_solved_numerically(family)
         p = n_statistics(family, rows)
         fewest = SEEDING_ROWS_EACH * n_components
         most = (

@@ -31,8 +31,16 @@ def bind(family: Any, rows: Rows) -> Any:
 
 def needs_blocks(family: Any) -> bool:
     """Whether a family, or a part of it, defines only ``bind``."""
-    parts = family._views() if isinstance(family, Composed) else []
-    return not checked.is_default(family.bind) or any(needs_blocks(part) for part, _ in parts)
+    return not checked.is_default(family.bind) or any(map(needs_blocks, _parts(family)))
+
+
+def is_solved_numerically(family: Any) -> bool:
+    """Whether η of a family, or of a part of it, has no closed form."""
+    return checked.is_default(family.to_natural) or any(map(is_solved_numerically, _parts(family)))
+
+
+def _parts(family: Any) -> list[ExponentialFamily]:
+    return [part for part, _ in family._views()] if isinstance(family, Composed) else []
 
 
 @dataclass(frozen=True)
