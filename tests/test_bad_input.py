@@ -334,3 +334,10 @@ def test_starts_given_are_never_changed():
     gaussian(init=r).fit(X)
     kmeans(init=values["means_init"]).fit(X)
     assert all(np.array_equal(values[name], before[name]) for name in values)
+
+
+@pytest.mark.parametrize("variance", [0.0, -1.0, np.nan, np.inf, "1", None, np.array([1.0, 2.0]), 1j])
+def test_a_known_variance_is_one_finite_positive_number(variance):
+    with pytest.raises(ValueError, match="it must be a finite positive number"):
+        ef.families.KnownCovariance(variance)
+    assert "1.23456789" in repr(ef.families.KnownCovariance(1.23456789))

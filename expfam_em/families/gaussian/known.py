@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -29,14 +30,14 @@ class KnownCovariance(Gaussian):
     Raises
     ------
     ValueError
-        If the variance is not positive.
+        If the variance is not one finite positive number.
     """
 
     choose_frames, rescue_frames = Framed.choose_frames, Framed.rescue_frames  # none: z zᵀ is no statistic
 
     def __init__(self, variance: float = 1.0) -> None:
-        if not variance > 0:
-            raise ValueError(f"variance is {variance!r}; it must be positive")
+        if not (isinstance(variance, Real) and 0 < variance < np.inf):
+            raise ValueError(f"variance is {variance!r}; it must be a finite positive number")
         super().__init__("spherical", variance_floor=0.0)
         self.covariance_type = "known"
         self.variance = float(variance)
@@ -69,7 +70,7 @@ class KnownCovariance(Gaussian):
         return named.finished(self, natural, arrays, used)
 
     def __repr__(self) -> str:
-        return f"KnownCovariance(variance={self.variance:g})"
+        return f"KnownCovariance(variance={self.variance!r})"
 
 
 def in_frame_units(family: KnownCovariance) -> KnownCovariance:
