@@ -15,6 +15,7 @@ from expfam_em.em.steps import expected_statistics
 from expfam_em.estep.nearest import NearestPass
 from expfam_em.estimators.kmeans import _filled
 from expfam_em.families.gaussian import gaussian
+from expfam_em.families.gaussian.known import in_frame_units
 from expfam_em.rows import grid
 from expfam_em.rows.memory import ArrayRows, as_rows
 
@@ -165,7 +166,7 @@ def test_a_row_without_weight_fills_no_cluster():
 
 def test_a_filled_cluster_raises_the_bound_by_its_distance(weight):
     present = slice(None) if weight is None else weight > 0
-    family = ef.families.KnownCovariance().bind(as_rows(X, weight)).in_frame_units()
+    family = in_frame_units(ef.families.KnownCovariance().bind(as_rows(X, weight)))
     centres = np.concatenate([X[present][:3], np.full((2, 3), 50.0)])
     mixture = ef.Mixture(family, np.full((1, 5), 0.2), family.from_moments(centres, np.ones(5))[None])
     rows = np.full_like(X, np.inf)  # without weight they are absent
