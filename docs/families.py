@@ -93,7 +93,9 @@ def iterates(function, seen=None) -> bool:
     seen.add(function)
     if re.search(r"^\s*(?:for|while) ", inspect.getsource(function), re.MULTILINE):
         return True
-    return any(iterates(inspect.unwrap(function.__globals__.get(name)), seen) for name in function.__code__.co_names)
+    names, known = function.__code__.co_names, function.__globals__
+    places = [known, *(vars(known[name]) for name in names if inspect.ismodule(known.get(name)))]
+    return any(iterates(inspect.unwrap(place.get(name)), seen) for name in names for place in places)
 
 
 def inverse(kind) -> str:
