@@ -171,3 +171,36 @@ def test_components_can_be_taken_in_any_order():
     assert turned.log_density(X) == pytest.approx(mixture.log_density(X), rel=1e-12)
     assert alone.weights == [1.0]
     assert alone.parameters["means"] == pytest.approx(mixture.parameters["means"][[1]], rel=1e-15)
+
+
+F = ef.families
+FAR = np.concatenate([np.random.default_rng(4).normal(at, 1, (300, 2)) for at in (0, 1e6)])
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        F.Gaussian(), F.Gaussian("tied"), F.Gaussian("VVI"), F.Gaussian("spherical"), F.StudentT(), F.StudentT(3.0),
+        F.Product([(F.Gaussian(), [0]), (F.Gaussian("diag"), [1])]), F.Componentwise([(F.Gaussian(), 2)]),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_named_parameters_of_a_fit_are_read_in_the_coordinates_of_its_family(family):
+    model = ef.ExponentialFamilyMixture(family, 2, random_state=0).fit(FAR)
+    fitted, mixture = model.mixture_.family, model.mixture_
+    natural = fitted.from_parameters(**mixture.parameters)
+    for again in (ef.Mixture.of(fitted, mixture.weights, **mixture.parameters),
+                  ef.Mixture(fitted, mixture.weights, natural)):  # fmt: skip
+        # covariances of widths 1 are exact to EPS, means of 1e6 to 1e6 EPS of a width, and both enter squared
+        assert again.log_density(FAR) == pytest.approx(mixture.log_density(FAR), rel=1e-8)
+
+
+def test_named_parameters_of_another_number_of_components_are_refused_or_find_frames():
+    model = ef.GaussianMixture(2, random_state=0).fit(FAR)
+    named = {name: value[:1] for name, value in model.mixture_.parameters.items()}
+    with pytest.raises(ValueError, match="parameters of 1 components are given to Gaussian"):
+        model.mixture_.family.from_parameters(**named)
+    one = ef.Mixture.of(model.mixture_.family, [1.0], **named)
+    at = named["means"][0]
+    expected = -np.log(2 * np.pi) - 0.5 * np.linalg.slogdet(named["covariances"][0])[1]
+    assert one.log_density(at[None])[0] == pytest.approx(expected, rel=1e-12)

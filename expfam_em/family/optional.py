@@ -183,6 +183,24 @@ def translate_expectation(family: ExponentialFamily, expectation: Array, target:
     return family.translate_expectation(expectation, target) if isinstance(family, Framed) else expectation
 
 
+def in_own_frames(family: Framed, natural: Array) -> Array:
+    """Return natural parameters in the coordinates of a family, given those in which all components share one frame.
+
+    Raises
+    ------
+    ValueError
+        If the family has frames for another number of components.
+    """
+    if family.frames is None:
+        return natural
+    if len(family.frames) != len(natural):
+        raise ValueError(
+            f"parameters of {len(natural)} components are given to {family!r}, which has coordinates of its own for "
+            f"{len(family.frames)}: take Mixture.of(family, weights, ...), which finds others"
+        )
+    return translate(shared(family), natural, family)
+
+
 def kinds(family: ExponentialFamily, n_components: int) -> list:
     """Return the families of the components, each with the numbers of those that belong to it."""
     if isinstance(family, OfComponents):

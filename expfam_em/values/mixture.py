@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.optional import Framed, components, frames_of, stacked, translate
+from expfam_em.family.optional import Framed, components, frames_of, shared, stacked, translate
 from expfam_em.rows.csr import CSRBlock, observations
 from expfam_em.rows.typing import Array, Block, Integers, Observations, Seed
 from expfam_em.values.evaluate import Evaluated, evaluate
@@ -98,6 +98,7 @@ class Mixture:
         >>> waves.parameters["rates"].round(12).tolist()
         [[1.0], [6.0]]
         """
+        family = shared(family)  # coordinates that components of another mixture have suit these no better
         return cls(family, weights, family.from_parameters(**parameters))
 
     @classmethod

@@ -15,6 +15,7 @@ from expfam_em.families.gaussian.packing import pairs
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
+from expfam_em.family.optional import in_own_frames
 from expfam_em.rows.typing import Array, Block, Floats, Integers
 
 LOG_2PI = float(np.log(2 * np.pi))
@@ -181,11 +182,11 @@ class Gaussian(FramedNormal):
         return {"means": means, "covariances": covariances[0] if self._model.tied else covariances}
 
     def from_parameters(self, **given: ArrayLike) -> Array:
-        """Return the natural parameters of means (K, d) and covariances, in the frame that all components share.
+        """Return the natural parameters of means (K, d) and covariances.
 
         Covariances are (K, d, d), (K, d) or (K,), as the covariance type has them; tied types take the one matrix of
         all components, (d, d). Those of a constrained model must satisfy it to six digits.
-        Where components have coordinates of their own, the result is in those that all of them share.
+        Where components have coordinates of their own, as after a fit, the result is in these; K is then given.
         """
         return self._from_named(given, "means", "covariances")
 
@@ -194,7 +195,7 @@ class Gaussian(FramedNormal):
         arrays, used = read_moments(self, shared, given, names)
         with np.errstate(all="ignore"):
             natural = shared.from_moments(*(used[name] for name in names))
-        return named.finished(shared, natural, arrays, used)
+        return in_own_frames(self, named.finished(shared, natural, arrays, used))
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         [mean], [covariance] = self.to_moments(natural[None])

@@ -40,7 +40,7 @@ class KnownCovariance(Gaussian):
             raise ValueError(f"variance is {variance!r}; it must be a finite positive number")
         super().__init__("spherical", variance_floor=0.0)
         self.covariance_type = "known"
-        self.variance = float(variance)
+        self.variance: float = float(variance)
         self.seed_smoothing = 0.0
 
     @property

@@ -15,7 +15,7 @@ from expfam_em.families.special.gamma import ASYMPTOTIC_FROM, inverse_log_minus_
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
-from expfam_em.family.optional import Framed, Incomplete
+from expfam_em.family.optional import Framed, Incomplete, in_own_frames
 from expfam_em.rows.typing import Array, Block, Floats, Integers
 
 LARGEST_DEGREES = 1e8
@@ -194,7 +194,7 @@ class StudentT(Framed, Incomplete):
         return {"means": means, "scales": scales, "degrees_of_freedom": 2 * np.atleast_2d(natural)[:, -1]}
 
     def from_parameters(self, **given: ArrayLike) -> Array:
-        """Return the natural parameters of means (K, d), scales and degrees of freedom (K,), in the shared frame.
+        """Return the natural parameters of means (K, d), scales and degrees of freedom (K,).
 
         Scales are (K, d, d), (K, d) or (K,), as the covariance type has them. Degrees of freedom are not needed where
         they are a constant of the family.
@@ -208,7 +208,7 @@ class StudentT(Framed, Incomplete):
         with np.errstate(all="ignore"):
             mean, scale = shared.into_shared(used["means"], self._form.given(used["scales"]))
             natural = family._packed(mean, shared.floored(scale), degrees)
-        return named.finished(family, natural, arrays, used)
+        return in_own_frames(self, named.finished(family, natural, arrays, used))
 
     def n_parameters(self, n_components: int) -> int:
         if self.normal.shift is None:
