@@ -202,7 +202,7 @@ def test_data_sets_have_the_bits_they_have_alone(sizes, weighted, seed):
     means = family.from_parameters(means=rng.normal(size=(2, 2)), covariances=np.array([np.eye(2)] * 2))
     D = len(sizes)
     stack = ef.Mixture(family, np.full((D, 2), 0.5), np.tile(means, (D, 1, 1)))
-    together = plan(family, ArrayRows(X, weight, 2, sizes), 2).sums(stack.scores, data=np.arange(D))
+    together = plan(family, ArrayRows(X, weight, 2, sizes), 2).sums(stack.scores, data_set=np.arange(D))
     for d, end in enumerate(np.cumsum(sizes)):
         part = slice(end - sizes[d], end)
         alone = plan(family, ArrayRows(X[part], None if weight is None else weight[part], 1), 2).sums(stack[:1].scores)

@@ -96,7 +96,7 @@ def fit(
 def fit_all(
     start: Mixture,
     pass_: Pass,
-    data: ArrayLike | None = None,
+    data_set: ArrayLike | None = None,
     options: Options = Options(),  # noqa: B008 - frozen
     *,
     callbacks: Sequence[Callback] = (),
@@ -113,7 +113,7 @@ def fit_all(
         A stack of B mixtures of a family bound to the rows.
     pass_ : Pass
         Of the family over the rows.
-    data : (B,) int, optional
+    data_set : (B,) int, optional
         Data set of each mixture, if the rows are several; the first by default.
     options : Options
     callbacks, drop, step
@@ -123,8 +123,8 @@ def fit_all(
     -------
     results : list of FitResult, or of the CollapsedError of a run that ended in one
     """
-    data = np.zeros(len(start.weights), np.int64) if data is None else np.asarray(data)
-    problem = Problem(pass_, data, options)
+    data_set = np.zeros(len(start.weights), np.int64) if data_set is None else np.asarray(data_set)
+    problem = Problem(pass_, data_set, options)
     with single_threaded_blas():
         return run(problem, begin(problem, start), callbacks=callbacks, drop=drop, step=step)
 
@@ -184,5 +184,5 @@ def _behind(problem: Problem, state: State) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = np.clip(np.where(before > 0, gains / before, 0.0), 0.0, 0.98)
     reach = state.bounds + state.log_priors + MORE_GAIN * np.maximum(gains, 0.0) / (1 - rate)
-    lead = state.lead[problem.data[state.run]]
+    lead = state.lead[problem.data_set[state.run]]
     return (reach < lead) & (state.best < lead)

@@ -43,24 +43,24 @@ class Seeding:
             (Seeds(kind, _possible(kind, rows), len(of), rng), of) for kind, of in kinds(family, n_components)
         ]
 
-    def draw(self, data, spread=True) -> np.ndarray:
-        """Return natural parameters (B, K, p) of rows of each data set in ``data`` (B,); see `Seeds.draw`."""
-        return self._placed(data, [seeds.draw(data, len(of), spread) for seeds, of in self.kinds])
+    def draw(self, data_set, spread=True) -> np.ndarray:
+        """Return natural parameters (B, K, p) of rows of each data set in ``data_set`` (B,); see `Seeds.draw`."""
+        return self._placed(data_set, [seeds.draw(data_set, len(of), spread) for seeds, of in self.kinds])
 
-    def prior(self, data) -> ExpectedStatistics | None:
+    def prior(self, data_set) -> ExpectedStatistics | None:
         """The smoothing as a prior of every run, which keeps hard assignment away from the boundary."""
-        parts = [seeds.prior_sums(data, len(of)) for seeds, of in self.kinds]
-        counts = np.zeros((len(data), self.n_components))
+        parts = [seeds.prior_sums(data_set, len(of)) for seeds, of in self.kinds]
+        counts = np.zeros((len(data_set), self.n_components))
         for seeds, of in self.kinds:
             counts[:, of] = seeds.family.seed_smoothing
         if not counts.any():
             return None
-        sums = self._placed(data, parts)
-        return ExpectedStatistics(counts, sums, np.zeros(len(data)), family=self.family)
+        sums = self._placed(data_set, parts)
+        return ExpectedStatistics(counts, sums, np.zeros(len(data_set)), family=self.family)
 
-    def _placed(self, data, parts):
+    def _placed(self, data_set, parts):
         flat = [part.reshape(math.prod(part.shape[:2]), part.shape[2]) for part in parts]
-        return place(self.family, len(data) * self.n_components, flat).reshape(len(data), self.n_components, -1)
+        return place(self.family, len(data_set) * self.n_components, flat).reshape(len(data_set), self.n_components, -1)
 
 
 def _possible(family, rows):
@@ -123,9 +123,9 @@ class Seeds:
         which = np.arange(len(self.weight))[which]
         return self._seeds(checked.statistics(self.family, self.X[which])[0], which)
 
-    def prior_sums(self, data, n_components) -> np.ndarray:
+    def prior_sums(self, data_set, n_components) -> np.ndarray:
         """Statistics of the ν pseudo-rows of every component, (B, K, p)."""
-        return self.family.seed_smoothing * np.repeat(self.mean[data][:, None], n_components, axis=1)
+        return self.family.seed_smoothing * np.repeat(self.mean[data_set][:, None], n_components, axis=1)
 
     def natural(self, chosen) -> np.ndarray:
         """Return natural parameters of rows, (m, p); a row that no component can be like moves towards the mean."""
@@ -166,15 +166,15 @@ class Seeds:
         values = self.mean if values is None else values
         return values[np.searchsorted(self.starts, which, side="right") - 1]
 
-    def draw(self, data, n_components, spread=True) -> np.ndarray:
-        """Return natural parameters (B, K, p) of rows of each data set in ``data`` (B,).
+    def draw(self, data_set, n_components, spread=True) -> np.ndarray:
+        """Return natural parameters (B, K, p) of rows of each data set in ``data_set`` (B,).
 
         Rows are drawn by weight, or ("spread") by weight times divergence from the nearest of those already drawn.
         """
-        rows = [slice(self.starts[i], self.starts[i + 1]) for i in data]
+        rows = [slice(self.starts[i], self.starts[i + 1]) for i in data_set]
         one = self._spread_out if spread else lambda rows, K: self._by(self.weight[rows], rows, K)
         chosen = np.concatenate([one(here, n_components) for here in rows])
-        return self.natural(chosen).reshape(len(data), n_components, self.mean.shape[1])
+        return self.natural(chosen).reshape(len(data_set), n_components, self.mean.shape[1])
 
     def _spread_out(self, rows, n_components):
         weight = self.weight[rows]

@@ -42,14 +42,14 @@ class Starts(NamedTuple):
     collapsed: dict
 
 
-def initialise_all(pass_, data, n_components, init, rng=None, *, weights="free", prior=None) -> Starts:
-    """Return the starts of B runs, each on a data set ``data`` (B,), all drawn at once.
+def initialise_all(pass_, data_set, n_components, init, rng=None, *, weights="free", prior=None) -> Starts:
+    """Return the starts of B runs, each on a data set ``data_set`` (B,), all drawn at once.
 
     Parameters
     ----------
     pass_ : Pass
         Of a family bound to the rows.
-    data : (B,) int
+    data_set : (B,) int
         One data set after another, again and again.
     n_components : int
     init : str, Mixture, (n, K) responsibilities or (n,) labels
@@ -64,7 +64,7 @@ def initialise_all(pass_, data, n_components, init, rng=None, *, weights="free",
     ValueError
         If ``init`` has a name, shape or values that make no sense.
     """
-    family, rows, B, K = pass_.family, pass_.rows, len(data), n_components
+    family, rows, B, K = pass_.family, pass_.rows, len(data_set), n_components
     if isinstance(init, Mixture):
         return _all_of(_repeated(_given_mixture(init, family, K), B))
     n_groups = B // rows.n_data
@@ -78,16 +78,16 @@ def initialise_all(pass_, data, n_components, init, rng=None, *, weights="free",
     if init not in INITS:
         raise ValueError(f"init is {init!r}; it must be one of {', '.join(INITS)}, a Mixture, responsibilities, labels")
     seeds = Seeding(family, rows, K, rng)
-    natural = seeds.draw(data, spread=init != "random_from_data")
+    natural = seeds.draw(data_set, spread=init != "random_from_data")
     start = Mixture(family, np.full((B, K), 1 / K), natural)
-    return _all_of(start) if init != "kmeans" else _hardened(start, pass_, data, seeds, weights)
+    return _all_of(start) if init != "kmeans" else _hardened(start, pass_, data_set, seeds, weights)
 
 
-def _hardened(start, pass_, data, seeds, weights) -> Starts:
+def _hardened(start, pass_, data_set, seeds, weights) -> Starts:
     """Return the maximum after some steps of hard assignment."""
-    smoothing = seeds.prior(data)
+    smoothing = seeds.prior(data_set)
     options = Options(max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing)
-    results = loop.fit_all(start, pass_, data, options)
+    results = loop.fit_all(start, pass_, data_set, options)
     collapsed = {b: result for b, result in enumerate(results) if isinstance(result, CollapsedError)}
     runs = np.setdiff1d(np.arange(len(results)), list(collapsed))
     if not len(runs):
@@ -95,7 +95,7 @@ def _hardened(start, pass_, data, seeds, weights) -> Starts:
     hard = Mixture.stack([results[b].mixture for b in runs])
 
     def again(mixture):
-        return steps.expected_statistics(pass_, mixture, 0.0, data[runs])
+        return steps.expected_statistics(pass_, mixture, 0.0, data_set[runs])
 
     # half a row more for each component, so that an empty one is not lost
     smoothing = None if smoothing is None else smoothing[runs]

@@ -58,13 +58,13 @@ class Problem:
     ----------
     pass_ : Pass
         Of the family over the rows.
-    data : (B,) int
+    data_set : (B,) int
         Data set of each run.
     options : Options
     """
 
     pass_: Any
-    data: np.ndarray
+    data_set: np.ndarray
     options: Options
 
     @cached_property
@@ -72,7 +72,7 @@ class Problem:
         """The prior of every run, a stack that says in which coordinates it is."""
         prior = self.options.prior
         if prior is not None and prior.counts.ndim == 1:
-            prior = prior.repeated(len(self.data))
+            prior = prior.repeated(len(self.data_set))
         return with_family(prior, shared(self.pass_.family))
 
     def prior_of(self, run: Any) -> ExpectedStatistics | None:
@@ -81,11 +81,11 @@ class Problem:
 
     def totals(self, run: Any) -> np.ndarray:
         """Return the row weight of the data set of some runs, (L,)."""
-        return self.pass_.rows.total_weights[self.data[run]]
+        return self.pass_.rows.total_weights[self.data_set[run]]
 
     def accumulate(self, mixture: Mixture, run: Any, temperature: float) -> ExpectedStatistics:
         """Return the expected statistics of some runs: their E-step."""
-        return expected_statistics(self.pass_, mixture, temperature, self.data[run])
+        return expected_statistics(self.pass_, mixture, temperature, self.data_set[run])
 
     def log_prior(self, mixture: Mixture, run: Any) -> np.ndarray:
         """Return the log-prior of some runs, (L,)."""
@@ -256,7 +256,7 @@ def _recorded(problem: Problem, state: State) -> State:
     numbers[:, state.run] = state.bounds, state.half_bounds, state.log_priors
     if state.n_iter:
         lead = lead.copy()
-        np.maximum.at(lead, problem.data[state.run[kept]], state.best[kept])
+        np.maximum.at(lead, problem.data_set[state.run[kept]], state.best[kept])
     return state._replace(trace=state.trace.with_step(numbers), lead=lead)
 
 

@@ -53,9 +53,9 @@ def accumulate(
     return expected_statistics(plan(mixture.family, rows, once=True), mixture, temperature)
 
 
-def expected_statistics(pass_, mixture, temperature=1.0, data=None) -> ExpectedStatistics:
+def expected_statistics(pass_, mixture, temperature=1.0, data_set=None) -> ExpectedStatistics:
     """Return the expected statistics of the rows of a pass under a mixture, or a stack of them on their data sets."""
-    _, counts, sums, bounds, exposures = pass_.sums(mixture.scores, temperature, data)
+    _, counts, sums, bounds, exposures = pass_.sums(mixture.scores, temperature, data_set)
     stack = ExpectedStatistics(counts, sums, bounds, exposures, mixture.family)
     return stack if mixture.weights.ndim == 2 else stack[0]
 

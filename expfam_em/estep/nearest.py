@@ -68,10 +68,10 @@ class NearestPass:
         """Shift and inverse scale of z, each (d,)."""
         return self.kernel.form.monomials[:2]
 
-    def sums(self, scores: Scores, temperature=1.0, data=None) -> Sums:
+    def sums(self, scores: Scores, temperature=1.0, data_set=None) -> Sums:
         """Return counts, sums and bounds, without log h, which does not depend on the centres; see `Pass.sums`."""
         if temperature > 0 or not is_nearest_centre(scores, self.rows):
-            return Pass(self.family, self.rows, self.kernel, np.zeros(1)).sums(scores, temperature, data)
+            return Pass(self.family, self.rows, self.kernel, np.zeros(1)).sums(scores, temperature, data_set)
         search = self._searched(scores)
         search.update_sums()
         counts, sums = search.counts[:2].sum(axis=0), search.sums.sum(axis=0)

@@ -32,9 +32,9 @@ class SparseNearestPass(NearestPass):
         d = self.rows.n_features
         return np.zeros(d), np.ones(d)
 
-    def sums(self, scores: Scores, temperature=1.0, data=None) -> Sums:
+    def sums(self, scores: Scores, temperature=1.0, data_set=None) -> Sums:
         """Return counts, sums and bounds, without log h; see `Pass.sums`."""
-        return Pass(self.family, self.rows, self.kernel, np.zeros(1)).sums(scores, temperature, data)
+        return Pass(self.family, self.rows, self.kernel, np.zeros(1)).sums(scores, temperature, data_set)
 
     def labels(self, scores: Scores) -> np.ndarray:
         """Return the index of the nearest centre of each row, the lower one of two equally near, (n,) int32."""

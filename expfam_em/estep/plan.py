@@ -51,32 +51,32 @@ class Pass:
     log_base: np.ndarray
     totals: np.ndarray | None = None
 
-    def sums(self, scores: Scores, temperature=1.0, data=None) -> Sums:
+    def sums(self, scores: Scores, temperature=1.0, data_set=None) -> Sums:
         """Return counts, sums and bounds, with log h, of every mixture of a stack.
 
         Parameters
         ----------
         scores : Scores
         temperature : float ≥ 0
-        data : (B,) int, optional
+        data_set : (B,) int, optional
             Data set of each mixture; the first by default.
         """
         self.check_width(scores)
         B = len(scores.natural)
-        data = np.zeros(B, np.int64) if data is None else np.asarray(data)
+        data_set = np.zeros(B, np.int64) if data_set is None else np.asarray(data_set)
         kernel = self.kernel
         if kernel.n_common and frames_of(scores.family) is not None:
             kernel = replace(kernel, n_common=0)  # components have nothing in common in coordinates of their own
         at_a_time = kernel.most_mixtures(scores) if isinstance(kernel, Bits) else B
         lots = [np.arange(first, min(first + at_a_time, B)) for first in range(0, B, at_a_time)]
-        found = [self._reduced(kernel, scores.of(lot), temperature, data[lot]) for lot in lots]
+        found = [self._reduced(kernel, scores.of(lot), temperature, data_set[lot]) for lot in lots]
         parts = zip(*found, strict=True)
         _, counts, sums, bounds, exposures = (part[0] if len(part) == 1 else np.concatenate(part) for part in parts)
         if kernel.n_common:
-            sums, bounds = self._with_common(kernel, scores, counts, sums, bounds, data)
+            sums, bounds = self._with_common(kernel, scores, counts, sums, bounds, data_set)
         if not exposures.any():
             exposures = counts
-        return Sums(np.arange(B), counts, sums, bounds + self.log_base[data], exposures)
+        return Sums(np.arange(B), counts, sums, bounds + self.log_base[data_set], exposures)
 
     def check_width(self, scores: Scores) -> None:
         """Raise a ValueError unless the rows have the statistics that a mixture has natural parameters for."""
@@ -87,17 +87,17 @@ class Pass:
         elif not isinstance(kernel, IncompletePass):
             check_width(d, scores, d, self.family)
 
-    def _reduced(self, kernel, scores, temperature, data) -> Sums:
+    def _reduced(self, kernel, scores, temperature, data_set) -> Sums:
         _, K, p = scores.natural.shape
         work = kernel.work(K, p)
         threads = 1
         if isinstance(self.rows, ArrayRows) and self.rows.n_data == 1 and len(self.rows.tasks(work)) < self.rows.n_jobs:
             threads = self.rows.n_jobs
-        return self.rows.reduce(EStep(kernel, scores, temperature, data, threads), work)
+        return self.rows.reduce(EStep(kernel, scores, temperature, data_set, threads), work)
 
-    def _with_common(self, kernel, scores, counts, sums, bounds, data):
+    def _with_common(self, kernel, scores, counts, sums, bounds, data_set):
         """Return sums and bounds with the statistics that all components have in common."""
-        first, totals = scores.natural.shape[2] - kernel.n_common, self.totals[data]  # type: ignore[index]
+        first, totals = scores.natural.shape[2] - kernel.n_common, self.totals[data_set]  # type: ignore[index]
         common = kernel.form.share(counts, sums, totals)
         bounds = bounds + np.sum(scores.natural[:, 0, first:] * totals, axis=1)
         return np.concatenate([sums, common], axis=2), bounds
@@ -188,7 +188,7 @@ def table_chunk(family, form, chunk: Chunk) -> Chunk:
 
 def totals_of(kernel, rows: Rows, p) -> np.ndarray:
     """Return Σ sample_weight · T over each data set, (D, p): the sums of one component."""
-    step = EStep(kernel, Scores.none(rows.n_data, 1, p), data=np.arange(rows.n_data))
+    step = EStep(kernel, Scores.none(rows.n_data, 1, p), data_set=np.arange(rows.n_data))
     return rows.reduce(step, p).sums[:, 0]
 
 

@@ -36,15 +36,15 @@ class EStep(Prepared):
     kernel : Dense, Sparse, Bits or IncompletePass
     scores : Scores
     temperature : float ≥ 0
-    data : (B,) int, optional
+    data_set : (B,) int, optional
         Data set of each mixture; all belong to the first by default.
     threads : int
         How many may share the mixtures of one chunk.
     """
 
-    def __init__(self, kernel, scores: Scores, temperature=1.0, data=None, threads=1):
+    def __init__(self, kernel, scores: Scores, temperature=1.0, data_set=None, threads=1):
         self.kernel, self.scores, self.temperature = kernel, scores, temperature
-        self.data, self.threads = data, threads
+        self.data_set, self.threads = data_set, threads
 
     @functools.cached_property
     def _run(self):
@@ -53,9 +53,9 @@ class EStep(Prepared):
     @functools.cached_property
     def _mixtures_of(self):
         """Return the mixtures of each data set, in order, as they stand one after another, and where each begins."""
-        data = np.zeros(len(self.scores.natural), np.int64) if self.data is None else np.asarray(self.data)
-        order = np.argsort(data, kind="stable")
-        return order, np.searchsorted(data[order], np.arange(data.max(initial=0) + 2))
+        data_set = np.zeros(len(self.scores.natural), np.int64) if self.data_set is None else np.asarray(self.data_set)
+        order = np.argsort(data_set, kind="stable")
+        return order, np.searchsorted(data_set[order], np.arange(data_set.max(initial=0) + 2))
 
     def items(self, chunk: Chunk) -> np.ndarray:
         """Return (start, stop, mixture, slot) for each mixture of each range of rows; slots in order of mixtures."""

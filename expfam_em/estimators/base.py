@@ -77,11 +77,11 @@ def _rank(result: Any) -> tuple[int, float]:
     return (2 if is_sound(result) else 1, result.bounds[-1] + result.log_priors[-1])
 
 
-def _misled(results: Sequence[Any], data: Integers) -> np.ndarray:
+def _misled(results: Sequence[Any], data_set: Integers) -> np.ndarray:
     """Return runs that were dropped as behind although every run ahead of them later failed; they must be rerun."""
     sound = np.array([is_sound(result) for result in results])
     behind = np.array([is_sound(result) and result.status is Status.BEHIND for result in results])
-    return np.flatnonzero(behind & ~np.isin(data, data[sound & ~behind]))
+    return np.flatnonzero(behind & ~np.isin(data_set, data_set[sound & ~behind]))
 
 
 def _was_stopped(result: Any) -> bool:
@@ -145,10 +145,10 @@ class BaseMixture(DensityMixin, EMEstimator):
         """Return the family as the user knows it, not yet bound to data."""
 
     def _starts(
-        self, pass_: Pass, data: Integers, rng: np.random.Generator, prior: ExpectedStatistics | None
+        self, pass_: Pass, data_set: Integers, rng: np.random.Generator, prior: ExpectedStatistics | None
     ) -> Starts:
-        """Return where runs on the data sets ``data`` (B,) start."""
-        return initialise_all(pass_, data, self.n_components, self.init, rng, weights=self.weights, prior=prior)
+        """Return where runs on the data sets ``data_set`` (B,) start."""
+        return initialise_all(pass_, data_set, self.n_components, self.init, rng, weights=self.weights, prior=prior)
 
     @property
     def _init_in_use(self) -> Any:
@@ -209,16 +209,16 @@ class BaseMixture(DensityMixin, EMEstimator):
         family = bind(plain, rows)
         pass_ = plan(family, rows, self.n_components)
         prior = self._prior_of(plain, family)
-        data = np.tile(np.arange(rows.n_data), 1 if warm else self.n_init)
+        data_set = np.tile(np.arange(rows.n_data), 1 if warm else self.n_init)
         if warm:
-            starts = initialise_all(pass_, data, self.n_components, self.mixture_)
+            starts = initialise_all(pass_, data_set, self.n_components, self.mixture_)
         else:
-            starts = self._starts(pass_, data, generator(self.random_state), prior)
-        results = self._run(starts, pass_, data, prior, callbacks) if len(starts.runs) else []
+            starts = self._starts(pass_, data_set, generator(self.random_state), prior)
+        results = self._run(starts, pass_, data_set, prior, callbacks) if len(starts.runs) else []
         best: list = [starts.collapsed.get(at) for at in range(rows.n_data)]
         for run, result in zip(starts.runs, results, strict=True):
-            if best[data[run]] is None or _rank(result) > _rank(best[data[run]]):
-                best[data[run]] = result
+            if best[data_set[run]] is None or _rank(result) > _rank(best[data_set[run]]):
+                best[data_set[run]] = result
         return best
 
     def _without_repetition(self, rows: ArrayRows, warm: bool) -> ArrayRows:
@@ -253,7 +253,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         return prior if prior.family is not None else replace(prior, family=plain)
 
     def _run(
-        self, starts: Starts, pass_: Pass, data: Integers, prior: ExpectedStatistics | None,
+        self, starts: Starts, pass_: Pass, data_set: Integers, prior: ExpectedStatistics | None,
         callbacks: Sequence[Callback],
     ) -> list[Any]:  # fmt: skip
         """Return the result of every start; one that was dropped for another that then failed begins again."""
@@ -264,15 +264,15 @@ class BaseMixture(DensityMixin, EMEstimator):
         options = Options(
             self.max_iter, self.tol, self.temperature, prior, self.concentration, self.weights, self.stop
         )  # fmt: skip
-        data, callbacks = data[starts.runs], [*callbacks, self._tell] if self.verbose else list(callbacks)
+        data_set, callbacks = data_set[starts.runs], [*callbacks, self._tell] if self.verbose else list(callbacks)
 
         def followed(which: Integers) -> list[Any]:
             told = [functools.partial(_tell_of_starts, callback, starts.runs[which]) for callback in callbacks]
-            start = starts.mixture if len(which) == len(data) else starts.mixture[which]
-            return self._ranked(fit_all(start, pass_, data[which], options, callbacks=told, drop=True))
+            start = starts.mixture if len(which) == len(data_set) else starts.mixture[which]
+            return self._ranked(fit_all(start, pass_, data_set[which], options, callbacks=told, drop=True))
 
-        results = followed(np.arange(len(data)))
-        while len(again := _misled(results, data)) and not any(_was_stopped(result) for result in results):
+        results = followed(np.arange(len(data_set)))
+        while len(again := _misled(results, data_set)) and not any(_was_stopped(result) for result in results):
             for run, result in zip(again, followed(again), strict=True):
                 results[run] = result
         return results

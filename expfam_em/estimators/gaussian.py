@@ -161,16 +161,16 @@ class GaussianMixture(BaseMixture):
         return ValueError(COLLAPSED)
 
     def _starts(
-        self, pass_: Pass, data: Integers, rng: np.random.Generator, prior: ExpectedStatistics | None
+        self, pass_: Pass, data_set: Integers, rng: np.random.Generator, prior: ExpectedStatistics | None
     ) -> Starts:
         family: Any = pass_.family
         weights, means, precisions = self._given(pass_.rows.n_features)
         covariances = None if precisions is None else self._covariances(precisions, weights)
         if weights is not None and means is not None and precisions is not None:
             given = Mixture(family, weights, family.from_moments(means, covariances))
-            return initialise_all(pass_, data, self.n_components, given)
+            return initialise_all(pass_, data_set, self.n_components, given)
         init = self._init_in_use
-        starts = self._drawn(pass_, data, init, rng, prior)
+        starts = self._drawn(pass_, data_set, init, rng, prior)
         if (weights is None and means is None and precisions is None) or not len(starts.runs):
             return starts
         drawn, runs = starts.mixture, len(starts.runs)
@@ -184,14 +184,14 @@ class GaussianMixture(BaseMixture):
         return starts._replace(mixture=Mixture(family, weights, natural.reshape(drawn.natural.shape)))
 
     def _drawn(
-        self, pass_: Pass, data: Integers, init: Any, rng: np.random.Generator, prior: ExpectedStatistics | None
+        self, pass_: Pass, data_set: Integers, init: Any, rng: np.random.Generator, prior: ExpectedStatistics | None
     ) -> Starts:
         K = self.n_components
         if not isinstance(init, str) or init != "kmeans":
-            return initialise_all(pass_, data, K, init, rng, weights=self.weights, prior=prior)
+            return initialise_all(pass_, data_set, K, init, rng, weights=self.weights, prior=prior)
         # as in scikit-learn, k-means of the observations themselves; its labels give the first estimates
         sphere = plan(in_frame_units(bind(KnownCovariance(), pass_.rows)), pass_.rows, K)
-        centres = initialise_all(sphere, data, K, "kmeans", rng, weights="equal").mixture
+        centres = initialise_all(sphere, data_set, K, "kmeans", rng, weights="equal").mixture
         return from_labels_of(centres, pass_, K, self.weights, prior)
 
     def _given(self, d: int) -> tuple[Array | None, Array | None, Array | None]:

@@ -132,10 +132,10 @@ class ArrayRows:
                 yield number, self._of_data(begun, at + 1)
                 number, begun = number + 1, at + 1
 
-    def _chunk(self, start, stop, data=0) -> Chunk:
+    def _chunk(self, start, stop, data_set=0) -> Chunk:
         weight = None if self.sample_weight is None else self.sample_weight[start:stop]
         table = None if self.table is None else self.table[start : stop + PADDING]
-        ranges = None if self.n_data == 1 else np.array([[0, stop - start, data]])
+        ranges = None if self.n_data == 1 else np.array([[0, stop - start, data_set]])
         offset = None if self.offset is None else self.offset[start:stop]
         return Chunk(self.X[start:stop], weight, start, table, ranges, offset)
 

@@ -12,16 +12,16 @@ from numpy.typing import ArrayLike
 from expfam_em.families.gaussian.framed import FramedNormal
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.gaussian.packing import pairs
+from expfam_em.families.special.gamma import LOG_2PI
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.optional import in_own_frames
 from expfam_em.rows.typing import Array, Block, Floats, Integers
 
-LOG_2PI = float(np.log(2 * np.pi))
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", *(name for name in MODELS if name.isupper()))
-PART_NUMBERS = 1 << 17
-"""Numbers of X that are read at a time, a megabyte: deviations are then taken of what is still in cache."""
+MOMENT_ENTRIES = 1 << 17
+"""Entries of X that are read at a time, a megabyte: deviations are then taken of what is still in cache."""
 
 
 class Gaussian(FramedNormal):
@@ -72,7 +72,7 @@ class Gaussian(FramedNormal):
     # ---- the frame ----------------------------------------------------------------------------------------
 
     def summary(self, X: Array, sample_weight: Floats | None) -> Any:
-        weight, step = np.ones(len(X)) if sample_weight is None else sample_weight, max(1, PART_NUMBERS // X.shape[1])
+        weight, step = np.ones(len(X)) if sample_weight is None else sample_weight, max(1, MOMENT_ENTRIES // X.shape[1])
         parts = (slice(first, first + step) for first in range(0, max(len(X), 1), step))
         # sums over columns are rounded otherwise in column order
         moments = (Moments.of(np.ascontiguousarray(X[part], np.float64), weight[part]) for part in parts)
