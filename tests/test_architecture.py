@@ -214,14 +214,14 @@ def test_functions_are_short_and_public_names_documented(path):
 
 
 def test_a_constant_has_a_name_of_its_own():
-    defined = collections.defaultdict(list)
+    defined = collections.defaultdict(set)
     for path in FILES:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             names = [each.id for target in targets if target for each in ast.walk(target) if isinstance(each, ast.Name)]
             for name in names:
                 if name.isupper() and name[0] != "_":
-                    defined[name].append(named(path))
+                    defined[name].add(named(path))
     assert {name: places for name, places in defined.items() if len(places) > 1} == {}
 
 

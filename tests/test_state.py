@@ -62,8 +62,8 @@ def test_a_step_of_ones_own_that_does_nothing_is_the_driver():
         state, after = improve(problem, state)
         return move(problem, state, after) if len(state.run) else state
 
-    expected = fit_all(start, problem.pass_, problem.data, problem.options)
-    found = fit_all(start, problem.pass_, problem.data, problem.options, step=mine)
+    expected = fit_all(start, problem.pass_, problem.data_set, problem.options)
+    found = fit_all(start, problem.pass_, problem.data_set, problem.options, step=mine)
     assert all(map(same, found, expected))
 
 
