@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn import datasets
 
 import expfam_em as ef
+from expfam_em.rows import grid
 from expfam_em.saving import registry
 from tests import profiles
 
@@ -53,6 +54,13 @@ def frozen(array):
     array = np.array(array)
     array.flags.writeable = False
     return array
+
+
+@pytest.fixture
+def many_chunks(monkeypatch):
+    """Cut rows into chunks of 16."""
+    monkeypatch.setattr(grid, "CHUNK_WORK", 1)
+    monkeypatch.setattr(grid, "FEWEST_ROWS", 16)
 
 
 @pytest.fixture(autouse=True)

@@ -41,7 +41,7 @@ KERNEL = "the kernel itself"
 REGISTRY = "the table of families that files know"
 
 INTERNALS = {
-    "conftest.py": REGISTRY,
+    "conftest.py": f"{REGISTRY}; the size of chunks",
     "passes.py": "the passes of the E-step themselves",
     "test_row_offsets.py": "offsets of scores, which no public name takes yet",
     "test_check_family.py": "the laws and the integrals themselves",

@@ -23,9 +23,7 @@ def fitted(problem):
     return ef.fit(problem.start, problem.X, problem.w, max_iter=5, tol=0, n_jobs=2)
 
 
-def test_fits_in_four_threads_equal_those_in_one(monkeypatch):
-    monkeypatch.setattr(grid, "CHUNK_WORK", 1)
-    monkeypatch.setattr(grid, "FEWEST_ROWS", 16)
+def test_fits_in_four_threads_equal_those_in_one(many_chunks):
     problems = [Problem(BY_NAME[name], "random", seed=seed) for name in NAMES for seed in range(3)]
     alone = [fitted(problem) for problem in problems]
     with ThreadPoolExecutor(4) as pool:

@@ -123,9 +123,7 @@ def test_any_partition_of_the_rows_gives_the_same_statistics(case, temperature, 
 
 @every_family
 @every_temperature
-def test_any_number_of_threads_gives_the_same_bits(case, temperature, monkeypatch):
-    monkeypatch.setattr(grid, "CHUNK_WORK", 1)
-    monkeypatch.setattr(grid, "FEWEST_ROWS", 16)
+def test_any_number_of_threads_gives_the_same_bits(case, temperature, many_chunks):
     problem = problem_of(case, "random")
     serial, *others = (
         ef.accumulate(problem.start, problem.X, problem.w, temperature=temperature, n_jobs=n) for n in (1, 2, 3, -1)

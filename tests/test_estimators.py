@@ -16,7 +16,6 @@ import expfam_em as ef
 from expfam_em import families
 from expfam_em.em.starts import initialise_all
 from expfam_em.estep.plan import plan
-from expfam_em.rows import grid
 from expfam_em.rows.memory import ArrayRows
 from tests.own_families import Exponential, Rayleigh
 
@@ -193,8 +192,7 @@ def test_warm_starts_continue(name):
 
 @unfinished
 @each_model
-def test_a_random_state_gives_one_result_on_any_number_of_threads(name, monkeypatch):
-    monkeypatch.setattr(grid, "CHUNK_WORK", 1)  # so that few rows are many chunks
+def test_a_random_state_gives_one_result_on_any_number_of_threads(name, many_chunks):
     X = np.repeat(rows_of(name), 10, axis=0)
     args = {"max_iter": 5, "tol": 0, "n_init": 2, start_of(name): "random_from_data"}
     states = [fitted_state(make(name, n_jobs=jobs, **args).fit(X)) for jobs in (1, 2, 4, None, 1)]

@@ -16,7 +16,6 @@ from expfam_em.estep.nearest import NearestPass
 from expfam_em.estimators.kmeans import _filled
 from expfam_em.families.gaussian import gaussian
 from expfam_em.families.gaussian.known import in_frame_units
-from expfam_em.rows import grid
 from expfam_em.rows.memory import ArrayRows, as_rows
 
 RNG = np.random.default_rng(2)
@@ -84,8 +83,7 @@ def test_weights_are_repetitions():
 
 
 @pytest.mark.parametrize("jobs", [2, 4, None, -1])
-def test_any_number_of_threads(jobs, monkeypatch):
-    monkeypatch.setattr(grid, "CHUNK_WORK", 1)  # so that few rows are many chunks
+def test_any_number_of_threads(jobs, many_chunks):
     rows = np.repeat(X, 20, axis=0)
     one, more = (ef.KMeans(7, random_state=0, n_jobs=j).fit(rows) for j in (1, jobs))
     assert one.cluster_centers_.tobytes() == more.cluster_centers_.tobytes()

@@ -12,7 +12,6 @@ from expfam_em.families import KnownCovariance
 from expfam_em.families.gaussian.known import in_frame_units
 from expfam_em.kernels import nearest as kernel
 from expfam_em.kernels.tiles import GROUP_CENTRES, WIDTH
-from expfam_em.rows import grid
 from expfam_em.rows.memory import ArrayRows, as_rows
 from expfam_em.values.evaluate import evaluate
 from tests.passes import dense_statistics
@@ -124,9 +123,8 @@ def test_the_lower_index_wins_every_tie(strategy, monkeypatch):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("d", [2, 40])
-def test_any_number_of_threads_gives_the_same_bits(strategy, d, monkeypatch):
+def test_any_number_of_threads_gives_the_same_bits(strategy, d, many_chunks, monkeypatch):
     monkeypatch.setattr(nearest, "SERIAL_WORK", 0)
-    monkeypatch.setattr(grid, "CHUNK_WORK", 1)
     X, weight, centres, _ = problem(0, d, n=9001)
 
     def run(n_jobs):

@@ -132,8 +132,7 @@ def test_twenty_fits_have_the_same_bits(name):
 
 
 @each_model
-def test_fits_in_several_threads_have_the_bits_of_one(name, monkeypatch):
-    monkeypatch.setattr(grid, "CHUNK_WORK", 1)  # so that few rows are many chunks
+def test_fits_in_several_threads_have_the_bits_of_one(name, many_chunks):
     alone = state(fitted(name))
     with ThreadPoolExecutor(4) as pool:
         assert all(other == alone for other in pool.map(lambda _: state(fitted(name)), range(8)))
@@ -153,8 +152,7 @@ def test_one_mixture_is_used_by_several_threads(name):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # which is the question
 @pytest.mark.parametrize("name", ["Gaussian-full", "KMeans", "Rayleigh"])
-def test_an_estimator_in_a_forked_child_has_the_bits_of_its_parent(name, monkeypatch):
-    monkeypatch.setattr(grid, "CHUNK_WORK", 1)
+def test_an_estimator_in_a_forked_child_has_the_bits_of_its_parent(name, many_chunks):
     before = state(fitted(name))  # the pool of threads exists from here on
     child = os.fork()
     if child == 0:
