@@ -164,12 +164,14 @@ def test_only_true_ends_a_fit(answer):
 def test_warnings_point_at_the_caller():
     X = np.random.default_rng(0).normal(size=(50, 2))
     model = ef.GaussianMixture(2, max_iter=1, tol=0, random_state=0)
+    grey = ef.BernoulliMixture(2, max_iter=1, tol=0, random_state=0)
     fits = [
+        lambda: grey.fit(X), lambda: grey.fit_predict(X), lambda: ef.fit_many(grey, [X, X]),
         lambda: model.fit(X), lambda: model.fit_predict(X), lambda: ef.fit_many(model, [X, X]),
         lambda: ef.KMeans(3).fit(np.zeros((9, 1))), lambda: ef.KMeans(3).fit_transform(np.zeros((9, 1))),
     ]  # fmt: skip
     for fit in fits:
-        with pytest.warns(ConvergenceWarning) as caught:
+        with pytest.warns((ConvergenceWarning, UserWarning)) as caught:
             fit()
         assert {one.filename for one in caught} == {__file__}
 

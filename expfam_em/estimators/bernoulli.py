@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from expfam_em.estimators.base import BaseMixture
+from expfam_em.estimators.shell import warn_caller
 from expfam_em.families.counts import Bernoulli
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.typing import Array, Floats, RandomState
@@ -126,11 +126,10 @@ class BernoulliMixture(BaseMixture):
         binary = np.mean((X == 0) | (X == 1), axis=0)
         if binary.max() == 1 or binary.mean() >= BINARY_SHARE:
             return None
-        warnings.warn(
+        warn_caller(
             "X is not binary: values above 0 are taken as 1. Give binarize=threshold to choose, or binarize=None to "
             "have such data refused.",
             UserWarning,
-            stacklevel=5,
         )
         return 0.0
 

@@ -47,12 +47,12 @@ def checked_weight(sample_weight: ArrayLike | None, X: Any) -> Array | None:
     return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
 
 
-def warn_caller(message: str) -> None:
-    """Warn of a fit that did not converge, at the line of the first caller outside this package and scikit-learn."""
+def warn_caller(message: str, category: type[Warning] = ConvergenceWarning) -> None:
+    """Warn at the line of the first caller outside this package and scikit-learn."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("expfam_em", "sklearn"):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, ConvergenceWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 @contextlib.contextmanager
