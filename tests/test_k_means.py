@@ -203,7 +203,7 @@ def test_the_frame_of_many_rows(monkeypatch, weight):
     """Moments of parts are put together."""
     rows = as_rows(X + 1e6, weight)
     whole = ef.families.Gaussian("diag").bind(rows)
-    monkeypatch.setattr(gaussian, "PART_NUMBERS", 50)
+    monkeypatch.setattr(gaussian, "MOMENT_ENTRIES", 50)
     parts = ef.families.Gaussian("diag").bind(rows)
     assert np.array_equal(parts.shift, whole.shift)
     assert np.array_equal(parts.scale, whole.scale)
