@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.special import xlog1py, xlogy
 
 import expfam_em as ef
@@ -328,11 +329,28 @@ def test_stopping_by_the_bound_or_by_the_parameters():
         ef.fit(problem.start, problem.X, stop="gradient")
 
 
-@pytest.mark.parametrize("temperature", [-1.0, [], [1.0, np.nan], np.inf])
-def test_a_temperature_out_of_range_is_refused(temperature):
+@pytest.mark.parametrize("temperature", [-1.0, [], [1.0, np.nan], np.inf, 5e-309, 1e-320, 1e308, "hot", [[1.0]], None])
+@pytest.mark.parametrize("rows", [np.asarray, sparse.csr_array])
+def test_a_temperature_out_of_range_is_refused(temperature, rows):
     problem = problem_of(BY_NAME["Poisson"])
-    with pytest.raises(ValueError, match=r"temperature is .* it must be one or more finite numbers"):
-        ef.fit(problem.start, problem.X, temperature=temperature)
+    calls = [
+        lambda X: ef.fit(problem.start, X, temperature=temperature),
+        lambda X: ef.accumulate(problem.start, X, temperature=temperature),
+        lambda X: problem.start.responsibilities(X, temperature),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"temperature is .* it must be one or more finite numbers"):
+            call(rows(problem.X))
+
+
+@pytest.mark.parametrize("temperature", [1e-100, 1e100])
+def test_extreme_temperatures_are_hard_and_flat(temperature):
+    problem = problem_of(BY_NAME["Poisson"])
+    K = problem.start.n_components
+    r = problem.start.responsibilities(problem.X, temperature)
+    hard = problem.start.responsibilities(problem.X, 0.0)
+    assert r == pytest.approx(hard if temperature < 1 else np.full_like(hard, 1 / K), rel=1e-15)
+    assert np.isfinite(ef.accumulate(problem.start, problem.X, temperature=temperature).bound)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.estimate_together is None], ids=str)

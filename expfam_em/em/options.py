@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from expfam_em.estep.scores import check_temperature
 from expfam_em.values.statistics import ExpectedStatistics
 
 Weights = Literal["free", "equal", "fixed"]
@@ -37,20 +38,21 @@ class Options:
     def __post_init__(self) -> None:
         if not (self.max_iter >= 0 and self.tol >= 0):
             raise ValueError(f"max_iter is {self.max_iter!r} and tol {self.tol!r}; neither may be negative")
-        if self.prior is not None and np.any(self.prior.exposures < 0):
-            raise ValueError(f"prior has counts {self.prior.exposures}; pseudo-observations cannot be fewer than none")
+        if (prior := self.prior) is not None:
+            if np.any(prior.exposures < 0):
+                raise ValueError(f"prior has counts {prior.exposures}; pseudo-observations cannot be fewer than none")
+            if not (np.isfinite(prior.exposures).all() and np.isfinite(prior.sums).all()):
+                raise ValueError(f"prior has counts {prior.exposures} and sums {prior.sums}; they must be finite")
         if self.stop not in ("bound", "parameters"):
             raise ValueError(f"stop is {self.stop!r}; it must be 'bound' or 'parameters'")
         if self.weights not in ("free", "equal", "fixed"):
             raise ValueError(f"weights is {self.weights!r}; it must be 'free', 'equal' or 'fixed'")
-        is_list = self.schedule.ndim == 1 and len(self.schedule)
-        if not (is_list and np.all((self.schedule >= 0) & np.isfinite(self.schedule))):
-            raise ValueError(f"temperature is {self.temperature!r}; it must be one or more finite numbers ≥ 0")
+        check_temperature(self.temperature)
 
     @cached_property
     def schedule(self) -> np.ndarray:
         """Temperature of each step, the last one staying, (m,)."""
-        return np.array(self.temperature, np.float64, ndmin=1)
+        return check_temperature(self.temperature)
 
     def temperature_at(self, n_iter: int) -> float:
         """Return the temperature after so many steps."""

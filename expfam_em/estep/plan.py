@@ -12,7 +12,7 @@ from expfam_em.estep.bits import Bits, coded
 from expfam_em.estep.dense import Dense, check_width, table_of
 from expfam_em.estep.incomplete import IncompletePass
 from expfam_em.estep.reduce import EStep, OfData, Write, log_base_chunk
-from expfam_em.estep.scores import Kernel, Outputs, Scores, Sums
+from expfam_em.estep.scores import Kernel, Outputs, Scores, Sums, check_temperature
 from expfam_em.estep.sparse import Sparse
 from expfam_em.family import checked
 from expfam_em.family.kernel_form import needs_table, table
@@ -62,6 +62,7 @@ class Pass:
             Data set of each mixture; the first by default.
         """
         self.check_width(scores)
+        check_temperature(temperature)
         B = len(scores.natural)
         data_set = np.zeros(B, np.int64) if data_set is None else np.asarray(data_set)
         kernel = self.kernel
@@ -105,6 +106,7 @@ class Pass:
     def write(self, scores: Scores, out: Outputs, temperature=1.0) -> None:
         """Fill outputs by row, under the mixture of its data set for each row; without log h, rows in memory only."""
         self.check_width(scores)
+        check_temperature(temperature)
         _, K, p = scores.natural.shape
         self.rows.reduce(Write(self.kernel, scores, out, temperature), self.kernel.work(K, p))
 

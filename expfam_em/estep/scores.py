@@ -11,6 +11,30 @@ import numpy as np
 
 from expfam_em.rows.protocol import Chunk
 
+COLDEST, HOTTEST = 1e-100, 1e100
+"""Temperatures besides 0: scores are divided by one, and the result must be a number."""
+
+
+def check_temperature(temperature: Any) -> np.ndarray:
+    """Return temperatures as an array (m,), once each is 0 or a number between the extremes.
+
+    Raises
+    ------
+    ValueError
+        If one is not, or there is none.
+    """
+    try:
+        found = np.array(temperature, np.float64, ndmin=1)
+        fine = found.ndim == 1 and len(found) and np.all((found == 0) | ((found >= COLDEST) & (found <= HOTTEST)))
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:
+        raise ValueError(
+            f"temperature is {temperature!r}; it must be one or more finite numbers ≥ 0: 0, or from {COLDEST:g} to "
+            f"{HOTTEST:g}"
+        )
+    return found
+
 
 class Scores(NamedTuple):
     """What the scores of a stack of mixtures are made of: s_k = ⟨η_k, T(x)⟩ − e(x) A(η_k) + log π_k.

@@ -267,7 +267,7 @@ def _em_rows(
     T_memory, S_memory = np.zeros(held * block_padded + LINE_ENTRIES), np.zeros(K_padded * block_padded + LINE_ENTRIES)
     scratch = np.empty((K_padded, p + TILE))
     top_memory, factor_memory = np.empty(block), np.empty(block)
-    weight_memory, label_memory = np.ones(block), np.empty(block, np.int64)
+    weight_memory, label_memory = np.ones(block), np.zeros(block, np.int64)
     rows_memory = np.empty(d * block_padded * (n_own > 0) + LINE_ENTRIES)
     Z_memory = np.empty((min(n_own, K), own_rows * block_padded + LINE_ENTRIES))
     space = np.empty((2, own_rows * block_padded + LINE_ENTRIES))

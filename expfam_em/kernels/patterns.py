@@ -192,7 +192,7 @@ def _em_patterns(
     K, chunks = offset.shape[1], tables.shape[1]
     block = S_memory.shape[0] // (chunks * DOUBLE_LANES)
     top_memory, factor_memory = np.empty(block), np.empty(block)
-    weight_memory, label_memory = np.empty(block), np.empty(block, np.int64)
+    weight_memory, label_memory = np.empty(block), np.zeros(block, np.int64)
     for item in range(items.shape[0]):
         start, stop, mixture, slot = items[item]
         table = tables[mixture]

@@ -101,7 +101,7 @@ def _em_sparse(
     bound = 0.0
     R_memory, S_memory = np.empty((block, K)), np.empty(K * block)
     top_memory, factor_memory = np.empty(block), np.empty(block)
-    weight_memory, label_memory = np.ones(block), np.empty(block, np.int64)
+    weight_memory, label_memory = np.ones(block), np.zeros(block, np.int64)
     for first in range(start, stop, block):
         rows = min(block, stop - first)
         R, S = R_memory[:rows], S_memory[: K * rows].reshape(K, rows)
