@@ -52,6 +52,18 @@ def check_width(n_statistics, scores, n_features, family) -> None:
         )
 
 
+def check_own(own: OwnFrames, n_components, n_features, family) -> None:
+    """Raise a ValueError unless every component has a frame that is there, and is one for so many columns."""
+    frame, shift, whitener = own
+    d, F = n_features, len(shift)
+    shapes = shift.shape == (F, d) and whitener.shape in ((F, d, d), (F, 1, d))
+    if not (shapes and frame.shape == (n_components,) and np.all((frame >= -1) & (frame < F))):
+        raise ValueError(
+            f"coordinates of single components of {family!r} have shapes {frame.shape}, {shift.shape} and "
+            f"{whitener.shape}; {n_components} components need frames of {d} columns that are there"
+        )
+
+
 def _kernel(monomials: Monomials, scores: Scores, own: OwnFrames | None, temperature, given):
     """Return ``run(X, weight, offset, items, out)``, with all that does not depend on the rows made once."""
     B, K, p = scores.natural.shape
@@ -60,6 +72,7 @@ def _kernel(monomials: Monomials, scores: Scores, own: OwnFrames | None, tempera
         own = OwnFrames(np.empty(0, np.int64), np.empty((0, d)), np.empty((0, 0, 0)))
         frame = np.full((B, K), -1)
     else:
+        check_own(own, B * K, len(monomials.shift), scores.family)
         frame = np.ascontiguousarray(own.frame.reshape(B, K))
     most_own = int((frame >= 0).sum(axis=1).max())
     fixed = *monomials, frame, own.shift, own.whitener, padded(scores.natural), scores.offset, scores.level
