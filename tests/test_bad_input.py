@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn import mixture
 from sklearn.exceptions import NotFittedError
 
 import expfam_em as ef
@@ -341,3 +342,45 @@ def test_a_known_variance_is_one_finite_positive_number(variance):
     with pytest.raises(ValueError, match="it must be a finite positive number"):
         ef.families.KnownCovariance(variance)
     assert "1.23456789" in repr(ef.families.KnownCovariance(1.23456789))
+
+
+MEDDLERS = ["sufficient_statistics", "log_base_measure", "check_support", "exposure", "bind", "summary"]
+
+
+@pytest.mark.parametrize("method", MEDDLERS)
+def test_a_family_that_writes_into_the_rows_is_told_so_and_they_stay(method):
+    class Meddler(ef.families.Poisson):
+        def sufficient_statistics(self, X):
+            return X + 0.0
+
+    def meddle(self, X, *more):
+        for block in X if method == "bind" else [X]:
+            rows = block[0] if method == "bind" else block
+            rows += 1.0
+
+    setattr(Meddler, method, meddle)
+    X = np.random.default_rng(0).poisson(3.0, (60, 2)).astype(float)
+    before = X.copy()
+    with pytest.raises(ValueError, match="read-only"):
+        ef.ExponentialFamilyMixture(Meddler(), 2, random_state=0).fit(X)
+    assert np.array_equal(X, before)
+
+
+DEGENERATE = {
+    "a constant column": np.column_stack([np.random.default_rng(0).normal(size=60), np.full(60, 3.0)]),
+    "equal rows": np.ones((30, 2)),
+    "two rows": np.repeat([[0.0, 0.0], [1.0, 1.0]], 20, axis=0),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of scikit-learn, for equal rows
+@pytest.mark.parametrize("init", ["kmeans", "k-means++", "random", "random_from_data"])
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_rows_that_only_reg_covar_makes_a_density_of_are_fitted_from_every_start(name, kind, init):
+    X = DEGENERATE[name]
+    ours = ef.GaussianMixture(2, covariance_type=kind, init_params=init, random_state=0).fit(X)
+    assert np.isfinite(ours.means_).all()
+    if name == "equal rows":
+        theirs = mixture.GaussianMixture(2, covariance_type=kind, init_params=init, random_state=0).fit(X)
+        assert ours.score(X) == pytest.approx(theirs.score(X), rel=1e-9)

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from expfam_em.family import mappings
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError, check_exposure
-from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.csr import CSRBlock, read_only
 from expfam_em.rows.typing import Array, Block, Mask
 
 PROBE = 1 << 14
@@ -73,8 +73,7 @@ def statistics(family: ExponentialFamily, X: Any) -> tuple[Array, Array | None]:
     ValueError
         If the family returns another shape, or writes to X.
     """
-    X = np.asarray(X).view()
-    X.flags.writeable = False  # T is no place to change the observations
+    X = read_only(np.asarray(X))
     with np.errstate(all="ignore"):  # absent rows may hold anything
         T = np.asarray(family.sufficient_statistics(X), np.float64)
     if T.ndim != 2 or len(T) != len(X):
@@ -100,7 +99,7 @@ def exposure(family: ExponentialFamily, X: Any) -> Array | None:
         If the family returns another shape.
     """
     with np.errstate(all="ignore"):
-        value = family.exposure(X) if family.sparse == "rows" or not isinstance(X, CSRBlock) else None
+        value = family.exposure(read_only(X)) if family.sparse == "rows" or not isinstance(X, CSRBlock) else None
     if value is None:
         return None
     value = _one_per_row(family, "exposure", np.asarray(value, np.float64), len(X))
@@ -119,7 +118,7 @@ def log_base_measure(family: ExponentialFamily, X: Block | CSRBlock) -> Array:
         check_sparse(family, X)
         return _log_base_of_csr(family, X)
     with np.errstate(all="ignore"):  # impossible rows have log h = −∞
-        value = np.asarray(family.log_base_measure(X), np.float64)
+        value = np.asarray(family.log_base_measure(read_only(X)), np.float64)
     return _one_per_row(family, "log_base_measure", value, len(X))
 
 
@@ -128,7 +127,7 @@ def check_rows(family: ExponentialFamily, X: Block | CSRBlock) -> None:
     if isinstance(X, CSRBlock):
         _check_csr_rows(family, X)
     else:
-        family.check_support(X)
+        family.check_support(read_only(X))
     check_exposure(exposure(family, X), type(family).__name__)
 
 
@@ -271,7 +270,7 @@ def _check_csr_rows(family: ExponentialFamily, X: Any) -> None:
 
     def refusal(values: Block) -> ValueError | None:
         try:
-            family.check_support(values[:, None])
+            family.check_support(read_only(values[:, None]))
         except ValueError as error:
             return error
         return None

@@ -12,6 +12,14 @@ from scipy import sparse
 from expfam_em.rows.typing import Array, Block, Integers, Observations
 
 
+def read_only(X: Any) -> Any:
+    """Return a view of an array that refuses changes: no method of a family is a place to change the observations."""
+    if isinstance(X, np.ndarray):
+        X = X.view()
+        X.flags.writeable = False
+    return X
+
+
 def csr_arrays(X: Any) -> tuple[Block, NDArray[np.int32], Integers]:
     """Return data, indices (int32) and indptr (int64) of a CSR matrix as the pass takes them, copied only to convert.
 

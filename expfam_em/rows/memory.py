@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from expfam_em.rows.csr import CSRBlock, observations
+from expfam_em.rows.csr import CSRBlock, observations, read_only
 from expfam_em.rows.grid import Tree, rows_per_chunk
 from expfam_em.rows.protocol import PADDING, Chunk, V
 from expfam_em.rows.threads import run_in_order, thread_count
@@ -34,7 +34,7 @@ class ArrayRows:
     """
 
     def __init__(self, X, sample_weight=None, n_jobs=None, sizes=None, table=None, offset=None):
-        self.X, self.sample_weight, self.table, self.offset = X, sample_weight, table, offset
+        self.X, self.sample_weight, self.table, self.offset = read_only(X), sample_weight, table, offset
         self.n_jobs = thread_count(n_jobs)
         self.starts = np.concatenate([[0], np.cumsum([len(X)] if sizes is None else sizes)])
         self._tasks: dict[int, list[tuple[int, Chunk]]] = {}

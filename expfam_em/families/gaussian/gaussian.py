@@ -175,6 +175,12 @@ class Gaussian(FramedNormal):
         form = self._form
         rows, _ = form.central(expectation)
         pooled = form.uncorrelated(form.central(mean)[1])
+        if self.reg_covar:  # what the M-step adds makes components of a constant column, too
+            with np.errstate(all="ignore"):
+                natural = form.natural(np.zeros((len(pooled), rows.shape[1])), pooled)
+            flat = ~np.isfinite(natural).all(axis=1)
+            if flat.any():
+                pooled[flat] = self._regularised(pooled[flat], self._coordinates(rows.shape[1]))
         return form.expectation(rows, np.broadcast_to(pooled, (len(rows), *pooled.shape[1:])))
 
     def parameters(self, natural: Array) -> dict[str, Array]:
