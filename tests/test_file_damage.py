@@ -101,6 +101,8 @@ def array(dtype="<f8", shape=(2,), order="C"):
         (array(shape=[-1, -2]), "shape"),
         (array(shape=[2.0]), "shape"),
         (array(shape=[0, 10**30]), ""),
+        (array(shape=[3] * 100_000), "shape"),
+        (array(shape=[10**4000] * 30), "shape"),
         (array(dtype="|O8"), "unknown dtype"),
         (array(dtype="<f8,<f8"), "unknown dtype"),
         (array(dtype="<f7"), ""),
@@ -133,12 +135,59 @@ def test_headers_that_make_no_sense(node, message, content, path):
         {"estimator": "KMeans", "parameters": {}, "fitted": {"predict": 1}},
         {"estimator": "KMeans", "parameters": {}, "fitted": {"__class__": 1}},
         {"estimator": "KMeans", "parameters": {}, "fitted": []},
+        {"estimator": "KMeans", "parameters": {}, "fitted": {}},
+        {"estimator": "KMeans", "parameters": {}, "fitted": {"mixture_": 1}},
+        b'{"estimator": "KMeans", "estimator": "KMeans", "parameters": {}, "fitted": {}}',
+        b'{"estimator": "KMeans", "parameters": {"tol": NaN}, "fitted": {}}',
+        '{"estimator": "KMeans", "parameters": {}, "fitted": {}}'.encode("utf-16"),
     ],
 )  # fmt: skip
 def test_other_headers_that_make_no_sense(header, path):
     path.write_bytes(written(header))
     with pytest.raises(ValueError, match=r"model\.efm cannot be loaded"):
         ef.load(path)
+
+
+def test_a_header_names_each_key_once_and_only_numbers_of_json(content, path):
+    header, arrays = taken_apart(content)
+    text = json.dumps(header)
+    for other, message in (
+        (text.replace('"fitted": {', '"fitted": {"n_iter_": 1, ', 1), "names a key twice"),
+        (text.replace('"max_iter": 500', '"max_iter": NaN'), "the number NaN, which JSON lacks"),
+        (text.replace('"max_iter": 500', '"max_iter": Infinity'), "the number Infinity, which JSON lacks"),
+    ):
+        assert other != text
+        path.write_bytes(written(other.encode(), arrays))
+        with pytest.raises(ValueError, match=message):
+            ef.load(path)
+
+
+def test_a_family_keeps_its_methods(content, path):
+    header, arrays = taken_apart(content)
+    for attribute in ("log_partition", "sufficient_statistics", "_form", "coupled", "__class__", "__dict__"):
+        text = json.dumps(header).replace('"covariance_type": "diag"', f'"covariance_type": "diag", "{attribute}": 1')
+        # the first is the parameter of the estimator, the second the state of the family
+        head, _, tail = text.partition('"fitted"')
+        plain = head.replace(f', "{attribute}": 1', "")
+        path.write_bytes(written((plain + '"fitted"' + tail).encode(), arrays))
+        with pytest.raises(ValueError, match=rf"the state of its family 'Gaussian' replaces {attribute}"):
+            ef.load(path)
+
+
+@pytest.mark.parametrize("change", ["fewer", "more columns", "not bool"])
+def test_frames_that_are_not_there_are_refused(change, path):
+    X = np.concatenate([np.random.default_rng(0).normal(at, 1, (50, 2)) for at in (0, 1e6)])
+    model = ef.GaussianMixture(2, random_state=0).fit(X)
+    frames = model.mixture_.family.frames.arrays
+    if change == "fewer":
+        frames["shift"] = frames["shift"][:1]
+    elif change == "more columns":
+        frames["whitener"] = np.ones((2, 5, 5))
+    else:
+        frames["own"] = np.array([7, 90_000])
+    model.save(path)
+    with pytest.raises((ValueError, IndexError)):
+        ef.load(path).predict(X)
 
 
 def test_the_reader_in_the_documentation(content, path, monkeypatch):

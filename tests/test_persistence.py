@@ -1,7 +1,9 @@
 """What is saved comes back exactly; what cannot be saved is refused."""
 
 import os
+import stat
 import struct
+import threading
 
 import numpy as np
 import pytest
@@ -195,9 +197,7 @@ def test_byte_order_is_made_little_and_read_as_native(path):
 
 def test_loaded_arrays_are_their_own(path):
     ef.KMeans(2, random_state=0).fit(X).save(path)
-    loaded = ef.load(path)
-    loaded.cluster_centers_ += 1
-    assert ef.load(path).cluster_centers_[0, 0] != loaded.cluster_centers_[0, 0]
+    assert not np.shares_memory(ef.load(path).cluster_centers_, ef.load(path).cluster_centers_)
 
 
 @pytest.mark.parametrize("make", [np.random.default_rng, np.random.RandomState])
@@ -349,3 +349,41 @@ def test_permissions_are_those_of_any_new_file(path, content):
     other = path.parent / "plain"
     other.write_bytes(b"")
     assert path.stat().st_mode == other.stat().st_mode
+
+
+# ---- where files are written ----------------------------------------------------------------------------------------
+
+
+def test_permissions_of_an_older_file_stay(tmp_path):
+    model = ef.GaussianMixture(1).fit(np.random.default_rng(0).normal(size=(30, 1)))
+    path = tmp_path / "model"
+    for mode in (0o600, 0o640, 0o444):
+        path.unlink(missing_ok=True)
+        path.write_bytes(b"old")
+        path.chmod(mode)
+        model.save(path)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+        assert ef.load(path).score([[0.0]]) == model.score([[0.0]])
+
+
+def test_names_as_long_as_the_system_allows(tmp_path):
+    model = ef.GaussianMixture(1).fit(np.random.default_rng(0).normal(size=(30, 1)))
+    path = tmp_path / ("m" * 255)
+    model.save(path)
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert ef.load(path).score([[0.0]]) == model.score([[0.0]])
+
+
+def test_a_pipe_and_a_device_stay_what_they_are(tmp_path):
+    model = ef.GaussianMixture(1).fit(np.random.default_rng(0).normal(size=(30, 1)))
+    model.save(os.devnull)
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+    pipe, received = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    model.save(pipe)
+    reader.join()
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    (tmp_path / "copy").write_bytes(received[0])
+    assert ef.load(tmp_path / "copy").score([[0.0]]) == model.score([[0.0]])

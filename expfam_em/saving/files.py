@@ -13,10 +13,11 @@ import math
 import os
 import re
 import secrets
+import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import IO, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -42,6 +43,9 @@ VALUES: dict[str, type] = {kind.__name__: kind for kind in (Mixture, ExpectedSta
 RAW_DTYPE = re.compile(r"[<|][biufcSUmM]\d+(\[\w+\])?")
 """Dtypes that are stored as bytes: everything but objects and records."""
 
+
+MOST_AXES = 32
+"""Axes of an array: more would only take time to multiply."""
 
 E = TypeVar("E", bound=type)
 
@@ -94,23 +98,34 @@ def _is_fitted(name: str) -> bool:
 
 def _write(path: Path, header: bytes, arrays: list[bytes]) -> None:
     preamble = PREAMBLE.pack(MAGIC, VERSION, len(header), sum(map(len, arrays)))
-    checksum = hashlib.sha256()
     path = Path(os.path.realpath(path))  # a link stays a link
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save to {path}: there is no folder {path.parent}")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    if path.exists() and not path.is_file():  # a device or a pipe takes the bytes, and stays what it is
+        with open(path, "wb") as file:
+            _write_parts(file, preamble, header, arrays)
+        return
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # names may be as long as the system allows
     try:
         with open(temporary, "xb") as file:
-            for part in (preamble, header, *arrays):
-                file.write(part)
-                checksum.update(part)
-            file.write(checksum.digest())
+            if path.exists():  # who may read an older file may read the new one, and nobody else
+                os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
+            _write_parts(file, preamble, header, arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _write_parts(file: IO[bytes], preamble: bytes, header: bytes, arrays: list[bytes]) -> None:
+    """Write preamble, header and arrays, and their checksum."""
+    checksum = hashlib.sha256()
+    for part in (preamble, header, *arrays):
+        file.write(part)
+        checksum.update(part)
+    file.write(checksum.digest())
 
 
 class _Writer:
@@ -202,7 +217,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     header, arrays = _read(path)
     try:
-        return _estimator(json.loads(header), _Reader(arrays))
+        return _estimator(_parsed(header), _Reader(arrays))
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         reason = f"its header lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path} cannot be loaded: {reason}") from error
@@ -237,6 +252,21 @@ def _read(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
     return header, arrays
 
 
+def _parsed(header: bytes) -> Any:
+    """Return the values of a header, which is UTF-8, names every key once and has no number that JSON lacks."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError(f"its header names a key twice among {', '.join(key for key, _ in pairs)}")
+        return found
+
+    def unknown(number: str) -> float:
+        raise ValueError(f"its header has the number {number}, which JSON lacks")
+
+    return json.loads(header.decode("utf-8"), object_pairs_hook=unique, parse_constant=unknown)
+
+
 def _estimator(header: dict[str, Any], reader: _Reader) -> Any:
     if (name := header["estimator"]) not in _estimators:
         raise ValueError(f"it holds a {name!r}; this version knows {', '.join(sorted(_estimators))}")
@@ -245,8 +275,10 @@ def _estimator(header: dict[str, Any], reader: _Reader) -> Any:
         raise ValueError(f"{len(reader.data) - reader.position} bytes of its arrays belong to nothing")
     if not all(map(_is_fitted, fitted)):
         raise ValueError(f"its fitted attributes {', '.join(fitted)} do not all end with an underscore")
+    if not isinstance(fitted.get("mixture_"), Mixture):
+        raise ValueError("it holds no fitted mixture_")
     estimator = _estimators[name](**parameters)
-    vars(estimator).update(fitted)
+    estimator.__setstate__(vars(estimator) | fitted)
     return estimator
 
 
@@ -290,6 +322,10 @@ class _Reader:
                 "or install the package that has it"
             )
         family = object.__new__(kind)  # without running its __init__
+        for attribute in node["state"]:
+            inherited = getattr(kind, attribute, None)
+            if attribute.startswith("__") or callable(inherited) or hasattr(inherited, "__get__"):
+                raise ValueError(f"the state of its family {name!r} replaces {attribute}, which the class defines")
         vars(family).update(self.decode_all(node["state"]))
         return family
 
@@ -298,13 +334,18 @@ class _Reader:
         if not RAW_DTYPE.fullmatch(node["dtype"]) or order not in ("C", "F"):
             raise ValueError(f"its header has an array of the unknown dtype {node['dtype']!r} or order {order!r}")
         dtype = np.dtype(node["dtype"])
-        if not all(type(length) is int and length >= 0 for length in shape) or not dtype.itemsize:
-            raise ValueError(f"its header has an array of {dtype} with shape {shape}")
+        lengths = all(type(length) is int and length >= 0 for length in shape)
+        if not lengths or len(shape) > MOST_AXES or not dtype.itemsize:
+            raise ValueError(f"its header has an array of {dtype} with shape {_shortly(shape)}")
         length, left = math.prod(shape) * dtype.itemsize, len(self.data) - self.position
         if length > left:
             raise ValueError(
-                f"its header has an array of {dtype} with shape {shape}, but {left} bytes of arrays are left"
+                f"its header has an array of {dtype} with shape {_shortly(shape)}, but {left} bytes of arrays are left"
             )
         flat = np.frombuffer(self.data, dtype, math.prod(shape), self.position) if length else np.empty(0, dtype)
         self.position += length
         return flat.astype(dtype.newbyteorder("=")).reshape(shape, order=order)
+
+
+def _shortly(shape: Any) -> str:
+    return str(shape) if len(str(shape)) < 200 else f"{str(shape)[:200]}…"
