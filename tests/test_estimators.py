@@ -379,3 +379,18 @@ def test_verbose_fits_tell_their_progress(capsys):
     assert "start 0, iteration 2: mean bound" in capsys.readouterr().out
     make("poisson").fit(COUNTS)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e20])
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_attributes_of_float32_rows_hold_numbers_beyond_float32(kind, scale):
+    rows = (scale * np.concatenate([NORMAL, NORMAL + 9])).astype(np.float32)
+    found, expected = (
+        ef.GaussianMixture(2, covariance_type=kind, reg_covar=0, random_state=0).fit(each)
+        for each in (rows, rows.astype(np.float64))
+    )
+    for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+        # float32 keeps seven digits
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-5, abs=0)
+    assert found.means_.dtype == np.float32
+    assert (found.covariances_.dtype == np.float32) == (scale == 1)

@@ -319,3 +319,10 @@ def test_rows_that_no_score_can_tell_apart_are_not_moved_for_ever():
     with pytest.warns(ConvergenceWarning, match="distinct clusters"):
         model = ef.KMeans(5, init=init, tol=0).fit(X, sample_weight=weight)
     assert model.n_iter_ < 10
+
+
+def test_what_is_asked_for_in_vain_is_said():
+    with pytest.warns(RuntimeWarning, match="performing only one init in KMeans instead of n_init=3"):
+        ef.KMeans(2, init=X[:2], n_init=3).fit(X)
+    with pytest.warns(RuntimeWarning, match="doesn't make sense for a single cluster"):
+        ef.KMeans(1, algorithm="elkan").fit(X)

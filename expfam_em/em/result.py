@@ -19,6 +19,7 @@ class Status(Enum):
     CONVERGED = "The last step changed the bound, or the parameters, by less than tol."
     MAX_ITER = "max_iter steps were made without reaching tol: raise max_iter, or tol, or start elsewhere."
     BEHIND = "Another start was ahead, by more than this one seemed able to gain."
+    GIVEN = "The parameters were set; no fit has been made."
     STOPPED = "A callback ended the fit."
     BOUND_FELL = (
         "The bound fell although an EM step cannot lower it: the mappings, log_partition and sufficient_statistics "

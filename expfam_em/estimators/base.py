@@ -27,6 +27,7 @@ from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
 from expfam_em.estimators.shell import EMEstimator, checked_weight, generator, warn_caller
 from expfam_em.family import checked
+from expfam_em.family.alike import alike
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import bind
 from expfam_em.family.optional import translate, translate_expectation
@@ -63,6 +64,12 @@ def _finite_attributes(arrays: dict[str, Array], n_results: int) -> np.ndarray:
     for value in arrays.values():
         finite &= np.isfinite(value.reshape(n_results, -1)).all(axis=1)
     return finite
+
+
+def _as(dtype: Any, value: Array) -> Floats:
+    """Return numbers in a dtype that holds the largest of them; else as they are."""
+    largest, limits = np.max(np.abs(value), initial=0.0), np.finfo(dtype)
+    return value.astype(dtype if largest == 0 or limits.tiny <= largest <= limits.max else value.dtype)
 
 
 def is_sound(result: Any) -> bool:
@@ -182,7 +189,7 @@ class BaseMixture(DensityMixin, EMEstimator):
             raise fitted
         if not fitted["converged_"] and fitted["status_"] != Status.STOPPED.value and self.max_iter > 0:
             warn_caller(NOT_CONVERGED)
-        self.__dict__.update(fitted)
+        self._set_fitted(fitted)
 
     def _fit_each(
         self, X: Any, weight: Array | None, sizes: Sequence[int] | None = None, callbacks: Sequence[Callback] = ()
@@ -294,10 +301,24 @@ class BaseMixture(DensityMixin, EMEstimator):
             for run, bound in zip(state.run, state.mean_bounds, strict=True):
                 print(f"start {run}, iteration {state.n_iter}: mean bound {bound:.8f}")
 
+    def _made_of(self, mixture: Mixture) -> dict[str, Any]:
+        plain, K = self._make_family(), self.n_components
+        if not alike(plain, mixture.family):
+            raise ValueError(f"mixture_ is set to a mixture of {mixture.family!r}; this estimator is one of {plain!r}")
+        if mixture.n_components != K:
+            raise ValueError(f"mixture_ is set to one of {mixture.n_components} components; n_components is {K}")
+        if (old := self.__dict__.get("mixture_")) is not None and old.natural.shape != mixture.natural.shape:
+            raise ValueError(
+                f"mixture_ is set to one of {mixture.natural.shape[1]} natural parameters for each component, and was "
+                f"fitted with {old.natural.shape[1]}: use a new estimator for rows of other columns"
+            )
+        unknown = FitResult(mixture, np.array([np.nan]), np.empty(0), np.zeros(1), Status.GIVEN, 0, 1.0)
+        return self._fitted(plain, [unknown], np.float64)[0]
+
     def _fitted(self, plain: ExponentialFamily, results: list[Any], dtype: Any) -> list[dict[str, Any]]:
         """Return the fitted attributes of each result; they are set together, so that no fit is left half done."""
         stack = Mixture.stack([result.mixture for result in results])
-        as_given = dtype if dtype == np.float32 else np.float64
+        as_rows_are = functools.partial(_as, np.float32 if dtype == np.float32 else np.float64)
         shape, flat = stack.natural.shape, (-1, stack.natural.shape[2])
         natural = translate(stack.family, stack.flat_natural, plain).reshape(shape)
         expectation = translate_expectation(stack.family, stack.expectation.reshape(flat), plain).reshape(shape)
@@ -308,11 +329,11 @@ class BaseMixture(DensityMixin, EMEstimator):
         return [
             {
                 "mixture_": result.mixture,
-                "weights_": result.mixture.weights.astype(as_given),
+                "weights_": as_rows_are(result.mixture.weights),
                 "natural_parameters_": natural[at],
                 "expectation_parameters_": expectation[at],
-                "parameters_": {name: value[at].astype(as_given) for name, value in named.items()},
-                **{name: value[at].astype(as_given) for name, value in arrays.items()},
+                "parameters_": {name: as_rows_are(value[at]) for name, value in named.items()},
+                **{name: as_rows_are(value[at]) for name, value in arrays.items()},
                 "lower_bound_": result.bound / result.total_weight,
                 "lower_bounds_": (result.bounds[1:] / result.total_weight).tolist(),
                 "n_iter_": result.n_iter,

@@ -252,6 +252,7 @@ class GaussianMixture(BaseMixture):
         else:
             # the upper triangular U with precision U Uᵀ, as scikit-learn defines it
             factor = cholesky(covariances.reshape(-1, *covariances.shape[-2:])).reshape(covariances.shape)
+            factor[np.einsum("...ii->...i", factor).min(axis=-1) == 0] = np.nan
             root = np.swapaxes(np.linalg.inv(factor), -1, -2)  # NaN where a covariance is singular
             precisions = root @ np.swapaxes(root, -1, -2)
         return {

@@ -133,6 +133,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
     def _fit(self, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> None:
         if len(X) < self.n_clusters:
             raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
+        if self.algorithm == "elkan" and self.n_clusters == 1:
+            warn_caller(
+                "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.", RuntimeWarning
+            )
         rows = ArrayRows(X, weight, self.n_jobs)
         check_total(rows)
         pass_ = self._pass(rows, "auto" if self.copy_x else "rows")
@@ -143,12 +147,29 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             best = found if found["inertia_"] < best["inertia_"] else best
             if status is Status.STOPPED:
                 break
-        self.__dict__.update(best | {"cluster_centers_": best["cluster_centers_"].astype(X.dtype)})
+        self._set_fitted(best | {"cluster_centers_": best["cluster_centers_"].astype(X.dtype)})
         if (distinct := np.count_nonzero(np.bincount(self.labels_))) < self.n_clusters:
             warn_caller(
                 f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({self.n_clusters}). Possibly "
                 "due to duplicate points in X."
             )
+
+    def _made_of(self, mixture: Mixture) -> dict[str, Any]:
+        centres = mixture.parameters.get("means")
+        if not isinstance(mixture.family, KnownCovariance) or centres is None or len(centres) != self.n_clusters:
+            raise ValueError(
+                f"mixture_ is set to a mixture of {mixture.n_components} {mixture.family!r}; it must be one of "
+                f"{self.n_clusters} KnownCovariance(), whose means are the centres"
+            )
+        if self.__dict__.get("n_features_in_", centres.shape[1]) != centres.shape[1]:
+            raise ValueError(
+                f"mixture_ is set to centres of {centres.shape[1]} columns; the estimator was fitted with "
+                f"{self.n_features_in_}: use a new one for rows of other columns"
+            )
+        for of_rows in ("labels_", "inertia_", "n_iter_", "distortions_"):
+            self.__dict__.pop(of_rows, None)
+        bound: Any = KnownCovariance().bind([(centres, None)])
+        return {"mixture_": _mixture_of(in_frame_units(bound), centres), "cluster_centers_": np.array(centres)}
 
     def _pass(self, rows: ArrayRows, strategy: str = "rows", family: Any = None) -> NearestPass:
         """Return rows with their nearest centres, in the coordinates of a family, or in those that suit them best."""
@@ -189,7 +210,15 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
     def _starts(self) -> int:
         if self.n_init == "auto":
             return 10 if callable(self.init) or (isinstance(self.init, str) and self.init == "random") else 1
-        return 1 if not isinstance(self.init, str) and not callable(self.init) else self.n_init
+        if isinstance(self.init, str) or callable(self.init):
+            return self.n_init
+        if self.n_init != 1:
+            warn_caller(
+                "Explicit initial center position passed: performing only one init in KMeans instead of "
+                f"n_init={self.n_init}.",
+                RuntimeWarning,
+            )
+        return 1
 
     def _start(self, pass_: NearestPass, rng: np.random.Generator) -> Mixture:
         K, rows = self.n_clusters, pass_.rows

@@ -33,6 +33,10 @@ else:
     from sklearn.base import _fit_context as fit_context
 
 
+SET_BY_ANYONE = ("mixture_", "n_features_in_", "feature_names_in_")
+"""Attributes with an underscore at the end that may be set: that of the fit, and those of scikit-learn."""
+
+
 def generator(random_state: RandomState) -> np.random.Generator:
     """Return a Generator from a scikit-learn random state; None leaves NumPy's global state alone."""
     if random_state is None or isinstance(random_state, np.random.Generator):
@@ -74,8 +78,52 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
 
     random_state: RandomState
     n_jobs: int | None
-    mixture_: Mixture
     n_features_in_: int
+
+    # ---- one fitted state -----------------------------------------------------------------------------------
+
+    @property
+    def mixture_(self) -> Mixture:
+        """The fitted mixture. Set it to give the estimator other parameters: all attributes then follow from it.
+
+        ``model.mixture_ = ef.Mixture.of(family, weights, means=…, covariances=…)``
+        """
+        try:
+            return self.__dict__["mixture_"]
+        except KeyError:
+            raise AttributeError(f"this {type(self).__name__} has no mixture_ yet: call fit first") from None
+
+    @mixture_.setter
+    def mixture_(self, mixture: Mixture) -> None:
+        if not isinstance(mixture, Mixture):
+            raise TypeError(f"mixture_ is set to {mixture!r}; it must be a Mixture, such as Mixture.of(family, ...)")
+        self._set_fitted(self._made_of(mixture))
+
+    @abstractmethod
+    def _made_of(self, mixture: Mixture) -> dict[str, Any]:
+        """Return the fitted attributes of a mixture that nobody has fitted."""
+
+    def _set_fitted(self, attributes: dict[str, Any]) -> None:
+        """Set fitted attributes, whose arrays become read-only: a change of one would leave the others behind."""
+        for value in attributes.values():
+            for array in value.values() if isinstance(value, dict) else [value]:
+                if isinstance(array, np.ndarray):
+                    array.flags.writeable = False
+        self.__dict__.update(attributes)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.endswith("_") and name in self.__dict__ and name not in SET_BY_ANYONE:
+            raise AttributeError(
+                f"{name} follows from mixture_ and cannot be set alone: set {type(self).__name__}.mixture_ to "
+                "expfam_em.Mixture.of(family, weights, ...), from which every fitted attribute is made"
+            )
+        super().__setattr__(name, value)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._set_fitted({name: value for name, value in vars(self).items() if name.endswith("_")})
+
+    # ---- fitting --------------------------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(

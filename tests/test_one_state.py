@@ -1,0 +1,111 @@
+"""An estimator has one fitted state: what is set is used by every method, and nothing can be set beside it."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import expfam_em as ef
+
+RNG = np.random.default_rng(0)
+X = np.concatenate([RNG.normal(0, 1, (80, 2)), RNG.normal(6, 1, (120, 2))])
+BITS = (RNG.random((150, 4)) < 0.4).astype(float)
+F = ef.families
+
+
+def fitted(name):
+    if name == "KMeans":
+        return ef.KMeans(2, random_state=0).fit(X), X
+    if name == "Bernoulli":
+        return ef.BernoulliMixture(2, random_state=0).fit(BITS), BITS
+    if name == "Poisson":
+        return ef.ExponentialFamilyMixture(F.Poisson(), 2, random_state=0).fit(np.abs(X).round()), np.abs(X).round()
+    return ef.GaussianMixture(2, covariance_type=name, random_state=0).fit(X), X
+
+
+NAMES = ["full", "tied", "diag", "spherical", "VEV", "Bernoulli", "Poisson", "KMeans"]
+
+
+def as_loaded(model, tmp_path):
+    model.save(tmp_path / "model")
+    return ef.load(tmp_path / "model")
+
+
+COPIES = {
+    "fitted": lambda model, path: model,
+    "pickled": lambda model, path: pickle.loads(pickle.dumps(model)),
+    "copied": lambda model, path: copy.deepcopy(model),
+    "loaded": as_loaded,
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("name", NAMES)
+def test_no_fitted_attribute_can_be_changed_beside_the_others(name, how, tmp_path):
+    model, rows = fitted(name)
+    model = COPIES[how](model, tmp_path)
+    before = model.predict(rows), model.score(rows)
+    for attribute in [key for key in vars(model) if key.endswith("_") and key not in ("mixture_", "n_features_in_")]:
+        with pytest.raises(AttributeError, match=rf"{attribute} follows from mixture_ .*Mixture\.of"):
+            setattr(model, attribute, getattr(model, attribute))
+        if isinstance(value := getattr(model, attribute), np.ndarray):
+            with pytest.raises(ValueError, match="read-only"):
+                value *= 100
+    assert np.array_equal(model.predict(rows), before[0])
+    assert model.score(rows) == before[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_mixture_is_used_by_every_method_and_by_files(name, tmp_path):
+    model, rows = fitted(name)
+    turned = model.mixture_.components([1, 0])
+    labels, score = model.predict(rows), model.score(rows)
+    model.mixture_ = turned
+    for each in (model, as_loaded(model, tmp_path), pickle.loads(pickle.dumps(model))):
+        assert np.array_equal(each.predict(rows), 1 - labels)
+        assert each.score(rows) == pytest.approx(score, rel=1e-12)
+        for key, value in each.mixture_.parameters.items():
+            assert value == pytest.approx(turned.parameters[key], rel=1e-12)
+    if name == "KMeans":
+        assert np.array_equal(model.transform(rows).argmin(axis=1), 1 - labels)
+        assert not hasattr(model, "labels_")
+    else:
+        assert np.array_equal(model.predict_proba(rows).argmax(axis=1), 1 - labels)
+        assert model.weights_ == pytest.approx(turned.weights, rel=1e-12)
+        assert (model.converged_, model.n_iter_, model.status_) == (False, 0, ef.Status.GIVEN.value)
+        again = model.set_params(warm_start=True).fit(rows)
+        assert np.mean(again.predict(rows) == 1 - labels) > 0.95
+
+
+def test_parameters_are_restored_in_one_line():
+    old, _ = fitted("full")
+    model = ef.GaussianMixture(2)
+    model.mixture_ = ef.Mixture.of(F.Gaussian(), old.weights_, means=old.means_, covariances=old.covariances_)
+    assert model.score(X) == pytest.approx(old.score(X), rel=1e-12)
+    assert model.means_ == pytest.approx(old.means_, rel=1e-12)
+    assert model.precisions_cholesky_ == pytest.approx(old.precisions_cholesky_, rel=1e-9)
+    centres = ef.KMeans(2)
+    centres.mixture_ = ef.Mixture.of(F.KnownCovariance(), [0.5, 0.5], means=old.means_)
+    assert np.array_equal(centres.predict(X), ((X[:, None] - old.means_) ** 2).sum(axis=2).argmin(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("full", ef.Mixture.of(F.Gaussian("diag"), [0.5, 0.5], means=[[0, 0], [1, 1]], covariances=np.ones((2, 2)))),
+        ("full", ef.Mixture.of(F.Gaussian(), [1.0], means=[[0, 0]], covariances=[np.eye(2)])),
+        ("full", ef.Mixture.of(F.Gaussian(), [0.5, 0.5], means=[[0], [1]], covariances=[[[1.0]], [[1.0]]])),
+        ("Poisson", ef.Mixture.of(F.Exponential(), [0.5, 0.5], rates=[[1.0, 1.0], [2.0, 2.0]])),
+        ("KMeans", ef.Mixture.of(F.Gaussian(), [0.5, 0.5], means=[[0, 0], [1, 1]], covariances=[np.eye(2)] * 2)),
+        ("KMeans", ef.Mixture.of(F.KnownCovariance(), [0.5, 0.5], means=[[0], [1]])),
+    ],
+)  # fmt: skip
+def test_another_kind_of_mixture_is_refused_and_nothing_changes(name, wrong):
+    model, rows = fitted(name)
+    before = model.score(rows)
+    with pytest.raises(ValueError, match="mixture_ is set to"):
+        model.mixture_ = wrong
+    with pytest.raises(TypeError, match="it must be a Mixture"):
+        model.mixture_ = model.mixture_.parameters
+    assert model.score(rows) == before
