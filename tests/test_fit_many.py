@@ -1,6 +1,7 @@
 """Many fits in lock step are the fits one by one."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -250,3 +251,20 @@ def test_a_start_that_fails_at_the_very_end_gives_way_to_the_next_best():
     assert np.linalg.det(both.covariances_).min() > 0.02
     with pytest.raises(ValueError, match="ill-defined empirical covariance"):
         OnlyWide(3, **options | {"n_init": 1}, init=free.mixture_).fit(X)
+
+
+def test_data_sets_of_a_generator_and_of_frames():
+    frames = [pd.DataFrame(normal_rows(60 + at)[:, :2], columns=["width", "height"]) for at in range(3)]
+    model = ef.GaussianMixture(2, random_state=0, max_iter=500)
+    for fits in (ef.fit_many(model, frames), ef.fit_many(model, (frame for frame in frames))):
+        assert [fit.feature_names_in_.tolist() for fit in fits] == [["width", "height"]] * 3
+        for fit, frame in zip(fits, frames, strict=True):
+            assert np.isfinite(fit.score(frame))
+            with pytest.raises(ValueError, match="feature names should match"):
+                fit.predict(frame[["height", "width"]])
+    with pytest.raises(ValueError, match=r"data set 1 has the columns \['height', 'width'\] and data set 0"):
+        ef.fit_many(model, [frames[0], frames[1][["height", "width"]]])
+    with pytest.raises(ValueError, match="data set 1 has the columns None"):
+        ef.fit_many(model, [frames[0], frames[1].to_numpy()])
+    with pytest.raises(ValueError, match="datasets is empty"):
+        ef.fit_many(model, iter(()))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.utils.validation import _get_feature_names
 
 from expfam_em.em.loop import Callback, checked_callbacks
 from expfam_em.estimators.base import BaseMixture
@@ -68,6 +69,8 @@ def fit_many(
         raise ValueError(
             "init holds labels or responsibilities, which belong to one data set: give a name or a Mixture"
         )
+    datasets = list(datasets)  # of a generator, too
+    names = _common_names(datasets)
     are_sparse = [sparse.issparse(X) for X in datasets]
     if any(are_sparse) and not all(are_sparse):
         raise TypeError(
@@ -81,10 +84,12 @@ def fit_many(
     weights = None if sample_weights is None else [np.asarray(w, np.float64) for w in sample_weights]
     _check_weights(arrays, weights)
     with single_threaded_blas():
-        return _fit(clone(estimator), arrays, weights, checked_callbacks(callbacks))
+        return _fit(clone(estimator), arrays, weights, names, checked_callbacks(callbacks))
 
 
-def _fit(template: M, arrays: list[Any], weights: list[Array] | None, callbacks: Sequence[Callback]) -> list[M]:
+def _fit(
+    template: M, arrays: list[Any], weights: list[Array] | None, names: Any, callbacks: Sequence[Callback]
+) -> list[M]:
     template._validate_params()
     X = template._validated((sparse.vstack if sparse.issparse(arrays[0]) else np.concatenate)(arrays))
     sizes = [array.shape[0] for array in arrays]
@@ -92,7 +97,8 @@ def _fit(template: M, arrays: list[Any], weights: list[Array] | None, callbacks:
     starts = np.concatenate([[0], np.cumsum(sizes)])
     if _differ_much(X, starts):
         of_each = [None] * len(arrays) if weights is None else weights
-        return [_alone(clone(template), at, *one) for at, one in enumerate(zip(arrays, of_each, strict=True))]
+        fits = [_alone(clone(template), at, *one) for at, one in enumerate(zip(arrays, of_each, strict=True))]
+        return _named(fits, names)
     fitted = template._fit_each(X, weight, sizes, callbacks)
     unfinished = sum(isinstance(one, dict) and not one["converged_"] for one in fitted)
     if unfinished and template.max_iter > 0:
@@ -101,13 +107,32 @@ def _fit(template: M, arrays: list[Any], weights: list[Array] | None, callbacks:
     for at, attributes in enumerate(fitted):
         one = copy.copy(template)
         if isinstance(attributes, dict):
-            one.__dict__.update(attributes)
+            one._set_fitted(attributes)
         else:
             rows = slice(starts[at], starts[at + 1])
             part = X[rows].matrix if isinstance(X, CSRBlock) else X[rows]
             _alone(one, at, part, None if weight is None else weight[rows])
         estimators.append(one)
-    return estimators
+    return _named(estimators, names)
+
+
+def _common_names(datasets: list[Any]) -> Any:
+    """Return the names of the columns, which all data sets have in the same order; None if they have none."""
+    names = [_get_feature_names(X) for X in datasets]
+    for at, (here, first) in enumerate(zip(names, names[:1] * len(names), strict=True)):
+        if (here is None) != (first is None) or (here is not None and here.tolist() != first.tolist()):
+            raise ValueError(
+                f"data set {at} has the columns {None if here is None else here.tolist()} and data set 0 "
+                f"{None if first is None else first.tolist()}; all must have the same, in the same order"
+            )
+    return names[0] if names else None
+
+
+def _named(fits: list[M], names: Any) -> list[M]:
+    """Give the names of the columns to each fitted estimator."""
+    for one in fits if names is not None else []:
+        one.feature_names_in_ = names
+    return fits
 
 
 def _alone(estimator: M, at: int, X: Any, weight: Array | None) -> M:
