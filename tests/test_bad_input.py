@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from sklearn import mixture
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 import expfam_em as ef
 from expfam_em import families
@@ -384,3 +384,28 @@ def test_rows_that_only_reg_covar_makes_a_density_of_are_fitted_from_every_start
     if name == "equal rows":
         theirs = mixture.GaussianMixture(2, covariance_type=kind, init_params=init, random_state=0).fit(X)
         assert ours.score(X) == pytest.approx(theirs.score(X), rel=1e-9)
+
+
+@pytest.mark.parametrize("weight", [None, np.ones(100)])
+def test_a_row_of_density_0_is_named(weight):
+    class Rayleigh(ef.ExponentialFamily):
+        """As in the README, without a word about which rows are possible."""
+
+        def sufficient_statistics(self, X):
+            return X**2
+
+        def log_partition(self, natural):
+            return -np.log(-2 * natural).sum(axis=1)
+
+        def log_base_measure(self, X):
+            return np.log(X).sum(axis=1)
+
+    X = np.random.default_rng(0).rayleigh(2, (100, 1))
+    X[7] = 0
+    with pytest.raises(ValueError, match=r"log h of row 7 is −∞ under Rayleigh"):
+        ef.ExponentialFamilyMixture(Rayleigh(), 2, random_state=0).fit(X, sample_weight=weight)
+    absent = np.where(np.arange(100) == 7, 0.0, 1.0)
+    model = ef.ExponentialFamilyMixture(Rayleigh(), 2, random_state=0, max_iter=3, tol=0)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, sample_weight=absent)
+    assert model.score_samples(X)[7] == -np.inf

@@ -315,3 +315,28 @@ def test_starts_of_a_family_that_single_rows_are_outside_of(init):
     )  # fmt: skip
     assert alone.score(X[:200]) == pytest.approx(-found.fun, abs=1e-9)
     assert ef.check_family(Cut(), X[:200]).checked["the density integrates to 1"]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_known_component_that_no_row_supports_gets_no_weight():
+    X = np.random.default_rng(0).normal(0.015, 0.001, (200, 1))
+    F = ef.families
+    for order in ([(F.Gaussian(), 2), (F.Uniform(0, 5.8e-5), 1)], [(F.Uniform(0, 5.8e-5), 1), (F.Gaussian(), 2)]):
+        mixture = ef.ExponentialFamilyMixture(F.Componentwise(order), 3, random_state=0).fit(X)
+        alone = ef.ExponentialFamilyMixture(F.Gaussian(), 2, random_state=0).fit(X)
+        assert np.sum(mixture.weights_ == 0) == 1
+        assert mixture.score(X) > alone.score(X) - 0.05
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", ["full", "tied", "VEV", "VVE", "EEE"])
+@pytest.mark.parametrize("seed", range(4))
+def test_fewer_rows_than_columns_end_in_a_sentence_or_in_numbers(kind, seed):
+    X = np.eye(12)[np.random.default_rng(seed).integers(12, size=10)]
+    model = ef.ExponentialFamilyMixture(ef.families.Gaussian(kind), 3, random_state=0)
+    try:
+        model.fit(X)
+    except ValueError as error:
+        assert not isinstance(error, np.linalg.LinAlgError)  # noqa: PT017 - either is right
+    else:
+        assert np.isfinite(model.natural_parameters_).all()

@@ -342,3 +342,16 @@ def test_seeds_do_not_depend_on_how_many_are_made_dense_at_a_time(family, step, 
     expected = fitted(X, family, WEIGHT)
     monkeypatch.setattr("expfam_em.em.seeds.MAPPED_ENTRIES", step)
     close(fitted(X, family, WEIGHT).expectation_parameters_, expected.expectation_parameters_)
+
+
+def test_directions_are_fitted_from_sparse_rows():
+    X = RNG.normal(size=(200, 6)) * (RNG.random((200, 6)) < 0.7) + 0.1 * np.eye(6)[RNG.integers(6, size=200)]
+    X /= np.linalg.norm(X, axis=1)[:, None]
+    dense, thin = (
+        ef.ExponentialFamilyMixture(ef.families.VonMisesFisher(), 2, random_state=0).fit(rows)
+        for rows in (X, sparse.csr_array(X))
+    )
+    assert thin.score(sparse.csr_array(X)) == pytest.approx(dense.score(X), rel=1e-9)
+    X[150] *= 2
+    with pytest.raises(ValueError, match=r"row 150"):
+        thin.score(sparse.csr_array(X))

@@ -68,6 +68,8 @@ def _possible(family, rows):
     if rows.is_sparse or not rows.reduce(functools.partial(_impossible, family), 64):
         return rows
     possible = rows.derive(functools.partial(_absent_if_impossible, family), 64)
+    if family.n_parameters(1) == 0:
+        return rows  # there is nothing to draw: it gets the weight that the rows leave it, which may be 0
     if not np.all(possible.total_weights > 0):
         raise ValueError(f"no row is possible under {family!r}, so that its components have nowhere to start")
     return possible

@@ -120,7 +120,8 @@ def _rescued(previous, found, expectation) -> Mixture | None:
     family = previous.family
     if not isinstance(family, Framed):
         return None
-    better = family.rescue_frames(found.flat_natural, expectation)
+    with np.errstate(all="ignore"):  # a component may be about to collapse
+        better = family.rescue_frames(found.flat_natural, expectation)
     return None if better is None else previous.in_family_if_finite(family.with_frames(better))
 
 

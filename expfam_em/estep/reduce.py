@@ -185,8 +185,21 @@ class OfData(ByIndex):
 
 
 def log_base_chunk(family, chunk: Chunk) -> OfData:
-    """Return Σ weight · log h of each data set of a chunk."""
+    """Return Σ weight · log h of each data set of a chunk.
+
+    Raises
+    ------
+    ValueError
+        If a row that carries weight has density 0 under all parameters.
+    """
     log_h, ranges = checked.log_base_measure(family, chunk.X), chunk.of_data()
+    impossible = (log_h == -np.inf) & (True if chunk.weight is None else chunk.weight > 0)
+    if impossible.any():
+        row = int(np.argmax(impossible))
+        raise ValueError(
+            f"log h of row {chunk.first + row} is −∞ under {family!r}, so its density is 0 whatever the parameters: "
+            "leave the row out, or give the family a check_support that says which rows are possible"
+        )
     if chunk.weight is not None:
         log_h = chunk.weight * np.where(chunk.weight > 0, log_h, 0.0)  # an absent row may be impossible
     return OfData(ranges[:, 2], np.array([log_h[start:stop].sum() for start, stop in ranges[:, :2].tolist()]))

@@ -34,7 +34,7 @@ from expfam_em.family.optional import translate, translate_expectation
 from expfam_em.rows import csr
 from expfam_em.rows.distinct import distinct
 from expfam_em.rows.memory import ArrayRows, check_total
-from expfam_em.rows.typing import Array, Block, Floats, Integers, Observations
+from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask, Observations
 from expfam_em.values.evaluate import Evaluated, evaluate
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
@@ -289,8 +289,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         sound = [at for at, result in enumerate(results) if is_sound(result)]
         if len(results) < 2 or not sound:
             return results  # a single one is refused by `_fitted`
-        stack = Mixture.stack([results[at].mixture for at in sound])
-        finite = _finite_attributes(self._attributes(_named_parameters(stack)), len(sound))
+        *_, finite = self._described(Mixture.stack([results[at].mixture for at in sound]))
         for at in (sound[i] for i in np.flatnonzero(~finite)):
             results[at] = CollapsedError(NOT_FINITE)
         return results
@@ -317,14 +316,10 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     def _fitted(self, plain: ExponentialFamily, results: list[Any], dtype: Any) -> list[dict[str, Any]]:
         """Return the fitted attributes of each result; they are set together, so that no fit is left half done."""
-        stack = Mixture.stack([result.mixture for result in results])
         as_rows_are = functools.partial(_as, np.float32 if dtype == np.float32 else np.float64)
-        shape, flat = stack.natural.shape, (-1, stack.natural.shape[2])
-        natural = translate(stack.family, stack.flat_natural, plain).reshape(shape)
-        expectation = translate_expectation(stack.family, stack.expectation.reshape(flat), plain).reshape(shape)
-        named = _named_parameters(stack)
-        arrays = self._attributes(named)
-        if not _finite_attributes(arrays, len(results)).all():
+        described = self._described(Mixture.stack([result.mixture for result in results]))
+        natural, expectation, named, arrays, finite = described
+        if not finite.all():
             raise self._failure(plain, CollapsedError(NOT_FINITE))
         return [
             {
@@ -342,6 +337,16 @@ class BaseMixture(DensityMixin, EMEstimator):
             }
             for at, result in enumerate(results)
         ]
+
+    def _described(self, stack: Mixture) -> tuple[Array, Array, dict[str, Any], dict[str, Any], Mask]:
+        """Return η and E[T] of x, named parameters, what is made of them, and whether each mixture is finite, (B,)."""
+        plain, shape, flat = self._make_family(), stack.natural.shape, (-1, stack.natural.shape[2])
+        with np.errstate(all="ignore"):
+            natural = translate(stack.family, stack.flat_natural, plain).reshape(shape)
+        expectation = translate_expectation(stack.family, stack.expectation.reshape(flat), plain).reshape(shape)
+        named = _named_parameters(stack)
+        arrays = self._attributes(named)
+        return natural, expectation, named, arrays, _finite_attributes({**arrays, "natural": natural}, len(natural))
 
     def _attributes(self, named: dict[str, Array]) -> dict[str, Any]:
         """Return attributes made of the named parameters, as stacks over results."""

@@ -282,8 +282,29 @@ def _check_csr_rows(family: ExponentialFamily, X: Any) -> None:
             middle = (start + stop) // 2
             start, stop = (start, middle) if refusal(values[start:middle]) else (middle, stop)
         (row, column), value, error = X.place(start), values[start], refusal(values[start : start + 1])
+        if family.sparse is None and _is_fine_as_a_row(family, X[row : row + 1]):  # the check is one of whole rows
+            _check_whole_rows(family, X)
+            return
     elif gap is not None and (error := refusal(np.zeros(1, X.dtype))):
         (row, column), value = gap, 0
     else:
         return
     raise OutsideSupportError(getattr(error, "needs", str(error)), column, value, row) from None
+
+
+def _is_fine_as_a_row(family: ExponentialFamily, X: Any) -> bool:
+    try:
+        family.check_support(np.asarray(X))
+    except ValueError:
+        return False
+    return True
+
+
+def _check_whole_rows(family: ExponentialFamily, X: Any) -> None:
+    """Raise the family's ValueError for the first impossible CSR row, made dense a few at a time."""
+    step = max(1, PROBE // X.shape[1])
+    for first in range(0, len(X), step):
+        try:
+            family.check_support(np.asarray(X[first : first + step]))
+        except ImpossibleRowError as error:
+            raise error.counted_from(first) from None

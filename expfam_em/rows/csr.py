@@ -14,7 +14,7 @@ from expfam_em.rows.typing import Array, Block, Integers, Observations
 
 def read_only(X: Any) -> Any:
     """Return a view of an array that refuses changes: no method of a family is a place to change the observations."""
-    if isinstance(X, np.ndarray):
+    if isinstance(X, np.ndarray) and X.flags.writeable:
         X = X.view()
         X.flags.writeable = False
     return X

@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-from expfam_em.families.special.linalg import cholesky, invert, solve_lower
+from expfam_em.families.special.linalg import cholesky, eigh, invert, solve_lower
 
 
 @functools.cache
@@ -123,7 +123,7 @@ class Triangle:
 
     def factor_above(self, covariance, floor):
         """B with B Bᵀ the covariance, its eigenvalues raised to the floor: its digits are those of the roots."""
-        values, vectors = np.linalg.eigh(covariance)
+        values, vectors = eigh(covariance)
         return vectors * np.sqrt(np.maximum(values, floor))[:, None, :]
 
     def root_of_scale(self, scale):
@@ -168,7 +168,7 @@ class Triangle:
         low = ~(np.einsum("kii->k", invert(covariance)[0]) < 1 / floor)
         if not low.any():
             return covariance
-        values, vectors = np.linalg.eigh(covariance[low])
+        values, vectors = eigh(covariance[low])
         raised = np.array(covariance)
         raised[low] = vectors * np.maximum(values, floor)[:, None] @ np.swapaxes(vectors, 1, 2)
         return raised

@@ -24,6 +24,16 @@ def cholesky(matrices) -> np.ndarray:
         return out
 
 
+def eigh(matrices) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (K, d), ascending, and eigenvectors (K, d, d); NaN for a matrix that is not finite."""
+    fine = np.isfinite(matrices).all(axis=(1, 2))
+    if fine.all():
+        return np.linalg.eigh(matrices)
+    values, vectors = np.full(matrices.shape[:2], np.nan), np.full(matrices.shape, np.nan)
+    values[fine], vectors[fine] = np.linalg.eigh(matrices[fine])
+    return values, vectors
+
+
 def check_positive_definite(name, matrices, *, shared=False) -> np.ndarray:
     """Return matrices (K, d, d) made exactly symmetric; ``shared`` if they are one matrix for all components.
 
