@@ -320,7 +320,7 @@ def test_expectations_and_statistics_agree_wherever_they_are(kind):
     statistics = ef.accumulate(model.mixture_, X)
     mixture = ef.maximize(statistics, model.mixture_)
     after = centred.run(X, normals, 1, kind)
-    model.parameters_, model.weights_ = mixture.parameters, mixture.weights
+    model.mixture_ = mixture
     assert error_of(model, after, kind) <= CLOSE
 
 
@@ -329,7 +329,7 @@ def test_statistics_of_parts_of_the_rows_add_up(kind):
     X, model, normals = far_model(kind)
     parts = [ef.accumulate(model.mixture_, part) for part in np.array_split(X, 5)]
     mixture = ef.maximize(sum(parts[1:], parts[0]), model.mixture_)
-    model.parameters_, model.weights_ = mixture.parameters, mixture.weights
+    model.mixture_ = mixture
     assert error_of(model, centred.run(X, normals, 1, kind), kind) <= CLOSE
 
 
@@ -339,7 +339,7 @@ def test_online_averages_of_statistics_are_averages_of_rows(kind):
     first, second = X[::2], X[1::2]
     parts = [ef.accumulate(model.mixture_, part) for part in (first, second)]
     mixture = ef.maximize(0.25 * parts[0] + 0.75 * parts[1], model.mixture_)
-    model.parameters_, model.weights_ = mixture.parameters, mixture.weights
+    model.mixture_ = mixture
     w = np.where(np.arange(len(X)) % 2 == 0, 0.25, 0.75)
     assert error_of(model, centred.run(X, normals, 1, kind, w), kind) <= CLOSE
 

@@ -387,3 +387,33 @@ def test_a_pipe_and_a_device_stay_what_they_are(tmp_path):
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     (tmp_path / "copy").write_bytes(received[0])
     assert ef.load(tmp_path / "copy").score([[0.0]]) == model.score([[0.0]])
+
+
+class Positive:
+    """A number that is checked when it is set, and kept beside the methods."""
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __get__(self, instance, owner=None):
+        return self if instance is None else instance.__dict__[self.name]
+
+    def __set__(self, instance, value):
+        instance.__dict__[self.name] = float(value)
+
+
+def test_a_family_with_a_checked_number_comes_back(path):
+    class Scaled(ef.families.Poisson):
+        size = Positive()
+        kind = float
+
+        def __init__(self):
+            self.size, self.kind = 2, "counts"
+
+    ef.register(Scaled)
+    model = ef.ExponentialFamilyMixture(Scaled(), 2, random_state=0).fit(np.abs(X).round())
+    model.save(path)
+    assert ef.load(path).mixture_.family.size == 2.0
+    model.mixture_.family.log_partition = 3
+    with pytest.raises(TypeError, match="log_partition stands in for a method of Scaled"):
+        model.save(path)

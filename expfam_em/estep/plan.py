@@ -62,7 +62,7 @@ class Pass:
             Data set of each mixture; the first by default.
         """
         self.check_width(scores)
-        check_temperature(temperature)
+        check_temperature(temperature, single=True)
         B = len(scores.natural)
         data_set = np.zeros(B, np.int64) if data_set is None else np.asarray(data_set)
         kernel = self.kernel
@@ -106,7 +106,7 @@ class Pass:
     def write(self, scores: Scores, out: Outputs, temperature=1.0) -> None:
         """Fill outputs by row, under the mixture of its data set for each row; without log h, rows in memory only."""
         self.check_width(scores)
-        check_temperature(temperature)
+        check_temperature(temperature, single=True)
         _, K, p = scores.natural.shape
         self.rows.reduce(Write(self.kernel, scores, out, temperature), self.kernel.work(K, p))
 

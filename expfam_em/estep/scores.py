@@ -15,8 +15,8 @@ COLDEST, HOTTEST = 1e-100, 1e100
 """Temperatures besides 0: scores are divided by one, and the result must be a number."""
 
 
-def check_temperature(temperature: Any) -> np.ndarray:
-    """Return temperatures as an array (m,), once each is 0 or a number between the extremes.
+def check_temperature(temperature: Any, *, single: bool = False) -> np.ndarray:
+    """Return temperatures as an array (m,), once each is 0 or a number between the extremes; ``single`` for one alone.
 
     Raises
     ------
@@ -33,6 +33,8 @@ def check_temperature(temperature: Any) -> np.ndarray:
             f"temperature is {temperature!r}; it must be one or more finite numbers ≥ 0: 0, or from {COLDEST:g} to "
             f"{HOTTEST:g}"
         )
+    if single and np.ndim(temperature):
+        raise ValueError(f"temperature is {temperature!r}; it must be one number, not one for each step")
     return found
 
 

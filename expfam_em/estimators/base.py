@@ -67,9 +67,12 @@ def _finite_attributes(arrays: dict[str, Array], n_results: int) -> np.ndarray:
 
 
 def _as(dtype: Any, value: Array) -> Floats:
-    """Return numbers in a dtype that holds the largest of them; else as they are."""
-    largest, limits = np.max(np.abs(value), initial=0.0), np.finfo(dtype)
-    return value.astype(dtype if largest == 0 or limits.tiny <= largest <= limits.max else value.dtype)
+    """Return numbers in a dtype that holds them, the diagonals of matrices; else as they are."""
+    if dtype == np.float64:
+        return value.astype(dtype)
+    size = np.abs(np.diagonal(value, axis1=-2, axis2=-1) if value.ndim > 2 else value)
+    held = (size == 0) | ((size >= np.finfo(dtype).tiny) & (size <= np.finfo(dtype).max))
+    return value.astype(dtype if held.all() else value.dtype)
 
 
 def is_sound(result: Any) -> bool:
@@ -252,7 +255,7 @@ class BaseMixture(DensityMixin, EMEstimator):
             return None
         if np.shape(prior.counts) != (self.n_components,):
             raise ValueError(f"prior has {len(prior.counts)} components; this mixture has {self.n_components}")
-        if not (np.all(prior.exposures >= 0) and np.all(np.isfinite(prior.sums))):
+        if not (np.all((prior.exposures >= 0) & (prior.exposures < np.inf)) and np.all(np.isfinite(prior.sums))):
             raise ValueError(f"prior has counts {prior.exposures}, sums {prior.sums}; they must be ≥ 0 and finite")
         form = family.kernel_form(self.n_features_in_)
         if form is not None and prior.sums.shape[1] != (p := form.monomials.n_statistics):
@@ -306,17 +309,22 @@ class BaseMixture(DensityMixin, EMEstimator):
             raise ValueError(f"mixture_ is set to a mixture of {mixture.family!r}; this estimator is one of {plain!r}")
         if mixture.n_components != K:
             raise ValueError(f"mixture_ is set to one of {mixture.n_components} components; n_components is {K}")
-        if (old := self.__dict__.get("mixture_")) is not None and old.natural.shape != mixture.natural.shape:
+        old: Mixture | None = self.__dict__.get("mixture_")
+        if old is not None and alike(old.family, mixture.family) and old.natural.shape[1] != mixture.natural.shape[1]:
             raise ValueError(
-                f"mixture_ is set to one of {mixture.natural.shape[1]} natural parameters for each component, and was "
-                f"fitted with {old.natural.shape[1]}: use a new estimator for rows of other columns"
+                f"mixture_ is set to one of {mixture.natural.shape[1]} natural parameters for each component, and had "
+                f"{old.natural.shape[1]}: use a new estimator for rows of other columns"
             )
+        widths = {value.shape[1] for value in mixture.parameters.values() if value.ndim > 1}
+        if len(widths) == 1 and not hasattr(self, "n_features_in_"):
+            self.n_features_in_ = widths.pop()
         unknown = FitResult(mixture, np.array([np.nan]), np.empty(0), np.zeros(1), Status.GIVEN, 0, 1.0)
         return self._fitted(plain, [unknown], np.float64)[0]
 
     def _fitted(self, plain: ExponentialFamily, results: list[Any], dtype: Any) -> list[dict[str, Any]]:
         """Return the fitted attributes of each result; they are set together, so that no fit is left half done."""
-        as_rows_are = functools.partial(_as, np.float32 if dtype == np.float32 else np.float64)
+        as_given = np.float32 if dtype == np.float32 else np.float64
+        as_rows_are = functools.partial(_as, as_given)
         described = self._described(Mixture.stack([result.mixture for result in results]))
         natural, expectation, named, arrays, finite = described
         if not finite.all():
@@ -324,7 +332,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         return [
             {
                 "mixture_": result.mixture,
-                "weights_": as_rows_are(result.mixture.weights),
+                "weights_": result.mixture.weights.astype(as_given),
                 "natural_parameters_": natural[at],
                 "expectation_parameters_": expectation[at],
                 "parameters_": {name: as_rows_are(value[at]) for name, value in named.items()},

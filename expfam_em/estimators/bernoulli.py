@@ -107,6 +107,10 @@ class BernoulliMixture(BaseMixture):
     def _make_family(self) -> Bernoulli:
         return Bernoulli()
 
+    def _made_of(self, mixture: Mixture) -> dict[str, Any]:
+        threshold = self.binarize if isinstance(self.binarize, Real) else None
+        return super()._made_of(mixture) | {"threshold_": self.__dict__.get("threshold_", threshold)}
+
     def _prepare(self, X: Any, fitting: bool = False) -> tuple[Any, dict[str, Any]]:
         if isinstance(X, CSRBlock):
             _require_binary(X)

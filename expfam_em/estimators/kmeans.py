@@ -168,6 +168,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             )
         for of_rows in ("labels_", "inertia_", "n_iter_", "distortions_"):
             self.__dict__.pop(of_rows, None)
+        self.n_features_in_ = centres.shape[1]
         bound: Any = KnownCovariance().bind([(centres, None)])
         return {"mixture_": _mixture_of(in_frame_units(bound), centres), "cluster_centers_": np.array(centres)}
 
@@ -244,7 +245,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         callbacks: Sequence[Callback] = (),
     ) -> Integers:  # fmt: skip
         """Fit and return the label of each row, (n,)."""
-        return self.fit(X, sample_weight=sample_weight, callbacks=callbacks).labels_
+        return self.fit(X, sample_weight=sample_weight, callbacks=callbacks).labels_.copy()
 
     def fit_transform(
         self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None, *,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -105,7 +104,8 @@ def _fit(
         warn_caller(f"{unfinished} of {len(fitted)} fits did not converge; raise max_iter or tol")
     estimators = []
     for at, attributes in enumerate(fitted):
-        one = copy.copy(template)
+        one = object.__new__(type(template))
+        one.__dict__.update(template.__dict__)
         if isinstance(attributes, dict):
             one._set_fitted(attributes)
         else:
@@ -118,12 +118,12 @@ def _fit(
 
 def _common_names(datasets: list[Any]) -> Any:
     """Return the names of the columns, which all data sets have in the same order; None if they have none."""
-    names = [_get_feature_names(X) for X in datasets]
-    for at, (here, first) in enumerate(zip(names, names[:1] * len(names), strict=True)):
-        if (here is None) != (first is None) or (here is not None and here.tolist() != first.tolist()):
+    names = [None if isinstance(X, np.ndarray) else _get_feature_names(X) for X in datasets]
+    shown = [None if here is None else here.tolist() for here in names]
+    for at, here in enumerate(shown):
+        if here != shown[0]:
             raise ValueError(
-                f"data set {at} has the columns {None if here is None else here.tolist()} and data set 0 "
-                f"{None if first is None else first.tolist()}; all must have the same, in the same order"
+                f"data set {at} has the columns {here} and data set 0 {shown[0]}; all must have the same, in one order"
             )
     return names[0] if names else None
 
@@ -131,7 +131,7 @@ def _common_names(datasets: list[Any]) -> Any:
 def _named(fits: list[M], names: Any) -> list[M]:
     """Give the names of the columns to each fitted estimator."""
     for one in fits if names is not None else []:
-        one.feature_names_in_ = names
+        one.feature_names_in_ = names.copy()
     return fits
 
 

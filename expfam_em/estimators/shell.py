@@ -33,10 +33,6 @@ else:
     from sklearn.base import _fit_context as fit_context
 
 
-SET_BY_ANYONE = ("mixture_", "n_features_in_", "feature_names_in_")
-"""Attributes with an underscore at the end that may be set: that of the fit, and those of scikit-learn."""
-
-
 def generator(random_state: RandomState) -> np.random.Generator:
     """Return a Generator from a scikit-learn random state; None leaves NumPy's global state alone."""
     if random_state is None or isinstance(random_state, np.random.Generator):
@@ -97,22 +93,32 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
     def mixture_(self, mixture: Mixture) -> None:
         if not isinstance(mixture, Mixture):
             raise TypeError(f"mixture_ is set to {mixture!r}; it must be a Mixture, such as Mixture.of(family, ...)")
+        if mixture.weights.ndim != 1:
+            raise ValueError(f"mixture_ is set to a stack of {len(mixture.weights)} mixtures; it must be one")
         self._set_fitted(self._made_of(mixture))
 
     @abstractmethod
     def _made_of(self, mixture: Mixture) -> dict[str, Any]:
         """Return the fitted attributes of a mixture that nobody has fitted."""
 
+    @classmethod
+    def _of_fit(cls) -> set[str]:
+        """Return the names of the attributes that a fit sets: those that the classes of this package declare."""
+        kinds = (kind for kind in cls.__mro__ if kind.__module__.startswith("expfam_em."))
+        declared = {name for kind in kinds for name in vars(kind).get("__annotations__", {})}
+        return {name for name in declared if name.endswith("_")} - {"n_features_in_"}
+
     def _set_fitted(self, attributes: dict[str, Any]) -> None:
         """Set fitted attributes, whose arrays become read-only: a change of one would leave the others behind."""
-        for value in attributes.values():
+        for name in attributes.keys() & self._of_fit() - {"labels_"}:
+            value = attributes[name]
             for array in value.values() if isinstance(value, dict) else [value]:
                 if isinstance(array, np.ndarray):
                     array.flags.writeable = False
         self.__dict__.update(attributes)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name.endswith("_") and name in self.__dict__ and name not in SET_BY_ANYONE:
+        if name.endswith("_") and name in self._of_fit():
             raise AttributeError(
                 f"{name} follows from mixture_ and cannot be set alone: set {type(self).__name__}.mixture_ to "
                 "expfam_em.Mixture.of(family, weights, ...), from which every fitted attribute is made"
@@ -121,7 +127,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._set_fitted({name: value for name, value in vars(self).items() if name.endswith("_")})
+        self._set_fitted(vars(self) | {})
 
     # ---- fitting --------------------------------------------------------------------------------------------
 

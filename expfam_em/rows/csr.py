@@ -17,6 +17,8 @@ def read_only(X: Any) -> Any:
     if isinstance(X, np.ndarray) and X.flags.writeable:
         X = X.view()
         X.flags.writeable = False
+    if isinstance(X, CSRBlock) and X.data.flags.writeable:
+        X = CSRBlock(read_only(X.data), read_only(X.indices), read_only(X.indptr), X.shape[1])
     return X
 
 

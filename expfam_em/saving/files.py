@@ -6,6 +6,7 @@ that are registered in the running process or declared by an installed package (
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,6 +16,7 @@ import re
 import secrets
 import stat
 import struct
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar
@@ -98,25 +100,41 @@ def _is_fitted(name: str) -> bool:
 
 def _write(path: Path, header: bytes, arrays: list[bytes]) -> None:
     preamble = PREAMBLE.pack(MAGIC, VERSION, len(header), sum(map(len, arrays)))
-    path = Path(os.path.realpath(path))  # a link stays a link
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot save to {path}: there is no folder {path.parent}")
     if path.exists() and not path.is_file():  # a device or a pipe takes the bytes, and stays what it is
         with open(path, "wb") as file:
             _write_parts(file, preamble, header, arrays)
         return
+    path = Path(os.path.realpath(path))  # a link stays a link
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot save to {path}: there is no folder {path.parent}")
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # names may be as long as the system allows
+    older = path.stat() if path.exists() else None
     try:
-        with open(temporary, "xb") as file:
-            if path.exists():  # who may read an older file may read the new one, and nobody else
-                os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
+        with open(temporary, "xb", opener=None if older is None else _for_the_owner) as file:
             _write_parts(file, preamble, header, arrays)
             file.flush()
             os.fsync(file.fileno())
+        if older is not None:
+            _as_before(temporary, older)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _as_before(path: Path, older: os.stat_result) -> None:
+    """Let those read a file who might read an older one, and nobody else, as far as the system allows."""
+    mode = stat.S_IMODE(older.st_mode)
+    try:
+        os.chown(path, older.st_uid, older.st_gid)
+    except OSError:
+        mode &= ~stat.S_IRWXG if path.stat().st_gid != older.st_gid else mode
+    with contextlib.suppress(OSError):
+        os.chmod(path, mode)
 
 
 def _write_parts(file: IO[bytes], preamble: bytes, header: bytes, arrays: list[bytes]) -> None:
@@ -176,7 +194,13 @@ class _Writer:
         if (known := registry.find(name)) is not type(family):
             why = "is not registered" if known is None else f"is not the class registered as {name!r}"
             raise ValueError(f"the family {name} {why}: call expfam_em.register({name}) before saving or loading it")
-        return {"type": "family", "name": name, "state": self.encode_all(constants(family), f"{where}.")}
+        state = constants(family)
+        if unreadable := [attribute for attribute in state if _replaces(type(family), attribute)]:
+            raise TypeError(
+                f"{where}.{unreadable[0]} stands in for a method of {name}, so that no file can hold it: call the "
+                "attribute something else"
+            )
+        return {"type": "family", "name": name, "state": self.encode_all(state, f"{where}.")}
 
     def array(self, array: Block, where: str) -> dict:
         if array.dtype.kind == "O":
@@ -264,7 +288,10 @@ def _parsed(header: bytes) -> Any:
     def unknown(number: str) -> float:
         raise ValueError(f"its header has the number {number}, which JSON lacks")
 
-    return json.loads(header.decode("utf-8"), object_pairs_hook=unique, parse_constant=unknown)
+    def finite(number: str) -> float:
+        return float(number) if math.isfinite(float(number)) else unknown(number)
+
+    return json.loads(header.decode("utf-8"), object_pairs_hook=unique, parse_constant=unknown, parse_float=finite)
 
 
 def _estimator(header: dict[str, Any], reader: _Reader) -> Any:
@@ -323,8 +350,7 @@ class _Reader:
             )
         family = object.__new__(kind)  # without running its __init__
         for attribute in node["state"]:
-            inherited = getattr(kind, attribute, None)
-            if attribute.startswith("__") or callable(inherited) or hasattr(inherited, "__get__"):
+            if _replaces(kind, attribute):
                 raise ValueError(f"the state of its family {name!r} replaces {attribute}, which the class defines")
         vars(family).update(self.decode_all(node["state"]))
         return family
@@ -345,6 +371,15 @@ class _Reader:
         flat = np.frombuffer(self.data, dtype, math.prod(shape), self.position) if length else np.empty(0, dtype)
         self.position += length
         return flat.astype(dtype.newbyteorder("=")).reshape(shape, order=order)
+
+
+def _replaces(kind: type[ExponentialFamily], attribute: str) -> bool:
+    """Whether an attribute in the state of a family would stand in for a method, or for what every family has."""
+    known = getattr(ExponentialFamily, attribute, None)
+    method = isinstance(getattr(kind, attribute, None), types.FunctionType)
+    return (
+        method or attribute in dir(object) or attribute == "__dict__" or callable(known) or isinstance(known, property)
+    )
 
 
 def _shortly(shape: Any) -> str:

@@ -19,6 +19,9 @@ from expfam_em.rows.csr import CSRBlock, observations
 from expfam_em.rows.typing import Array, Block, Integers, Observations, Seed
 from expfam_em.values.evaluate import Evaluated, evaluate
 
+ROUNDED_WEIGHTS = 1e-6
+"""By how much weights that were written down, or kept as float32, may miss 1 in their sum."""
+
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
@@ -98,6 +101,9 @@ class Mixture:
         >>> waves.parameters["rates"].round(12).tolist()
         [[1.0], [6.0]]
         """
+        weights = np.asarray(weights, np.float64)
+        if abs((total := weights.sum()) - 1) <= ROUNDED_WEIGHTS:
+            weights = weights / total
         family = shared(family)  # coordinates that components of another mixture have suit these no better
         return cls(family, weights, family.from_parameters(**parameters))
 
@@ -133,6 +139,10 @@ class Mixture:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"family": self.family, "weights": self.weights, "natural": self.natural}  # not what is derived
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.weights.flags.writeable = self.natural.flags.writeable = False
 
     @property
     def n_components(self) -> int:
