@@ -52,7 +52,7 @@ class Options:
     @cached_property
     def schedule(self) -> np.ndarray:
         """Temperature of each step, the last one staying, (m,)."""
-        return check_temperature(self.temperature)
+        return np.array(self.temperature, np.float64, ndmin=1)
 
     def temperature_at(self, n_iter: int) -> float:
         """Return the temperature after so many steps."""

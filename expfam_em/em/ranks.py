@@ -58,13 +58,13 @@ class Counted:
 
 @dataclass(frozen=True)
 class Collected:
-    """Rows that were looked for, chunk by chunk: their bins, numbers, keys, weights and themselves."""
+    """Rows that were looked for: lists of bins, numbers, keys, weights and rows by chunk, or one array of each."""
 
-    bin: list
-    number: list
-    key: list
-    weight: list
-    X: list
+    bin: Any
+    number: Any
+    key: Any
+    weight: Any
+    X: Any
 
     def __add__(self, other: Collected) -> Collected:
         return Collected(*(one + two for one, two in zip(vars(self).values(), vars(other).values(), strict=True)))
@@ -75,7 +75,7 @@ class Collected:
         whole = CSRBlock.concatenate(X) if isinstance(X[0], CSRBlock) else np.concatenate(X)
         of_bin, number, key, weight = (np.concatenate(parts) for parts in by_row)
         order = np.lexsort((number, key))
-        return Collected(of_bin[order], number[order], key[order], weight[order], whole[order])  # type: ignore[arg-type]
+        return Collected(of_bin[order], number[order], key[order], weight[order], whole[order])
 
 
 class Level(NamedTuple):

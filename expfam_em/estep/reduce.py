@@ -10,7 +10,7 @@ import numpy as np
 
 from expfam_em.estep.scores import ByIndex, Outputs, Scores, Sums
 from expfam_em.family import checked
-from expfam_em.family.support import ImpossibleRowError
+from expfam_em.family.support import counted_from
 from expfam_em.rows.protocol import Chunk
 from expfam_em.rows.threads import run_in_order
 
@@ -224,11 +224,8 @@ def refusal_chunk(family, chunk: Chunk) -> Refusal:
             checked.check_rows(family, chunk.X)
         else:
             checked.check_present(family, chunk.X, present)
-    except ImpossibleRowError as error:
-        return Refusal(chunk.first, error.counted_from(chunk.first))
-    except ValueError as error:  # a family's own, which may name a row as it has counted it
-        there = f"{error} [rows counted from {chunk.first} on]"
-        return Refusal(chunk.first, ValueError(there) if chunk.first else error)
+    except ValueError as error:
+        return Refusal(chunk.first, counted_from(error, chunk.first))
     return Refusal(np.inf, None)
 
 

@@ -190,7 +190,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         [fitted] = self._fit_each(X, weight, callbacks=callbacks)
         if isinstance(fitted, ValueError):
             raise fitted
-        if not fitted["converged_"] and fitted["status_"] != Status.STOPPED.value and self.max_iter > 0:
+        if self._is_unfinished(fitted):
             warn_caller(NOT_CONVERGED)
         self._set_fitted(fitted)
 
@@ -204,6 +204,10 @@ class BaseMixture(DensityMixin, EMEstimator):
         sound = [result for result in results if is_sound(result)]
         fitted = iter(self._fitted(plain, sound, X.dtype) if sound else [])
         return [next(fitted) | remembered if is_sound(one) else self._error(plain, one) for one in results]
+
+    def _is_unfinished(self, fitted: dict[str, Any]) -> bool:
+        """Whether a fit should have gone on: it has not converged, and nobody has ended it or asked for no step."""
+        return self.max_iter > 0 and not fitted["converged_"] and fitted["status_"] != Status.STOPPED.value
 
     def _error(self, plain: ExponentialFamily, result: FitResult | CollapsedError) -> ValueError:
         error = self._failure(plain, result)
@@ -315,20 +319,22 @@ class BaseMixture(DensityMixin, EMEstimator):
                 f"mixture_ is set to one of {mixture.natural.shape[1]} natural parameters for each component, and had "
                 f"{old.natural.shape[1]}: use a new estimator for rows of other columns"
             )
-        widths = {value.shape[1] for value in mixture.parameters.values() if value.ndim > 1}
-        if len(widths) == 1 and not hasattr(self, "n_features_in_"):
-            self.n_features_in_ = widths.pop()
         unknown = FitResult(mixture, np.array([np.nan]), np.empty(0), np.zeros(1), Status.GIVEN, 0, 1.0)
-        return self._fitted(plain, [unknown], np.float64)[0]
+        [fitted] = self._fitted(plain, [unknown], np.float64)
+        widths = {value.shape[1] for value in mixture.parameters.values() if value.ndim > 1}
+        is_known = hasattr(self, "n_features_in_") or len(widths) != 1
+        return fitted if is_known else fitted | {"n_features_in_": widths.pop()}
 
     def _fitted(self, plain: ExponentialFamily, results: list[Any], dtype: Any) -> list[dict[str, Any]]:
         """Return the fitted attributes of each result; they are set together, so that no fit is left half done."""
         as_given = np.float32 if dtype == np.float32 else np.float64
         as_rows_are = functools.partial(_as, as_given)
-        described = self._described(Mixture.stack([result.mixture for result in results]))
-        natural, expectation, named, arrays, finite = described
+        stack = Mixture.stack([result.mixture for result in results])
+        natural, named, arrays, finite = self._described(stack)
         if not finite.all():
             raise self._failure(plain, CollapsedError(NOT_FINITE))
+        flat = (-1, natural.shape[2])
+        expectation = translate_expectation(stack.family, stack.expectation.reshape(flat), plain).reshape(natural.shape)
         return [
             {
                 "mixture_": result.mixture,
@@ -346,15 +352,13 @@ class BaseMixture(DensityMixin, EMEstimator):
             for at, result in enumerate(results)
         ]
 
-    def _described(self, stack: Mixture) -> tuple[Array, Array, dict[str, Any], dict[str, Any], Mask]:
-        """Return η and E[T] of x, named parameters, what is made of them, and whether each mixture is finite, (B,)."""
-        plain, shape, flat = self._make_family(), stack.natural.shape, (-1, stack.natural.shape[2])
+    def _described(self, stack: Mixture) -> tuple[Array, dict[str, Any], dict[str, Any], Mask]:
+        """Return η of x, the named parameters, what is made of them, and whether each mixture is finite, (B,)."""
         with np.errstate(all="ignore"):
-            natural = translate(stack.family, stack.flat_natural, plain).reshape(shape)
-        expectation = translate_expectation(stack.family, stack.expectation.reshape(flat), plain).reshape(shape)
+            natural = translate(stack.family, stack.flat_natural, self._make_family()).reshape(stack.natural.shape)
         named = _named_parameters(stack)
         arrays = self._attributes(named)
-        return natural, expectation, named, arrays, _finite_attributes({**arrays, "natural": natural}, len(natural))
+        return natural, named, arrays, _finite_attributes({**arrays, "natural": natural}, len(natural))
 
     def _attributes(self, named: dict[str, Array]) -> dict[str, Any]:
         """Return attributes made of the named parameters, as stacks over results."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -141,12 +142,13 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         check_total(rows)
         pass_ = self._pass(rows, "auto" if self.copy_x else "rows")
         rng = generator(self.random_state)
-        best: dict[str, Any] = {"inertia_": np.inf}
+        found: list[dict[str, Any]] = []
         for _ in range(self._starts()):
-            found, status = self._followed(pass_, self._start(pass_, rng), callbacks)
-            best = found if found["inertia_"] < best["inertia_"] else best
+            one, status = self._followed(pass_, self._start(pass_, rng), callbacks)
+            found = [min([*found, one], key=operator.itemgetter("inertia_"))]  # no more than one is held
             if status is Status.STOPPED:
                 break
+        [best] = found
         self._set_fitted(best | {"cluster_centers_": best["cluster_centers_"].astype(X.dtype)})
         if (distinct := np.count_nonzero(np.bincount(self.labels_))) < self.n_clusters:
             warn_caller(
@@ -168,9 +170,12 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             )
         for of_rows in ("labels_", "inertia_", "n_iter_", "distortions_"):
             self.__dict__.pop(of_rows, None)
-        self.n_features_in_ = centres.shape[1]
         bound: Any = KnownCovariance().bind([(centres, None)])
-        return {"mixture_": _mixture_of(in_frame_units(bound), centres), "cluster_centers_": np.array(centres)}
+        return {
+            "mixture_": _mixture_of(in_frame_units(bound), centres),
+            "cluster_centers_": np.array(centres),
+            "n_features_in_": centres.shape[1],
+        }
 
     def _pass(self, rows: ArrayRows, strategy: str = "rows", family: Any = None) -> NearestPass:
         """Return rows with their nearest centres, in the coordinates of a family, or in those that suit them best."""

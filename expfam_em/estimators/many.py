@@ -99,8 +99,8 @@ def _fit(
         fits = [_alone(clone(template), at, *one) for at, one in enumerate(zip(arrays, of_each, strict=True))]
         return _named(fits, names)
     fitted = template._fit_each(X, weight, sizes, callbacks)
-    unfinished = sum(isinstance(one, dict) and not one["converged_"] for one in fitted)
-    if unfinished and template.max_iter > 0:
+    unfinished = sum(isinstance(one, dict) and template._is_unfinished(one) for one in fitted)
+    if unfinished:
         warn_caller(f"{unfinished} of {len(fitted)} fits did not converge; raise max_iter or tol")
     estimators = []
     for at, attributes in enumerate(fitted):

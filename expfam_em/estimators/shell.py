@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import warnings
@@ -95,18 +96,20 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             raise TypeError(f"mixture_ is set to {mixture!r}; it must be a Mixture, such as Mixture.of(family, ...)")
         if mixture.weights.ndim != 1:
             raise ValueError(f"mixture_ is set to a stack of {len(mixture.weights)} mixtures; it must be one")
-        self._set_fitted(self._made_of(mixture))
+        with all_or_nothing(self):
+            self._set_fitted(self._made_of(mixture))
 
     @abstractmethod
     def _made_of(self, mixture: Mixture) -> dict[str, Any]:
         """Return the fitted attributes of a mixture that nobody has fitted."""
 
     @classmethod
-    def _of_fit(cls) -> set[str]:
+    @functools.cache
+    def _of_fit(cls) -> frozenset[str]:
         """Return the names of the attributes that a fit sets: those that the classes of this package declare."""
         kinds = (kind for kind in cls.__mro__ if kind.__module__.startswith("expfam_em."))
         declared = {name for kind in kinds for name in vars(kind).get("__annotations__", {})}
-        return {name for name in declared if name.endswith("_")} - {"n_features_in_"}
+        return frozenset(name for name in declared if name.endswith("_") and name != "n_features_in_")
 
     def _set_fitted(self, attributes: dict[str, Any]) -> None:
         """Set fitted attributes, whose arrays become read-only: a change of one would leave the others behind."""
@@ -127,7 +130,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._set_fitted(vars(self) | {})
+        self._set_fitted(dict(vars(self)))
 
     # ---- fitting --------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from expfam_em.family import mappings
-from expfam_em.family.support import ImpossibleRowError, OutsideSupportError, check_exposure
+from expfam_em.family.support import ImpossibleRowError, OutsideSupportError, check_exposure, counted_from
 from expfam_em.rows.csr import CSRBlock, read_only
 from expfam_em.rows.typing import Array, Block, Mask
 
@@ -306,5 +306,5 @@ def _check_whole_rows(family: ExponentialFamily, X: Any) -> None:
     for first in range(0, len(X), step):
         try:
             family.check_support(np.asarray(X[first : first + step]))
-        except ImpossibleRowError as error:
-            raise error.counted_from(first) from None
+        except ValueError as error:
+            raise counted_from(error, first) from None

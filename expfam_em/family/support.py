@@ -37,6 +37,14 @@ class OutsideSupportError(ImpossibleRowError):
         return OutsideSupportError(self.needs, self.column, self.value, self.row + first)
 
 
+def counted_from(error: ValueError, first: int) -> ValueError:
+    """Return a family's error with its row counted from the start of the whole; this part begins at row ``first``."""
+    if isinstance(error, ImpossibleRowError):
+        return error.counted_from(first)
+    # a family's own, which may name a row as it has counted it
+    return ValueError(f"{error} [rows counted from {first} on]") if first else error
+
+
 def require(valid: Mask, X: Any, needs: str) -> None:
     """Raise a ValueError naming the first column and value where ``valid`` is False.
 
