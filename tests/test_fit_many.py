@@ -266,5 +266,13 @@ def test_data_sets_of_a_generator_and_of_frames():
         ef.fit_many(model, [frames[0], frames[1][["height", "width"]]])
     with pytest.raises(ValueError, match="data set 1 has the columns None"):
         ef.fit_many(model, [frames[0], frames[1].to_numpy()])
+    counted = pd.DataFrame(frames[0].to_numpy())  # its names only count the columns, as those of an array do
+    assert len(ef.fit_many(model, [counted, frames[1].to_numpy()])) == 2
+    with pytest.raises(ValueError, match=r"data set 1 has the columns \[1, 0\] and data set 0 None"):
+        ef.fit_many(model, [counted, counted[[1, 0]]])
+    wide = pd.DataFrame(np.ones((3, 300)), columns=[f"c{i}" for i in range(300)])
+    turned = wide[["c0", "c2", "c1", *wide.columns[3:]]]
+    with pytest.raises(ValueError, match=r"data set 1 has the columns \['c2', 'c1'\] and data set 0 \['c1', 'c2'\];"):
+        ef.fit_many(model, [wide, turned])
     with pytest.raises(ValueError, match="datasets is empty"):
         ef.fit_many(model, iter(()))

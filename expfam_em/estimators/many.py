@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -20,7 +21,6 @@ from expfam_em.rows.typing import Array, Block, Integers, Observations
 from expfam_em.values.mixture import Mixture
 
 M = TypeVar("M", bound=BaseMixture)
-
 NARROW = 1e-3
 """Width relative to that of all data sets together below which they are fitted one by one."""
 
@@ -39,7 +39,7 @@ def fit_many(
     estimator : GaussianMixture, BernoulliMixture or ExponentialFamilyMixture
         Its parameters serve every data set; it is not changed itself. Starts are drawn with one random stream.
     datasets : sequence of (n_i, d) arrays, or one (D, n, d) array
-        All with the same columns; or all sparse matrices, where the family keeps zeros.
+        All with the same columns, in one order; or all sparse matrices, where the family keeps zeros.
     sample_weights : sequence of (n_i,) arrays, optional
     callbacks : sequence of callable(State), optional
         Called after every step of all fits; see `fit` of the estimators.
@@ -118,14 +118,25 @@ def _fit(
 
 def _common_names(datasets: list[Any]) -> Any:
     """Return the names of the columns, which all data sets have in the same order; None if they have none."""
-    names = [None if isinstance(X, np.ndarray) else _get_feature_names(X) for X in datasets]
-    shown = [None if here is None else here.tolist() for here in names]
-    for at, here in enumerate(shown):
-        if here != shown[0]:
-            raise ValueError(
-                f"data set {at} has the columns {here} and data set 0 {shown[0]}; all must have the same, in one order"
-            )
-    return names[0] if names else None
+    first = _column_names(datasets[0]) if datasets else None
+    for at, here in enumerate(map(_column_names, datasets)):
+        if here == first:
+            continue
+        if here is not None and first is not None and len(here) == len(first):  # show those that differ
+            here, first = ([a for a, b in zip(x, y, strict=True) if a != b] for x, y in ((here, first), (first, here)))
+        raise ValueError(
+            f"data set {at} has the columns {reprlib.repr(here)} and data set 0 {reprlib.repr(first)}; all must have "
+            "the same, in one order"
+        )
+    return None if first is None else _get_feature_names(datasets[0])
+
+
+def _column_names(X: Any) -> list[Any] | None:
+    """Return the names of columns; None if there are none, or if they only count the columns."""
+    names = None if isinstance(X, np.ndarray) else _get_feature_names(X)
+    if names is None:
+        names = getattr(X, "columns", None)  # scikit-learn ignores names that are no text
+    return None if names is None or list(names) == list(range(len(names))) else list(names)
 
 
 def _named(fits: list[M], names: Any) -> list[M]:
