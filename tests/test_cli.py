@@ -7,6 +7,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("typer")
@@ -131,6 +132,55 @@ def test_weights_column_and_columns():
     assert succeeds("predict", "n.efm", "data.npy") == succeeds("predict", "m.efm", "data.csv").translate(
         {} if (ef.load("m.efm").means_[0, 0] < 4) == (expected.means_[0, 0] < 4) else {48: "1", 49: "0"}
     )
+
+
+def test_row_numbers_are_left_out_and_said(csv):
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    expected = ef.GaussianMixture(2, random_state=0).fit(X).means_
+    frame.to_csv("pandas.csv")
+    frame.to_csv("bare.csv", header=False)
+    frame.sort_values("a").to_parquet("index.parquet")
+    frame.set_axis(range(1, len(X) + 1)).to_csv("r.txt", sep=" ", index_label=False)  # as R's write.table
+    np.save("bare.npy", np.column_stack([np.arange(len(X)), X]))
+    left_out = {
+        "pandas.csv": "row_names", "bare.csv": "1", "index.parquet": "__index_level_0__", "r.txt": "row_names",
+        "bare.npy": "1",
+    }  # fmt: skip
+    for name, column in left_out.items():
+        result = run("fit", name, "-k", 2, "--seed", 0, "-o", "m.efm")
+        assert result.exit_code == 0
+        assert result.stderr.startswith(f"warning: {name}: column {column!r} ")
+        assert result.stderr.endswith("is left out; --keep-row-names keeps it\n")
+        np.testing.assert_allclose(np.sort(ef.load("m.efm").means_, axis=0), np.sort(expected, axis=0))
+        assert len(succeeds("predict", "m.efm", name).splitlines()) == len(X) + 1
+        assert succeeds("fit", name, "-k", 2, "--keep-row-names", "-o", "k.efm").count("means") == 1
+        assert ef.load("k.efm").means_.shape == (2, 3)
+        assert succeeds("predict", "k.efm", name)
+    assert run("fit", "pandas.csv", "--columns", "row_names,a", "-o", "m.efm").stderr == ""
+    assert ef.load("m.efm").means_.shape == (1, 2)
+
+
+def test_columns_that_count_are_said():
+    pd.DataFrame(X, columns=["a", "b"]).rename_axis("id").to_csv("id.csv")
+    said = run("fit", "id.csv").stderr
+    assert said == "warning: id.csv: column 'id' counts the rows, but is used; --columns can leave it out\n"
+    assert run("fit", "id.csv", "--columns", "id,a").stderr == ""
+    assert run("fit", "id.csv", "--quiet").output == ""
+    # a model of the first two columns, and a file that has row numbers there
+    np.save("two.npy", X)
+    succeeds("fit", "two.npy", "-o", "m.efm")
+    np.save("three.npy", np.column_stack([np.arange(len(X)), X]))
+    assert "column '1' counts the rows" in run("predict", "m.efm", "three.npy").stderr
+
+
+def test_separator_header_and_quoted_columns():
+    write("data.txt", '"a, b"$c\n' + "".join(f"{a}${b}\n" for a, b in X.tolist()))
+    options = "--separator", "$", "-o", "m.efm"
+    succeeds("fit", "data.txt", *options)
+    assert len(succeeds("predict", "m.efm", "data.txt", "--separator", "$").splitlines()) == len(X) + 1
+    succeeds("fit", "data.txt", *options, "--columns", 'c,"a, b"')
+    np.testing.assert_allclose(ef.load("m.efm").means_, [X[:, ::-1].mean(axis=0)])
+    assert "line 1: row 1, column '1' holds 'a, b'" in fails("fit", "data.txt", *options, "--no-header")
 
 
 def test_other_families():
@@ -259,7 +309,6 @@ def test_predict_finds_the_columns(csv):
 
 
 def test_predict_with_a_model_fitted_on_a_data_frame(csv):
-    pd = pytest.importorskip("pandas")
     ef.GaussianMixture(2, random_state=0).fit(pd.read_csv(csv)).save("m.efm")
     np.savetxt("more.csv", np.column_stack([X[:, 1], X[:, 0] * 0, X[:, 0]]), delimiter=",", header="b,x,a", comments="")
     assert succeeds("predict", "m.efm", "more.csv") == succeeds("predict", "m.efm", csv)
@@ -384,7 +433,13 @@ def test_plot_without_matplotlib(csv, monkeypatch):
         (["data.csv", "--tol", -1], "'tol'"),
         (["data.csv", "--covariance-type", "round"], "covariance_type"),
         (["data.csv", "--init", "magic"], "'init'"),
-        (["data.csv", "-f", "poisson"], "Poisson needs whole numbers"),
+        (["data.csv", "-f", "poisson"], "data.csv, line 2: row 1, column 'a' holds 0."),
+        (["data.csv", "-f", "poisson"], "; Poisson needs whole numbers"),
+        (
+            ["data.csv", "-f", "von-mises-fisher"],
+            "data.csv, line 2: row 1: VonMisesFisher needs rows of length 1; row 1",
+        ),
+        (["huge.csv"], "huge.csv: the variance of column 'a' is beyond the range of float64"),
         (["data.csv", "-f", "poisson", "--covariance-type", "full"], "poisson has no option --covariance-type"),
         (["data.csv", "-f", "weibull"], "the family weibull needs shape: give --constant shape=VALUE"),
         (["data.csv", "-f", "weibull", "--constant", "k=2"], "weibull has no constant k; it has shape"),
@@ -402,13 +457,39 @@ def test_plot_without_matplotlib(csv, monkeypatch):
         (["data.csv", "-f", "product"], "made of other families, which can only be given in Python"),
         (["data.csv", "--columns", "a,z"], "no column is named 'z'; the columns are a, b"),
         (["data.csv", "--weights-column", "w"], "no column is named 'w'"),
-        (["data.csv", "--columns", "b", "--weights-column", "a"], "egative"),
+        (["weights.csv", "--weights-column", "w"], "weights.csv, line 3: row 2, column 'w' holds a negative weight"),
+        (["weights.csv", "--weights-column", "z"], "weights.csv: no weight in column 'z' is above 0"),
+        (["data.csv", "--columns", ""], "no column is named ''"),
+        (["data.csv", "-o", "data.csv"], "cannot write data.csv: it is also data.csv, which would be replaced"),
+        (["data.csv", "-o", "link.csv"], "cannot write link.csv: it is also data.csv"),
+        (["data.csv", "--plot", "data.csv"], "cannot write data.csv: it is also data.csv"),
+        (["data.csv", "-o", "m.png", "--plot", "m.png"], "cannot write m.png: it is also m.png"),
+        (["data.csv", "-o", "."], "cannot write .: it is a folder"),
+        (["data.csv", "--plot", "out.xyz"], "cannot draw into out.xyz: its name must end in one of"),
         (["data.csv", "-o", "nowhere/m.efm"], "cannot write nowhere/m.efm: there is no folder nowhere"),
         (["data.csv", "--plot", "nowhere/m.png"], "there is no folder nowhere"),
     ],
 )
 def test_bad_arguments_of_fit(csv, arguments, message):
+    write("weights.csv", "a,w,z\n1,2,0\n2,-1,0\n3,4,0\n")
+    write("huge.csv", "a\n1e300\n-1e300\n")
+    os.symlink(csv, "link.csv")
+    with open(csv, "rb") as file:
+        before = file.read()
     assert message in fails("fit", *arguments)
+    with open(csv, "rb") as file:
+        assert file.read() == before
+
+
+def test_predict_replaces_neither_model_nor_rows(csv):
+    succeeds("fit", csv, "-o", "m.efm", "-q")
+    for name in ("m.efm", csv):
+        assert f"cannot write {name}: it is also {name}" in fails("predict", "m.efm", csv, "-o", name)
+    write("counts.csv", "a\n1\n\n2\n")
+    succeeds("fit", "counts.csv", "-f", "poisson", "-o", "p.efm", "-q")
+    write("counts.csv", "a\n1\n\n2.5\n")
+    expected = "error: counts.csv, line 4: row 2, column 'a' holds 2.5; Poisson needs whole numbers from 0\n"
+    assert fails("predict", "p.efm", "counts.csv") == expected
 
 
 def test_bad_models(csv):
@@ -439,6 +520,14 @@ def test_program(csv):
     done = program("fit", "missing.csv")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: missing.csv: No such file or directory\n"
+
+
+def test_a_closed_output_is_no_error():
+    start = [sys.executable, "-m", "expfam_em.cli", "families"]
+    with subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        assert running.wait(120) == 1
 
 
 @pytest.mark.parametrize(

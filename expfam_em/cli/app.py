@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import re
 import sys
 import threading
 import warnings
@@ -13,8 +15,9 @@ from typing import Annotated, NoReturn
 import numpy as np
 
 from expfam_em.cli.names import describe, make_estimator, parse_constants
-from expfam_em.cli.tables import open_table
+from expfam_em.cli.tables import counting_columns, open_table
 from expfam_em.estimators import load
+from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
 from expfam_em.plots import plot_clusters
 
 try:
@@ -41,7 +44,7 @@ def _is_kmeans(estimator) -> bool:
 
 
 def fit(
-    data: Annotated[Path, typer.Argument(help="Rows to fit: .csv (with or without a header), .npy or .parquet.")],
+    data: Annotated[Path, typer.Argument(help="Rows to fit: text (with or without a header), .npy or .parquet.")],
     family: Annotated[str, typer.Option("--family", "-f", help="A name that `expfam-em families` lists.")] = "gaussian",
     constant: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="As in shape=2; repeat it.")] = None,
     components: Annotated[int, typer.Option("--components", "-k", help="Number of components.")] = 1,
@@ -49,6 +52,9 @@ def fit(
     plot: Annotated[Path | None, typer.Option(help="Draw the clusters into this file (.png, .pdf, .svg).")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns to use, as in a,b,c; all by default.")] = None,
     weights_column: Annotated[str | None, typer.Option(help="Column with the weights of the rows.")] = None,
+    keep_row_names: Annotated[bool, typer.Option("--keep-row-names", help="Row names are data, too.")] = False,
+    separator: Annotated[str | None, typer.Option(help="What is between cells: a character, tab or blank.")] = None,
+    header: Annotated[bool | None, typer.Option(help="Whether the first line holds names.")] = None,
     covariance_type: Annotated[str | None, typer.Option(help="full, tied, diag, spherical, or a model: VEV.")] = None,
     init: Annotated[str | None, typer.Option(help="k-means++, kmeans, random or random_from_data.")] = None,
     n_init: Annotated[int | None, typer.Option(help="Starts; the best fit is kept.")] = None,
@@ -65,16 +71,14 @@ def fit(
             "temperature": temperature, "random_state": seed,
         }  # fmt: skip
         estimator = make_estimator(family, components, options, parse_constants(constant))
-        for file in filter(None, (output, plot)):
-            if not file.absolute().parent.is_dir():  # said before a long fit, not after it
-                raise ValueError(f"cannot write {file}: there is no folder {file.parent}")
+        _check_outputs((output, plot), (data,))
         if plot is not None:
-            _use_matplotlib()
-        table = open_table(data)
-        weight = None if weights_column is None else table.columns([weights_column])[:, 0]
-        names = _split(columns) or [name for name in table.names if name != weights_column]
-        X = table.columns(names)
-        _fit(estimator, X, weight, quiet)
+            _use_matplotlib(plot)
+        with _warnings_said(quiet):
+            table = open_table(data, separator, header)
+            names, X, weight = _rows(table, _split(columns), weights_column, keep_row_names, bool(columns))
+        with _rows_named(table, names):
+            _fit(estimator, X, weight, quiet)
         estimator.column_names_ = names  # saved with the model, for `predict`
         if output is not None:
             estimator.save(output)
@@ -86,26 +90,30 @@ def fit(
 
 def predict(
     model: Annotated[Path, typer.Argument(help="A file that `expfam-em fit --output` wrote.")],
-    data: Annotated[Path, typer.Argument(help="Rows: .csv (with or without a header), .npy or .parquet.")],
+    data: Annotated[Path, typer.Argument(help="Rows: text (with or without a header), .npy or .parquet.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write CSV to this file.")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns to use; those of the fit by default.")] = None,
+    separator: Annotated[str | None, typer.Option(help="What is between cells: a character, tab or blank.")] = None,
+    header: Annotated[bool | None, typer.Option(help="Whether the first line holds names.")] = None,
     proba: Annotated[bool, typer.Option("--proba", help="Also write the responsibilities.")] = False,
 ) -> None:
     """Write the component of each row of a file as CSV."""
-    with _errors_in_one_sentence(), warnings.catch_warnings():
+    with _errors_in_one_sentence(), _warnings_said():
+        _check_outputs((output,), (model, data))
         estimator = load(model)
-        table = open_table(data)
-        X = table.columns(_split(columns) or _names_for(estimator, table))
+        table = open_table(data, separator, header)
+        names, X, _ = _rows(table, _split(columns) or _names_for(estimator, table), sure=bool(columns))
         # the columns are known by name here; to scikit-learn an array has none
         warnings.filterwarnings("ignore", "X does not have valid feature names")
-        header, written = ["label"], [estimator.predict(X).tolist()]
+        with _rows_named(table, names):
+            titles, written = ["label"], [estimator.predict(X).tolist()]
         if proba:
             if _is_kmeans(estimator):
                 raise ValueError(f"{model} is a k-means model, which has labels only: leave out --proba")
             responsibilities = estimator.predict_proba(X)
-            header += [f"responsibility_{k}" for k in range(responsibilities.shape[1])]
+            titles += [f"responsibility_{k}" for k in range(responsibilities.shape[1])]
             written += responsibilities.T.tolist()
-        _write_csv(output, header, zip(*written, strict=True))
+        _write_csv(output, titles, zip(*written, strict=True))
 
 
 def families() -> None:
@@ -118,19 +126,92 @@ def families() -> None:
             print(f"{name:<{width}}  {words}")
 
 
+def _check_outputs(outputs, inputs):
+    """Say before a long fit, not after it, that a file cannot be written or would replace another of the command."""
+    taken = list(inputs)
+    for file in filter(None, outputs):
+        if not file.absolute().parent.is_dir():
+            raise ValueError(f"cannot write {file}: there is no folder {file.parent}")
+        if file.is_dir():
+            raise ValueError(f"cannot write {file}: it is a folder")
+        for other in taken:
+            if file == other or (file.exists() and other.exists() and file.samefile(other)):
+                raise ValueError(f"cannot write {file}: it is also {other}, which would be replaced; give another file")
+        taken.append(file)
+
+
+def _rows(table, names, weights_column=None, keep_row_names=False, sure=False):
+    """Return names of columns, their numbers (n, d), and the weights of the rows.
+
+    Without ``names`` these are all columns but the weights and the row names; if nobody is ``sure`` that row numbers
+    are data, a column that counts the rows is said, or left out if the file has no names.
+    """
+    every = not names
+    if every:
+        names = [name for name in (table.names if keep_row_names else table.data_names) if name != weights_column]
+    # read together, because all have the same decimal mark
+    X = table.columns([*names, *([] if weights_column is None else [weights_column])])
+    weight = None
+    if weights_column is not None:
+        X, weight = np.ascontiguousarray(X[:, :-1]), X[:, -1]
+        if (weight < 0).any():
+            place = table.place(int(np.argmax(weight < 0)))
+            raise ValueError(f"{place}, column {weights_column!r} holds a negative weight; leave such rows out")
+        if not weight.any():
+            raise ValueError(f"{table.path}: no weight in column {weights_column!r} is above 0")
+    if sure or keep_row_names:
+        return names, X, weight
+    for name in table.row_names if every else []:
+        _warn(f"{table.path}: column {name!r} holds row names and is left out; --keep-row-names keeps it")
+    for j in reversed(counting_columns(X)):
+        if j == 0 and every and not table.named and len(names) > 1:
+            _warn(f"{table.path}: column {names[0]!r} counts the rows and is left out; --keep-row-names keeps it")
+            names, X = names[1:], np.ascontiguousarray(X[:, 1:])
+        else:
+            _warn(f"{table.path}: column {names[j]!r} counts the rows, but is used; --columns can leave it out")
+    return names, X, weight
+
+
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, stacklevel=2)
+
+
+@contextmanager
+def _rows_named(table, names):
+    """Say of rows and columns that cannot be fitted where they are in their file."""
+    try:
+        yield
+    except OutsideSupportError as error:
+        place = f"{table.place(error.row)}, column {names[error.column]!r}"
+        raise ValueError(f"{place} holds {error.value}; {error.needs}") from error
+    except ImpossibleRowError as error:
+        raise ValueError(f"{table.place(error.row)}: {error.counted_from(1)}") from error
+    except ValueError as error:
+        called = {str(number): repr(name) for number, name in enumerate(names)}
+        named = re.sub(r"\bcolumn (\d+)", lambda found: f"column {called.get(found[1], found[1])}", str(error))
+        if named == str(error):
+            raise
+        raise ValueError(f"{table.path}: {named}") from error
+
+
 def _names_for(estimator, table) -> list[str]:
     """Return the columns of the fit if the table has them, or if the names on both sides must mean something."""
-    fitted = list(getattr(estimator, "column_names_", getattr(estimator, "feature_names_in_", table.names)))
+    fitted = list(getattr(estimator, "column_names_", getattr(estimator, "feature_names_in_", table.data_names)))
     if set(fitted) <= set(table.names):
         return fitted
-    return table.names if not table.named or all(name.isdigit() for name in fitted) else fitted
+    return [] if not table.named or all(name.isdigit() for name in fitted) else fitted
 
 
 def _split(columns: str | None) -> list[str]:
-    return [] if columns is None else [name.strip() for name in columns.split(",")]
+    """Return the names in a,b,"c, d"."""
+    if columns is None:
+        return []
+    return [name.strip() for name in next(csv.reader([columns], skipinitialspace=True))] or [""]
 
 
 def _write_csv(path, header, rows):
+    if path is None and sys.stdout is None:
+        raise ValueError("the standard output is closed; give --output")
     with nullcontext(sys.stdout) if path is None else open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
@@ -243,12 +324,16 @@ def compact(value) -> str:
     return shape
 
 
-def _use_matplotlib():
+def _use_matplotlib(path):
     try:
         import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
     except ImportError:
         raise ImportError('--plot needs matplotlib: pip install "expfam_em[plot]"') from None
     matplotlib.use("Agg")
+    known = FigureCanvasAgg.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise ValueError(f"cannot draw into {path}: its name must end in one of .{', .'.join(known)}")
 
 
 def _draw(estimator, X, names, path):
@@ -285,7 +370,7 @@ def _errors_in_one_sentence():
     except BrokenPipeError:
         raise
     except OSError as error:
-        _stop(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error), 1)
+        _stop(": ".join(str(part) for part in (error.filename, error.strerror) if part) or str(error), 1)
     except (ValueError, ImportError, NotImplementedError, MemoryError, csv.Error) as error:
         _stop(str(error) or type(error).__name__, 1)
 
@@ -303,8 +388,15 @@ def main() -> None:
         _stop('the command line needs typer and rich: pip install "expfam_em[cli]"', 2)
     try:
         code = app(standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where an error has a sentence, not as the interpreter ends
     except typer.Abort:
         _stop("stopped", 1)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the end
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(1) from None  # as of `| head -1`, which has what it wants
+        _stop(f"the standard output: {error.strerror}", 1)
     except Exception as error:
         # the base class of what typer raises about its arguments is not exported by every version
         if not hasattr(error, "format_message"):

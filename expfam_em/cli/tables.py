@@ -1,18 +1,28 @@
-"""Rows in files, CSV, NumPy or Parquet, as numbers; what is wrong with them is said by row, column and text."""
+"""Rows in files, text, NumPy or Parquet, as numbers; what is wrong with them is said by file, row, column and text."""
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-MISSING_CELLS = {"", "nan", "na", "n/a", "null", "none", "?"}
-"""What people write into an empty cell, in lower case."""
+from expfam_em.cli.text import bad_cell, import_pyarrow, open_text
+
+UNNAMED = re.compile(r"Unnamed: 0(\.\d+)*|__index_level_\d+__")
+"""Names that pandas gives to row names which have none."""
+
+ROW_NAMES = "row_names"
+"""How row names without a name are called here."""
+
+FEWEST_COUNTED = 10
+"""Rows of a column without a name that are taken for a count; fewer numbers may count by chance."""
+
+LISTED = 20
+"""Names of columns listed in an error."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +37,23 @@ class Table:
     named : bool
         Whether the file has names.
     read : callable(column numbers) -> (n, columns)
+    place : callable(row) -> str
+        How to name a row, which is counted from 0.
+    row_names : list of str
+        Names of the columns that hold the names of rows, and are no part of the data unless asked for.
     """
 
     path: Path
     names: list[str]
     named: bool
     read: Callable[[list[int]], np.ndarray]
+    place: Callable[[int], str]
+    row_names: list[str]
+
+    @property
+    def data_names(self) -> list[str]:
+        """Names of the columns without those of row names."""
+        return [name for name in self.names if name not in self.row_names]
 
     def columns(self, names: list[str]) -> np.ndarray:
         """Return the columns of these names, (n, d).
@@ -40,47 +61,66 @@ class Table:
         Raises
         ------
         ValueError
-            For a name that no column or several columns have, and for a cell that is missing or no number.
+            For a name that no column or several columns have, for a cell that is missing, not finite or no number, and
+            for a file without rows.
         """
         counts, position = Counter(self.names), {name: i for i, name in enumerate(self.names)}
         for name in names:
             if counts[name] != 1:
-                what = "several columns are" if name in self.names else "no column is"
-                raise ValueError(f"{self.path}: {what} named {name!r}; the columns are {', '.join(self.names)}")
+                what = "names must differ, but several columns are" if name in position else "no column is"
+                more = f", … ({len(self.names)})" if len(self.names) > LISTED else ""
+                known = ", ".join(self.names[:LISTED]) + more
+                raise ValueError(f"{self.path}: {what} named {name!r}; the columns are {known}")
         if not names:
             raise ValueError(f"{self.path}: no column is left to read")
         # row after row, so that the last digits of a fit do not depend on where its rows come from
         X = np.ascontiguousarray(self.read([position[name] for name in names]))
-        if X.dtype.kind == "f" and np.isnan(X).any():
-            row, column = np.argwhere(np.isnan(X))[0]
-            raise _bad_cell(self.path, row + 1, names[column])
+        if not len(X):
+            raise ValueError(f"{self.path} has no rows{' below its header' if self.named else ''}")
+        if X.dtype.kind == "f" and not np.isfinite(X).all():
+            row, column = np.argwhere(~np.isfinite(X))[0]
+            value = X[row, column]
+            raise bad_cell(self.place(row), names[column], "" if np.isnan(value) else str(value))
         return X
 
 
-def open_table(path: Path) -> Table:
-    """Look at a file without reading its rows yet; the suffix says what it is, and anything else is CSV.
+def open_table(path: Path, separator: str | None = None, header: bool | None = None) -> Table:
+    """Look at a file without making numbers of its rows yet; the suffix says what it is, and anything else is text.
 
     Raises
     ------
     ValueError
         If it holds no table of numbers.
     ImportError
-        For CSV and Parquet without pyarrow.
+        For Parquet without pyarrow.
     """
-    return {".npy": _open_npy, ".parquet": _open_parquet, ".pq": _open_parquet}.get(path.suffix, _open_csv)(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".npy", ".parquet", ".pq"):
+        text = open_text(path, separator, header)
+        return _table(path, text.names, text.named, text.read, text.place)
+    if separator is not None or header is not None:
+        raise ValueError(f"{path} is no text file; leave out --separator and --header")
+    return _open_npy(path) if suffix == ".npy" else _open_parquet(path)
 
 
-def _numbered(n_columns) -> list[str]:
-    return [str(i + 1) for i in range(n_columns)]
+def _table(path, names, named, read, place=None, index=()) -> Table:
+    """Return a table; its row names are the columns without a name, and those of ``index``."""
+    unnamed = [i for i, name in enumerate(names) if not name]
+    names = list(names)
+    for count, i in enumerate(unnamed, 1):
+        names[i] = ROW_NAMES if count == 1 else f"{ROW_NAMES}_{count}"
+    found = [name for i, name in enumerate(names) if i in unnamed or name in index or UNNAMED.fullmatch(name)]
+    row_names = found if len(found) < len(names) else []
+    return Table(path, names, named, read, place or (lambda row: f"{path}: row {row + 1}"), row_names)
 
 
-def _bad_cell(path, row, name, text="", *, missing=True) -> ValueError:
-    """Return the error of a cell that holds no number; rows are counted from 1."""
-    place = f"{path}: row {row}, column {name!r}"
-    if missing:
-        return ValueError(f"{place}{f' ({text!r})' if text else ''} is missing; remove such rows or fill them in")
-    shown = text if len(text) <= 40 else f"{text[:40]}…"
-    return ValueError(f"{place} holds {shown!r}, which is not a number")
+def counting_columns(X: np.ndarray) -> list[int]:
+    """Return the columns that are 0, 1, 2, … or 1, 2, 3, …, and long enough for that to be no chance."""
+    if len(X) < FEWEST_COUNTED:
+        return []
+    rows = np.arange(len(X))
+    likely = np.flatnonzero(np.isin(X[0], (0, 1)) & (X[-1] - X[0].astype(float) == rows[-1]))
+    return [int(j) for j in likely if np.array_equal(X[:, j], X[0, j] + rows)]
 
 
 # ---- NumPy and Parquet --------------------------------------------------------------------------------------
@@ -95,108 +135,38 @@ def _open_npy(path) -> Table:
     if array.ndim not in (1, 2) or array.dtype.kind not in "biuf":
         raise ValueError(f"{path} does not hold a table of numbers, (n, d)")
     array = array[:, None] if array.ndim == 1 else array
-    return Table(path, _numbered(array.shape[1]), False, lambda chosen: array[:, chosen])
-
-
-def _pyarrow():
-    try:
-        import pyarrow
-        import pyarrow.csv
-        import pyarrow.parquet
-    except ImportError:
-        raise ImportError('CSV and Parquet files need pyarrow: pip install "expfam_em[cli]"') from None
-    return pyarrow
+    return _table(path, [str(i + 1) for i in range(array.shape[1])], False, lambda chosen: array[:, chosen])
 
 
 def _open_parquet(path) -> Table:
-    parquet = _pyarrow().parquet
+    parquet = import_pyarrow().parquet
     with open(path, "rb") as file:
         try:
-            names = parquet.read_schema(file).names
+            schema = parquet.read_schema(file)
+            index = (schema.pandas_metadata or {}).get("index_columns", [])
         except ValueError as error:
             raise ValueError(f"{path} is not a Parquet file: {error}") from None
+    names = schema.names
 
     def read(chosen):
         with parquet.ParquetFile(path) as file:
-            X = np.empty((file.metadata.num_rows, len(chosen)))
-            for j, name in enumerate(names[i] for i in chosen):  # one column at a time is held beside the result
-                X[:, j] = _parquet_column(path, file.read(columns=[name]).column(name), name)
+            X, start = np.empty((file.metadata.num_rows, len(chosen))), 0
+            # some rows at a time: less is held beside the result, and the time of a call grows with all columns
+            for batch in file.iter_batches(columns=[names[i] for i in chosen]):
+                for j, i in enumerate(chosen):
+                    column = batch.column(names[i])
+                    X[start : start + len(column), j] = _parquet_column(path, column, names[i], start)
+                start += batch.num_rows
             return X
 
-    return Table(path, names, True, read)
+    return _table(path, names, True, read, index=index)
 
 
-def _parquet_column(path, column, name) -> np.ndarray:
+def _parquet_column(path, column, name, start) -> np.ndarray:
     if column.null_count:
-        raise _bad_cell(path, column.is_null().index(True).as_py() + 1, name)
-    values = column.to_numpy()
+        raise bad_cell(f"{path}: row {start + column.is_null().index(True).as_py() + 1}", name)
+    types = import_pyarrow().types
+    values = (column.cast("float64") if types.is_decimal(column.type) else column).to_numpy(zero_copy_only=False)
     if values.dtype.kind not in "biuf":
-        raise _bad_cell(path, 1, name, str(column[0].as_py()) if len(column) else str(column.type), missing=False)
+        raise bad_cell(f"{path}: row {start + 1}", name, str(column[0].as_py()))
     return values
-
-
-# ---- CSV ----------------------------------------------------------------------------------------------------
-
-
-def _open_csv(path) -> Table:
-    with _csv_file(path) as file:
-        before, line = next(((i, line) for i, line in enumerate(file) if line.strip()), (0, None))
-    if line is None:
-        raise ValueError(f"{path} is empty")
-    delimiter = max(",;\t", key=re.sub('"[^"]*"', "", line).count)
-    cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
-    named = any(cells) and not any(_is_number(cell) for cell in cells)
-    names = _numbered(len(cells))
-    if named:
-        cells[0] = cells[0].removeprefix("#").lstrip()  # np.savetxt writes its header so
-        names = [cell or number for cell, number in zip(cells, names, strict=True)]
-    return Table(path, names, named, lambda chosen: _read_csv(path, delimiter, before, names, named, chosen))
-
-
-def _csv_file(path):
-    # bytes that are not UTF-8 end up in an error that names their cell
-    return open(path, newline="", encoding="utf-8-sig", errors="replace")
-
-
-def _read_csv(path, delimiter, before, names, named, chosen) -> np.ndarray:
-    pyarrow = _pyarrow()
-    numbered = _numbered(len(names))  # several columns may have one name
-    wanted = [numbered[i] for i in chosen]
-    try:
-        table = pyarrow.csv.read_csv(
-            path,
-            pyarrow.csv.ReadOptions(skip_rows=before + named, column_names=numbered),
-            pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            pyarrow.csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pyarrow.float64())),
-        )
-        X = np.column_stack([column.to_numpy() for column in table.columns])
-        if not np.isnan(X).any():
-            return X
-    except pyarrow.ArrowInvalid:
-        pass
-    # cell by cell: slower, but it can say what is wrong where
-    rows = list(_csv_rows(path, delimiter, names, named, chosen))
-    return np.array(rows, np.float64).reshape(-1, len(chosen))
-
-
-def _csv_rows(path, delimiter, names, named, chosen) -> Iterator[list[float]]:
-    with _csv_file(path) as file:
-        rows = (row for row in csv.reader(file, delimiter=delimiter) if row)
-        if named:
-            next(rows)
-        for number, row in enumerate(rows, 1):
-            if len(row) != len(names):
-                raise ValueError(f"{path}: row {number} has {len(row)} cells; the first line has {len(names)}")
-            cells = [row[i].strip() for i in chosen]
-            for i, text in zip(chosen, cells, strict=True):
-                if (missing := text.lower() in MISSING_CELLS) or not _is_number(text):
-                    raise _bad_cell(path, number, names[i], text, missing=missing)
-            yield list(map(float, cells))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text  # a number to Python, but nowhere else
