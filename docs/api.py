@@ -51,7 +51,7 @@ Two pages import from modules of the package. Their names may move before the fi
 FOR_THE_DRIVER = {
     "Mixture": {"flat_natural", "in_family_if_finite", "log_weights", "reframed", "scores", "unchecked"},
     "ExpectedStatistics": {"concatenate", "repeated"},
-    "ExponentialFamily": {"replace"},
+    "ExponentialFamily": {"conditionals", "replace"},
 }  # fmt: skip
 """Members without an underscore that are there for the steps of a fit, and are not promised."""
 

@@ -234,7 +234,7 @@ def parts_of_rows(kind) -> str:
     """Return whether a family has marginals and conditionals."""
     if issubclass(kind, COMPOSED):
         return "as the families have them"
-    methods = {"marginals": "marginal", "conditionals": "conditional"}
+    methods = {"marginals": "marginal", "conditionals": "conditionals"}
     return " and ".join(what for what, method in methods.items() if overrides(kind, method)) or "none"
 
 

@@ -105,7 +105,7 @@ def test_every_covariance_model_has_a_row(name):
         ("Weibull", "| η from E[T] | by a formula |"),
         ("StudentT", "| entropy | from samples |"),
         ("Dirichlet", "| entropy | by a formula |"),
-        ("StudentT", "| parts of a row | marginals |"),
+        ("StudentT", "| parts of a row | marginals and conditionals |"),
         ("Wishart", "| parts of a row | none |"),
         ("Bernoulli", "| sparse rows | yes |"),
         ("Gamma", "| sparse rows | no |"),

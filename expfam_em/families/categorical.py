@@ -14,6 +14,7 @@ from scipy.special import gammaln, logsumexp
 
 from expfam_em.family import named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
+from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.optional import OfKnownWidth
 from expfam_em.family.summaries import Width
@@ -220,8 +221,14 @@ class Categorical(_Labels):
         at = np.concatenate([packing.starts[c] + np.arange(packing.levels[c]) for c in columns])
         return self.replace(levels=levels), natural[..., at]
 
-    def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
-        return self.marginal(natural, np.setdiff1d(np.arange(len(self._pack(natural.shape[-1]).levels)), columns))
+    def conditionals(self, natural: Array, columns: Integers) -> Conditionals:
+        levels = self._pack(natural.shape[-1]).levels
+        return Conditionals(*self.marginal(natural, np.setdiff1d(np.arange(len(levels)), columns)))
+
+    def mean(self, natural: Array) -> Array:
+        """Return the means of the labels as numbers, (K, d): of two levels, the probability of the label 1."""
+        probabilities = self.parameters(natural)["probabilities"]
+        return probabilities @ np.arange(probabilities.shape[-1])
 
 
 class OneHot(_Labels):

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.support import require
 from expfam_em.rows.typing import Array, Block, Integers, Mask
@@ -104,6 +105,13 @@ class IndependentColumns(ExponentialFamily):
         """Return E[log h(x)]; None if it has no formula."""
         return None
 
+    @of_columns
+    def mean_of(self, *natural: Array) -> Array:
+        """Return E[x]; that of t(x) = x by default."""
+        if not self.is_identity:
+            raise NotImplementedError(f"{type(self).__name__} has no formula for E[x]: define mean_of(self, *natural)")
+        return self.expectation_of(*natural)[0]
+
     def possible(self, x: Array) -> Mask:
         """Return whether each x may occur."""
         return np.isfinite(x)
@@ -146,6 +154,10 @@ class IndependentColumns(ExponentialFamily):
     def to_natural(self, expectation: Array) -> Array:
         with np.errstate(all="ignore"):  # a mean on the boundary of its space may have no finite η
             return np.concatenate(self.natural_of(*self._split(expectation)), axis=-1)
+
+    def mean(self, natural: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return self.mean_of(*self._split(natural))
 
     def parameters(self, natural: Array) -> dict[str, Array]:
         with np.errstate(all="ignore"):
@@ -198,9 +210,9 @@ class IndependentColumns(ExponentialFamily):
         part = self.replace(**{name: value[columns] for name, value in of_columns.items() if value.ndim})
         return part, np.concatenate(list(self._split(natural)[..., columns]), axis=-1)
 
-    def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
+    def conditionals(self, natural: Array, columns: Integers) -> Conditionals:
         rest = np.setdiff1d(np.arange(natural.shape[-1] // self.order), columns)
-        return self.marginal(natural, rest)
+        return Conditionals(*self.marginal(natural, rest))
 
     def __repr__(self) -> str:
         shown = (f"{name}={_shown(getattr(self, name))}" for name in self.constants)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma, exp1, gammaln, log1p
+from scipy.special import gamma as gamma_function
 
 from expfam_em.families.columns import IndependentColumns, constant, of_columns
 from expfam_em.families.special import gamma
@@ -117,6 +118,9 @@ class Laplace(_Waiting):
     def natural_from(self, scales: Array) -> tuple[Array, ...]:
         return (-1 / scales,)
 
+    def mean_of(self, negative_rate: Array) -> Array:
+        return np.broadcast_to(self.location, negative_rate.shape)
+
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         distance = self.draw_statistic(natural, size, rng)
         return self.location + np.where(rng.random(size) < 0.5, -distance, distance)
@@ -152,6 +156,9 @@ class Gamma(_Signed, _Positive):
     def expected_log_base_of(self, *natural: Array) -> Array | None:
         return -self.expectation_of(*natural)[0]
 
+    def mean_of(self, signed_shape: Array, negative_rate: Array) -> Array:
+        return signed_shape / -negative_rate
+
     def natural_of(self, log_mean: Array, mean: Array) -> tuple[Array, ...]:
         # log a − ψ(a) = log E[t₂] − E[log t₂]
         excess, size = np.log(mean) - self.signs[0] * log_mean, 1 + np.abs(log_mean)
@@ -173,6 +180,9 @@ class InverseGamma(Gamma):
 
     def statistics_of(self, x: Array) -> tuple[Array, ...]:
         return np.log(x), 1 / x
+
+    def mean_of(self, minus_shape: Array, minus_scale: Array) -> Array:
+        return np.where(minus_shape < -1, minus_scale / (1 + minus_shape), np.inf)
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         return representable(-natural[1] / representable(rng.standard_gamma(-natural[0], size)))
@@ -219,6 +229,9 @@ class Weibull(_Waiting, _Positive):
     def natural_from(self, scales: Array) -> tuple[Array, ...]:
         return (-(scales**-self.shape),)
 
+    def mean_of(self, negative_rate: Array) -> Array:
+        return self.parameters_of(negative_rate)["scales"] * gamma_function(1 + 1 / np.asarray(self.shape))
+
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         return representable(self.draw_statistic(natural, size, rng) ** (1 / self.shape))
 
@@ -249,6 +262,10 @@ class _Length(_Waiting, _Positive):
 
     def natural_from(self, scales: Array) -> tuple[Array, ...]:
         return (-0.5 / scales / scales,)  # the square may be beyond the range of float64
+
+    def mean_of(self, negative_rate: Array) -> Array:
+        a = self.gamma_shape
+        return self.parameters_of(negative_rate)["scales"] * np.sqrt(2) * gamma_function(a + 0.5) / gamma_function(a)
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         return representable(np.sqrt(self.draw_statistic(natural, size, rng)))
@@ -310,6 +327,10 @@ class Pareto(_Waiting):
     def expected_log_base_of(self, negative_exponent: Array) -> Array | None:
         return 1 / negative_exponent - np.log(self.minimum)
 
+    def mean_of(self, negative_exponent: Array) -> Array:
+        exponent = -negative_exponent
+        return np.where(exponent > 1, self.minimum * exponent / (exponent - 1), np.inf)
+
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         excess = self.minimum * np.expm1(self.draw_statistic(natural, size, rng))
         return representable(self.minimum + excess)
@@ -359,6 +380,9 @@ class InverseGaussian(_Positive):
     def natural_from(self, means: Array, shapes: Array) -> tuple[Array, ...]:
         return -shapes / 2 / means / means, -shapes / 2
 
+    def mean_of(self, first: Array, second: Array) -> Array:
+        return self.expectation_of(first, second)[0]
+
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         # x/μ + μ/x − 2 is w = (μ/λ) N²: its smaller root, in a form that does not cancel, or the larger one
         mean = self.expectation_of(*natural)[0]
@@ -405,6 +429,9 @@ class Beta(_Signed):
 
     def expected_log_base_of(self, alpha: Array, beta: Array) -> Array | None:
         return -sum(self.expectation_of(alpha, beta), np.zeros(()))
+
+    def mean_of(self, alpha: Array, beta: Array) -> Array:
+        return alpha / (alpha + beta)
 
     def natural_of(self, log_mean: Array, log_mean_of_rest: Array) -> tuple[Array, ...]:
         return gamma.shapes_of_beta(-log_mean, -log_mean_of_rest)

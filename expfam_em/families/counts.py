@@ -303,6 +303,9 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
         rate = -minus_rate - np.expm1(tilt)
         return digamma(shape) - np.log(rate), shape / rate, shape * np.exp(tilt) / rate
 
+    def mean_of(self, shape: Array, minus_rate: Array, tilt: Array) -> Array:
+        return self.expectation_of(shape, minus_rate, tilt)[2]
+
     def natural_of(self, log_mean: Array, mean: Array, of_counts: Array) -> tuple[Array, ...]:
         shape = inverse_log_minus_digamma(np.log(mean) - log_mean)
         shape = np.where(shape < LARGEST_SHAPE, shape, LARGEST_SHAPE)  # NaN where the rates do not vary at all

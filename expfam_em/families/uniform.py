@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.support import require
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
@@ -122,9 +123,13 @@ class Uniform(ExponentialFamily):
     def marginal(self, natural: Array, columns: Integers) -> tuple[ExponentialFamily, Array]:
         return Uniform(*(side if side.ndim == 0 else side[columns] for side in self._box())), natural
 
-    def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
+    def conditionals(self, natural: Array, columns: Integers) -> Conditionals:
         low, high = self._box()
-        return self.marginal(natural, np.setdiff1d(np.arange(max(low.size, high.size)), columns))
+        return Conditionals(*self.marginal(natural, np.setdiff1d(np.arange(max(low.size, high.size)), columns)))
+
+    def mean(self, natural: Array) -> Array:
+        low, high = self._box()
+        return np.tile(0.5 * low + 0.5 * high, (len(natural), 1))
 
     def __repr__(self) -> str:
         given = [(name, getattr(self, name)) for name in ("low", "high") if getattr(self, name) is not None]

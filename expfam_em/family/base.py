@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.family import checked, mappings, named, sampling
+from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.kernel_form import KernelForm
 from expfam_em.family.summaries import summary_of
 from expfam_em.family.support import accepted
@@ -204,9 +205,23 @@ class ExponentialFamily(ABC):
 
     def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
         """Return the family and natural parameters of the other columns, given the values of these."""
+        found = self.conditionals(natural, columns)
+        if found.move is not None:
+            raise NotImplementedError(
+                f"{type(self).__name__} has conditionals that depend on values: define conditional(self, natural, "
+                "columns, values)"
+            )
+        return found.family, found.natural
+
+    def conditionals(self, natural: Array, columns: Integers) -> Conditionals:
+        """Return what the other columns of many rows follow, as a function of the values of these."""
         raise NotImplementedError(
             f"{type(self).__name__} has no conditionals: define conditional(self, natural, columns, values)"
         )
+
+    def mean(self, natural: Array) -> Array:
+        """Return E[x] of each component, (K, p) -> (K, d)."""
+        raise NotImplementedError(f"{type(self).__name__} has no formula for E[x]: define mean(self, natural)")
 
     # ---- derived once, for all ------------------------------------------------------------------------------
 

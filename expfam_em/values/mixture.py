@@ -16,7 +16,9 @@ from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import Framed, components, frames_of, shared, stacked, translate
 from expfam_em.rows.csr import CSRBlock, observations
+from expfam_em.rows.threads import single_threaded_blas
 from expfam_em.rows.typing import Array, Block, Integers, Observations, Seed
+from expfam_em.values import conditionals
 from expfam_em.values.evaluate import Evaluated, evaluate
 
 ROUNDED_WEIGHTS = 1e-6
@@ -273,11 +275,74 @@ class Mixture:
         columns, values = _indices(columns), np.atleast_1d(np.asarray(values, np.float64))
         if values.shape != columns.shape:
             raise ValueError(f"{columns.size} columns are given {values.size} values: one value for each is needed")
-        given = self.marginal(columns)
-        checked.check_rows(given.family, values[None])
-        weights = given.responsibilities(values[None])[0]
+        *_, [weights] = self._given(columns, values[None])
         rest = self.family.conditional(self.natural, columns, values)
         return Mixture(*_with_weights(weights / weights.sum(), rest))
+
+    def conditional_mean(self, columns: ArrayLike, values: ArrayLike) -> Array:
+        """Return E[x_rest | x_columns = values] for each row of values.
+
+        Parameters
+        ----------
+        columns : (g,) int or bool
+        values : (n, g)
+
+        Returns
+        -------
+        mean : (n, d − g)
+            Of the other columns, in their order. The mean of a label is that of its number.
+
+        Raises
+        ------
+        ValueError
+            If a row is not finite, impossible, or of density 0.
+        NotImplementedError
+            If the family has no conditionals, or no formula for E[x].
+
+        Examples
+        --------
+        >>> import expfam_em as ef
+        >>> line = ef.Mixture.of(ef.families.Gaussian(), [1.0], means=[[0, 1]], covariances=[[[4, 2], [2, 2]]])
+        >>> line.conditional_mean([0], [[0.0], [2.0]]).round(12).tolist()
+        [[1.0], [2.0]]
+        """
+        columns, values, _, r = self._given(columns, values)
+        with single_threaded_blas():
+            blocks = conditionals.of_blocks(self.family, self.natural, columns, values)
+            return np.concatenate([conditionals.mean(found, r[at], values[at]) for at, found in blocks])
+
+    def conditional_log_density(self, columns: ArrayLike, values: ArrayLike, rest: ArrayLike) -> Array:
+        """Return log p(x_rest | x_columns = values) for each row, (n,).
+
+        Parameters
+        ----------
+        columns : (g,) int or bool
+        values : (n, g)
+        rest : (n, d − g)
+            The other columns, in their order.
+
+        Raises
+        ------
+        ValueError
+            If a row is not finite, impossible, or of density 0 in the given columns.
+        NotImplementedError
+            If the family has no conditionals.
+        """
+        columns, values, marginal, _ = self._given(columns, values)
+        rest = np.atleast_2d(np.asarray(rest, np.float64))
+        if rest.ndim != 2 or len(rest) != len(values):
+            raise ValueError(f"rest has shape {rest.shape}; it must be ({len(values)}, d − {len(columns)})")
+        out = np.empty(len(values))
+        with single_threaded_blas(), np.errstate(all="ignore"):  # a component may be impossible
+            for at, found in conditionals.of_blocks(self.family, self.natural, columns, values):
+                of_rest = Mixture(found.family, self.weights, found.natural)  # in the coordinates that suit it best
+                if checked.n_statistics(of_rest.family, rest.shape[1]) != of_rest.natural.shape[1]:
+                    raise ValueError(f"rest has {rest.shape[1]} columns; it must have those that are not in columns")
+                _check_finite("rest", rest[at], of_rest.family, at.start)
+                log_weights = self.log_weights + marginal.family.log_density(values[at], marginal.natural)
+                found = found._replace(family=of_rest.family, natural=of_rest.natural)
+                out[at] = conditionals.log_density(found, log_weights, values[at], rest[at])
+        return out
 
     def complete(self, columns: ArrayLike, values: ArrayLike, rng: Seed = None) -> Array:
         """Return rows (n, d) that have these values (n, g) in some columns, and elsewhere draws from their conditional.
@@ -288,17 +353,34 @@ class Mixture:
         values : (n, g)
         rng : numpy Generator or seed
         """
-        rng, columns, values = np.random.default_rng(rng), _indices(columns), np.atleast_2d(values)
-        if not len(values):
-            raise ValueError("values has no row: at least one is to be completed")
-        given, which, times = np.unique(values, axis=0, return_inverse=True, return_counts=True)
-        order = np.argsort(which.ravel(), kind="stable")
-        drawn = [self.conditional(columns, row).sample(n, rng)[0] for row, n in zip(given, times, strict=True)]
-        out = np.empty((len(values), len(columns) + drawn[0].shape[1]))
+        rng, (columns, values, _, r) = np.random.default_rng(rng), self._given(columns, values)
+        with single_threaded_blas():
+            blocks = conditionals.of_blocks(self.family, self.natural, columns, values)
+            drawn = np.concatenate([conditionals.draw(found, r[at], values[at], rng) for at, found in blocks])
+        out = np.empty((len(values), len(columns) + drawn.shape[1]))
         out[:, columns] = values
-        others = np.setdiff1d(np.arange(out.shape[1]), columns)
-        out[order[:, None], others] = np.concatenate(drawn)
+        out[:, np.setdiff1d(np.arange(out.shape[1]), columns)] = drawn
         return out
+
+    def _given(self, columns: ArrayLike, values: ArrayLike) -> tuple[Integers, Array, Mixture, Array]:
+        """Return columns and values (n, g), checked, the mixture of these columns, and its responsibilities (n, K)."""
+        columns, values = _indices(columns), np.atleast_2d(np.asarray(values, np.float64))
+        if values.ndim != 2 or values.shape[1] != len(columns) or not len(values):
+            raise ValueError(
+                f"values have shape {values.shape}; they must be (n, {len(columns)}), a row with a value for each of "
+                "the columns"
+            )
+        with single_threaded_blas():
+            marginal = self.marginal(columns)
+        _check_finite("values", values, marginal.family)
+        found = marginal._evaluated(values, responsibilities=True, log_density=True)
+        if not (fine := np.isfinite(found.log_density)).all():
+            row = int(np.argmin(fine))
+            raise ValueError(
+                f"row {row} of values, {values[row].tolist()}, has density 0 under every component: nothing can be "
+                "said of the other columns given it"
+            )
+        return columns, values, marginal, found.responsibilities
 
 
 def _indices(columns: ArrayLike) -> Integers:
@@ -310,6 +392,14 @@ def _indices(columns: ArrayLike) -> Integers:
     if len(np.unique(columns)) < len(columns) or np.any(columns < 0):
         raise ValueError(f"columns are {columns.tolist()}; they must be different and counted from 0")
     return columns
+
+
+def _check_finite(name: str, rows: Array, family: ExponentialFamily, first: int = 0) -> None:
+    """Raise a ValueError for the first row that is not finite, or impossible under a family."""
+    checked.check_rows(family, rows)
+    if not np.isfinite(rows).all():
+        row, column = np.argwhere(~np.isfinite(rows))[0].tolist()
+        raise ValueError(f"{name} has {rows[row, column]} in row {first + row}, column {column}: it must be finite")
 
 
 def _with_weights(weights: Array, part: tuple[ExponentialFamily, Array]) -> tuple[ExponentialFamily, Array, Array]:

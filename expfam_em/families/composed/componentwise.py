@@ -15,6 +15,7 @@ from expfam_em.families.composed.parts import OfParts, Part, check_family_argume
 from expfam_em.family import checked, named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import rows_where
+from expfam_em.family.conditionals import Conditionals, Lot, joined
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, Monomials, table
 from expfam_em.family.optional import OfComponents
@@ -244,6 +245,25 @@ class Componentwise(OfParts, OfComponents):
             return family.conditional(eta, columns, values)
 
         return self._of_some(natural, (self.n_features or 0) - len(columns), given)
+
+    def conditionals(self, natural: Array, columns: Integers) -> Conditionals:
+        n_features = (self.n_features or 0) - len(columns)
+        lots: list[Lot] = []
+
+        def given(family, eta):
+            lots.append(Lot(family.conditionals(eta, columns), components=parts[len(lots)].of))
+            return lots[-1].conditionals[:2]
+
+        parts = self._parts(len(natural))
+        family, eta = self._of_some(natural, n_features, given)
+        return Conditionals(family, eta, joined(lots, len(natural), n_features))
+
+    def mean(self, natural: Array) -> Array:
+        found = self._each(lambda part, eta: (part.of, part.family.mean(eta)), natural)
+        out = np.empty((len(natural), found[0][1].shape[1]))
+        for of, mean in found:
+            out[of] = mean
+        return out
 
     def _of_some(self, natural, n_features, function):
         families, etas = list(self.families), []

@@ -13,6 +13,7 @@ from expfam_em.families.composed.layout import Layout, monomials_of
 from expfam_em.families.composed.parts import OfParts, check_family_argument, labels_of, sums_of
 from expfam_em.family import checked, named
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.conditionals import Conditionals, Lot, joined
 from expfam_em.family.kernel_form import KernelForm, Monomials, needs_table, table
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
 from expfam_em.rows.typing import Array, Block, Integers, Mask
@@ -183,14 +184,43 @@ class Product(OfParts):
         return self._some(natural, columns, lambda family, eta, mine, inside: family.marginal(eta, np.array(inside)))
 
     def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
-        given = dict(zip(np.asarray(columns).tolist(), values, strict=True))
-        rest = [column for column in range(self._width) if column not in given]  # unused ones keep their place
+        def of_part(family, eta, known, at, rest):
+            return family.conditional(eta, known, values[at])
 
-        def of_part(family, eta, mine, inside):
+        return self._given(natural, columns, of_part)
+
+    def conditionals(self, natural: Array, columns: Integers) -> Conditionals:
+        lots: list[Lot] = []
+
+        def of_part(family, eta, known, at, rest):
+            lots.append(Lot(family.conditionals(eta, known), columns=rest, given=at))
+            return lots[-1].conditionals[:2]
+
+        product, eta = self._given(natural, columns, of_part)
+        return Conditionals(product, eta, joined(lots, len(natural), self._width - len(columns)))
+
+    def _given(self, natural, columns, of_part):
+        """Return the product of the other columns, of what a function makes of each part that is given some of them.
+
+        The function takes the family, its parameters, which of its columns are given, where these are among
+        ``columns``, and where its other ones are among the rest.
+        """
+        place = {int(column): i for i, column in enumerate(columns)}
+        rest = [column for column in range(self._width) if column not in place]  # unused ones keep their place
+
+        def one(family, eta, mine, inside):
             known = np.setdiff1d(np.arange(len(mine)), inside)
-            return family.conditional(eta, known, np.array([given[int(mine[i])] for i in known]))
+            at = np.array([place[int(column)] for column in mine[known]])
+            return of_part(family, eta, known, at, np.searchsorted(rest, mine[inside]))
 
-        return self._some(natural, rest, of_part)
+        return self._some(natural, rest, one)
+
+    def mean(self, natural: Array) -> Array:
+        """Return E[x] of each component, (K, d); NaN of columns that no part describes."""
+        out = np.full((len(natural), self._width), np.nan)
+        for (family, columns), eta in zip(self._pairs(), self.split(natural), strict=True):
+            out[:, columns] = family.mean(eta)
+        return out
 
     def _some(self, natural, keep, of_part) -> tuple[Product, np.ndarray]:
         """Return the product of what remains of each part; its columns are numbered in the order of ``keep``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from expfam_em.families.gaussian.packing import pairs
 from expfam_em.families.special.gamma import LOG_2PI
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.optional import in_own_frames
 from expfam_em.rows.typing import Array, Block, Floats, Integers
@@ -233,11 +235,30 @@ class Gaussian(FramedNormal):
         return part, part.from_moments(means[:, columns], self._form.marginal(covariances, columns))
 
     def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
+        part, means, covariances, shift = self.regression(natural, columns)
+        return part, part.from_moments(means + shift(values[None])[0], covariances)
+
+    def conditionals(self, natural: Array, columns: Integers) -> Conditionals:
+        part, means, covariances, shift = self.regression(natural, columns)
+        return Conditionals(part, part.from_moments(means, covariances), lambda values: (shift(values), None))
+
+    def regression(self, natural: Array, columns: Integers) -> tuple[Self, Array, Array, Callable[[Array], Array]]:
+        """Return the family, means and covariances of the other columns at the means of these, and what values shift.
+
+        The function takes values (n, g) and returns by how much they move the means, (n, K, r).
+        """
         means, covariances = self.to_moments(natural)
         rest = np.setdiff1d(np.arange(means.shape[1]), columns)
-        part = self._part(rest)
         # only the covariances depend on the type, and those of x|y do not depend on y: a tied family stays tied
-        return part, part.from_moments(*self._form.conditional(means, covariances, columns, rest, values))
+        gain, left = self._form.regression(covariances, columns, rest)
+
+        def shift(values: Array) -> Array:
+            return np.matmul(values - means[:, None, columns], gain).transpose(1, 0, 2)
+
+        return self._part(rest), means[:, rest], left, shift
+
+    def mean(self, natural: Array) -> Array:
+        return self.to_moments(natural)[0]
 
     def __repr__(self) -> str:
         extra = [f"reg_covar={self.reg_covar:g}"] if self.reg_covar else []

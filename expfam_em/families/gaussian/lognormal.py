@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.kernel_form import KernelForm
 from expfam_em.family.support import require
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
@@ -55,6 +56,16 @@ class LogNormal(Gaussian):
 
     def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
         return super().conditional(natural, columns, np.log(values))
+
+    def conditionals(self, natural: Array, columns: Integers) -> Conditionals:
+        part, log_means, log_covariances, shift = self.regression(natural, columns)
+        natural = part.from_moments(log_means, log_covariances)
+        return Conditionals(part, natural, lambda values: (np.zeros((1, 1, 1)), np.exp(shift(np.log(values)))))
+
+    def mean(self, natural: Array) -> Array:
+        log_means, log_covariances = self.to_moments(natural)
+        variances = self._form.diagonal(self._form.given(log_covariances))
+        return np.exp(log_means + 0.5 * variances)
 
     def __repr__(self) -> str:
         return super().__repr__().replace("Gaussian", "LogNormal", 1)

@@ -185,12 +185,11 @@ class Triangle:
     def marginal(self, covariance, columns):
         return covariance[:, columns[:, None], columns]
 
-    def conditional(self, mean, covariance, given, rest, values):
-        """Mean and covariance of the columns ``rest`` given ``values`` of the columns ``given``."""
-        cross = covariance[:, rest[:, None], given]
-        gain = np.linalg.solve(self.marginal(covariance, given), cross.transpose(0, 2, 1)).transpose(0, 2, 1)
-        shifted = mean[:, rest] + np.einsum("kij,kj->ki", gain, values - mean[:, given])
-        return shifted, self.marginal(covariance, rest) - gain @ cross.transpose(0, 2, 1)
+    def regression(self, covariance, given, rest):
+        """Coefficients (K, g, r) of the columns ``rest`` on the columns ``given``, and their covariance then."""
+        cross = covariance[:, given[:, None], rest]
+        gain = np.linalg.solve(self.marginal(covariance, given), cross)
+        return gain, self.marginal(covariance, rest) - gain.transpose(0, 2, 1) @ cross
 
 
 class Squares(Triangle):
@@ -275,8 +274,8 @@ class Squares(Triangle):
     def marginal(self, covariance, columns):
         return covariance[:, columns]
 
-    def conditional(self, mean, covariance, given, rest, values):
-        return mean[:, rest], self.marginal(covariance, rest)
+    def regression(self, covariance, given, rest):
+        return np.zeros((len(covariance), len(given), len(rest))), self.marginal(covariance, rest)
 
 
 class Sphere(Squares):

@@ -14,6 +14,7 @@ from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.special.gamma import ASYMPTOTIC_FROM, inverse_log_minus_digamma, log_beta, stirling
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.frames import Frames
 from expfam_em.family.optional import Framed, Incomplete, in_own_frames
 from expfam_em.rows.typing import Array, Block, Floats, Integers
@@ -235,6 +236,51 @@ class StudentT(Framed, Incomplete):
         family = self.replace(normal=part)
         mean, covariance = family._form.moments(of_normal)
         return family, family._packed(mean, covariance, 2 * natural[:, -1])
+
+    def conditional(self, natural: Array, columns: Integers, values: Array) -> tuple[ExponentialFamily, Array]:
+        part, means, scales, move, degrees = self._regression(natural, columns)
+        shift, stretch = (each[0] for each in move(values[None]))
+        stretched = self._form.given(scales)
+        stretched = stretched * stretch.reshape(-1, *[1] * (stretched.ndim - 1)) ** 2
+        return part._of_moments(means + shift, self._form.shown(stretched), degrees)
+
+    def conditionals(self, natural: Array, columns: Integers) -> Conditionals:
+        part, means, scales, move, degrees = self._regression(natural, columns)
+
+        def about_means(values: Array) -> tuple[Array, Array]:
+            shift, stretch = move(values)
+            return means + shift, stretch
+
+        family, eta = part._of_moments(np.zeros_like(means), scales, degrees)
+        return Conditionals(family, eta, about_means)
+
+    def _regression(self, natural, columns):
+        """Return what `Gaussian.regression` does of the normal density, and the degrees of freedom.
+
+        Values move the means and stretch the roots of the scales by √((ν + δ²)/(ν + g)), with δ² their squared
+        distance from the means of the g columns, and there are ν + g degrees of freedom then (Ding 2016).
+        """
+        g, form, degrees = len(columns), self._form, 2 * natural[:, -1]
+        part, means, scales, shift = self.normal.regression(natural[:, :-2], columns)
+        centres, of_given = self.normal.to_moments(natural[:, :-2])
+        roots = form.root(form.given(form.marginal(of_given, columns)))
+
+        def move(values: Array) -> tuple[Array, Array]:
+            each = zip(roots, centres[:, columns], strict=True)
+            squares = [np.sum(form.solve_rows(root, values - centre) ** 2, axis=1) for root, centre in each]
+            return shift(values), np.sqrt((degrees + np.stack(squares, axis=1)) / (degrees + g))[:, :, None]
+
+        known = None if self.degrees_of_freedom is None else self.degrees_of_freedom + g
+        return self.replace(normal=part, degrees_of_freedom=known), means, scales, move, degrees + g
+
+    def _of_moments(self, means, scales, degrees):
+        """Return this family and natural parameters in its shared frame."""
+        mean, covariance = self._form.moments(self.normal.from_moments(means, scales))
+        return self, self._packed(mean, covariance, degrees)
+
+    def mean(self, natural: Array) -> Array:
+        """Return the means, (K, d); NaN for up to one degree of freedom, where there is none."""
+        return np.where(natural[:, -1:] > 0.5, self.normal.to_moments(natural[:, :-2])[0], np.nan)
 
     def __repr__(self) -> str:
         given = [] if self.degrees_of_freedom is None else [f"{self.degrees_of_freedom:g}"]
