@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from expfam_em import families
 from expfam_em.analysis.bound import expected_log_likelihood, gap, lower_bound
 from expfam_em.analysis.divergences import component_divergences, component_entropies, divergence, entropy
+from expfam_em.analysis.effective import effective_sample_size
 from expfam_em.analysis.merging import merge_components
 from expfam_em.em.loop import CollapsedError, FitResult, Status, accumulate, fit, maximize
 from expfam_em.family.base import ExponentialFamily
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from expfam_em.estimators import (
         BernoulliMixture,
         ExponentialFamilyMixture,
+        FitManyError,
         GaussianMixture,
         KMeans,
         fit_many,
@@ -32,6 +34,7 @@ _LAZY = {
     "BernoulliMixture": "expfam_em.estimators",
     "ExponentialFamilyMixture": "expfam_em.estimators",
     "FamilyError": "expfam_em.checking",
+    "FitManyError": "expfam_em.estimators",
     "GaussianMixture": "expfam_em.estimators",
     "KMeans": "expfam_em.estimators",
     "check_family": "expfam_em.checking",
@@ -48,6 +51,7 @@ __all__ = [
     "ExponentialFamily",
     "ExponentialFamilyMixture",
     "FamilyError",
+    "FitManyError",
     "FitResult",
     "GaussianMixture",
     "KMeans",
@@ -58,6 +62,7 @@ __all__ = [
     "component_divergences",
     "component_entropies",
     "divergence",
+    "effective_sample_size",
     "entropy",
     "expected_log_likelihood",
     "families",

@@ -115,6 +115,14 @@ def test_fit_passes_its_options_on(csv):
     assert {name: model.get_params()[name] for name in expected} == expected
 
 
+def test_weights_that_count_no_rows_are_said_once(csv):
+    np.save("data.npy", np.column_stack([X, np.full(len(X), 1 / len(X))]))
+    result = run("fit", "data.npy", "-k", 2, "--seed", 0, "--weights-column", 3)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("warning: sample_weight does not say how often rows occur: the weights of 100 rows")
+    assert result.stderr.count("warning") == 1
+
+
 def test_weights_column_and_columns():
     weight = RNG.integers(0, 3, len(X)).astype(float)
     names = np.full((len(X), 1), "text")

@@ -1,13 +1,14 @@
 """What a user types: every name of the contract, and the laws that fits obey."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import entr
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -394,3 +395,90 @@ def test_attributes_of_float32_rows_hold_numbers_beyond_float32(kind, scale):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-5, abs=0)
     assert found.means_.dtype == np.float32
     assert (found.covariances_.dtype == np.float32) == (scale == 1)
+
+
+# ---- row weights in criteria -----------------------------------------------------------------------------------------
+
+
+def test_effective_sample_size():
+    w = np.random.default_rng(0).exponential(size=50)
+    expected = 1 / np.sum((w / w.sum()) ** 2)
+    for unit in (1.0, 1e-200, 1e200):
+        assert ef.effective_sample_size(unit * w) == pytest.approx(expected, rel=1e-14)
+    assert ef.effective_sample_size(np.append(w, 0.0)) == ef.effective_sample_size(w)
+    assert ef.effective_sample_size([3] * 7) == 7
+    for wrong in ([0.0, 0.0], [], [1.0, -1.0], [np.nan], [[1.0]], [np.inf, 1.0]):
+        with pytest.raises(ValueError, match="it must be one finite number"):
+            ef.effective_sample_size(wrong)
+
+
+@pytest.mark.parametrize("name", ["aic", "bic", "icl"])
+@pytest.mark.parametrize("shape", ["equal", "uneven", "one of 1"])
+def test_criteria_warn_once_of_weights_that_count_no_rows(name, shape):
+    rng = np.random.default_rng(1)
+    X = np.concatenate([rng.normal(-4, 1, (150, 1)), rng.normal(4, 1, (150, 1))])
+    weight = {"equal": np.ones(300), "uneven": rng.exponential(size=300) ** 3, "one of 1": np.full(300, 0.1)}[shape]
+    weight = weight if shape == "one of 1" else weight / weight.sum()
+    weight[0] = 1.0 if shape == "one of 1" else weight[0]
+    fits = [ef.GaussianMixture(K, random_state=0).fit(X, sample_weight=weight) for K in (1, 2, 5)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        value = getattr(fits[0], name)(X, sample_weight=weight)
+    assert [each.category for each in caught] == [UndefinedMetricWarning]
+    assert caught[0].filename == __file__
+    assert np.isfinite(value)
+    # what the message offers is silent, and chooses as it should
+    size = ef.effective_sample_size(weight)
+    offered = weight * size / weight.sum()
+    values = [getattr(fit, name)(X, sample_weight=offered) for fit in fits]
+    m, score = fits[1].mixture_.n_parameters, fits[1].score(X, sample_weight=weight)
+    penalty = {"aic": 2 * m, "bic": m * np.log(size)}
+    if name in penalty:
+        assert values[1] == pytest.approx(-2 * size * score + penalty[name], rel=1e-12)
+    if shape == "equal":
+        assert values[1] == min(values)
+
+
+@pytest.mark.parametrize(
+    "weight", [np.array([1, 0, 2, 3]), np.full(4, 1.0), np.array([0.5, 1.5, 0.2, 2.0]), np.full(4, 1 - 1e-9)]
+)
+def test_criteria_do_not_warn_of_frequencies(weight):
+    X = np.array([[0.0], [1.0], [2.0], [4.0]])
+    model = ef.GaussianMixture(1).fit(X, sample_weight=weight)
+    assert np.isfinite([model.aic(X, weight), model.bic(X, weight), model.icl(X, weight)]).all()
+
+
+# ---- what each start has reached -------------------------------------------------------------------------------------
+
+
+def test_every_start_leaves_its_bound():
+    X = np.concatenate([np.random.default_rng(2).normal(c, 0.5, (30, 2)) for c in (0, 3, 7, 12)])
+    model = ef.GaussianMixture(4, n_init=5, init="random_from_data", random_state=0).fit(X)
+    assert model.start_bounds_.shape == (5,)
+    assert model.start_bounds_.max() == model.lower_bound_
+    with pytest.raises(ValueError, match="read-only"):
+        model.start_bounds_[0] = 0
+    with pytest.raises(AttributeError, match="follows from mixture_"):
+        model.start_bounds_ = np.zeros(5)
+    one = ef.GaussianMixture(4, random_state=0).fit(X)
+    assert one.start_bounds_.tolist() == [one.lower_bound_]
+    again = one.set_params(warm_start=True, n_init=3).fit(X)
+    assert again.start_bounds_.tolist() == [again.lower_bound_]
+    again.mixture_ = model.mixture_
+    assert np.isnan(again.start_bounds_).tolist() == [True]
+
+
+def test_a_start_that_fails_has_reached_nothing():
+    # a row far away makes a component of its own, which collapses, in the starts that find it
+    X = np.array([[0.0], [0.1], [0.2], [0.35], [0.5], [0.55], [9.0]])
+    model = ef.GaussianMixture(2, n_init=40, init="random_from_data", reg_covar=0, random_state=0).fit(X)
+    failed = np.isneginf(model.start_bounds_)
+    assert 0 < failed.sum() < 40
+    assert model.start_bounds_.max() == model.lower_bound_
+
+
+def test_each_of_many_fits_has_the_bounds_of_its_starts():
+    data = np.random.default_rng(3).normal(size=(3, 40, 2)) + 4 * (np.arange(40) % 3)[:, None]
+    for one in ef.fit_many(ef.GaussianMixture(3, n_init=4, init="random_from_data", random_state=0), data):
+        assert one.start_bounds_.shape == (4,)
+        assert one.start_bounds_.max() == one.lower_bound_

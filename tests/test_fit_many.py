@@ -1,5 +1,7 @@
 """Many fits in lock step are the fits one by one."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -110,10 +112,14 @@ REFUSED = [
     (lambda: ef.GaussianMixture(2), [], "datasets is empty"),
     (lambda: ef.GaussianMixture(2), [np.ones((5, 2)), np.ones((5, 3))], "data set 1 has shape"),
     (lambda: ef.GaussianMixture(2), [np.ones(5)], "data set 0 has shape"),
-    (lambda: ef.GaussianMixture(4), [np.ones((5, 2)), np.ones((3, 2))], "data set 1 has 3 rows"),
+    (
+        lambda: ef.GaussianMixture(4),
+        [np.ones((5, 2)), np.ones((3, 2))],
+        "data set 1: Expected n_samples >= n_components",
+    ),
     (lambda: ef.GaussianMixture(2, init=np.zeros(5, int)), [np.ones((5, 2))], "belong to one data set"),
     (lambda: ef.GaussianMixture(2, reg_covar=0), [normal_rows(9), np.ones((5, 2))], "data set 1: "),
-    (lambda: ef.GaussianMixture(2), [normal_rows(9), np.full((5, 2), np.nan)], "NaN"),
+    (lambda: ef.GaussianMixture(2), [normal_rows(9), np.full((5, 2), np.nan)], "data set 1: Input X contains NaN"),
 ]
 
 
@@ -125,10 +131,44 @@ def test_what_is_refused(make, data, words):
         ef.fit_many(ef.KMeans(2), [normal_rows(9)])
 
 
+def test_what_cannot_be_fitted_is_named_and_the_rest_is_kept():
+    flat, nan, few = np.ones((5, 2)), np.array([[0.0, np.nan], [1, 2], [3, 4]]), np.zeros((1, 2))
+    good = [normal_rows(40 + at) for at in range(5)]
+    data = [good[0], flat, good[1], good[2], nan, few, good[3], good[4], good[0]]
+    weights = [np.ones(len(X)) for X in data]
+    weights[8] = np.zeros(40)
+    model, steps = ef.GaussianMixture(2, reg_covar=0, random_state=0), []
+    with pytest.raises(ef.FitManyError, match=r"^data set 1: .* \(4 of 9 cannot be fitted: 1, 4, 5, 8\)") as caught:
+        ef.fit_many(model, [pd.DataFrame(X, columns=["a", "b"]) for X in data], weights, callbacks=[steps.append])
+    error = caught.value
+    assert steps
+    assert sorted(error.errors) == [1, 4, 5, 8]
+    words = {1: "is a column constant", 4: "contains NaN", 5: "n_samples = 1", 8: "Sample weights must contain"}
+    for at, said in words.items():
+        assert said in str(error.errors[at])
+        assert error.fitted[at] is None
+    for at in (0, 2, 3, 6, 7):
+        alone = ef.GaussianMixture(2, reg_covar=0, random_state=0).fit(data[at])
+        assert error.fitted[at].lower_bound_ == pytest.approx(alone.lower_bound_, abs=1e-3)
+        assert error.fitted[at].feature_names_in_.tolist() == ["a", "b"]
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error)
+    with pytest.raises(ef.FitManyError, match=r"^data set 0: Poisson needs whole numbers") as caught:
+        ef.fit_many(ef.ExponentialFamilyMixture(ef.families.Poisson(), 1), [-flat, flat])
+    assert [one is None for one in caught.value.fitted] == [True, False]
+    assert "The others are fitted" in str(caught.value)
+
+
+def test_callbacks_see_the_fits_of_data_sets_that_are_fitted_one_by_one():
+    seen = []
+    ef.fit_many(ef.GaussianMixture(1), [normal_rows(40), 1e-6 * normal_rows(40)], callbacks=[seen.append])
+    assert len(seen) >= 2
+
+
 WEIGHTS = [
     ([np.ones(9)], "1 arrays for 2 data sets"),
     ([np.ones(9), np.ones(8)], "data set 1 has 9 rows, but its weights have shape"),
-    ([np.ones(9), np.zeros(9)], "data set 1 has weights that sum to 0"),
+    ([np.ones(9), np.zeros(9)], "data set 1: Sample weights must contain"),
 ]
 
 
@@ -145,7 +185,7 @@ def test_sparse_and_dense_data_sets_do_not_mix():
         ef.fit_many(ef.GaussianMixture(1), [sparse.csr_array(np.eye(4))])
     with pytest.raises(ValueError, match="data set 1 has shape"):
         ef.fit_many(ef.BernoulliMixture(1), [sparse.csr_array(np.eye(4)), sparse.csr_array(np.eye(5))])
-    with pytest.raises(ValueError, match="data set 1 has 1 rows, fewer than"):
+    with pytest.raises(ValueError, match="data set 1: Expected n_samples >= n_components"):
         ef.fit_many(ef.BernoulliMixture(2), [sparse.csr_array(np.eye(4)), sparse.csr_array(np.eye(4)[:1])])
 
 

@@ -85,7 +85,8 @@ def fit(
         if plot is not None:
             _draw(estimator, X, names, plot)
         if not quiet:
-            _print_model(estimator, X, weight)
+            with _warnings_said():
+                _print_model(estimator, X, weight)
 
 
 def predict(
@@ -232,8 +233,8 @@ def _warnings_said(quiet=False):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    for warning in [] if quiet else caught:
-        _say(f"warning: {warning.message}")
+    for message in [] if quiet else dict.fromkeys(str(warning.message) for warning in caught):
+        _say(f"warning: {message}")
 
 
 @contextmanager

@@ -4,7 +4,15 @@ from expfam_em.estimators.bernoulli import BernoulliMixture
 from expfam_em.estimators.gaussian import GaussianMixture
 from expfam_em.estimators.generic import ExponentialFamilyMixture
 from expfam_em.estimators.kmeans import KMeans
-from expfam_em.estimators.many import fit_many
+from expfam_em.estimators.many import FitManyError, fit_many
 from expfam_em.saving.files import load
 
-__all__ = ["BernoulliMixture", "ExponentialFamilyMixture", "GaussianMixture", "KMeans", "fit_many", "load"]
+__all__ = [
+    "BernoulliMixture",
+    "ExponentialFamilyMixture",
+    "FitManyError",
+    "GaussianMixture",
+    "KMeans",
+    "fit_many",
+    "load",
+]

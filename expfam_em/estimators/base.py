@@ -14,10 +14,12 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.special import entr
 from sklearn.base import DensityMixin
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from expfam_em.analysis.effective import why_not_frequencies
 from expfam_em.em.loop import Callback, fit_all
 from expfam_em.em.options import Options, Stop, Weights
 from expfam_em.em.result import CollapsedError, FitResult, Status
@@ -42,6 +44,11 @@ from expfam_em.values.statistics import ExpectedStatistics
 NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
     "check for degenerate data."
+)
+NOT_FREQUENCIES = (
+    "sample_weight does not say how often rows occur: {}. Criteria take log L and n = Σ w from weights as frequencies, "
+    "so too small ones switch off BIC's penalty and let AIC choose one component. Give w * "
+    "expfam_em.effective_sample_size(w) / w.sum() instead."
 )
 NOT_FINITE = "the parameters of a component are not finite in the units of X"
 ANY_INIT = [StrOptions(set(INITS)), Mixture, "array-like"]
@@ -146,6 +153,7 @@ class BaseMixture(DensityMixin, EMEstimator):
     parameters_: dict[str, Floats]
     lower_bound_: float
     lower_bounds_: list[float]
+    start_bounds_: Array
     n_iter_: int
     converged_: bool
     status_: str
@@ -182,11 +190,15 @@ class BaseMixture(DensityMixin, EMEstimator):
         """Fit the mixture and return the label of each row, (n,)."""
         return self.fit(X, y, sample_weight, callbacks=callbacks).predict(X)
 
-    def _fit(self, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> None:
-        if len(X) < self.n_components:
+    def _check_size(self, n: int) -> None:
+        """Raise a ValueError for fewer rows than components."""
+        if n < self.n_components:
             raise ValueError(
-                f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {len(X)}"
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {n}"
             )
+
+    def _fit(self, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> None:
+        self._check_size(len(X))
         [fitted] = self._fit_each(X, weight, callbacks=callbacks)
         if isinstance(fitted, ValueError):
             raise fitted
@@ -200,10 +212,13 @@ class BaseMixture(DensityMixin, EMEstimator):
         """Return the fitted attributes for each data set of so many rows, or the error in which its fit ends."""
         prepared, remembered = self._prepare(X, fitting=True)
         plain = self._make_family()
-        results = self._best_of_starts(plain, ArrayRows(prepared, weight, self.n_jobs, sizes), callbacks)
+        results, reached = self._best_of_starts(plain, ArrayRows(prepared, weight, self.n_jobs, sizes), callbacks)
         sound = [result for result in results if is_sound(result)]
         fitted = iter(self._fitted(plain, sound, X.dtype) if sound else [])
-        return [next(fitted) | remembered if is_sound(one) else self._error(plain, one) for one in results]
+        return [
+            next(fitted) | remembered | {"start_bounds_": bounds} if is_sound(one) else self._error(plain, one)
+            for one, bounds in zip(results, reached, strict=True)
+        ]
 
     def _is_unfinished(self, fitted: dict[str, Any]) -> bool:
         """Whether a fit should have gone on: it has not converged, and nobody has ended it or asked for no step."""
@@ -214,8 +229,13 @@ class BaseMixture(DensityMixin, EMEstimator):
         error.__cause__ = result if isinstance(result, CollapsedError) else None
         return error
 
-    def _best_of_starts(self, plain: ExponentialFamily, rows: ArrayRows, callbacks: Sequence[Callback]) -> list[Any]:
-        """Return the best result for each data set, or the error of one where every start has collapsed."""
+    def _best_of_starts(
+        self, plain: ExponentialFamily, rows: ArrayRows, callbacks: Sequence[Callback]
+    ) -> tuple[list[Any], Array]:
+        """Return the best result for each data set, or the error of one where every start has collapsed.
+
+        Beside it stand the mean bounds that its starts have reached, (D, n_init).
+        """
         check_total(rows)
         check_support(plain, rows)
         warm = self.warm_start and hasattr(self, "mixture_")
@@ -230,10 +250,13 @@ class BaseMixture(DensityMixin, EMEstimator):
             starts = self._starts(pass_, data_set, generator(self.random_state), prior)
         results = self._run(starts, pass_, data_set, prior, callbacks) if len(starts.runs) else []
         best: list = [starts.collapsed.get(at) for at in range(rows.n_data)]
+        reached = np.full(len(data_set), -np.inf)
         for run, result in zip(starts.runs, results, strict=True):
+            if is_sound(result):
+                reached[run] = result.bound / result.total_weight
             if best[data_set[run]] is None or _rank(result) > _rank(best[data_set[run]]):
                 best[data_set[run]] = result
-        return best
+        return best, np.ascontiguousarray(reached.reshape(-1, rows.n_data).T)
 
     def _without_repetition(self, rows: ArrayRows, warm: bool) -> ArrayRows:
         """Return the distinct rows with their weights, where that saves work and no start is drawn or given by row."""
@@ -345,6 +368,7 @@ class BaseMixture(DensityMixin, EMEstimator):
                 **{name: as_rows_are(value[at]) for name, value in arrays.items()},
                 "lower_bound_": result.bound / result.total_weight,
                 "lower_bounds_": (result.bounds[1:] / result.total_weight).tolist(),
+                "start_bounds_": np.array([result.bound / result.total_weight]),
                 "n_iter_": result.n_iter,
                 "converged_": result.converged,
                 "status_": result.status.value,
@@ -411,23 +435,34 @@ class BaseMixture(DensityMixin, EMEstimator):
     # ---- criteria -------------------------------------------------------------------------------------------
 
     def _deviance(self, X: Observations, sample_weight: ArrayLike | None) -> tuple[float, float]:
-        """Return −2 log L and n, the total row weight."""
+        """Return −2 log L and n, the total row weight; warn if weights do not count rows."""
         score = self.score(X, sample_weight=sample_weight)
         weight = checked_weight(sample_weight, X)
+        if weight is not None and (why := why_not_frequencies(weight)):
+            warn_caller(NOT_FREQUENCIES.format(why), UndefinedMetricWarning)
         n = float(_num_samples(X) if weight is None else weight.sum())
         return -2 * n * score, n
 
     def aic(self, X: Observations, sample_weight: ArrayLike | None = None) -> float:
-        """Return Akaike's criterion −2 log L + 2 m for m free parameters; lower is better."""
+        """Return Akaike's criterion −2 log L + 2 m for m free parameters; lower is better.
+
+        Weights are frequencies, n = Σ w: UndefinedMetricWarning if they cannot be (see `effective_sample_size`).
+        """
         return self._deviance(X, sample_weight)[0] + 2 * self.mixture_.n_parameters
 
     def bic(self, X: Observations, sample_weight: ArrayLike | None = None) -> float:
-        """Return Schwarz's criterion −2 log L + m log n; lower is better."""
+        """Return Schwarz's criterion −2 log L + m log n; lower is better.
+
+        Weights are frequencies, n = Σ w: UndefinedMetricWarning if they cannot be (see `effective_sample_size`).
+        """
         deviance, n = self._deviance(X, sample_weight)
         return float(deviance + self.mixture_.n_parameters * np.log(n))
 
     def icl(self, X: Observations, sample_weight: ArrayLike | None = None) -> float:
-        """Return the integrated completed likelihood, BIC + 2 Σ −r log r (Biernacki et al. 2000); lower is better."""
+        """Return the integrated completed likelihood, BIC + 2 Σ −r log r (Biernacki et al. 2000); lower is better.
+
+        Weights are frequencies, as in `bic`.
+        """
         entropy = entr(self.predict_proba(X)).sum(axis=1)
         weight = checked_weight(sample_weight, X)
         return self.bic(X, sample_weight) + 2 * float(entropy.sum() if weight is None else weight @ entropy)

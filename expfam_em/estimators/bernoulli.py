@@ -44,8 +44,8 @@ class BernoulliMixture(BaseMixture):
     probabilities_ : (K, d)
     threshold_ : float or None
         The threshold in use.
-    mixture_, parameters_, natural_parameters_, expectation_parameters_, lower_bound_, lower_bounds_, n_iter_,
-    converged_
+    mixture_, parameters_, natural_parameters_, expectation_parameters_, lower_bound_, lower_bounds_, start_bounds_,
+    n_iter_, converged_
         See `ExponentialFamilyMixture`.
 
     Examples

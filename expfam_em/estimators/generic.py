@@ -62,6 +62,9 @@ class ExponentialFamilyMixture(BaseMixture):
         Bound per unit of row weight, at the parameters returned.
     lower_bounds_ : list of float
         The same after each step.
+    start_bounds_ : (n_init,)
+        The same at the end of each start: of one that was left behind, where it stopped; −∞ for one that failed. One
+        number after a warm start.
     n_iter_ : int
     converged_ : bool
     status_ : str

@@ -25,6 +25,28 @@ NARROW = 1e-3
 """Width relative to that of all data sets together below which they are fitted one by one."""
 
 
+class FitManyError(ValueError):
+    """Some of many data sets could not be fitted; the fits of the others are kept.
+
+    Attributes
+    ----------
+    fitted : list
+        The fitted estimators in the order of the data sets, None for those that could not be fitted.
+    errors : dict of int to ValueError
+        By the number of the data set, why it could not be fitted.
+    """
+
+    def __init__(self, fitted: list[Any], errors: dict[int, ValueError]) -> None:
+        super().__init__(fitted, errors)
+        self.fitted, self.errors = fitted, errors
+
+    def __str__(self) -> str:
+        (first, error), n, left = next(iter(self.errors.items())), len(self.fitted), len(self.errors)
+        others = f" ({left} of {n} cannot be fitted: {', '.join(map(str, [*self.errors][:20]))})" if left > 1 else ""
+        kept = f". The others are fitted: see `fitted` of this {type(self).__name__}" if left < n else ""
+        return f"data set {first}: {error}{others}{kept}"
+
+
 def fit_many(
     estimator: M,
     datasets: Sequence[Observations] | Block,
@@ -51,8 +73,10 @@ def fit_many(
 
     Raises
     ------
-    ValueError
-        Where `fit` would; the message names the data set, unless all were checked together, as for NaN.
+    FitManyError
+        A ValueError, if some data sets cannot be fitted. It says which and why, and has the fits of the others.
+    ValueError, TypeError
+        If the estimator is another one, or the data sets do not have the same columns.
 
     Examples
     --------
@@ -79,41 +103,62 @@ def fit_many(
     arrays = [
         sparse.csr_array(X) if is_sparse else np.asarray(X) for X, is_sparse in zip(datasets, are_sparse, strict=True)
     ]
-    _check_shapes(arrays, estimator.n_components)
+    _check_shapes(arrays)
     weights = None if sample_weights is None else [np.asarray(w, np.float64) for w in sample_weights]
     _check_weights(arrays, weights)
+    estimator._validate_params()
     with single_threaded_blas():
-        return _fit(clone(estimator), arrays, weights, names, checked_callbacks(callbacks))
+        found = _fit_or_halve(estimator, arrays, weights, checked_callbacks(callbacks))
+    fits = [None if isinstance(one, ValueError) else one for one in found]
+    _named([one for one in fits if one is not None], names)
+    if errors := {at: one for at, one in enumerate(found) if isinstance(one, ValueError)}:
+        raise FitManyError(fits, errors) from next(iter(errors.values()))
+    return [one for one in fits if one is not None]
+
+
+def _fit_or_halve(
+    estimator: M, arrays: list[Any], weights: list[Array] | None, callbacks: Sequence[Callback]
+) -> list[M | ValueError]:
+    """Return the fits of data sets or their errors; where they are refused together, the halves are fitted."""
+    try:
+        return _fit(clone(estimator), arrays, weights, callbacks)
+    except ValueError as error:
+        if len(arrays) == 1:
+            return [error]
+        found, half = [], len(arrays) // 2
+        for part in (slice(half), slice(half, None)):
+            found += _fit_or_halve(estimator, arrays[part], None if weights is None else weights[part], callbacks)
+        return found
 
 
 def _fit(
-    template: M, arrays: list[Any], weights: list[Array] | None, names: Any, callbacks: Sequence[Callback]
-) -> list[M]:
-    template._validate_params()
+    template: M, arrays: list[Any], weights: list[Array] | None, callbacks: Sequence[Callback]
+) -> list[M | ValueError]:
+    for array in arrays:
+        template._check_size(array.shape[0])
     X = template._validated((sparse.vstack if sparse.issparse(arrays[0]) else np.concatenate)(arrays))
     sizes = [array.shape[0] for array in arrays]
     weight = checked_weight(None if weights is None else np.concatenate(weights), X)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     if _differ_much(X, starts):
         of_each = [None] * len(arrays) if weights is None else weights
-        fits = [_alone(clone(template), at, *one) for at, one in enumerate(zip(arrays, of_each, strict=True))]
-        return _named(fits, names)
+        return [_alone(clone(template), *one, callbacks) for one in zip(arrays, of_each, strict=True)]
     fitted = template._fit_each(X, weight, sizes, callbacks)
     unfinished = sum(isinstance(one, dict) and template._is_unfinished(one) for one in fitted)
     if unfinished:
         warn_caller(f"{unfinished} of {len(fitted)} fits did not converge; raise max_iter or tol")
-    estimators = []
+    found: list[M | ValueError] = []
     for at, attributes in enumerate(fitted):
         one = object.__new__(type(template))
         one.__dict__.update(template.__dict__)
         if isinstance(attributes, dict):
             one._set_fitted(attributes)
+            found.append(one)
         else:
             rows = slice(starts[at], starts[at + 1])
             part = X[rows].matrix if isinstance(X, CSRBlock) else X[rows]
-            _alone(one, at, part, None if weight is None else weight[rows])
-        estimators.append(one)
-    return _named(estimators, names)
+            found.append(_alone(one, part, None if weight is None else weight[rows], callbacks))
+    return found
 
 
 def _common_names(datasets: list[Any]) -> Any:
@@ -146,12 +191,12 @@ def _named(fits: list[M], names: Any) -> list[M]:
     return fits
 
 
-def _alone(estimator: M, at: int, X: Any, weight: Array | None) -> M:
+def _alone(estimator: M, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> M | ValueError:
     """Fit a data set by itself: in coordinates of its own it may succeed where it has failed among the others."""
     try:
-        return estimator.fit(X, sample_weight=weight)
+        return estimator.fit(X, sample_weight=weight, callbacks=callbacks)
     except ValueError as error:
-        raise ValueError(f"data set {at}: {error}") from error
+        return error
 
 
 def _differ_much(X: Any, starts: Integers) -> bool:
@@ -172,11 +217,9 @@ def _check_weights(arrays: list[Any], weights: list[Array] | None) -> None:
     for at, (X, weight) in enumerate(zip(arrays, weights, strict=True)):
         if weight.shape != X.shape[:1]:
             raise ValueError(f"data set {at} has {X.shape[0]} rows, but its weights have shape {weight.shape}")
-        if not weight.sum() > 0:
-            raise ValueError(f"data set {at} has weights that sum to {weight.sum()}; the sum must be positive")
 
 
-def _check_shapes(arrays: list[Any], n_components: int) -> None:
+def _check_shapes(arrays: list[Any]) -> None:
     if not arrays:
         raise ValueError("datasets is empty; give at least one array of rows")
     columns = arrays[0].shape[-1] if arrays[0].ndim == 2 else None
@@ -185,8 +228,4 @@ def _check_shapes(arrays: list[Any], n_components: int) -> None:
             raise ValueError(
                 f"data set {at} has shape {array.shape} and data set 0 {arrays[0].shape}; each must be (n, d), with "
                 "the same d"
-            )
-        if array.shape[0] < n_components:
-            raise ValueError(
-                f"data set {at} has {array.shape[0]} rows, fewer than the {n_components} components to fit"
             )
