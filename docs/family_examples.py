@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 KINDS = {
     "Labels": ["Bernoulli", "Categorical", "OneHot"],
     "Counts": ["Poisson", "Binomial", "Geometric", "NegativeBinomial", "GammaPoisson", "Multinomial"],
-    "Real numbers": ["Gaussian", "KnownCovariance", "StudentT", "Laplace", "Uniform"],
+    "Real numbers": ["Gaussian", "KnownCovariance", "StudentT", "Laplace", "FreeLaplace", "Uniform"],
     "Positive numbers": [
         "Exponential", "Gamma", "InverseGamma", "InverseGaussian", "Weibull", "LogNormal", "HalfNormal", "Rayleigh",
         "Maxwell", "Pareto",
@@ -102,6 +102,10 @@ EXAMPLES = {
     "Laplace": Example(
         two("rng.laplace(0, 0.5, (300, 1))", "rng.laplace(0, 5, (300, 1))"),
         "ef.families.Laplace()", [[-2.0], [-1.0], [-0.4]], (-6, 6),
+    ),
+    "FreeLaplace": Example(
+        two("rng.laplace([0, 0], [0.5, 2], (300, 2))", "rng.laplace([5, 5], [2, 0.5], (300, 2))"),
+        "ef.families.FreeLaplace()", [[m, -rate, *[0] * 32] for m, rate in ((-3, 2.0), (0, 1.0), (2, 0.4))], (-6, 6),
     ),
     "Uniform": Example(
         two("rng.normal(0, 0.5, (300, 2))", "rng.uniform(-6, 6, (100, 2))"),

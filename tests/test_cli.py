@@ -365,6 +365,7 @@ CHOICES = {  # rows of a family, and its constants
     "categorical": (RNG.integers(0, 3, (60, 2)), ["levels=3"]),
     "dirichlet": (RNG.dirichlet([1, 2, 3], 60), []),
     "exponential": (RNG.exponential(2, (60, 1)), []),
+    "free-laplace": (X, []),
     "gamma": (RNG.gamma(2, 1, (60, 1)), []),
     "gamma-poisson": (RNG.negative_binomial(2, 0.2, (60, 1)), []),
     "gaussian": (X, []),

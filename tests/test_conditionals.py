@@ -61,6 +61,7 @@ def others():
     for kind, covariances in shapes.items():
         yield of(f"LogNormal-{kind}", families.LogNormal(kind), log_means=means / 4, log_covariances=covariances / 9)
     yield of("GammaPoisson", families.GammaPoisson(), shapes=np.full((3, 4), 2.0), means=np.exp(means))
+    yield of("FreeLaplace", families.FreeLaplace(), locations=means, scales=np.exp(means / 3))
     yield of("Uniform", families.Uniform(-1, [1, 2, 3, 4]), low=np.full((3, 4), -1), high=np.tile([1, 2, 3, 4], (3, 1)))
     student, normal, log = families.StudentT(), families.Gaussian(), families.LogNormal()
     mixed = families.Product(

@@ -145,6 +145,7 @@ OTHERS = [
     *((families.StudentT(degrees, kind), REAL) for degrees in (None, 5.0) for kind in ("full", "diag", "spherical")),
     *((families.LogNormal(kind), np.exp(REAL / 4)) for kind in ("full", "tied", "diag")),
     (families.GammaPoisson(), COUNTS),
+    (families.FreeLaplace(), REAL),
     (families.ZeroInflated(families.Poisson()), COUNTS * RNG.integers(0, 2, (60, 1))),
     (families.ZeroInflated(families.Gamma()), (COUNTS + 1) * RNG.integers(0, 2, (60, 1))),
     (

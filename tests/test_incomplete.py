@@ -1,5 +1,7 @@
 """Families of which a part is not observed: t densities and Gamma-Poisson counts, against SciPy."""
 
+import warnings
+
 import mpmath
 import numpy as np
 import pytest
@@ -209,7 +211,9 @@ def test_a_normal_sample_has_many_degrees_of_freedom():
 
 
 @pytest.mark.parametrize(
-    "family", [families.StudentT(), families.StudentT(4.0, "diag"), families.GammaPoisson()], ids=repr
+    "family",
+    [families.StudentT(), families.StudentT(4.0, "diag"), families.GammaPoisson(), families.FreeLaplace()],
+    ids=repr,
 )
 def test_weights_are_repeated_rows(family):
     rng = np.random.default_rng(0)
@@ -426,7 +430,7 @@ def test_an_incomplete_family_has_to_be_completed():
         Hidden()
 
 
-@pytest.mark.parametrize("family", [families.StudentT(), families.GammaPoisson()], ids=repr)
+@pytest.mark.parametrize("family", [families.StudentT(), families.GammaPoisson(), families.FreeLaplace()], ids=repr)
 def test_absent_rows_may_be_anything(family):
     X = np.random.default_rng(0).negative_binomial(3, 0.3, (60, 1)).astype(float)
     start = ef.ExponentialFamilyMixture(family, 2, random_state=0, max_iter=0).fit(X).mixture_
@@ -435,3 +439,81 @@ def test_absent_rows_may_be_anything(family):
     with np.errstate(all="ignore"):  # of a row that does not count
         found = ef.fit(start, other, w, max_iter=5, tol=0)
     assert found.bounds == pytest.approx(ef.fit(start, X, max_iter=5, tol=0).bounds, rel=1e-13)
+
+
+# ---- Laplace columns whose medians are estimated -------------------------------------------------------------------
+
+
+def weighted_median(x, w):
+    """A value with at most half of the weight on either side."""
+    order = np.argsort(x)
+    return x[order][np.searchsorted(np.cumsum(w[order]), w.sum() / 2)]
+
+
+LAPLACE_ROWS = {
+    "continuous": np.random.default_rng(8).laplace(3, 2, (301, 2)),
+    "whole": np.random.default_rng(8).laplace(3, 2, (300, 2)).round(),
+    "far": np.random.default_rng(8).laplace(3, 2, (301, 2)) + 1e8,
+    "small": np.random.default_rng(8).laplace(3, 2, (301, 2)) * 1e-9,
+    "beside outliers": np.append(np.random.default_rng(8).laplace(3, 2, (100, 2)), np.full((20, 2), 1e6), axis=0),
+}
+
+
+@pytest.mark.parametrize("name", LAPLACE_ROWS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_one_laplace_component_is_about_the_weighted_median(name, weighted):
+    X = LAPLACE_ROWS[name]
+    w = np.random.default_rng(9).exponential(size=len(X)) if weighted else np.ones(len(X))
+    model = ef.ExponentialFamilyMixture(families.FreeLaplace(), 1, tol=1e-13, max_iter=300).fit(X, sample_weight=w)
+    for j, x in enumerate(X.T):
+        scale = w @ np.abs(x - weighted_median(x, w)) / w.sum()
+        found, about = model.parameters_["scales"][0, j], model.parameters_["locations"][0, j]
+        assert found == pytest.approx(scale, rel=1e-9)
+        assert found == pytest.approx(w @ np.abs(x - about) / w.sum(), rel=1e-9)
+        if weighted:  # else every number between the two rows in the middle is a median
+            assert abs(about - weighted_median(x, w)) <= 4e-9 * scale + 4 * np.spacing(abs(about))
+    density = stats.laplace.logpdf(X, model.parameters_["locations"], model.parameters_["scales"]).sum(axis=1)
+    assert model.score_samples(X) == pytest.approx(density, rel=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0, 2.0])
+def test_steps_of_laplace_components_end_where_weighted_medians_do(temperature):
+    rng = np.random.default_rng(10)
+    X = np.concatenate([rng.laplace(0, 1, (400, 1)), rng.laplace(6, 2, (200, 1))])
+    model = ef.ExponentialFamilyMixture(
+        families.FreeLaplace(), 2, temperature=temperature, tol=1e-12, max_iter=2000, random_state=0
+    ).fit(X)  # fmt: skip
+    assert np.diff(model.lower_bounds_).min() >= -1e-12
+    r = model.mixture_.responsibilities(X, temperature)
+    for k, about in enumerate(model.parameters_["locations"][:, 0]):
+        best = r[:, k] @ np.abs(X[:, 0] - weighted_median(X[:, 0], r[:, k]))
+        assert r[:, k] @ np.abs(X[:, 0] - about) == pytest.approx(best, rel=1e-8)
+
+
+def test_what_a_free_laplace_family_says():
+    family = families.FreeLaplace()
+    eta = family.from_parameters(locations=[[1.0, -2.0], [0.5, 3.0]], scales=[[2.0, 0.5], [1.0, 4.0]])
+    assert family.to_natural(family.to_expectation(eta)) == pytest.approx(eta)
+    assert family.bind([(LAPLACE_ROWS["whole"], None)]).n_parameters(3) == 12
+    x = np.linspace(-80, 80, 2_000_001)
+    p, q = stats.laplace(1, 2), stats.laplace(0.5, 1)
+    one, other = (family.from_parameters(locations=[[law.args[0]]], scales=[[law.args[1]]]) for law in (p, q))
+    exact = np.trapezoid(p.pdf(x) * (p.logpdf(x) - q.logpdf(x)), x)
+    assert family.divergence(one, other)[0] == pytest.approx(exact, rel=1e-6)
+    with pytest.raises(NotImplementedError, match="no Fisher information"):
+        family.fisher_information(eta)
+    with pytest.raises(ValueError, match="counts its parameters once"):
+        family.n_parameters(1)
+
+
+def test_statistics_about_other_medians_are_refused():
+    X = LAPLACE_ROWS["continuous"]
+    fits = [ef.ExponentialFamilyMixture(families.FreeLaplace(), 1, max_iter=n, tol=0) for n in (1, 2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are not to converge
+        one, other = (fit.fit(X).mixture_ for fit in fits)
+    with pytest.raises(ValueError, match="there is no prior for it"):
+        ef.maximize(ef.accumulate(one, X) + ef.accumulate(other, X), other)
+    prior = ef.accumulate(one, X[:5])
+    with pytest.raises(ValueError, match="there is no prior for it"):
+        ef.ExponentialFamilyMixture(families.FreeLaplace(), 1, prior=prior).fit(X)

@@ -24,6 +24,7 @@ from expfam_em.families.continuous import (
 from expfam_em.families.counts import Bernoulli, Binomial, GammaPoisson, Geometric, NegativeBinomial, Poisson
 from expfam_em.families.directional import VonMises, VonMisesFisher
 from expfam_em.families.dirichlet import Dirichlet
+from expfam_em.families.free_laplace import FreeLaplace
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.gaussian.known import KnownCovariance
 from expfam_em.families.gaussian.lognormal import LogNormal
@@ -42,6 +43,7 @@ __all__ = [
     "Componentwise",
     "Dirichlet",
     "Exponential",
+    "FreeLaplace",
     "Gamma",
     "GammaPoisson",
     "Gaussian",

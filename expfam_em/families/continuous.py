@@ -91,7 +91,8 @@ class Laplace(_Waiting):
     Parameters
     ----------
     location : float, or (d,)
-        Median, where the density has its peak.
+        Median, where the density has its peak. `FreeLaplace` is the same density with a location estimated for each
+        component and column.
 
     Raises
     ------

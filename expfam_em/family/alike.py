@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.optional import Framed, same_order
+from expfam_em.family.optional import same_order
 
 
 def constants(family: ExponentialFamily) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def alike(one: ExponentialFamily, other: ExponentialFamily) -> bool:
         return True
     if type(one) is not type(other):
         return False
-    skipped = one.incidental if isinstance(one, Framed) else ()
+    skipped = getattr(one, "incidental", ())
     mine, its = constants(one), constants(other)
     names = (mine.keys() | its.keys()) - set(skipped)
     if not same_order(one, other):
