@@ -18,14 +18,9 @@ def main():
     prior = ef.ExpectedStatistics(np.full(40, 1.0), np.full((40, 64), 0.5))
     mixture = ef.BernoulliMixture(40, prior=prior, random_state=0).fit(train).mixture_
 
-    rng = np.random.default_rng(0)
-    expected, drawn = np.empty(bottom.shape), np.empty(bottom.shape)
-    log_given_top = np.empty(len(test))
-    for i, row in enumerate(test):
-        rest = mixture.conditional(TOP, row[:32])
-        expected[i] = rest.weights @ rest.parameters["probabilities"]
-        drawn[i] = rest.sample(1, rng)[0][0]
-        log_given_top[i] = rest.log_density(bottom[i : i + 1])[0]
+    expected = mixture.conditional_mean(TOP, test[:, :32])
+    drawn = mixture.complete(TOP, test[:, :32], rng=0)[:, 32:]
+    log_given_top = mixture.conditional_log_density(TOP, test[:, :32], bottom)
 
     # the same number by the definition of a conditional
     by_definition = mixture.log_density(test) - mixture.marginal(TOP).log_density(test[:, :32])
