@@ -13,7 +13,7 @@ from expfam_em.estep.plan import n_statistics
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import is_solved_numerically
-from expfam_em.family.optional import kinds, place
+from expfam_em.family.optional import is_incomplete, kinds, place
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -32,6 +32,10 @@ APPROACHES = 12
 MAPPED_ENTRIES = 1 << 17
 """Entries of statistics mapped to natural parameters at a time, as the mapping may need several times their memory;
 also entries of CSR rows made dense at a time."""
+
+
+TOGETHER = 16
+"""Rows of which log-densities under one another are computed at a time, where each under itself is wanted."""
 
 
 class Seeding:
@@ -112,6 +116,8 @@ class Seeds:
             sums = np.add.reduceat(self.weight[:, None] * T, self.starts[:-1])
         self.exposure = np.ones(len(self.weight)) if exposure is None else exposure
         self.mean = sums / np.add.reduceat(self.weight * self.exposure, self.starts[:-1])[:, None]
+        if is_incomplete(family):
+            self.mean = family.typical(self.mean)
         self._held = None if isinstance(self.X, CSRBlock) else self._seeds(T, np.arange(len(T)))
 
     def _seeds(self, T, which):
@@ -199,8 +205,13 @@ class Seeds:
         return rows.start + np.minimum(at, len(mass) - 1)
 
     def _divergence(self, rows, chosen):
-        """KL(row as a component ‖ candidate) = φ(m) − ⟨η, m⟩ + A(η) with φ(m) = ⟨η_m, m⟩ − A(η_m), (n, candidates)."""
+        """KL(row as a component ‖ candidate) = φ(m) − ⟨η, m⟩ + A(η) with φ(m) = ⟨η_m, m⟩ − A(η_m), (n, candidates).
+
+        Of an incomplete family, what the row loses of its log-density: where tails are heavy, that grows slowly.
+        """
         eta = self.natural(chosen)
+        if is_incomplete(self.family):
+            return np.maximum(self._own[rows, None] - self.family.log_density(self.X[rows], eta), 0.0)
         step = len(self.weight) if self._held is not None else self._step
         parts = [slice(first, min(first + step, rows.stop)) for first in range(rows.start, rows.stop, step)]
         products = np.concatenate([self.expectation(part) @ eta.T for part in parts])
@@ -212,7 +223,13 @@ class Seeds:
 
     @functools.cached_property
     def _own(self):
+        """φ of each row, or its log-density under itself as a component, (n,)."""
         own = np.empty(len(self.weight))
+        if is_incomplete(self.family):
+            for first in range(0, len(own), TOGETHER):
+                rows = slice(first, first + TOGETHER)
+                own[rows] = np.diagonal(self.family.log_density(self.X[rows], self.natural(rows)))
+            return own
         for first in range(0, len(own), self._step):
             rows = slice(first, first + self._step)
             eta = self.natural(rows)

@@ -15,13 +15,17 @@ from expfam_em.estep.plan import n_statistics, single_pass
 from expfam_em.estep.reduce import GivenStep, Labelled, drawn, rows_given
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
-from expfam_em.family.optional import Framed, components, in_order_of
+from expfam_em.family.optional import Framed, components, in_order_of, is_incomplete
 from expfam_em.rows.memory import count
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
 INITS = ("k-means++", "kmeans", "random", "random_from_data")
 HARD_STEPS = 25
+
+GUESS_STEPS = 12
+"""M-steps with given responsibilities of an incomplete family, whose first one is about a guess: a scale that is much
+too large is halved in its logarithm by each."""
 
 
 class Starts(NamedTuple):
@@ -155,14 +159,26 @@ def from_responsibilities(pass_, given, n_components, weights="free", prior=None
     family, rows, B, K = pass_.family, pass_.rows, len(given) * pass_.rows.n_data, n_components
     p, kernel = n_statistics(family, rows), single_pass(family, rows)
 
-    def statistics_in(family):
-        step = GivenStep(kernel, Scores.none(B, K, p, family), given, rows.n_data)
+    def statistics_in(family, scores=None):
+        scores = Scores.none(B, K, p, family) if scores is None else scores
+        step = GivenStep(kernel, scores, given, rows.n_data)
         _, counts, sums, bounds, exposures = rows.reduce(step, kernel.work(K, p))
         return ExpectedStatistics(counts, sums, bounds, exposures if exposures.any() else counts, family)
 
     statistics = statistics_in(family)
     start = Mixture(family, np.full((B, K), 1 / K), _pooled(family, statistics))
-    return _maximum(statistics, start, lambda mixture: statistics_in(mixture.family), prior, weights=weights)
+    found = _maximum(statistics, start, lambda mixture: statistics_in(mixture.family), prior, weights=weights)
+    if not is_incomplete(family):
+        return found
+
+    def completed(mixture):
+        return statistics_in(mixture.family, mixture.scores)
+
+    for _ in range(GUESS_STEPS):
+        if found.collapsed:
+            break
+        found = _maximum(completed(found.mixture), found.mixture, completed, prior, weights=weights)
+    return found
 
 
 def _maximum(statistics, mixture, again, prior, **how) -> Starts:

@@ -20,6 +20,7 @@ class IncompletePass(Kernel):
         K, p = scores.natural.shape[1:]
         group = scores.groups
         step, temperature = max(64, STATISTICS_BLOCK // (K + p)), float(temperature)
+        guessed = given and not scores.natural.any()  # see `Scores.none`
 
         def run(chunk: Chunk, items, out: Outputs):
             for start, stop, mixture, slot in items.tolist():
@@ -37,7 +38,7 @@ class IncompletePass(Kernel):
                         R, top = _written(score, temperature, out.rows(rows))
                     if out.sums.size:
                         weight = None if chunk.weight is None else chunk.weight[rows]
-                        _add(here, X, weight, natural, R, top, given, out, slot)
+                        _add(here, X, weight, natural, R, top, guessed, out, slot)
 
         return run
 
@@ -51,13 +52,13 @@ def _written(score, temperature, out: Outputs):
     return R, top
 
 
-def _add(family, X, weight, natural, R, top, given, out: Outputs, slot) -> None:
+def _add(family, X, weight, natural, R, top, guessed, out: Outputs, slot) -> None:
     """Add up some rows, without those of weight 0."""
     if weight is not None:
         present = weight > 0
         X, R, top = X[present], R[present] * weight[present, None], top[present] * weight[present]
     out.counts[slot] += R.sum(axis=0)
-    out.sums[slot] += family.guess(X, R) if given else family.complete(X, natural, R)
+    out.sums[slot] += family.guess(X, R) if guessed else family.complete(X, natural, R)
     if out.bounds.size:
         out.bounds[slot] += top.sum()
 

@@ -101,6 +101,11 @@ def _misled(results: Sequence[Any], data_set: Integers) -> np.ndarray:
     return np.flatnonzero(behind & ~np.isin(data_set, data_set[sound & ~behind]))
 
 
+def _at_edges(mixture: Mixture) -> list[str]:
+    """Return a sentence for each edge of the parameter space that components are at."""
+    return [f"Components {', '.join(map(str, which))} are {edge}." for edge, which in mixture.edges.items()]
+
+
 def _was_stopped(result: Any) -> bool:
     return isinstance(result, FitResult) and result.status is Status.STOPPED
 
@@ -222,7 +227,7 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     def _is_unfinished(self, fitted: dict[str, Any]) -> bool:
         """Whether a fit should have gone on: it has not converged, and nobody has ended it or asked for no step."""
-        return self.max_iter > 0 and not fitted["converged_"] and fitted["status_"] != Status.STOPPED.value
+        return self.max_iter > 0 and not fitted["converged_"] and not fitted["status_"].startswith(Status.STOPPED.value)
 
     def _error(self, plain: ExponentialFamily, result: FitResult | CollapsedError) -> ValueError:
         error = self._failure(plain, result)
@@ -371,7 +376,7 @@ class BaseMixture(DensityMixin, EMEstimator):
                 "start_bounds_": np.array([result.bound / result.total_weight]),
                 "n_iter_": result.n_iter,
                 "converged_": result.converged,
-                "status_": result.status.value,
+                "status_": " ".join([result.status.value, *_at_edges(result.mixture)]),
             }
             for at, result in enumerate(results)
         ]

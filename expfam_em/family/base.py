@@ -97,6 +97,14 @@ class ExponentialFamily(ABC):
         """Return the named parameters people know the family by."""
         return {"expectation": self.to_expectation(natural)}
 
+    def edges(self, natural: Array) -> dict[str, Mask]:
+        """Return which components are at an edge of the parameter space, (K,), by a name for each edge.
+
+        Such an edge is a limit that parameters cannot pass, as a floor under variances, or the law that a family has in
+        the limit of a shape. None by default.
+        """
+        return {}
+
     def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters that have these named parameters: the inverse of `parameters`.
 

@@ -87,6 +87,10 @@ class Incomplete(ExponentialFamily):
         """Return Σ_n r_nk T(x_n) of the guess that needs no parameters, (n, d), (n, K) -> (K, p)."""
         return responsibilities.T @ checked.statistics(self, X)[0]
 
+    def typical(self, mean: Array) -> Array:
+        """Return the mean of T(x), (D, p), without the rows that a component about all rows should not follow."""
+        return mean
+
 
 class OfKnownWidth(ExponentialFamily):
     """Families that count their parameters once ``bind`` has found the number of columns."""

@@ -178,6 +178,16 @@ class Mixture:
         return self.family.parameters(self.natural)
 
     @property
+    def edges(self) -> dict[str, tuple[int, ...]]:
+        """Components at an edge of the parameter space, by the names that the family has for edges; none is left out.
+
+        Such as {"at variance_floor": (0, 2)}: a floor under variances, or the limit of a shape.
+        """
+        with np.errstate(all="ignore"):
+            found = self.family.edges(self.flat_natural)
+        return {name: tuple(np.flatnonzero(which).tolist()) for name, which in found.items() if np.any(which)}
+
+    @property
     def n_parameters(self) -> int:
         """Free parameters: those of the components and K − 1 mixing weights."""
         of_components = self.family.n_parameters(self.n_components)

@@ -27,7 +27,7 @@ from expfam_em.family.optional import (
     translate,
     translate_expectation,
 )
-from expfam_em.rows.typing import Array, Block
+from expfam_em.rows.typing import Array, Block, Mask
 
 
 class Part(NamedTuple):
@@ -122,6 +122,23 @@ class OfParts(Composed, Framed, Incomplete):
     def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
         packed = (sums,) if previous is None else (sums, previous)
         return self._map(lambda part, *its: checked.next_natural(part.family, counts[part.of], *its), *packed)
+
+    def edges(self, natural: Array) -> dict[str, Mask]:
+        found: dict[str, Mask] = {}
+
+        def one(part, eta):
+            for name, which in part.family.edges(eta).items():
+                found.setdefault(f"{labels[part.number]}: {name}", np.zeros(len(natural), bool))[part.of] = which
+
+        labels = labels_of(self.families)
+        self._each(one, natural)
+        return found
+
+    def typical(self, mean: Array) -> Array:
+        def one(part, m):
+            return part.family.typical(m) if is_incomplete(part.family) else m
+
+        return self._map(one, mean, log_h=0.0) if self.incomplete else mean
 
     def seed(self, expectation: Array, mean: Array) -> Array:
         means = self._of_possible(expectation), self._of_possible(mean)

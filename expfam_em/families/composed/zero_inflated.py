@@ -121,6 +121,9 @@ class ZeroInflated(Composed, Framed, Incomplete):
     def expected_log_base_measure(self, natural: Array) -> Array | None:
         return None  # that of the complete data would say nothing about x
 
+    def edges(self, natural: Array) -> dict[str, Mask]:
+        return self.family.edges(natural[:, 1:])
+
     def to_expectation(self, natural: Array) -> Array:
         log_odds, of_family = self._odds(natural)
         share = expit(log_odds)[:, None]

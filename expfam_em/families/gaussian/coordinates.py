@@ -12,7 +12,7 @@ import numpy as np
 
 from expfam_em.families.special.linalg import solve_lower
 from expfam_em.family.frames import Frames
-from expfam_em.rows.typing import Array
+from expfam_em.rows.typing import Array, Mask
 
 
 class Coordinates(NamedTuple):
@@ -29,7 +29,9 @@ class Coordinates(NamedTuple):
     frames : Frames, optional
         Those of components that have their own.
     floor : float
-        Smallest variance in any direction of the shared frame.
+        Smallest variance in any direction, in units of the squared widths.
+    width : (d,)
+        Unit of the floor for each column, in units of x.
     """
 
     family: Any
@@ -38,6 +40,7 @@ class Coordinates(NamedTuple):
     scale: Array
     frames: Frames | None
     floor: float
+    width: Array
 
     def of_each(self, n_components: int) -> tuple[Array, Array]:
         """Return the frame of each component as shifts (K, d) and roots, in the form's shape."""
@@ -94,20 +97,33 @@ class Coordinates(NamedTuple):
         """Return covariances with variances below the floor raised to it."""
         if self.floor == 0:
             return covariance
-        if self.frames is None:
-            return self.form.floor(covariance, self.floor)
-        roots, shared = (each.of_each(len(covariance))[1] for each in (self, self._replace(frames=None)))
-        in_shared = self.form.transform(covariance, self.form.divide(shared, roots))
-        floored = self.form.floor(in_shared, self.floor)
-        if floored is in_shared:
+        roots, units, in_units = self._in_widths(covariance)
+        raised = self._below(in_units, self.floor)
+        if not raised.any():
             return covariance
-        raised = (floored != in_shared).reshape(len(covariance), -1).any(axis=1)
-        # through a factor: the covariance in the shared frame may have a condition of 1/floor
-        factor = self.form.factor_above(in_shared[raised], self.floor)
-        back = self.form.times_root(self.form.divide(roots, shared)[raised], factor)
+        # through a factor: the covariance in these units may have a condition of 1/floor
+        factor = self.form.factor_above(in_units[raised], self.floor)
+        back = self.form.times_root(self.form.divide(roots, units)[raised], factor)
         result = np.array(covariance)
         result[raised] = self.form.square(back)
         return result
+
+    def at_floor(self, covariance: Array) -> Mask:
+        """Return which covariances have a variance at the floor, or within a factor of two of it, (K,)."""
+        if self.floor == 0:
+            return np.zeros(len(covariance), bool)
+        return self._below(self._in_widths(covariance)[2], 2 * self.floor)
+
+    def _in_widths(self, covariance):
+        """Return the roots of the frames, those of the widths, and covariances in units of the widths."""
+        roots = self.of_each(len(covariance))[1]
+        units = np.broadcast_to(self.form.root_of_scale(self.width), roots.shape)
+        return roots, units, self.form.transform(covariance, self.form.divide(units, roots))
+
+    def _below(self, covariance, floor):
+        """Return which covariances have a variance below a floor, in any direction, (K,)."""
+        floored = self.form.floor(covariance, floor)
+        return (floored != covariance).reshape(len(covariance), -1).any(axis=1)
 
     def log_volumes(self, n_components: int) -> Array:
         """Return log |W_shared| − log |W_k|, what a component's frame adds to A, (K,)."""

@@ -12,7 +12,7 @@ from expfam_em.family import checked
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import Monomials, OwnFrames
 from expfam_em.family.optional import Framed
-from expfam_em.rows.typing import Array, Block
+from expfam_em.rows.typing import Array, Block, Mask
 
 CANCELLATION = 1e3
 """How much larger terms may be than their sum in the shared frame: moments and scores then err by about 1e-13."""
@@ -26,12 +26,15 @@ class FramedNormal(Framed):
     """
 
     sparse = "never"
-    incidental = ("own_frames", "shift", "scale", "column_variance", "variance_floor", "reg_covar", "regularized")
+    incidental = (
+        "own_frames", "shift", "scale", "width", "column_variance", "variance_floor", "reg_covar", "regularized"
+    )  # fmt: skip
 
     covariance_type: str
     variance_floor: float
     shift: np.ndarray | None
     scale: np.ndarray | None
+    width: np.ndarray | None
 
     @property
     def _model(self) -> Model:
@@ -60,13 +63,18 @@ class FramedNormal(Framed):
         return self.shift, self.scale
 
     def _coordinates(self, n_features: int) -> Coordinates:
-        # without a frame there is no scale that a variance could be small against
-        floor = 0.0 if self.scale is None else self.variance_floor
-        return Coordinates(self, self._form, *self._frame(n_features), self.frames, floor)
+        shift, scale = self._frame(n_features)
+        # before `bind` there is no width that a variance could be small against
+        floor, width = (0.0, scale) if self.width is None else (self.variance_floor, self.width)
+        return Coordinates(self, self._form, shift, scale, self.frames, floor, width)
 
     def _natural(self, mean, covariance) -> np.ndarray:
         """Return the natural parameters of means and covariances in the frame, with variances raised to the floor."""
         return self._form.natural(mean, self._coordinates(mean.shape[1]).floored(covariance))
+
+    def edges(self, natural: Array) -> dict[str, Mask]:
+        covariance = self._form.moments(natural)[1]
+        return {"at variance_floor": self._coordinates(self._form.n_features(natural.shape[1])).at_floor(covariance)}
 
     # ---- the coordinates of x ---------------------------------------------------------------------------------
 

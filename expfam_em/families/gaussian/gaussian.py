@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from expfam_em.families.gaussian.bulk import Values, widths
 from expfam_em.families.gaussian.framed import FramedNormal
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.gaussian.packing import pairs
@@ -41,9 +42,9 @@ class Gaussian(FramedNormal):
         orientation D if all components have the same (E), each its own (V), or the identity (I): EII, VII, EEI, VEI,
         EVI, VVI, EEE, VEE, EVE, VVE, EEV, VEV, EVV, VVV.
     variance_floor : float ≥ 0
-        Smallest variance in any direction, as a multiple of the squared scale of the frame, which is the variance of
-        the columns within a factor of two (so it acts once the family is bound). The M-step is the maximum under
-        this constraint, so the bound still never falls.
+        Smallest variance in any direction, as a multiple of the squared width of the columns, which `bind` finds: that
+        of the densest quarter of their distinct values, so that no outlier moves it. The M-step is the maximum under
+        this constraint, so the bound still never falls. `Mixture.edges` and ``status_`` name components at the floor.
     reg_covar : float ≥ 0
         Added to the diagonal of every covariance in the M-step (unit of x²).
 
@@ -68,17 +69,13 @@ class Gaussian(FramedNormal):
         self.variance_floor = float(variance_floor)
         self.reg_covar = float(reg_covar)
         self.regularized = reg_covar > 0
-        self.shift = self.scale = None
+        self.shift = self.scale = self.width = None
         self.column_variance: np.ndarray | None = None
 
     # ---- the frame ----------------------------------------------------------------------------------------
 
     def summary(self, X: Array, sample_weight: Floats | None) -> Any:
-        weight, step = np.ones(len(X)) if sample_weight is None else sample_weight, max(1, MOMENT_ENTRIES // X.shape[1])
-        parts = (slice(first, first + step) for first in range(0, max(len(X), 1), step))
-        # sums over columns are rounded otherwise in column order
-        moments = (Moments.of(np.ascontiguousarray(X[part], np.float64), weight[part]) for part in parts)
-        return functools.reduce(Moments.__add__, moments)
+        return moments_of(X, sample_weight, with_values=self.variance_floor > 0)
 
     def bound(self, summary: Any) -> Self:
         """Return a copy whose frame is about the weighted mean and standard deviation of the columns."""
@@ -93,8 +90,12 @@ class Gaussian(FramedNormal):
         spread = np.where(spread > rounding, np.sqrt(spread), 1.0)
         # A power of two scales without rounding, and a mean with few digits leaves whole numbers exact: rows that are
         # equally far from two means then have equal scores.
-        scale = np.exp2(np.round(np.log2(spread)))
-        return self.replace(shift=np.round(mean / scale * 64) / 64 * scale, scale=scale, column_variance=variance)
+        scale, width = _power_of_two(spread), None
+        if summary.values is not None:
+            width = widths(summary.values)
+            width = _power_of_two(np.full_like(width, np.sqrt(np.mean(width**2))) if self._form.isotropic else width)
+        shift = np.round(mean / scale * 64) / 64 * scale
+        return self.replace(shift=shift, scale=scale, width=width, column_variance=variance)
 
     # ---- the family -----------------------------------------------------------------------------------------
 
@@ -225,7 +226,7 @@ class Gaussian(FramedNormal):
     def _part(self, columns):
         # what components have in common they need not have in common in some of the columns
         kind = self.covariance_type if self._model.constrain is None else self._model.free
-        known = {name: getattr(self, name) for name in ("shift", "scale", "column_variance")}
+        known = {name: getattr(self, name) for name in ("shift", "scale", "width", "column_variance")}
         of_columns = {name: value if value is None else value[columns] for name, value in known.items()}
         return self.replace(covariance_type=kind, own_frames=None, **of_columns)
 
@@ -267,21 +268,25 @@ class Gaussian(FramedNormal):
 
 @dataclass(frozen=True)
 class Moments:
-    """Weight, weighted mean and weighted squared deviations from it of each column, for some rows."""
+    """Weight, weighted mean and weighted squared deviations from it of each column, for some rows.
+
+    And a sample of the distinct values, where it is wanted.
+    """
 
     total: float
     mean: np.ndarray
     scatter: np.ndarray
+    values: Values | None = None
 
     @classmethod
-    def of(cls, X, weight) -> Moments:
+    def of(cls, X, weight, with_values) -> Moments:
         """Return those of some rows, which are read once more for the deviations."""
-        total = float(weight.sum())
+        total, values = float(weight.sum()), Values.of(X) if with_values else None
         if total == 0:
-            return cls(0.0, np.zeros(X.shape[1]), np.zeros(X.shape[1]))
+            return cls(0.0, np.zeros(X.shape[1]), np.zeros(X.shape[1]), values)
         mean = weight @ X / total
         with np.errstate(over="ignore"):
-            return cls(total, mean, weight @ (X - mean) ** 2)
+            return cls(total, mean, weight @ (X - mean) ** 2, values)
 
     def __add__(self, other: Moments) -> Moments:
         if self.total == 0 or other.total == 0:
@@ -289,7 +294,22 @@ class Moments:
         total, step = self.total + other.total, other.mean - self.mean
         with np.errstate(over="ignore"):
             scatter = self.scatter + other.scatter + step**2 * (self.total * other.total / total)
-        return Moments(total, self.mean + step * (other.total / total), scatter)
+        values = None if self.values is None or other.values is None else self.values + other.values
+        return Moments(total, self.mean + step * (other.total / total), scatter, values)
+
+
+def moments_of(X: Array, sample_weight: Floats | None, *, with_values: bool) -> Moments:
+    """Return the moments of rows (n, d), some of which are read at a time."""
+    weight, step = np.ones(len(X)) if sample_weight is None else sample_weight, max(1, MOMENT_ENTRIES // X.shape[1])
+    parts = (slice(first, first + step) for first in range(0, max(len(X), 1), step))
+    # sums over columns are rounded otherwise in column order
+    found = (Moments.of(np.ascontiguousarray(X[part], np.float64), weight[part], with_values) for part in parts)
+    return functools.reduce(Moments.__add__, found)
+
+
+def _power_of_two(scale):
+    """Return numbers rounded to powers of two, which scale without rounding."""
+    return np.exp2(np.round(np.log2(scale)))
 
 
 def read_moments(family, normal, given, names, more=None, constant=()):

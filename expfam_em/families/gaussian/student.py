@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma, gammaln
 
+from expfam_em.families.gaussian.bulk import middles
 from expfam_em.families.gaussian.framed import coordinates_of, plain
-from expfam_em.families.gaussian.gaussian import Gaussian, read_moments
+from expfam_em.families.gaussian.gaussian import Gaussian, moments_of, read_moments
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.special.gamma import ASYMPTOTIC_FROM, inverse_log_minus_digamma, log_beta, stirling
 from expfam_em.family import named
@@ -17,7 +18,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.frames import Frames
 from expfam_em.family.optional import Framed, Incomplete, in_own_frames
-from expfam_em.rows.typing import Array, Block, Floats, Integers
+from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 LARGEST_DEGREES = 1e8
 """Beyond, a t density cannot be told from the normal one."""
@@ -43,6 +44,8 @@ class StudentT(Framed, Incomplete):
         ν; estimated for each component if None.
     covariance_type : {"full", "diag", "spherical"}
         Of the scale matrices Σ.
+    variance_floor : float ≥ 0
+        Smallest eigenvalue of Σ, as in `Gaussian`.
 
     Raises
     ------
@@ -51,14 +54,22 @@ class StudentT(Framed, Incomplete):
     """
 
     sparse = "never"
+    incidental = ("bulk",)
 
-    def __init__(self, degrees_of_freedom: float | None = None, covariance_type: str = "full") -> None:
+    def __init__(
+        self,
+        degrees_of_freedom: float | None = None,
+        covariance_type: str = "full",
+        *,
+        variance_floor: float = 1e-14,
+    ) -> None:
         if covariance_type not in ("full", "diag", "spherical"):
             raise ValueError(f"covariance_type is {covariance_type!r}; it must be one of full, diag, spherical")
         if degrees_of_freedom is not None and not 0 < degrees_of_freedom < np.inf:
             raise ValueError(f"degrees_of_freedom is {degrees_of_freedom!r}; it must be positive and finite, or None")
         self.degrees_of_freedom = degrees_of_freedom
-        self.normal = Gaussian(covariance_type)
+        self.bulk: tuple[Array, Array] | None = None
+        self.normal = Gaussian(covariance_type, variance_floor=variance_floor)
 
     @property
     def _form(self) -> Any:
@@ -78,10 +89,15 @@ class StudentT(Framed, Incomplete):
         return np.column_stack([natural, energy, degrees / 2])
 
     def summary(self, X: Array, sample_weight: Floats | None) -> Any:
-        return self.normal.summary(X, sample_weight)
+        return moments_of(X, sample_weight, with_values=True)
 
     def bound(self, summary: Any) -> Self:
-        return self.replace(normal=self.normal.bound(summary))
+        """Return a copy with the frame of `Gaussian`, and with the place and width of the bulk of the rows."""
+        normal = self.normal.bound(summary)
+        middle, width = middles(summary.values)
+        if self._form.isotropic:
+            width = np.full_like(width, np.sqrt(np.mean(width**2)))
+        return self.replace(normal=normal, bulk=(middle, width))
 
     def sufficient_statistics(self, X: Block) -> Array:
         scale = np.tile([1.0, GUESSED_SCALE], (len(X), 1))
@@ -115,6 +131,17 @@ class StudentT(Framed, Incomplete):
             return self._packed(mean, covariance, np.full(len(mean), float(self.degrees_of_freedom)))
         degrees = 2 * inverse_log_minus_digamma(-expectation[:, -1])
         return self._packed(mean, covariance, np.where(degrees < LARGEST_DEGREES, degrees, LARGEST_DEGREES))
+
+    def typical(self, mean: Array) -> Array:
+        """Return T of the bulk of the rows: no outlier moves it, as it moves means and variances."""
+        if self.bulk is None:
+            return mean
+        middle, width = self.bulk
+        form, shared = self._form, coordinates_of(self.normal, len(middle))
+        place = (middle - shared.shift) / shared.scale
+        covariance = form.square(form.root_of_scale(width / shared.scale))
+        typical = form.expectation(place[None], covariance[None])[0]
+        return np.column_stack([np.tile(typical, (len(mean), 1)), np.tile([1.0, GUESSED_SCALE], (len(mean), 1))])
 
     def seed(self, expectation: Array, mean: Array) -> Array:
         of_normal = self.normal.seed(expectation[:, :-2], mean[:, :-2])
@@ -188,6 +215,9 @@ class StudentT(Framed, Incomplete):
     def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
         return self.normal.rescue_frames(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
 
+    def edges(self, natural: Array) -> dict[str, Mask]:
+        return self.normal.edges(natural[:, :-2])
+
     # ---- as users know it -----------------------------------------------------------------------------------
 
     def parameters(self, natural: Array) -> dict[str, Array]:
@@ -233,7 +263,7 @@ class StudentT(Framed, Incomplete):
 
     def marginal(self, natural: Array, columns: Integers) -> tuple[ExponentialFamily, Array]:
         part, of_normal = self.normal.marginal(natural[:, :-2], columns)
-        family = self.replace(normal=part)
+        family = self.replace(normal=part, bulk=None)
         mean, covariance = family._form.moments(of_normal)
         return family, family._packed(mean, covariance, 2 * natural[:, -1])
 
