@@ -173,7 +173,7 @@ def test_a_cluster_of_equal_rows_has_the_variance_floor(far, kind):
     # quarter of a normal sample and powers of two give that width within a factor of three
     assert np.all((variances >= 1e-14 / 9) & (variances <= 9e-14))
     assert model.mixture_.edges == {"at variance_floor": (1,)}
-    assert model.status_.endswith("Components 1 are at variance_floor.")
+    assert model.status_.endswith("Component 1 is at variance_floor.")
     bounds = np.array(model.lower_bounds_)
     assert np.diff(bounds).min() >= -1e-12
 

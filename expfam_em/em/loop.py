@@ -8,9 +8,10 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from expfam_em.em.edges import step_to_edges
 from expfam_em.em.options import Options, Stop, Weights
 from expfam_em.em.result import CollapsedError, FitResult, Status
-from expfam_em.em.state import Problem, State, begin, em_step, end, end_fallen
+from expfam_em.em.state import Problem, State, begin, end, end_fallen
 from expfam_em.em.steps import accumulate, maximize
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
@@ -101,7 +102,7 @@ def fit_all(
     *,
     callbacks: Sequence[Callback] = (),
     drop: bool = False,
-    step: Step = em_step,
+    step: Step = step_to_edges,
 ) -> list[FitResult | CollapsedError]:
     """Run EM from every mixture of a stack, in lock step.
 
@@ -130,8 +131,9 @@ def fit_all(
 
 
 def run(
-    problem: Problem, state: State, *, callbacks: Sequence[Callback] = (), drop: bool = False, step: Step = em_step
-) -> list[FitResult | CollapsedError]:
+    problem: Problem, state: State, *, callbacks: Sequence[Callback] = (), drop: bool = False,
+    step: Step = step_to_edges,
+) -> list[FitResult | CollapsedError]:  # fmt: skip
     """Go on from a state until every run has ended.
 
     Parameters

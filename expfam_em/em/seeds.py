@@ -34,6 +34,9 @@ MAPPED_ENTRIES = 1 << 17
 also entries of CSR rows made dense at a time."""
 
 
+OUTLIERS = 0.1
+"""Share of the row weight, farthest from all seeds, that may be outliers."""
+
 TOGETHER = 16
 """Rows of which log-densities under one another are computed at a time, where each under itself is wanted."""
 
@@ -190,12 +193,20 @@ class Seeds:
         closest = self._divergence(rows, chosen)[:, 0]
         trials = 2 + int(np.log(n_components))
         for _ in range(1, n_components):
-            candidates = self._by(weight * closest, rows, trials)
+            candidates = self._by(weight * self._bounded(weight, closest), rows, trials)
             reach = np.minimum(closest[:, None], self._divergence(rows, candidates))
             best = int(np.argmin(weight @ reach))
             chosen = np.append(chosen, candidates[best])
             closest = reach[:, best]
         return chosen
+
+    def _bounded(self, weight, closest):
+        """Return divergences; of an incomplete family, outliers are no more likely than the rows before them."""
+        if not is_incomplete(self.family):
+            return closest
+        order = np.argsort(closest, kind="stable")
+        cumulative = np.cumsum(weight[order])
+        return np.minimum(closest, closest[order[np.searchsorted(cumulative, (1 - OUTLIERS) * cumulative[-1])]])
 
     def _by(self, mass, rows, size):
         cumulative = np.cumsum(mass)

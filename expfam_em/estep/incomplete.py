@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,17 @@ from expfam_em.family.optional import components
 from expfam_em.rows.protocol import Chunk
 
 
+@dataclass(frozen=True)
 class IncompletePass(Kernel):
-    """The pass of a family that observes only a part of each observation."""
+    """The pass of a family that observes only a part of each observation.
+
+    Attributes
+    ----------
+    of_rows : str
+        The method of the family that says what is added up: ``complete``, or ``edge_sums``.
+    """
+
+    of_rows: str = "complete"
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         family = self.family if scores.family is None else scores.family
@@ -26,6 +37,8 @@ class IncompletePass(Kernel):
             for start, stop, mixture, slot in items.tolist():
                 here: Any = components(family, np.arange(mixture * K, (mixture + 1) * K))
                 natural, log_weights = scores.natural[mixture], scores.log_weights[mixture]
+                of_rows = getattr(here, self.of_rows)
+                summed = here.guess if guessed else functools.partial(_at, of_rows, natural)
                 for first in range(start, stop, step):
                     rows = slice(first, min(first + step, stop))
                     X = chunk.X[rows]
@@ -38,7 +51,7 @@ class IncompletePass(Kernel):
                         R, top = _written(score, temperature, out.rows(rows))
                     if out.sums.size:
                         weight = None if chunk.weight is None else chunk.weight[rows]
-                        _add(here, X, weight, natural, R, top, guessed, out, slot)
+                        _add(summed, X, weight, R, top, out, slot)
 
         return run
 
@@ -52,13 +65,17 @@ def _written(score, temperature, out: Outputs):
     return R, top
 
 
-def _add(family, X, weight, natural, R, top, guessed, out: Outputs, slot) -> None:
+def _at(of_rows, natural, X, R):
+    return of_rows(X, natural, R)
+
+
+def _add(summed, X, weight, R, top, out: Outputs, slot) -> None:
     """Add up some rows, without those of weight 0."""
     if weight is not None:
         present = weight > 0
         X, R, top = X[present], R[present] * weight[present, None], top[present] * weight[present]
     out.counts[slot] += R.sum(axis=0)
-    out.sums[slot] += family.guess(X, R) if guessed else family.complete(X, natural, R)
+    out.sums[slot] += summed(X, R)
     if out.bounds.size:
         out.bounds[slot] += top.sum()
 

@@ -103,7 +103,10 @@ def _misled(results: Sequence[Any], data_set: Integers) -> np.ndarray:
 
 def _at_edges(mixture: Mixture) -> list[str]:
     """Return a sentence for each edge of the parameter space that components are at."""
-    return [f"Components {', '.join(map(str, which))} are {edge}." for edge, which in mixture.edges.items()]
+    return [
+        f"Component{'s' * (len(which) > 1)} {', '.join(map(str, which))} {'are' if len(which) > 1 else 'is'} {edge}."
+        for edge, which in mixture.edges.items()
+    ]
 
 
 def _was_stopped(result: Any) -> bool:

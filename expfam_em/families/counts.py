@@ -10,12 +10,12 @@ from expfam_em.families.columns import IndependentColumns, constant
 from expfam_em.families.special.gamma import inverse_log_minus_digamma, log_beta
 from expfam_em.families.special.lattice import expected_log_base
 from expfam_em.family.base import NATURAL_LIMIT
-from expfam_em.family.named import FROM_0, POSITIVE, POSSIBLE_SUCCESS, PROBABILITY
+from expfam_em.family.named import FROM_0, POSITIVE_OR_LIMIT, POSSIBLE_SUCCESS, PROBABILITY
 from expfam_em.family.optional import Incomplete, OfKnownWidth
 from expfam_em.rows.typing import Array, Block, Mask
 
 LARGEST_SHAPE = 1e8
-"""Beyond, counts cannot be told from Poisson ones."""
+"""Stands for an infinite shape, the limit in which counts are Poisson ones."""
 
 LEAST_MEAN = 1e-200
 """Mean of counts that are all 0."""
@@ -248,6 +248,9 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
     mean r/b is that of the counts, so b follows from x (ECME, Liu and Rubin 1994), and the bound, that of the counts,
     never falls. Where a prior adds rates that were not computed so, b follows from λ.
 
+    An infinite shape is the Poisson law, where the likelihood of counts is largest whose variance is not above their
+    mean (Levin & Reeds 1977). ``shapes`` are then infinite, and `Mixture.edges` names the components.
+
     ``from_parameters`` needs shapes and means, or shapes and probabilities.
     """
 
@@ -255,7 +258,8 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
     coupled = False
     needs = "whole numbers from 0"
     possible = _Counts.possible
-    ranges = {"shapes": POSITIVE, "means": FROM_0, "probabilities": POSSIBLE_SUCCESS}
+    has_limits = True
+    ranges = {"shapes": POSITIVE_OR_LIMIT, "means": FROM_0, "probabilities": POSSIBLE_SUCCESS}
     determined_by = (("shapes", "means"), ("shapes", "probabilities"))
 
     def statistics_of(self, x: Array) -> tuple[Array, ...]:
@@ -273,7 +277,10 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
         x = np.asarray(X, np.float64)[:, None, :]
         with np.errstate(all="ignore"):
             binomial = np.where(x == 0, 0.0, -np.log(x + shape) - log_beta(x + 1, shape))
-        return (binomial - shape * np.log1p(1 / rate) - x * np.log1p(rate)).sum(axis=2)
+            binomial = binomial - shape * np.log1p(1 / rate) - x * np.log1p(rate)
+            mean = shape / rate
+            poisson = xlogy(x, mean) - mean - gammaln(x + 1)
+        return np.where(shape < LARGEST_SHAPE, binomial, poisson).sum(axis=2)
 
     def expected_log_base_measure(self, natural: Array) -> Array | None:
         return None  # that of the rates would say nothing about counts
@@ -293,7 +300,27 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
             expected = (of_counts + shape_before) / (1 + rate_before)  # what an E-step gives, if nothing is added to it
             of_likelihood = -shape / np.maximum(of_counts, LEAST_MEAN)
             minus_rate = np.where(np.abs(mean - expected) <= SAME * expected, of_likelihood, minus_rate)
+            # only `at_edges` leaves the limit; here it would be rounding
+            in_limit = shape_before >= LARGEST_SHAPE
+            minus_rate = np.where(in_limit, minus_rate * (LARGEST_SHAPE / shape), minus_rate)
+            shape = np.where(in_limit, LARGEST_SHAPE, shape)
         return np.concatenate([shape, minus_rate, tilt], axis=-1)
+
+    def edge_sums(self, X: Block, natural: Array, responsibilities: Array) -> Array:
+        x = np.asarray(X, np.float64)
+        sums = [responsibilities.T @ values for values in (x * x, x)]
+        return np.concatenate([*sums, np.zeros_like(sums[0])], axis=1)
+
+    def at_edges(self, natural: Array, counts: Array, sums: Array) -> Array:
+        shape, rate = self._shape_and_rate(natural)
+        square, mean, tilt = self._split(sums / counts[:, None])
+        excess = square - mean**2 - mean
+        of_moments = np.where(shape < LARGEST_SHAPE, shape, np.minimum(mean**2 / excess, LARGEST_SHAPE))
+        new = np.where(excess > 0, of_moments, LARGEST_SHAPE)
+        return np.concatenate([new, -np.where(new == shape, rate, new * (rate / shape)), tilt], axis=-1)
+
+    def edges(self, natural: Array) -> dict[str, Mask]:
+        return {"Poisson in a column, of infinite shape": np.any(self._split(natural)[0] >= LARGEST_SHAPE, axis=-1)}
 
     def _shape_and_rate(self, natural: Array) -> tuple[Array, Array]:
         shape, minus_rate, _ = self._split(np.atleast_2d(natural))
@@ -312,7 +339,12 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
         return shape, -shape / mean, np.zeros_like(shape)
 
     def parameters_of(self, shape: Array, minus_rate: Array, tilt: Array) -> dict[str, Array]:
-        return {"shapes": shape, "means": -shape / minus_rate, "probabilities": minus_rate / (minus_rate - 1)}
+        in_limit = shape >= LARGEST_SHAPE
+        return {
+            "shapes": np.where(in_limit, np.inf, shape),
+            "means": -shape / minus_rate,
+            "probabilities": np.where(in_limit, 1.0, minus_rate / (minus_rate - 1)),
+        }
 
     def natural_from(
         self, shapes: Array, means: Array | None = None, probabilities: Array | None = None
@@ -320,8 +352,10 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
         if means is None:
             assert probabilities is not None  # see determined_by
             means = shapes * ((1 - np.minimum(probabilities, 1.0)) / probabilities)
+        shapes = np.minimum(shapes, LARGEST_SHAPE)
         return shapes, -shapes / np.maximum(means, LEAST_MEAN), np.zeros_like(shapes)
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         shape, minus_rate, _ = natural
-        return rng.poisson(rng.standard_gamma(shape, size) / -minus_rate)
+        rates = rng.standard_gamma(shape, size) / -minus_rate
+        return rng.poisson(np.where(shape < LARGEST_SHAPE, rates, shape / -minus_rate))

@@ -59,6 +59,7 @@ class Parameter(NamedTuple):
 FINITE = Parameter()
 POSITIVE = Parameter(lambda x: (x > 0) & (x < np.inf), "positive and finite")
 FROM_0 = Parameter(lambda x: (x >= 0) & (x < np.inf), "0 or positive, and finite")
+POSITIVE_OR_LIMIT = Parameter(lambda x: x > 0, "positive; inf is its limit")
 PROBABILITY = Parameter(lambda x: (x >= 0) & (x <= 1 + ROUNDED), "from 0 to 1")
 POSSIBLE_SUCCESS = Parameter(lambda x: (x > 0) & (x <= 1 + ROUNDED), "above 0 and at most 1")
 
@@ -145,7 +146,8 @@ def finished(family: ExponentialFamily, natural: Array, arrays: dict[str, Array]
         found = family.parameters(natural) if rest else {}
     for name in rest:
         value, expected = np.broadcast_arrays(arrays[name], found[name])
-        agrees = np.abs(value - expected) <= AGREE * np.abs(expected)
+        with np.errstate(invalid="ignore"):
+            agrees = (value == expected) | (np.abs(value - expected) <= AGREE * np.abs(expected))
         if not agrees.all():
             at = tuple(np.argwhere(~agrees)[0])
             source = f"{_listed(used)} and {family!r}" if used else repr(family)

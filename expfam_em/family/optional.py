@@ -87,6 +87,20 @@ class Incomplete(ExponentialFamily):
         """Return Σ_n r_nk T(x_n) of the guess that needs no parameters, (n, d), (n, K) -> (K, p)."""
         return responsibilities.T @ checked.statistics(self, X)[0]
 
+    has_limits: bool = False
+    """Whether a shape has a limit in which the density is that of another family, such as the normal one of t."""
+
+    def edge_sums(self, X: Block, natural: Array, responsibilities: Array) -> Array:
+        """Return what `at_edges` has to know of rows, packed like T, (n, d), (K, p), (n, K) -> (K, p)."""
+        return np.zeros_like(natural)
+
+    def at_edges(self, natural: Array, counts: Array, sums: Array) -> Array:
+        """Return natural parameters with each shape in its limit, or out of it again, that is likely to be better so.
+
+        They are taken if the bound rises by it. ``sums`` (K, p) are the sums of `edge_sums` under ``natural``.
+        """
+        return natural
+
     def typical(self, mean: Array) -> Array:
         """Return the mean of T(x), (D, p), without the rows that a component about all rows should not follow."""
         return mean

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.composed.layout import Layout, monomials_of
-from expfam_em.families.composed.parts import OfParts, Part, check_family_argument, labels_of, sums_of
+from expfam_em.families.composed.parts import OfParts, Part, check_family_argument, labels_of
 from expfam_em.family import checked, named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import rows_where
@@ -160,12 +160,12 @@ class Componentwise(OfParts, OfComponents):
         self._each(one, natural)
         return out
 
-    def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
+    def _summed(self, of_part: Callable, X: Block, natural: Array, responsibilities: Array) -> Array:
         X = np.asarray(X)
 
         def one(part, eta):
             possible = _possible(part.family, X)[0]
-            return sums_of(part.family, X[possible], eta, responsibilities[possible][:, part.of])
+            return of_part(part.family, X[possible], eta, responsibilities[possible][:, part.of])
 
         return self._map(one, natural, log_h=0.0)  # log h is in the density of what is observed
 

@@ -58,6 +58,7 @@ class OfParts(Composed, Framed, Incomplete):
         self.families, self.n_features = families, None
         self.regularized = any(family.regularized for family in families)
         self.incomplete = any(map(is_incomplete, families))
+        self.has_limits = any(is_incomplete(family) and family.has_limits for family in families)
 
     @property
     @abstractmethod
@@ -133,6 +134,22 @@ class OfParts(Composed, Framed, Incomplete):
         labels = labels_of(self.families)
         self._each(one, natural)
         return found
+
+    @abstractmethod
+    def _summed(self, of_part: Callable, X: Block, natural: Array, responsibilities: Array) -> Array:
+        """Return sums over rows, (K, p), from ``of_part(family, X, natural, responsibilities)`` of each part."""
+
+    def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
+        return self._summed(_sums_of, X, natural, responsibilities)
+
+    def edge_sums(self, X: Block, natural: Array, responsibilities: Array) -> Array:
+        return self._summed(_edge_sums_of, X, natural, responsibilities)
+
+    def at_edges(self, natural: Array, counts: Array, sums: Array) -> Array:
+        def one(part, eta, its):
+            return part.family.at_edges(eta, counts[part.of], its) if is_incomplete(part.family) else eta
+
+        return self._map(one, natural, sums)
 
     def typical(self, mean: Array) -> Array:
         def one(part, m):
@@ -223,11 +240,16 @@ class OfParts(Composed, Framed, Incomplete):
         return known._map(one, packed, log_h=log_h)
 
 
-def sums_of(family: ExponentialFamily, X: Block, natural: Array, responsibilities: Array) -> Array:
+def _sums_of(family: ExponentialFamily, X: Block, natural: Array, responsibilities: Array) -> Array:
     """Return Σ_n r_nk E[T|x_n, η_k] of a part, whether or not it is `Incomplete`."""
     if is_incomplete(family):
         return family.complete(X, natural, responsibilities)
     return responsibilities.T @ checked.statistics(family, X)[0]
+
+
+def _edge_sums_of(family: ExponentialFamily, X: Block, natural: Array, responsibilities: Array) -> Array:
+    """Return what `at_edges` of a part has to know of rows."""
+    return family.edge_sums(X, natural, responsibilities) if is_incomplete(family) else np.zeros_like(natural)
 
 
 def labels_of(families) -> list[str]:

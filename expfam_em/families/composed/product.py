@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.composed.layout import Layout, monomials_of
-from expfam_em.families.composed.parts import OfParts, check_family_argument, labels_of, sums_of
+from expfam_em.families.composed.parts import OfParts, check_family_argument, labels_of
 from expfam_em.family import checked, named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals, Lot, joined
@@ -136,9 +136,9 @@ class Product(OfParts):
         parts = zip(self._seen(np.asarray(X)), self.split(np.atleast_2d(natural)), strict=True)
         return sum((family.log_density(x, eta) for (family, x), eta in parts), np.zeros(()))
 
-    def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
+    def _summed(self, of_part: Callable, X: Block, natural: Array, responsibilities: Array) -> Array:
         parts = zip(self._seen(np.asarray(X)), self.split(natural), strict=True)
-        return self.combine([sums_of(family, x, eta, responsibilities) for (family, x), eta in parts])
+        return self.combine([of_part(family, x, eta, responsibilities) for (family, x), eta in parts])
 
     def check_support(self, X: Block) -> None:
         for (family, x), columns in zip(self._seen(X), self.columns_of, strict=True):

@@ -90,10 +90,10 @@ class Gaussian(FramedNormal):
         spread = np.where(spread > rounding, np.sqrt(spread), 1.0)
         # A power of two scales without rounding, and a mean with few digits leaves whole numbers exact: rows that are
         # equally far from two means then have equal scores.
-        scale, width = _power_of_two(spread), None
+        scale, width = power_of_two(spread), None
         if summary.values is not None:
             width = widths(summary.values)
-            width = _power_of_two(np.full_like(width, np.sqrt(np.mean(width**2))) if self._form.isotropic else width)
+            width = power_of_two(np.full_like(width, np.sqrt(np.mean(width**2))) if self._form.isotropic else width)
         shift = np.round(mean / scale * 64) / 64 * scale
         return self.replace(shift=shift, scale=scale, width=width, column_variance=variance)
 
@@ -307,7 +307,7 @@ def moments_of(X: Array, sample_weight: Floats | None, *, with_values: bool) -> 
     return functools.reduce(Moments.__add__, found)
 
 
-def _power_of_two(scale):
+def power_of_two(scale):
     """Return numbers rounded to powers of two, which scale without rounding."""
     return np.exp2(np.round(np.log2(scale)))
 

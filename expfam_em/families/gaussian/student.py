@@ -10,9 +10,9 @@ from scipy.special import digamma, gammaln
 
 from expfam_em.families.gaussian.bulk import middles
 from expfam_em.families.gaussian.framed import coordinates_of, plain
-from expfam_em.families.gaussian.gaussian import Gaussian, moments_of, read_moments
+from expfam_em.families.gaussian.gaussian import Gaussian, moments_of, power_of_two, read_moments
 from expfam_em.families.gaussian.models import MODELS
-from expfam_em.families.special.gamma import ASYMPTOTIC_FROM, inverse_log_minus_digamma, log_beta, stirling
+from expfam_em.families.special.gamma import ASYMPTOTIC_FROM, LOG_2PI, inverse_log_minus_digamma, log_beta, stirling
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
@@ -21,7 +21,10 @@ from expfam_em.family.optional import Framed, Incomplete, in_own_frames
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 LARGEST_DEGREES = 1e8
-"""Beyond, a t density cannot be told from the normal one."""
+"""Stands for infinite degrees of freedom, the limit in which a t density is the normal one."""
+
+OUTLYING = 1e3
+"""How many times as wide as the bulk the rows as a whole are where their frame is about the bulk."""
 
 GUESS = 4.0
 """Degrees of freedom to start from."""
@@ -37,6 +40,9 @@ class StudentT(Framed, Incomplete):
     η = (Λμ, −½Λ, −½ μᵀΛμ, ν/2) for Λ = Σ⁻¹ in z, and A(η) = ½ log|Σ| + log Γ(ν/2) − (ν/2) log(ν/2) + ν/2. The third
     parameter follows from the first two. The E-step takes E[u|x] = (ν + d)/(ν + δ²) with δ² = (x − μ)ᵀΣ⁻¹(x − μ), and
     E[log u|x] = ψ((ν + d)/2) − log((ν + δ²)/2) (Peel & McLachlan 2000).
+
+    Estimated degrees of freedom may be infinite: the component is then normal, and `Mixture.edges` names it. This is
+    tried where the rows have a kurtosis E[δ⁴] of at most d (d + 2), that of the normal density (Mardia 1970).
 
     Parameters
     ----------
@@ -77,6 +83,14 @@ class StudentT(Framed, Incomplete):
 
     # ---- packed parameters: those of the normal density, and two more ---------------------------------------
 
+    @property
+    def has_limits(self) -> bool:  # type: ignore[override]
+        return self.degrees_of_freedom is None
+
+    @property
+    def coupled(self) -> bool:
+        return False
+
     def _unpacked(self, natural):
         """Return mean, covariance and ν in the frame."""
         natural = np.atleast_2d(natural)
@@ -97,6 +111,11 @@ class StudentT(Framed, Incomplete):
         middle, width = middles(summary.values)
         if self._form.isotropic:
             width = np.full_like(width, np.sqrt(np.mean(width**2)))
+        outlying = normal.scale > OUTLYING * width
+        if outlying.any():  # the mean and the spread are those of outliers, in units of which the bulk has no digits
+            scale = np.where(outlying, power_of_two(width), normal.scale)
+            shift = np.where(outlying, np.round(middle / scale * 64) / 64 * scale, normal.shift)
+            normal = normal.replace(shift=shift, scale=scale)
         return self.replace(normal=normal, bulk=(middle, width))
 
     def sufficient_statistics(self, X: Block) -> Array:
@@ -131,6 +150,13 @@ class StudentT(Framed, Incomplete):
             return self._packed(mean, covariance, np.full(len(mean), float(self.degrees_of_freedom)))
         degrees = 2 * inverse_log_minus_digamma(-expectation[:, -1])
         return self._packed(mean, covariance, np.where(degrees < LARGEST_DEGREES, degrees, LARGEST_DEGREES))
+
+    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
+        natural = self.to_natural(sums / counts[:, None])
+        if previous is not None and self.degrees_of_freedom is None:
+            in_limit = 2 * previous[:, -1] >= LARGEST_DEGREES  # only `at_edges` leaves it; here it would be rounding
+            natural[in_limit, -1] = LARGEST_DEGREES / 2
+        return natural
 
     def typical(self, mean: Array) -> Array:
         """Return T of the bulk of the rows: no outlier moves it, as it moves means and variances."""
@@ -172,16 +198,39 @@ class StudentT(Framed, Incomplete):
         constant = gammaln(d / 2) - log_beta(half, d / 2) - 0.5 * d * np.log(degrees * np.pi)
         frames = coordinates_of(self.normal, d).of_each(len(roots))[1]
         constant = constant - form.log_volume(roots, d) - form.log_volume(frames, d)
-        return constant - (half + 0.5 * d) * np.log1p(squares / degrees)
+        heavy = constant - (half + 0.5 * d) * np.log1p(squares / degrees)
+        volumes = form.log_volume(roots, d) + form.log_volume(frames, d)
+        return np.where(degrees < LARGEST_DEGREES, heavy, -0.5 * (squares + d * LOG_2PI) - volumes)
 
     def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
         d = X.shape[1]
         squares, _, degrees = self._distances(X, natural)
-        scale = (degrees + d) / (degrees + squares)
-        log_scale = digamma((degrees + d) / 2) - np.log((degrees + squares) / 2)
+        in_limit = degrees >= LARGEST_DEGREES
+        scale = np.where(in_limit, 1.0, (degrees + d) / (degrees + squares))
+        log_scale = digamma((degrees + d) / 2) - np.log((degrees + np.where(in_limit, d, squares)) / 2)
         weighted = responsibilities * scale
         last = np.sum(responsibilities * (log_scale - scale + 1), axis=0)
         return np.column_stack([self._sums(X, weighted), weighted.sum(axis=0), last])
+
+    def edge_sums(self, X: Block, natural: Array, responsibilities: Array) -> Array:
+        squares = self._distances(X, natural)[0]
+        out = np.zeros_like(natural)
+        out[:, 0], out[:, 1] = np.sum(responsibilities * squares, axis=0), np.sum(responsibilities * squares**2, axis=0)
+        return out
+
+    def at_edges(self, natural: Array, counts: Array, sums: Array) -> Array:
+        if not self.has_limits:
+            return natural
+        mean, covariance, degrees = self._unpacked(natural)
+        d, (square, fourth) = mean.shape[1], (sums[:, :2] / counts[:, None]).T
+        excess = fourth / square**2 * d / (d + 2) - 1
+        # (ν − 2)/(ν − 4) is 1 + excess; half as far from the limit, which is less likely to be too far
+        of_moments = np.where(degrees < LARGEST_DEGREES, degrees, np.minimum(8 + 4 / excess, LARGEST_DEGREES))
+        new = np.where(excess > 0, of_moments, LARGEST_DEGREES)
+        factor = square / d * np.where(new < LARGEST_DEGREES, 1 - 2 / new, 1.0)
+        covariance = covariance * factor.reshape(-1, *[1] * (covariance.ndim - 1))
+        moved = self._packed(mean, coordinates_of(self.normal, d).floored(covariance), new)
+        return np.where((new == degrees)[:, None], natural, moved)
 
     def guess(self, X: Block, responsibilities: Array) -> Array:
         counts = responsibilities.sum(axis=0)
@@ -216,13 +265,19 @@ class StudentT(Framed, Incomplete):
         return self.normal.rescue_frames(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
 
     def edges(self, natural: Array) -> dict[str, Mask]:
-        return self.normal.edges(natural[:, :-2])
+        found = self.normal.edges(natural[:, :-2])
+        if self.has_limits:
+            found["normal, of infinite degrees_of_freedom"] = 2 * natural[:, -1] >= LARGEST_DEGREES
+        return found
 
     # ---- as users know it -----------------------------------------------------------------------------------
 
     def parameters(self, natural: Array) -> dict[str, Array]:
         means, scales = self.normal.to_moments(np.atleast_2d(natural)[:, :-2])
-        return {"means": means, "scales": scales, "degrees_of_freedom": 2 * np.atleast_2d(natural)[:, -1]}
+        degrees = 2 * np.atleast_2d(natural)[:, -1]
+        if self.has_limits:
+            degrees = np.where(degrees < LARGEST_DEGREES, degrees, np.inf)
+        return {"means": means, "scales": scales, "degrees_of_freedom": degrees}
 
     def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of means (K, d), scales and degrees of freedom (K,).
@@ -231,10 +286,10 @@ class StudentT(Framed, Incomplete):
         they are a constant of the family.
         """
         family, normal = self.with_frames(None), self.normal.with_frames(None)
-        known, more = self.degrees_of_freedom, {"degrees_of_freedom": named.POSITIVE._replace(axes=())}
+        known, more = self.degrees_of_freedom, {"degrees_of_freedom": named.POSITIVE_OR_LIMIT._replace(axes=())}
         constant = more if known is not None else ()
         arrays, used = read_moments(self, normal, given, ("means", "scales"), more, constant)
-        degrees = used["degrees_of_freedom"] if known is None else np.full(len(used["means"]), float(known))
+        degrees = np.minimum(used["degrees_of_freedom"], LARGEST_DEGREES) if known is None else np.full(len(used["means"]), float(known))
         shared = coordinates_of(normal, used["means"].shape[1])
         with np.errstate(all="ignore"):
             mean, scale = shared.into_shared(used["means"], self._form.given(used["scales"]))
@@ -250,7 +305,8 @@ class StudentT(Framed, Incomplete):
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         [mean], scale = self.normal.to_moments(natural[None, :-2])
         draws = self._form.draw(scale[0], rng.standard_normal((n, len(mean))))
-        return mean + draws / np.sqrt(rng.chisquare(2 * natural[-1], n) / (2 * natural[-1]))[:, None]
+        squares = rng.chisquare(2 * natural[-1], n) / (2 * natural[-1])
+        return mean + draws / np.sqrt(squares if 2 * natural[-1] < LARGEST_DEGREES else 1.0 + 0 * squares)[:, None]
 
     def translate(self, natural: Array, target: Any) -> Array:
         moved = self.normal.translate(natural[:, :-2], target.normal)

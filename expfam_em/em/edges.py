@@ -1,0 +1,65 @@
+"""Steps to the edge of the parameter space: the limit of a shape, which M-steps approach for ever and never reach."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from expfam_em.em.state import Problem, State, improve, move
+from expfam_em.family.optional import is_incomplete
+from expfam_em.values.mixture import Mixture
+
+FIRST_TRIAL = 4
+"""Steps after which limits are tried first; then whenever the number of steps has doubled, and where a run would end."""
+
+
+def step_to_edges(problem: Problem, state: State) -> State:
+    """Return the state after an M-step and an E-step; where limits are due, in the limit if the bound is higher there."""
+    state, after = improve(problem, state)
+    if not len(state.run):
+        return state
+    moved, family = move(problem, state, after), after.family
+    n_iter = moved.n_iter
+    if not (is_incomplete(family) and family.has_limits):
+        return moved
+    if not (moved.done.any() or (n_iter >= FIRST_TRIAL and n_iter & (n_iter - 1) == 0)):
+        return moved
+    beyond = _at_edges(problem, state, after)
+    return moved if beyond is None else _best(problem, state, after, moved, beyond)
+
+
+def _best(problem: Problem, state: State, after: Mixture, moved: State, beyond: Mixture) -> State:
+    """Return the state with the components in the limit that raise the bound: all, or at the end of a run one of them."""
+    changed = np.any(beyond.natural != after.natural, axis=2)
+    chosen, before = np.zeros_like(changed), moved.bounds + moved.log_priors
+    alone = [changed & (np.arange(changed.shape[1]) == k) & moved.done[:, None] for k in range(changed.shape[1])]
+    for which in (changed, *(alone if changed.sum() > 1 else ())):
+        which = which & ~chosen.any(axis=1, keepdims=True)
+        if not which.any():
+            continue
+        natural = np.where(which[:, :, None], beyond.natural, after.natural)
+        trial = move(problem, state, _with_natural(after, natural))
+        better = trial.bounds + trial.log_priors > before
+        chosen |= which & better[:, None]
+    if not chosen.any():
+        return moved
+    natural = np.where(chosen[:, :, None], beyond.natural, after.natural)
+    found = move(problem, state, _with_natural(after, natural))
+    return found._replace(done=found.done & ~chosen.any(axis=1))  # what the others make of it is not known yet
+
+
+def _at_edges(problem: Problem, state: State, mixture: Mixture) -> Mixture | None:
+    """Return the mixtures with shapes in their limits, or out of them again; None if there is nothing to try."""
+    pass_ = replace(problem.pass_, kernel=replace(problem.pass_.kernel, of_rows="edge_sums"))
+    found = pass_.sums(mixture.scores, state.temperature, problem.data_set[state.run])
+    sums = found.sums.reshape(mixture.flat_natural.shape)
+    with np.errstate(all="ignore"):
+        natural = mixture.family.at_edges(mixture.flat_natural, found.counts.ravel(), sums)
+    natural = np.where(np.isfinite(natural).all(axis=1, keepdims=True), natural, mixture.flat_natural)
+    same = np.array_equal(natural, mixture.flat_natural)
+    return None if same else _with_natural(mixture, natural.reshape(mixture.natural.shape))
+
+
+def _with_natural(mixture: Mixture, natural: np.ndarray) -> Mixture:
+    return Mixture.unchecked(mixture.family, mixture.weights, natural)
