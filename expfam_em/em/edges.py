@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +12,11 @@ from expfam_em.family.optional import is_incomplete
 from expfam_em.values.mixture import Mixture
 
 FIRST_TRIAL = 4
-"""Steps after which limits are tried first; then whenever the number of steps has doubled, and where a run would end."""
+"""Steps after which limits are tried first; again whenever the number has doubled, and where a run would end."""
 
 
 def step_to_edges(problem: Problem, state: State) -> State:
-    """Return the state after an M-step and an E-step; where limits are due, in the limit if the bound is higher there."""
+    """Return the state after an M-step and an E-step, with shapes in their limits where the bound is higher there."""
     state, after = improve(problem, state)
     if not len(state.run):
         return state
@@ -30,7 +31,7 @@ def step_to_edges(problem: Problem, state: State) -> State:
 
 
 def _best(problem: Problem, state: State, after: Mixture, moved: State, beyond: Mixture) -> State:
-    """Return the state with the components in the limit that raise the bound: all, or at the end of a run one of them."""
+    """Return the state with the shapes that raise the bound: of all components, or of one where a run would end."""
     changed = np.any(beyond.natural != after.natural, axis=2)
     chosen, before = np.zeros_like(changed), moved.bounds + moved.log_priors
     alone = [changed & (np.arange(changed.shape[1]) == k) & moved.done[:, None] for k in range(changed.shape[1])]
@@ -51,11 +52,12 @@ def _best(problem: Problem, state: State, after: Mixture, moved: State, beyond: 
 
 def _at_edges(problem: Problem, state: State, mixture: Mixture) -> Mixture | None:
     """Return the mixtures with shapes in their limits, or out of them again; None if there is nothing to try."""
+    family: Any = mixture.family
     pass_ = replace(problem.pass_, kernel=replace(problem.pass_.kernel, of_rows="edge_sums"))
     found = pass_.sums(mixture.scores, state.temperature, problem.data_set[state.run])
     sums = found.sums.reshape(mixture.flat_natural.shape)
     with np.errstate(all="ignore"):
-        natural = mixture.family.at_edges(mixture.flat_natural, found.counts.ravel(), sums)
+        natural = family.at_edges(mixture.flat_natural, found.counts.ravel(), sums)
     natural = np.where(np.isfinite(natural).all(axis=1, keepdims=True), natural, mixture.flat_natural)
     same = np.array_equal(natural, mixture.flat_natural)
     return None if same else _with_natural(mixture, natural.reshape(mixture.natural.shape))

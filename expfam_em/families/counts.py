@@ -315,8 +315,9 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
         shape, rate = self._shape_and_rate(natural)
         square, mean, tilt = self._split(sums / counts[:, None])
         excess = square - mean**2 - mean
-        of_moments = np.where(shape < LARGEST_SHAPE, shape, np.minimum(mean**2 / excess, LARGEST_SHAPE))
-        new = np.where(excess > 0, of_moments, LARGEST_SHAPE)
+        of_moments = np.where(excess > 0, np.minimum(mean**2 / excess, LARGEST_SHAPE), LARGEST_SHAPE)
+        # close to the limit steps are slow, and a shape far below it is a long way off
+        new = np.where((shape < LARGEST_SHAPE) & (of_moments < 2 * shape), shape, of_moments)
         return np.concatenate([new, -np.where(new == shape, rate, new * (rate / shape)), tilt], axis=-1)
 
     def edges(self, natural: Array) -> dict[str, Mask]:

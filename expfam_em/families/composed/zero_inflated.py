@@ -68,6 +68,7 @@ class ZeroInflated(Composed, Framed, Incomplete):
             raise TypeError(f"{family!r} has unobserved parts of its own, which cannot be combined with these")
         self.family = family
         self.is_density: bool | None = None
+        self.n_features: int | None = None
 
     def _possible(self, X):
         """Return which rows may be of the family, (n,)."""
@@ -84,7 +85,8 @@ class ZeroInflated(Composed, Framed, Incomplete):
 
     def _with_parts(self, families: list, n_features: int | None) -> Any:
         [family] = families
-        return self.replace(family=family, is_density=None if n_features is None else _is_density(family, n_features))
+        is_density = None if n_features is None else _is_density(family, n_features)
+        return self.replace(family=family, n_features=n_features, is_density=is_density)
 
     def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         if _is_other(X).any():
@@ -121,8 +123,33 @@ class ZeroInflated(Composed, Framed, Incomplete):
     def expected_log_base_measure(self, natural: Array) -> Array | None:
         return None  # that of the complete data would say nothing about x
 
+    @property
+    def has_limits(self) -> bool:  # type: ignore[override]
+        return self.is_density is False and self.n_features is not None
+
+    def edge_sums(self, X: Block, natural: Array, responsibilities: Array) -> Array:
+        X = np.asarray(X)
+        return responsibilities.T @ np.column_stack([_is_zero(X), self._of_family(X, self._possible(X))])
+
+    def at_edges(self, natural: Array, counts: Array, sums: Array) -> Array:
+        if not self.has_limits:
+            return natural
+        log_odds, of_family = self._odds(natural)
+        of_all = checked.next_natural(self.family, counts, sums[:, 1:], of_family)
+        # no zeros are added where η₀ of all rows makes enough of them; where it nearly does, steps are slow
+        made, in_limit = self._zeros_of(of_all), _none_added(log_odds)
+        share = np.maximum((sums[:, 0] / counts - made) / (1 - made), 0.0)
+        moved = (in_limit & (share > 0)) | (~in_limit & (share < expit(log_odds) / 2))
+        return np.where(moved[:, None], self._joined(share, of_all), natural)
+
+    def _zeros_of(self, of_family):
+        """Return the probability of a row of zeros under the family, (K,)."""
+        row = np.zeros((1, self.n_features or 0))
+        return np.exp(self._log_density_of_family(row, of_family, self._possible(row))[0])
+
     def edges(self, natural: Array) -> dict[str, Mask]:
-        return self.family.edges(natural[:, 1:])
+        log_odds, of_family = self._odds(natural)
+        return {"without added zeros": _none_added(log_odds), **self.family.edges(of_family)}
 
     def to_expectation(self, natural: Array) -> Array:
         log_odds, of_family = self._odds(natural)
@@ -179,7 +206,7 @@ class ZeroInflated(Composed, Framed, Incomplete):
 
     def parameters(self, natural: Array) -> dict[str, Array]:
         log_odds, of_family = self._odds(natural)
-        shares = np.where(log_odds <= -0.99 * NATURAL_LIMIT, 0.0, expit(log_odds))
+        shares = np.where(_none_added(log_odds), 0.0, expit(log_odds))
         return {"zero_shares": shares, **self.family.parameters(of_family)}
 
     def from_parameters(self, **given: ArrayLike) -> Array:
@@ -222,6 +249,10 @@ class ZeroInflated(Composed, Framed, Incomplete):
 
     def __repr__(self) -> str:
         return f"ZeroInflated({self.family!r})"
+
+
+def _none_added(log_odds):
+    return log_odds <= -0.99 * NATURAL_LIMIT
 
 
 def _is_zero(X):

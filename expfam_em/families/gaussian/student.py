@@ -26,6 +26,9 @@ LARGEST_DEGREES = 1e8
 OUTLYING = 1e3
 """How many times as wide as the bulk the rows as a whole are where their frame is about the bulk."""
 
+NEARLY_NORMAL = 30.0
+"""Degrees of freedom from which the kurtosis says how many they are."""
+
 GUESS = 4.0
 """Degrees of freedom to start from."""
 
@@ -107,7 +110,7 @@ class StudentT(Framed, Incomplete):
 
     def bound(self, summary: Any) -> Self:
         """Return a copy with the frame of `Gaussian`, and with the place and width of the bulk of the rows."""
-        normal = self.normal.bound(summary)
+        normal: Any = self.normal.bound(summary)
         middle, width = middles(summary.values)
         if self._form.isotropic:
             width = np.full_like(width, np.sqrt(np.mean(width**2)))
@@ -224,9 +227,12 @@ class StudentT(Framed, Incomplete):
         mean, covariance, degrees = self._unpacked(natural)
         d, (square, fourth) = mean.shape[1], (sums[:, :2] / counts[:, None]).T
         excess = fourth / square**2 * d / (d + 2) - 1
-        # (ν − 2)/(ν − 4) is 1 + excess; half as far from the limit, which is less likely to be too far
-        of_moments = np.where(degrees < LARGEST_DEGREES, degrees, np.minimum(8 + 4 / excess, LARGEST_DEGREES))
-        new = np.where(excess > 0, of_moments, LARGEST_DEGREES)
+        # (ν − 2)/(ν − 4) is 1 + excess
+        of_moments = np.where(excess > 0, np.minimum(4 + 2 / excess, LARGEST_DEGREES), LARGEST_DEGREES)
+        # close to the limit steps are slow, and degrees far below it are a long way off
+        near = (of_moments > NEARLY_NORMAL) & (of_moments > 2 * degrees)
+        to_limit = np.where(degrees > NEARLY_NORMAL, LARGEST_DEGREES, degrees)
+        new = np.where((degrees < LARGEST_DEGREES) & ~near & (excess > 0), to_limit, of_moments)
         factor = square / d * np.where(new < LARGEST_DEGREES, 1 - 2 / new, 1.0)
         covariance = covariance * factor.reshape(-1, *[1] * (covariance.ndim - 1))
         moved = self._packed(mean, coordinates_of(self.normal, d).floored(covariance), new)
@@ -289,7 +295,10 @@ class StudentT(Framed, Incomplete):
         known, more = self.degrees_of_freedom, {"degrees_of_freedom": named.POSITIVE_OR_LIMIT._replace(axes=())}
         constant = more if known is not None else ()
         arrays, used = read_moments(self, normal, given, ("means", "scales"), more, constant)
-        degrees = np.minimum(used["degrees_of_freedom"], LARGEST_DEGREES) if known is None else np.full(len(used["means"]), float(known))
+        if known is None:
+            degrees = np.minimum(used["degrees_of_freedom"], LARGEST_DEGREES)
+        else:
+            degrees = np.full(len(used["means"]), float(known))
         shared = coordinates_of(normal, used["means"].shape[1])
         with np.errstate(all="ignore"):
             mean, scale = shared.into_shared(used["means"], self._form.given(used["scales"]))

@@ -1,0 +1,137 @@
+"""Limits of shapes, in which a family is another one: fits reach them, leave them, and say so."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import expfam_em as ef
+from expfam_em import families
+
+RNG = np.random.default_rng(0)
+COUNTS = {
+    "equal": np.full((60, 1), 4.0),
+    "three numbers": np.tile([3.0, 4.0, 5.0], 20)[:, None],
+    "binomial": RNG.binomial(8, 0.5, (300, 2)).astype(float),
+    "poisson": RNG.poisson(4, (300, 1)).astype(float),
+    "poisson, the other side": np.random.default_rng(4).poisson(4, (1000, 1)).astype(float),
+}
+NUMBERS = {
+    "uniform": np.linspace(0, 1, 300)[:, None],
+    "plane": RNG.uniform(-1, 1, (300, 2)) @ [[1e3, 5.0], [0.0, 1e-2]] + 1e3,
+    "normal": RNG.normal(size=(300, 2)),
+    "normal, the other side": np.random.default_rng(3).normal(size=(1000, 2)),
+}
+GAMMA_POISSON, STUDENT, ZEROS = families.GammaPoisson, families.StudentT, families.ZeroInflated
+
+
+def fitted(family, X, K=1, **how):
+    return ef.ExponentialFamilyMixture(family, K, **({"random_state": 0} | how)).fit(X)
+
+
+PAIRS = [
+    *[(GAMMA_POISSON(), families.Poisson(), X, name) for name, X in COUNTS.items()],
+    *[(ZEROS(families.Poisson()), families.Poisson(), X, name) for name, X in COUNTS.items()],
+    *[
+        (STUDENT(covariance_type=kind), families.Gaussian(kind), X, f"{name} {kind}")
+        for name, X in NUMBERS.items()
+        for kind in ("full", "diag", "spherical")
+    ],
+    (families.Product([(GAMMA_POISSON(), [0]), (STUDENT(), [1])]),
+     families.Product([(families.Poisson(), [0]), (families.Gaussian(), [1])]),
+     np.column_stack([COUNTS["binomial"][:, 0], NUMBERS["uniform"][:, 0]]), "product"),
+    (families.Componentwise([(STUDENT(), 1)]), families.Gaussian(), NUMBERS["plane"], "componentwise"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "limit", "X"), [pair[:3] for pair in PAIRS], ids=[f"{p[0]!r} {p[3]}" for p in PAIRS]
+)
+@pytest.mark.parametrize("how", [{}, {"temperature": 0.0}, {"tol": 1e-3}], ids=str)
+def test_a_model_is_not_below_the_one_it_contains(family, limit, X, how):
+    model, inside = fitted(family, X, **how), fitted(limit, X)
+    assert model.converged_
+    assert model.n_iter_ < 100
+    # what stops a fit that is not in the limit is less than a tenth of tol of its bound
+    slack = 1e-12 * (1 + abs(inside.lower_bound_)) if model.mixture_.edges else how.get("tol", 1e-6) / 10
+    assert model.lower_bound_ >= inside.lower_bound_ - slack
+
+
+def test_limits_are_reached_and_named():
+    model = fitted(GAMMA_POISSON(), COUNTS["three numbers"])
+    assert model.parameters_["shapes"] == np.inf
+    assert model.parameters_["means"] == pytest.approx(4.0, rel=1e-15)
+    assert model.mixture_.edges == {"Poisson in a column, of infinite shape": (0,)}
+    assert model.status_ == f"{ef.Status.CONVERGED.value} Component 0 is Poisson in a column, of infinite shape."
+    assert model.mixture_.log_density([[2.0], [7.0]]) == pytest.approx(stats.poisson.logpmf([2, 7], 4), rel=1e-14)
+    model = fitted(STUDENT(), X := NUMBERS["uniform"])
+    assert model.parameters_["degrees_of_freedom"] == np.inf
+    assert model.parameters_["scales"].ravel() == pytest.approx(X.var(), rel=1e-12)
+    assert model.status_.endswith(" Component 0 is normal, of infinite degrees_of_freedom.")
+    law = stats.norm(X.mean(), X.std())
+    assert model.score_samples([[0.1], [30.0]]) == pytest.approx(law.logpdf([0.1, 30.0]), rel=1e-12)
+    draws = model.sample(4000)[0][:, 0]
+    assert stats.kstest(draws, law.cdf).pvalue > 1e-4  # of one fixed seed
+    model = fitted(ZEROS(families.Poisson()), COUNTS["binomial"])
+    assert model.parameters_["zero_shares"] == 0
+    assert model.status_.endswith("Component 0 is without added zeros.")
+
+
+@pytest.mark.parametrize("family", [GAMMA_POISSON(), STUDENT(), ZEROS(families.Poisson())], ids=repr)
+def test_parameters_in_the_limit_go_there_and_back(family, tmp_path):
+    X = NUMBERS["uniform"] if isinstance(family, STUDENT) else COUNTS["binomial"]
+    model = fitted(family, X)
+    again = ef.Mixture.of(family, [1.0], **model.parameters_)
+    assert again.edges == model.mixture_.edges
+    assert again.edges
+    assert again.log_density(X) == pytest.approx(model.score_samples(X), rel=1e-13)
+    model.save(tmp_path / "model")
+    assert ef.load(tmp_path / "model").status_ == model.status_
+
+
+def leaving():
+    """Yield families in their limits with rows that are not of it."""
+    rng = np.random.default_rng(1)
+    counts, zeros = rng.negative_binomial(2, 0.2, (400, 1)), rng.random((400, 1)) < 0.2
+    yield GAMMA_POISSON(), {"shapes": [[np.inf]], "means": [[5.0]]}, counts
+    yield (
+        STUDENT(),
+        {"means": [[0.0]], "scales": [[[1.0]]], "degrees_of_freedom": [np.inf]},
+        rng.standard_t(3, (400, 1)),
+    )
+    yield ZEROS(families.Poisson()), {"zero_shares": [0.0], "rates": [[2.0]]}, rng.poisson(2, (400, 1)) * ~zeros
+
+
+@pytest.mark.parametrize(("family", "named", "X"), list(leaving()), ids=["counts", "t", "zeros"])
+def test_limits_are_left_where_the_rows_are_not_of_them(family, named, X):
+    X = X.astype(float)
+    start = ef.Mixture.of(family.bind([(X, None)]), [1.0], **named)
+    assert start.edges
+    found, best = ef.fit(start, X, max_iter=2000, tol=1e-11), fitted(family, X, max_iter=2000, tol=1e-11)
+    assert not found.mixture.edges
+    assert found.converged
+    assert found.bound / len(X) == pytest.approx(best.lower_bound_, abs=1e-8)
+    assert np.all(np.diff(found.bounds) >= -1e-12 * abs(found.bound))
+
+
+def test_components_and_columns_go_to_the_limit_by_themselves():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.binomial(10, 0.5, (300, 3)), 20 + rng.binomial(10, 0.5, (300, 3))]).astype(float)
+    X[:, 2] = rng.negative_binomial(2, 0.1, 600)
+    for weight in (None, rng.integers(0, 3, 600).astype(float)):
+        model = ef.ExponentialFamilyMixture(GAMMA_POISSON(), 2, random_state=0).fit(X, sample_weight=weight)
+        shapes = model.parameters_["shapes"]
+        assert np.all(np.isinf(shapes[:, :2]))
+        assert shapes[:, 2] == pytest.approx(2, rel=0.5)
+    X = np.concatenate([rng.uniform(-1, 1, (300, 2)), 10 + rng.standard_t(2, (300, 2))])
+    for rows in (X, X.astype(np.float32)):
+        degrees = fitted(STUDENT(), rows, 2).parameters_["degrees_of_freedom"]
+        assert np.isinf(degrees).sum() == 1
+        assert degrees.min() == pytest.approx(2, rel=0.5)
+    many = ef.fit_many(ef.ExponentialFamilyMixture(STUDENT(), 2, random_state=0), [X, X[::2], X[150:]])
+    assert [np.isinf(one.parameters_["degrees_of_freedom"]).sum() for one in many] == [1, 1, 1]
+
+
+def test_a_known_shape_has_no_limit():
+    model = fitted(STUDENT(1e9), NUMBERS["uniform"])
+    assert model.parameters_["degrees_of_freedom"] == 1e9
+    assert model.mixture_.edges == {}
