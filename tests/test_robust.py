@@ -82,6 +82,18 @@ def test_the_floor_does_not_depend_on_order_or_repetition_or_an_outlier():
     assert np.all((width / [1e-3, 1e3] > 0.3) & (width / [1e-3, 1e3] < 3))
 
 
+@pytest.mark.parametrize("digits", [2, 15])
+def test_the_floor_of_many_rows_does_not_depend_on_order_and_finds_rare_values(digits):
+    X = np.random.default_rng(0).normal(size=(20_000, 3)).round(digits) * [1e-3, 1.0, 1e3] + [0.0, -1e6, 7.0]
+    family = families.StudentT()
+    width = family.bind([(X, None)]).normal.width
+    for parts in ([X[::-1]], [X[np.argsort(X[:, 0])]], [X[:1], X[1:9000], X[9000:]], [X, X]):
+        assert np.array_equal(family.bind([(part, None) for part in parts]).normal.width, width)
+    assert np.all((width / [1e-3, 1.0, 1e3] > 0.3) & (width / [1e-3, 1.0, 1e3] < 3))
+    few = np.append(np.full(5000, 7.0), [[0.0, -0.0, 8.0]])[:, None]  # two values that come late: the gap of 1 is found
+    assert family.bind([(few, None)]).normal.width == pytest.approx(1 / 0.637, rel=0.42)  # a power of two
+
+
 # ---- starts ----------------------------------------------------------------------------------------------------------
 
 

@@ -8,10 +8,11 @@ import numpy as np
 
 from expfam_em.rows.typing import Array, Block
 
-SAMPLED, SAMPLED_ENTRIES = 1024, 1 << 20
-"""Most distinct values of a column that are kept, and of all columns together; `FEWEST` of each in any case."""
+SAMPLED = 256
+"""Most distinct values of a column that are kept."""
 
-FEWEST = 64
+FIRST_SORTED, MOST_SORTED, TABLE_BITS = 512, 1 << 15, 10
+"""Keys that are looked at first, and most at a time, and bits of a key that say where it is in a table of known ones."""
 
 MULTIPLIER = 0x9E3779B97F4A7C15
 """The golden ratio in units of 2⁶⁴, odd: products with it, modulo 2⁶⁴, mix the bits of a number and can be undone."""
@@ -40,12 +41,12 @@ class Values:
     @classmethod
     def of(cls, X: Block) -> Values:
         """Return the sample of rows (n, d)."""
-        bits = (np.asarray(X, np.float64) + 0.0).T.copy().view(np.uint64)  # −0 is 0
-        return cls(_least(bits * np.uint64(MULTIPLIER)))
+        columns = (np.array(column, np.float64) + 0.0 for column in X.T)  # −0 is 0
+        return cls(tuple(_least(column.view(np.uint64) * np.uint64(MULTIPLIER)) for column in columns))
 
     def __add__(self, other: Values) -> Values:
         pairs = zip(self.keys, other.keys, strict=True)
-        return Values(_least([np.concatenate(pair) for pair in pairs]))
+        return Values(tuple(_least(np.concatenate(pair)) for pair in pairs))
 
     def interval(self, parts: int) -> tuple[Array, Array]:
         """Return the ends of the shortest interval that holds one of so many parts of the values, (d,) and (d,)."""
@@ -54,9 +55,25 @@ class Values:
         return low, high
 
 
-def _least(keys_of_columns) -> tuple[np.ndarray, ...]:
-    most = max(FEWEST, min(SAMPLED, SAMPLED_ENTRIES // max(len(keys_of_columns), 1)))
-    return tuple(np.unique(keys)[:most] for keys in keys_of_columns)
+def _least(keys) -> np.ndarray:
+    """Return the least distinct keys, in ascending order; most keys are seen not to be new by a look into a table."""
+    found, end = np.unique(keys[:FIRST_SORTED])[:SAMPLED], FIRST_SORTED
+    table = np.zeros(1 << TABLE_BITS, np.uint64)
+    table[0] = ~table[0]  # empty: this key belongs to the last place, and 0 to the first
+    while end < len(keys):
+        first, end = end, end + min(end, MOST_SORTED)
+        new = keys[first:end]
+        if len(found) == SAMPLED:
+            new = new[new < found[-1]]
+        table[_slots(found)] = found
+        new = new[table[_slots(new)] != new]
+        if len(new):
+            found = np.unique(np.concatenate([found, new]))[:SAMPLED]
+    return found
+
+
+def _slots(keys):
+    return (keys >> np.uint64(64 - TABLE_BITS)).astype(np.intp)
 
 
 def _shortest(values, parts):

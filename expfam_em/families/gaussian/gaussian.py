@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -279,14 +279,14 @@ class Moments:
     values: Values | None = None
 
     @classmethod
-    def of(cls, X, weight, with_values) -> Moments:
+    def of(cls, X, weight) -> Moments:
         """Return those of some rows, which are read once more for the deviations."""
-        total, values = float(weight.sum()), Values.of(X) if with_values else None
+        total = float(weight.sum())
         if total == 0:
-            return cls(0.0, np.zeros(X.shape[1]), np.zeros(X.shape[1]), values)
+            return cls(0.0, np.zeros(X.shape[1]), np.zeros(X.shape[1]))
         mean = weight @ X / total
         with np.errstate(over="ignore"):
-            return cls(total, mean, weight @ (X - mean) ** 2, values)
+            return cls(total, mean, weight @ (X - mean) ** 2)
 
     def __add__(self, other: Moments) -> Moments:
         if self.total == 0 or other.total == 0:
@@ -303,8 +303,8 @@ def moments_of(X: Array, sample_weight: Floats | None, *, with_values: bool) -> 
     weight, step = np.ones(len(X)) if sample_weight is None else sample_weight, max(1, MOMENT_ENTRIES // X.shape[1])
     parts = (slice(first, first + step) for first in range(0, max(len(X), 1), step))
     # sums over columns are rounded otherwise in column order
-    found = (Moments.of(np.ascontiguousarray(X[part], np.float64), weight[part], with_values) for part in parts)
-    return functools.reduce(Moments.__add__, found)
+    found = (Moments.of(np.ascontiguousarray(X[part], np.float64), weight[part]) for part in parts)
+    return replace(functools.reduce(Moments.__add__, found), values=Values.of(X) if with_values else None)
 
 
 def power_of_two(scale):
