@@ -12,7 +12,7 @@ SAMPLED = 256
 """Most distinct values of a column that are kept."""
 
 FIRST_SORTED, MOST_SORTED, TABLE_BITS = 512, 1 << 15, 10
-"""Keys that are looked at first, and most at a time, and bits of a key that say where it is in a table of known ones."""
+"""Keys that are looked at first, most at a time, and bits of a key that say where it is in a table of known ones."""
 
 MULTIPLIER = 0x9E3779B97F4A7C15
 """The golden ratio in units of 2⁶⁴, odd: products with it, modulo 2⁶⁴, mix the bits of a number and can be undone."""
