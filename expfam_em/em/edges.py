@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from expfam_em.em.state import Problem, State, improve, move
+from expfam_em.family import checked
 from expfam_em.family.optional import is_incomplete
 from expfam_em.values.mixture import Mixture
 
@@ -24,10 +25,25 @@ def step_to_edges(problem: Problem, state: State) -> State:
     n_iter = moved.n_iter
     if not (is_incomplete(family) and family.has_limits):
         return moved
-    if not (moved.done.any() or (n_iter >= FIRST_TRIAL and n_iter & (n_iter - 1) == 0)):
-        return moved
-    beyond = _at_edges(problem, state, after)
-    return moved if beyond is None else _best(problem, state, after, moved, beyond)
+    half_bounds, found = moved.half_bounds, moved
+    if moved.done.any() or (n_iter >= FIRST_TRIAL and n_iter & (n_iter - 1) == 0):
+        beyond = _at_edges(problem, state, after)
+        found = moved if beyond is None else _best(problem, state, after, moved, beyond)
+    return _between(state, half_bounds, found)
+
+
+def _between(state: State, half_bounds: np.ndarray, found: State) -> State:
+    """Return the state with bounds after the M-step that lie between those before and after the step.
+
+    They do by Jensen's inequality where the M-step maximises Q, the expected log-likelihood of complete data. Near a
+    limit it maximises the likelihood instead, and Q, in which what is not observed is nearly certain, may fall.
+    """
+    half_bounds = np.clip(half_bounds, state.bounds, np.maximum(found.bounds, state.bounds))
+    if np.array_equal(half_bounds, found.half_bounds):
+        return found
+    numbers = np.full((3, len(found.results)), np.nan)
+    numbers[:, found.run] = found.bounds, half_bounds, found.log_priors
+    return found._replace(half_bounds=half_bounds, trace=state.trace.with_step(numbers))
 
 
 def _best(problem: Problem, state: State, after: Mixture, moved: State, beyond: Mixture) -> State:
@@ -58,7 +74,8 @@ def _at_edges(problem: Problem, state: State, mixture: Mixture) -> Mixture | Non
     sums = found.sums.reshape(mixture.flat_natural.shape)
     with np.errstate(all="ignore"):
         natural = family.at_edges(mixture.flat_natural, found.counts.ravel(), sums)
-    natural = np.where(np.isfinite(natural).all(axis=1, keepdims=True), natural, mixture.flat_natural)
+        fine = np.isfinite(natural).all(axis=1) & np.isfinite(checked.log_partition(family, natural))
+    natural = np.where(fine[:, None], natural, mixture.flat_natural)
     same = np.array_equal(natural, mixture.flat_natural)
     return None if same else _with_natural(mixture, natural.reshape(mixture.natural.shape))
 

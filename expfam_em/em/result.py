@@ -39,7 +39,8 @@ class FitResult:
         The bound at the start and after each step; ``bounds[-1]`` belongs to ``mixture``.
     half_bounds : (n_iter,)
         The bound after each M-step and before the next E-step, with the responsibilities still the old ones: between
-        ``bounds[i]`` and ``bounds[i + 1]`` by Jensen's inequality, if the M-step maximises Q and nothing else.
+        ``bounds[i]`` and ``bounds[i + 1]`` by Jensen's inequality, if the M-step maximises Q and nothing else. Cut to
+        that range for families with limits of shapes, whose M-steps do more.
     log_priors : (n_iter + 1,)
         Log-prior at the same parameters; 0 without one. ``bounds + log_priors`` never falls at constant temperature.
     status : Status
