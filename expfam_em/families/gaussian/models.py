@@ -33,6 +33,9 @@ COMPARABLE = 1e-5
 MEMORY = 8
 """Steps from which the curvature of a search is learnt."""
 
+FLAT = 1e-6
+"""Standard deviation, relative to the largest, of a direction that has no variance in any component."""
+
 LARGEST_TURN = 0.5
 """Largest angle of a step, in any plane: beyond, the curvature says little."""
 
@@ -234,7 +237,8 @@ def _common_axes(equal_volume):
 
     Given D, the variances along the axes are those of VVI or EVI, so D alone is searched for. There may be several
     minima: the best one that is reached from the axes of the previous parameters, of the pooled covariance and of
-    each component is taken, so that the result is never worse than the previous parameters.
+    each component is taken, so that the result is never worse than the previous parameters. Directions without
+    variance, up to the floor, keep out of the search but for its last steps: they would make it slow and say nothing.
     """
 
     def objective(shares, squares):
@@ -247,11 +251,23 @@ def _common_axes(equal_volume):
         return d * mean, shares * np.exp(log_volumes / d - mean)
 
     def constrain(shares, roots, previous):
-        starts = [_axes(shares, roots), *np.linalg.svd(roots)[0]]
+        span, rest = _spanned(shares, roots)
+        there = span.T @ roots
+        starts = [span @ axes for axes in (_axes(shares, there), *np.linalg.svd(there)[0])]
+        odd = np.exp(np.cos(np.arange(len(shares))))  # with odd weights variances differ
         if previous is not None:
-            starts.append(_axes(np.exp(np.cos(np.arange(len(shares)))), previous))  # odd weights: variances differ
-        found = [_turned(axes, shares, roots, objective, COMPARABLE) for axes in starts]
-        best = found[int(np.argmin([value for value, _ in found]))][1]
+            starts.append(span @ _axes(odd, span.T @ previous))
+        others = _squares(roots, rest)
+
+        def with_others(shares, squares):
+            return objective(shares, np.concatenate([squares, others], axis=1))
+
+        found = [_turned(axes, shares, roots, with_others, COMPARABLE) for axes in starts]
+        value, best = found[int(np.argmin([value for value, _ in found]))]
+        best = np.concatenate([best, rest], axis=1)
+        if previous is not None and rest.size:
+            before = _axes(odd, previous)
+            best = before if objective(shares, _squares(roots, before))[0] < value else best
         axes = _turned(best, shares, roots, objective, SETTLED)[1]
         deviations = np.linalg.norm(np.swapaxes(roots, 1, 2) @ axes, axis=1)
         if equal_volume:
@@ -263,9 +279,27 @@ def _common_axes(equal_volume):
 
 def _axes(weights, roots):
     """Return the principal axes of Σ_k w_k S_k/tr S_k, (d, d)."""
-    sizes = np.sqrt(weights / np.einsum("kij,kij->k", roots, roots))
-    side_by_side = (roots * sizes[:, None, None]).transpose(1, 0, 2).reshape(roots.shape[1], -1)
-    return np.linalg.svd(side_by_side, full_matrices=False)[0]
+    return _principal(weights / np.einsum("kij,kij->k", roots, roots), roots)[0]
+
+
+def _principal(weights, roots):
+    """Return the principal axes of Σ_k w_k S_k, and the standard deviations along them."""
+    side_by_side = (roots * np.sqrt(weights)[:, None, None]).transpose(1, 0, 2).reshape(roots.shape[1], -1)
+    return np.linalg.svd(side_by_side, full_matrices=False)[:2]
+
+
+def _spanned(shares, roots):
+    """Return the directions (d, r) in which components have variances, and the others (d, d − r)."""
+    axes, deviations = _principal(shares, roots)
+    rank = int(np.sum(deviations > FLAT * deviations[0]))
+    # without others, the axes as they are: then no bit depends on these
+    return (axes[:, :rank], axes[:, rank:]) if rank < len(axes) else (np.eye(rank), np.empty((rank, 0)))
+
+
+def _squares(roots, axes):
+    """Return the variances along some axes, (K, d, d), (d, r) -> (K, r)."""
+    seen = np.swapaxes(roots, 1, 2) @ axes
+    return np.einsum("kij,kij->kj", seen, seen)
 
 
 def _turned(axes, shares, roots, objective, settled):
@@ -275,7 +309,7 @@ def _turned(axes, shares, roots, objective, settled):
     the curvature is 2 Σ_k w_k (M_kii − M_kjj)²/(M_kii M_kjj) in each plane and nothing between planes (Pham 2001);
     limited memory adds what is missing (Nocedal 1980).
     """
-    d = len(axes)
+    d = axes.shape[1]
     i, j = np.triu_indices(d, 1)
     seen = np.swapaxes(roots, 1, 2) @ axes
     squares = np.einsum("kij,kij->kj", seen, seen)
