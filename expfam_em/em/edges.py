@@ -9,7 +9,7 @@ import numpy as np
 
 from expfam_em.em.state import Problem, State, improve, move
 from expfam_em.family import checked
-from expfam_em.family.optional import is_incomplete
+from expfam_em.family.optional import edge_sums_of, is_incomplete
 from expfam_em.values.mixture import Mixture
 
 FIRST_TRIAL = 4
@@ -69,7 +69,7 @@ def _best(problem: Problem, state: State, after: Mixture, moved: State, beyond: 
 def _at_edges(problem: Problem, state: State, mixture: Mixture) -> Mixture | None:
     """Return the mixtures with shapes in their limits, or out of them again; None if there is nothing to try."""
     family: Any = mixture.family
-    pass_ = replace(problem.pass_, kernel=replace(problem.pass_.kernel, of_rows="edge_sums"))
+    pass_ = replace(problem.pass_, kernel=replace(problem.pass_.kernel, of_rows=edge_sums_of))
     found = pass_.sums(mixture.scores, state.temperature, problem.data_set[state.run])
     sums = found.sums.reshape(mixture.flat_natural.shape)
     with np.errstate(all="ignore"):

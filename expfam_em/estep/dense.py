@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expfam_em.estep.scores import Kernel, Outputs, Scores
+from expfam_em.estep.incomplete import STATISTICS_BLOCK, IncompletePass
+from expfam_em.estep.scores import Kernel, Outputs, Scores, cancels
 from expfam_em.family.kernel_form import KernelForm, Monomials, OwnFrames, needs_table, table
 from expfam_em.family.optional import kernel_frames
 from expfam_em.kernels import NO_OFFSET, block_rows, em_rows, padded
 from expfam_em.rows.protocol import Chunk
-
-STATISTICS_BLOCK = 1 << 16
-"""Entries of T evaluated in NumPy at a time: half a megabyte stays in the L2 cache."""
 
 KERNEL_DTYPES = (np.float64, np.float32, np.uint8, np.bool_)
 
@@ -31,6 +29,8 @@ class Dense(Kernel):
     form: KernelForm | None = None
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
+        if cancels(self.family, scores):
+            return IncompletePass(self.family).prepared(scores, temperature, given)
         how = float(temperature), given
         if self.form is None:
             return _evaluated(self, _of_table(self.family, scores, how))

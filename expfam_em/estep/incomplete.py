@@ -1,30 +1,34 @@
-"""The pass of families whose statistics depend on the component, in NumPy."""
+"""The pass that asks a family for densities and statistics of each component, in NumPy."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from expfam_em.estep.dense import STATISTICS_BLOCK
 from expfam_em.estep.scores import Kernel, Outputs, Scores
-from expfam_em.family.optional import components
+from expfam_em.family import checked
+from expfam_em.family.optional import components, sums_of
 from expfam_em.rows.protocol import Chunk
+
+STATISTICS_BLOCK = 1 << 16
+"""Entries of T evaluated in NumPy at a time: half a megabyte stays in the L2 cache."""
 
 
 @dataclass(frozen=True)
 class IncompletePass(Kernel):
-    """The pass of a family that observes only a part of each observation.
+    """The pass of a family that observes only a part of each observation, or whose scores cancel.
 
     Attributes
     ----------
-    of_rows : str
-        The method of the family that says what is added up: ``complete``, or ``edge_sums``.
+    of_rows : callable(family, X, responsibilities, η or None) -> (K, p)
+        What is added up: `sums_of`, or `edge_sums_of`.
     """
 
-    of_rows: str = "complete"
+    of_rows: Callable = sums_of
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         family = self.family if scores.family is None else scores.family
@@ -37,11 +41,10 @@ class IncompletePass(Kernel):
             for start, stop, mixture, slot in items.tolist():
                 here: Any = components(family, np.arange(mixture * K, (mixture + 1) * K))
                 natural, log_weights = scores.natural[mixture], scores.log_weights[mixture]
-                of_rows = getattr(here, self.of_rows)
-                summed = here.guess if guessed else functools.partial(_at, of_rows, natural)
+                at = None if guessed else natural
                 for first in range(start, stop, step):
                     rows = slice(first, min(first + step, stop))
-                    X = chunk.X[rows]
+                    X = np.asarray(chunk.X[rows])
                     if given:
                         R, top = out.responsibilities[rows], np.zeros(len(X))
                     else:
@@ -51,7 +54,8 @@ class IncompletePass(Kernel):
                         R, top = _written(score, temperature, out.rows(rows))
                     if out.sums.size:
                         weight = None if chunk.weight is None else chunk.weight[rows]
-                        _add(summed, X, weight, R, top, out, slot)
+                        summed = functools.partial(self.of_rows, here, natural=at)
+                        _add(here, summed, X, weight, R, top, out, slot)
 
         return run
 
@@ -65,17 +69,15 @@ def _written(score, temperature, out: Outputs):
     return R, top
 
 
-def _at(of_rows, natural, X, R):
-    return of_rows(X, natural, R)
-
-
-def _add(summed, X, weight, R, top, out: Outputs, slot) -> None:
+def _add(family, summed, X, weight, R, top, out: Outputs, slot) -> None:
     """Add up some rows, without those of weight 0."""
     if weight is not None:
         present = weight > 0
         X, R, top = X[present], R[present] * weight[present, None], top[present] * weight[present]
     out.counts[slot] += R.sum(axis=0)
     out.sums[slot] += summed(X, R)
+    if (exposure := checked.exposure(family, X)) is not None:
+        out.exposures[slot] += exposure @ R
     if out.bounds.size:
         out.bounds[slot] += top.sum()
 

@@ -12,7 +12,7 @@ from expfam_em.estep.bits import Bits, coded
 from expfam_em.estep.dense import Dense, check_width, table_of
 from expfam_em.estep.incomplete import IncompletePass
 from expfam_em.estep.reduce import EStep, OfData, Write, log_base_chunk
-from expfam_em.estep.scores import Kernel, Outputs, Scores, Sums, check_temperature
+from expfam_em.estep.scores import Kernel, Outputs, Scores, Sums, cancels, check_temperature
 from expfam_em.estep.sparse import Sparse
 from expfam_em.family import checked
 from expfam_em.family.kernel_form import needs_table, table
@@ -77,7 +77,9 @@ class Pass:
             sums, bounds = self._with_common(kernel, scores, counts, sums, bounds, data_set)
         if not exposures.any():
             exposures = counts
-        return Sums(np.arange(B), counts, sums, bounds + self.log_base[data_set], exposures)
+        if not cancels(self.family, scores):
+            bounds = bounds + self.log_base[data_set]
+        return Sums(np.arange(B), counts, sums, bounds, exposures)
 
     def check_width(self, scores: Scores) -> None:
         """Raise a ValueError unless the rows have the statistics that a mixture has natural parameters for."""

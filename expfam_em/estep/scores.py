@@ -99,6 +99,12 @@ class Scores(NamedTuple):
         )  # fmt: skip
 
 
+def cancels(family: Any, scores: Scores) -> bool:
+    """Whether the family takes log-densities of components, with log h, because their scores lack digits."""
+    known = family if scores.family is None else scores.family
+    return known.cancels(scores.natural.reshape(-1, scores.natural.shape[2]))
+
+
 class Outputs(NamedTuple):
     """What a pass fills; an array of length 0 is left out.
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from expfam_em.estep.scores import Kernel, Outputs, Scores
+from expfam_em.estep.incomplete import IncompletePass
+from expfam_em.estep.scores import Kernel, Outputs, Scores, cancels
 from expfam_em.family import checked
 from expfam_em.kernels import NO_OFFSET
 from expfam_em.kernels.sparse import SPARSE_ROWS, em_sparse
@@ -33,6 +34,8 @@ class Sparse(Kernel):
         return min(super().work(n_components, n_statistics), SPARSE_WORK / n_statistics)
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
+        if cancels(self.family, scores):
+            return IncompletePass(self.family).prepared(scores, temperature, given)
         natural = np.ascontiguousarray(scores.natural.transpose(0, 2, 1))
         partition, temperature = scores.log_partition, float(temperature)
         offset, level, group = scores.offset, scores.level, scores.groups

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.centred import Centred
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.support import require
@@ -217,6 +218,69 @@ class IndependentColumns(ExponentialFamily):
     def __repr__(self) -> str:
         shown = (f"{name}={_shown(getattr(self, name))}" for name in self.constants)
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class CentredColumns(Centred, IndependentColumns):
+    """Independent columns of two statistics that have a form about an origin; see `Centred`.
+
+    The first of t̃ is of second order. Methods take numbers and origins of one shape, or of shapes that broadcast.
+    """
+
+    order = 2
+
+    @abstractmethod
+    def middle_of(self, first: Array, second: Array, /) -> Array:
+        """Return a number in the middle of those with these means of t₁ and t₂."""
+
+    @abstractmethod
+    def recombined(self, origin: Array) -> tuple[tuple[ArrayLike, ArrayLike], tuple[ArrayLike, ArrayLike]]:
+        """Return M(x₀), row by row."""
+
+    @abstractmethod
+    def statistics_near(self, x: Array, origin: Array) -> tuple[Array, Array]:
+        """Return t̃₁(x), t̃₂(x)."""
+
+    @abstractmethod
+    def log_partition_near(self, origin: Array, first: Array, second: Array, /) -> Array:
+        """Return Ã(η̃₁, η̃₂)."""
+
+    @abstractmethod
+    def expectation_near(self, origin: Array, first: Array, second: Array, /) -> tuple[Array, Array]:
+        """Return E[t̃₁], E[t̃₂]."""
+
+    @abstractmethod
+    def natural_near(self, origin: Array, first: Array, second: Array, /) -> tuple[Array, Array]:
+        """Return η̃₁, η̃₂; NaN where the numbers do not differ."""
+
+    def n_curved(self, n_statistics: int) -> int:
+        return n_statistics // 2
+
+    def middle(self, expectation: Array) -> Array:
+        first, second = self._split(expectation)
+        return self.middle_of(first, second)
+
+    def recombination(self, origin: Array) -> Array:
+        K, d = origin.shape
+        out, at = np.zeros((K, 2, d, 2, d)), np.arange(d)
+        for i, row in enumerate(self.recombined(origin)):
+            for j, entries in enumerate(row):
+                out[:, i, at, j, at] = entries
+        return out.reshape(K, 2 * d, 2 * d)
+
+    def statistics_about(self, X: Array, origin: Array) -> Array:
+        return np.concatenate(self.statistics_near(X, origin), axis=1)
+
+    def partition_about(self, natural: Array, origin: Array) -> Array:
+        first, second = self._split(natural)
+        return self.log_partition_near(origin, first, second).sum(axis=-1)
+
+    def expectation_about(self, natural: Array, origin: Array) -> Array:
+        first, second = self._split(natural)
+        return np.concatenate(self.expectation_near(origin, first, second), axis=-1)
+
+    def natural_about(self, expectation: Array, origin: Array) -> Array:
+        first, second = self._split(expectation)
+        return np.concatenate(self.natural_near(origin, first, second), axis=-1)
 
 
 def constant(name: str, value: ArrayLike | None, fine: Callable[[Array], Any], must_be: str) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma, exp1, gammaln, log1p
 from scipy.special import gamma as gamma_function
 
-from expfam_em.families.columns import IndependentColumns, constant, of_columns
-from expfam_em.families.special import gamma
+from expfam_em.families.columns import CentredColumns, IndependentColumns, constant, of_columns
+from expfam_em.families.special import gamma, shares
 from expfam_em.family.named import POSITIVE
 from expfam_em.rows.typing import Array, Block, Mask
 
@@ -130,7 +132,7 @@ class Laplace(_Waiting):
 # ---- Gamma and its reciprocal ----------------------------------------------------------------------------------------
 
 
-class Gamma(_Signed, _Positive):
+class Gamma(CentredColumns, _Signed, _Positive):
     """Product of Gamma columns: T(x) = (log x, x), A(η) = Σ log Γ(a) − a log b, h(x) = Π 1/x, η = (a, −b).
 
     a is the shape and b the rate; with h(x) = 1/x, and not 1, a small a is not rounded to a − 1.
@@ -159,6 +161,32 @@ class Gamma(_Signed, _Positive):
 
     def mean_of(self, signed_shape: Array, negative_rate: Array) -> Array:
         return signed_shape / -negative_rate
+
+    def middle_of(self, log_mean: Array, mean: Array, /) -> Array:
+        return mean ** self.signs[0]
+
+    def recombined(self, origin: Array) -> Any:
+        of_log, scale = self.signs[0] * np.ones_like(origin), origin ** -self.signs[0]
+        return (of_log, -scale), (0.0, scale)
+
+    def statistics_near(self, x: Array, origin: Array) -> tuple[Array, Array]:
+        u = (x - origin) / origin if self.signs[0] > 0 else (origin - x) / x
+        return gamma.log1p_less(u), u
+
+    def log_partition_near(self, origin: Array, shape: Array, tilt: Array, /) -> Array:
+        # log Γ(a) − a log(a − s) + a − s, of which most cancels where a is large
+        inside = (shape > 0) & (tilt < shape)
+        of_shape = 0.5 * (gamma.LOG_2PI - np.log(shape)) + gamma.stirling_error(shape)
+        return np.where(inside, of_shape - shape * gamma.log1p_less(-tilt / shape), np.inf)
+
+    def expectation_near(self, origin: Array, shape: Array, tilt: Array, /) -> tuple[Array, Array]:
+        u = tilt / (shape - tilt)
+        return gamma.log1p_less(u) - gamma.log_minus_digamma(shape), u
+
+    def natural_near(self, origin: Array, curved: Array, u: Array, /) -> tuple[Array, Array]:
+        of_mean = gamma.log1p_less(u)
+        shape = gamma.inverse_log_minus_digamma(gamma.above_rounding(of_mean - curved, of_mean, curved))
+        return shape, shape * (u / (1 + u))
 
     def natural_of(self, log_mean: Array, mean: Array) -> tuple[Array, ...]:
         # log a − ψ(a) = log E[t₂] − E[log t₂]
@@ -343,7 +371,7 @@ class Pareto(_Waiting):
 # ---- InverseGaussian -------------------------------------------------------------------------------------------------
 
 
-class InverseGaussian(_Positive):
+class InverseGaussian(CentredColumns, _Positive):
     """Product of inverse Gaussian columns, of mean μ and shape λ: T(x) = (x, 1/x), h(x) = Π (2πx³)^(−½).
 
     A(η) = −Σ 2 √(η₁η₂) + ½ log(−2η₂) and η = (−λ/(2μ²), −λ/2).
@@ -369,6 +397,33 @@ class InverseGaussian(_Positive):
         # E[log x] = log μ − e^z E₁(z) for z = 2λ/μ
         (mean, _), z = self.expectation_of(first, second), 4 * _root(first, second)
         return -0.5 * gamma.LOG_2PI - 1.5 * (np.log(mean) - _scaled_exp1(z))
+
+    def middle_of(self, mean: Array, mean_reciprocal: Array, /) -> Array:
+        return mean
+
+    def recombined(self, origin: Array) -> Any:
+        return (-0.5 / origin, -0.5 * origin), (1 / origin, 0.0)
+
+    def statistics_near(self, x: Array, origin: Array) -> tuple[Array, Array]:
+        u = (x - origin) / origin
+        return -0.5 * u * ((x - origin) / x), u
+
+    def log_partition_near(self, origin: Array, shape: Array, tilt: Array, /) -> Array:
+        # in units of the origin, for λ = shape and λ/μ² = shape − 2 tilt: ½ (√λ − √(λ/μ²))² − ½ log λ
+        first = shape - 2 * tilt
+        step = 2 * tilt / (np.sqrt(shape) + np.sqrt(first))
+        return np.where((shape > 0) & (first > 0), 0.5 * step**2 - 0.5 * np.log(shape) - 0.5 * np.log(origin), np.inf)
+
+    def expectation_near(self, origin: Array, shape: Array, tilt: Array, /) -> tuple[Array, Array]:
+        # μ − 1 for μ = √(λ/(λ − 2 tilt))
+        first = shape - 2 * tilt
+        u = 2 * tilt / (np.sqrt(first) * (np.sqrt(shape) + np.sqrt(first)))
+        return -0.5 * (u * u / (1 + u) + 1 / shape), u
+
+    def natural_near(self, origin: Array, curved: Array, u: Array, /) -> tuple[Array, Array]:
+        of_mean = -0.5 * (u * u / (1 + u))
+        shape = 0.5 / gamma.above_rounding(of_mean - curved, of_mean, curved)
+        return shape, 0.5 * shape * (u * (2 + u) / (1 + u) ** 2)
 
     def natural_of(self, mean: Array, mean_reciprocal: Array) -> tuple[Array, ...]:
         excess = mean_reciprocal - 1 / mean  # 1/λ
@@ -409,7 +464,7 @@ def _scaled_exp1(z: Array) -> Array:
 # ---- Beta ------------------------------------------------------------------------------------------------------------
 
 
-class Beta(_Signed):
+class Beta(CentredColumns, _Signed):
     """Product of Beta columns: T(x) = (log x, log(1 − x)), A(η) = Σ log B(a, b), h(x) = Π 1/(x (1 − x)), η = (a, b)."""
 
     order = 2
@@ -433,6 +488,42 @@ class Beta(_Signed):
 
     def mean_of(self, alpha: Array, beta: Array) -> Array:
         return alpha / (alpha + beta)
+
+    def middle_of(self, log_mean: Array, log_mean_of_rest: Array, /) -> Array:
+        middle = 1 / (1 + np.exp(log_mean_of_rest - log_mean))
+        return np.clip(middle, SMALLEST, LARGEST_BELOW_1)
+
+    def recombined(self, origin: Array) -> Any:
+        return (1 / (1 - origin), 1 / origin), (1.0, -1.0)
+
+    def statistics_near(self, x: Array, origin: Array) -> tuple[Array, Array]:
+        rest, step = 1 - origin, x - origin
+        curved = gamma.log1p_less(step / origin) / rest + gamma.log1p_less(-step / rest) / origin
+        return curved, log1p(step / origin) - log1p(-step / rest)
+
+    def _near(self, origin: Array, shape: Array, tilt: Array) -> tuple[Array, Array, Array]:
+        """Return α as `shares` takes it."""
+        m = np.stack(np.broadcast_arrays(origin, 1 - origin), axis=-1)
+        return (shape / (origin * (1 - origin)))[..., None], np.stack([tilt, -tilt], axis=-1), m
+
+    def log_partition_near(self, origin: Array, shape: Array, tilt: Array, /) -> Array:
+        return shares.partition(*self._near(origin, shape, tilt))
+
+    def expectation_near(self, origin: Array, shape: Array, tilt: Array, /) -> tuple[Array, Array]:
+        g, curved = shares.means(*self._near(origin, shape, tilt))
+        return curved / (origin * (1 - origin)), g[..., 0] - g[..., 1]
+
+    def natural_near(self, origin: Array, curved: Array, difference: Array, /) -> tuple[Array, Array]:
+        rest, curved = 1 - origin, origin * (1 - origin) * curved
+        g = np.stack([curved + rest * difference, curved - origin * difference], axis=-1)
+        m = np.stack(np.broadcast_arrays(origin, rest), axis=-1)
+        total, z = shares.from_means(g, curved, m)
+        total, tilt = total[..., 0], total[..., 0] * origin * np.expm1(z[..., 0])
+        # rows that differ much have digits enough in T itself
+        alpha, beta = self.natural_of(np.log(origin) + g[..., 0], log1p(-origin) + g[..., 1])
+        wide = ~(total > shares.LARGE_TOTAL)
+        total, tilt = np.where(wide, alpha + beta, total), np.where(wide, alpha * rest - beta * origin, tilt)
+        return total * origin * rest, tilt
 
     def natural_of(self, log_mean: Array, log_mean_of_rest: Array) -> tuple[Array, ...]:
         return gamma.shapes_of_beta(-log_mean, -log_mean_of_rest)

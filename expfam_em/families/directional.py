@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
-from expfam_em.families.columns import IndependentColumns
-from expfam_em.families.special.bessel import inverse_ratio, log_bessel, ratio_over_x
-from expfam_em.families.special.gamma import LOG_2PI, LOG_PI
+from expfam_em.families.columns import CentredColumns
+from expfam_em.families.special.bessel import (
+    inverse_ratio,
+    inverse_ratio_gap,
+    log_bessel,
+    ratio_gap,
+    ratio_over_x,
+)
+from expfam_em.families.special.gamma import LOG_2PI, LOG_PI, above_rounding
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.centred import Centred
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.support import require_rows
+from expfam_em.rows.csr import CSRBlock, row_sums
 from expfam_em.rows.typing import Array, Block
 
 LENGTH_TOLERANCE = 1e-6
 """How far the length of a row may be from 1."""
 
 
-class VonMises(IndependentColumns):
+class VonMises(CentredColumns):
     """Product of von Mises columns: T(x) = (cos x, sin x), A(η) = Σ log(2π I₀(κ)), h(x) = 1, η = κ (cos μ, sin μ).
 
     x are angles in radians, any real number; κ = |η|.
     """
 
-    order = 2
     needs = "finite angles"
     ranges = {"concentrations": named.FROM_0}
 
@@ -44,6 +53,30 @@ class VonMises(IndependentColumns):
         scale = ratio_over_x(0.0, inverse_ratio(0.0, np.hypot(cosine, sine)))
         return cosine / scale, sine / scale
 
+    def middle_of(self, cosine: Array, sine: Array, /) -> Array:
+        return np.arctan2(sine, cosine)
+
+    def recombined(self, origin: Array) -> Any:
+        return (np.cos(origin), np.sin(origin)), (-np.sin(origin), np.cos(origin))
+
+    def statistics_near(self, x: Array, origin: Array) -> tuple[Array, Array]:
+        turn = x - origin
+        return -2 * np.sin(turn / 2) ** 2, np.sin(turn)
+
+    def log_partition_near(self, origin: Array, along: Array, across: Array, /) -> Array:
+        kappa = np.hypot(along, across)
+        return LOG_2PI + log_bessel(0.0, kappa, scaled=True) + _beyond(kappa, along, across**2)
+
+    def expectation_near(self, origin: Array, along: Array, across: Array, /) -> tuple[Array, Array]:
+        kappa = np.hypot(along, across)
+        scale = ratio_over_x(0.0, kappa)
+        return -ratio_gap(0.0, kappa) - scale * _beyond(kappa, along, across**2), across * scale
+
+    def natural_near(self, origin: Array, curved: Array, sine: Array, /) -> tuple[Array, Array]:
+        gap = _gap(curved, sine**2)
+        scale = inverse_ratio_gap(0.0, gap) / (1 - gap)
+        return scale * (1 + curved), scale * sine
+
     def parameters_of(self, along: Array, across: Array) -> dict[str, Array]:
         return {"locations": np.arctan2(across, along), "concentrations": np.hypot(along, across)}
 
@@ -55,11 +88,10 @@ class VonMises(IndependentColumns):
         return rng.vonmises(known["locations"], known["concentrations"], size)
 
 
-class VonMisesFisher(ExponentialFamily):
-    """Density of unit vectors: T(x) = x, A(η) = log((2π)^{d/2} I_{d/2−1}(κ) / κ^{d/2−1}), h(x) = 1, η = κ μ.
+class _Directions(ExponentialFamily):
+    """Unit vectors, by T and A themselves."""
 
-    κ = |η|. At κ = 0 there is no direction; ``parameters`` then says 0.
-    """
+    sparse = "rows"
 
     def sufficient_statistics(self, X: Block) -> Array:
         return np.asarray(X, np.float64)
@@ -69,8 +101,7 @@ class VonMisesFisher(ExponentialFamily):
 
     def log_partition(self, natural: Array) -> Array:
         d = natural.shape[1]
-        log_area = np.log(2.0) + d / 2 * LOG_PI - gammaln(d / 2)  # of the sphere, A(0)
-        return log_area + log_bessel(d / 2 - 1, _length(natural))
+        return _log_area(d) + log_bessel(d / 2 - 1, _length(natural))
 
     def to_expectation(self, natural: Array) -> Array:
         return natural * ratio_over_x(natural.shape[1] / 2 - 1, _length(natural))[:, None]
@@ -117,12 +148,83 @@ class VonMisesFisher(ExponentialFamily):
             rows -= np.outer(rows @ normal, normal * (2 / (normal @ normal)))
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
-    def check_support(self, X: Block) -> None:
-        X = np.asarray(X, np.float64)
+    def check_support(self, X: Block | CSRBlock) -> None:
         if X.shape[1] < 2:
             raise ValueError(f"VonMisesFisher needs rows of at least 2 columns, not {X.shape[1]}")
-        length, sentence = _length(X), "VonMisesFisher needs rows of length 1; row {row} has length {value}"
+        sparse = isinstance(X, CSRBlock)
+        length = np.sqrt(row_sums(X, np.square)) if sparse else _length(np.asarray(X, np.float64))
+        sentence = "VonMisesFisher needs rows of length 1; row {row} has length {value}"
         require_rows(np.abs(length - 1) <= LENGTH_TOLERANCE, sentence, length)
+
+
+class VonMisesFisher(Centred, _Directions):
+    """Density of unit vectors: T(x) = x, A(η) = log((2π)^{d/2} I_{d/2−1}(κ) / κ^{d/2−1}), h(x) = 1, η = κ μ.
+
+    κ = |η|. At κ = 0 there is no direction; ``parameters`` then says 0.
+    """
+
+    def n_curved(self, n_statistics: int) -> int:
+        return 1
+
+    def middle(self, expectation: Array) -> Array:
+        return expectation / _length(expectation)[:, None]
+
+    def recombination(self, origin: Array) -> Array:
+        sign, normal = _reflection(origin)
+        outer = normal[:, :, None] * (2 * normal / np.sum(normal**2, axis=1, keepdims=True))[:, None]
+        return sign[:, :, None] * (np.eye(origin.shape[1]) - outer)
+
+    def statistics_about(self, X: Array, origin: Array) -> Array:
+        sign, normal = _reflection(np.broadcast_to(origin, X.shape))
+        step = X - origin
+        share = np.sum(normal * step, axis=1, keepdims=True) / np.sum(normal**2, axis=1, keepdims=True)
+        T = sign * (step - 2 * share * normal)
+        square = np.sum(T[:, 1:] ** 2, axis=1)
+        near = (T[:, 0] > -1) & (square < 1)
+        # of a row of length 1; what its length misses is rounding
+        T[:, 0] = np.where(near, -square / (1 + np.sqrt(np.maximum(1 - square, 0))), T[:, 0])
+        return T
+
+    def partition_about(self, natural: Array, origin: Array) -> Array:
+        d, kappa, across = natural.shape[1], _length(natural), np.sum(natural[:, 1:] ** 2, axis=1)
+        scaled = log_bessel(d / 2 - 1, kappa, scaled=True)
+        return _log_area(d) + scaled + _beyond(kappa, natural[:, 0], across)
+
+    def expectation_about(self, natural: Array, origin: Array) -> Array:
+        order, kappa, across = natural.shape[1] / 2 - 1, _length(natural), np.sum(natural[:, 1:] ** 2, axis=1)
+        scale = ratio_over_x(order, kappa)
+        along = -ratio_gap(order, kappa) - scale * _beyond(kappa, natural[:, 0], across)
+        return np.column_stack([along, natural[:, 1:] * scale[:, None]])
+
+    def natural_about(self, expectation: Array, origin: Array) -> Array:
+        gap = _gap(expectation[:, 0], np.sum(expectation[:, 1:] ** 2, axis=1))
+        scale = inverse_ratio_gap(expectation.shape[1] / 2 - 1, gap) / (1 - gap)
+        return scale[:, None] * np.column_stack([1 + expectation[:, 0], expectation[:, 1:]])
+
+
+def _log_area(d: int) -> float:
+    """Return the logarithm of the area of the unit sphere, A(0)."""
+    return float(np.log(2.0) + d / 2 * LOG_PI - gammaln(d / 2))
+
+
+def _reflection(origin: Array) -> tuple[Array, Array]:
+    """Return a sign (…, 1) and a normal (…, d): the reflection along the normal, times the sign, takes x₀ to e₁."""
+    normal = np.array(origin)
+    sign = np.where(normal[..., :1] >= 0, 1.0, -1.0)
+    normal[..., :1] += sign
+    return -sign, normal
+
+
+def _beyond(kappa: Array, along: Array, across: Array) -> Array:
+    """Return κ − η₁, for across = κ² − η₁²."""
+    return np.where(along > 0, across / (kappa + along), kappa - along)
+
+
+def _gap(curved: Array, across: Array) -> Array:
+    """Return 1 − |E[T]| for E[T] = (1 + curved, …), the rest with the square ``across``; NaN where it is rounding."""
+    twice = 2 * curved + curved**2
+    length = np.hypot(1 + curved, np.sqrt(across))
+    return above_rounding(-(twice + across) / (1 + length), curved, across)
 
 
 def _length(vectors: Array) -> np.ndarray:

@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma
 
-from expfam_em.families.special import gamma
+from expfam_em.families.special import gamma, shares
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.centred import Centred
 from expfam_em.family.support import require, require_rows
-from expfam_em.rows.typing import Array, Block
+from expfam_em.rows.typing import Array, Block, Integers
 
 SUM_TOLERANCE = 1e-6
 """How far the sum of a row may be from 1, which is more than shares in single precision are."""
@@ -25,16 +26,11 @@ ALPHA_STEPS, LAST_STEP = 12, 1e-9
 """Most steps for all α_j, and the relative length of one after which the next one is rounding."""
 
 
-class Dirichlet(ExponentialFamily):
-    """Density of shares: T(x) = log x, A(η) = Σ log Γ(α_j) − log Γ(Σα), h(x) = Π 1/x_j, η = α > 0.
-
-    Rows are positive and sum to 1; the density is with respect to all columns but one. Some columns of such rows are
-    no shares of anything, so there are no marginals of this kind.
-    """
+class _Shares(ExponentialFamily):
+    """Shares, by T and A themselves."""
 
     def sufficient_statistics(self, X: Block) -> Array:
-        with np.errstate(all="ignore"):  # an absent row may hold anything
-            return np.log(np.ascontiguousarray(X, np.float64))  # the last bit of NumPy's logarithm depends on strides
+        return _logarithms(X)
 
     def log_partition(self, natural: Array) -> Array:
         alpha = np.asarray(natural, np.float64)
@@ -47,7 +43,7 @@ class Dirichlet(ExponentialFamily):
         return each.sum(axis=1) + 0.5 * np.log(total) - gamma.stirling_error(total) + constant
 
     def log_base_measure(self, X: Block) -> Array:
-        return -self.sufficient_statistics(X).sum(axis=1)
+        return -_logarithms(X).sum(axis=1)
 
     def expected_log_base_measure(self, natural: Array) -> Array | None:
         return -self.to_expectation(natural).sum(axis=1)
@@ -81,6 +77,87 @@ class Dirichlet(ExponentialFamily):
             require((X > 0) & (X < np.inf), X, "Dirichlet needs positive numbers")
         total, sentence = X.sum(axis=1), "Dirichlet needs rows that sum to 1; row {row} sums to {value}"
         require_rows(np.abs(total - 1) <= SUM_TOLERANCE, sentence, total)
+
+
+class Dirichlet(Centred, _Shares):
+    """Density of shares: T(x) = log x, A(η) = Σ log Γ(α_j) − log Γ(Σα), h(x) = Π 1/x_j, η = α > 0.
+
+    Rows are positive and sum to 1; the density is with respect to all columns but one. Some columns of such rows are
+    no shares of anything, so there are no marginals of this kind.
+    """
+
+    # with g_j = log(x_j/m_j), T̃ is Σ m_j g_j, divided by what the largest m_j leaves, and g of all the others
+
+    def n_curved(self, n_statistics: int) -> int:
+        return 1
+
+    def middle(self, expectation: Array) -> Array:
+        powers = np.exp(expectation - expectation.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    def recombination(self, origin: Array) -> Array:
+        K, d = origin.shape
+        order = _largest_first(origin)
+        out = np.zeros((K, d, d))
+        out[np.arange(K)[:, None], np.arange(d), order] = 1.0
+        out[:, 0] = origin / _rest(origin)
+        return out
+
+    def statistics_about(self, X: Array, origin: Array) -> Array:
+        origin = np.broadcast_to(origin, X.shape)
+        step = (X - origin) / origin
+        T = np.take_along_axis(np.log1p(step), _largest_first(origin), axis=1)
+        # of a row that sums to 1; what its sum misses is rounding
+        T[:, :1] = np.sum(origin * gamma.log1p_less(step), axis=1, keepdims=True) / _rest(origin)
+        return T
+
+    def _near(self, natural: Array, origin: Array) -> tuple[Array, Array, Array]:
+        """Return α as `shares` takes it."""
+        delta = np.zeros_like(natural)
+        np.put_along_axis(delta, _largest_first(origin)[:, 1:], natural[:, 1:], axis=1)
+        return natural[:, :1] / _rest(origin), delta, origin
+
+    def partition_about(self, natural: Array, origin: Array) -> Array:
+        return shares.partition(*self._near(natural, origin))
+
+    def expectation_about(self, natural: Array, origin: Array) -> Array:
+        g, curved = shares.means(*self._near(natural, origin))
+        out = np.take_along_axis(g, _largest_first(origin), axis=1)
+        out[:, 0] = curved / _rest(origin)[:, 0]
+        return out
+
+    def natural_about(self, expectation: Array, origin: Array) -> Array:
+        order, rest = _largest_first(origin), _rest(origin)
+        g, m = np.zeros_like(expectation), np.take_along_axis(origin, order, axis=1)
+        curved = expectation[:, 0] * rest[:, 0]
+        of_largest = (curved - np.sum(m[:, 1:] * expectation[:, 1:], axis=1)) / m[:, 0]
+        np.put_along_axis(g, order, np.column_stack([of_largest, expectation[:, 1:]]), axis=1)
+        total, z = shares.from_means(g, curved, origin)
+        z = np.take_along_axis(z, order, axis=1)
+        size = total * np.exp(z[:, :1])
+        out = np.column_stack([size * rest, size * m[:, 1:] * np.expm1(z[:, 1:] - z[:, :1])])
+        wide = ~(total[:, 0] > shares.LARGE_TOTAL)
+        if wide.any():  # rows that differ much have digits enough in T itself
+            alpha = np.take_along_axis(_inverse(np.log(origin[wide]) + g[wide]), order[wide], axis=1)
+            size = alpha[:, :1] / m[wide, :1]
+            out[wide] = np.column_stack([size * rest[wide], alpha[:, 1:] - size * m[wide, 1:]])
+        return out
+
+
+def _logarithms(X: Block) -> Array:
+    with np.errstate(all="ignore"):  # an absent row may hold anything
+        return np.log(np.ascontiguousarray(X, np.float64))  # the last bit of NumPy's logarithm depends on strides
+
+
+def _largest_first(origin: Array) -> Integers:
+    """Return the numbers of the columns, (…, d), that of the largest share first and the others in order."""
+    return np.argsort(-(origin == origin.max(axis=-1, keepdims=True)).astype(np.int8), axis=-1, kind="stable")
+
+
+def _rest(origin: Array) -> Array:
+    """Return what the largest share leaves, (…, 1)."""
+    order = _largest_first(origin)
+    return np.take_along_axis(origin, order[..., 1:], axis=-1).sum(axis=-1, keepdims=True)
 
 
 def _others(alpha: Array) -> Array:

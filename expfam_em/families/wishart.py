@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from math import isqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.gaussian.packing import pairs
 from expfam_em.families.special import gamma
-from expfam_em.families.special.linalg import SYMMETRY, check_positive_definite, cholesky, invert
+from expfam_em.families.special.linalg import SYMMETRY, check_positive_definite, cholesky, eigh, invert, solve_lower
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.centred import Centred
 from expfam_em.family.support import require_rows
 from expfam_em.rows.typing import Array, Block
 
 
-class Wishart(ExponentialFamily):
-    """Density of symmetric positive definite q × q matrices X, flattened to rows of q² columns.
-
-    T(X) = (log |X|, x_ij for i ≤ j), A(η) = (ν/2) (q log 2 + log |Σ|) + log Γ_q(ν/2), h(X) = |X|^{−(q + 1)/2},
-    η = (ν/2, −½ Σ⁻¹), off-diagonal entries of the latter twice, with ν > q − 1 degrees of freedom, and E[X] = ν Σ.
-    The order q is told by the number of columns. The density is with respect to the entries x_ij, i ≤ j.
-    """
+class _Matrices(ExponentialFamily):
+    """Positive definite matrices, by T and A themselves."""
 
     def sufficient_statistics(self, X: Block) -> Array:
         matrices = _matrices(X)
@@ -102,6 +99,84 @@ class Wishart(ExponentialFamily):
         require_rows(fine, "Wishart needs symmetric matrices; that of row {row} is not")
         fine = np.isfinite(cholesky(matrices)).all(axis=(1, 2))
         require_rows(fine, "Wishart needs positive definite matrices; that of row {row} is not")
+
+
+class Wishart(Centred, _Matrices):
+    """Density of symmetric positive definite q × q matrices X, flattened to rows of q² columns.
+
+    T(X) = (log |X|, x_ij for i ≤ j), A(η) = (ν/2) (q log 2 + log |Σ|) + log Γ_q(ν/2), h(X) = |X|^{−(q + 1)/2},
+    η = (ν/2, −½ Σ⁻¹), off-diagonal entries of the latter twice, with ν > q − 1 degrees of freedom, and E[X] = ν Σ.
+    The order q is told by the number of columns. The density is with respect to the entries x_ij, i ≤ j.
+    """
+
+    # about M = L Lᵀ, T̃ is log |I + U| − tr U for U = L⁻¹ (X − M) L⁻ᵀ, and the entries of X − M
+
+    def n_curved(self, n_statistics: int) -> int:
+        return 1
+
+    def middle(self, expectation: Array) -> Array:
+        return _unpacked(expectation, 1.0).reshape(len(expectation), -1)
+
+    def recombination(self, origin: Array) -> Array:
+        inverse = invert(_matrices(origin))[0]
+        q = inverse.shape[1]
+        i, j = pairs(q)
+        out = np.tile(np.eye(1 + len(i)), (len(inverse), 1, 1))
+        out[:, 0, 1:] = -inverse[:, i, j] * np.where(i == j, 1.0, 2.0)
+        return out
+
+    def statistics_about(self, X: Array, origin: Array) -> Array:
+        step = _matrices(X - origin)
+        i, j = pairs(step.shape[1])
+        R = _roots(np.atleast_2d(origin))[1]
+        return np.column_stack([_curved(R @ step @ np.swapaxes(R, 1, 2)), step[:, i, j]])
+
+    def partition_about(self, natural: Array, origin: Array) -> Array:
+        half, W = self._near(natural, origin)
+        q = W.shape[1]
+        below = np.arange(q) / 2
+        # of each log Γ(a − i/2), what is left once a log a − a is taken from it
+        lower = half[:, None] - below
+        each = half[:, None] * gamma.log1p_less(-below / half[:, None]) - (below + 0.5) * np.log(lower)
+        each += gamma.stirling_error(lower) + 0.5 * gamma.LOG_2PI
+        value = q * (q - 1) / 4 * gamma.LOG_PI + each.sum(axis=1) - half * _curved(-W)
+        return np.where(eigh(W)[0].max(axis=1) < 1, value, np.nan)
+
+    def _near(self, natural: Array, origin: Array) -> tuple[Array, Array]:
+        """Return a = ν/2, and W for which ½ Σ⁻¹ is a L⁻ᵀ (I − W) L⁻¹."""
+        L = _roots(origin)[0]
+        half = _half(natural, L.shape[1])
+        return half, np.swapaxes(L, 1, 2) @ _unpacked(natural, 0.5) @ L / half[:, None, None]
+
+    def expectation_about(self, natural: Array, origin: Array) -> Array:
+        half, W = self._near(natural, origin)
+        q, L = W.shape[1], _roots(origin)[0]
+        V = np.linalg.solve(np.eye(q) - W, W)
+        step, (i, j) = L @ ((V + np.swapaxes(V, 1, 2)) / 2) @ np.swapaxes(L, 1, 2), pairs(q)
+        curved = _curved(V) - gamma.log_minus_multidigamma(half - (q - 1) / 2, q)
+        return np.column_stack([curved, step[:, i, j]])
+
+    def natural_about(self, expectation: Array, origin: Array) -> Array:
+        R = _roots(origin)[1]
+        q, transposed = R.shape[1], np.swapaxes(R, 1, 2)
+        V = R @ _unpacked(expectation, 1.0) @ transposed
+        of_mean, (i, j) = _curved(V), pairs(q)
+        excess = gamma.above_rounding(of_mean - expectation[:, 0], of_mean, expectation[:, 0])
+        half = gamma.inverse_log_minus_multidigamma(excess, q) + (q - 1) / 2
+        W = np.linalg.solve(np.eye(q) + V, V)
+        tilt = half[:, None, None] * (transposed @ ((W + np.swapaxes(W, 1, 2)) / 2) @ R)
+        return np.column_stack([half, tilt[:, i, j] * np.where(i == j, 1.0, 2.0)])
+
+
+def _roots(origin: Array) -> tuple[Array, Array]:
+    """Return L with M = L Lᵀ, and L⁻¹, for origins M, (K, q²) -> (K, q, q)."""
+    L = cholesky(_matrices(origin))
+    return L, solve_lower(L, np.eye(L.shape[1]))
+
+
+def _curved(U: Any) -> Array:
+    """Return log |I + U| − tr U of symmetric matrices, (n, q, q) -> (n,)."""
+    return gamma.log1p_less(eigh(U)[0]).sum(axis=1)
 
 
 def _matrices(X: Block) -> np.ndarray:

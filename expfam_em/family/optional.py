@@ -54,6 +54,10 @@ class Framed(ExponentialFamily):
         """Return the frames of single components as the kernel takes them."""
         return None
 
+    def sums(self, X: Block, responsibilities: Array) -> Array:
+        """Return Σ_n r_nk T(x_n) for each component in its coordinates, (n, d), (n, K) -> (K, p)."""
+        return responsibilities.T @ checked.statistics(self, X)[0]
+
     @abstractmethod
     def translate(self, natural: Array, target: Any) -> Array:
         """Return natural parameters of this family as those of ``target``, the same family in other coordinates."""
@@ -151,6 +155,20 @@ class OfComponents(ExponentialFamily):
 def is_incomplete(family: ExponentialFamily) -> TypeGuard[Incomplete]:
     """Whether the E-step of a family takes E[T|x] of each component."""
     return isinstance(family, Incomplete) and family.incomplete
+
+
+def sums_of(family: ExponentialFamily, X: Block, responsibilities: Array, natural: Array | None = None) -> Array:
+    """Return Σ_n r_nk E[T|x_n, η_k], (K, p), each component in its coordinates; without η, of the guess of T."""
+    if isinstance(family, Incomplete):
+        return family.guess(X, responsibilities) if natural is None else family.complete(X, natural, responsibilities)
+    if isinstance(family, Framed):
+        return family.sums(X, responsibilities)
+    return responsibilities.T @ checked.statistics(family, X)[0]
+
+
+def edge_sums_of(family: ExponentialFamily, X: Block, responsibilities: Array, natural: Array) -> Array:
+    """Return what `Incomplete.at_edges` has to know of rows, (K, p); 0 for a family that has no limits."""
+    return family.edge_sums(X, natural, responsibilities) if is_incomplete(family) else np.zeros_like(natural)
 
 
 def frames_of(family: ExponentialFamily) -> Frames | None:

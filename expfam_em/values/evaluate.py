@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_em.estep.plan import LOG_BASE_WORK, Pass, single_pass
-from expfam_em.estep.scores import Outputs, Scores
+from expfam_em.estep.scores import Outputs, Scores, cancels
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.rows.csr import CSRBlock
@@ -52,7 +52,7 @@ def evaluate(
     )
     kernel = single_pass(family, rows)
     Pass(family, rows, kernel, np.zeros(1)).write(scores, out, temperature)
-    if log_density:
+    if log_density and not cancels(family, scores):
         rows.reduce(functools.partial(_add_log_base, family, out.evidence), LOG_BASE_WORK)
     return Evaluated(out.evidence, out.responsibilities, out.labels)
 

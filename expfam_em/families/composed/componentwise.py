@@ -160,14 +160,16 @@ class Componentwise(OfParts, OfComponents):
         self._each(one, natural)
         return out
 
-    def _summed(self, of_part: Callable, X: Block, natural: Array, responsibilities: Array) -> Array:
-        X = np.asarray(X)
+    def _summed(self, of_part: Callable, X: Block, responsibilities: Array, natural: Array | None = None) -> Array:
+        X, K = np.asarray(X), responsibilities.shape[1]
 
         def one(part, eta):
             possible = _possible(part.family, X)[0]
-            return of_part(part.family, X[possible], eta, responsibilities[possible][:, part.of])
+            given = None if natural is None else eta
+            return of_part(part.family, X[possible], responsibilities[possible][:, part.of], given)
 
-        return self._map(one, natural, log_h=0.0)  # log h is in the density of what is observed
+        blank = np.empty((K, self._layout.n_statistics)) if natural is None else natural
+        return self._map(one, blank, log_h=0.0)  # log h is in the density of what is observed
 
     def fisher_information(self, natural: Array) -> Array:
         natural = np.atleast_2d(np.asarray(natural, np.float64))

@@ -19,11 +19,13 @@ from expfam_em.family.optional import (
     Framed,
     Incomplete,
     OfComponents,
+    edge_sums_of,
     frames_of,
     is_incomplete,
     kernel_frames,
     score_rounding,
     shared,
+    sums_of,
     translate,
     translate_expectation,
 )
@@ -136,14 +138,18 @@ class OfParts(Composed, Framed, Incomplete):
         return found
 
     @abstractmethod
-    def _summed(self, of_part: Callable, X: Block, natural: Array, responsibilities: Array) -> Array:
-        """Return sums over rows, (K, p), from ``of_part(family, X, natural, responsibilities)`` of each part."""
+    def _summed(self, of_part: Callable, X: Block, responsibilities: Array, natural: Array | None = None) -> Array:
+        """Return sums over rows, (K, p), from those of the parts, such as `sums_of` returns them."""
 
     def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
-        return self._summed(_sums_of, X, natural, responsibilities)
+        return self._summed(sums_of, X, responsibilities, natural)
+
+    def guess(self, X: Block, responsibilities: Array) -> Array:
+        unframed = self.frames is None
+        return super().guess(X, responsibilities) if unframed else self._summed(sums_of, X, responsibilities)
 
     def edge_sums(self, X: Block, natural: Array, responsibilities: Array) -> Array:
-        return self._summed(_edge_sums_of, X, natural, responsibilities)
+        return self._summed(edge_sums_of, X, responsibilities, natural)
 
     def at_edges(self, natural: Array, counts: Array, sums: Array) -> Array:
         def one(part, eta, its):
@@ -165,6 +171,9 @@ class OfParts(Composed, Framed, Incomplete):
         labels = labels_of(self.families)
         found = self._each(lambda part, eta: (labels[part.number], part.family.parameters(eta)), natural)
         return {f"{label}_{name}": value for label, named in found for name, value in named.items()}
+
+    def cancels(self, natural: Array) -> bool:
+        return any(self._each(lambda part, eta: part.family.cancels(eta), natural))
 
     # ---- frames: those of the parts -------------------------------------------------------------------------
 
@@ -208,8 +217,6 @@ class OfParts(Composed, Framed, Incomplete):
                 new[part.number], eta = found
             return eta
 
-        if self.incomplete:  # statistics are made here, in the shared frame
-            return None
         etas = self._each(one, natural, self._of_possible(expectation))
         return (self._joined_frames(len(natural), new), self._join(len(natural), etas)) if new else None
 
@@ -220,8 +227,6 @@ class OfParts(Composed, Framed, Incomplete):
             if isinstance(part.family, Framed) and (better := part.family.rescue_frames(eta, m)) is not None:
                 new[part.number] = better
 
-        if self.incomplete:
-            return None
         self._each(one, natural, self._of_possible(expectation))
         return self._joined_frames(len(natural), new) if new else None
 
@@ -238,18 +243,6 @@ class OfParts(Composed, Framed, Incomplete):
         # the user's family may not know yet how many statistics it has
         known = self if self.n_features is not None else target
         return known._map(one, packed, log_h=log_h)
-
-
-def _sums_of(family: ExponentialFamily, X: Block, natural: Array, responsibilities: Array) -> Array:
-    """Return Σ_n r_nk E[T|x_n, η_k] of a part, whether or not it is `Incomplete`."""
-    if is_incomplete(family):
-        return family.complete(X, natural, responsibilities)
-    return responsibilities.T @ checked.statistics(family, X)[0]
-
-
-def _edge_sums_of(family: ExponentialFamily, X: Block, natural: Array, responsibilities: Array) -> Array:
-    """Return what `at_edges` of a part has to know of rows."""
-    return family.edge_sums(X, natural, responsibilities) if is_incomplete(family) else np.zeros_like(natural)
 
 
 def labels_of(families) -> list[str]:

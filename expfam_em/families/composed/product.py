@@ -136,9 +136,10 @@ class Product(OfParts):
         parts = zip(self._seen(np.asarray(X)), self.split(np.atleast_2d(natural)), strict=True)
         return sum((family.log_density(x, eta) for (family, x), eta in parts), np.zeros(()))
 
-    def _summed(self, of_part: Callable, X: Block, natural: Array, responsibilities: Array) -> Array:
-        parts = zip(self._seen(np.asarray(X)), self.split(natural), strict=True)
-        return self.combine([of_part(family, x, eta, responsibilities) for (family, x), eta in parts])
+    def _summed(self, of_part: Callable, X: Block, responsibilities: Array, natural: Array | None = None) -> Array:
+        etas = [None] * len(self.families) if natural is None else self.split(natural)
+        parts = zip(self._seen(np.asarray(X)), etas, strict=True)
+        return self.combine([of_part(family, x, responsibilities, eta) for (family, x), eta in parts])
 
     def check_support(self, X: Block) -> None:
         for (family, x), columns in zip(self._seen(X), self.columns_of, strict=True):

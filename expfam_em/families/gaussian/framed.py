@@ -104,6 +104,14 @@ class FramedNormal(Framed):
             out[:, k] = plain(form, d).evaluate(Z) @ natural[k] - partition[k] + log_h
         return out
 
+    def sums(self, X: Block, responsibilities: Array) -> Array:
+        if self.frames is None:
+            return responsibilities.T @ self.sufficient_statistics(np.asarray(X))
+        form, d, columns = self._form, np.shape(X)[1], np.asarray(self._columns(X), np.float64)
+        T, frames = plain(form, d), zip(*self._coordinates(d).of_each(responsibilities.shape[1]), strict=True)
+        places = zip(frames, responsibilities.T, strict=True)
+        return np.stack([r @ T.evaluate(form.solve_rows(root, columns - shift)) for (shift, root), r in places])
+
     def fisher_information(self, natural: Array) -> Array:
         """Return ∇²A(η), (K, p) -> (K, p, p); frames add constants to A and nothing else."""
         return super(FramedNormal, self.with_frames(None)).fisher_information(natural)

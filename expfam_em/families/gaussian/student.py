@@ -213,7 +213,7 @@ class StudentT(Framed, Incomplete):
         log_scale = digamma((degrees + d) / 2) - np.log((degrees + np.where(in_limit, d, squares)) / 2)
         weighted = responsibilities * scale
         last = np.sum(responsibilities * (log_scale - scale + 1), axis=0)
-        return np.column_stack([self._sums(X, weighted), weighted.sum(axis=0), last])
+        return np.column_stack([self.normal.sums(X, weighted), weighted.sum(axis=0), last])
 
     def edge_sums(self, X: Block, natural: Array, responsibilities: Array) -> Array:
         squares = self._distances(X, natural)[0]
@@ -240,14 +240,7 @@ class StudentT(Framed, Incomplete):
 
     def guess(self, X: Block, responsibilities: Array) -> Array:
         counts = responsibilities.sum(axis=0)
-        return np.column_stack([self._sums(X, responsibilities), counts, GUESSED_SCALE * counts])
-
-    def _sums(self, X, weighted):
-        """Return Σ w (z, zzᵀ), each component in its frame."""
-        if self.normal.frames is None:
-            return weighted.T @ self.normal.sufficient_statistics(np.asarray(X))
-        T, columns = plain(self._form, X.shape[1]), self._standardised(X, weighted.shape[1])
-        return np.stack([w @ T.evaluate(Z) for Z, w in zip(columns, weighted.T, strict=True)])
+        return np.column_stack([self.normal.sums(X, responsibilities), counts, GUESSED_SCALE * counts])
 
     # ---- frames: those of the normal density ----------------------------------------------------------------
 

@@ -23,6 +23,9 @@ STIRLING_FROM = 2.0
 
 RATIO_STEPS = 60
 LOG_STEP_SOLVED = 1e-15
+SMALL_GAP, GAP_STEPS = 0.01, 20
+"""Differences of a mean resultant length from 1 that are inverted by themselves, and the steps of that."""
+
 ALMOST_ONE = 1 - 4 * np.finfo(float).eps
 """A mean resultant length that rounding no longer tells from 1."""
 
@@ -67,23 +70,26 @@ def _debye(order, x):
     return r, np.sum((powers @ U[1:].T) * scales[..., 1:], axis=-1), np.sum((powers @ W.T) * scales, axis=-1)
 
 
-def log_bessel(order, x) -> np.ndarray:
+def log_bessel(order, x, scaled=False) -> np.ndarray:
     """Return log(Γ(ν + 1) (2/x)^ν I_ν(x)) ≥ 0, which is 0 at x = 0, for x ≥ 0 of any shape and one order ν ≥ −½.
 
     This is log ₀F₁(; ν + 1; x²/4): no more than log I_ν itself, but with neither its pole at 0 nor the cancellation
-    against log Γ(ν + 1) where ν is large.
+    against log Γ(ν + 1) where ν is large. ``scaled`` takes x from it, which it is nearly where x is large.
     """
     x = np.asarray(x, np.float64)
-    small = np.log1p(_series(order + 1, np.minimum(x, SERIES)))
+    small = np.log1p(_series(order + 1, np.minimum(x, SERIES))) - (x if scaled else 0.0)
     if not np.any(x > SERIES):
         return small
     z = np.maximum(x, SERIES)
     r, excess, _ = _debye(order, z)
+    over = order**2 / (r + z)  # r − x
     if order < STIRLING_FROM:
-        large = r + order * np.log(2 / (order + r)) - 0.5 * np.log(2 * np.pi * r) + gammaln(order + 1)
+        large = over if scaled else r
+        large = large + order * np.log(2 / (order + r)) - 0.5 * np.log(2 * np.pi * r) + gammaln(order + 1)
     else:
         beyond = z * (z / (r + order))  # r − ν
-        large = beyond - order * np.log1p(beyond / (2 * order)) - 0.5 * np.log1p(beyond / order)
+        large = over - order if scaled else beyond
+        large = large - order * np.log1p(beyond / (2 * order)) - 0.5 * np.log1p(beyond / order)
         large = large + stirling_error(np.float64(order))
     return np.where(x <= SERIES, small, large + np.log1p(excess))
 
@@ -103,6 +109,25 @@ def ratio_over_x(order, x) -> np.ndarray:
 def ratio(order, x) -> np.ndarray:
     """Return I_{ν+1}(x)/I_ν(x), between 0 and 1."""
     return x * ratio_over_x(order, x)
+
+
+def ratio_gap(order, x) -> np.ndarray:
+    """Return 1 − I_{ν+1}(x)/I_ν(x), which falls like (ν + ½)/x, with a small relative error."""
+    x = np.asarray(x, np.float64)
+    z = np.maximum(x, SERIES)
+    r, excess, slope = _debye(order, z)
+    large = (order**2 / (r + z) + order) / (r + order) + z * slope / (r * (1 + excess))
+    return np.where(x <= SERIES, 1 - ratio(order, x), large)
+
+
+def inverse_ratio_gap(order, gap) -> np.ndarray:
+    """Return the x ≥ 0 with 1 − I_{ν+1}(x)/I_ν(x) = gap, of any shape; NaN outside (0, 1]."""
+    gap = np.asarray(gap, np.float64)
+    with np.errstate(all="ignore"):
+        x = (order + 0.5) / gap
+        for _ in range(GAP_STEPS):  # x · gap hardly depends on x where x is large
+            x = np.where(gap < SMALL_GAP, x * (ratio_gap(order, x) / gap), 0.0)
+        return np.where(gap < SMALL_GAP, np.where(gap > 0, x, np.nan), inverse_ratio(order, 1 - gap))
 
 
 def inverse_ratio(order, mean) -> np.ndarray:

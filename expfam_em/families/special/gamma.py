@@ -24,6 +24,12 @@ TRIGAMMA = {1: 1.0} | {power + 1: power * value for power, value in DIGAMMA.item
 DIFFERENCE_ROUNDING = 64 * float(np.finfo(float).eps)
 """A difference of sums this small, relative to its terms, is rounding."""
 
+EQUAL_ROWS = (4 * float(np.finfo(float).eps)) ** 2
+"""Squared spread, relative to x, of rows that differ by no more than their rounding."""
+
+NEAR_0, ARTANH_TERMS = (-0.3, 0.5), 14
+"""Where log(1 + u) − u is taken from the series of the inverse hyperbolic tangent, and its terms."""
+
 SHAPE_STEPS, TWO_SHAPES_STEPS, MULTIDIGAMMA_STEPS = 4, 6, 60
 """Newton steps of an inverse; of the last one at most."""
 
@@ -45,6 +51,25 @@ def stirling_error(x):
         small = np.minimum(x, ASYMPTOTIC_FROM)
         direct = gammaln(small) - (small - 0.5) * np.log(small) + small - 0.5 * LOG_2PI
     return np.where(x < ASYMPTOTIC_FROM, direct, stirling(np.maximum(x, float(ASYMPTOTIC_FROM))))
+
+
+def log1p_less(u):
+    """Return log(1 + u) − u ≤ 0 for u ≥ −1 with a small relative error, where it is −u²/2 too."""
+    u = np.asarray(u, np.float64)
+    near = np.where((u > NEAR_0[0]) & (u < NEAR_0[1]), u, 0.0)
+    # log(1 + u) = 2 artanh r for r = u/(2 + u), and 2 r − u = −u r
+    r = near / (2 + near)
+    square, tail = r * r, 0.0
+    for power in range(2 * ARTANH_TERMS + 1, 1, -2):
+        tail = tail * square + 1 / power
+    with np.errstate(all="ignore"):
+        return np.where((u > NEAR_0[0]) & (u < NEAR_0[1]), 2 * r * square * tail - near * r, np.log1p(u) - u)
+
+
+def above_rounding(excess, *terms):
+    """Return a difference of terms, NaN where it is rounding: of the terms, or of rows that are all equal."""
+    size = sum((np.abs(term) for term in terms), np.zeros(()))
+    return np.where(excess > np.maximum(DIFFERENCE_ROUNDING * size, EQUAL_ROWS), excess, np.nan)
 
 
 def trigamma(x):
