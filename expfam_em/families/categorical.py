@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln, logsumexp
 
+from expfam_em.families.special.deviance import LARGE_COUNT, deviance, log_root
 from expfam_em.family import named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
@@ -19,7 +20,7 @@ from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.optional import OfKnownWidth
 from expfam_em.family.summaries import Width
 from expfam_em.family.support import ImpossibleRowError, require, require_rows
-from expfam_em.rows.csr import CSRBlock, row_sums
+from expfam_em.rows.csr import CSRBlock, observations, row_sums
 from expfam_em.rows.typing import Array, Block, Floats, Integers
 
 ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
@@ -27,6 +28,16 @@ ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
 
 SHARES_TOLERANCE = 1e-6
 """By how much the sum of shares may miss 1."""
+
+
+@dataclass(frozen=True)
+class Trials(Width):
+    """The number of columns, and the largest number of trials."""
+
+    largest: float
+
+    def __add__(self, other: Trials) -> Trials:  # type: ignore[override]
+        return Trials(self.n_features, max(self.largest, other.largest))
 
 
 @dataclass(frozen=True)
@@ -314,6 +325,24 @@ class Multinomial(OfKnownWidth):
         if isinstance(trials, bool) or not isinstance(trials, Integral) or trials < 1:
             raise ValueError(f"trials is {trials!r}; it must be a whole number from 1")
         self.trials = int(trials)
+        self.many: bool | None = None  # whether rows have so many trials that digits of log h matter
+
+    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+        return Trials(X.shape[1], float(row_sums(X).max(initial=0.0)))
+
+    def bound(self, summary: Any) -> Self:
+        return super().bound(summary).replace(many=summary.largest > LARGE_COUNT or None)
+
+    def cancels(self, natural: Array) -> bool:
+        return bool(self.many)
+
+    def log_density(self, X: Block | CSRBlock, natural: Array) -> Array:
+        if not self.many:
+            return super().log_density(X, natural)  # type: ignore[arg-type]
+        x, shares = np.asarray(observations(X), np.float64), self.to_expectation(np.atleast_2d(natural))
+        trials = x.sum(axis=1, keepdims=True)
+        own = log_root(trials[:, 0]) - log_root(x).sum(axis=1)
+        return np.stack([own - deviance(x, trials * p).sum(axis=1) for p in shares], axis=1)
 
     def sufficient_statistics(self, X: Block) -> Array:
         return np.asarray(X, np.float64)

@@ -7,11 +7,13 @@ from numpy.typing import ArrayLike
 from scipy.special import digamma, expit, gammaln, log1p, xlogy
 
 from expfam_em.families.columns import IndependentColumns, constant
+from expfam_em.families.special.deviance import LARGE_COUNT, log_binomial, log_negative_binomial, log_poisson
 from expfam_em.families.special.gamma import inverse_log_minus_digamma, log_beta
 from expfam_em.families.special.lattice import expected_log_base
 from expfam_em.family.base import NATURAL_LIMIT
 from expfam_em.family.named import FROM_0, POSITIVE_OR_LIMIT, POSSIBLE_SUCCESS, PROBABILITY
 from expfam_em.family.optional import Incomplete, OfKnownWidth
+from expfam_em.rows.csr import observations
 from expfam_em.rows.typing import Array, Block, Mask
 
 LARGEST_SHAPE = 1e8
@@ -48,6 +50,22 @@ class _Counts(IndependentColumns):
     def possible(self, x: Array) -> Mask:
         return (x >= 0) & (x == np.floor(x)) & (x < np.inf)
 
+    def log_probability_of(self, x: Array, natural: Array) -> Array:
+        """Return log p(x) of large counts, which what `cancels` is true of need."""
+        raise NotImplementedError
+
+    def log_density(self, X: Block, natural: Array) -> Array:
+        natural = np.atleast_2d(natural)
+        if not self.cancels(natural):
+            return super().log_density(X, natural)
+        x = np.asarray(observations(X), np.float64)
+        with np.errstate(all="ignore"):
+            each = [np.where(self.possible(x), self.log_probability_of(x, eta), -np.inf) for eta in natural]
+        return np.stack([values.sum(axis=1) for values in each], axis=1)
+
+    def entropy(self, natural: Array) -> Array | None:
+        return None if self.cancels(natural) else super().entropy(natural)
+
 
 class Poisson(_Counts):
     """Product of Poisson columns: T(x) = x, A(η) = Σ e^η, h(x) = Π 1/x!, η = log rate."""
@@ -69,6 +87,12 @@ class Poisson(_Counts):
 
     def natural_of(self, mean: Array) -> tuple[Array, ...]:
         return (np.maximum(np.log(mean), -NATURAL_LIMIT),)
+
+    def cancels(self, natural: Array) -> bool:
+        return bool(np.any(np.exp(natural) > LARGE_COUNT))
+
+    def log_probability_of(self, x: Array, natural: Array) -> Array:
+        return log_poisson(x, np.exp(natural))
 
     def parameters_of(self, log_rate: Array) -> dict[str, Array]:
         return {"rates": _unless_cut(log_rate, np.exp(log_rate))}
@@ -150,6 +174,12 @@ class Binomial(_Successes):
         (mean,) = self.expectation_of(rarer)
         return expected_log_base(self._smooth_log_base, rarer, self.log_partition_of(rarer), mean, -1 / self.n)
 
+    def cancels(self, natural: Array) -> bool:
+        return bool(np.any(self.n * np.minimum(expit(natural), expit(-natural)) > LARGE_COUNT))
+
+    def log_probability_of(self, x: Array, natural: Array) -> Array:
+        return log_binomial(x, self.n, -np.logaddexp(0, -natural), -np.logaddexp(0, natural))
+
     def natural_of(self, mean: Array) -> tuple[Array, ...]:
         mean = np.clip(mean, 0.0, self.n)  # S/N may round to one unit above n
         return (np.clip(np.log(mean / (self.n - mean)), -NATURAL_LIMIT, NATURAL_LIMIT),)
@@ -224,6 +254,12 @@ class NegativeBinomial(_Failures):
         (mean,), partition = self.expectation_of(log_failure), self.log_partition_of(log_failure)
         return expected_log_base(self._smooth_log_base, log_failure, partition, mean, 1 / self.r)
 
+    def cancels(self, natural: Array) -> bool:
+        return bool(np.any(np.minimum(self.r, self.expectation_of(natural)[0]) > LARGE_COUNT))
+
+    def log_probability_of(self, x: Array, natural: Array) -> Array:
+        return log_negative_binomial(x, self.r, -self.log_partition_of(natural) / self.r, natural)
+
     def parameters_of(self, log_failure: Array) -> dict[str, Array]:
         means = _unless_cut(log_failure, self.expectation_of(log_failure)[0])
         return {**super().parameters_of(log_failure), "means": means}
@@ -277,10 +313,11 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
         x = np.asarray(X, np.float64)[:, None, :]
         with np.errstate(all="ignore"):
             binomial = np.where(x == 0, 0.0, -np.log(x + shape) - log_beta(x + 1, shape))
-            binomial = binomial - shape * np.log1p(1 / rate) - x * np.log1p(rate)
-            mean = shape / rate
-            poisson = xlogy(x, mean) - mean - gammaln(x + 1)
-        return np.where(shape < LARGEST_SHAPE, binomial, poisson).sum(axis=2)
+            value = binomial - shape * np.log1p(1 / rate) - x * np.log1p(rate)
+            if np.any(large := np.minimum(x, shape) > LARGE_COUNT):
+                value = np.where(large, log_negative_binomial(x, shape, -np.log1p(1 / rate), -np.log1p(rate)), value)
+            value = np.where(shape < LARGEST_SHAPE, value, log_poisson(x, shape / rate))
+        return value.sum(axis=2)
 
     def expected_log_base_measure(self, natural: Array) -> Array | None:
         return None  # that of the rates would say nothing about counts
