@@ -14,11 +14,15 @@ from expfam_em.families.composed.parts import check_family_argument
 from expfam_em.family import checked, named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.binding import Composed, Parts, Viewed, needs_blocks, rows_where
+from expfam_em.family.frames import Frames
 from expfam_em.family.optional import (
     Framed,
     Incomplete,
     OfComponents,
+    frames_of,
     is_incomplete,
+    score_rounding,
+    sums_of,
     translate,
     translate_expectation,
 )
@@ -201,8 +205,51 @@ class ZeroInflated(Composed, Framed, Incomplete):
         X, (log_odds, of_family) = np.asarray(X), self._odds(natural)
         possible = self._possible(X)
         share = expit(log_odds - self._log_density_of_family(X, of_family, possible)) * _is_zero(X)[:, None]
-        sums = (responsibilities * (1 - share)).T @ self._of_family(X, possible)
+        return self._sums(X, possible, responsibilities, share)
+
+    def guess(self, X: Block, responsibilities: Array) -> Array:
+        possible = self._possible(X)
+        share = (np.where(possible, 0.5, 1.0) * _is_zero(X))[:, None]
+        return self._sums(np.asarray(X), possible, responsibilities, share)
+
+    def _sums(self, X, possible, responsibilities, share):
+        """Return Σ r (b, (1 − b) T₀) of rows, each component in its coordinates, given E[b|x], (n, K) or (n, 1)."""
+        others = np.where(possible[:, None], responsibilities * (1 - share), 0.0)
+        # a possible row stands in for each of the others
+        at = np.where(possible, np.arange(len(X)), np.argmax(possible))
+        sums = sums_of(self.family, X[at] if possible.any() else np.ones_like(X), others)
         return np.column_stack([np.sum(responsibilities * share, axis=0), sums])
+
+    # ---- frames: those of the family of the other rows ------------------------------------------------------
+
+    @property
+    def frames(self) -> Frames | None:
+        return frames_of(self.family)
+
+    @property
+    def score_rounding(self) -> float:
+        return score_rounding(self.family)
+
+    def with_frames(self, frames: Frames | None) -> Self:
+        if frames is self.frames or not isinstance(self.family, Framed):
+            return self
+        return self.replace(family=self.family.with_frames(frames))
+
+    def choose_frames(self, natural: Array, expectation: Array) -> tuple[Frames | None, Array] | None:
+        if not isinstance(self.family, Framed):
+            return None
+        log_odds, of_family = self._odds(natural)
+        found = self.family.choose_frames(of_family, expectation[:, 1:] / (1 - expectation[:, :1]))
+        if found is None:
+            return None
+        frames, moved = found
+        partition = checked.log_partition(self.family.with_frames(frames), moved)
+        return frames, np.column_stack([log_odds + partition, moved])
+
+    def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
+        if not isinstance(self.family, Framed):
+            return None
+        return self.family.rescue_frames(self._odds(natural)[1], expectation[:, 1:] / (1 - expectation[:, :1]))
 
     def parameters(self, natural: Array) -> dict[str, Array]:
         log_odds, of_family = self._odds(natural)

@@ -11,7 +11,10 @@ LARGE_COUNT = 1e6
 def deviance(x, mean):
     """Return x log(x/m) + m − x ≥ 0, half a deviance, for x ≥ 0 and m > 0, with a small relative error."""
     present = np.where(x > 0, x, 1.0)
-    return np.where(x > 0, -present * log1p_less((mean - present) / present), mean)
+    step = mean - present
+    near = np.abs(step) < 0.25 * present
+    value = np.where(near, -present * log1p_less(step / present), present * np.log(present / mean) + step)
+    return np.where(x > 0, value, mean)
 
 
 def log_root(x):
