@@ -102,7 +102,8 @@ class Scores(NamedTuple):
 def cancels(family: Any, scores: Scores) -> bool:
     """Whether the family takes log-densities of components, with log h, because their scores lack digits."""
     known = family if scores.family is None else scores.family
-    return known.cancels(scores.natural.reshape(-1, scores.natural.shape[2]))
+    with np.errstate(all="ignore"):  # where responsibilities are given, η is 0
+        return known.cancels(scores.natural.reshape(-1, scores.natural.shape[2]))
 
 
 class Outputs(NamedTuple):
