@@ -20,7 +20,7 @@ from generated import write_or_check
 import expfam_em as ef
 from expfam_em import plots
 from expfam_em.cli import app
-from expfam_em.families import Incomplete, IndependentColumns, KernelForm, Monomials, row_sums
+from expfam_em.families import Centred, CentredColumns, Incomplete, IndependentColumns, KernelForm, Monomials, row_sums
 
 PAGE = Path(__file__).parent / "api.md"
 WIDTH = 120
@@ -248,6 +248,8 @@ def of_makings() -> str:
         functions({"row_sums": row_sums}),
         of_class(IndependentColumns, dir(ef.ExponentialFamily)),
         of_class(Incomplete, dir(ef.ExponentialFamily)),
+        of_class(Centred, dir(Centred.__base__)),
+        of_class(CentredColumns, {*dir(Centred), *dir(IndependentColumns)}),
         of_class(KernelForm),
         of_class(Monomials),
     ])  # fmt: skip

@@ -4,7 +4,7 @@ Each family is T, A and the mappings between their parameters.
 """
 
 from expfam_em.families.categorical import Categorical, Multinomial, OneHot
-from expfam_em.families.columns import IndependentColumns
+from expfam_em.families.columns import CentredColumns, IndependentColumns
 from expfam_em.families.composed.componentwise import Componentwise
 from expfam_em.families.composed.product import Product
 from expfam_em.families.composed.zero_inflated import ZeroInflated
@@ -31,6 +31,7 @@ from expfam_em.families.gaussian.lognormal import LogNormal
 from expfam_em.families.gaussian.student import StudentT
 from expfam_em.families.uniform import Uniform
 from expfam_em.families.wishart import Wishart
+from expfam_em.family.centred import Centred
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.optional import Incomplete
 from expfam_em.rows.csr import row_sums
@@ -40,6 +41,8 @@ __all__ = [
     "Beta",
     "Binomial",
     "Categorical",
+    "Centred",
+    "CentredColumns",
     "Componentwise",
     "Dirichlet",
     "Exponential",

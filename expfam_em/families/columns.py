@@ -252,8 +252,10 @@ class CentredColumns(Centred, IndependentColumns):
     def natural_near(self, origin: Array, first: Array, second: Array, /) -> tuple[Array, Array]:
         """Return η̃₁, η̃₂; NaN where the numbers do not differ."""
 
-    def n_curved(self, n_statistics: int) -> int:
-        return n_statistics // 2
+    def spread(self, expectation: Array, place: Array) -> Array:
+        first, second = self._split(expectation) - np.stack(self.statistics_of(place))
+        (of_first, of_second), _ = self.recombined(place)
+        return -(of_first * first + of_second * second)
 
     def middle(self, expectation: Array) -> Array:
         first, second = self._split(expectation)

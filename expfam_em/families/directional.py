@@ -163,22 +163,21 @@ class VonMisesFisher(Centred, _Directions):
     κ = |η|. At κ = 0 there is no direction; ``parameters`` then says 0.
     """
 
-    def n_curved(self, n_statistics: int) -> int:
-        return 1
+    def spread(self, expectation: Array, place: Array) -> Array:
+        return 1 - _length(expectation)[:, None]
 
     def middle(self, expectation: Array) -> Array:
         return expectation / _length(expectation)[:, None]
 
     def recombination(self, origin: Array) -> Array:
-        sign, normal = _reflection(origin)
-        outer = normal[:, :, None] * (2 * normal / np.sum(normal**2, axis=1, keepdims=True))[:, None]
-        return sign[:, :, None] * (np.eye(origin.shape[1]) - outer)
+        every = np.repeat(np.eye(origin.shape[1])[None], len(origin), axis=0)
+        return np.stack([_reflected(rows, x) for rows, x in zip(every, origin, strict=True)])
+
+    def recombine(self, values: Array, origin: Array, *, transposed: bool = False, inverse: bool = False) -> Array:
+        return _reflected(values, origin)  # M is its own inverse, and symmetric
 
     def statistics_about(self, X: Array, origin: Array) -> Array:
-        sign, normal = _reflection(np.broadcast_to(origin, X.shape))
-        step = X - origin
-        share = np.sum(normal * step, axis=1, keepdims=True) / np.sum(normal**2, axis=1, keepdims=True)
-        T = sign * (step - 2 * share * normal)
+        T = _reflected(X - origin, origin)
         square = np.sum(T[:, 1:] ** 2, axis=1)
         near = (T[:, 0] > -1) & (square < 1)
         # of a row of length 1; what its length misses is rounding
@@ -207,12 +206,13 @@ def _log_area(d: int) -> float:
     return float(np.log(2.0) + d / 2 * LOG_PI - gammaln(d / 2))
 
 
-def _reflection(origin: Array) -> tuple[Array, Array]:
-    """Return a sign (…, 1) and a normal (…, d): the reflection along the normal, times the sign, takes x₀ to e₁."""
-    normal = np.array(origin)
-    sign = np.where(normal[..., :1] >= 0, 1.0, -1.0)
-    normal[..., :1] += sign
-    return -sign, normal
+def _reflected(rows: Array, origin: Array) -> Array:
+    """Return rows (n, d) after the reflection, up to the sign, that takes an origin, (d,) or (n, d), to e₁."""
+    normal = np.array(np.broadcast_to(origin, rows.shape))
+    sign = np.where(normal[:, :1] >= 0, 1.0, -1.0)
+    normal[:, :1] += sign
+    share = np.sum(normal * rows, axis=1, keepdims=True) / np.sum(normal**2, axis=1, keepdims=True)
+    return -sign * (rows - 2 * share * normal)
 
 
 def _beyond(kappa: Array, along: Array, across: Array) -> Array:

@@ -88,8 +88,8 @@ class Dirichlet(Centred, _Shares):
 
     # with g_j = log(x_j/m_j), T̃ is Σ m_j g_j, divided by what the largest m_j leaves, and g of all the others
 
-    def n_curved(self, n_statistics: int) -> int:
-        return 1
+    def spread(self, expectation: Array, place: Array) -> Array:
+        return -np.sum(place * (expectation - np.log(place)), axis=1, keepdims=True) / _rest(place)
 
     def middle(self, expectation: Array) -> Array:
         powers = np.exp(expectation - expectation.max(axis=1, keepdims=True))

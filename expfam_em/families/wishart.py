@@ -111,8 +111,8 @@ class Wishart(Centred, _Matrices):
 
     # about M = L Lᵀ, T̃ is log |I + U| − tr U for U = L⁻¹ (X − M) L⁻ᵀ, and the entries of X − M
 
-    def n_curved(self, n_statistics: int) -> int:
-        return 1
+    def spread(self, expectation: Array, place: Array) -> Array:
+        return (_log_det(_matrices(place)) - expectation[:, 0])[:, None]
 
     def middle(self, expectation: Array) -> Array:
         return _unpacked(expectation, 1.0).reshape(len(expectation), -1)

@@ -46,8 +46,9 @@ class Centred(Framed):
     """Families with statistics T̃(x) = M(x₀) (T(x) − T(x₀)) about an origin x₀, computed from x − x₀ without T.
 
     Where rows are close together, every T(x) is nearly the same, and nearly on a line: what tells their spread are the
-    last digits. The first ``n_curved`` of T̃ are negative and of second order in x − x₀, the others of first order, so
-    that all of them keep their digits. Natural parameters are η̃ with η = M(x₀)ᵀ η̃, and Ã(η̃) = A(η) − ⟨η̃, M(x₀) T(x₀)⟩.
+    last digits. The first of T̃, the curved ones, are negative and of second order in x − x₀, the others of first
+    order, so that all of them keep their digits. Natural parameters are η̃ with η = M(x₀)ᵀ η̃, and A is
+    Ã(η̃) = A(η) − ⟨η̃, M(x₀) T(x₀)⟩.
 
     ``bind`` finds an origin for all components if the rows as a whole are close together. A component gets an origin
     of its own if it is narrow, and not close to that one. A subclass stands before the class of its T and A.
@@ -61,16 +62,26 @@ class Centred(Framed):
     # ---- what a family says -----------------------------------------------------------------------------------
 
     @abstractmethod
-    def n_curved(self, n_statistics: int) -> int:
-        """Return how many of T̃ are of second order; they come first, and are about half a squared relative spread."""
-
-    @abstractmethod
     def middle(self, expectation: Array) -> Array:
         """Return rows (K, d) that are in the middle of those with a mean of T, (K, p)."""
 
     @abstractmethod
+    def spread(self, expectation: Array, place: Array) -> Array:
+        """Return minus the curved of T̃ about places (K, d), given the mean of T, (K, p) -> (K, c).
+
+        They are about half a squared relative spread. Narrow components have none of its digits here.
+        """
+
+    @abstractmethod
     def recombination(self, origin: Array) -> Array:
         """Return M(x₀), (K, d) -> (K, p, p)."""
+
+    def recombine(self, values: Array, origin: Array, *, transposed: bool = False, inverse: bool = False) -> Array:
+        """Return M(x₀) v, or Mᵀ v, M⁻¹ v, M⁻ᵀ v, (K, p), (K, d) -> (K, p)."""
+        M = self.recombination(origin)
+        M = np.swapaxes(M, 1, 2) if transposed else M
+        found: Array = np.linalg.solve(M, values[:, :, None]) if inverse else M @ values[:, :, None]
+        return found[:, :, 0]
 
     @abstractmethod
     def statistics_about(self, X: Array, origin: Array) -> Array:
@@ -149,39 +160,48 @@ class Centred(Framed):
     def _as_plain(self, natural: Array) -> Array:
         """Return η of η̃, of any shape (…, p)."""
         return self._mapped(
-            lambda eta: eta, lambda eta, origin: np.einsum("kij,ki->kj", self.recombination(origin), eta), natural
+            lambda eta: eta, lambda eta, origin: self.recombine(eta, origin, transposed=True), natural
         )  # fmt: skip
 
     def translate(self, natural: Array, target: Any) -> Array:
         if self._alike(target):
             return natural
         plain, out = self._as_plain(natural), np.array(natural)
-        for k, (here, there) in enumerate(zip(self._origins(len(out)), target._origins(len(out)), strict=True)):
+        for at, here, there in self._ways(target, len(out)):
             if there is None:
-                out[k] = plain[k]
-            elif here is None or not np.array_equal(here, there):
-                out[k] = np.linalg.solve(self.recombination(there)[0].T, plain[k])
+                out[at] = plain[at]
+            else:
+                moved = self.recombine(plain[at], there, transposed=True, inverse=True)
+                out[at] = moved if here is None else np.where(_same(here, there), out[at], moved)
         return out
 
     def translate_expectation(self, expectation: Array, target: Any) -> Array:
         if self._alike(target):
             return expectation
         out = np.array(expectation)
-        for k, (here, there) in enumerate(zip(self._origins(len(out)), target._origins(len(out)), strict=True)):
-            out[k] = self._carried(out[k], here, there)
+        for at, here, there in self._ways(target, len(out)):
+            step = out[at] if here is None else self.recombine(out[at], here, inverse=True)
+            if there is None:
+                out[at] = step if here is None else step + self._statistics_at(here)
+            elif here is None:
+                out[at] = self.recombine(step - self._statistics_at(there), there)
+            else:
+                moved = self.recombine(step, there) + self.statistics_about(here, there)
+                out[at] = np.where(_same(here, there), out[at], moved)
         return out
 
-    def _carried(self, mean: Array, here: Array | None, there: Array | None) -> Array:
-        """Return the mean (p,) of statistics about one origin as that about another, (1, d) each, or None."""
-        if here is there or (here is not None and there is not None and np.array_equal(here, there)):
-            return mean
-        step = mean if here is None else np.linalg.solve(self.recombination(here)[0], mean)
-        if there is None:
-            return step if here is None else step + self._statistics_at(here)[0]
-        M = self.recombination(there)[0]
-        if here is None:
-            return M @ (step - self._statistics_at(there)[0])
-        return M @ step + self.statistics_about(here, there)[0]
+    def _ways(self, target: Any, n: int) -> Iterator[tuple[Any, Array | None, Array | None]]:
+        """Yield lots of n components with their origins here and in another family, (k, d), or None."""
+        everything = np.arange(n)
+        for of, here in self._lots(n):
+            for of_target, there in target._lots(n):
+                mine, its = everything[of], everything[of_target]
+                at = np.intersect1d(mine, its)
+                if len(at):
+                    yield (
+                        at, None if here is None else here[np.searchsorted(mine, at)],
+                        None if there is None else there[np.searchsorted(its, at)],
+                    )  # fmt: skip
 
     def _alike(self, target: Any) -> bool:
         one, other = (family.origin for family in (self, target))
@@ -192,8 +212,15 @@ class Centred(Framed):
         """Return the middle of each component, (K, d), and how far its rows are from it, (K, c)."""
         plain = self.translate_expectation(expectation, self._plain)
         place = np.asarray(self.middle(plain), np.float64)
-        there = self.with_frames(Frames({"own": np.ones(len(place), bool), "origin": place}))
-        return place, -self.translate_expectation(expectation, there)[:, : self.n_curved(expectation.shape[1])]
+        spread = self.spread(plain, place)
+        framed = np.concatenate(
+            [np.arange(len(place))[of] for of, origin in self._lots(len(place)) if origin is not None] or [[]]
+        )
+        if len(framed):  # there it has its digits
+            there = self.with_frames(Frames({"own": np.ones(len(place), bool), "origin": place}))
+            at = framed.astype(np.int64)
+            spread[at] = -self.translate_expectation(expectation, there)[at, : spread.shape[1]]
+        return place, spread
 
     def _suits(self, origin: Array | None, place: Array, spread: Array, factor: float) -> Mask:
         """Return whether an origin (d,) or (K, d), or None, suits components at places with such a spread, (K,)."""
@@ -328,6 +355,11 @@ class Centred(Framed):
         if self._is_plain:
             return super().conditional(natural, columns, values)
         return self._plain.conditional(self._as_plain(natural), columns, values)
+
+
+def _same(here: Array, there: Array) -> Mask:
+    """Return which origins are the same, (k, 1)."""
+    return np.all(here == there, axis=1, keepdims=True)
 
 
 def _frames(own: Mask, origin: Array) -> Frames:
