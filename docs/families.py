@@ -82,7 +82,13 @@ def constants(kind) -> list[tuple[str, str, str]]:
 
 def overrides(kind, method) -> bool:
     """Whether a family has a method of its own."""
-    return getattr(kind, method) is not getattr(ef.ExponentialFamily, method)
+    return method_of(kind, method) is not getattr(ef.ExponentialFamily, method)
+
+
+def method_of(kind, method):
+    """Return a method of a family itself, and not the one that asks it about an origin."""
+    bases = (base for base in kind.__mro__ if base is not ef.families.Centred)
+    return next(vars(base)[method] for base in bases if method in vars(base))
 
 
 def iterates(function, seen=None) -> bool:
@@ -102,7 +108,7 @@ def inverse(kind) -> str:
     """Return how η is found from E[T]."""
     if issubclass(kind, COMPOSED):
         return "those of the families"
-    own = getattr(kind, "natural_of", kind.to_natural)
+    own = getattr(kind, "natural_of", method_of(kind, "to_natural"))
     return "by iteration" if iterates(own) or not overrides(kind, "to_natural") else "by a formula"
 
 

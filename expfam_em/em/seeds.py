@@ -152,7 +152,7 @@ class Seeds:
             eta[outside] = self._solved(m[outside], which[outside])
         raise ValueError(
             f"the rows give no finite natural parameters of {self.family!r}: are all of them equal, or is a column "
-            "constant?"
+            "constant, or so nearly constant that T does not tell (see families.Centred)?"
         )
 
     def _solved(self, m, which) -> np.ndarray:

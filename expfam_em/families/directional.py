@@ -173,7 +173,7 @@ class VonMisesFisher(Centred, _Directions):
         every = np.repeat(np.eye(origin.shape[1])[None], len(origin), axis=0)
         return np.stack([_reflected(rows, x) for rows, x in zip(every, origin, strict=True)])
 
-    def recombine(self, values: Array, origin: Array, *, transposed: bool = False, inverse: bool = False) -> Array:
+    def _recombine(self, values: Array, origin: Array, *, transposed: bool = False, inverse: bool = False) -> Array:
         return _reflected(values, origin)  # M is its own inverse, and symmetric
 
     def statistics_about(self, X: Array, origin: Array) -> Array:

@@ -76,12 +76,12 @@ class Centred(Framed):
     def recombination(self, origin: Array) -> Array:
         """Return M(x₀), (K, d) -> (K, p, p)."""
 
-    def recombine(self, values: Array, origin: Array, *, transposed: bool = False, inverse: bool = False) -> Array:
+    def _recombine(self, values: Array, origin: Array, *, transposed: bool = False, inverse: bool = False) -> Array:
         """Return M(x₀) v, or Mᵀ v, M⁻¹ v, M⁻ᵀ v, (K, p), (K, d) -> (K, p)."""
         M = self.recombination(origin)
         M = np.swapaxes(M, 1, 2) if transposed else M
-        found: Array = np.linalg.solve(M, values[:, :, None]) if inverse else M @ values[:, :, None]
-        return found[:, :, 0]
+        column = values[:, :, None]
+        return np.asarray(np.linalg.solve(M, column) if inverse else M @ column)[:, :, 0]
 
     @abstractmethod
     def statistics_about(self, X: Array, origin: Array) -> Array:
@@ -160,7 +160,7 @@ class Centred(Framed):
     def _as_plain(self, natural: Array) -> Array:
         """Return η of η̃, of any shape (…, p)."""
         return self._mapped(
-            lambda eta: eta, lambda eta, origin: self.recombine(eta, origin, transposed=True), natural
+            lambda eta: eta, lambda eta, origin: self._recombine(eta, origin, transposed=True), natural
         )  # fmt: skip
 
     def translate(self, natural: Array, target: Any) -> Array:
@@ -171,7 +171,7 @@ class Centred(Framed):
             if there is None:
                 out[at] = plain[at]
             else:
-                moved = self.recombine(plain[at], there, transposed=True, inverse=True)
+                moved = self._recombine(plain[at], there, transposed=True, inverse=True)
                 out[at] = moved if here is None else np.where(_same(here, there), out[at], moved)
         return out
 
@@ -180,13 +180,13 @@ class Centred(Framed):
             return expectation
         out = np.array(expectation)
         for at, here, there in self._ways(target, len(out)):
-            step = out[at] if here is None else self.recombine(out[at], here, inverse=True)
+            step = out[at] if here is None else self._recombine(out[at], here, inverse=True)
             if there is None:
                 out[at] = step if here is None else step + self._statistics_at(here)
             elif here is None:
-                out[at] = self.recombine(step - self._statistics_at(there), there)
+                out[at] = self._recombine(step - self._statistics_at(there), there)
             else:
-                moved = self.recombine(step, there) + self.statistics_about(here, there)
+                moved = self._recombine(step, there) + self.statistics_about(here, there)
                 out[at] = np.where(_same(here, there), out[at], moved)
         return out
 

@@ -177,8 +177,9 @@ def inverse_gradient(log_partition, expectation, slope=None, start=None, name="t
     raise ValueError(
         f"{name}: ∇A(η) = m has no solution that was found for m = {expectation[k]} (row {k}, the last of up to "
         f"{STARTS} starts ending at η = {natural[k]}): m may be on the boundary, as where all rows of a component are "
-        "equal; or check the sign and the domain of log_partition, which must be convex, and not finite outside the "
-        "natural-parameter space (as log|Γ| is), or define to_natural(self, expectation)"
+        "equal, or so close together that their T is the same (see families.Centred); or check the sign and the domain "
+        "of log_partition, which must be convex, and not finite outside the natural-parameter space (as log|Γ| is), or "
+        "define to_natural(self, expectation)"
     )
 
 
