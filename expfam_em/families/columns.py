@@ -252,6 +252,16 @@ class CentredColumns(Centred, IndependentColumns):
     def natural_near(self, origin: Array, first: Array, second: Array, /) -> tuple[Array, Array]:
         """Return η̃₁, η̃₂; NaN where the numbers do not differ."""
 
+    def conditionals(self, natural: Array, columns: Integers) -> Conditionals:
+        if self._is_plain:
+            return super().conditionals(natural, columns)
+        return self._plain.conditionals(self._as_plain(natural), columns)
+
+    def mean(self, natural: Array) -> Array:
+        if self._is_plain:
+            return super().mean(natural)
+        return self._plain.mean(self._as_plain(natural))
+
     def spread(self, expectation: Array, place: Array) -> Array:
         first, second = self._split(expectation) - np.stack(self.statistics_of(place))
         (of_first, of_second), _ = self.recombined(place)

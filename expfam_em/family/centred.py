@@ -351,11 +351,6 @@ class Centred(Framed):
             return super().marginal(natural, columns)
         return self._plain.marginal(self._as_plain(natural), columns)
 
-    def conditional(self, natural: Array, columns: Integers, values: Array) -> Any:
-        if self._is_plain:
-            return super().conditional(natural, columns, values)
-        return self._plain.conditional(self._as_plain(natural), columns, values)
-
 
 def _same(here: Array, there: Array) -> Mask:
     """Return which origins are the same, (k, 1)."""
