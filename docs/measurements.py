@@ -262,9 +262,8 @@ def chunks():
 
 
 if __name__ == "__main__":
-    with threads.single_threaded_blas():
-        for sizes in ((100_000, 2, 3), (50_000, 4, 6), (50_000, 8, 16), (20_000, 16, 16), (5_000, 64, 16)):
-            kernels(*sizes)
+    for sizes in ((100_000, 2, 3), (50_000, 4, 6), (50_000, 8, 16), (20_000, 16, 16), (5_000, 64, 16)):
+        threads.undisturbed(kernels)(*sizes)
     chunks()
     for sizes in ((200_000, 16, 16), (1_000_000, 2, 3), (100_000, 8, 8), (20_000, 4, 4)):
         families_of_ones_own(*sizes)

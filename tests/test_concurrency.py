@@ -88,8 +88,8 @@ def test_the_threads_of_blas_are_what_they_were(threads):
         before = blas_threads()
         fitted(problem)
         assert blas_threads() == before
-        with pytest.raises(ZeroDivisionError), threads_module.single_threaded_blas():
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            threads_module.undisturbed(lambda: 1 / 0)()
         assert blas_threads() == before
 
 
@@ -99,9 +99,7 @@ def blas_threads():
 
 
 def test_blas_is_held_to_one_thread_inside_nested_and_parallel_use():
-    def look():
-        with threads_module.single_threaded_blas(), threads_module.single_threaded_blas():
-            return blas_threads()
+    look = threads_module.undisturbed(threads_module.undisturbed(blas_threads))
 
     with threadpool_limits(2, user_api="blas"), ThreadPoolExecutor(4) as pool:
         inside = [future.result() for future in [pool.submit(look) for _ in range(8)]]
@@ -115,15 +113,14 @@ def test_the_last_thread_inside_puts_blas_back_for_the_first():
     entered, left = threading.Barrier(2), threading.Event()
 
     def first():
-        with threads_module.single_threaded_blas():
-            entered.wait()
+        threads_module.undisturbed(entered.wait)()
         left.set()
 
+    @threads_module.undisturbed
     def last():
-        with threads_module.single_threaded_blas():
-            entered.wait()
-            left.wait()
-            return blas_threads()
+        entered.wait()
+        left.wait()
+        return blas_threads()
 
     with threadpool_limits(2, user_api="blas"), ThreadPoolExecutor(2) as pool:
         inside = [pool.submit(function) for function in (first, last)][1].result()
@@ -162,12 +159,15 @@ def test_a_blas_that_is_loaded_inside_and_counts_for_each_thread(monkeypatch):
 
     meeting = threading.Barrier(2, timeout=20)
     monkeypatch.setattr(threads_module, "_libraries", dict(threads_module._libraries))
-    with threads_module.single_threaded_blas():
+    @threads_module.undisturbed
+    def loads():
         monkeypatch.setattr(threads_module, "ThreadpoolController", Finds)
         monkeypatch.setitem(sys.modules, "a_module_that_brings_a_blas", threading)
         assert late.get_num_threads() == 4
         assert threads_module.run_in_order(work, range(6), 2) == [1] * 6
         assert late.get_num_threads() == 1
+
+    loads()
     assert late.get_num_threads() == 4
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(late.get_num_threads).result() == 4

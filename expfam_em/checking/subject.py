@@ -12,6 +12,7 @@ from expfam_em.family import checked, mappings
 from expfam_em.family.alike import snapshot
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.rows.memory import as_rows
+from expfam_em.rows.threads import cached_property
 
 EXAMINED_ROWS = 1000  # rows that are looked at; bind sees all of them
 POINTS = 5  # weightings of the rows, each the M-step of a component
@@ -52,7 +53,7 @@ class Subject:
         self.X = X if len(X) <= EXAMINED_ROWS else X[np.sort(rng.choice(len(X), EXAMINED_ROWS, replace=False))]
         self.n, self.d = self.X.shape
 
-    @functools.cached_property
+    @cached_property
     def family(self):
         """The family bound to all rows, as estimators use it."""
         given = self.all_rows.copy()
@@ -61,18 +62,18 @@ class Subject:
         self.bound_before = snapshot(family)
         return family
 
-    @functools.cached_property
+    @cached_property
     def statistics(self):
         """T, e and log h of the rows, once their shapes have been checked."""
         T, exposure = checked.statistics(self.family, self.X)
         return T, np.ones(self.n) if exposure is None else exposure, checked.log_base_measure(self.family, self.X)
 
-    @functools.cached_property
+    @cached_property
     def weights(self):
         """Weightings of the rows, (POINTS, n): all are positive, so that means stay inside the expectation space."""
         return np.concatenate([np.ones((1, self.n)), self.rng.exponential(size=(POINTS - 1, self.n)) ** 1.5])
 
-    @functools.cached_property
+    @cached_property
     def expectation(self):
         """Means of T over weighted rows, and on the way to seeds at two rows, (POINTS + 2, p)."""
         T, exposure, _ = self.statistics
@@ -83,7 +84,7 @@ class Subject:
         near = means[0] + (np.asarray(seeds, float).reshape(2, -1) - means[0]) / 4
         return np.concatenate([means, near])
 
-    @functools.cached_property
+    @cached_property
     def solved(self):
         """``to_natural`` of the means, those with a finite A, and what was wrong with it, or None."""
         try:
@@ -101,7 +102,7 @@ class Subject:
             f"where log_partition is {self.A(natural[at : at + 1])[0]}"
         )
 
-    @functools.cached_property
+    @cached_property
     def natural(self):
         """Natural parameters to test at, (K, p): of the means, and some a fraction of a standard deviation away."""
         # where to_natural is the default, A alone may do even if the slope that it is given is wrong
@@ -119,7 +120,7 @@ class Subject:
         """Return the log-partition, (K,)."""
         return checked.log_partition(self.family, natural)
 
-    @functools.cached_property
+    @cached_property
     def slope(self):
         """∇A from A alone."""
         return mappings.gradient(self.A, self.natural)
@@ -128,7 +129,7 @@ class Subject:
         """Return about the standard deviations of T, (K, p), from the steps over which A bends."""
         return np.sqrt(mappings.CURVATURE) / mappings.scales(self.A, natural)
 
-    @functools.cached_property
+    @cached_property
     def curvature(self):
         """Standard deviations of T for e = 1, √diag ∇²A, from differences of ∇A."""
         size = mappings.scales(self.A, self.natural)
@@ -139,7 +140,7 @@ class Subject:
 
     # ---- integrals ------------------------------------------------------------------------------------------
 
-    @functools.cached_property
+    @cached_property
     def free(self):
         """Columns that vary while the exposure stays; all of them, in a plane, if none does."""
         if self.family.exposure(self.X) is None:
@@ -147,7 +148,7 @@ class Subject:
         moved = (self.X + step for step in np.eye(self.d))
         return [j for j, X in enumerate(moved) if np.array_equal(self.family.exposure(X), self.statistics[1])]
 
-    @functools.cached_property
+    @cached_property
     def flat(self):
         """Directions in which the rows do not vary, (c, d)."""
         _, sizes, directions = np.linalg.svd(self.X - self.X.mean(axis=0), full_matrices=False)
@@ -158,7 +159,7 @@ class Subject:
         steps = np.eye(self.d)[np.abs(self.flat).max(axis=0) > 1e-9]
         return any(possible(self.family, self.X + sign * step).any() for step in steps for sign in (-1, 1))
 
-    @functools.cached_property
+    @cached_property
     def integrals(self) -> tuple[str, list[tuple[int, np.ndarray, Moments]]]:
         """Over what was integrated, and for some points their number, the row with the exposure and the moments."""
         free, plane = self.free, None

@@ -17,7 +17,7 @@ from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
 from expfam_em.rows.memory import as_rows
 from expfam_em.rows.protocol import Rows
-from expfam_em.rows.threads import single_threaded_blas
+from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Observations
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
@@ -34,6 +34,7 @@ MORE_GAIN = 1000.0
 """How many times the gain that extrapolation predicts a run behind others is allowed."""
 
 
+@undisturbed
 def fit(
     mixture: Mixture,
     X: Observations | Rows,
@@ -94,6 +95,7 @@ def fit(
     return result
 
 
+@undisturbed
 def fit_all(
     start: Mixture,
     pass_: Pass,
@@ -126,10 +128,10 @@ def fit_all(
     """
     data_set = np.zeros(len(start.weights), np.int64) if data_set is None else np.asarray(data_set)
     problem = Problem(pass_, data_set, options)
-    with single_threaded_blas():
-        return run(problem, begin(problem, start), callbacks=callbacks, drop=drop, step=step)
+    return run(problem, begin(problem, start), callbacks=callbacks, drop=drop, step=step)
 
 
+@undisturbed
 def run(
     problem: Problem, state: State, *, callbacks: Sequence[Callback] = (), drop: bool = False,
     step: Step = step_to_edges,
@@ -153,18 +155,17 @@ def run(
     results : list of FitResult, or of the CollapsedError of a run that ended in one
     """
     callbacks, stopped = checked_callbacks(callbacks), False
-    with single_threaded_blas():
-        while True:
-            state = end(problem, state, state.done, Status.CONVERGED)
-            if drop and state.n_iter >= len(problem.options.schedule) + HEAD_START:
-                state = end(problem, state, _behind(problem, state), Status.BEHIND)
-            if stopped or not len(state.run) or state.n_iter >= problem.options.max_iter:
-                break
-            state = end_fallen(problem, state, step(problem, state))
-            answers = [callback(state) for callback in callbacks if len(state.run)]
-            stopped = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
-        status = Status.STOPPED if stopped else Status.MAX_ITER
-        return cast(list, list(end(problem, state, np.ones(len(state.run), bool), status).results))
+    while True:
+        state = end(problem, state, state.done, Status.CONVERGED)
+        if drop and state.n_iter >= len(problem.options.schedule) + HEAD_START:
+            state = end(problem, state, _behind(problem, state), Status.BEHIND)
+        if stopped or not len(state.run) or state.n_iter >= problem.options.max_iter:
+            break
+        state = end_fallen(problem, state, step(problem, state))
+        answers = [callback(state) for callback in callbacks if len(state.run)]
+        stopped = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
+    status = Status.STOPPED if stopped else Status.MAX_ITER
+    return cast(list, list(end(problem, state, np.ones(len(state.run), bool), status).results))
 
 
 def checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from expfam_em.rows.threads import cached_property
 from typing import Literal
 
 import numpy as np

@@ -15,6 +15,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import is_solved_numerically
 from expfam_em.family.optional import is_incomplete, kinds, place
 from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.threads import cached_property
 from expfam_em.values.statistics import ExpectedStatistics
 
 SEEDING_ROWS = 5_000
@@ -167,7 +168,7 @@ class Seeds:
                     raise
                 return np.full_like(m, np.nan)  # a part has no solution
 
-    @functools.cached_property
+    @cached_property
     def _centre(self) -> np.ndarray:
         """Natural parameters of the mean of each data set, (D, p)."""
         return checked.solve_natural(self.family, self.mean)
@@ -232,7 +233,7 @@ class Seeds:
     def _step(self):
         return max(4, MAPPED_ENTRIES // max(self.mean.shape[1], 1))
 
-    @functools.cached_property
+    @cached_property
     def _own(self):
         """φ of each row, or its log-density under itself as a component, (n,)."""
         own = np.empty(len(self.weight))

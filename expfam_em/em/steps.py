@@ -14,6 +14,7 @@ from expfam_em.family import checked
 from expfam_em.family.optional import Framed, components, shared
 from expfam_em.rows.memory import as_rows
 from expfam_em.rows.protocol import Rows
+from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Observations
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
@@ -25,6 +26,7 @@ REFINEMENTS = 3
 """Frames tried for one E-step: the first may still be off by the digits that were lost, the next is not."""
 
 
+@undisturbed
 def accumulate(
     mixture: Mixture,
     X: Observations | Rows,
@@ -60,6 +62,7 @@ def expected_statistics(pass_, mixture, temperature=1.0, data_set=None) -> Expec
     return stack if mixture.weights.ndim == 2 else stack[0]
 
 
+@undisturbed
 def maximize(
     statistics: ExpectedStatistics,
     previous: Mixture,

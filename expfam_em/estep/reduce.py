@@ -12,20 +12,25 @@ from expfam_em.estep.scores import ByIndex, Outputs, Scores, Sums
 from expfam_em.family import checked
 from expfam_em.family.support import counted_from
 from expfam_em.rows.protocol import Chunk
-from expfam_em.rows.threads import run_in_order
+from expfam_em.rows.threads import cached_property, run_in_order
 
 MIXTURE_WORK = 4_000_000
 """Multiply-adds that mixtures of a stack are given to a thread with, where there are fewer chunks than threads."""
 
 
 class Prepared:
-    """A function of chunks that makes some things when first called, which are not sent away with it."""
+    """A function of chunks that makes some things beforehand, once for all threads, which are not sent away with it."""
+
+    def __init__(self, kernel, scores: Scores, temperature=1.0, given=False):
+        self.kernel, self.scores, self._how = kernel, scores, (temperature, given)
+        self._run = kernel.prepared(scores, *self._how)
 
     def __getstate__(self):
-        made = functools.cached_property
-        return {
-            name: value for name, value in vars(self).items() if not isinstance(getattr(type(self), name, None), made)
-        }
+        return {name: value for name, value in vars(self).items() if name not in ("_run", "_mixtures_of")}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._run = self.kernel.prepared(self.scores, *self._how)
 
 
 class EStep(Prepared):
@@ -43,14 +48,10 @@ class EStep(Prepared):
     """
 
     def __init__(self, kernel, scores: Scores, temperature=1.0, data_set=None, threads=1):
-        self.kernel, self.scores, self.temperature = kernel, scores, temperature
+        super().__init__(kernel, scores, temperature)
         self.data_set, self.threads = data_set, threads
 
-    @functools.cached_property
-    def _run(self):
-        return self.kernel.prepared(self.scores, self.temperature)
-
-    @functools.cached_property
+    @cached_property
     def _mixtures_of(self):
         """Return the mixtures of each data set, in order, as they stand one after another, and where each begins."""
         data_set = np.zeros(len(self.scores.natural), np.int64) if self.data_set is None else np.asarray(self.data_set)
@@ -101,14 +102,10 @@ class GivenStep(Prepared):
     """
 
     def __init__(self, kernel, scores: Scores, given, n_data):
-        self.kernel, self.scores, self.given, self.n_data = kernel, scores, given, n_data
-
-    @functools.cached_property
-    def _run(self):
-        n_groups = len(self.given)
-        if (found := len(self.scores.natural)) != (needed := n_groups * self.n_data):  # the kernel trusts it
-            raise ValueError(f"scores of {found} mixtures; {n_groups} groups of {self.n_data} need {needed}")
-        return self.kernel.prepared(self.scores, given=True)
+        if (found := len(scores.natural)) != (needed := len(given) * n_data):  # the kernel trusts it
+            raise ValueError(f"scores of {found} mixtures; {len(given)} groups of {n_data} need {needed}")
+        super().__init__(kernel, scores, given=True)
+        self.given, self.n_data = given, n_data
 
     def __call__(self, chunk: Chunk) -> Sums:
         ranges = chunk.of_data()
@@ -142,13 +139,6 @@ def drawn(seed, n_components, chunk: Chunk) -> np.ndarray:
 
 class ByRow(Prepared):
     """A function of chunks that looks at rows under the mixture of their data set, whatever they weigh."""
-
-    def __init__(self, kernel, scores: Scores, temperature=1.0):
-        self.kernel, self.scores, self.temperature = kernel, scores, temperature
-
-    @functools.cached_property
-    def _run(self):
-        return self.kernel.prepared(self.scores, self.temperature)
 
     def fill(self, chunk: Chunk, out: Outputs) -> None:
         """Fill the outputs by row of a chunk."""

@@ -36,6 +36,7 @@ from expfam_em.family.optional import translate, translate_expectation
 from expfam_em.rows import csr
 from expfam_em.rows.distinct import distinct
 from expfam_em.rows.memory import ArrayRows, check_total
+from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask, Observations
 from expfam_em.values.evaluate import Evaluated, evaluate
 from expfam_em.values.mixture import Mixture
@@ -398,6 +399,7 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     # ---- using ----------------------------------------------------------------------------------------------
 
+    @undisturbed
     def _rows(self, X: Any) -> tuple[Any, Any]:
         X = self._checked_rows(X)
         dtype = np.float32 if X.dtype == np.float32 else np.float64

@@ -16,7 +16,7 @@ from expfam_em.em.loop import Callback, checked_callbacks
 from expfam_em.estimators.base import BaseMixture
 from expfam_em.estimators.shell import checked_weight, warn_caller
 from expfam_em.rows.csr import CSRBlock
-from expfam_em.rows.threads import single_threaded_blas
+from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Block, Integers, Observations
 from expfam_em.values.mixture import Mixture
 
@@ -47,6 +47,7 @@ class FitManyError(ValueError):
         return f"data set {first}: {error}{others}{kept}"
 
 
+@undisturbed
 def fit_many(
     estimator: M,
     datasets: Sequence[Observations] | Block,
@@ -107,8 +108,7 @@ def fit_many(
     weights = None if sample_weights is None else [np.asarray(w, np.float64) for w in sample_weights]
     _check_weights(arrays, weights)
     estimator._validate_params()
-    with single_threaded_blas():
-        found = _fit_or_halve(estimator, arrays, weights, checked_callbacks(callbacks))
+    found = _fit_or_halve(estimator, arrays, weights, checked_callbacks(callbacks))
     fits = [None if isinstance(one, ValueError) else one for one in found]
     _named([one for one in fits if one is not None], names)
     if errors := {at: one for at, one in enumerate(found) if isinstance(one, ValueError)}:

@@ -20,7 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from expfam_em.em.loop import Callback, checked_callbacks
 from expfam_em.rows import csr
-from expfam_em.rows.threads import single_threaded_blas
+from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Observations, RandomState
 from expfam_em.saving.files import save
 from expfam_em.values.mixture import Mixture
@@ -134,6 +134,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
 
     # ---- fitting --------------------------------------------------------------------------------------------
 
+    @undisturbed  # products outside the kernel: same bits everywhere
     @fit_context(prefer_skip_nested_validation=False)
     def fit(
         self,
@@ -167,7 +168,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             For rows outside the family's support, fewer rows than components or clusters, or a component that
             collapses.
         """
-        with all_or_nothing(self), single_threaded_blas():  # products outside the kernel: same bits everywhere
+        with all_or_nothing(self):
             rows = self._validated(X)
             self._fit(rows, checked_weight(sample_weight, rows), checked_callbacks(callbacks))
         return self
@@ -181,6 +182,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         dtypes = list(self._dtypes)
         return csr.observations(validate_data(self, X, accept_sparse="csr", dtype=dtypes, order=None, reset=reset))
 
+    @undisturbed
     def _checked_rows(self, X: Observations) -> Any:
         """Return X checked against the rows of the fit."""
         check_is_fitted(self, "mixture_")

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 
 from expfam_em.family import newton
+from expfam_em.rows.threads import settings_lock
 
 LEVELS = 10  # step sizes of a difference table, each half the one before
 SEARCH = 4.0 ** np.arange(6, -23, -1)  # step sizes tried for the scale of a coordinate, in units of max(1, |η|)
@@ -99,7 +100,7 @@ def gradient(log_partition, natural) -> np.ndarray:
 def complex_gradient(log_partition, natural) -> np.ndarray | None:
     """Return ∇A by the complex step, unconfirmed, (K, p); None if A does not accept complex numbers."""
     try:
-        with warnings.catch_warnings():
+        with settings_lock, warnings.catch_warnings():  # or two threads would put back the filter of each other
             warnings.simplefilter("error", np.exceptions.ComplexWarning)  # it would lose the imaginary part
             found = _complex_slope(log_partition, natural)
     except Exception:  # A accepts real numbers only and may raise anything; the differences stand

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import os
 import threading
 from pathlib import Path
 
@@ -14,7 +15,11 @@ EXACT = {"contract"}  # a·b + c may be fused; nothing is reordered
 SUMS = {"contract", "reassoc"}  # sums may be reordered, so that they vectorise
 
 
-_compiling = threading.Lock()
+_compiling = threading.RLock()
+"""No fork happens while a kernel is compiled: the child would wait for ever for locks of numba."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_compiling.acquire, after_in_parent=_compiling.release, after_in_child=_compiling.release)
 
 
 @functools.cache

@@ -1,17 +1,175 @@
-"""Threads that work through a list in order, and BLAS held to one thread meanwhile."""
+"""Threads that work through a list in order, and settings of the process that every call leaves as they were."""
 
 from __future__ import annotations
 
-import contextlib
+import collections
+import contextvars
 import functools
-import itertools
 import os
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import warnings
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import scipy.linalg.cython_blas  # noqa: F401 - loads SciPy's BLAS, so that it is found together with NumPy's
 from threadpoolctl import LibController, OpenBLASController, ThreadpoolController
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+if TYPE_CHECKING:
+    from functools import cached_property
+else:
+
+    class cached_property(functools.cached_property):
+        """functools.cached_property without its lock, which a child forked meanwhile would wait for for ever."""
+
+        def __get__(self, instance, owner=None):
+            if instance is None:
+                return self
+            return vars(instance).setdefault(self.attrname, self.func(instance))
+
+
+settings_lock = threading.RLock()
+"""Held while a setting of the process is changed, so that no fork happens meanwhile; signal handlers may hold it too."""
+
+
+# ---- BLAS ---------------------------------------------------------------------------------------------------
+# The kernels do without BLAS, but the families use it: NumPy and SciPy bring one each. Its threads would compete with
+# ours, and results would be rounded differently for each number of them. So every BLAS that threadpoolctl knows is held
+# to one thread while we work. Most libraries have one number of threads for the process: the first thread inside sets
+# it, the last one puts it back. Others, such as MKL, have one for each thread: each thread sets and puts back its own.
+#
+# Ctrl-C comes between any two lines, even before the first line of a function that was to clean up. So whatever is
+# changed is noted beforehand, what puts it back may be called twice, and a call that is gone is not counted any more.
+
+_libraries: dict[str, LibController] = {}
+"""Every BLAS found so far, by the path of its file."""
+
+_before: dict[str, int] = {}
+"""Threads that libraries with one number for the process had, while somebody is inside."""
+
+_n_modules = -1
+"""Size of sys.modules when libraries were last looked for, which takes a millisecond."""
+
+
+class _Stay:
+    """The outermost call of a thread, as long as it lasts."""
+
+    def __init__(self):
+        self.filters = warnings.filters
+
+
+_inside: weakref.WeakSet[_Stay] = weakref.WeakSet()
+
+
+class _Here(threading.local):
+    """What each thread knows: its outermost call, what that has to put back, the modules it has seen."""
+
+    stay: Callable[[], _Stay | None] = staticmethod(lambda: None)
+    n_modules = -1
+
+    def __init__(self):
+        self.before: dict[str, int] = {}
+
+
+_here = _Here()
+
+
+def undisturbed(function: F) -> F:
+    """Make a function hold BLAS to one thread, and leave settings as they were however it ends; a decorator.
+
+    Settings are the threads of BLAS, NumPy's handling of floating-point errors and other context variables, and the
+    filters of warnings. Nested and concurrent use is fine. A library that comes with a module imported inside is held
+    from the next, nested, use on.
+    """
+
+    @functools.wraps(function)
+    def held(*arguments, **named):
+        if _here.stay() is not None:
+            if _here.n_modules != len(sys.modules):
+                _hold()
+            return function(*arguments, **named)
+        stay = _Stay()
+        try:
+            _enter(stay)
+            return contextvars.copy_context().run(function, *arguments, **named)
+        finally:
+            try:
+                _leave(stay)
+            except BaseException:
+                _leave(stay)
+                raise
+
+    return held  # type: ignore[return-value]
+
+
+def _enter(stay):
+    with settings_lock:
+        _inside.add(stay)
+        _here.stay = weakref.ref(stay)
+        _hold()
+
+
+def _hold():
+    """Set to one thread what is not yet held."""
+    global _n_modules
+    with settings_lock:
+        _here.n_modules = len(sys.modules)
+        if _n_modules != _here.n_modules:
+            for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+                _libraries.setdefault(library.filepath, library)
+            _n_modules = _here.n_modules
+        for path, library in _libraries.items():
+            if path in _before or path in _here.before or (threads := library.get_num_threads()) in (None, 1):
+                continue
+            _here.before[path] = threads
+            _set_threads(path, 1)
+            if _counts_for_the_process(library):
+                _before[path] = threads
+                del _here.before[path]
+
+
+def _leave(stay):
+    """Put back what this thread alone has set; the last thread inside puts back the rest."""
+    with settings_lock:
+        _put_back(_here.before)
+        _inside.discard(stay)
+        _here.stay = _Here.stay
+        if not _inside:
+            _put_back(_before)
+    # an exception from a signal handler may have kept warnings.catch_warnings from putting back its filter
+    if warnings.filters is not stay.filters and threading.current_thread() is threading.main_thread():
+        added = len(warnings.filters) - len(stay.filters)
+        if sys.exc_info()[0] is not None and added > 0 and warnings.filters[added:] == stay.filters:
+            warnings.filters = stay.filters
+
+
+def _put_back(before):
+    for path in list(before):
+        _set_threads(path, before[path])
+        del before[path]
+
+
+def _set_threads(path, threads):
+    # threadpoolctl from 3.8 on lets a single thread at a time change OpenBLAS and ignores all others without a word,
+    # but the last thread inside must be able to put back what the first one has set
+    give_up_control = getattr(OpenBLASController, "clear_controlling_thread", lambda force=False: None)
+    give_up_control(force=True)
+    _libraries[path].set_num_threads(threads)
+    give_up_control()
+
+
+@functools.cache
+def _counts_for_the_process(library) -> bool:
+    """Return whether another thread sees the one thread that this thread has just set."""
+    with ThreadPoolExecutor(1) as other:
+        return other.submit(library.get_num_threads).result() == 1
+
+
+# ---- threads ------------------------------------------------------------------------------------------------
 
 
 def thread_count(n_jobs) -> int:
@@ -24,38 +182,37 @@ def thread_count(n_jobs) -> int:
     return n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
 
 
+@undisturbed
 def run_in_order(function, items, n_jobs) -> list:
     """Return [function(item) for item in items], computed by the caller and up to n_jobs − 1 helper threads.
 
     The caller works too, so the call ends even when every thread of the pool is busy elsewhere.
     """
     helpers = min(n_jobs, len(items)) - 1
-    with single_threaded_blas():
-        if helpers < 1:
-            return [function(item) for item in items]
-        results = [None] * len(items)
-        queue = itertools.count()
+    if helpers < 1:
+        return [function(item) for item in items]
+    results, left = [None] * len(items), collections.deque(range(len(items)))
 
-        def work():
-            while (i := next(queue)) < len(items):
-                results[i] = function(items[i])
+    @undisturbed  # some libraries count for each thread
+    def work():
+        while True:
+            try:
+                i = left.popleft()
+            except IndexError:
+                return
+            results[i] = function(items[i])
 
-        def help_out():
-            with single_threaded_blas():  # some libraries count for each thread
-                work()
-
-        futures = [_pool().submit(help_out) for _ in range(helpers)]
-        try:
-            work()
-        finally:
-            next_free = next(queue)
-            if next_free < len(items):  # the caller failed: let the helpers run dry
-                for _ in range(len(items) - next_free):
-                    next(queue)
-            for future in futures:
-                if not future.cancel():
-                    future.result()
-        return results
+    futures: list[Future] = []
+    try:
+        for _ in range(helpers):
+            futures.append(_pool().submit(work))
+        work()
+    finally:
+        left.clear()  # the caller failed: let the helpers run dry
+        for future in futures:
+            if not future.cancel():
+                future.result()
+    return results
 
 
 @functools.cache
@@ -63,108 +220,18 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=max(32, os.cpu_count() or 1), thread_name_prefix="expfam_em")
 
 
+# ---- children -----------------------------------------------------------------------------------------------
+
+
+def _alone():
+    """Forget the threads of the parent, of which a forked child has the one that forked."""
+    _pool.cache_clear()
+    for stay in set(_inside) - {_here.stay()}:
+        _inside.discard(stay)
+    if not _inside:
+        _put_back(_before)
+    settings_lock.release()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
-
-
-# ---- BLAS ---------------------------------------------------------------------------------------------------
-# The kernels do without BLAS, but the families use it: NumPy and SciPy bring one each. Its threads would compete with
-# ours, and results would be rounded differently for each number of them. So every BLAS that threadpoolctl knows is held
-# to one thread while we work. Most libraries have one number of threads for the process: the first thread inside sets
-# it, the last one puts it back. Others, such as MKL, have one for each thread: each thread sets and puts back its own.
-
-_lock = threading.Lock()
-_libraries: dict[str, LibController] = {}
-"""Every BLAS found so far, by the path of its file."""
-
-_before: dict[str, int] = {}
-"""Threads that libraries with one number for the process had, while somebody is inside."""
-
-_threads_inside = 0
-_n_modules = -1
-"""Size of sys.modules when libraries were last looked for, which takes a millisecond."""
-
-
-class _Here(threading.local):
-    """What each thread knows: how deep it is inside, what it has to put back, the modules it has seen."""
-
-    depth = 0
-    n_modules = -1
-
-    def __init__(self):
-        self.before: dict[str, int] = {}
-
-
-_here = _Here()
-
-if hasattr(os, "register_at_fork"):  # no child may inherit a lock that nobody in it will release
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
-
-
-@contextlib.contextmanager
-def single_threaded_blas():
-    """Hold BLAS to one thread inside; nested and concurrent use is fine.
-
-    A library that comes with a module imported inside is held from the next, nested, use on.
-    """
-    if _here.depth == 0 or _here.n_modules != len(sys.modules):
-        _hold()
-    _here.depth += 1
-    try:
-        yield
-    finally:
-        _here.depth -= 1
-        if _here.depth == 0:
-            _release()
-
-
-def _hold():
-    """Set to one thread what is not yet held."""
-    global _n_modules, _threads_inside
-    with _lock:
-        _here.n_modules = len(sys.modules)
-        if _n_modules != _here.n_modules:
-            for library in ThreadpoolController().select(user_api="blas").lib_controllers:
-                _libraries.setdefault(library.filepath, library)
-            _n_modules = _here.n_modules
-        loose = {path: library for path, library in _libraries.items() if not (path in _before or path in _here.before)}
-        threads = {path: library.get_num_threads() for path, library in loose.items()}
-        threads = {path: number for path, number in threads.items() if number not in (None, 1)}
-        _set_threads(dict.fromkeys(threads, 1))
-        for path, number in threads.items():
-            (_before if _counts_for_the_process(_libraries[path]) else _here.before)[path] = number
-        _threads_inside += _here.depth == 0
-
-
-def _release():
-    """Put back what this thread alone has set; the last thread inside puts back the rest."""
-    global _threads_inside
-    with _lock:
-        _put_back(_here.before)
-        _threads_inside -= 1
-        if _threads_inside == 0:
-            _put_back(_before)
-
-
-def _put_back(before):
-    _set_threads(before)
-    before.clear()
-
-
-def _set_threads(threads):
-    if not threads:
-        return
-    # threadpoolctl from 3.8 on lets a single thread at a time change OpenBLAS and ignores all others without a word,
-    # but the last thread inside must be able to put back what the first one has set
-    give_up_control = getattr(OpenBLASController, "clear_controlling_thread", lambda force=False: None)
-    give_up_control(force=True)
-    for path, number in threads.items():
-        _libraries[path].set_num_threads(number)
-    give_up_control()
-
-
-@functools.cache
-def _counts_for_the_process(library) -> bool:
-    """Return whether another thread sees the one thread that this thread has just set."""
-    with ThreadPoolExecutor(1) as other:
-        return other.submit(library.get_num_threads).result() == 1
+    os.register_at_fork(before=settings_lock.acquire, after_in_parent=settings_lock.release, after_in_child=_alone)

@@ -14,6 +14,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.memory import as_rows
 from expfam_em.rows.protocol import Chunk, Rows
+from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Integers, Observations
 
 
@@ -31,6 +32,7 @@ class Evaluated(NamedTuple):
     labels: Integers
 
 
+@undisturbed
 def evaluate(
     family: ExponentialFamily,
     scores: Scores,

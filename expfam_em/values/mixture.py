@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from expfam_em.rows.threads import cached_property
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np

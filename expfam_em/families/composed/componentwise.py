@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
@@ -20,6 +19,7 @@ from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, Monomials, table
 from expfam_em.family.optional import OfComponents
 from expfam_em.family.support import ImpossibleRowError
+from expfam_em.rows.threads import cached_property
 from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 IMPOSSIBLE = -1e200
@@ -72,7 +72,7 @@ class Componentwise(OfParts, OfComponents):
     def coupled(self) -> bool:
         return True  # components cannot be told from their statistics: they are maximised in their order
 
-    @functools.cached_property
+    @cached_property
     def _layout(self) -> Layout:
         """The families one after the other, and then log h of each."""
         if self.n_features is None:

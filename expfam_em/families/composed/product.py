@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals, Lot, joined
 from expfam_em.family.kernel_form import KernelForm, Monomials, needs_table, table
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
+from expfam_em.rows.threads import cached_property
 from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 
@@ -68,11 +68,11 @@ class Product(OfParts):
     def _pairs(self):
         return zip(self.families, self.columns_of, strict=True)
 
-    @functools.cached_property
+    @cached_property
     def _layout(self) -> Layout:
         return Layout.of(self._monomials(), self.columns_of if self._takes_X else None)
 
-    @functools.cached_property
+    @cached_property
     def _takes_X(self) -> bool:
         """Whether the kernel takes X as it is: no part evaluates anything, and no column is left out."""
         every = np.concatenate(self.columns_of)
