@@ -159,6 +159,7 @@ def test_a_blas_that_is_loaded_inside_and_counts_for_each_thread(monkeypatch):
 
     meeting = threading.Barrier(2, timeout=20)
     monkeypatch.setattr(threads_module, "_libraries", dict(threads_module._libraries))
+
     @threads_module.undisturbed
     def loads():
         monkeypatch.setattr(threads_module, "ThreadpoolController", Finds)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from expfam_em.family import checked
 from expfam_em.family.alike import alike
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import frames_of, is_incomplete, kinds
@@ -46,9 +47,9 @@ def entropy(mixture: Mixture, n: int = DRAWS, rng: Seed = None) -> Estimate:
         If the family can be neither sampled nor integrated.
     """
     if mixture.n_components == 1:
-        closed = mixture.family.entropy(mixture.natural)
+        closed = checked.told(mixture.family, "entropy", mixture.natural)
         if closed is not None:
-            return Estimate(closed[0], np.zeros(()))
+            return Estimate(checked.of_components(mixture.family, "entropy", closed, mixture.natural)[0], np.zeros(()))
     return _mean_of(lambda X: -mixture.log_density(X), mixture, n, rng)
 
 
@@ -71,7 +72,7 @@ def divergence(mixture: Mixture, other: Mixture, n: int = DRAWS, rng: Seed = Non
     alone = mixture.n_components == other.n_components == 1
     if alone and alike(mixture.family, other.family) and not is_incomplete(mixture.family):
         other = other.in_family(mixture.family)  # where p is, so that no digits of it are lost
-        return Estimate(mixture.family.divergence(mixture.natural, other.natural)[0], np.zeros(()))
+        return Estimate(_divergences(mixture.family, mixture.natural, other.natural)[0], np.zeros(()))
     return _mean_of(lambda X: mixture.log_density(X) - _log_density(other, X), mixture, n, rng)
 
 
@@ -89,12 +90,16 @@ def component_divergences(mixture: Mixture, n: int = DRAWS, rng: Seed = None) ->
     K, rng = mixture.n_components, np.random.default_rng(rng)
     if _alike(mixture.family, K):
         j, k = np.repeat(np.arange(K), K), np.tile(np.arange(K), K)
-        value = mixture.family.divergence(mixture.natural[j], mixture.natural[k]).reshape(K, K)
+        value = _divergences(mixture.family, mixture.natural[j], mixture.natural[k]).reshape(K, K)
         np.fill_diagonal(value, 0.0)
         return Estimate(value, np.zeros((K, K)))
     parts = [mixture.components(k) for k in range(K)]
     rows = [_stacked([divergence(one, other, n, rng) for other in parts]) for one in parts]
     return _stacked(rows)
+
+
+def _divergences(family: ExponentialFamily, natural: Array, other: Array) -> Array:
+    return checked.of_components(family, "divergence", checked.told(family, "divergence", natural, other), natural)
 
 
 def _alike(family: ExponentialFamily, n_components: int) -> bool:
@@ -104,7 +109,7 @@ def _alike(family: ExponentialFamily, n_components: int) -> bool:
 
 def _log_density(mixture: Mixture, X: Block) -> Array:
     """Return log p(x), −∞ for rows that are impossible."""
-    out, possible = np.full(len(X), -np.inf), mixture.family.supports(X)
+    out, possible = np.full(len(X), -np.inf), checked.supports(mixture.family, X)
     if possible.any():
         out[possible] = mixture.log_density(X[possible])
     return out

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from expfam_em.rows.threads import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.estep.scores import check_temperature
+from expfam_em.rows.threads import cached_property
 from expfam_em.values.statistics import ExpectedStatistics
 
 Weights = Literal["free", "equal", "fixed"]

@@ -85,12 +85,12 @@ def _possible(family, rows):
 
 def _impossible(family, chunk) -> int:
     """Count a chunk that has impossible rows."""
-    return 0 if family.supports(chunk.X).all() else 1
+    return 0 if checked.supports(family, chunk.X).all() else 1
 
 
 def _absent_if_impossible(family, chunk):
     weight = np.ones(len(chunk.X)) if chunk.weight is None else chunk.weight
-    return chunk._replace(weight=np.where(family.supports(chunk.X), weight, 0.0))
+    return chunk._replace(weight=np.where(checked.supports(family, chunk.X), weight, 0.0))
 
 
 class Seeds:
@@ -126,7 +126,7 @@ class Seeds:
 
     def _seeds(self, T, which):
         mean = self.mean if len(self.mean) == 1 else self._mean_of(which)
-        return self.family.seed(T / self.exposure[which, None], mean)
+        return checked.seeds(self.family, T / self.exposure[which, None], mean)
 
     def expectation(self, which) -> np.ndarray:
         """Return the rows of a slice or an index array as expectation parameters; CSR rows are made so when asked."""
@@ -162,7 +162,7 @@ class Seeds:
             if checked.is_default(self.family.to_natural):
                 return checked.solve_natural(self.family, m, self._mean_of(which, self._centre), lenient=True)
             try:
-                return np.array(self.family.to_natural(m), np.float64)
+                return np.array(checked.to_natural(self.family, m))
             except ValueError:
                 if not self._numeric:
                     raise

@@ -200,8 +200,16 @@ def _pooled(family, statistics):
     exposures = np.repeat(statistics.exposures.sum(axis=1), shape[1])
     sums = np.repeat(statistics.sums.sum(axis=1), shape[1], axis=0)
     mean = sums / exposures[:, None]
-    # without correlations, which are perfect where clusters are far apart; with what the M-step adds, if it must be
-    for estimate in (lambda: family.to_natural(family.seed(mean, mean)), lambda: family.maximize(exposures, sums)):
+
+    def means():
+        """Without correlations, which are perfect where clusters are far apart."""
+        return checked.to_natural(family, checked.seeds(family, mean, mean))
+
+    def summed():
+        """With what the M-step adds."""
+        return checked.next_natural(family, exposures, sums)
+
+    for estimate in (means, summed):
         with np.errstate(all="ignore"):
             natural = np.array(estimate())
         finite = np.isfinite(checked.log_partition(family, natural)).reshape(shape[:2]).all(axis=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from expfam_em.rows.threads import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.steps import collapse, estimate_refined, expected_gain, expected_statistics, log_prior, with_family
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import score_rounding, shared, translate_expectation
+from expfam_em.rows.threads import cached_property
 from expfam_em.rows.typing import Array, Integers, Mask
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics

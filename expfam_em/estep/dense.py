@@ -8,6 +8,7 @@ import numpy as np
 
 from expfam_em.estep.incomplete import STATISTICS_BLOCK, IncompletePass
 from expfam_em.estep.scores import Kernel, Outputs, Scores, cancels
+from expfam_em.family import checked
 from expfam_em.family.kernel_form import KernelForm, Monomials, OwnFrames, needs_table, table
 from expfam_em.family.optional import kernel_frames
 from expfam_em.kernels import NO_OFFSET, block_rows, em_rows, padded
@@ -112,7 +113,11 @@ def _evaluated(dense: Dense, kernel):
 
     def run(chunk: Chunk, items, out: Outputs):
         # for all of the chunk, so that sums are rounded as they are where T is kept
-        T = table_of(dense.family, dense.form, chunk.X) if chunk.table is None else chunk.table
+        T = chunk.table
+        if T is None:
+            T = table_of(dense.family, dense.form, chunk.X)
+            if out.sums.size and dense.form is None:
+                checked.check_statistics(dense.family, T, chunk.weight, chunk.first)
         kernel(T, chunk.weight, chunk.offset, items, out)
 
     return run
@@ -125,7 +130,13 @@ def table_of(family, form, X) -> np.ndarray:
     T[:256] = head
     step = max(256, STATISTICS_BLOCK // max(head.shape[1], 1))
     for first in range(256, len(X), step):
-        T[first : first + step] = table(family, form, X[first : first + step])
+        part = table(family, form, X[first : first + step])
+        if part.shape[1] != T.shape[1]:
+            raise ValueError(
+                f"{family!r} has {T.shape[1]} statistics for the first rows and {part.shape[1]} from row {first} of "
+                "the same chunk on: every row must have as many"
+            )
+        T[first : first + step] = part
     return T
 
 

@@ -48,7 +48,7 @@ class IncompletePass(Kernel):
                     if given:
                         R, top = out.responsibilities[rows], np.zeros(len(X))
                     else:
-                        score = here.log_density(X, natural) + log_weights
+                        score = checked.log_density(here, X, natural) + log_weights
                         if chunk.offset is not None:
                             score += chunk.offset[rows][:, group]
                         R, top = _written(score, temperature, out.rows(rows))

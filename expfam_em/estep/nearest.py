@@ -12,6 +12,7 @@ import numpy as np
 from expfam_em.estep.dense import Dense
 from expfam_em.estep.plan import Pass
 from expfam_em.estep.scores import Scores, Sums
+from expfam_em.family.kernel_form import form_of
 from expfam_em.kernels import clusters
 from expfam_em.kernels import nearest as kernel
 from expfam_em.kernels.tiles import GROUP_CENTRES, WIDTH
@@ -60,7 +61,7 @@ class NearestPass:
         if strategy not in STRATEGIES:
             raise ValueError(f"strategy is {strategy!r}; it must be one of {', '.join(STRATEGIES)}")
         self.family, self.rows, self.strategy = family, adjacent(rows), strategy
-        self.kernel: Any = Dense(family, form=family.kernel_form(rows.n_features))
+        self.kernel: Any = Dense(family, form=form_of(family, rows.n_features))
         self._search: _Search | None = None
 
     @property

@@ -15,7 +15,7 @@ from expfam_em.estep.reduce import EStep, OfData, Write, log_base_chunk
 from expfam_em.estep.scores import Kernel, Outputs, Scores, Sums, cancels, check_temperature
 from expfam_em.estep.sparse import Sparse
 from expfam_em.family import checked
-from expfam_em.family.kernel_form import needs_table, table
+from expfam_em.family.kernel_form import form_of, needs_table, table
 from expfam_em.family.optional import frames_of, is_incomplete, shared
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.memory import ArrayRows
@@ -168,7 +168,7 @@ def single_pass(family, rows: Rows):
         return Sparse(family)
     if is_incomplete(family):
         return IncompletePass(family)
-    return Dense(family, form=family.kernel_form(rows.n_features))
+    return Dense(family, form=form_of(family, rows.n_features))
 
 
 def with_exposure(family, chunk: Chunk) -> Chunk:
@@ -187,7 +187,10 @@ def with_table(family, form, rows: ArrayRows) -> ArrayRows:
 
 def table_chunk(family, form, chunk: Chunk) -> Chunk:
     """Return a chunk with its table."""
-    return chunk._replace(table=table_of(family, form, chunk.X).astype(np.float64, copy=False))
+    T = table_of(family, form, chunk.X).astype(np.float64, copy=False)
+    if form is None:
+        checked.check_statistics(family, T, chunk.weight, chunk.first)
+    return chunk._replace(table=T)
 
 
 def totals_of(kernel, rows: Rows, p) -> np.ndarray:

@@ -183,7 +183,9 @@ def log_base_chunk(family, chunk: Chunk) -> OfData:
         If a row that carries weight has density 0 under all parameters.
     """
     log_h, ranges = checked.log_base_measure(family, chunk.X), chunk.of_data()
-    impossible = (log_h == -np.inf) & (True if chunk.weight is None else chunk.weight > 0)
+    present = True if chunk.weight is None else chunk.weight > 0
+    checked.check_numbers(family, "log_base_measure", np.isnan(log_h) & present, "x", chunk.first)
+    impossible = (log_h == -np.inf) & present
     if impossible.any():
         row = int(np.argmax(impossible))
         raise ValueError(

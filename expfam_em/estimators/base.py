@@ -32,6 +32,7 @@ from expfam_em.family import checked
 from expfam_em.family.alike import alike
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import bind
+from expfam_em.family.kernel_form import form_of
 from expfam_em.family.optional import translate, translate_expectation
 from expfam_em.rows import csr
 from expfam_em.rows.distinct import distinct
@@ -59,7 +60,7 @@ def _named_parameters(stack: Mixture) -> dict[str, Any]:
     """Return the named parameters of each mixture of a stack, with a leading axis."""
     B, K = stack.weights.shape
     if B > 1 and not stack.family.coupled:
-        together = stack.family.parameters(stack.flat_natural)
+        together = checked.parameters(stack.family, stack.flat_natural)
         if all(len(value) == B * K for value in together.values()):
             return {name: value.reshape(B, K, *value.shape[1:]) for name, value in together.items()}
     apart = [stack[at].parameters for at in range(B)]
@@ -293,7 +294,7 @@ class BaseMixture(DensityMixin, EMEstimator):
             raise ValueError(f"prior has {len(prior.counts)} components; this mixture has {self.n_components}")
         if not (np.all((prior.exposures >= 0) & (prior.exposures < np.inf)) and np.all(np.isfinite(prior.sums))):
             raise ValueError(f"prior has counts {prior.exposures}, sums {prior.sums}; they must be ≥ 0 and finite")
-        form = family.kernel_form(self.n_features_in_)
+        form = form_of(family, self.n_features_in_)
         if form is not None and prior.sums.shape[1] != (p := form.monomials.n_statistics):
             raise ValueError(f"prior has sums of shape {prior.sums.shape}; this mixture needs {(self.n_components, p)}")
         return prior if prior.family is not None else replace(prior, family=plain)
@@ -440,7 +441,9 @@ class BaseMixture(DensityMixin, EMEstimator):
         check_is_fitted(self, "mixture_")
         if n_samples < 1:
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
-        return self.mixture_.sample(n_samples, generator(self.random_state))
+        X, labels = self.mixture_.sample(n_samples, generator(self.random_state))
+        checked.answer(self.mixture_.family, "sample", X, {"n": n_samples, "d": getattr(self, "n_features_in_", None)})
+        return X, labels
 
     # ---- criteria -------------------------------------------------------------------------------------------
 

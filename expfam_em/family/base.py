@@ -86,7 +86,7 @@ class ExponentialFamily(ABC):
     @checked.default
     def maximize(self, counts: Array, sums: Array) -> Array:
         """Return the M-step's η, (K,), (K, p) -> (K, p); families that couple components override it."""
-        return self.to_natural(sums / counts[:, None])
+        return checked.to_natural(self, sums / counts[:, None])
 
     @property
     def coupled(self) -> bool:
@@ -95,7 +95,7 @@ class ExponentialFamily(ABC):
 
     def parameters(self, natural: Array) -> dict[str, Array]:
         """Return the named parameters people know the family by."""
-        return {"expectation": self.to_expectation(natural)}
+        return {"expectation": checked.to_expectation(self, np.asarray(natural, np.float64))}
 
     def edges(self, natural: Array) -> dict[str, Mask]:
         """Return which components are at an edge of the parameter space, (K,), by a name for each edge.
@@ -145,7 +145,7 @@ class ExponentialFamily(ABC):
                 f"{type(self).__name__} has no way from named to natural parameters: define "
                 "from_parameters(self, **named)"
             )
-        return np.asarray(self.to_natural(named.expectation(self, given)))
+        return checked.to_natural(self, named.expectation(self, given))
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         """Return n rows drawn from one component, (p,) -> (n, d), with ``rng`` a numpy Generator.
@@ -164,7 +164,9 @@ class ExponentialFamily(ABC):
                 f"{type(self).__name__} cannot be sampled: define sample(self, natural, n, rng), for rows have more "
                 "than one column"
             ) from error
-        return sampling.draw(log_density, lambda x: self.supports(x[:, None]), n, rng, type(self).__name__)[:, None]
+        return sampling.draw(log_density, lambda x: checked.supports(self, x[:, None]), n, rng, type(self).__name__)[
+            :, None
+        ]
 
     def seed(self, expectation: Array, mean: Array) -> Array:
         """Return single rows' T as expectation parameters inside their space, (m, p), given the T̄ of all rows, (1, p).
@@ -197,7 +199,7 @@ class ExponentialFamily(ABC):
         then bound in one process, to rows in memory.
         """
         found = None if checked.is_default(self.summary) else summary_of(self, blocks)
-        return self if found is None else self.bound(found)
+        return self if found is None else checked.family_from(self, "bound", found)
 
     def n_parameters(self, n_components: int) -> int | None:
         """Return the number of free parameters of K components; None, the default, stands for K · p."""
@@ -265,7 +267,7 @@ class ExponentialFamily(ABC):
         """
         natural, other = np.atleast_2d(natural), np.atleast_2d(other)
         change = checked.log_partition(self, other) - checked.log_partition(self, natural)
-        return change - np.sum((other - natural) * self.to_expectation(natural), axis=1)
+        return change - np.sum((other - natural) * checked.to_expectation(self, natural), axis=1)
 
     def fisher_information(self, natural: Array) -> Array:
         """Return ∇²A(η), the covariance of T and the Fisher information of η, (K, p) -> (K, p, p)."""
@@ -276,10 +278,14 @@ class ExponentialFamily(ABC):
     def entropy(self, natural: Array) -> Array | None:
         """Return −E[log p(x|η)] = A(η) − ⟨η, ∇A(η)⟩ − E[log h], (K,); None if E[log h] has no formula."""
         natural = np.atleast_2d(natural)
-        base = self.expected_log_base_measure(natural)
+        base = checked.expected_log_base_measure(self, natural)
         if base is None:
             return None
-        return checked.log_partition(self, natural) - np.sum(natural * self.to_expectation(natural), axis=1) - base
+        return (
+            checked.log_partition(self, natural)
+            - np.sum(natural * checked.to_expectation(self, natural), axis=1)
+            - base
+        )
 
     def replace(self, **constants: Any) -> Self:
         """Return a copy with some structural constants replaced."""

@@ -26,7 +26,7 @@ def bind(family: Any, rows: Rows) -> Any:
             f"{family!r} finds its constants by bind(blocks), which takes rows in memory: define summary(X, "
             "sample_weight) and bound(summary) instead"
         )
-    return family.bind(rows)
+    return checked.family_from(family, "bind", rows)
 
 
 def needs_blocks(family: Any) -> bool:
@@ -82,13 +82,18 @@ class Composed(ExponentialFamily):
 
     def bound(self, summary: Any) -> Self:
         pairs = zip(self._views(), summary.summaries, strict=True)
-        return self._with_parts([part if s is None else part.bound(s) for (part, _), s in pairs], summary.n_features)
+        return self._with_parts(
+            [part if s is None else checked.family_from(part, "bound", s) for (part, _), s in pairs], summary.n_features
+        )
 
     @checked.default
     def bind(self, blocks: Blocks) -> ExponentialFamily:
         """Return a copy whose parts hold the structural constants found in ``(X, sample_weight)`` blocks."""
         if needs_blocks(self):
-            parts = [part.bind(Viewed(blocks, view)) if needs_blocks(part) else part for part, view in self._views()]
+            parts = [
+                checked.family_from(part, "bind", Viewed(blocks, view)) if needs_blocks(part) else part
+                for part, view in self._views()
+            ]
             return ExponentialFamily.bind(self._with_parts(parts, None), blocks)
         return super().bind(blocks)
 

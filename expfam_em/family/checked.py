@@ -40,29 +40,92 @@ def is_default(method: Callable[..., Any]) -> bool:
     return getattr(method, "is_default", False)
 
 
+def told(family: ExponentialFamily, method: str, *arguments: Any, **named: Any) -> Any:
+    """Return what a method of a family returns; an error that it raises gets a note that names both."""
+    try:
+        return getattr(family, method)(*arguments, **named)
+    except Exception as error:
+        if not _is_ours(family, method):  # ours say what they have to say
+            shapes = " and ".join(f"shape {np.shape(it)}" for it in arguments if isinstance(it, np.ndarray))
+            error.add_note(f"raised by {type(family).__name__}.{method}" + (f" for {shapes}" if shapes else ""))
+        raise
+
+
+def _is_ours(family: ExponentialFamily, method: str) -> bool:
+    return getattr(getattr(type(family), method), "__module__", "").startswith("expfam_em.")
+
+
+def answer(
+    family: ExponentialFamily, method: str, value: Any, axes: dict[str, int | None], kinds: str = "biuf"
+) -> np.ndarray:
+    """Return what a method returned as an array, once it is one of numbers and of its shape.
+
+    Parameters
+    ----------
+    axes : dict
+        The axes by name, and their lengths; None for one of any length.
+    kinds : str
+        Kinds of dtype that are accepted, as in ``np.dtype.kind``.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else; the family, its method, what came and what should have come are named.
+    """
+    try:
+        found = np.asarray(value)
+    except Exception:  # rows of different lengths, or an object that cannot be made an array
+        found = np.empty((), object)
+    lengths = axes.values()
+    fits = len(found.shape) == len(axes) and all(n in (None, m) for n, m in zip(lengths, found.shape, strict=True))
+    if fits and found.dtype.kind in kinds:
+        return found
+    here = ", ".join(name if n is None else str(n) for name, n in axes.items()) + "," * (len(axes) == 1)
+    kind = "" if found.dtype.kind in kinds else f" of {found.dtype}"
+    came = f"shape {found.shape}{kind}" if isinstance(value, (np.ndarray, np.generic)) else f"{value!r:.80}"
+    wanted = "truth values" if kinds == "b" else "real numbers"
+    raise ValueError(
+        f"{type(family).__name__}.{method} returned {came}; it must return {wanted} of shape "
+        f"({', '.join(axes)}{',' * (len(axes) == 1)}), here ({here})"
+    )
+
+
+def check_numbers(family: ExponentialFamily, method: str, unknown: Any, row: str = "x", first: int = 0) -> None:
+    """Raise a ValueError if a method returned NaN where a mask says so."""
+    if np.any(unknown):
+        raise ValueError(
+            f"{type(family).__name__}.{method} returned NaN for {row} in row {first + int(np.argmax(unknown))}: it "
+            "must return numbers" + (", or check_support refuse the row" if row == "x" else "")
+        )
+
+
+def check_statistics(family: ExponentialFamily, T: Array, weight: Array | None, first: int) -> None:
+    """Raise a ValueError if T of a row that carries weight is NaN; rows are counted from ``first``."""
+    if T.size and np.isnan(T.min()):
+        unknown = np.isnan(T[: len(T) if weight is None else len(weight)]).any(axis=1)
+        check_numbers(
+            family, "sufficient_statistics", unknown if weight is None else unknown & (weight > 0), "x", first
+        )
+
+
+def asked(family: ExponentialFamily, method: str, axes: dict[str, int | None], *arguments: Any) -> Array:
+    """Return what a method says of some arguments, without floating-point warnings, as float64; see `answer`."""
+    with np.errstate(all="ignore"):
+        value = told(family, method, *arguments)
+    return answer(family, method, value, axes).astype(np.float64, copy=False)
+
+
 def log_partition(family: ExponentialFamily, natural: Array) -> Array:
     """Return A(η) without floating-point warnings, (K, p) -> (K,); not finite outside the space.
 
     Raises
     ------
     ValueError
-        If the family returns another shape.
+        If the family returns anything else.
     """
     with np.errstate(all="ignore"):
-        value = np.asarray(family.log_partition(natural))
-    return _one_per_row(family, "log_partition", value, len(natural), "rows of natural parameters", "K")
-
-
-def _one_per_row(
-    family: ExponentialFamily, method: str, value: Array, n: int, rows: str = "rows", axis: str = "n"
-) -> Array:
-    """Return what a method returned, if its shape is (n,)."""
-    if value.shape != (n,):
-        raise ValueError(
-            f"{type(family).__name__}.{method} returned shape {value.shape} for {n} {rows}: it must be one number per "
-            f"row, ({axis},)"
-        )
-    return value
+        value = told(family, "log_partition", natural)
+    return answer(family, "log_partition", value, {"K": len(natural)}, "biufc" if np.iscomplexobj(natural) else "biuf")
 
 
 def statistics(family: ExponentialFamily, X: Any) -> tuple[Array, Array | None]:
@@ -74,14 +137,7 @@ def statistics(family: ExponentialFamily, X: Any) -> tuple[Array, Array | None]:
         If the family returns another shape, or writes to X.
     """
     X = read_only(np.asarray(X))
-    with np.errstate(all="ignore"):  # absent rows may hold anything
-        T = np.asarray(family.sufficient_statistics(X), np.float64)
-    if T.ndim != 2 or len(T) != len(X):
-        raise ValueError(
-            f"{type(family).__name__}.sufficient_statistics returned shape {T.shape} for {len(X)} rows: "
-            "it must return one row of statistics per row of X, (n, p)"
-        )
-    return T, exposure(family, X)
+    return asked(family, "sufficient_statistics", {"n": len(X), "p": None}, X), exposure(family, X)
 
 
 def n_statistics(family: ExponentialFamily, n_features: int, dtype: DTypeLike = np.float64) -> int:
@@ -99,10 +155,11 @@ def exposure(family: ExponentialFamily, X: Any) -> Array | None:
         If the family returns another shape.
     """
     with np.errstate(all="ignore"):
-        value = family.exposure(read_only(X)) if family.sparse == "rows" or not isinstance(X, CSRBlock) else None
+        takes = family.sparse == "rows" or not isinstance(X, CSRBlock)
+        value = told(family, "exposure", read_only(X)) if takes else None
     if value is None:
         return None
-    value = _one_per_row(family, "exposure", np.asarray(value, np.float64), len(X))
+    value = answer(family, "exposure", value, {"n": len(X)}).astype(np.float64, copy=False)
     return np.where(value > 0, value, np.nan)
 
 
@@ -117,9 +174,7 @@ def log_base_measure(family: ExponentialFamily, X: Block | CSRBlock) -> Array:
     if isinstance(X, CSRBlock):
         check_sparse(family, X)
         return _log_base_of_csr(family, X)
-    with np.errstate(all="ignore"):  # impossible rows have log h = −∞
-        value = np.asarray(family.log_base_measure(read_only(X)), np.float64)
-    return _one_per_row(family, "log_base_measure", value, len(X))
+    return asked(family, "log_base_measure", {"n": len(X)}, read_only(X))  # impossible rows have log h = −∞
 
 
 def check_rows(family: ExponentialFamily, X: Block | CSRBlock) -> None:
@@ -127,7 +182,7 @@ def check_rows(family: ExponentialFamily, X: Block | CSRBlock) -> None:
     if isinstance(X, CSRBlock):
         _check_csr_rows(family, X)
     else:
-        family.check_support(read_only(X))
+        told(family, "check_support", read_only(X))
     check_exposure(exposure(family, X), type(family).__name__)
 
 
@@ -168,13 +223,134 @@ def next_natural(family: ExponentialFamily, counts: Array, sums: Array, previous
 
     A ``maximize`` that takes ``previous`` gets it.
     """
-    kind = type(family)
     if previous is not None and is_default(family.to_natural) and is_default(family.maximize):
         return _solved_from(family, sums / counts[:, None], previous)
-    if previous is not None and _takes_previous(kind.maximize):
-        maximize: Callable[..., Array] = family.maximize
-        return np.asarray(maximize(counts, sums, previous))
-    return np.asarray(family.maximize(counts, sums))
+    K, p = sums.shape
+    if is_default(family.maximize):
+        return to_natural(family, sums / counts[:, None])
+    more = (previous,) if previous is not None and _takes_previous(type(family).maximize) else ()
+    return asked(family, "maximize", {"K": K, "p": p}, counts, sums, *more)
+
+
+def to_natural(family: ExponentialFamily, expectation: Array) -> Array:
+    """Return the η with ∇A(η) = m, (K, p) -> (K, p)."""
+    K, p = expectation.shape
+    return asked(family, "to_natural", {"K": K, "p": p}, expectation)
+
+
+def to_expectation(family: ExponentialFamily, natural: Array) -> Array:
+    """Return ∇A(η) = E[T], (K, p) -> (K, p)."""
+    found = asked(family, "to_expectation", dict(zip("BKp"[-natural.ndim :], natural.shape, strict=True)), natural)
+    if not _is_ours(family, "to_expectation"):
+        check_numbers(family, "to_expectation", np.isnan(found).any(axis=-1) & np.isfinite(natural).all(axis=-1), "η")
+    return found
+
+
+def seeds(family: ExponentialFamily, expectation: Array, mean: Array) -> Array:
+    """Return the T of single rows as expectation parameters, (m, p), (1, p) -> (m, p)."""
+    m, p = expectation.shape
+    return asked(family, "seed", {"m": m, "p": p}, expectation, mean)
+
+
+def sample(family: ExponentialFamily, natural: Array, n: int, rng: np.random.Generator, d: int | None = None) -> Array:
+    """Return n rows drawn from one component, (p,) -> (n, d); any number of columns if ``d`` is None.
+
+    Raises
+    ------
+    ValueError
+        If the family returns anything else, or NaN.
+    """
+    rows = answer(family, "sample", told(family, "sample", natural, n, rng), {"n": n, "d": d})
+    if rows.dtype.kind == "f":
+        check_numbers(family, "sample", np.isnan(rows).any(axis=1), f"η = {natural}")
+    return rows
+
+
+def log_density(family: ExponentialFamily, X: Any, natural: Array) -> Array:
+    """Return log p(x|η_k), (n, d), (K, p) -> (n, K); X may be CSR rows."""
+    value = told(family, "log_density", X, natural)
+    return answer(family, "log_density", value, {"n": len(X), "K": len(natural)}).astype(np.float64, copy=False)
+
+
+def expected_log_base_measure(family: ExponentialFamily, natural: Array) -> Array | None:
+    """Return E[log h(x)], (K, p) -> (K,), or None."""
+    found = told(family, "expected_log_base_measure", natural)
+    return None if found is None else of_components(family, "expected_log_base_measure", found, natural)
+
+
+def of_components(family: ExponentialFamily, method: str, value: Any, natural: Array) -> Array:
+    """Return what a method returned, once it is a number for each component, (K,), and none is NaN."""
+    found = answer(family, method, value, {"K": len(natural)}).astype(np.float64, copy=False)
+    if not _is_ours(family, method):
+        check_numbers(family, method, np.isnan(found), "η")
+    return found
+
+
+def family_from(family: ExponentialFamily, method: str, *arguments: Any) -> Any:
+    """Return the family that ``bind`` or ``bound`` returns."""
+    found = told(family, method, *arguments)
+    if type(found) is not type(family):
+        raise ValueError(
+            f"{type(family).__name__}.{method} returned {found!r:.80}; it must return a family of the same class: "
+            "self, or a copy of it"
+        )
+    return found
+
+
+def some_columns(family: ExponentialFamily, method: str, natural: Array, *which: Any) -> tuple[Any, Array]:
+    """Return the family and natural parameters of some columns, from ``marginal`` or ``conditional``.
+
+    Raises
+    ------
+    ValueError
+        If the method returns no pair of a family and an array (K, p).
+    """
+    found = told(family, method, natural, *which)
+    if not (isinstance(found, tuple) and len(found) == 2 and hasattr(found[0], "log_partition")):
+        raise ValueError(
+            f"{type(family).__name__}.{method} returned {found!r:.80}; it must return a family and natural parameters "
+            f"of shape (K, p), here ({len(natural)}, p)"
+        )
+    return found[0], answer(family, method, found[1], {"K": len(natural), "p": None})
+
+
+def n_parameters(family: ExponentialFamily, n_components: int) -> int | None:
+    """Return the number of free parameters of K components, or None, which stands for K · p."""
+    found = told(family, "n_parameters", n_components)
+    if found is not None and (isinstance(found, bool) or not isinstance(found, (int, np.integer)) or found < 0):
+        raise ValueError(
+            f"{type(family).__name__}.n_parameters returned {found!r:.80}; it must return a whole number ≥ 0, or None"
+        )
+    return None if found is None else int(found)
+
+
+def supports(family: ExponentialFamily, X: Block) -> Mask:
+    """Return which rows are possible, (n,)."""
+    return answer(family, "supports", told(family, "supports", X), {"n": len(X)}, "b")
+
+
+def parameters(family: ExponentialFamily, natural: Array) -> dict[str, Array]:
+    """Return the named parameters of K components, arrays of numbers with a leading axis of components.
+
+    Raises
+    ------
+    ValueError
+        If they are no dict of such arrays.
+    """
+    named, at = told(family, "parameters", natural), f"{type(family).__name__}.parameters"
+    if not isinstance(named, dict):
+        raise ValueError(
+            f"{at} returned {named!r:.80}; it must return a dict of arrays by name, each of shape (K, ...)"
+        )
+    for name, value in named.items() if not _is_ours(family, "parameters") else ():
+        shape = np.shape(value) if isinstance(value, np.ndarray) else ()
+        if shape[: natural.ndim - 1] != natural.shape[:-1] or value.dtype.kind not in "biuf":
+            came = f"shape {shape} of {value.dtype}" if isinstance(value, np.ndarray) else f"{value!r:.80}"
+            raise ValueError(
+                f"{at} returned {name!r} as {came}; it must be an array of real numbers of shape (K, ...), here "
+                f"({', '.join(map(str, natural.shape[:-1]))}, ...)"
+            )
+    return named
 
 
 @functools.cache
@@ -249,8 +425,7 @@ def _agree(found: Any, expected: Any) -> bool:
 def _log_base_of_csr(family: ExponentialFamily, X: Any) -> Array:
     """Return log h (n,) of CSR rows, which are not looked at for whether the family takes them."""
     if family.sparse == "rows":
-        with np.errstate(all="ignore"):  # impossible rows have log h = −∞
-            return np.asarray(family.log_base_measure(X), np.float64)
+        return asked(family, "log_base_measure", {"n": len(X)}, X)
     return X.sum_rows(log_base_measure(family, X.values[:, None]))
 
 

@@ -116,10 +116,48 @@ class KernelForm(NamedTuple):
         return plain and bool((shift == 0).all() and (inverse_scale == 1).all())
 
 
+def form_of(family: ExponentialFamily, n_features: int) -> KernelForm | None:
+    """Return what a family says of its kernel, once the kernel can trust it.
+
+    Raises
+    ------
+    ValueError
+        If it is no form for rows of so many columns.
+    """
+    form = checked.told(family, "kernel_form", n_features)
+    if form is None:
+        return None
+    at = f"{type(family).__name__}.kernel_form"
+    if not (isinstance(form, KernelForm) and isinstance(form.monomials, Monomials)):
+        raise ValueError(
+            f"{at} returned {form!r:.80}; it must return a KernelForm, or None to have T evaluated in NumPy"
+        )
+    shift, _, products = found = [np.asarray(value) for value in form.monomials]
+    d = n_features if form.columns is None else shift.size
+    wanted = [(d,), (d,), (len(products) if products.ndim else 0, 3)]
+    kinds = [value.dtype.kind in ("iu" if value is products else "biuf") for value in found]
+    if [value.shape for value in found] != wanted or not all(kinds):
+        shapes = ", ".join(f"{value.shape} of {value.dtype}" for value in found)
+        raise ValueError(
+            f"{at} returned monomials with shift, inverse_scale and products of shapes {shapes}; for rows of "
+            f"{n_features} columns they must be numbers of shapes ({d},), ({d},) and whole numbers of shape (q, 3)"
+        )
+    kinds_of = np.float64, np.float64, np.int64
+    arrays = [np.ascontiguousarray(value, kind) for value, kind in zip(found, kinds_of, strict=True)]
+    return form._replace(monomials=Monomials(*arrays))
+
+
 def table(family: ExponentialFamily, form: KernelForm | None, X: Any) -> np.ndarray:
     """Return what the kernel takes instead of X, (n, c): columns, or T and, where there is an exposure e, −e."""
     if form is not None:
-        return X if form.columns is None else form.columns(X)
+        if form.columns is None:
+            return X
+        columns = np.asarray(form.columns(X))
+        if columns.shape != (wanted := (len(X), len(form.monomials.shift))):
+            raise ValueError(
+                f"columns of {type(family).__name__}.kernel_form returned shape {columns.shape}; it must be {wanted}"
+            )
+        return columns
     T, exposure = checked.statistics(family, X)
     return T if exposure is None else np.column_stack([T, -exposure])
 

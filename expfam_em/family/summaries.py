@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from expfam_em.family import checked
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.memory import DENSE_ENTRIES
 from expfam_em.rows.protocol import Chunk
@@ -23,7 +24,7 @@ def summary_of(family: Any, blocks: Any) -> Any:
     """
     if hasattr(blocks, "reduce"):
         return blocks.reduce(functools.partial(summary_chunk, family), SUMMARY_WORK * blocks.n_features).value
-    parts = (Summary(family.summary(X, weight)) for X, weight in blocks)
+    parts = (Summary(checked.told(family, "summary", X, weight)) for X, weight in blocks)
     return functools.reduce(Summary.__add__, parts, Summary(None)).value
 
 
@@ -43,11 +44,11 @@ def summary_chunk(family: Any, chunk: Chunk) -> Summary:
     if weight is not None and not np.all(weight > 0):
         X, weight = X[weight > 0], weight[weight > 0]
     if not isinstance(X, CSRBlock) or family.sparse == "rows":
-        return Summary(family.summary(X, weight))
+        return Summary(checked.told(family, "summary", X, weight))
     step = max(1, DENSE_ENTRIES // X.shape[1])
     parts = (slice(first, first + step) for first in range(0, max(len(X), 1), step))
     dense = ((np.asarray(X[part]), None if weight is None else weight[part]) for part in parts)
-    return functools.reduce(Summary.__add__, (Summary(family.summary(*part)) for part in dense))
+    return functools.reduce(Summary.__add__, (Summary(checked.told(family, "summary", *part)) for part in dense))
 
 
 @dataclass(frozen=True)

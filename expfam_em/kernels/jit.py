@@ -19,7 +19,9 @@ _compiling = threading.RLock()
 """No fork happens while a kernel is compiled: the child would wait for ever for locks of numba."""
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_compiling.acquire, after_in_parent=_compiling.release, after_in_child=_compiling.release)
+    os.register_at_fork(
+        before=_compiling.acquire, after_in_parent=_compiling.release, after_in_child=_compiling.release
+    )
 
 
 @functools.cache

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from expfam_em.rows.threads import cached_property
 
 import numpy as np
 
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.grid import Tree, rows_per_chunk
 from expfam_em.rows.protocol import Chunk, V
-from expfam_em.rows.threads import run_in_order, thread_count
+from expfam_em.rows.threads import cached_property, run_in_order, thread_count
 
 
 class RowSource(ABC):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import scipy.linalg.cython_blas  # noqa: F401 - loads SciPy's BLAS, so that it is found together with NumPy's
 from threadpoolctl import LibController, OpenBLASController, ThreadpoolController
 
-F = TypeVar("F", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     from functools import cached_property
@@ -33,7 +33,7 @@ else:
 
 
 settings_lock = threading.RLock()
-"""Held while a setting of the process is changed, so that no fork happens meanwhile; signal handlers may hold it too."""
+"""Held while a setting of the process is changed, so that no fork happens meanwhile."""
 
 
 # ---- BLAS ---------------------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ class _Here(threading.local):
 _here = _Here()
 
 
-def undisturbed(function: F) -> F:
+def undisturbed(function: Function) -> Function:
     """Make a function hold BLAS to one thread, and leave settings as they were however it ends; a decorator.
 
     Settings are the threads of BLAS, NumPy's handling of floating-point errors and other context variables, and the

@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from expfam_em.rows.threads import cached_property
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -16,7 +15,7 @@ from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import Framed, components, frames_of, shared, stacked, translate
 from expfam_em.rows.csr import CSRBlock, observations
-from expfam_em.rows.threads import single_threaded_blas
+from expfam_em.rows.threads import cached_property, undisturbed
 from expfam_em.rows.typing import Array, Block, Integers, Observations, Seed
 from expfam_em.values import conditionals
 from expfam_em.values.evaluate import Evaluated, evaluate
@@ -107,7 +106,9 @@ class Mixture:
         if abs((total := weights.sum()) - 1) <= ROUNDED_WEIGHTS:
             weights = weights / total
         family = shared(family)  # coordinates that components of another mixture have suit these no better
-        return cls(family, weights, family.from_parameters(**parameters))
+        natural = checked.told(family, "from_parameters", **parameters)
+        axes = {"K": np.size(weights), "p": None}
+        return cls(family, weights, checked.answer(family, "from_parameters", natural, axes))
 
     @classmethod
     def stack(cls, mixtures: Sequence[Mixture]) -> Mixture:
@@ -164,7 +165,7 @@ class Mixture:
     @cached_property
     def expectation(self) -> Array:
         """∇A(η_k), (K, p)."""
-        return self.family.to_expectation(self.flat_natural).reshape(self.natural.shape)
+        return checked.to_expectation(self.family, self.flat_natural).reshape(self.natural.shape)
 
     @cached_property
     def log_weights(self) -> Array:
@@ -175,7 +176,7 @@ class Mixture:
     @property
     def parameters(self) -> dict[str, Array]:
         """The named parameters of the components."""
-        return self.family.parameters(self.natural)
+        return checked.parameters(self.family, self.natural)
 
     @property
     def edges(self) -> dict[str, tuple[int, ...]]:
@@ -190,7 +191,7 @@ class Mixture:
     @property
     def n_parameters(self) -> int:
         """Free parameters: those of the components and K − 1 mixing weights."""
-        of_components = self.family.n_parameters(self.n_components)
+        of_components = checked.n_parameters(self.family, self.n_components)
         return (self.natural.size if of_components is None else of_components) + self.n_components - 1
 
     def components(self, index: ArrayLike) -> Mixture:
@@ -266,7 +267,10 @@ class Mixture:
         """Return n rows, component by component, and the labels they were drawn with."""
         rng = np.random.default_rng(rng)
         sizes = rng.multinomial(operator.index(n), self.weights / self.weights.sum())
-        rows = [components(self.family, [k]).sample(self.natural[k], size, rng) for k, size in enumerate(sizes)]
+        rows: list[Block] = []
+        for k, size in enumerate(sizes):
+            d = rows[0].shape[1] if rows else None
+            rows.append(checked.sample(components(self.family, [k]), self.natural[k], size, rng, d))
         return np.concatenate(rows), np.repeat(np.arange(self.n_components), sizes)
 
     # ---- parts of an observation ----------------------------------------------------------------------------
@@ -275,7 +279,7 @@ class Mixture:
         """Return the mixture of the chosen columns alone, p(x_columns)."""
         columns = _indices(columns)
         try:
-            of_family = self.family.marginal(self.natural, columns)
+            of_family = checked.some_columns(self.family, "marginal", self.natural, columns)
         except IndexError as error:
             raise ValueError(f"columns are {columns.tolist()}, counted from 0; rows do not have as many") from error
         return Mixture(*_with_weights(self.weights, of_family))
@@ -286,9 +290,10 @@ class Mixture:
         if values.shape != columns.shape:
             raise ValueError(f"{columns.size} columns are given {values.size} values: one value for each is needed")
         *_, [weights] = self._given(columns, values[None])
-        rest = self.family.conditional(self.natural, columns, values)
+        rest = checked.some_columns(self.family, "conditional", self.natural, columns, values)
         return Mixture(*_with_weights(weights / weights.sum(), rest))
 
+    @undisturbed
     def conditional_mean(self, columns: ArrayLike, values: ArrayLike) -> Array:
         """Return E[x_rest | x_columns = values] for each row of values.
 
@@ -317,10 +322,10 @@ class Mixture:
         [[1.0], [2.0]]
         """
         columns, values, _, r = self._given(columns, values)
-        with single_threaded_blas():
-            blocks = conditionals.of_blocks(self.family, self.natural, columns, values)
-            return np.concatenate([conditionals.mean(found, r[at], values[at]) for at, found in blocks])
+        blocks = conditionals.of_blocks(self.family, self.natural, columns, values)
+        return np.concatenate([conditionals.mean(found, r[at], values[at]) for at, found in blocks])
 
+    @undisturbed
     def conditional_log_density(self, columns: ArrayLike, values: ArrayLike, rest: ArrayLike) -> Array:
         """Return log p(x_rest | x_columns = values) for each row, (n,).
 
@@ -343,7 +348,7 @@ class Mixture:
         if rest.ndim != 2 or len(rest) != len(values):
             raise ValueError(f"rest has shape {rest.shape}; it must be ({len(values)}, d − {len(columns)})")
         out = np.empty(len(values))
-        with single_threaded_blas(), np.errstate(all="ignore"):  # a component may be impossible
+        with np.errstate(all="ignore"):  # a component may be impossible
             for at, found in conditionals.of_blocks(self.family, self.natural, columns, values):
                 of_rest = Mixture(found.family, self.weights, found.natural)  # in the coordinates that suit it best
                 if checked.n_statistics(of_rest.family, rest.shape[1]) != of_rest.natural.shape[1]:
@@ -354,6 +359,7 @@ class Mixture:
                 out[at] = conditionals.log_density(found, log_weights, values[at], rest[at])
         return out
 
+    @undisturbed
     def complete(self, columns: ArrayLike, values: ArrayLike, rng: Seed = None) -> Array:
         """Return rows (n, d) that have these values (n, g) in some columns, and elsewhere draws from their conditional.
 
@@ -364,14 +370,14 @@ class Mixture:
         rng : numpy Generator or seed
         """
         rng, (columns, values, _, r) = np.random.default_rng(rng), self._given(columns, values)
-        with single_threaded_blas():
-            blocks = conditionals.of_blocks(self.family, self.natural, columns, values)
-            drawn = np.concatenate([conditionals.draw(found, r[at], values[at], rng) for at, found in blocks])
+        blocks = conditionals.of_blocks(self.family, self.natural, columns, values)
+        drawn = np.concatenate([conditionals.draw(found, r[at], values[at], rng) for at, found in blocks])
         out = np.empty((len(values), len(columns) + drawn.shape[1]))
         out[:, columns] = values
         out[:, np.setdiff1d(np.arange(out.shape[1]), columns)] = drawn
         return out
 
+    @undisturbed
     def _given(self, columns: ArrayLike, values: ArrayLike) -> tuple[Integers, Array, Mixture, Array]:
         """Return columns and values (n, g), checked, the mixture of these columns, and its responsibilities (n, K)."""
         columns, values = _indices(columns), np.atleast_2d(np.asarray(values, np.float64))
@@ -380,8 +386,7 @@ class Mixture:
                 f"values have shape {values.shape}; they must be (n, {len(columns)}), a row with a value for each of "
                 "the columns"
             )
-        with single_threaded_blas():
-            marginal = self.marginal(columns)
+        marginal = self.marginal(columns)
         _check_finite("values", values, marginal.family)
         found = marginal._evaluated(values, responsibilities=True, log_density=True)
         if not (fine := np.isfinite(found.log_density)).all():

@@ -16,7 +16,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import rows_where
 from expfam_em.family.conditionals import Conditionals, Lot, joined
 from expfam_em.family.frames import Frames
-from expfam_em.family.kernel_form import KernelForm, Monomials, table
+from expfam_em.family.kernel_form import KernelForm, Monomials, form_of, table
 from expfam_em.family.optional import OfComponents
 from expfam_em.family.support import ImpossibleRowError
 from expfam_em.rows.threads import cached_property
@@ -141,7 +141,7 @@ class Componentwise(OfParts, OfComponents):
         for family in self.families:
             possible, log_h = _possible(family, X)
             with np.errstate(all="ignore"):
-                here = np.asarray(table(family, family.kernel_form(X.shape[1]), X), np.float64)
+                here = np.asarray(table(family, form_of(family, X.shape[1]), X), np.float64)
             columns.append(np.where(possible[:, None], here, 0.0))
             bases.append(np.where(possible, log_h, IMPOSSIBLE)[:, None])
         return np.concatenate(columns + bases, axis=1)
@@ -155,7 +155,7 @@ class Componentwise(OfParts, OfComponents):
 
         def one(part, eta):
             possible = np.flatnonzero(_possible(part.family, X)[0])
-            out[possible[:, None], part.of] = part.family.log_density(X[possible], eta)
+            out[possible[:, None], part.of] = checked.log_density(part.family, X[possible], eta)
 
         self._each(one, natural)
         return out
@@ -230,12 +230,12 @@ class Componentwise(OfParts, OfComponents):
     def n_parameters(self, n_components: int) -> int:
         first = self.replace(of_component=self.of_component[:n_components])
         parts = zip(self.families, self._layout.statistics, first._sizes(), strict=False)
-        counted = [(family.n_parameters(size), size * len(at)) for family, at, size in parts if size]
+        counted = [(checked.n_parameters(family, size), size * len(at)) for family, at, size in parts if size]
         return sum(every if free is None else free for free, every in counted)
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         [part] = self._parts(1)
-        return part.family.sample(natural[self._layout.statistics[part.number]], n, rng)
+        return checked.sample(part.family, natural[self._layout.statistics[part.number]], n, rng)
 
     # ---- parts of an observation ----------------------------------------------------------------------------
 

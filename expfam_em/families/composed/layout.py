@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_em.family import checked
-from expfam_em.family.kernel_form import Monomials, OwnFrames
+from expfam_em.family.kernel_form import Monomials, OwnFrames, form_of
 
 
 class Layout(NamedTuple):
@@ -79,7 +79,7 @@ class Layout(NamedTuple):
 
 def monomials_of(family, n_features) -> Monomials:
     """Return the monomials of a family, of the columns that `kernel_form.table` returns."""
-    form = family.kernel_form(n_features)
+    form = form_of(family, n_features)
     if form is not None:
         return form.monomials
     if checked.exposure(family, np.ones((1, n_features))) is not None:

@@ -113,14 +113,14 @@ class OfParts(Composed, Framed, Incomplete):
         return self._total(len(natural), found)
 
     def expected_log_base_measure(self, natural: Array) -> Array | None:
-        found = self._each(lambda part, eta: part.family.expected_log_base_measure(eta), natural)
+        found = self._each(lambda part, eta: checked.expected_log_base_measure(part.family, eta), natural)
         return None if any(value is None for value in found) else self._total(len(natural), found)
 
     def to_expectation(self, natural: Array) -> Array:
-        return self._map(lambda part, eta: part.family.to_expectation(eta), natural, log_h=0.0)
+        return self._map(lambda part, eta: checked.to_expectation(part.family, eta), natural, log_h=0.0)
 
     def to_natural(self, expectation: Array) -> Array:
-        return self._map(lambda part, m: part.family.to_natural(m), self._of_possible(expectation))
+        return self._map(lambda part, m: checked.to_natural(part.family, m), self._of_possible(expectation))
 
     def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
         packed = (sums,) if previous is None else (sums, previous)
@@ -165,11 +165,11 @@ class OfParts(Composed, Framed, Incomplete):
 
     def seed(self, expectation: Array, mean: Array) -> Array:
         means = self._of_possible(expectation), self._of_possible(mean)
-        return self._map(lambda part, *its: part.family.seed(*its), *means, log_h=0.0)
+        return self._map(lambda part, *its: checked.seeds(part.family, *its), *means, log_h=0.0)
 
     def parameters(self, natural: Array) -> dict[str, Array]:
         labels = labels_of(self.families)
-        found = self._each(lambda part, eta: (labels[part.number], part.family.parameters(eta)), natural)
+        found = self._each(lambda part, eta: (labels[part.number], checked.parameters(part.family, eta)), natural)
         return {f"{label}_{name}": value for label, named in found for name, value in named.items()}
 
     def cancels(self, natural: Array) -> bool:

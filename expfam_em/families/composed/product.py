@@ -13,7 +13,7 @@ from expfam_em.families.composed.parts import OfParts, check_family_argument, la
 from expfam_em.family import checked, named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals, Lot, joined
-from expfam_em.family.kernel_form import KernelForm, Monomials, needs_table, table
+from expfam_em.family.kernel_form import KernelForm, Monomials, form_of, needs_table, table
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
 from expfam_em.rows.threads import cached_property
 from expfam_em.rows.typing import Array, Block, Integers, Mask
@@ -76,7 +76,7 @@ class Product(OfParts):
     def _takes_X(self) -> bool:
         """Whether the kernel takes X as it is: no part evaluates anything, and no column is left out."""
         every = np.concatenate(self.columns_of)
-        evaluated = any(needs_table(family.kernel_form(len(columns))) for family, columns in self._pairs())
+        evaluated = any(needs_table(form_of(family, len(columns))) for family, columns in self._pairs())
         return not evaluated and len(every) == every.max() + 1
 
     def _monomials(self) -> list[Monomials]:
@@ -121,7 +121,7 @@ class Product(OfParts):
         parts = self._seen(X)
         if self._takes_X:  # in the order of X, which only has more columns
             return X[:, : self._layout.n_columns]
-        return np.concatenate([table(family, family.kernel_form(x.shape[1]), x) for family, x in parts], axis=1)
+        return np.concatenate([table(family, form_of(family, x.shape[1]), x) for family, x in parts], axis=1)
 
     def sufficient_statistics(self, X: Block) -> Array:
         return self.combine([checked.statistics(family, x)[0] for family, x in self._seen(X)])
@@ -134,7 +134,7 @@ class Product(OfParts):
 
     def log_density(self, X: Block, natural: Array) -> Array:
         parts = zip(self._seen(np.asarray(X)), self.split(np.atleast_2d(natural)), strict=True)
-        return sum((family.log_density(x, eta) for (family, x), eta in parts), np.zeros(()))
+        return sum((checked.log_density(family, x, eta) for (family, x), eta in parts), np.zeros(()))
 
     def _summed(self, of_part: Callable, X: Block, responsibilities: Array, natural: Array | None = None) -> Array:
         etas = [None] * len(self.families) if natural is None else self.split(natural)
@@ -169,14 +169,14 @@ class Product(OfParts):
         return self.combine([np.broadcast_to(eta, (K, eta.shape[1])) for eta in etas])
 
     def n_parameters(self, n_components: int) -> int:
-        counted = [family.n_parameters(n_components) for family in self.families]
+        counted = [checked.n_parameters(family, n_components) for family in self.families]
         sizes = [n_components * len(at) for at in self._layout.statistics]
         return sum(size if count is None else count for count, size in zip(counted, sizes, strict=True))
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         out = np.zeros((n, self._width))
         for family, columns, eta in zip(self.families, self.columns_of, self.split(natural), strict=True):
-            out[:, columns] = family.sample(eta, n, rng)
+            out[:, columns] = checked.sample(family, eta, n, rng, len(columns))
         return out
 
     # ---- parts of an observation ----------------------------------------------------------------------------

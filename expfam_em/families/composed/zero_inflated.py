@@ -158,18 +158,17 @@ class ZeroInflated(Composed, Framed, Incomplete):
     def to_expectation(self, natural: Array) -> Array:
         log_odds, of_family = self._odds(natural)
         share = expit(log_odds)[:, None]
-        return np.concatenate([share, (1 - share) * self.family.to_expectation(of_family)], axis=1)
+        return np.concatenate([share, (1 - share) * checked.to_expectation(self.family, of_family)], axis=1)
 
     def to_natural(self, expectation: Array) -> Array:
         share = np.clip(expectation[:, 0], 0.0, 1.0)
-        return self._joined(share, self.family.to_natural(expectation[:, 1:] / (1 - share[:, None])))
+        return self._joined(share, checked.to_natural(self.family, expectation[:, 1:] / (1 - share[:, None])))
 
     def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
         share = np.clip(sums[:, 0] / counts, 0.0, 1.0)
         others = counts * (1 - share)
-        if previous is None:
-            return self._joined(share, self.family.maximize(others, sums[:, 1:]))
-        return self._joined(share, checked.next_natural(self.family, others, sums[:, 1:], previous[:, 1:]))
+        of_family = None if previous is None else previous[:, 1:]
+        return self._joined(share, checked.next_natural(self.family, others, sums[:, 1:], of_family))
 
     @property
     def coupled(self) -> bool:
@@ -189,11 +188,11 @@ class ZeroInflated(Composed, Framed, Incomplete):
         # a row that is certainly one of the zeros says nothing of the others
         of_row = np.where(others > 0, expectation[:, 1:] / np.where(others > 0, others, 1.0), of_mean)
         share = 0.5 * (expectation[:, :1] + mean[:, :1])
-        return np.concatenate([share, (1 - share) * self.family.seed(of_row, of_mean)], axis=1)
+        return np.concatenate([share, (1 - share) * checked.seeds(self.family, of_row, of_mean)], axis=1)
 
     def _log_density_of_family(self, X, of_family, possible):
         out = np.full((len(X), len(of_family)), -np.inf)
-        out[possible] = self.family.log_density(X[possible], of_family)
+        out[possible] = checked.log_density(self.family, X[possible], of_family)
         return out
 
     def log_density(self, X: Block, natural: Array) -> Array:
@@ -254,7 +253,7 @@ class ZeroInflated(Composed, Framed, Incomplete):
     def parameters(self, natural: Array) -> dict[str, Array]:
         log_odds, of_family = self._odds(natural)
         shares = np.where(_none_added(log_odds), 0.0, expit(log_odds))
-        return {"zero_shares": shares, **self.family.parameters(of_family)}
+        return {"zero_shares": shares, **checked.parameters(self.family, of_family)}
 
     def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of zero_shares (K,) and of the names of the family of the other rows."""
@@ -270,16 +269,16 @@ class ZeroInflated(Composed, Framed, Incomplete):
         return named.finished(self, natural, arrays, used)
 
     def n_parameters(self, n_components: int) -> int | None:
-        counted = self.family.n_parameters(n_components)
+        counted = checked.n_parameters(self.family, n_components)
         return None if counted is None else counted + n_components
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         [log_odds], [of_family] = self._odds(natural)
-        X = self.family.sample(of_family, n, rng)
+        X = checked.sample(self.family, of_family, n, rng)
         return np.where(rng.random((n, 1)) < expit(log_odds), 0.0, X)
 
     def supports(self, X: Block) -> Mask:
-        return self.family.supports(X) | _is_zero(X)
+        return checked.supports(self.family, X) | _is_zero(X)
 
     def check_support(self, X: Block) -> None:
         checked.check_present(self.family, X, ~_is_zero(X))
