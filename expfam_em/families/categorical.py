@@ -409,10 +409,20 @@ def _checked_levels(levels: int | Sequence[int]) -> int | tuple[int, ...]:
     return int(levels) if isinstance(levels, Integral) else tuple(int(level) for level in of_columns)
 
 
+MOST_LEVELS = 1 << 26
+"""Levels of all columns: one row of statistics of so many takes half a gigabyte."""
+
+
 class _Packing:
     """How statistics are arranged: the first of each column of labels, and the column and level of each."""
 
     def __init__(self, levels: tuple[int, ...]) -> None:
+        if (total := sum(levels)) > MOST_LEVELS:
+            at = int(np.argmax(levels))
+            raise ValueError(
+                f"column {at} has {levels[at]} levels, and all columns {total}: at most {MOST_LEVELS} are possible, as "
+                "each is a statistic. Number the labels that occur from 0, as numpy.unique(x, return_inverse=True) does"
+            )
         counts = np.array(levels, np.int64)
         self.levels: tuple[int, ...] = levels
         self.starts = np.cumsum(counts) - counts

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import os
@@ -84,13 +85,18 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     if _estimators.get(name) is not type(estimator):
         raise TypeError(f"{name} cannot be saved: it must be one of {', '.join(sorted(_estimators))}")
     writer, parameters = _Writer(), estimator.get_params(deep=False)
+    fitted = {key: value for key, value in vars(estimator).items() if _is_fitted(key)}
     if isinstance(parameters.get("random_state"), (np.random.RandomState, np.random.Generator)):
         parameters["random_state"] = None  # the state of a generator is no result of the fit
     header = {
         "estimator": name,
         "parameters": writer.encode_all(parameters),
-        "fitted": writer.encode_all({key: value for key, value in vars(estimator).items() if _is_fitted(key)}),
+        "fitted": writer.encode_all(fitted),
     }
+    try:
+        _check(estimator, fitted)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be saved: {error}; fit it again, or put its parameters back") from error
     _write(Path(path), json.dumps(header, allow_nan=False).encode(), writer.arrays)
 
 
@@ -109,32 +115,42 @@ def _write(path: Path, header: bytes, arrays: list[bytes]) -> None:
         raise FileNotFoundError(f"cannot save to {path}: there is no folder {path.parent}")
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # names may be as long as the system allows
     older = path.stat() if path.exists() else None
+    mode = 0o666 if older is None else 0o600
     try:
-        with open(temporary, "xb", opener=None if older is None else _for_the_owner) as file:
-            _write_parts(file, preamble, header, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        if older is not None:
-            _as_before(temporary, older)
+        # a file without a name is gone if the process is killed
+        with contextlib.suppress(OSError), open(_nameless(path.parent, mode), "wb") as file:
+            _finish(file, older, preamble, header, arrays)
+            os.link(f"/proc/self/fd/{file.fileno()}", temporary, src_dir_fd=file.fileno())  # follows the link
+        if not temporary.exists():
+            with open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
+                _finish(file, older, preamble, header, arrays)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def _for_the_owner(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _nameless(folder: Path, mode: int) -> int:
+    """Open a file without a name; an OSError where the system has none."""
+    if not (flag := getattr(os, "O_TMPFILE", 0)):
+        raise OSError("this system has no files without a name")
+    return os.open(folder, flag | os.O_WRONLY, mode)
 
 
-def _as_before(path: Path, older: os.stat_result) -> None:
-    """Let those read a file who might read an older one, and nobody else, as far as the system allows."""
+def _finish(file: IO[bytes], older: os.stat_result | None, *content: Any) -> None:
+    """Write a file to the disk, and let those read it who might read an older one, as far as the system allows."""
+    _write_parts(file, *content)
+    file.flush()
+    os.fsync(file.fileno())
+    if older is None:
+        return
     mode = stat.S_IMODE(older.st_mode)
     try:
-        os.chown(path, older.st_uid, older.st_gid)
+        os.chown(file.fileno(), older.st_uid, older.st_gid)
     except OSError:
-        mode &= ~stat.S_IRWXG if path.stat().st_gid != older.st_gid else mode
+        mode &= ~stat.S_IRWXG if os.fstat(file.fileno()).st_gid != older.st_gid else mode
     with contextlib.suppress(OSError):
-        os.chmod(path, mode)
+        os.chmod(file.fileno(), mode)
 
 
 def _write_parts(file: IO[bytes], preamble: bytes, header: bytes, arrays: list[bytes]) -> None:
@@ -211,6 +227,8 @@ class _Writer:
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         if not RAW_DTYPE.fullmatch(array.dtype.str):
             raise TypeError(f"{where} is an array of {array.dtype}: only numbers, dates and strings can be saved")
+        if array.ndim > MOST_AXES:
+            raise TypeError(f"{where} is an array of {array.ndim} axes: at most {MOST_AXES} can be saved")
         order: Literal["C", "F"] = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
         self.arrays.append(array.tobytes(order))
         return {"type": "array", "dtype": array.dtype.str, "shape": list(array.shape), "order": order}
@@ -242,13 +260,14 @@ def load(path: str | os.PathLike[str]) -> Any:
     header, arrays = _read(path)
     try:
         return _estimator(_parsed(header), _Reader(arrays))
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
         reason = f"its header lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path} cannot be loaded: {reason}") from error
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
     """Return header and arrays of a file whose lengths and checksum are right."""
+    file: IO[bytes]
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         preamble = file.read(PREAMBLE.size)
@@ -256,6 +275,9 @@ def _read(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
             raise ValueError(f"{path} is not a file written by expfam_em: it does not begin as one")
         if len(preamble) < PREAMBLE.size:
             raise ValueError(f"{path} is truncated: it ends after {size} bytes")
+        if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+            file = io.BytesIO(file.read())
+            size = PREAMBLE.size + len(file.getbuffer())
         _, version, header_length, arrays_length = PREAMBLE.unpack(preamble)
         if version != VERSION:
             raise ValueError(
@@ -295,6 +317,8 @@ def _parsed(header: bytes) -> Any:
 
 
 def _estimator(header: dict[str, Any], reader: _Reader) -> Any:
+    if unknown := [key for key in header if key not in ("estimator", "parameters", "fitted")]:
+        raise ValueError(f"its header has {', '.join(unknown)} besides estimator, parameters and fitted")
     if (name := header["estimator"]) not in _estimators:
         raise ValueError(f"it holds a {name!r}; this version knows {', '.join(sorted(_estimators))}")
     parameters, fitted = reader.decode_all(header["parameters"]), reader.decode_all(header["fitted"])
@@ -305,8 +329,52 @@ def _estimator(header: dict[str, Any], reader: _Reader) -> Any:
     if not isinstance(fitted.get("mixture_"), Mixture):
         raise ValueError("it holds no fitted mixture_")
     estimator = _estimators[name](**parameters)
-    estimator.__setstate__(vars(estimator) | fitted)
+    with np.errstate(all="ignore"):  # it may hold anything
+        _check(estimator, fitted)
+        estimator.__setstate__(vars(estimator) | fitted)
+        if reader.only_ours:  # a family of the user's may take long to be sampled; what it returns is checked when used
+            _try_out(estimator.mixture_, estimator.n_features_in_)
     return estimator
+
+
+def _check(estimator: Any, fitted: dict[str, Any]) -> None:
+    """Raise a ValueError or a TypeError unless fitted attributes are those of an estimator with these parameters."""
+    estimator._validate_params()
+    blank = type(estimator)(**estimator.get_params(deep=False))
+    for name, wanted in ({"n_features_in_": 1} | blank._made_of(fitted["mixture_"])).items():
+        if name not in fitted:
+            raise ValueError(f"its {name} is missing")
+        _check_alike(name, fitted[name], wanted)
+    if fitted["n_features_in_"] < 1:
+        raise ValueError(f"its n_features_in_ is {fitted['n_features_in_']}")
+
+
+def _check_alike(name: str, found: Any, wanted: Any) -> None:
+    """Raise a ValueError unless a value is one of the kind and shape of another."""
+    if isinstance(wanted, np.ndarray):
+        alike = isinstance(found, np.ndarray) and (found.shape, found.dtype.kind) == (wanted.shape, wanted.dtype.kind)
+    elif isinstance(wanted, dict):
+        alike = isinstance(found, dict) and found.keys() == wanted.keys()
+        for key in wanted if alike else ():
+            _check_alike(f"{name}[{key!r}]", found[key], wanted[key])
+    else:
+        number = (float, int, np.number, type(None))
+        alike = isinstance(found, number if isinstance(wanted, number) and name != "n_features_in_" else type(wanted))
+    if not alike:
+        shape = f" of {np.shape(wanted)}" if isinstance(wanted, np.ndarray) else ""
+        raise ValueError(
+            f"its {name} is {found!r:.100}, where its mixture_ and parameters need {type(wanted).__name__}{shape}"
+        )
+
+
+def _try_out(mixture: Mixture, n_features: int) -> None:
+    """Raise an error if a mixture cannot say anything of rows drawn from it."""
+    X, _ = mixture.sample(2 * mixture.n_components, 0)
+    if X.shape[1] != n_features:
+        raise ValueError(f"its mixture_ is one of rows of {X.shape[1]} columns, and n_features_in_ is {n_features}")
+    X = X[np.isfinite(X).all(axis=1)]
+    if len(X) and not np.isfinite(mixture.responsibilities(X)[mixture.family.supports(X)]).all():
+        raise ValueError("its mixture_ gives no responsibilities of rows drawn from it")
 
 
 class _Reader:
@@ -315,6 +383,7 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.position = 0
+        self.only_ours = True
         self.kinds: dict[str, Callable[[dict], Any]] = {
             "float": lambda node: float(node["value"]),
             "tuple": lambda node: tuple(self.decode(node["items"])),
@@ -348,6 +417,7 @@ class _Reader:
                 f"its family {name!r} is not registered: define the class and call expfam_em.register({name}) first, "
                 "or install the package that has it"
             )
+        self.only_ours &= kind.__module__.startswith("expfam_em.")
         family = object.__new__(kind)  # without running its __init__
         for attribute in node["state"]:
             if _replaces(kind, attribute):
