@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -72,10 +73,51 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+FORK_MEANWHILE = """
+import os
+import sys
+import threading
+
+import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import expfam_em as ef
+from expfam_em.rows.threads import cached_property, undisturbed
+
+class Slow:
+    @cached_property
+    def value(self):
+        inside.set()
+        go_on.wait()
+
+inside, go_on = threading.Event(), threading.Event()
+X = np.random.default_rng(0).normal(size=(60, 2))
+model = ef.GaussianMixture(2, random_state=0, max_iter=100, tol=1e-2).fit(X)  # every library is loaded
+threadpool_limits(2, user_api="blas")
+other = threading.Thread(target=undisturbed(lambda: Slow().value), daemon=True)
+other.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    go_on.set()
+    assert {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"} == {2}
+    Slow().value
+    model.fit(X)
+    assert {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"} == {2}
+    os._exit(0)
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+go_on.set()
+other.join()
+assert {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"} == {2}
+raise SystemExit(code)
+"""
+
+
 if hasattr(os, "fork"):
 
-    def test_a_fit_in_a_forked_child_equals_its_parents():
-        done = subprocess.run([sys.executable, "-c", FORK], timeout=60, capture_output=True, text=True, check=False)
+    @pytest.mark.parametrize("script", [FORK, FORK_MEANWHILE], ids=["alone", "meanwhile"])
+    def test_a_fit_in_a_forked_child_equals_its_parents(script):
+        done = subprocess.run([sys.executable, "-c", script], timeout=60, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
 
@@ -91,6 +133,51 @@ def test_the_threads_of_blas_are_what_they_were(threads):
         with pytest.raises(ZeroDivisionError):
             threads_module.undisturbed(lambda: 1 / 0)()
         assert blas_threads() == before
+
+
+def test_an_interruption_leaves_nothing_behind_wherever_a_function_begins():
+    problem = Problem(BY_NAME["Poisson"])
+    fitted(problem)
+
+    def interrupt(frame, event, argument):
+        """Raise as the n-th function of the module begins, as Ctrl-C may; other lines are not signals' to choose."""
+        nonlocal left
+        if event == "call" and frame.f_code.co_filename == threads_module.__file__:
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return
+
+    with threadpool_limits(2, user_api="blas"):
+        for n in range(1, 200):
+            left, before = n, sys.gettrace()
+            try:
+                sys.settrace(interrupt)
+                fitted(problem)
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(before)
+            assert set(blas_threads()) == {2}, n
+            if left > 0:
+                break
+    assert 20 < n < 199
+
+
+def test_settings_that_an_interrupted_context_left_are_put_back():
+    errors, filters = np.geterr(), warnings.filters
+
+    @threads_module.undisturbed
+    def interrupted():
+        np.errstate(all="raise").__enter__()
+        warnings.catch_warnings().__enter__()
+        warnings.simplefilter("error", UserWarning)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert np.geterr() == errors
+    assert warnings.filters is filters
 
 
 def blas_threads():

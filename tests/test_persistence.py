@@ -3,6 +3,8 @@
 import os
 import stat
 import struct
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -417,3 +419,54 @@ def test_a_family_with_a_checked_number_comes_back(path):
     model.mixture_.family.log_partition = 3
     with pytest.raises(TypeError, match="log_partition stands in for a method of Scaled"):
         model.save(path)
+
+
+KILLED = """
+import os
+import sys
+
+import numpy as np
+
+import expfam_em as ef
+from expfam_em.saving import files
+
+def killed(file, *parts):
+    file.write(b"half")
+    file.flush()
+    os._exit(7)
+
+files._write_parts = killed
+ef.GaussianMixture(random_state=0).fit(np.arange(8.0)[:, None]).save(sys.argv[1])
+"""
+
+
+if hasattr(os, "O_TMPFILE"):  # elsewhere the half of a file stays, under another name
+
+    def test_a_process_killed_while_saving_leaves_nothing_behind(path):
+        path.write_bytes(b"older")
+        done = subprocess.run([sys.executable, "-c", KILLED, path], timeout=60, capture_output=True, check=False)
+        assert done.returncode == 7, done.stderr
+        assert [file.name for file in path.parent.iterdir()] == [path.name]
+        assert path.read_bytes() == b"older"
+
+
+def test_a_model_is_read_from_a_pipe(path):
+    model = ef.GaussianMixture(2, random_state=0).fit(X)
+    model.save(path)
+    pipe = path.with_name("pipe")
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[path.read_bytes()])
+    writer.start()
+    assert np.array_equal(ef.load(pipe).predict(X), model.predict(X))
+    writer.join()
+
+
+def test_what_could_not_be_loaded_is_not_saved(path):
+    model = ef.GaussianMixture(2, random_state=0, means_init=None).fit(X)
+    with pytest.raises(ValueError, match=r"cannot be saved: .*n_components is 3; fit it again"):
+        model.set_params(n_components=3).save(path)
+    many = np.zeros((1,) * 33)
+    model = ef.KMeans(2, n_init=1, random_state=0).fit(X).set_params(init=many)
+    with pytest.raises(TypeError, match="init is an array of 33 axes: at most 32"):
+        model.save(path)
+    assert not path.exists()
