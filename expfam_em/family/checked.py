@@ -74,7 +74,7 @@ def answer(
     """
     try:
         found = np.asarray(value)
-    except Exception:  # rows of different lengths, or an object that cannot be made an array
+    except (TypeError, ValueError):  # rows of different lengths; other errors may be those of a signal handler
         found = np.empty((), object)
     lengths = axes.values()
     fits = len(found.shape) == len(axes) and all(n in (None, m) for n, m in zip(lengths, found.shape, strict=True))
