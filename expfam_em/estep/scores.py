@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from expfam_em.family import optional
 from expfam_em.rows.protocol import Chunk
 
 COLDEST, HOTTEST = 1e-100, 1e100
@@ -100,10 +101,10 @@ class Scores(NamedTuple):
 
 
 def cancels(family: Any, scores: Scores) -> bool:
-    """Whether the family takes log-densities of components, with log h, because their scores lack digits."""
+    """Whether the E-step takes log-densities of components, with log h, because their scores lack digits."""
     known = family if scores.family is None else scores.family
     with np.errstate(all="ignore"):  # where responsibilities are given, η is 0
-        return known.cancels(scores.natural.reshape(-1, scores.natural.shape[2]))
+        return optional.cancels(known, scores.natural.reshape(-1, scores.natural.shape[2]))
 
 
 class Outputs(NamedTuple):

@@ -17,7 +17,7 @@ from expfam_em.family import named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.kernel_form import KernelForm, Monomials
-from expfam_em.family.optional import OfKnownWidth
+from expfam_em.family.optional import Cancelling, OfKnownWidth
 from expfam_em.family.summaries import Width
 from expfam_em.family.support import ImpossibleRowError, require, require_rows
 from expfam_em.rows.csr import CSRBlock, observations, row_sums
@@ -301,7 +301,7 @@ class OneHot(_Labels):
             )
 
 
-class Multinomial(OfKnownWidth):
+class Multinomial(OfKnownWidth, Cancelling):
     """Counts x of e = Σ_j x_j trials: T(x) = x, e(x) = Σ_j x_j, A(η) = log Σ_j e^{η_j}, h(x) = e!/Π x_j!.
 
     η is determined up to a number added to all of it, so that T(x) = x; ``to_natural`` returns η_j = log p_j, where

@@ -12,7 +12,7 @@ from expfam_em.families.special.gamma import inverse_log_minus_digamma, log_beta
 from expfam_em.families.special.lattice import expected_log_base
 from expfam_em.family.base import NATURAL_LIMIT
 from expfam_em.family.named import FROM_0, POSITIVE_OR_LIMIT, POSSIBLE_SUCCESS, PROBABILITY
-from expfam_em.family.optional import Incomplete, OfKnownWidth
+from expfam_em.family.optional import Cancelling, Incomplete, OfKnownWidth
 from expfam_em.rows.csr import observations
 from expfam_em.rows.typing import Array, Block, Mask
 
@@ -37,7 +37,7 @@ def _unless_cut(natural: Array, value: Array) -> Array:
     return np.where(natural <= -NATURAL_LIMIT, 0.0, value)
 
 
-class _Counts(IndependentColumns):
+class _Counts(IndependentColumns, Cancelling):
     """Columns of whole numbers with T(x) = x."""
 
     sparse = "entries"
@@ -49,6 +49,9 @@ class _Counts(IndependentColumns):
 
     def possible(self, x: Array) -> Mask:
         return (x >= 0) & (x == np.floor(x)) & (x < np.inf)
+
+    def cancels(self, natural: Array) -> bool:
+        return False
 
     def log_probability_of(self, x: Array, natural: Array) -> Array:
         """Return log p(x) of large counts, which what `cancels` is true of need."""

@@ -253,13 +253,6 @@ class ExponentialFamily(ABC):
             partition = exposure[:, None] * partition
         return T @ natural.T - partition + log_h[:, None]
 
-    def cancels(self, natural: Array) -> bool:
-        """Return whether ⟨η, T⟩ − e A + log h of these components, (K, p), lacks digits that `log_density` has.
-
-        Then the E-step asks ``log_density``, and takes longer. False by default.
-        """
-        return False
-
     def divergence(self, natural: Array, other: Array) -> Array:
         """Return KL(p(·|η) ‖ p(·|η′)) = A(η′) − A(η) − ⟨η′ − η, ∇A(η)⟩, row by row, (K,).
 

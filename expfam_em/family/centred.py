@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from expfam_em.family import checked
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm
-from expfam_em.family.optional import Framed, in_own_frames, shared
+from expfam_em.family.optional import Cancelling, Framed, in_own_frames, shared
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
@@ -42,7 +42,7 @@ class MeanStatistics:
         return MeanStatistics(self.total + other.total, self.sums + other.sums)
 
 
-class Centred(Framed):
+class Centred(Framed, Cancelling):
     """Families with statistics T̃(x) = M(x₀) (T(x) − T(x₀)) about an origin x₀, computed from x − x₀ without T.
 
     Where rows are close together, every T(x) is nearly the same, and nearly on a line: what tells their spread are the

@@ -72,6 +72,35 @@ class Framed(ExponentialFamily):
         return 0.0
 
 
+class FramedBy(Framed):
+    """Families whose components have the coordinates that another family gives them, which is an attribute."""
+
+    framed_by: str
+    """The name of the attribute."""
+
+    @property
+    def frames(self) -> Frames | None:
+        return frames_of(getattr(self, self.framed_by))
+
+    def with_frames(self, frames: Frames | None) -> Self:
+        family = getattr(self, self.framed_by)
+        if frames is self.frames or not isinstance(family, Framed):
+            return self
+        return self.replace(**{self.framed_by: family.with_frames(frames)})
+
+    @property
+    def score_rounding(self) -> float:
+        return score_rounding(getattr(self, self.framed_by))
+
+
+class Cancelling(ExponentialFamily):
+    """Families with parameters at which ⟨η, T⟩ − e A + log h lacks digits that their ``log_density`` has."""
+
+    @abstractmethod
+    def cancels(self, natural: Array) -> bool:
+        """Return whether these components, (K, p), have such parameters; the E-step then asks ``log_density``."""
+
+
 class Incomplete(ExponentialFamily):
     """Families that observe only a part of each observation.
 
@@ -152,6 +181,11 @@ class OfComponents(ExponentialFamily):
         """Return natural parameters (n, p) from those of the components of each of these families."""
 
 
+def cancels(family: ExponentialFamily, natural: Array) -> bool:
+    """Whether the E-step of these components, (K, p), takes log-densities because their scores lack digits."""
+    return isinstance(family, Cancelling) and family.cancels(natural)
+
+
 def is_incomplete(family: ExponentialFamily) -> TypeGuard[Incomplete]:
     """Whether the E-step of a family takes E[T|x] of each component."""
     return isinstance(family, Incomplete) and family.incomplete
@@ -160,7 +194,10 @@ def is_incomplete(family: ExponentialFamily) -> TypeGuard[Incomplete]:
 def sums_of(family: ExponentialFamily, X: Block, responsibilities: Array, natural: Array | None = None) -> Array:
     """Return Σ_n r_nk E[T|x_n, η_k], (K, p), each component in its coordinates; without η, of the guess of T."""
     if isinstance(family, Incomplete):
-        return family.guess(X, responsibilities) if natural is None else family.complete(X, natural, responsibilities)
+        axes = {"K": responsibilities.shape[1], "p": None if natural is None else natural.shape[1]}
+        if natural is None:
+            return checked.asked(family, "guess", axes, X, responsibilities)
+        return checked.asked(family, "complete", axes, X, natural, responsibilities)
     if isinstance(family, Framed):
         return family.sums(X, responsibilities)
     return responsibilities.T @ checked.statistics(family, X)[0]

@@ -50,6 +50,9 @@ RAW_DTYPE = re.compile(r"[<|][biufcSUmM]\d+(\[\w+\])?")
 MOST_AXES = 32
 """Axes of an array: more would only take time to multiply."""
 
+OF_ANY_LENGTH = {"start_bounds_"}
+"""Fitted attributes whose length does not follow from the parameters: a warm start is one start."""
+
 E = TypeVar("E", bound=type)
 
 _estimators: dict[str, Any] = {}
@@ -344,6 +347,8 @@ def _check(estimator: Any, fitted: dict[str, Any]) -> None:
     for name, wanted in ({"n_features_in_": 1} | blank._made_of(fitted["mixture_"])).items():
         if name not in fitted:
             raise ValueError(f"its {name} is missing")
+        if name in OF_ANY_LENGTH:
+            wanted = np.resize(wanted, np.size(fitted[name]))
         _check_alike(name, fitted[name], wanted)
     if fitted["n_features_in_"] < 1:
         raise ValueError(f"its n_features_in_ is {fitted['n_features_in_']}")

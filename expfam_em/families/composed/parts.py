@@ -16,9 +16,11 @@ from expfam_em.family.binding import Composed
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import Monomials, OwnFrames
 from expfam_em.family.optional import (
+    Cancelling,
     Framed,
     Incomplete,
     OfComponents,
+    cancels,
     edge_sums_of,
     frames_of,
     is_incomplete,
@@ -40,7 +42,7 @@ class Part(NamedTuple):
     of: Any  # a slice, or (k,) int
 
 
-class OfParts(Composed, Framed, Incomplete):
+class OfParts(Composed, Framed, Cancelling, Incomplete):
     """Families made of others, whose statistics stand side by side as a `Layout` says.
 
     Each part describes all components, or, where a subclass says so by `_parts`, some of them. A is the sum of A of the
@@ -173,7 +175,7 @@ class OfParts(Composed, Framed, Incomplete):
         return {f"{label}_{name}": value for label, named in found for name, value in named.items()}
 
     def cancels(self, natural: Array) -> bool:
-        return any(self._each(lambda part, eta: part.family.cancels(eta), natural))
+        return any(self._each(lambda part, eta: cancels(part.family, eta), natural))
 
     # ---- frames: those of the parts -------------------------------------------------------------------------
 

@@ -17,11 +17,10 @@ from expfam_em.family.binding import Composed, Parts, Viewed, needs_blocks, rows
 from expfam_em.family.frames import Frames
 from expfam_em.family.optional import (
     Framed,
+    FramedBy,
     Incomplete,
     OfComponents,
-    frames_of,
     is_incomplete,
-    score_rounding,
     sums_of,
     translate,
     translate_expectation,
@@ -43,7 +42,7 @@ class Others:
         return self if self.some else other
 
 
-class ZeroInflated(Composed, Framed, Incomplete):
+class ZeroInflated(Composed, FramedBy, Incomplete):
     """Rows that are 0 with probability ρ and otherwise follow a family: p(x) = ρ [x = 0] + (1 − ρ) p₀(x).
 
     Whether a zero row is one of these, b = 1, is not observed. The complete data are (x, b): T = (b, (1 − b) T₀(x)),
@@ -64,7 +63,7 @@ class ZeroInflated(Composed, Framed, Incomplete):
         If it is no family, or an incomplete one.
     """
 
-    sparse = "never"
+    sparse, framed_by = "never", "family"
 
     def __init__(self, family: ExponentialFamily) -> None:
         check_family_argument(family)
@@ -220,19 +219,6 @@ class ZeroInflated(Composed, Framed, Incomplete):
         return np.column_stack([np.sum(responsibilities * share, axis=0), sums])
 
     # ---- frames: those of the family of the other rows ------------------------------------------------------
-
-    @property
-    def frames(self) -> Frames | None:
-        return frames_of(self.family)
-
-    @property
-    def score_rounding(self) -> float:
-        return score_rounding(self.family)
-
-    def with_frames(self, frames: Frames | None) -> Self:
-        if frames is self.frames or not isinstance(self.family, Framed):
-            return self
-        return self.replace(family=self.family.with_frames(frames))
 
     def choose_frames(self, natural: Array, expectation: Array) -> tuple[Frames | None, Array] | None:
         if not isinstance(self.family, Framed):

@@ -17,7 +17,7 @@ from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.frames import Frames
-from expfam_em.family.optional import Framed, Incomplete, in_own_frames
+from expfam_em.family.optional import FramedBy, Incomplete, in_own_frames
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 LARGEST_DEGREES = 1e8
@@ -36,7 +36,7 @@ GUESSED_SCALE = float(digamma(GUESS / 2) - np.log(GUESS / 2))
 """E[log u − u + 1] for them."""
 
 
-class StudentT(Framed, Incomplete):
+class StudentT(FramedBy, Incomplete):
     """t density, a normal one of covariance Σ/u with an unobserved u that follows a Gamma density of mean 1.
 
     The complete data are (x, u): T = (u z, u zzᵀ, u, log u − u + 1) with z as in `Gaussian`,
@@ -62,7 +62,7 @@ class StudentT(Framed, Incomplete):
         If ν is not positive, or the covariance type another one.
     """
 
-    sparse = "never"
+    sparse, framed_by = "never", "normal"
     incidental = ("bulk",)
 
     def __init__(
@@ -243,18 +243,6 @@ class StudentT(Framed, Incomplete):
         return np.column_stack([self.normal.sums(X, responsibilities), counts, GUESSED_SCALE * counts])
 
     # ---- frames: those of the normal density ----------------------------------------------------------------
-
-    @property
-    def frames(self) -> Frames | None:
-        return self.normal.frames
-
-    @property
-    def score_rounding(self) -> float:
-        return self.normal.score_rounding
-
-    def with_frames(self, frames: Frames | None) -> Self:
-        normal = self.normal.with_frames(frames)
-        return self if normal is self.normal else self.replace(normal=normal)
 
     def choose_frames(self, natural: Array, expectation: Array) -> tuple[Frames | None, Array] | None:
         found = self.normal.choose_frames(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
