@@ -282,6 +282,23 @@ def test_a_collapsed_component_in_the_words_of_scikit_learn():
     refused(gaussian(reg_covar=0), "ill-defined empirical covariance .* increase reg_covar", rows)
 
 
+@pytest.mark.parametrize("d", [1, 5, 40])  # small matrices and large ones are solved by other routines
+@pytest.mark.parametrize("covariance_type", ["tied", "EEE", "full", "VEE", "EVV", "VVE", "diag", "spherical"])
+def test_rows_of_two_points_collapse_in_the_words_of_scikit_learn(covariance_type, d):
+    rows = np.repeat([[1.0], [0.0]], 5, axis=0) * np.ones(d)
+    model = ef.GaussianMixture(6, covariance_type=covariance_type, reg_covar=0, random_state=0)
+    refused(model, "ill-defined empirical covariance", rows)
+    fitted = model.set_params(reg_covar=1e-6).fit(rows)
+    assert np.isfinite(fitted.covariances_).all()
+
+
+@pytest.mark.parametrize(("covariance_type", "d"), [("VEE", 1), ("EVV", 2)])
+def test_components_of_one_row_collapse_in_the_words_of_scikit_learn(covariance_type, d):
+    rows = np.random.default_rng(0).normal(size=(12, d))
+    model = ef.GaussianMixture(12, covariance_type=covariance_type, reg_covar=0, random_state=0, max_iter=30)
+    refused(model, "ill-defined empirical covariance", rows)
+
+
 # ---- nothing half done ---------------------------------------------------------------------------------------------
 
 

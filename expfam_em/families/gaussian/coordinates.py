@@ -134,8 +134,12 @@ class Coordinates(NamedTuple):
 
 
 def frames_at(own, shifts, roots) -> Frames:
-    """Return frames for the components in a mask (C,), from shifts (C, d) and roots over all components."""
+    """Return frames for the components in a mask (C,), from shifts (C, d) and roots over all components.
+
+    A root that has no inverse in float64 becomes NaN, and with it the log-partition of the component there.
+    """
     at, root = np.flatnonzero(own), np.ascontiguousarray(roots[own])
     whitener = 1 / root[:, None, :] if root.ndim == 2 else solve_lower(root, np.eye(root.shape[1]))
+    root[~np.isfinite(whitener).reshape(len(at), -1).all(axis=1)] = np.nan
     arrays = {"own": np.ones(len(at), bool), "shift": shifts[own], "root": root, "whitener": whitener}
     return Frames(arrays).scattered(at, len(own))

@@ -1,5 +1,7 @@
 """Stacks of symmetric matrices; some may not be positive definite."""
 
+import contextlib
+
 import numpy as np
 from scipy.linalg import lapack
 
@@ -12,15 +14,18 @@ SYMMETRY = 1e-8
 
 def cholesky(matrices) -> np.ndarray:
     """Lower Cholesky factors, (K, d, d); NaN for a matrix that is not positive definite."""
+    return _each(np.linalg.cholesky, matrices.shape, matrices)
+
+
+def _each(function, shape, *stacks) -> np.ndarray:
+    """Return a function of stacks of matrices, of a shape; NaN for each matrix of which LAPACK finds no result."""
     try:
-        return np.linalg.cholesky(matrices)
+        return function(*stacks)
     except np.linalg.LinAlgError:
-        out = np.full(matrices.shape, np.nan)
-        for k, matrix in enumerate(matrices):
-            try:
-                out[k] = np.linalg.cholesky(matrix)
-            except np.linalg.LinAlgError:
-                continue  # stays NaN
+        out = np.full(shape, np.nan)
+        for k, matrices in enumerate(zip(*stacks, strict=True)):
+            with contextlib.suppress(np.linalg.LinAlgError):
+                out[k] = function(*matrices)
         return out
 
 
@@ -63,12 +68,13 @@ def check_positive_definite(name, matrices, *, shared=False) -> np.ndarray:
 
 
 def solve_lower(factors, right) -> np.ndarray:
-    """L⁻¹ B for lower triangular L (K, d, d) and B (K, d, m)."""
+    """L⁻¹ B for lower triangular L (K, d, d) and B (K, d, m); NaN where an L is singular."""
     right = np.broadcast_to(right, (len(factors), *right.shape[-2:]))
     if factors.shape[-1] < BATCHED:
-        return np.linalg.solve(factors, right)
-    # the transposes are in the order of LAPACK
-    return np.stack([lapack.dtrtrs(L.T, B, lower=0, trans=1)[0] for L, B in zip(factors, right, strict=True)])
+        return _each(np.linalg.solve, right.shape, factors, right)
+    # the transposes are in the order of LAPACK, which leaves B as it is where L has a zero on its diagonal
+    solved = [lapack.dtrtrs(L.T, B, lower=0, trans=1) for L, B in zip(factors, right, strict=True)]
+    return np.stack([np.full(B.shape, np.nan) if info else B for B, info in solved])
 
 
 def invert(matrices) -> tuple[np.ndarray, np.ndarray]:
