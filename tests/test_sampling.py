@@ -265,3 +265,81 @@ def test_an_interval_wherever_it_lies(low, high):
     assert low <= x.min() < x.max() <= high
     law = stats.truncexpon(b=2.0, loc=0, scale=1 / slope)
     assert stats.kstest(high - x, law.cdf).pvalue > 1e-3  # at a fixed seed
+
+
+# ---- parameters at the ends of float64 -----------------------------------------------------------------------------
+
+SIZES = (1e-300, 1e-100, 1e-3, 1.0, 1e3, 1e100, 1e300)
+PAIRS = [(a, b) for a in SIZES for b in SIZES]
+EXTREME = {
+    "StudentT": [
+        {"means": [[0.0]], "scales": [[[s]]], "degrees_of_freedom": [v]}
+        for s in (1e-100, 1.0, 1e100)
+        for v in (1e-8, 1e-3, 0.01, 1.0, 1e8)
+    ],
+    "LogNormal": [{"log_means": [[m]], "log_covariances": [[[s]]]} for m in (-1e5, 0.0, 1e5) for s in (1e-3, 1.0, 1e6)],
+    "Poisson": [{"rates": [[a]]} for a in SIZES],
+    "GammaPoisson": [{"shapes": [[a]], "means": [[b]]} for a, b in PAIRS if 1e-8 < a < 1e8],
+    "Gamma": [{"shapes": [[a]], "rates": [[b]]} for a, b in PAIRS],
+    "InverseGamma": [{"shapes": [[a]], "scales": [[b]]} for a, b in PAIRS],
+    "InverseGaussian": [{"means": [[a]], "shapes": [[b]]} for a, b in PAIRS],
+    "Beta": [{"alphas": [[a]], "betas": [[b]]} for a, b in PAIRS],
+    "Exponential": [{"rates": [[a]]} for a in SIZES],
+    "Rayleigh": [{"scales": [[a]]} for a in SIZES if 1e-150 < a < 1e150],
+    "Laplace": [{"scales": [[a]]} for a in SIZES],
+    "Dirichlet": [{"alphas": [[a, b, 1.0]]} for a, b in PAIRS],
+}
+
+
+@pytest.mark.parametrize("name", EXTREME)
+def test_draws_of_extreme_parameters_are_finite_rows_of_the_family(name):
+    family, made = getattr(ef.families, name)(), 0
+    for parameters in EXTREME[name]:
+        try:
+            mixture = ef.Mixture.of(family, [1.0], **parameters)
+        except ValueError:
+            continue  # refused: there is nothing to draw
+        X, _ = mixture.sample(300, 0)
+        assert np.isfinite(X).all(), parameters
+        assert family.supports(X).all(), parameters
+        made += 1
+    assert made >= len(EXTREME[name]) / 2
+
+
+def t_of(degrees):
+    return ef.Mixture.of(ef.families.StudentT(), [1.0], means=[[0.0]], scales=[[[1.0]]], degrees_of_freedom=[degrees])
+
+
+@pytest.mark.parametrize("degrees", [0.02, 0.1, 1.0, 5.0, 1e6])
+def test_a_student_t_of_few_degrees_of_freedom_has_its_heavy_tails(degrees):
+    x = t_of(degrees).sample(4000, 1)[0].ravel()
+    assert stats.kstest(x, stats.t(degrees).cdf).pvalue > SURE
+
+
+def test_a_draw_beyond_float64_becomes_its_largest_number():
+    x = t_of(1e-3).sample(4000, 1)[0].ravel()
+    largest = np.finfo(float).max
+    # P(|x| > t) of t densities is (√ν/t)^ν up to terms of ν²: half of all draws at t = 1.8e308
+    expected = np.exp(1e-3 * (0.5 * np.log(1e-3) - np.log(largest)))
+    assert np.mean(np.abs(x) == largest) == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("family", "parameters", "law"),
+    [
+        # log g of small shapes a is −Exponential(a) + O(a): the draws themselves are far below float64
+        ("Gamma", {"shapes": [[1e-3]], "rates": [[1e-250]]}, lambda x: np.exp(1e-3 * (np.log(x) + np.log(1e-250)))),
+        ("InverseGamma", {"shapes": [[1e-3]], "scales": [[1e-250]]},
+         lambda x: 1 - np.exp(1e-3 * (np.log(1e-250) - np.log(x)))),
+        ("InverseGaussian", {"means": [[1e200]], "shapes": [[1e-200]]}, lambda x: stats.levy.cdf(x / 1e-200)),
+        ("Poisson", {"rates": [[1e20]]}, lambda x: stats.norm.cdf((x - 1e20) / 1e10)),
+    ],
+)  # fmt: skip
+def test_draws_follow_their_law_where_their_size_is_extreme(family, parameters, law):
+    x = ef.Mixture.of(getattr(ef.families, family)(), [1.0], **parameters).sample(4000, 2)[0].ravel()
+    inside = (x > 1e-300) & (x < 1e300)
+    # draws beyond float64 are moved to its ends, where the law has a step: compare between them
+    grid = np.quantile(x[inside], np.linspace(0.01, 0.99, 25))
+    found = np.mean(x[:, None] <= grid, axis=0)
+    assert inside.mean() > 0.2
+    assert np.abs(found - law(grid)).max() < 1.95 / np.sqrt(len(x))  # Kolmogorov's quantile at 0.1 %

@@ -10,17 +10,12 @@ from scipy.special import digamma, exp1, gammaln, log1p
 from scipy.special import gamma as gamma_function
 
 from expfam_em.families.columns import CentredColumns, IndependentColumns, constant, of_columns
-from expfam_em.families.special import gamma, shares
+from expfam_em.families.special import draws, gamma, shares
+from expfam_em.families.special.draws import SMALLEST, representable
 from expfam_em.family.named import POSITIVE
 from expfam_em.rows.typing import Array, Block, Mask
 
-SMALLEST, LARGEST = float(np.finfo(float).tiny), float(np.finfo(float).max)
 LARGEST_BELOW_1 = 1 - float(np.finfo(float).epsneg)
-
-
-def representable(x: Array) -> Array:
-    """Return positive draws with those below and above the range of float64 moved into it."""
-    return np.clip(x, SMALLEST, LARGEST)
 
 
 class _Signed(IndependentColumns):
@@ -195,7 +190,7 @@ class Gamma(CentredColumns, _Signed, _Positive):
         return self.signs[0] * shape, -shape / mean
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
-        return representable(rng.standard_gamma(natural[0], size) / -natural[1])
+        return representable(np.exp(draws.log_gamma(natural[0], size, rng) - np.log(-natural[1])))
 
 
 class InverseGamma(Gamma):
@@ -214,7 +209,7 @@ class InverseGamma(Gamma):
         return np.where(minus_shape < -1, minus_scale / (1 + minus_shape), np.inf)
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
-        return representable(-natural[1] / representable(rng.standard_gamma(-natural[0], size)))
+        return representable(np.exp(np.log(-natural[1]) - draws.log_gamma(-natural[0], size, rng)))
 
 
 # ---- powers ----------------------------------------------------------------------------------------------------------
@@ -442,9 +437,11 @@ class InverseGaussian(CentredColumns, _Positive):
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         # x/μ + μ/x − 2 is w = (μ/λ) N²: its smaller root, in a form that does not cancel, or the larger one
         mean = self.expectation_of(*natural)[0]
-        w = rng.standard_normal(size) ** 2 / (2 * _root(*natural))
+        square = rng.standard_normal(size) ** 2
+        w = square / (2 * _root(*natural))
         root = 2 / (2 + w + np.sqrt(w) * np.sqrt(4 + w))
-        return representable(mean * np.where(rng.random(size) * (1 + root) <= 1, root, 1 / root))
+        x = mean * np.where(rng.random(size) * (1 + root) <= 1, root, 1 / root)
+        return representable(np.where(mean < np.inf, x, -2 * natural[1] / square))  # λ/N² without a finite mean
 
 
 def _root(first: Array, second: Array) -> Array:

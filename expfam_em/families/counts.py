@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.special import digamma, expit, gammaln, log1p, xlogy
 
 from expfam_em.families.columns import IndependentColumns, constant
+from expfam_em.families.special import draws
 from expfam_em.families.special.deviance import LARGE_COUNT, log_binomial, log_negative_binomial, log_poisson
 from expfam_em.families.special.gamma import inverse_log_minus_digamma, log_beta
 from expfam_em.families.special.lattice import expected_log_base
@@ -104,7 +105,7 @@ class Poisson(_Counts):
         return self.natural_of(rates)
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
-        return rng.poisson(self.parameters_of(*natural)["rates"], size)
+        return draws.poisson(self.parameters_of(*natural)["rates"], size, rng)
 
 
 class _Successes(_Counts):
@@ -275,7 +276,7 @@ class NegativeBinomial(_Failures):
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         odds = self.expectation_of(*natural)[0] / self.r
-        return rng.poisson(rng.standard_gamma(self.r, size) * odds)
+        return draws.poisson(rng.standard_gamma(self.r, size) * odds, size, rng)
 
 
 class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
@@ -399,4 +400,4 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         shape, minus_rate, _ = natural
         rates = rng.standard_gamma(shape, size) / -minus_rate
-        return rng.poisson(np.where(shape < LARGEST_SHAPE, rates, shape / -minus_rate))
+        return draws.poisson(np.where(shape < LARGEST_SHAPE, rates, shape / -minus_rate), size, rng)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma
 
-from expfam_em.families.special import gamma, shares
+from expfam_em.families.special import draws, gamma, shares
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.centred import Centred
@@ -63,11 +63,9 @@ class _Shares(ExponentialFamily):
         return named.finished(self, used["alphas"], arrays, used)
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
-        # of small α, only the logarithm of a gamma variable is above 0: log g(α) = log g(α + 1) + log(u)/α
-        log_g = np.log(rng.standard_gamma(natural + 1, (n, len(natural))))
-        log_g += np.log1p(-rng.random((n, len(natural)))) / natural
+        log_g = draws.log_gamma(natural, (n, len(natural)), rng)
         X = np.exp(log_g - log_g.max(axis=1, keepdims=True))
-        return np.maximum(X / X.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        return np.maximum(X / X.sum(axis=1, keepdims=True), draws.SMALLEST)
 
     def check_support(self, X: Block) -> None:
         X = np.asarray(X, np.float64)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.families.special.draws import representable
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.kernel_form import KernelForm
@@ -46,7 +47,8 @@ class LogNormal(Gaussian):
         return self._from_named(given, "log_means", "log_covariances")
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
-        return np.exp(super().sample(natural, n, rng))
+        with np.errstate(over="ignore"):
+            return representable(np.exp(super().sample(natural, n, rng)))
 
     def supports(self, X: Block) -> Mask:
         return np.all((X > 0) & (X < np.inf), axis=1)

@@ -12,6 +12,7 @@ from expfam_em.families.gaussian.bulk import middles
 from expfam_em.families.gaussian.framed import coordinates_of, plain
 from expfam_em.families.gaussian.gaussian import Gaussian, moments_of, power_of_two, read_moments
 from expfam_em.families.gaussian.models import MODELS
+from expfam_em.families.special import draws
 from expfam_em.families.special.gamma import ASYMPTOTIC_FROM, LOG_2PI, inverse_log_minus_digamma, log_beta, stirling
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
@@ -294,9 +295,11 @@ class StudentT(FramedBy, Incomplete):
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         [mean], scale = self.normal.to_moments(natural[None, :-2])
-        draws = self._form.draw(scale[0], rng.standard_normal((n, len(mean))))
-        squares = rng.chisquare(2 * natural[-1], n) / (2 * natural[-1])
-        return mean + draws / np.sqrt(squares if 2 * natural[-1] < LARGEST_DEGREES else 1.0 + 0 * squares)[:, None]
+        normal, half = self._form.draw(scale[0], rng.standard_normal((n, len(mean)))), natural[-1]
+        log_u = draws.log_gamma(half, (n,), rng) - np.log(half)
+        log_u = log_u if 2 * half < LARGEST_DEGREES else 0 * log_u
+        with np.errstate(over="ignore"):
+            return np.clip(mean + normal * np.exp(-log_u / 2)[:, None], -draws.LARGEST, draws.LARGEST)
 
     def translate(self, natural: Array, target: Any) -> Array:
         moved = self.normal.translate(natural[:, :-2], target.normal)
