@@ -1,10 +1,12 @@
 """k-means: the hard limit of the driver with the manners of scikit-learn's."""
 
 import pickle
+import re
 import warnings
 
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.spatial.distance import cdist
 from sklearn import cluster
 from sklearn.base import clone
@@ -326,3 +328,83 @@ def test_what_is_asked_for_in_vain_is_said():
         ef.KMeans(2, init=X[:2], n_init=3).fit(X)
     with pytest.warns(RuntimeWarning, match="doesn't make sense for a single cluster"):
         ef.KMeans(1, algorithm="elkan").fit(X)
+
+
+# ---- weights are repetitions, and sums may overflow ----------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("default::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("seed", range(12))
+def test_a_weight_is_a_repetition_where_clusters_lose_their_rows(seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, 4, (40, 3)).astype(float) if seed % 2 else rng.normal(size=(40, 3))
+    w = rng.integers(1, 4, len(rows))
+    far = np.concatenate([rows[:1], 100 + rng.normal(size=(5, 3))])
+    repeated = rng.permutation(np.repeat(rows, w, axis=0))
+    one = ef.KMeans(6, init=far, tol=0).fit(rows, sample_weight=w)
+    for container in (np.asarray, sparse.csr_array):
+        for data, weight in ((rows, w), (repeated, None)):
+            other = ef.KMeans(6, init=far, tol=0).fit(container(data), sample_weight=weight)
+            assert other.cluster_centers_ == pytest.approx(one.cluster_centers_, rel=1e-12, abs=1e-12)
+            assert other.inertia_ == pytest.approx(one.inertia_, rel=1e-12)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("init", ["k-means++", "centres"])
+def test_an_inertia_beyond_float64_is_infinite_and_the_labels_are_those_of_smaller_rows(init, container):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(300, 20))
+    rows[rows < -1] = 0
+    small, large = (
+        ef.KMeans(3, init=init if init == "k-means++" else scale * rows[:3], random_state=0).fit(
+            container(scale * rows)
+        )
+        for scale in (1.0, 2.0**508)
+    )
+    assert 1e152 < 2.0**508 < 1e153
+    assert large.inertia_ == large.distortions_[-1] == -large.score(container(2.0**508 * rows)) == np.inf
+    assert np.isfinite(large.cluster_centers_).all()
+    assert np.array_equal(large.labels_, small.labels_)
+    with pytest.raises(ValueError, match="variance of column 0 is beyond the range of float64: divide X by its size"):
+        ef.KMeans(3, random_state=0).fit(container(2.0**520 * rows))
+
+
+def test_distances_too_large_for_float32_are_not_infinite():
+    rows = np.array([[3e38, -3e38], [-3e38, 3e38], [2e38, -3e38], [-2e38, 3e38]], np.float32)
+    for container in (np.asarray, sparse.csr_array):
+        m = ef.KMeans(2, random_state=0).fit(container(rows))
+        expected = cdist(rows.astype(np.float64), m.cluster_centers_.astype(np.float64))
+        assert m.transform(container(rows)) == pytest.approx(expected, rel=1e-6)
+        assert m.inertia_ == pytest.approx((expected.min(axis=1) ** 2).sum(), rel=1e-6)
+
+
+# ---- what scikit-learn hands over and prints -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+def test_centres_may_come_from_a_function_that_changes_its_rows(container):
+    seen, rows = [], X.copy()
+
+    def first_of_shuffled(X, n_clusters, random_state):
+        X = X if isinstance(X, np.ndarray) else X.toarray()
+        random_state.shuffle(X)
+        seen.append(X[:n_clusters].copy())
+        X *= 2
+        return seen[-1]
+
+    m = ef.KMeans(4, init=first_of_shuffled, random_state=3).fit(container(rows))
+    assert np.array_equal(rows, X)
+    assert len(np.unique(seen, axis=0)) == 10  # every start has its own
+    again = ef.KMeans(4, init=first_of_shuffled, random_state=3).fit(container(rows))
+    assert np.array_equal(again.cluster_centers_, m.cluster_centers_)
+
+
+@pytest.mark.parametrize(("tol", "end"), [(0, "strict convergence"), (1e-2, r"center shift .* within tolerance")])
+def test_a_verbose_fit_tells_every_step_and_changes_nothing(tol, end, capsys):
+    m = ef.KMeans(4, random_state=0, tol=tol, verbose=1).fit(X)
+    first, *steps, last = capsys.readouterr().out.splitlines()
+    assert first == "Initialization complete"
+    assert [line.split(",")[0] for line in steps] == [f"Iteration {i}" for i in range(1, m.n_iter_ + 1)]
+    assert float(steps[-1].split()[-1].rstrip(".")) == pytest.approx(m.inertia_, rel=1e-7)
+    assert re.fullmatch(rf"Converged at iteration {m.n_iter_}: {end}.*\.", last)
+    assert ef.KMeans(4, random_state=0, tol=tol).fit(X).inertia_ == m.inertia_

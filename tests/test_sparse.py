@@ -12,7 +12,7 @@ import expfam_em as ef
 from expfam_em.families import Bernoulli, Gaussian, Poisson
 from expfam_em.family import checked
 from expfam_em.family import checked as checked_module
-from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.csr import CSRBlock, project
 from expfam_em.rows.memory import as_rows
 from tests.own_families import Rayleigh
 from tests.passes import outputs
@@ -458,7 +458,7 @@ def test_a_slice_shares_memory():
 def test_equal_rows_have_equal_keys():
     X = rows_of(Poisson())
     X[200:] = X[:100]
-    key = CSRBlock.of(sparse.csr_array(X)).project(np.random.default_rng(0).normal(size=D))
+    key = project(CSRBlock.of(sparse.csr_array(X)), np.random.default_rng(0).normal(size=D))
     assert np.array_equal(key[200:], key[:100])
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.csr import CSRBlock, project
 from expfam_em.rows.protocol import Chunk, Rows
 from expfam_em.rows.typing import Array, Floats, Integers
 
@@ -184,17 +184,6 @@ def _found(levels: list[Level], key: Floats, number: Any) -> Any:
         which, interval = kept if isinstance(which, slice) else which[kept], interval[kept]
         of_bin = level.bins(interval, key[which], number[which])
     return which, of_bin
-
-
-def project(X: Any, direction: Array) -> np.ndarray:
-    """Return X · direction added column by column: equal rows get equal keys, which a BLAS product does not promise."""
-    if isinstance(X, CSRBlock):
-        return X.project(direction)
-    key = np.zeros(len(X))
-    with np.errstate(all="ignore"):  # absent rows may hold anything
-        for column, coefficient in zip(np.asarray(X).T, direction, strict=True):
-            key += column * coefficient
-    return key
 
 
 # ---- passes over all rows ------------------------------------------------------------------------------------------

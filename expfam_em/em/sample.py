@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from expfam_em.em import ranks
-from expfam_em.em.ranks import project
+from expfam_em.rows.csr import project
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import Chunk
 

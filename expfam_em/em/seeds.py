@@ -190,6 +190,7 @@ class Seeds:
 
     def _spread_out(self, rows, n_components):
         weight = self.weight[rows]
+        weight = np.ldexp(weight, -np.frexp(weight.sum())[1])  # exact; sums of divergences then stay in range
         chosen = self._by(weight, rows, 1)
         closest = self._divergence(rows, chosen)[:, 0]
         trials = 2 + int(np.log(n_components))

@@ -16,6 +16,7 @@ from expfam_em.family.kernel_form import form_of
 from expfam_em.kernels import clusters
 from expfam_em.kernels import nearest as kernel
 from expfam_em.kernels.tiles import GROUP_CENTRES, WIDTH
+from expfam_em.rows.csr import project
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.threads import run_in_order
 
@@ -89,25 +90,25 @@ class NearestPass:
         return self._searched(scores).labels()
 
     def inertia(self, centres, labels) -> float:
-        """Return Σ w ‖x − centre of its label‖², computed from the differences."""
+        """Return Σ w ‖x − centre of its label‖², computed from the differences; ∞ beyond the range of float64."""
         return self._loss(centres, labels, NO_WEIGHT)
 
     def fill(self, counts, sums, scores: Scores):
         """Return counts (K,), sums (K, d) and centres with rows in the empty clusters, and by how much the bound rises.
 
-        The rows farthest from their centres are alone in these clusters, and their centres. That raises the bound by
-        w ½|z − c|² each. A cluster for which there is no row, or that has lost its last one, stays where it is and
-        empty. None if nothing changes.
+        The rows farthest from their centres are alone in these clusters, and their centres; rows equal to one of them
+        are with it, as one row of their weight would be. That raises the bound by w ½|z − c|² each. A cluster for which
+        there is no row, or that has lost its last one, stays where it is and empty. None if nothing changes.
         """
         if counts.all() or not is_nearest_centre(scores, self.rows):
             return None
         counts, sums, centres = counts.copy(), sums.copy(), scores.natural[0].copy()
         labels, empty = self.labels(scores), np.flatnonzero(counts == 0)
-        far, Z, gain = self._farthest(centres, labels, len(empty))
+        far, group, Z, gain = self._farthest(centres, labels, len(empty))
         if not len(far):
             return None
-        alone = empty[: len(far)]
-        left, labels[far], centres[alone] = labels[far], alone, Z
+        alone = empty[: len(Z)]
+        left, labels[far], centres[alone] = labels[far], alone[group], Z
         for k in np.union1d(left, alone):  # from the start: a difference would leave rounding where no row is left
             counts[k], sums[k] = self._sums_of(np.flatnonzero((labels == k) & self._present))
         return counts, sums, centres, gain
@@ -130,17 +131,40 @@ class NearestPass:
         return weight.sum(), weight @ self._in_frame(which)
 
     def _farthest(self, centres, labels, at_most):
-        """Return the rows farthest from their centres, the farthest first, in the frame too, and Σ w ½|z − c|²."""
+        """Return the rows farthest from their centres, of ``at_most`` values, and the number of the value of each.
+
+        Also the values in the frame, the farthest first, (g, d), and Σ w ½|z − c|².
+        """
         shift, inverse_scale = self.frame
         squares = np.empty(len(self.rows))
         self._loss(centres / inverse_scale + shift, labels, squares)
         squares = np.where(self._present, squares, -1.0)
-        far = np.argpartition(squares, -at_most)[-at_most:]
-        far = far[np.lexsort((far, -squares[far]))]
-        Z = self._in_frame(far)
-        distance = np.sum((Z - centres[labels[far]]) ** 2, axis=1)
-        apart = (squares[far] > 0) & (distance > INDISTINCT_SQUARES * np.sum(Z**2, axis=1))
-        return far[apart], Z[apart], 0.5 * self._weight_of(far[apart]) @ distance[apart]
+        far, group, firsts = self._ranked(squares, at_most)
+        Z = self._in_frame(firsts)
+        distance = np.sum((Z - centres[labels[firsts]]) ** 2, axis=1)
+        apart = (squares[firsts] > 0) & (distance > INDISTINCT_SQUARES * np.sum(Z**2, axis=1))
+        far, group = far[apart[group]], (np.cumsum(apart) - 1)[group[apart[group]]]
+        return far, group, Z[apart], 0.5 * self._weight_of(far) @ distance[apart][group]
+
+    def _ranked(self, squares, at_most):
+        """Return the rows of the ``at_most`` largest distinct values, their group (m,), and the first row of each.
+
+        Equal rows are one group, so that a row of weight 2 and the row given twice are the same thing.
+        """
+        n, taken, d = len(squares), at_most, self.rows.n_features
+        direction = np.random.default_rng(0).uniform(1, 2, d) / (2 * d)  # any: equal rows get equal keys
+        while True:
+            taken = min(4 * taken, n)
+            least = np.partition(squares, n - taken)[n - taken]
+            far = np.flatnonzero(squares >= least)
+            key = project(self.rows.X[far], direction)
+            order = np.lexsort((key, -squares[far]))
+            far, key = far[order], key[order]
+            new = np.append(True, (squares[far[1:]] != squares[far[:-1]]) | (key[1:] != key[:-1]))
+            group = np.cumsum(new) - 1
+            if group[-1] >= at_most or taken == n:
+                chosen = group < at_most
+                return far[chosen], group[chosen], far[new & chosen]
 
     def _loss(self, centres, labels, squares):
         """Return Σ w ‖x − centre‖², and write the squares unless there is no place for them."""
@@ -152,7 +176,10 @@ class NearestPass:
             )  # fmt: skip
             return [loss]
 
-        return math.fsum(self.rows.reduce(chunk, 16 * self.rows.n_features))
+        try:
+            return math.fsum(self.rows.reduce(chunk, 16 * self.rows.n_features))
+        except OverflowError:
+            return math.inf
 
     def _searched(self, scores: Scores):
         K, d = scores.natural.shape[1:]

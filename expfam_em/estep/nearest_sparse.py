@@ -61,9 +61,10 @@ class SparseNearestPass(NearestPass):
         weight = self._weight_of(np.arange(len(X)))
         of_entry, x, total = weight[X.rows], np.asarray(X.values, np.float64), weight.sum()
         mean = np.bincount(X.columns, of_entry * x, d) / total
-        stored = np.bincount(X.columns, of_entry * (x - mean[X.columns]) ** 2, d)
-        zeros = np.maximum(total - np.bincount(X.columns, of_entry, d), 0.0)
-        return (stored + zeros * mean**2) / total
+        with np.errstate(over="ignore"):
+            stored = np.bincount(X.columns, of_entry * (x - mean[X.columns]) ** 2, d)
+            zeros = np.maximum(total - np.bincount(X.columns, of_entry, d), 0.0)
+            return (stored + zeros * mean**2) / total
 
     def _in_frame(self, which):
         return np.asarray(self.rows.X[which], np.float64)
@@ -80,9 +81,11 @@ class SparseNearestPass(NearestPass):
             found = _squared_distances(chunk.X, centres, squares_of, labels[rows])
             if len(squares):
                 squares[rows] = found
-            return found.sum() if chunk.weight is None else chunk.weight @ found
+            with np.errstate(over="ignore"):  # here, for threads have a state of their own
+                return found.sum() if chunk.weight is None else chunk.weight @ found
 
-        return float(self.rows.reduce(loss, 16))
+        with np.errstate(over="ignore"):
+            return float(self.rows.reduce(loss, 16))
 
 
 def _squares(centres):

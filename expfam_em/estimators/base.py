@@ -27,7 +27,7 @@ from expfam_em.em.starts import INITS, Starts, initialise_all
 from expfam_em.em.state import State
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
-from expfam_em.estimators.shell import EMEstimator, checked_weight, generator, warn_caller
+from expfam_em.estimators.shell import EMEstimator, as_dtype, checked_weight, copied, generator, warn_caller
 from expfam_em.family import checked
 from expfam_em.family.alike import alike
 from expfam_em.family.base import ExponentialFamily
@@ -73,15 +73,6 @@ def _finite_attributes(arrays: dict[str, Array], n_results: int) -> np.ndarray:
     for value in arrays.values():
         finite &= np.isfinite(value.reshape(n_results, -1)).all(axis=1)
     return finite
-
-
-def _as(dtype: Any, value: Array) -> Floats:
-    """Return numbers in a dtype that holds them, the diagonals of matrices; else as they are."""
-    if dtype == np.float64:
-        return value.astype(dtype)
-    size = np.abs(np.diagonal(value, axis1=-2, axis2=-1) if value.ndim > 2 else value)
-    held = (size == 0) | ((size >= np.finfo(dtype).tiny) & (size <= np.finfo(dtype).max))
-    return value.astype(dtype if held.all() else value.dtype)
 
 
 def is_sound(result: Any) -> bool:
@@ -160,9 +151,9 @@ class BaseMixture(DensityMixin, EMEstimator):
     weights_: Floats
     natural_parameters_: Array
     expectation_parameters_: Array
-    parameters_: dict[str, Floats]
+    parameters_: dict[str, Floats] = copied()
     lower_bound_: float
-    lower_bounds_: list[float]
+    lower_bounds_: list[float] = copied()
     start_bounds_: Array
     n_iter_: int
     converged_: bool
@@ -361,7 +352,7 @@ class BaseMixture(DensityMixin, EMEstimator):
     def _fitted(self, plain: ExponentialFamily, results: list[Any], dtype: Any) -> list[dict[str, Any]]:
         """Return the fitted attributes of each result; they are set together, so that no fit is left half done."""
         as_given = np.float32 if dtype == np.float32 else np.float64
-        as_rows_are = functools.partial(_as, as_given)
+        as_rows_are = functools.partial(as_dtype, as_given)  # of copies: a slice would keep the stack
         stack = Mixture.stack([result.mixture for result in results])
         natural, named, arrays, finite = self._described(stack)
         if not finite.all():
@@ -374,8 +365,8 @@ class BaseMixture(DensityMixin, EMEstimator):
                 "weights_": result.mixture.weights.astype(as_given),
                 "natural_parameters_": natural[at],
                 "expectation_parameters_": expectation[at],
-                "parameters_": {name: as_rows_are(value[at]) for name, value in named.items()},
-                **{name: as_rows_are(value[at]) for name, value in arrays.items()},
+                "parameters_": {name: as_rows_are(value[at].copy()) for name, value in named.items()},
+                **{name: as_rows_are(value[at].copy()) for name, value in arrays.items()},
                 "lower_bound_": result.bound / result.total_weight,
                 "lower_bounds_": (result.bounds[1:] / result.total_weight).tolist(),
                 "start_bounds_": np.array([result.bound / result.total_weight]),
@@ -424,7 +415,7 @@ class BaseMixture(DensityMixin, EMEstimator):
     def score_samples(self, X: Observations) -> Floats:
         """Return log p(x) of each row, (n,)."""
         rows, dtype = self._rows(X)
-        return self._evaluate(rows, log_density=True).log_density.astype(dtype, copy=False)
+        return as_dtype(dtype, self._evaluate(rows, log_density=True).log_density)
 
     def score(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-likelihood per row, or per unit of weight."""

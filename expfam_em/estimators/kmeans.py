@@ -21,7 +21,8 @@ from expfam_em.em.starts import initialise_all
 from expfam_em.em.state import Problem, State, em_step
 from expfam_em.estep.nearest import NearestPass
 from expfam_em.estep.nearest_sparse import SparseNearestPass
-from expfam_em.estimators.shell import EMEstimator, checked_weight, generator, warn_caller
+from expfam_em.estimators.shell import EMEstimator, as_dtype, checked_weight, copied, generator, warn_caller
+from expfam_em.families.gaussian.gaussian import checked_variance
 from expfam_em.families.gaussian.known import KnownCovariance, in_frame_units
 from expfam_em.family.binding import bind
 from expfam_em.rows import csr
@@ -96,7 +97,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
     labels_: Integers
     inertia_: float
     n_iter_: int
-    distortions_: list[float]
+    distortions_: list[float] = copied()
 
     def __init__(
         self,
@@ -141,10 +142,13 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         rows = ArrayRows(X, weight, self.n_jobs)
         check_total(rows)
         pass_ = self._pass(rows, "auto" if self.copy_x else "rows")
+        variance = checked_variance(pass_.column_variance()) if rows.is_sparse else pass_.family.column_variance
         rng = generator(self.random_state)
         found: list[dict[str, Any]] = []
         for _ in range(self._starts()):
-            one, status = self._followed(pass_, self._start(pass_, rng), callbacks)
+            start = self._start(pass_, rng)
+            with np.errstate(over="ignore", invalid="ignore"):  # J may be beyond the range of float64
+                one, status = self._followed(pass_, start, variance.mean(), callbacks)
             found = [min([*found, one], key=operator.itemgetter("inertia_"))]  # no more than one is held
             if status is Status.STOPPED:
                 break
@@ -183,33 +187,39 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             return SparseNearestPass(_of_zeros(rows.n_features), rows)
         return NearestPass(in_frame_units(bind(KnownCovariance(), rows)) if family is None else family, rows, strategy)
 
-    def _followed(self, pass_: Any, start: Mixture, callbacks: Sequence[Callback]) -> tuple[dict[str, Any], Status]:
-        """Return the fitted attributes that a start leads to, and how it ended: EM at temperature 0."""
+    def _followed(
+        self, pass_: Any, start: Mixture, spread: float, callbacks: Sequence[Callback]
+    ) -> tuple[dict[str, Any], Status]:
+        """Return the fitted attributes that a start leads to, and how it ended: EM at temperature 0.
+
+        ``spread`` is the mean variance of the columns.
+        """
         family: Any = start.family
-        variance = pass_.column_variance() if pass_.rows.is_sparse else family.column_variance
         scale = 1.0 if pass_.rows.is_sparse else family.scale[0]
-        movement = variance.mean() / scale**2  # parameters move in the frame
+        movement = spread / scale**2  # parameters move in the frame
         options = Options(
             max_iter=self.max_iter, tol=np.sqrt(self.tol * movement), temperature=0.0, weights="equal",
             stop="parameters",
         )  # fmt: skip
         stack = Mixture(family, start.weights[None], start.natural[None])
+        if self.verbose:
+            print("Initialization complete")
+            callbacks = [*callbacks, _teller(pass_, _centres(start), self.tol * spread)]
         [result] = fit_all(stack, pass_, options=options, callbacks=callbacks, step=_step)
         if isinstance(result, CollapsedError):
             raise result
         centres, labels = _centres(result.mixture), pass_.labels(result.mixture.scores)
         inertia = pass_.inertia(centres, labels)
-        if self.verbose:
-            print(f"inertia {inertia:.8g} after {result.n_iter} iterations")
         trace = np.empty(2 * result.n_iter + 1)  # J + 2ε · bound is the same number after each half of a step
         trace[::2], trace[1::2] = result.bounds, result.half_bounds
+        distortions = np.maximum(inertia + 2 * family.variance * (result.bound - trace), 0.0)
         found = {
             "mixture_": result.mixture,
             "cluster_centers_": centres,
             "labels_": labels,
             "inertia_": inertia,
             "n_iter_": result.n_iter,
-            "distortions_": np.maximum(inertia + 2 * family.variance * (result.bound - trace), 0.0).tolist(),
+            "distortions_": np.where(np.isnan(distortions), np.inf, distortions).tolist(),
         }
         return found, result.status
 
@@ -231,8 +241,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         if isinstance(self.init, str):
             name = {"k-means++": "k-means++", "random": "random_from_data"}[self.init]
             return initialise_all(pass_, np.zeros(1, np.int64), K, name, rng).mixture[0]
-        X = rows.X.matrix if rows.is_sparse else rows.X
-        centres = self.init(X, K, random_state=self.random_state) if callable(self.init) else self.init
+        centres = self.init
+        if callable(centres):
+            X = (rows.X.matrix if rows.is_sparse else rows.X).copy()  # it may shuffle its rows
+            centres = centres(X, K, random_state=np.random.RandomState(rng.bit_generator))
         centres = check_array(centres, dtype=np.float64)
         if len(centres) != K:
             raise ValueError(
@@ -278,8 +290,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         rows = self._checked_rows(X)
         if isinstance(rows, csr.CSRBlock):
             pass_ = SparseNearestPass(_of_zeros(rows.shape[1]), ArrayRows(rows, None, self.n_jobs))
-            return pass_.distances(self.cluster_centers_.astype(np.float64)).astype(rows.dtype, copy=False)
-        return cdist(rows, self.cluster_centers_).astype(rows.dtype, copy=False)  # from differences: nothing cancels
+            return as_dtype(rows.dtype, pass_.distances(self.cluster_centers_.astype(np.float64)))
+        return as_dtype(rows.dtype, cdist(rows, self.cluster_centers_))  # from differences: nothing cancels
 
     def score(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> float:
         """Return −J = −Σ w ‖x − μ_label‖² of the rows."""
@@ -312,6 +324,22 @@ def _filled(pass_: NearestPass, statistics: ExpectedStatistics, mixture: Mixture
     counts, sums, centres, gain = found
     filled = ExpectedStatistics(counts[None], sums[None], statistics.bound + gain, family=statistics.family)
     return filled, Mixture(mixture.family, mixture.weights, centres[None])
+
+
+def _teller(pass_: NearestPass, centres: Array, tolerance: float) -> Callback:
+    """Return a callback that prints the inertia after every step, and how far the centres moved in the last one."""
+
+    def tell(state: State) -> None:
+        nonlocal centres
+        mixture, before = state.mixture[0], centres
+        centres = _centres(mixture)
+        print(f"Iteration {state.n_iter}, inertia {pass_.inertia(centres, pass_.labels(mixture.scores)):.8g}.")
+        if state.done.all():
+            shift = np.sum((centres - before) ** 2)
+            how = f"center shift {shift:.3g} within tolerance {tolerance:.3g}" if shift else "strict convergence"
+            print(f"Converged at iteration {state.n_iter}: {how}.")
+
+    return tell
 
 
 def _mixture_of(family: Any, centres: Array) -> Mixture:

@@ -21,7 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from expfam_em.em.loop import Callback, checked_callbacks
 from expfam_em.rows import csr
 from expfam_em.rows.threads import undisturbed
-from expfam_em.rows.typing import Array, Observations, RandomState
+from expfam_em.rows.typing import Array, Floats, Observations, RandomState
 from expfam_em.saving.files import save
 from expfam_em.values.mixture import Mixture
 
@@ -48,6 +48,15 @@ def checked_weight(sample_weight: ArrayLike | None, X: Any) -> Array | None:
     return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
 
 
+def as_dtype(dtype: Any, value: Array) -> Floats:
+    """Return numbers in a dtype that holds them, the diagonals of matrices; else as they are."""
+    if dtype == np.float64:
+        return value.astype(dtype, copy=False)
+    size = np.abs(np.diagonal(value, axis1=-2, axis2=-1) if value.ndim > 2 else value)
+    held = (size == 0) | ((size >= np.finfo(dtype).tiny) & (size <= np.finfo(dtype).max))
+    return value.astype(dtype if held.all() else value.dtype)
+
+
 def warn_caller(message: str, category: type[Warning] = ConvergenceWarning) -> None:
     """Warn at the line of the first caller outside this package and scikit-learn."""
     level, frame = 1, sys._getframe()
@@ -66,6 +75,43 @@ def all_or_nothing(estimator: Any) -> Iterator[None]:
         estimator.__dict__.clear()
         estimator.__dict__.update(before)
         raise
+
+
+def _freeze(value: Any) -> None:
+    """Make arrays read-only, in values of this package too; what a user's own class holds is left as it is."""
+    if isinstance(value, np.ndarray):
+        value.flags.writeable = False
+    elif isinstance(value, dict):
+        for one in value.values():
+            _freeze(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            _freeze(one)
+    elif type(value).__module__.startswith("expfam_em."):
+        _freeze(getattr(value, "__dict__", {}))
+
+
+class _Copied:
+    """A fitted dict or list, of which every access is a copy."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, estimator: Any, owner: type) -> Any:
+        if estimator is None:
+            return self
+        try:
+            return estimator.__dict__[self.name].copy()
+        except KeyError:
+            raise AttributeError(f"this {owner.__name__} has no {self.name} yet: call fit first") from None
+
+    def __set__(self, estimator: Any, value: object) -> None:
+        raise AttributeError(f"{self.name} cannot be set")  # the estimator says so first, and what to do
+
+
+def copied() -> Any:
+    """Return what makes an attribute a fitted dict or list that a user may change without changing the estimator."""
+    return _Copied()
 
 
 class EMEstimator(BaseEstimator, metaclass=ABCMeta):
@@ -113,11 +159,8 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
 
     def _set_fitted(self, attributes: dict[str, Any]) -> None:
         """Set fitted attributes, whose arrays become read-only: a change of one would leave the others behind."""
-        for name in attributes.keys() & self._of_fit() - {"labels_"}:
-            value = attributes[name]
-            for array in value.values() if isinstance(value, dict) else [value]:
-                if isinstance(array, np.ndarray):
-                    array.flags.writeable = False
+        for name in attributes.keys() & (self._of_fit() | {"mixture_"}) - {"labels_"}:
+            _freeze(attributes[name])
         self.__dict__.update(attributes)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -127,6 +170,14 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
                 "expfam_em.Mixture.of(family, weights, ...), from which every fitted attribute is made"
             )
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name == "mixture_" or (name in self._of_fit() and name != "labels_"):
+            raise AttributeError(
+                f"{name} cannot be deleted, for the other fitted attributes belong to it: fit again, set mixture_, or "
+                "take sklearn.base.clone(model), which is not fitted"
+            )
+        super().__delattr__(name)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

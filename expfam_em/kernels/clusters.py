@@ -197,4 +197,4 @@ def loss(X, sample_weight, centres, label, start, stop, squares):
         weight = sample_weight[n] if sample_weight.size > 0 else 1.0
         if weight > 0.0:
             high, low = add_exactly(high, low, weight * total)
-    return high + low
+    return high + low if high < np.inf else high

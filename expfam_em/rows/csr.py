@@ -157,10 +157,6 @@ class CSRBlock:
         """Return the sum over each row of one number for each entry, (nnz,) -> (n,), added in the order of columns."""
         return np.bincount(self.rows, values, minlength=len(self))
 
-    def project(self, direction: Array) -> np.ndarray:
-        """Return X · direction, (n,), with equal results for equal rows."""
-        return self.sum_rows(self.values * direction[self.columns])
-
     @property
     def matrix(self) -> Any:
         """These rows as a SciPy array, for products."""
@@ -184,3 +180,14 @@ def observations(X: Observations | CSRBlock) -> Block | CSRBlock:
     if X.ndim != 2:
         raise ValueError(f"X has shape {X.shape}; it must be (n, d), one row for each observation")
     return X
+
+
+def project(X: Block | CSRBlock, direction: Array) -> Array:
+    """Return X · direction added column by column: equal rows get equal keys, which a BLAS product does not promise."""
+    if isinstance(X, CSRBlock):
+        return X.sum_rows(X.values * direction[X.columns])
+    key = np.zeros(len(X))
+    with np.errstate(all="ignore"):  # absent rows may hold anything
+        for column, coefficient in zip(np.asarray(X).T, direction, strict=True):
+            key += column * coefficient
+    return key

@@ -79,10 +79,7 @@ class Gaussian(FramedNormal):
 
     def bound(self, summary: Any) -> Self:
         """Return a copy whose frame is about the weighted mean and standard deviation of the columns."""
-        mean, variance = summary.mean, summary.scatter / summary.total
-        if not np.isfinite(variance).all():
-            column = int(np.argmin(np.isfinite(variance)))
-            raise ValueError(f"the variance of column {column} is beyond the range of float64: divide X by its size")
+        mean, variance = summary.mean, checked_variance(summary.scatter / summary.total)
         spread, rounding = variance, (4 * np.finfo(float).eps * np.abs(mean)) ** 2
         if self._form.isotropic:  # one scale for all columns, so that distances do not change
             spread, rounding = (np.full_like(variance, values.mean()) for values in (spread, rounding))
@@ -264,6 +261,14 @@ class Gaussian(FramedNormal):
     def __repr__(self) -> str:
         extra = [f"reg_covar={self.reg_covar:g}"] if self.reg_covar else []
         return f"Gaussian({', '.join([repr(self.covariance_type), *extra])})"
+
+
+def checked_variance(variance: Array) -> Array:
+    """Return the variances of the columns, (d,), once all of them are finite."""
+    if not np.isfinite(variance).all():
+        column = int(np.argmin(np.isfinite(variance)))
+        raise ValueError(f"the variance of column {column} is beyond the range of float64: divide X by its size")
+    return variance
 
 
 @dataclass(frozen=True)
