@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 import expfam_em as ef
 
@@ -172,3 +173,76 @@ def test_arrays_of_a_copied_mixture_stay_read_only():
     mixture = copy.deepcopy(fitted("full")[0].mixture_)
     with pytest.raises(ValueError, match="read-only"):
         mixture.natural[:] = 0
+
+
+def arrays_in(value, known):
+    """Yield the arrays that can be reached from a value."""
+    if id(value) in known:
+        return
+    known.append(id(value))
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, dict):
+        yield from (array for one in value.values() for array in arrays_in(one, known))
+    elif isinstance(value, (list, tuple)):
+        yield from (array for one in value for array in arrays_in(one, known))
+    elif type(value).__module__.startswith("expfam_em"):
+        yield from arrays_in(vars(value), known)
+
+
+def far_apart():
+    """Components that have frames of their own."""
+    rows = np.concatenate([RNG.normal(0, 1e-3, (60, 2)), RNG.normal(1e4, 1, (60, 2))])
+    return ef.GaussianMixture(2, reg_covar=0, random_state=0).fit(rows)
+
+
+MADE = {
+    "full": lambda: fitted("full")[0],
+    "frames": far_apart,
+    "student": lambda: ef.ExponentialFamilyMixture(F.StudentT(), 2, random_state=0).fit(X),
+    "product": lambda: ef.ExponentialFamilyMixture(
+        F.Product([(F.Gaussian(), [0]), (F.Uniform(low=[-9.0], high=[99.0]), [1])]), 2, random_state=0
+    ).fit(X),
+    "KMeans": lambda: fitted("KMeans")[0],
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("name", MADE)
+def test_no_array_inside_the_mixture_can_be_changed(name, how, tmp_path):
+    mixture = COPIES[how](MADE[name](), tmp_path).mixture_
+    derived = [mixture.log_partition, mixture.expectation, mixture.log_weights]
+    found = [*derived, *arrays_in(mixture, [])]
+    assert len(found) >= 5
+    assert not any(array.flags.writeable for array in found)
+    assert name != "frames" or mixture.family.frames is not None
+
+
+@pytest.mark.parametrize("name", ["full", "Poisson", "KMeans"])
+def test_fitted_dicts_and_lists_are_copies(name):
+    model, _ = fitted(name)
+    for attribute in {"parameters_", "lower_bounds_", "distortions_"} & vars(model).keys():
+        before = repr(getattr(model, attribute))
+        copied = getattr(model, attribute)
+        copied.clear()
+        assert repr(getattr(model, attribute)) == before
+        assert not hasattr(clone(model), attribute)
+        with pytest.raises(AttributeError, match=f"no {attribute} yet: call fit first"):
+            getattr(clone(model), attribute)
+    if name == "KMeans":
+        assert model.distortions_[-1] == model.inertia_
+    else:
+        with pytest.raises(ValueError, match="read-only"):
+            next(iter(model.parameters_.values()))[:] = 0
+
+
+@pytest.mark.parametrize("name", ["full", "KMeans"])
+def test_a_fitted_attribute_cannot_be_deleted(name):
+    model, rows = fitted(name)
+    for attribute in ("mixture_", "n_iter_"):
+        with pytest.raises(AttributeError, match=f"{attribute} cannot be deleted, .* set mixture_, .*clone"):
+            delattr(model, attribute)
+    assert model.predict(rows).shape == (len(rows),)
+    model.own_ = 1
+    del model.own_
+    assert not hasattr(model, "own_")

@@ -44,8 +44,8 @@ class Uniform(ExponentialFamily):
     sparse = "never"
 
     def __init__(self, low: ArrayLike | None = None, high: ArrayLike | None = None) -> None:
-        self.low = None if low is None else np.asarray(low, np.float64)
-        self.high = None if high is None else np.asarray(high, np.float64)
+        self.low = None if low is None else np.array(low, np.float64)
+        self.high = None if high is None else np.array(high, np.float64)
         if self.low is None or self.high is None:
             return
         for column, (start, end) in enumerate(np.broadcast(*np.atleast_1d(self.low, self.high))):

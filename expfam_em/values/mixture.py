@@ -128,8 +128,8 @@ class Mixture:
     def unchecked(cls, family: ExponentialFamily, weights: Array, natural: Array, **derived: Array) -> Mixture:
         """Return a mixture, or a stack, made of what needs no checks, and what is already known of it."""
         mixture, natural = object.__new__(cls), np.ascontiguousarray(natural)
-        vars(mixture).update(family=family, weights=weights, natural=natural, **derived)
-        weights.flags.writeable = natural.flags.writeable = False
+        arrays = {"weights": weights, "natural": natural, **derived}
+        vars(mixture).update(family=family, **{name: _kept(array) for name, array in arrays.items()})
         return mixture
 
     def _with_components(self, family: ExponentialFamily, natural: Array) -> Mixture | None:
@@ -160,18 +160,18 @@ class Mixture:
     @cached_property
     def log_partition(self) -> Array:
         """A(η_k), (K,)."""
-        return checked.log_partition(self.family, self.flat_natural).reshape(self.weights.shape)
+        return _kept(checked.log_partition(self.family, self.flat_natural).reshape(self.weights.shape))
 
     @cached_property
     def expectation(self) -> Array:
         """∇A(η_k), (K, p)."""
-        return checked.to_expectation(self.family, self.flat_natural).reshape(self.natural.shape)
+        return _kept(checked.to_expectation(self.family, self.flat_natural).reshape(self.natural.shape))
 
     @cached_property
     def log_weights(self) -> Array:
         """log π_k, −∞ for a weight of 0, (K,)."""
         with np.errstate(divide="ignore"):
-            return np.log(self.weights)
+            return _kept(np.log(self.weights))
 
     @property
     def parameters(self) -> dict[str, Array]:
@@ -396,6 +396,12 @@ class Mixture:
                 "said of the other columns given it"
             )
         return columns, values, marginal, found.responsibilities
+
+
+def _kept(array: Array) -> Array:
+    """Return a new array, or a new view of one, that cannot be written to."""
+    array.flags.writeable = False
+    return array
 
 
 def _indices(columns: ArrayLike) -> Integers:
