@@ -77,7 +77,10 @@ class _Matrices(ExponentialFamily):
         return named.finished(self, np.column_stack([freedom / 2, packed]), arrays, used)
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
-        """Draw L A Aᵀ Lᵀ, Σ = L Lᵀ, with A lower triangular and independent entries (Bartlett 1933)."""
+        """Draw L A Aᵀ Lᵀ, Σ = L Lᵀ, with A lower triangular and independent entries (Bartlett 1933).
+
+        With degrees of freedom close to q − 1, some are so nearly singular that float64 makes them singular.
+        """
         known = self.parameters(natural[None])
         scale, freedom = known["scales"][0], known["degrees_of_freedom"][0]
         q = len(scale)

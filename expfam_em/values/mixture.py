@@ -264,7 +264,10 @@ class Mixture:
         return evaluate(self.family, self.scores, X, **wanted)
 
     def sample(self, n: SupportsIndex, rng: Seed = None) -> tuple[Block, Integers]:
-        """Return n rows, component by component, and the labels they were drawn with."""
+        """Return n rows, component by component, and the labels they were drawn with.
+
+        A number that is drawn beyond the range of float64 becomes the nearest one in it.
+        """
         rng = np.random.default_rng(rng)
         sizes = rng.multinomial(operator.index(n), self.weights / self.weights.sum())
         rows: list[Block] = []
