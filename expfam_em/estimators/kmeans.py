@@ -141,7 +141,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             )
         rows = ArrayRows(X, weight, self.n_jobs)
         check_total(rows)
-        pass_ = self._pass(rows, "auto" if self.copy_x else "rows")
+        pass_: Any = self._pass(rows, "auto" if self.copy_x else "rows")
         variance = checked_variance(pass_.column_variance()) if rows.is_sparse else pass_.family.column_variance
         rng = generator(self.random_state)
         found: list[dict[str, Any]] = []
@@ -241,10 +241,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         if isinstance(self.init, str):
             name = {"k-means++": "k-means++", "random": "random_from_data"}[self.init]
             return initialise_all(pass_, np.zeros(1, np.int64), K, name, rng).mixture[0]
-        centres = self.init
-        if callable(centres):
+        centres: Any = self.init
+        if callable(self.init):
             X = (rows.X.matrix if rows.is_sparse else rows.X).copy()  # it may shuffle its rows
-            centres = centres(X, K, random_state=np.random.RandomState(rng.bit_generator))
+            centres = self.init(X, K, random_state=np.random.RandomState(rng.bit_generator))
         centres = check_array(centres, dtype=np.float64)
         if len(centres) != K:
             raise ValueError(
