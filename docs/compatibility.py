@@ -1,7 +1,7 @@
 """The figures of docs/compatibility.md: run ``python docs/compatibility.py [folder]``.
 
 Scikit-learn's own tests are copied from where it is installed to a folder, a temporary one by default. There
-`GaussianMixture` and `KMeans` are imported from this package instead. pytest runs them with this file as a plugin, which
+`GaussianMixture` and `KMeans` are imported from this package instead. pytest runs them with this file as a plugin. It
 counts the tests that make one of the two.
 """
 

@@ -482,3 +482,33 @@ def test_each_of_many_fits_has_the_bounds_of_its_starts():
     for one in ef.fit_many(ef.GaussianMixture(3, n_init=4, init="random_from_data", random_state=0), data):
         assert one.start_bounds_.shape == (4,)
         assert one.start_bounds_.max() == one.lower_bound_
+
+
+OF_ANY_SCALE = (
+    "Exponential", "Gamma", "InverseGamma", "InverseGaussian", "Rayleigh", "Maxwell", "HalfNormal", "LogNormal",
+    "StudentT", "Laplace", "Gaussian", "KnownCovariance", "Uniform",
+)  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("scale", [1e-36, 1e-20, 1e20, 1e37])
+@pytest.mark.parametrize("name", OF_ANY_SCALE)
+def test_every_family_holds_what_it_finds_in_float32_rows(name, scale):
+    rows = (scale * (0.1 + np.abs(np.concatenate([NORMAL, NORMAL + 9])))).astype(np.float32)
+    found, expected = (
+        ef.ExponentialFamilyMixture(getattr(families, name)(), 2, random_state=0, max_iter=3, tol=0).fit(X)
+        for X in (rows, rows.astype(np.float64))
+    )
+    for key, value in expected.parameters_.items():
+        # float32 keeps seven digits
+        assert found.parameters_[key] == pytest.approx(value, rel=1e-6, abs=0 if np.ndim(value) < 3 else np.max(value))
+    assert found.score(rows) == pytest.approx(expected.score(rows.astype(np.float64)), rel=1e-6)
+    assert np.isfinite(found.score_samples(rows)).all()
+
+
+def test_log_densities_beyond_float32_are_float64():
+    model = ef.GaussianMixture(1).fit(NORMAL.astype(np.float32))
+    far = np.full((1, NORMAL.shape[1]), 1e25, np.float32)
+    assert np.isfinite(model.score_samples(far)).all()
+    assert model.score_samples(far)[0] == pytest.approx(model.score(far), rel=1e-12)
+    assert model.score_samples(far)[0] < np.finfo(np.float32).min
