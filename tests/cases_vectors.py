@@ -243,7 +243,7 @@ VECTOR_CASES = [
             ([[0, -1, 3]], "Categorical needs whole numbers from 0 to 1; column 1 holds -1.0 (row 0)"),
             ([[0, np.nan, 3]], "Categorical needs whole numbers from 0 to 1; column 1 holds nan (row 0)"),
         ],
-        named=lambda p: {"probabilities": p},
+        named=lambda p: {"probabilities": p, "levels": [[0, 1, 2, -1], [0, 1, -1, -1], [0, 1, 2, 3]]},
         n_parameters=lambda K: 6 * K,
     ),
     Case(

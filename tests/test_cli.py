@@ -415,6 +415,21 @@ def test_every_family_can_be_fitted_saved_and_applied(name):
     assert succeeds("predict", "m.efm", "rows.csv").count("0\n") == len(rows)
 
 
+def test_codes_of_labels_are_kept_and_named():
+    np.savetxt("rows.csv", [[10, 0], [20, 99], [30, 0], [10, 99]] * 9, delimiter=",", fmt="%d")
+    np.savetxt("new.csv", [[10, 0], [11, 0]], delimiter=",", fmt="%d")
+    out = succeeds("fit", "rows.csv", "-f", "categorical", "-o", "m.efm", "--seed", 0)
+    assert "levels" in out
+    assert all(code in out for code in ("10", "20", "30", "99"))
+    assert ef.load("m.efm").mixture_.n_parameters == 2 + 1
+    assert "row 2, column '1' holds 11.0; Categorical needs one of the labels 10, 20, 30" in fails(
+        "predict", "m.efm", "new.csv"
+    )
+    given = ["--constant", "levels=[[10,20,30],[0,99]]", "--constant", "unseen=zero"]
+    succeeds("fit", "rows.csv", "-f", "categorical", *given, "-o", "m.efm", "--seed", 0)
+    assert succeeds("predict", "m.efm", "new.csv").split() == ["label", "0", "0"]
+
+
 def test_the_covariance_type_of_a_t_density(csv):
     out = succeeds("fit", csv, "-f", "student-t", "-k", 2, "--covariance-type", "spherical", "-o", "m.efm")
     assert ef.load("m.efm").family.normal.covariance_type == "spherical"

@@ -34,8 +34,8 @@ def spd(q, rng):
 def test_levels_are_found_in_one_pass():
     X = np.array([[0.0, 0, 3], [2, 0, 1], [9, 1, 1]])
     model = ef.ExponentialFamilyMixture(Categorical(), 1).fit(X, sample_weight=[1.0, 2, 0])
-    assert model.mixture_.family.levels == (3, 2, 4)
-    assert Categorical().bind([(X[:1], None), (X[1:], None)]).levels == (10, 2, 4)
+    assert model.mixture_.family.levels == ((0, 2), (0,), (1, 3))
+    assert Categorical().bind([(X[:1], None), (X[1:], None)]).levels == ((0, 2, 9), 2, (1, 3))
     assert Categorical(4).bind([(X, None)]).levels == (4, 4, 4)
 
 
@@ -50,7 +50,9 @@ def test_a_family_without_levels_says_what_it_needs():
         Categorical().check_support(np.array([[0.0, 0.5]]))
 
 
-@pytest.mark.parametrize("levels", [1, 0, True, 2.5, "3", [], [2, 1], [[2, 3]], [2.0, 3.0]])
+@pytest.mark.parametrize(
+    "levels", [1, 0, True, 2.5, "3", [], [2, 1], [2.0, 3.0], [[2, 2]], [[0.5, 1]], [[]], [[[2, 3]]], [[np.nan]], ["ab"]]
+)
 def test_impossible_levels_are_refused(levels):
     with pytest.raises(ValueError, match="must be a whole number from 2, or a list"):
         Categorical(levels)
@@ -205,8 +207,7 @@ def test_indicators_say_what_labels_say():
     other = ef.ExponentialFamilyMixture(Categorical(levels), 2, init=start).fit(labels)
     assert one.lower_bound_ == pytest.approx(other.lower_bound_, rel=1e-12)
     assert one.bic(indicators(labels, levels)) == pytest.approx(other.bic(labels), rel=1e-12)
-    for name, value in other.parameters_.items():
-        assert one.parameters_[name] == pytest.approx(value, rel=1e-9, abs=1e-12)
+    assert one.parameters_["probabilities"] == pytest.approx(other.parameters_["probabilities"], rel=1e-9, abs=1e-12)
 
 
 def test_the_levels_of_indicators_are_counted_once_columns_are_known():
@@ -214,7 +215,7 @@ def test_the_levels_of_indicators_are_counted_once_columns_are_known():
     with pytest.raises(ValueError, match="call bind first"):
         OneHot(3).n_parameters(2)
     assert OneHot(3).bind([(X, None)]).levels == (3, 3)
-    assert OneHot(3).bind([(X, None)]).n_parameters(2) == 8
+    assert OneHot(3).bind([(X, None)]).n_parameters(2) == 4  # two of the columns of each variable have a 1
     assert OneHot(3).bind([]).levels == 3
     for family in (OneHot(4), OneHot([3, 2])):
         with pytest.raises(ValueError, match="columns of indicators; the rows have 6"):

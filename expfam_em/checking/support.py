@@ -98,7 +98,7 @@ def _end(accepts, start, direction, span, whole) -> float:
         and accepts(np.array([-direction * TINY, direction * TINY])).tolist() == [True, False]
     ):
         return 0.0
-    while abs(outside - inside) > (1 if whole else 4 * np.finfo(float).eps * max(abs(inside), abs(outside))):
+    while abs(outside - inside) > max(float(whole), 4 * np.finfo(float).eps * max(abs(inside), abs(outside))):
         middle = np.floor((inside + outside) / 2) if whole else (inside + outside) / 2
         inside, outside = (middle, outside) if accepts(np.array([middle]))[0] else (inside, middle)
     for round_value in (round(inside, 9), round(inside / (np.pi / 2)) * np.pi / 2):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, Self, SupportsIndex
+from typing import Any, Literal, Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,14 +14,15 @@ from scipy.special import gammaln, logsumexp
 
 from expfam_em.families.special.deviance import LARGE_COUNT, deviance, log_root
 from expfam_em.family import named
+from expfam_em.family.alike import alike
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.kernel_form import KernelForm, Monomials
-from expfam_em.family.optional import Cancelling, OfKnownWidth
+from expfam_em.family.optional import Cancelling, OfKnownWidth, Translated
 from expfam_em.family.summaries import Width
 from expfam_em.family.support import ImpossibleRowError, require, require_rows
 from expfam_em.rows.csr import CSRBlock, observations, row_sums
-from expfam_em.rows.typing import Array, Block, Floats, Integers
+from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
 """Log-probability down to which η was cut: that of an estimate of 0."""
@@ -29,28 +30,44 @@ ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
 SHARES_TOLERANCE = 1e-6
 """By how much the sum of shares may miss 1."""
 
+SHOWN_LABELS = 8
+"""Labels of a column that are shown; of more, the first and the last ones are."""
+
+OfColumn = int | tuple[int, ...]
+"""The levels of a column: how many labels there are from 0, or which ones, in ascending order."""
+
 
 @dataclass(frozen=True)
-class Trials(Width):
-    """The number of columns, and the largest number of trials."""
+class Occurring:
+    """The labels of each column that occur in some rows, in ascending order."""
 
+    labels: tuple[np.ndarray, ...]
+
+    def __add__(self, other: Occurring) -> Occurring:
+        return Occurring(tuple(map(np.union1d, self.labels, other.labels)))
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Which columns have an entry that is not 0 in some rows, (d,) bool, and the largest sum of a row."""
+
+    columns: np.ndarray
     largest: float
 
-    def __add__(self, other: Trials) -> Trials:  # type: ignore[override]
-        return Trials(self.n_features, max(self.largest, other.largest))
+    @classmethod
+    def of(cls, X: Any) -> Filled:
+        largest = float(row_sums(X).max(initial=0.0))
+        if not isinstance(X, CSRBlock):
+            return cls(np.any(np.asarray(X) != 0, axis=0), largest)
+        columns = np.zeros(X.shape[1], bool)
+        columns[X.columns[X.values != 0]] = True
+        return cls(columns, largest)
+
+    def __add__(self, other: Filled) -> Filled:
+        return Filled(self.columns | other.columns, max(self.largest, other.largest))
 
 
-@dataclass(frozen=True)
-class Largest:
-    """Largest label of each column, at least 1."""
-
-    labels: np.ndarray
-
-    def __add__(self, other: Largest) -> Largest:
-        return Largest(np.maximum(self.labels, other.labels))
-
-
-class _Labels(ExponentialFamily):
+class _Labels(Translated):
     """Densities of variables with levels: a natural parameter for every level, A(η) = Σ_j log Σ_l e^{η_jl}, h(x) = 1.
 
     η is determined up to a number added to all of a variable: without one for the first level, its probability would be
@@ -59,14 +76,7 @@ class _Labels(ExponentialFamily):
 
     sparse = "never"
 
-    levels: int | tuple[int, ...] | None
-
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
-        return Width(X.shape[1])
-
-    def bound(self, summary: Any) -> Self:
-        """Return a copy with the levels of each variable, by which parameters are counted."""
-        return self.replace(levels=tuple(self._variables(summary.n_features).levels))
+    levels: int | tuple[OfColumn, ...] | None
 
     def _variables(self, n_columns: int) -> _Packing:
         """Return the arrangement for rows of so many columns."""
@@ -111,7 +121,7 @@ class _Labels(ExponentialFamily):
         packing = self._pack(natural.shape[-1])
         partition, variable = self._log_normalisers(natural)
         log_p = natural - partition[..., variable]
-        padded = np.zeros((*natural.shape[:-1], len(packing.levels), max(packing.levels)))
+        padded = np.zeros((*natural.shape[:-1], len(packing.sizes), max(packing.sizes)))
         padded[..., packing.column, packing.level] = np.where(log_p <= ABSENT, 0.0, np.exp(log_p))
         return {"probabilities": padded}
 
@@ -120,12 +130,12 @@ class _Labels(ExponentialFamily):
         axes, levels = ("variable", "level"), self.levels
         sizes = {"level": levels} if isinstance(levels, int) else {}
         if isinstance(levels, tuple):
-            sizes = {"variable": len(levels), "level": max(levels)}
+            sizes = {"variable": len(levels), "level": max(_packing(levels).sizes)}
         known = {"probabilities": named.FROM_0._replace(axes=axes)}
         arrays, used = named.read(self, given, known, (("probabilities",),), sizes=sizes)
         padded = used["probabilities"]
         packing = _packing(levels if isinstance(levels, tuple) else (levels,) * padded.shape[1])
-        beyond = np.arange(padded.shape[2]) >= np.array(packing.levels)[:, None]
+        beyond = np.arange(padded.shape[2]) >= np.array(packing.sizes)[:, None]
         named.check_values(
             "probabilities", padded, lambda p: ~beyond | (p == 0), "0, because the column has fewer levels",
             ("component", *axes),
@@ -144,43 +154,84 @@ class _Labels(ExponentialFamily):
         if self.levels is None or isinstance(self.levels, int):
             name = type(self).__name__
             raise ValueError(f"{name} counts its parameters once the number of columns is known: call bind first")
-        return n_components * sum(level - 1 for level in self.levels)
+        return n_components * sum(size - 1 for size in _packing(self.levels).sizes)
+
+    def translate(self, natural: Array, target: Any) -> Array:
+        """Return the same natural parameters.
+
+        Raises
+        ------
+        ValueError
+            If the levels of ``target`` are others.
+        """
+        if not alike(self, target):
+            raise ValueError(
+                f"parameters of {self!r} are given for {target!r}, whose levels are others: give Categorical(levels) "
+                "the levels of both"
+            )
+        return natural
+
+    def translate_expectation(self, expectation: Array, target: Any) -> Array:
+        return expectation
 
     def __repr__(self) -> str:
-        shown = "" if self.levels is None else self.levels if isinstance(self.levels, int) else list(self.levels)
-        return f"{type(self).__name__}({shown})"
+        levels = "" if self.levels is None else self.levels
+        if isinstance(levels, tuple):
+            levels = f"[{', '.join(str(one) if isinstance(one, int) else f'[{_listed(one)}]' for one in levels)}]"
+        return f"{type(self).__name__}({levels})"
 
 
 class Categorical(_Labels):
-    """Product of columns of labels 0, 1, …: T(x) = (x_j = l)_l, A(η) = Σ_j log Σ_l e^{η_jl}, h(x) = 1, η_jl = log p_jl.
+    """Product of columns of labels: T(x) = (x_j = l)_l, A(η) = Σ_j log Σ_l e^{η_jl}, h(x) = 1, η_jl = log p_jl.
 
+    Labels are whole numbers from 0, and the levels of a column are those that occur in it. Probabilities stand in
+    ascending order of the labels, which are the parameter ``levels``; it is −1 where a column has fewer than others.
     η is determined up to a number added to all of a column; ``to_natural`` returns the one with A = 0. Parameters stand
     column after column, so p = Σ_j L_j.
 
+    A label that is not among the levels has density 0. The estimators refuse rows that have one, unless ``unseen``
+    says otherwise. In cross-validation a label may be missing from the rows of a fit and not from those that it is
+    scored on: give ``levels``, so that all fits have the same ones.
+
     Parameters
     ----------
-    levels : int ≥ 2 or list of them, optional
-        Number of labels L of every column, or of each; by default ``bind`` takes the largest label of each column.
+    levels : int ≥ 2, or list of them or of lists of labels, optional
+        Number of labels L of every column, or of each, which are then 0, …, L − 1; or the labels of each column, as in
+        ``[[1, 2, 3], [0, 99]]``. By default ``bind`` takes the labels that occur in each column.
+    unseen : {"error", "zero"}
+        Whether a label that is not among the levels is an error where a fitted mixture is applied to rows, or has
+        density 0: ``score_samples`` is −∞ there, and responsibilities follow from the other columns.
 
     Raises
     ------
     ValueError
-        If a number of levels is no whole number from 2.
+        If a number of levels is no whole number from 2, a label is no whole number from 0 or is given twice, or
+        ``unseen`` is something else.
     """
 
-    def __init__(self, levels: int | Sequence[int] | None = None) -> None:
-        self.levels = None if levels is None else _checked_levels(levels)
+    incidental = ("unseen",)
+    unseen: Literal["error", "zero"] = "error"
+
+    def __init__(
+        self,
+        levels: int | Sequence[int | Sequence[int]] | None = None,
+        unseen: Literal["error", "zero"] = "error",
+    ) -> None:
+        self.levels = None if levels is None else _checked_levels(levels, of_labels=True)
+        if unseen not in ("error", "zero"):
+            raise ValueError(f"unseen is {unseen!r}; it must be 'error' or 'zero'")
+        self.unseen = unseen
 
     def summary(self, X: Array, sample_weight: Floats | None) -> Any:
-        if self.levels is not None:
-            return super().summary(X, sample_weight)
-        return Largest(np.asarray(X).max(axis=0, initial=1).astype(np.int64))
+        return Occurring(tuple(map(np.unique, np.asarray(X).T))) if self.levels is None else Width(X.shape[1])
 
     def bound(self, summary: Any) -> Self:
-        """Return a copy with the levels of each column: one more than the largest label, at least 2, if not given."""
+        """Return a copy with the levels of each column: the labels that occur, if they are not given."""
         if self.levels is not None:
-            return super().bound(summary)
-        return self.replace(levels=tuple(int(label) + 1 for label in summary.labels))
+            return self.replace(levels=self._variables(summary.n_features).levels)
+        if any(not len(labels) for labels in summary.labels):
+            raise ValueError(f"no row is possible under {self!r}: there are no levels to be found")
+        return self.replace(levels=tuple(_of_column(labels.tolist()) for labels in summary.labels))
 
     def _pack(self, n_statistics: int) -> _Packing:
         found = super()._pack(n_statistics)
@@ -201,35 +252,70 @@ class Categorical(_Labels):
     def sufficient_statistics(self, X: Block) -> Array:
         X = np.asarray(X)
         packing = self._variables(X.shape[1])
-        T = np.zeros((len(X), len(packing.column)))
-        with np.errstate(invalid="ignore"):  # an absent row may hold anything
-            present = (X >= 0) & (X < packing.levels)
-        place = np.arange(len(X))[:, None] * T.shape[1] + packing.starts
-        T.ravel()[place[present] + X[present].astype(np.int64)] = 1
+        T, (level, known) = np.zeros((len(X), len(packing.column))), packing.levels_of(X)
+        level += np.arange(len(X))[:, None] * T.shape[1] + packing.starts
+        T.ravel()[level[known]] = 1  # an absent row may hold anything
         return T
 
+    def log_base_measure(self, X: Block) -> Array:
+        X = np.asarray(X)
+        _, known = self._variables(X.shape[1]).levels_of(X)
+        return np.where(known.all(axis=1), 0.0, -np.inf)
+
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
+        return np.zeros(len(natural))
+
+    def parameters(self, natural: Array) -> dict[str, Array]:
+        found = super().parameters(natural)
+        shape = found["probabilities"].shape
+        labels = self._pack(np.shape(natural)[-1]).padded_labels
+        return {**found, "levels": np.broadcast_to(labels, shape).copy()}
+
+    def from_parameters(self, **given: ArrayLike) -> Array:
+        """Return log-probabilities; ``levels``, which are constants, may be left out.
+
+        Raises
+        ------
+        ValueError
+            If they are given and are not those of the family, (K, J, L), −1 where a column has fewer.
+        """
+        labels = given.pop("levels", None)
+        natural = super().from_parameters(**given)
+        known = self.parameters(natural)["levels"]
+        if not (labels is None or np.array_equal(labels, known) or np.array_equal(labels, known[0])):
+            raise ValueError(f"levels is {labels!r}; they must be those of {self!r}, or be left out")
+        return natural
+
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
-        return self._drawn_labels(natural, n, rng).astype(np.float64)
+        labels = self._pack(len(natural)).padded_labels
+        return labels[np.arange(len(labels)), self._drawn_labels(natural, n, rng)]
 
     def check_support(self, X: Block) -> None:
         X = np.asarray(X)
         if X.dtype == np.bool_:
             X = X.view(np.uint8)
-        unknown = self.levels is None
-        top = np.full(X.shape[1], np.inf) if unknown else np.array(self._variables(X.shape[1]).levels) - 1
-        with np.errstate(invalid="ignore"):
-            fine = (X >= 0) & (X == np.floor(X)) & (X <= top) & (X < np.inf)
+        if self.levels is None or self.unseen == "zero":
+            with np.errstate(invalid="ignore"):
+                whole = (X >= 0) & (X == np.floor(X)) & (X < np.inf)
+            require(whole, X, "Categorical needs whole numbers from 0")
+            return
+        packing = self._variables(X.shape[1])
+        _, fine = packing.levels_of(X)
         if not np.all(fine):
-            column = np.argwhere(~fine)[0, 1]
-            upto = "" if unknown else f" to {top[column]}"
-            require(fine, X, f"Categorical needs whole numbers from 0{upto}")
+            level = packing.levels[np.argwhere(~fine)[0, 1]]
+            which = (
+                f"whole numbers from 0 to {level - 1}"
+                if isinstance(level, int)
+                else f"one of the labels {_listed(level)}"
+            )
+            require(fine, X, f"Categorical needs {which}")
 
     # ---- parts of an observation ----------------------------------------------------------------------------
 
     def marginal(self, natural: Array, columns: Integers) -> tuple[ExponentialFamily, Array]:
         packing = self._pack(natural.shape[-1])
         levels = tuple(packing.levels[column] for column in columns)
-        at = np.concatenate([packing.starts[c] + np.arange(packing.levels[c]) for c in columns])
+        at = np.concatenate([packing.starts[c] + np.arange(packing.sizes[c]) for c in columns])
         return self.replace(levels=levels), natural[..., at]
 
     def conditionals(self, natural: Array, columns: Integers) -> Conditionals:
@@ -246,6 +332,7 @@ class OneHot(_Labels):
     """Labels as columns of indicators, variable after variable: T(x) = x, A(η) = Σ_j log Σ_l e^{η_jl}, h(x) = 1.
 
     Rows are 0 but for one 1 among the columns of each variable, and may be sparse; otherwise this is `Categorical`.
+    A column without any 1 has probability 0 and is not counted as a parameter.
 
     Parameters
     ----------
@@ -259,9 +346,24 @@ class OneHot(_Labels):
     """
 
     sparse = "rows"
+    incidental = ("n_empty",)
+
+    n_empty: int | None = None
+    """Number of columns without any 1, once it is known."""
 
     def __init__(self, levels: int | Sequence[int]) -> None:
-        self.levels: int | tuple[int, ...] = _checked_levels(levels)
+        self.levels: int | tuple[OfColumn, ...] = _checked_levels(levels)
+
+    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+        return Filled.of(X)
+
+    def bound(self, summary: Any) -> Self:
+        """Return a copy with the levels of each variable, and the number of those that nobody has."""
+        filled = summary.columns
+        return self.replace(levels=self._variables(len(filled)).levels, n_empty=int(np.sum(~filled)))
+
+    def n_parameters(self, n_components: int) -> int:
+        return super().n_parameters(n_components) - n_components * (self.n_empty or 0)
 
     def _variables(self, n_columns: int) -> _Packing:
         packing = self._pack(n_columns)
@@ -295,7 +397,7 @@ class OneHot(_Labels):
             dense = np.add.reduceat(np.asarray(X[row : row + 1], np.float64)[0], packing.starts)
             variable = int(np.argmax(dense != 1))
             raise ImpossibleRowError(
-                f"OneHot needs one 1 among the {packing.levels[variable]} columns of each variable; row {{row}} has "
+                f"OneHot needs one 1 among the {packing.sizes[variable]} columns of each variable; row {{row}} has "
                 f"{dense[variable]:.0f} in those of variable {variable}, from column {packing.starts[variable]}",
                 row,
             )
@@ -306,7 +408,8 @@ class Multinomial(OfKnownWidth, Cancelling):
 
     η is determined up to a number added to all of it, so that T(x) = x; ``to_natural`` returns η_j = log p_j, where
     A = 0. The number of trials of a row is known and no observation. ``expected_log_base_measure`` is that of one
-    trial. Counts of some columns are multinomial given their sum only, so there are no marginals of this kind.
+    trial. Counts of some columns are multinomial given their sum only, so there are no marginals of this kind. A column
+    without any count has probability 0 and is not counted as a parameter.
 
     Parameters
     ----------
@@ -320,6 +423,10 @@ class Multinomial(OfKnownWidth, Cancelling):
     """
 
     sparse = "rows"
+    incidental = ("n_empty",)
+
+    n_empty: int | None = None
+    """Number of columns without any count, once it is known."""
 
     def __init__(self, trials: SupportsIndex = 1) -> None:
         if isinstance(trials, bool) or not isinstance(trials, Integral) or trials < 1:
@@ -328,10 +435,12 @@ class Multinomial(OfKnownWidth, Cancelling):
         self.many: bool | None = None  # whether rows have so many trials that digits of log h matter
 
     def summary(self, X: Array, sample_weight: Floats | None) -> Any:
-        return Trials(X.shape[1], float(row_sums(X).max(initial=0.0)))
+        return Filled.of(X)
 
     def bound(self, summary: Any) -> Self:
-        return super().bound(summary).replace(many=summary.largest > LARGE_COUNT or None)
+        """Return a copy that knows the number of columns, of those without a count, and whether trials are many."""
+        n_empty, many = int(np.sum(~summary.columns)), summary.largest > LARGE_COUNT or None
+        return self.replace(n_features=len(summary.columns), n_empty=n_empty, many=many)
 
     def cancels(self, natural: Array) -> bool:
         return bool(self.many)
@@ -395,18 +504,53 @@ class Multinomial(OfKnownWidth, Cancelling):
         require_rows(row_sums(X) > 0, "Multinomial needs a count in every row; row {row} has none")
 
     def _n_free(self, n_features: int) -> int:
-        return n_features - 1
+        return n_features - 1 - (self.n_empty or 0)
 
     def __repr__(self) -> str:
         return f"Multinomial(trials={self.trials})" if self.trials > 1 else "Multinomial()"
 
 
-def _checked_levels(levels: int | Sequence[int]) -> int | tuple[int, ...]:
-    of_columns = np.atleast_1d(np.asarray(levels))
-    whole = isinstance(levels, Integral) or (of_columns.ndim == 1 and of_columns.dtype.kind in "iu")
-    if isinstance(levels, bool) or not whole or not of_columns.size or of_columns.min() < 2:
-        raise ValueError(f"levels is {levels!r}; it must be a whole number from 2, or a list with one for each column")
-    return int(levels) if isinstance(levels, Integral) else tuple(int(level) for level in of_columns)
+def _checked_levels(levels: Any, of_labels: bool = False) -> int | tuple[OfColumn, ...]:
+    """Return numbers of levels, or labels where these may be given, as a family keeps them."""
+    try:
+        if not isinstance(levels, Iterable):
+            return _number(levels)
+        found = tuple(_labels(one) if of_labels and isinstance(one, Iterable) else _number(one) for one in levels)
+        if not found:
+            raise ValueError("nothing")
+    except (TypeError, ValueError) as error:
+        labels = ", or the labels of each column, as in [[1, 2, 3], [0, 99]]" if of_labels else ""
+        raise ValueError(
+            f"levels is {levels!r}; it must be a whole number from 2, or a list with one for each column{labels}"
+        ) from error
+    return found
+
+
+def _number(levels: Any) -> int:
+    if isinstance(levels, bool) or not isinstance(levels, Integral) or levels < 2:
+        raise ValueError("no number of levels")
+    return int(levels)
+
+
+def _labels(labels: Any) -> OfColumn:
+    values = np.array(labels, np.float64)
+    possible = (values >= 0) & (values % 1 == 0)
+    if values.ndim != 1 or not len(values) or not possible.all() or len(np.unique(values)) < len(values):
+        raise ValueError("no labels")
+    return _of_column(values.tolist())
+
+
+def _of_column(labels: Iterable[float]) -> OfColumn:
+    """Return different labels as a family keeps them; from 0 on without a gap, their number says which they are."""
+    found = tuple(sorted(map(int, labels)))
+    return len(found) if len(found) > 1 and found == tuple(range(len(found))) else found
+
+
+def _listed(labels: Sequence[int]) -> str:
+    shown = [str(label) for label in labels]
+    if len(shown) > SHOWN_LABELS:
+        shown[SHOWN_LABELS // 2 : -SHOWN_LABELS // 2] = ["…"]
+    return ", ".join(shown)
 
 
 MOST_LEVELS = 1 << 26
@@ -416,18 +560,37 @@ MOST_LEVELS = 1 << 26
 class _Packing:
     """How statistics are arranged: the first of each column of labels, and the column and level of each."""
 
-    def __init__(self, levels: tuple[int, ...]) -> None:
-        if (total := sum(levels)) > MOST_LEVELS:
-            at = int(np.argmax(levels))
+    def __init__(self, levels: tuple[OfColumn, ...]) -> None:
+        self.levels = levels
+        self.sizes = tuple(one if isinstance(one, int) else len(one) for one in levels)
+        if (total := sum(self.sizes)) > MOST_LEVELS:
+            at = int(np.argmax(self.sizes))
             raise ValueError(
-                f"column {at} has {levels[at]} levels, and all columns {total}: at most {MOST_LEVELS} are possible, as "
-                "each is a statistic. Number the labels that occur from 0, as numpy.unique(x, return_inverse=True) does"
+                f"column {at} has {self.sizes[at]} levels, and all columns {total}: at most {MOST_LEVELS} are possible, "
+                "as each is a statistic"
             )
-        counts = np.array(levels, np.int64)
-        self.levels: tuple[int, ...] = levels
-        self.starts = np.cumsum(counts) - counts
-        self.column = np.repeat(np.arange(len(levels)), counts)
+        sizes = np.array(self.sizes, np.int64)
+        self.starts = np.cumsum(sizes) - sizes
+        self.column = np.repeat(np.arange(len(levels)), sizes)
         self.level = np.arange(len(self.column)) - self.starts[self.column]
+        self._counted = np.array([one if isinstance(one, int) else 0 for one in levels])
+        self._coded = np.flatnonzero(self._counted == 0)
+        self.padded_labels = np.full((len(levels), max(self.sizes)), -1.0)
+        """Labels of each column, (J, L), −1 where a column has fewer."""
+        for labels, one in zip(self.padded_labels, levels, strict=True):
+            labels[: len(one) if isinstance(one, tuple) else one] = range(one) if isinstance(one, int) else one
+
+    def levels_of(self, X: Block) -> tuple[Integers, Mask]:
+        """Return the level of each label, and whether its column has that label, (n, J) each."""
+        with np.errstate(invalid="ignore"):
+            known = (X >= 0) & (X < self._counted)
+        level = np.where(known, X, 0).astype(np.int64)
+        known &= level == X
+        for column in self._coded:
+            labels, x = self.padded_labels[column, : self.sizes[column]], X[:, column]
+            at = np.minimum(np.searchsorted(labels, x), len(labels) - 1)
+            level[:, column], known[:, column] = at, labels[at] == x
+        return level, known
 
 
 _packing = functools.lru_cache(64)(_Packing)  # the arrangement is asked for at every step

@@ -40,6 +40,10 @@ class ExponentialFamily(ABC):
     """ν: as a seed, a row's statistics are averaged with ν pseudo-rows of the mean of all rows, because one row alone
     is often on the boundary of the expectation space (a variance of 0, a probability of 1); 0 where it never is."""
 
+    incidental: tuple[str, ...] = ()
+    """Names of the attributes that do not change the densities: they say in which coordinates the family is, how it is
+    estimated, or what is counted."""
+
     sparse: str | None = None
     """Whether sparse rows are accepted, for which T(x) = x, every column is treated alike, and a zero adds nothing to
     log h. "entries": ``log_base_measure`` and ``check_support`` see the stored entries as rows of one column, (nnz, 1),

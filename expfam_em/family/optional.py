@@ -16,16 +16,29 @@ from expfam_em.family.summaries import Width
 from expfam_em.rows.typing import Array, Block, Floats, Integers
 
 
-class Framed(ExponentialFamily):
+class Translated(ExponentialFamily):
+    """Families whose natural parameters mean something else under other constants, such as a frame or levels."""
+
+    @abstractmethod
+    def translate(self, natural: Array, target: Any) -> Array:
+        """Return natural parameters of this family as those of ``target``, the same family in other coordinates."""
+
+    @abstractmethod
+    def translate_expectation(self, expectation: Array, target: Any) -> Array:
+        """Return expectation parameters of this family as those of ``target``."""
+
+
+class Framed(Translated):
     """Families whose components may have coordinates of their own, so that no digits are lost far from the others.
 
     A family with ``frames`` stands for their components in order: each method then takes exactly their rows. Natural
     and expectation parameters are in these coordinates; x, named parameters and densities are not.
     """
 
-    incidental: tuple[str, ...] = ()
-    """Names of the attributes that say in which coordinates the family is, or how it is estimated, and do not change
-    its densities."""
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """Names of those ``incidental`` attributes that do not change estimates either."""
+        return ()
 
     @property
     def frames(self) -> Frames | None:
@@ -57,14 +70,6 @@ class Framed(ExponentialFamily):
     def sums(self, X: Block, responsibilities: Array) -> Array:
         """Return Σ_n r_nk T(x_n) for each component in its coordinates, (n, d), (n, K) -> (K, p)."""
         return responsibilities.T @ checked.statistics(self, X)[0]
-
-    @abstractmethod
-    def translate(self, natural: Array, target: Any) -> Array:
-        """Return natural parameters of this family as those of ``target``, the same family in other coordinates."""
-
-    @abstractmethod
-    def translate_expectation(self, expectation: Array, target: Any) -> Array:
-        """Return expectation parameters of this family as those of ``target``."""
 
     @property
     def score_rounding(self) -> float:
@@ -248,12 +253,12 @@ def score_rounding(family: ExponentialFamily) -> float:
 
 def translate(family: ExponentialFamily, natural: Array, target: Any) -> Array:
     """Return natural parameters of a family as those of ``target``, the same family in other coordinates."""
-    return family.translate(natural, target) if isinstance(family, Framed) else natural
+    return family.translate(natural, target) if isinstance(family, Translated) else natural
 
 
 def translate_expectation(family: ExponentialFamily, expectation: Array, target: Any) -> Array:
     """Return expectation parameters of a family as those of ``target``, the same family in other coordinates."""
-    return family.translate_expectation(expectation, target) if isinstance(family, Framed) else expectation
+    return family.translate_expectation(expectation, target) if isinstance(family, Translated) else expectation
 
 
 def in_own_frames(family: Framed, natural: Array) -> Array:

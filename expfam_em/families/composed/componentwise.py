@@ -53,7 +53,7 @@ class Componentwise(OfParts, OfComponents):
     """
 
     seed_smoothing = 0.0
-    incidental = ("own_frames", "of_component", "regularized")
+    incidental: tuple[str, ...] = ("own_frames", "of_component", "regularized")
 
     def __init__(self, parts: Iterable[tuple[ExponentialFamily, int]]) -> None:
         pairs = list(parts)

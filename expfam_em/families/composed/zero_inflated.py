@@ -272,6 +272,8 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
     def translate(self, natural: Array, target: Any) -> Array:
         log_odds, of_family = self._odds(natural)
         moved = translate(self.family, of_family, target.family)
+        if moved is of_family:  # A is the same; the user's family may not know its constants yet
+            return np.asarray(natural)
         return np.column_stack([log_odds + checked.log_partition(target.family, moved), moved])
 
     def translate_expectation(self, expectation: Array, target: Any) -> Array:
