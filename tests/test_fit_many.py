@@ -9,10 +9,12 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 import expfam_em as ef
+from expfam_em import families
 from expfam_em.em import loop
 from expfam_em.em.options import Options
 from expfam_em.em.starts import initialise_all
 from expfam_em.estep.plan import plan
+from expfam_em.families import Product
 from expfam_em.family.optional import shared
 from expfam_em.rows.memory import ArrayRows
 from tests.own_families import Rayleigh
@@ -94,6 +96,14 @@ def test_data_sets_far_apart_lose_no_digits(covariance_type):
     for X, one in zip(data, ef.fit_many(model, data), strict=True):
         # a covariance of rows rounded at 1e6: both see the same rows
         assert one.covariances_ == pytest.approx(model.fit(X).covariances_, rel=1e-12, abs=1e-12)
+
+
+def test_units_of_their_own_lose_no_digits():
+    data = [normal_rows(50, 2, offset) for offset in (0.0, 300.0, -900.0)]  # each has the unit 2, all together have 512
+    model = ef.ExponentialFamilyMixture(families.Gaussian("full"), 1)
+    for X, one in zip(data, ef.fit_many(model, data), strict=True):
+        assert one.parameters_["covariances"][0] == pytest.approx(np.cov(X.T, bias=True), rel=1e-12)
+        assert one.lower_bound_ == pytest.approx(model.fit(X).lower_bound_, rel=1e-12)
 
 
 def test_an_array_of_data_sets_and_what_is_left_alone():
@@ -316,3 +326,100 @@ def test_data_sets_of_a_generator_and_of_frames():
         ef.fit_many(model, [wide, turned])
     with pytest.raises(ValueError, match="datasets is empty"):
         ef.fit_many(model, iter(()))
+
+
+# ---- constants that a family finds in the rows ----------------------------------------------------------------------
+
+
+class Above(families.Exponential):
+    """x − least, exponential; the least entry of all rows is found by ``bind``, or from a summary."""
+
+    least = None
+
+    def summary(self, X, sample_weight):
+        return -X.min(axis=0, initial=1e9)  # summaries are added: −1e9 stands for no rows
+
+    def bound(self, summary):
+        return self.replace(least=float(-summary.min()))
+
+    def _above(self, X):
+        return np.asarray(X) - self.least + 1.0
+
+    def sufficient_statistics(self, X):
+        return super().sufficient_statistics(self._above(X))
+
+    def kernel_form(self, n_features):
+        return None
+
+
+class AboveByBlocks(Above):
+    """The same, by ``bind`` alone."""
+
+    summary, bound = families.Exponential.summary, families.Exponential.bound
+
+    def bind(self, blocks):
+        return self.replace(least=float(min(X.min() for X, _ in blocks)))
+
+
+def labels(codes, n=60):
+    return RNG.choice(codes, (n, 2)).astype(float)
+
+
+def with_constant(value, n=60):
+    return np.column_stack([normal_rows(n, 1), np.full(n, value)])
+
+
+WIDE, TALL = normal_rows(60, 2) * [3, 1], 5 + normal_rows(50, 2)
+COUNTS = [np.column_stack([RNG.poisson(3, (50, 2)) + 1.0, column]) for column in (np.zeros(50), np.ones(50))]
+LABELS = [labels([0, 1]), labels([1, 2, 7]), labels([0, 1], 50)]
+NONZERO = [np.where(RNG.random((90, 1)) < 0.3, 0.0, RNG.choice(codes, (90, 1))) for codes in ([3, 5], [4, 5, 9])]
+FOUND = {
+    "a box": (families.Uniform(), 1, [WIDE, TALL]),
+    "a box of a part": (Product([(families.Uniform(), [0]), (families.Gaussian("full"), [1])]), 2, [WIDE, TALL]),
+    "noise": (families.Componentwise([(families.Gaussian("full"), 1), (families.Uniform(), 1)]), 2, [WIDE, TALL]),
+    "levels": (families.Categorical(), 1, LABELS),
+    "levels of a part": (Product([(families.Categorical(), [1]), (families.Poisson(), [0])]), 1, LABELS),
+    "levels of those not zero": (families.ZeroInflated(families.Categorical()), 1, NONZERO),
+    "levels of a family": (families.Componentwise([(families.Categorical(), 1)]), 1, LABELS),
+    "empty columns of indicators": (families.OneHot(3), 1, [np.eye(3)[[0, 1] * 20], np.eye(3)[[0, 1, 2] * 20]]),
+    "empty columns of counts": (families.Multinomial(), 1, COUNTS),
+    "the unit of a constant column": (families.Gaussian("full"), 1, [with_constant(0.0), with_constant(50.0)]),
+    "the floor of variances": (families.Gaussian("diag"), 1, [with_constant(2.0), 1e3 + 100 * with_constant(1.0)]),
+    "the floor of logarithms": (families.LogNormal("diag"), 1, [np.exp(with_constant(v)) for v in (0.0, 9.0)]),
+    "of your own": (Above(), 1, [abs(WIDE), 3 + abs(TALL)]),
+    "of your own, by blocks": (AboveByBlocks(), 1, [abs(WIDE), 3 + abs(TALL)]),
+    "of your own, in a part": (Product([(AboveByBlocks(), [1])]), 1, [abs(WIDE), 3 + abs(TALL)]),
+}
+
+
+@pytest.mark.parametrize(("family", "K", "data"), FOUND.values(), ids=FOUND)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_constants_are_those_of_each_data_set(family, K, data, weighted):
+    model = ef.ExponentialFamilyMixture(family, K, random_state=0, max_iter=3000, tol=1e-9)
+    weights = [RNG.integers(0, 3, len(X)).astype(float) for X in data] if weighted else [None] * len(data)
+    for X, weight, one in zip(data, weights, ef.fit_many(model, data, weights if weighted else None), strict=True):
+        alone = model.fit(X, sample_weight=weight)
+        assert one.lower_bound_ == pytest.approx(alone.lower_bound_, rel=1e-12)
+        assert one.bic(X, weight) == pytest.approx(alone.bic(X, weight), rel=1e-12)
+        for name, value in alone.parameters_.items():
+            assert one.parameters_[name] == pytest.approx(value, rel=1e-9, abs=1e-12), name
+
+
+def test_data_sets_with_the_same_constants_go_in_lock_step():
+    data = [labels([0, 1]), labels([1, 2, 7]), labels([0, 1], 50), labels([2, 1, 7])]
+    model = ef.ExponentialFamilyMixture(families.Categorical(), 2, n_init=2, random_state=0, tol=0, max_iter=1)
+    seen = []
+    with pytest.warns(UserWarning, match="did not converge"):
+        ef.fit_many(model, data, callbacks=[lambda state: seen.append(state.run.tolist())])
+    assert seen == [[0, 2, 4, 6], [1, 3, 5, 7]]  # one number for each start of each data set, as of all
+
+
+def test_whether_rows_are_binary_is_asked_of_each_data_set():
+    binary, grey = (RNG.random((200, 5)) < 0.3).astype(float), RNG.random((4, 5))
+    model = ef.BernoulliMixture(1)
+    with pytest.warns(UserWarning, match="X is not binary"):
+        first, second = ef.fit_many(model, [binary, grey])
+    assert first.threshold_ is None
+    assert second.threshold_ == 0
+    assert first.probabilities_ == pytest.approx(binary.mean(axis=0)[None], rel=1e-12)
+    assert np.all(second.probabilities_ == 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
 from expfam_em.estimators.shell import EMEstimator, as_dtype, checked_weight, copied, generator, warn_caller
 from expfam_em.family import checked
-from expfam_em.family.alike import alike
+from expfam_em.family.alike import alike, fingerprint
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import bind
 from expfam_em.family.kernel_form import form_of
@@ -100,6 +101,27 @@ def _at_edges(mixture: Mixture) -> list[str]:
         f"Component{'s' * (len(which) > 1)} {', '.join(map(str, which))} {'are' if len(which) > 1 else 'is'} {edge}."
         for edge, which in mixture.edges.items()
     ]
+
+
+def _of_same_constants(plain: ExponentialFamily, rows: ArrayRows) -> list[tuple[Integers, ExponentialFamily | None]]:
+    """Return lots of data sets, by number, and the family with the constants of each; None where one is by itself."""
+    if rows.n_data == 1:
+        return [(np.arange(1), None)]
+    whole = bind(plain, rows)
+    if fingerprint(whole) == fingerprint(plain):
+        return [(np.arange(rows.n_data), whole)]
+    families = [bind(plain, rows.of_data([at])) for at in range(rows.n_data)]
+    lots: dict[Any, list[int]] = {}
+    for at, family in enumerate(families):
+        lots.setdefault(fingerprint(family), []).append(at)
+
+    def family_of(key: Any, lot: list[int]) -> ExponentialFamily | None:
+        if len(lot) == 1:
+            return None
+        together = bind(plain, rows.of_data(lot))  # in coordinates that suit all of them
+        return together if fingerprint(together) == key else families[lot[0]]
+
+    return [(np.array(lot), family_of(key, lot)) for key, lot in lots.items()]
 
 
 def _was_stopped(result: Any) -> bool:
@@ -182,6 +204,16 @@ class BaseMixture(DensityMixin, EMEstimator):
         """Return validated rows as the family takes them, and what is to be remembered of it."""
         return X, {}
 
+    def _prepare_each(self, X: Any, sizes: Sequence[int] | None) -> tuple[Any, tuple[dict[str, Any], ...]]:
+        """Return the rows of data sets of so many rows as the family takes them, and what is to be kept of each."""
+        starts = np.cumsum([0, *([len(X)] if sizes is None else sizes)])
+        pairs = [self._prepare(X[start:stop], fitting=True) for start, stop in itertools.pairwise(starts)]
+        parts, remembered = zip(*pairs, strict=True)
+        if len(parts) == 1:
+            return parts[0], remembered
+        as_given = isinstance(X, csr.CSRBlock) or all(np.may_share_memory(part, X) for part in parts)
+        return X if as_given else np.concatenate(parts), remembered
+
     # ---- fitting --------------------------------------------------------------------------------------------
 
     def fit_predict(
@@ -211,15 +243,21 @@ class BaseMixture(DensityMixin, EMEstimator):
         self, X: Any, weight: Array | None, sizes: Sequence[int] | None = None, callbacks: Sequence[Callback] = ()
     ) -> list[dict[str, Any] | ValueError]:
         """Return the fitted attributes for each data set of so many rows, or the error in which its fit ends."""
-        prepared, remembered = self._prepare(X, fitting=True)
-        plain = self._make_family()
-        results, reached = self._best_of_starts(plain, ArrayRows(prepared, weight, self.n_jobs, sizes), callbacks)
-        sound = [result for result in results if is_sound(result)]
-        fitted = iter(self._fitted(plain, sound, X.dtype) if sound else [])
-        return [
-            next(fitted) | remembered | {"start_bounds_": bounds} if is_sound(one) else self._error(plain, one)
-            for one, bounds in zip(results, reached, strict=True)
-        ]
+        prepared, remembered = self._prepare_each(X, sizes)
+        plain, rows = self._make_family(), ArrayRows(prepared, weight, self.n_jobs, sizes)
+        check_total(rows)
+        check_support(plain, rows)
+        found: list[Any] = [None] * rows.n_data
+        for lot, family in _of_same_constants(plain, rows):
+            numbers = np.add.outer(rows.n_data * np.arange(self.n_init), lot).ravel()  # of runs, among those of all
+            told = [functools.partial(_tell_of_starts, callback, numbers) for callback in callbacks]
+            results, reached = self._best_of_starts(plain, rows.of_data(lot), told, family)
+            sound = [result for result in results if is_sound(result)]
+            fitted = iter(self._fitted(plain, sound, X.dtype) if sound else [])
+            for at, one, bounds in zip(lot, results, reached, strict=True):
+                kept = remembered[at] | {"start_bounds_": bounds}
+                found[at] = next(fitted) | kept if is_sound(one) else self._error(plain, one)
+        return found
 
     def _is_unfinished(self, fitted: dict[str, Any]) -> bool:
         """Whether a fit should have gone on: it has not converged, and nobody has ended it or asked for no step."""
@@ -231,17 +269,16 @@ class BaseMixture(DensityMixin, EMEstimator):
         return error
 
     def _best_of_starts(
-        self, plain: ExponentialFamily, rows: ArrayRows, callbacks: Sequence[Callback]
+        self, plain: ExponentialFamily, rows: ArrayRows, callbacks: Sequence[Callback], family: ExponentialFamily | None
     ) -> tuple[list[Any], Array]:
         """Return the best result for each data set, or the error of one where every start has collapsed.
 
-        Beside it stand the mean bounds that its starts have reached, (D, n_init).
+        Beside it stand the mean bounds that its starts have reached, (D, n_init). The family is bound to the rows,
+        unless it is given.
         """
-        check_total(rows)
-        check_support(plain, rows)
         warm = self.warm_start and hasattr(self, "mixture_")
         rows = self._without_repetition(rows, warm)
-        family = bind(plain, rows)
+        family = bind(plain, rows) if family is None else family
         pass_ = plan(family, rows, self.n_components)
         prior = self._prior_of(plain, family)
         data_set = np.tile(np.arange(rows.n_data), 1 if warm else self.n_init)

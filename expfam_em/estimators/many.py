@@ -65,12 +65,17 @@ def fit_many(
         All with the same columns, in one order; or all sparse matrices, where the family keeps zeros.
     sample_weights : sequence of (n_i,) arrays, optional
     callbacks : sequence of callable(State), optional
-        Called after every step of all fits; see `fit` of the estimators.
+        Called after every step of the fits that are in lock step; see `fit` of the estimators.
 
     Returns
     -------
     fitted : list
         One fitted estimator for each data set, in order.
+
+    Notes
+    -----
+    Constants that a family finds in the rows, such as the box of `Uniform` and the levels of `Categorical`, are those
+    of each data set, as in ``fit``. The data sets that have the same ones are fitted in lock step.
 
     Raises
     ------

@@ -191,7 +191,8 @@ class Categorical(_Labels):
 
     A label that is not among the levels has density 0. The estimators refuse rows that have one, unless ``unseen``
     says otherwise. In cross-validation a label may be missing from the rows of a fit and not from those that it is
-    scored on: give ``levels``, so that all fits have the same ones.
+    scored on: give ``levels``, so that all fits have the same ones. Levels that are given are all counted; one that no
+    row has gets the probability 0, as η = −700.
 
     Parameters
     ----------

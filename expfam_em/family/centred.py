@@ -57,7 +57,7 @@ class Centred(Framed, Cancelling):
     origin: np.ndarray | None = None
     """The origin (d,) that all components share; None for T itself."""
 
-    incidental = ("origin", "own_frames")
+    incidental = coordinates = ("origin", "own_frames")
 
     # ---- what a family says -----------------------------------------------------------------------------------
 

@@ -35,10 +35,8 @@ class Framed(Translated):
     and expectation parameters are in these coordinates; x, named parameters and densities are not.
     """
 
-    @property
-    def coordinates(self) -> tuple[str, ...]:
-        """Names of those ``incidental`` attributes that do not change estimates either."""
-        return ()
+    coordinates: tuple[str, ...] = ()
+    """Names of those ``incidental`` attributes that do not change estimates either."""
 
     @property
     def frames(self) -> Frames | None:

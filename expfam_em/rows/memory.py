@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from expfam_em.rows.csr import CSRBlock, observations, read_only
 from expfam_em.rows.grid import Tree, rows_per_chunk
 from expfam_em.rows.protocol import PADDING, Chunk, V
 from expfam_em.rows.threads import run_in_order, thread_count
+from expfam_em.rows.typing import Integers
 
 DENSE_ENTRIES = 1 << 20
 """Entries of sparse rows that are made dense at a time, for a family that looks at all rows beforehand."""
@@ -103,6 +104,15 @@ class ArrayRows:
         return ArrayRows(X, weight, self.n_jobs, np.diff(self.starts), table, offset)
 
     # ---- rows in memory only -----------------------------------------------------------------------------------
+
+    def of_data(self, which: Sequence[int] | Integers) -> ArrayRows:
+        """Return the rows of some data sets, by number in ascending order; tables and offsets are left out."""
+        if len(which) == self.n_data:
+            return self
+        places = [np.arange(self.starts[at], self.starts[at + 1]) for at in which]
+        kept = slice(places[0][0], places[0][-1] + 1) if len(which) == 1 else np.concatenate(places)
+        weight = None if self.sample_weight is None else self.sample_weight[kept]
+        return ArrayRows(self.X[kept], weight, self.n_jobs, [len(lot) for lot in places])
 
     def tasks(self, work: float) -> list[tuple[int, Chunk]]:
         """Return the chunks with their numbers; many small data sets are one chunk."""

@@ -30,6 +30,8 @@ class FramedNormal(Framed):
         "own_frames", "shift", "scale", "width", "column_variance", "variance_floor", "reg_covar", "regularized"
     )  # fmt: skip
 
+    coordinates = ("own_frames", "shift", "scale", "column_variance")
+
     covariance_type: str
     variance_floor: float
     shift: np.ndarray | None
