@@ -567,8 +567,8 @@ class _Packing:
         if (total := sum(self.sizes)) > MOST_LEVELS:
             at = int(np.argmax(self.sizes))
             raise ValueError(
-                f"column {at} has {self.sizes[at]} levels, and all columns {total}: at most {MOST_LEVELS} are possible, "
-                "as each is a statistic"
+                f"column {at} has {self.sizes[at]} levels, and all columns {total}: at most {MOST_LEVELS} are "
+                "possible, as each is a statistic"
             )
         sizes = np.array(self.sizes, np.int64)
         self.starts = np.cumsum(sizes) - sizes
