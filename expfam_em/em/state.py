@@ -11,9 +11,17 @@ from numpy.typing import ArrayLike
 
 from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, FitResult, Status
-from expfam_em.em.steps import collapse, estimate_refined, expected_gain, expected_statistics, log_prior, with_family
+from expfam_em.em.steps import (
+    collapse,
+    estimate_refined,
+    expected_gain,
+    expected_statistics,
+    log_prior,
+    too_flat,
+    with_family,
+)
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.optional import score_rounding, shared, translate_expectation
+from expfam_em.family.optional import flat, score_rounding, shared, translate_expectation
 from expfam_em.rows.threads import cached_property
 from expfam_em.rows.typing import Array, Integers, Mask
 from expfam_em.values.mixture import Mixture
@@ -21,6 +29,9 @@ from expfam_em.values.statistics import ExpectedStatistics
 
 TRACE_BLOCK = 256
 """Steps of which a trace is kept in one array, so that one more step does not copy those before."""
+
+TOLD = 1e-6
+"""Fall of the bound, as a share of its size and of the row weight, that is never taken for rounding without a word."""
 
 
 class Trace(NamedTuple):
@@ -224,7 +235,7 @@ def move(problem: Problem, state: State, after: Mixture) -> State:
         run, mixture, statistics, bounds, log_priors, half_bounds,
         gains=np.stack([gain, state.gains[:, 0]], axis=1), best=np.maximum(state.best, bounds + log_priors),
         done=_small(problem, run, gain, before, after) if settled else np.zeros(len(run), bool),
-        fell=_fallen(gain, temperature == was, near, before, after),
+        fell=_fallen(problem, gain, temperature == was, near, before, after),
         temperature=temperature, n_iter=state.n_iter + 1, trace=state.trace, lead=state.lead, results=state.results,
     )  # fmt: skip
     return _recorded(problem, moved)
@@ -247,7 +258,11 @@ def end_fallen(problem: Problem, before: State, after: State) -> State:
     ended = end(
         problem, before.take(fallen), np.ones(fallen.sum(), bool), Status.BOUND_FELL, -after.gains[after.fell, 0]
     )
-    return after.with_results({int(run): ended.results[run] for run in after.run[after.fell]})
+    found = {int(run): ended.results[run] for run in after.run[after.fell]}
+    thin = flat(after.mixture.family, after.mixture.flat_natural).reshape(after.mixture.weights.shape)
+    for at in np.flatnonzero(after.fell & thin.any(axis=1)):  # rounding, and no contradiction in the family
+        found[int(after.run[at])] = too_flat(after.mixture.family, after.statistics[int(at)], thin[at])
+    return after.with_results(found)
 
 
 def _recorded(problem: Problem, state: State) -> State:
@@ -274,7 +289,7 @@ def _evaluated(
 ) -> tuple[ExpectedStatistics, np.ndarray, np.ndarray]:
     """Return the statistics, the bounds and the log-priors of runs at a stack of mixtures: the E-step."""
     statistics = problem.accumulate(mixture, run, temperature)
-    return statistics, _numbers(statistics, problem), problem.log_prior(mixture, run)
+    return statistics, _numbers(statistics, mixture, problem), problem.log_prior(mixture, run)
 
 
 def _check_concentration(concentration: ArrayLike, n_components: int) -> None:
@@ -288,10 +303,13 @@ def _check_concentration(concentration: ArrayLike, n_components: int) -> None:
 
 
 def _fallen(
-    gain: Array, same_temperature: bool, statistics: ExpectedStatistics, before: Mixture, after: Mixture
-) -> Mask:
+    problem: Problem, gain: Array, same_temperature: bool, statistics: ExpectedStatistics, before: Mixture,
+    after: Mixture,
+) -> Mask:  # fmt: skip
     """Return which bounds have fallen by more than rounding, though nothing but the parameters has changed, (L,)."""
-    same_model = same_temperature & np.all((after.weights > 0) == (before.weights > 0), axis=1)
+    same_model = np.full(len(gain), same_temperature)
+    if np.any(np.asarray(problem.options.concentration) != 1):  # a weight that becomes 0 leaves the log-prior
+        same_model &= np.all((after.weights > 0) == (before.weights > 0), axis=1)
     fell = same_model & (gain < 0) & (not before.family.regularized)
     return fell & (gain < -_rounding(statistics, before)) if fell.any() else fell
 
@@ -312,7 +330,7 @@ def _distance(before: Mixture, after: Mixture, base: ExponentialFamily) -> Array
     return np.sqrt(0.5 * np.sum((after.weights - before.weights) ** 2, axis=1) + moved)
 
 
-def _numbers(statistics: ExpectedStatistics, problem: Problem) -> Array:
+def _numbers(statistics: ExpectedStatistics, mixture: Mixture, problem: Problem) -> Array:
     """Return the bounds, −∞ for one that is not a number.
 
     Raises
@@ -322,6 +340,8 @@ def _numbers(statistics: ExpectedStatistics, problem: Problem) -> Array:
     """
     bounds = np.asarray(statistics.bound)
     if np.isnan(bounds).all():
+        if (thin := flat(mixture.family, mixture.flat_natural).reshape(mixture.weights.shape)[0]).any():
+            raise too_flat(mixture.family, statistics[0], thin)
         raise ValueError(
             f"the bound is not a number: is a row outside the support of {shared(problem.pass_.family)!r} (it may "
             "define check_support), or is its log_partition or log_base_measure wrong?"
@@ -334,4 +354,5 @@ def _rounding(statistics: ExpectedStatistics, mixture: Mixture) -> Array:
     terms = np.abs(statistics.sums * mixture.natural).sum(axis=(-2, -1))
     terms += np.abs(statistics.exposures * mixture.log_partition).sum(axis=-1) + statistics.counts.sum(axis=-1)
     terms += statistics.counts.sum(axis=-1) * score_rounding(mixture.family)
-    return 1e-10 * np.abs(statistics.bound) + 64 * np.finfo(float).eps * terms
+    size = np.abs(statistics.bound)
+    return np.minimum(1e-10 * size + 64 * np.finfo(float).eps * terms, TOLD * (size + statistics.counts.sum(axis=-1)))

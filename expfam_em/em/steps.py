@@ -142,6 +142,16 @@ def collapse(family, statistics, outside) -> CollapsedError:
     )
 
 
+def too_flat(family, statistics, thin) -> CollapsedError:
+    """Return the error for a mixture whose bound fell by rounding, because some components, a mask (K,), are flat."""
+    k = int(np.argmax(thin))
+    return CollapsedError(
+        f"component {k} has collapsed: in some direction its {statistics.counts[k]:.3g} observations vary so little, "
+        f"or not at all, that rounding in {family!r} outweighs what a step gains; fit fewer components, leave out "
+        "columns that depend on others, bring columns to one scale, or set reg_covar or a larger variance_floor"
+    )
+
+
 def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="free") -> Mixture:
     """Return the mixture of the M-step, or a stack; A is not finite for components without finite parameters.
 

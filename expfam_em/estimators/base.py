@@ -53,7 +53,10 @@ NOT_FREQUENCIES = (
     "so too small ones switch off BIC's penalty and let AIC choose one component. Give w * "
     "expfam_em.effective_sample_size(w) / w.sum() instead."
 )
-NOT_FINITE = "the parameters of a component are not finite in the units of X"
+NOT_FINITE = (
+    "the parameters of a component are not finite in the units of X: it has collapsed, or its numbers are beyond the "
+    "range of float64; fit fewer components, add a prior or regularisation, or bring X to a scale near 1"
+)
 ANY_INIT = [StrOptions(set(INITS)), Mixture, "array-like"]
 
 

@@ -13,7 +13,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import OwnFrames
 from expfam_em.family.summaries import Width
-from expfam_em.rows.typing import Array, Block, Floats, Integers
+from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 
 class Translated(ExponentialFamily):
@@ -61,6 +61,10 @@ class Framed(Translated):
         """
         return None
 
+    def flat(self, natural: Array) -> Mask:
+        """Return which components (K,) have so little variance in some direction that rounding outweighs a step."""
+        return np.zeros(len(natural), bool)
+
     def kernel_frames(self) -> OwnFrames | None:
         """Return the frames of single components as the kernel takes them."""
         return None
@@ -80,6 +84,12 @@ class FramedBy(Framed):
 
     framed_by: str
     """The name of the attribute."""
+
+    its_natural: slice
+    """Where its natural parameters are among those of the whole."""
+
+    def flat(self, natural: Array) -> Mask:
+        return flat(getattr(self, self.framed_by), natural[:, self.its_natural])
 
     @property
     def frames(self) -> Frames | None:
@@ -219,6 +229,11 @@ def frames_of(family: ExponentialFamily) -> Frames | None:
 def kernel_frames(family: ExponentialFamily) -> OwnFrames | None:
     """Return the frames of single components as the kernel takes them, if there are some."""
     return family.kernel_frames() if isinstance(family, Framed) else None
+
+
+def flat(family: ExponentialFamily, natural: Array) -> Mask:
+    """Return which components (K,) have so little variance in some direction that rounding outweighs a step."""
+    return family.flat(natural) if isinstance(family, Framed) else np.zeros(len(natural), bool)
 
 
 def shared(family: ExponentialFamily) -> ExponentialFamily:

@@ -230,7 +230,10 @@ class Mixture:
         """
         if not isinstance(self.family, Framed):
             return self
-        expectation = self.expectation if expectation is None else expectation
+        if expectation is None:
+            expectation = self.expectation
+        elif not (known := np.isfinite(expectation).all(axis=-1, keepdims=True)).all():  # components without rows
+            expectation = np.where(known, expectation, self.expectation)
         with np.errstate(all="ignore"):
             found = self.family.choose_frames(self.flat_natural, expectation.reshape(self.flat_natural.shape))
         if found is None:

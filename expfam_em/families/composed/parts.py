@@ -22,6 +22,7 @@ from expfam_em.family.optional import (
     OfComponents,
     cancels,
     edge_sums_of,
+    flat,
     frames_of,
     is_incomplete,
     kernel_frames,
@@ -194,6 +195,13 @@ class OfParts(Composed, Framed, Cancelling, Incomplete):
     @property
     def score_rounding(self) -> float:
         return max(score_rounding(family) for family in self.families)
+
+    def flat(self, natural: Array) -> Mask:
+        found = np.zeros(len(natural), bool)
+        parts = self._parts(len(natural))
+        for part, of_part in zip(parts, self._each(lambda part, eta: flat(part.family, eta), natural), strict=True):
+            found[part.of] |= of_part
+        return found
 
     def with_frames(self, frames: Frames | None) -> Self:
         families: list[Any] = [shared(family) for family in self.families]

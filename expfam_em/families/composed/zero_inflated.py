@@ -63,7 +63,7 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         If it is no family, or an incomplete one.
     """
 
-    sparse, framed_by = "never", "family"
+    sparse, framed_by, its_natural = "never", "family", slice(1, None)
 
     def __init__(self, family: ExponentialFamily) -> None:
         check_family_argument(family)

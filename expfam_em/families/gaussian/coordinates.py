@@ -97,33 +97,36 @@ class Coordinates(NamedTuple):
         """Return covariances with variances below the floor raised to it."""
         if self.floor == 0:
             return covariance
-        roots, units, in_units = self._in_widths(covariance)
-        raised = self._below(in_units, self.floor)
-        if not raised.any():
+        low, raised = self._raised(self.form.root(covariance), self.floor)
+        if not low.any():
             return covariance
-        # through a factor: the covariance in these units may have a condition of 1/floor
-        factor = self.form.factor_above(in_units[raised], self.floor)
-        back = self.form.times_root(self.form.divide(roots, units)[raised], factor)
         result = np.array(covariance)
-        result[raised] = self.form.square(back)
+        result[low] = self.form.square(raised)
         return result
+
+    def floored_roots(self, roots: Array) -> Array:
+        """Return roots of covariances with variances below the floor raised to it."""
+        if self.floor > 0:
+            low, raised = self._raised(roots, self.floor)
+            roots = np.array(roots)
+            roots[low] = self.form.lower(raised)
+        return roots
 
     def at_floor(self, covariance: Array) -> Mask:
         """Return which covariances have a variance at the floor, or within a factor of two of it, (K,)."""
         if self.floor == 0:
             return np.zeros(len(covariance), bool)
-        return self._below(self._in_widths(covariance)[2], 2 * self.floor)
+        return self.below(self.form.root(covariance), 2 * self.floor)
 
-    def _in_widths(self, covariance):
-        """Return the roots of the frames, those of the widths, and covariances in units of the widths."""
-        roots = self.of_each(len(covariance))[1]
-        units = np.broadcast_to(self.form.root_of_scale(self.width), roots.shape)
-        return roots, units, self.form.transform(covariance, self.form.divide(units, roots))
+    def below(self, roots: Array, floor: float) -> Mask:
+        """Return which roots are those of covariances with a variance below a floor in some direction, (K,)."""
+        return self._raised(roots, floor)[0]
 
-    def _below(self, covariance, floor):
-        """Return which covariances have a variance below a floor, in any direction, (K,)."""
-        floored = self.form.floor(covariance, floor)
-        return (floored != covariance).reshape(len(covariance), -1).any(axis=1)
+    def _raised(self, roots, floor):
+        """Return which roots are those of covariances below a floor, (K,), and factors of these at the floor."""
+        own = self.of_each(len(roots))[1]
+        units = np.broadcast_to(self.form.root_of_scale(self.width), own.shape)
+        return self.form.raised(self.form.divide(units, own), roots, floor)
 
     def log_volumes(self, n_components: int) -> Array:
         """Return log |W_shared| − log |W_k|, what a component's frame adds to A, (K,)."""

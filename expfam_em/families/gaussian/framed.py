@@ -17,6 +17,15 @@ from expfam_em.rows.typing import Array, Block, Mask
 CANCELLATION = 1e3
 """How much larger terms may be than their sum in the shared frame: moments and scores then err by about 1e-13."""
 
+WARPED = 1e6
+"""The same in a frame of its own, at which a component has changed so much that it is given another one."""
+
+BARELY = 100.0
+"""Variance of a component that counts as flat, as a multiple of the floor: few digits of it are left."""
+
+FLAT_IN_X = 1e-12
+"""Least standard deviation in units of x, as a share of the largest, of a component that is not flat in these units."""
+
 
 class FramedNormal(Framed):
     """Families whose parameters are a mean and a covariance of z = R⁻¹ (x − a), in the frame (a, R).
@@ -127,6 +136,17 @@ class FramedNormal(Framed):
     def with_frames(self, frames: Frames | None) -> Self:
         return self if frames is self.frames else self.replace(own_frames=frames)
 
+    def flat(self, natural: Array) -> Mask:
+        form, coordinates = self._form, self._coordinates(self._form.n_features(natural.shape[1]))
+        with np.errstate(all="ignore"):
+            roots = form.root(form.moments(natural)[1])
+            found = coordinates.below(roots, BARELY * max(self.variance_floor, np.finfo(float).eps))
+            if self._model.constrain is None or roots.ndim == 2:
+                return found
+            # constraints between components are met in units of x, whatever the scales of the columns
+            deviations = np.linalg.svd(form.times_root(coordinates.of_each(len(roots))[1], roots), compute_uv=False)
+            return found | ~(deviations[:, -1] > FLAT_IN_X * deviations[:, 0])
+
     def kernel_frames(self) -> OwnFrames | None:
         if self.frames is None:
             return None
@@ -151,7 +171,16 @@ class FramedNormal(Framed):
     def translate(self, natural: Array, target: Any) -> Array:
         if target.covariance_type != self.covariance_type:
             raise ValueError(f"a mixture of {self!r} cannot be continued as one of {target!r}")
-        return target._natural(*self._transferred(target, *self._form.moments(natural)))
+        moved = target._natural(*self._transferred(target, *self._form.moments(natural)))
+        if (lost := ~np.isfinite(moved).all(axis=1)).any():  # a covariance that cannot be inverted there
+            mean = self.mean_in(natural, target)
+            own, there = (coordinates_of(family, mean.shape[1]).of_each(len(mean))[1] for family in (self, target))
+            moved[lost] = self._form.carried(natural, self._form.divide(own, there), mean)[lost]
+        return moved
+
+    def mean_in(self, natural: Array, target: Any) -> Array:
+        """Return the means (K, d) in the frames of ``target``, the same family in other coordinates."""
+        return self._transferred(target, *self._form.moments(natural))[0]
 
     def translate_expectation(self, expectation: Array, target: Any) -> Array:
         d = self._form.n_features(expectation.shape[1])
@@ -207,9 +236,13 @@ class FramedNormal(Framed):
         """
         form = self._form
         mean, variance = form.variances(expectation)
+        if self._model.tied:  # a component of equal rows does not make the common covariance smaller
+            pooled = form.diagonal(form.moments(natural)[1])
+            variance = np.where(pooled > 0, pooled, variance)
         cancelled, flat = self._losses(mean, variance, natural)
         if self.frames is not None and self._model.constrain is None:
-            flat = flat & ~self.frames["own"]  # nothing suits it better than a frame of its own
+            # a frame of its own suits it, unless the component has become far flatter, or thicker, than it was
+            flat &= ~self.frames["own"] | self._losses(mean, variance, natural, WARPED)[1]
         if not (cancelled | flat).any():
             return None
         shift, root = self._coordinates(mean.shape[1]).of_each(len(mean))
@@ -219,7 +252,7 @@ class FramedNormal(Framed):
         lost = cancelled | flat
         if not (lost.any() and self._takes_frames(mean.shape[1])):
             return None
-        here = form.times_root(root, self._certain_roots(mean, variance, natural, cancelled))
+        here = form.times_root(root, self._certain_roots(expectation, natural, cancelled))
         lost = np.ones_like(lost) if self._model.tied else lost
         if self.frames is not None:  # those that are not replaced stay
             kept = self.frames["own"] & ~lost
@@ -228,20 +261,23 @@ class FramedNormal(Framed):
             lost = lost | kept
         return frames_at(lost, about, here)
 
-    def _losses(self, mean, variance, natural):
+    def _losses(self, mean, variance, natural, limit=CANCELLATION):
         """Return which components lose too many digits in moments and in scores, each (K,).
 
         The terms of a score are as large as P_jj (m_j² + C_jj) for the precision P.
         """
         with np.errstate(all="ignore"):
             second = variance + mean**2
-            moments = np.any(second > CANCELLATION * variance, axis=1)
-            scores = np.any(self._form.precisions(natural) * second > CANCELLATION, axis=1)
-        return moments & np.isfinite(mean).all(axis=1), scores
+            moments = np.any(second > limit * variance, axis=1)
+            scores = ~np.all(self._form.precisions(natural) * second <= limit, axis=1)
+            scores |= ~np.isfinite(self._form.log_partition(natural))
+        known = np.isfinite(second).all(axis=1)  # nothing is known of a component without rows
+        return moments & known, scores & known
 
-    def _certain_roots(self, mean, variance, natural, cancelled):
+    def _certain_roots(self, expectation, natural, cancelled):
         """Return roots of the covariances, of only what is certain of them where variances have cancelled."""
         form = self._form
+        mean, variance = form.variances(expectation)
         certain = np.maximum(variance, np.finfo(float).eps * (variance + mean**2))
         certain = np.where(certain > 0, certain, 1.0)
         if form.isotropic:
@@ -250,10 +286,14 @@ class FramedNormal(Framed):
             certain = np.broadcast_to(certain.min(axis=0), certain.shape)
             cancelled = np.broadcast_to(cancelled.any(), cancelled.shape)
         diagonal = form.root_of_scale(np.sqrt(certain))
-        if cancelled.all():
-            return diagonal
-        whole = form.root(form.moments(natural)[1])
-        return np.where(cancelled.reshape(-1, *[1] * (diagonal.ndim - 1)), diagonal, whole)
+        of_each, roots = (-1, *[1] * (diagonal.ndim - 1)), diagonal
+        if not cancelled.all():
+            whole = form.root(form.moments(natural)[1])
+            if not self.coupled and (warped := self._losses(mean, variance, natural, WARPED)[1]).any():
+                # the precisions have lost the digits that are wanted
+                whole = np.where(warped.reshape(of_each), form.root(form.central(expectation)[1]), whole)
+            roots = np.where(cancelled.reshape(of_each), diagonal, whole)
+        return self._coordinates(mean.shape[1]).floored_roots(roots)
 
 
 def coordinates_of(family: FramedNormal, n_features: int) -> Coordinates:

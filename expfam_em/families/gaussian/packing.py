@@ -74,6 +74,11 @@ class Triangle:
         precision = invert(covariance)[0]
         return self._pack(np.einsum("kij,kj->ki", precision, mean), -0.5 * precision, 2.0)
 
+    def carried(self, natural, root, mean):
+        """Natural parameters where z = R z′, through precisions Rᵀ Λ R, and the means z′."""
+        precision = np.swapaxes(root, 1, 2) @ (-2 * self._unpack(natural, 0.5)[1]) @ root
+        return self._pack(np.einsum("kij,kj->ki", precision, mean), -0.5 * precision, 2.0)
+
     def expectation(self, mean, covariance):
         return self._pack(mean, covariance + mean[:, :, None] * mean[:, None, :], 1.0)
 
@@ -116,15 +121,10 @@ class Triangle:
         failed = np.isnan(root).any(axis=(1, 2)) & np.isfinite(covariance).all(axis=(1, 2))
         if failed.any():
             largest = np.einsum("kii->ki", covariance[failed]).max(axis=1)[:, None]
-            factors = self.factor_above(covariance[failed], np.maximum(np.finfo(float).eps * largest, 1e-300))
-            upper = np.linalg.qr(np.swapaxes(factors, 1, 2))[1]
-            root[failed] = np.swapaxes(upper * np.sign(np.einsum("kii->ki", upper))[:, :, None], 1, 2)
+            values, vectors = eigh(covariance[failed])
+            least = np.maximum(np.finfo(float).eps * largest, 1e-300)
+            root[failed] = self.lower(vectors * np.sqrt(np.maximum(values, least))[:, None, :])
         return root
-
-    def factor_above(self, covariance, floor):
-        """B with B Bᵀ the covariance, its eigenvalues raised to the floor: its digits are those of the roots."""
-        values, vectors = eigh(covariance)
-        return vectors * np.sqrt(np.maximum(values, floor))[:, None, :]
 
     def root_of_scale(self, scale):
         """The root that multiplies each column by a number, (..., d)."""
@@ -162,16 +162,28 @@ class Triangle:
         """log |R|."""
         return np.log(np.einsum("kii->ki", root)).sum(axis=1)
 
-    def floor(self, covariance, floor):
-        """Raise eigenvalues below the floor to it: the maximum likelihood estimate under that constraint."""
-        # trace(Σ⁻¹) ≥ 1/λ_min, and NaN where Σ is not positive definite
-        low = ~(np.einsum("kii->k", invert(covariance)[0]) < 1 / floor)
+    def raised(self, into, root, floor):
+        """Return which covariances have eigenvalues below the floor, (K,), and factors of these, raised to it.
+
+        ``root`` is that of covariances in other coordinates, in which the factors are as well; ``into`` R leads from
+        there to where the floor is. Singular values of R R′ have an error of ε κ where those of a covariance have ε κ².
+        """
+        factor = into @ root
+        try:
+            low = ~(np.sum(solve_lower(factor, np.eye(root.shape[-1])) ** 2, axis=(1, 2)) < 1 / floor)
+        except np.linalg.LinAlgError:  # one is singular
+            low = np.ones(len(factor), bool)
+        low &= np.isfinite(factor).all(axis=(1, 2))
         if not low.any():
-            return covariance
-        values, vectors = eigh(covariance[low])
-        raised = np.array(covariance)
-        raised[low] = vectors * np.maximum(values, floor)[:, None] @ np.swapaxes(vectors, 1, 2)
-        return raised
+            return low, factor[low]
+        axes, deviations, _ = np.linalg.svd(factor[low])
+        return low, solve_lower(into[low], axes * np.maximum(deviations, np.sqrt(floor))[:, None, :])
+
+    def lower(self, factor):
+        """The root of F Fᵀ."""
+        upper = np.linalg.qr(np.swapaxes(factor, -1, -2))[1]
+        sign = np.where(np.einsum("kii->ki", upper) < 0, -1.0, 1.0)
+        return np.swapaxes(upper * sign[:, :, None], 1, 2)
 
     def scale(self, covariance, scale):
         return covariance * (scale[:, None] * scale)
@@ -224,6 +236,10 @@ class Squares(Triangle):
         precision = 1 / np.where(covariance > 0, covariance, np.nan)
         return np.concatenate([precision * mean, -0.5 * precision], axis=1)
 
+    def carried(self, natural, root, mean):
+        precision = self.precisions(natural) * self.square(root)
+        return np.concatenate([precision * mean, -0.5 * precision], axis=1)
+
     def expectation(self, mean, covariance):
         return np.concatenate([mean, covariance + mean**2], axis=1)
 
@@ -234,10 +250,7 @@ class Squares(Triangle):
         return covariance
 
     def root(self, covariance):
-        return np.sqrt(covariance)
-
-    def factor_above(self, covariance, floor):
-        return np.sqrt(np.maximum(covariance, floor))
+        return np.sqrt(np.maximum(covariance, 0.0))  # rounding may have left less than nothing
 
     def root_of_scale(self, scale):
         return scale
@@ -259,8 +272,13 @@ class Squares(Triangle):
     def log_volume(self, root, d):
         return np.log(root).sum(axis=1)
 
-    def floor(self, covariance, floor):
-        return np.maximum(covariance, floor)
+    def raised(self, into, root, floor):
+        factor = into * root
+        low = (factor**2 < floor).any(axis=1)
+        return low, np.maximum(factor[low], np.sqrt(floor)) / into[low]
+
+    def lower(self, factor):
+        return factor
 
     def scale(self, covariance, scale):
         return self.transform(covariance, self.root_of_scale(scale))

@@ -63,7 +63,7 @@ class StudentT(FramedBy, Incomplete):
         If ν is not positive, or the covariance type another one.
     """
 
-    sparse, framed_by = "never", "normal"
+    sparse, framed_by, its_natural = "never", "normal", slice(None, -2)
     incidental = ("bulk",)
 
     def __init__(
@@ -302,8 +302,13 @@ class StudentT(FramedBy, Incomplete):
             return np.clip(mean + normal * np.exp(-log_u / 2)[:, None], -draws.LARGEST, draws.LARGEST)
 
     def translate(self, natural: Array, target: Any) -> Array:
-        moved = self.normal.translate(natural[:, :-2], target.normal)
-        return target._packed(*target._form.moments(moved), 2 * natural[:, -1])
+        moved, form = self.normal.translate(natural[:, :-2], target.normal), target._form
+        packed = target._packed(*form.moments(moved), 2 * natural[:, -1])
+        if (lost := ~np.isfinite(packed).all(axis=1)).any():  # a precision that cannot be inverted there
+            mean = self.normal.mean_in(natural[:, :-2], target.normal)
+            energy = -0.5 * np.sum(moved[:, : mean.shape[1]] * mean, axis=1)
+            packed[lost] = np.column_stack([moved, energy, natural[:, -1]])[lost]
+        return packed
 
     def translate_expectation(self, expectation: Array, target: Any) -> Array:
         scale = expectation[:, -2:-1]

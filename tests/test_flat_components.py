@@ -1,0 +1,99 @@
+"""Components that are flat down to the variance floor: rows in fewer dimensions than columns, equal rows, few rows."""
+
+import numpy as np
+import pytest
+
+import expfam_em as ef
+from expfam_em.families import Componentwise, Gaussian, LogNormal, Product, StudentT
+
+SEEDS = range(2)
+
+
+def _one_hot(rng):
+    return np.eye(4)[rng.integers(0, 4, 40)]
+
+
+ROWS = {
+    "five rows": lambda rng: rng.normal(size=(5, 2)),
+    "one-hot": _one_hot,
+    "one-hot and more": lambda rng: np.column_stack([rng.normal(size=(40, 2)), _one_hot(rng)]),
+    "fewer rows than columns": lambda rng: rng.normal(size=(6, 9)),
+    "rare ones": lambda rng: (rng.random((60, 3)) < 0.05).astype(float),
+    "on a line": lambda rng: rng.normal(size=(30, 1)) * [1.0, 2.0, -1.0],
+    "one far": lambda rng: np.concatenate([rng.normal(size=(59, 3)), np.full((1, 3), 1e12)]),
+}
+
+FAMILIES = {
+    "full": lambda d: Gaussian("full"),
+    "tied": lambda d: Gaussian("tied"),
+    "log-normal": lambda d: LogNormal("full"),
+    "t": lambda d: StudentT(5.0),
+    "product": lambda d: Product([(Gaussian("full"), range(d - 1)), (Gaussian("full"), [d - 1])]),
+    "componentwise": lambda d: Componentwise([(Gaussian("full"), 2), (Gaussian("diag"), 1)]),
+}
+
+
+def _rows(kind, family, seed):
+    X = ROWS[kind](np.random.default_rng(seed))
+    return np.exp(X / np.abs(X).max()) if family == "log-normal" else X
+
+
+def _check(model, X):
+    """The bound never falls, is that of the fitted parameters, and means are weighted averages of the rows."""
+    bounds = np.array(model.lower_bounds_)
+    assert np.all(np.diff(bounds) >= -1e-6 * (1 + np.abs(bounds[1:])))
+    np.testing.assert_allclose(model.score(X), model.lower_bound_, rtol=1e-6)
+    for name, value in model.parameters_.items():
+        assert np.isfinite(value).all()
+        if name in ("means", "log_means"):
+            Y = np.log(X) if name == "log_means" else X
+            slack = 1e-9 * np.abs(Y).max()
+            assert np.all((value >= Y.min(axis=0) - slack) & (value <= Y.max(axis=0) + slack))
+
+
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ROWS)
+def test_flat_components_are_fitted(kind, family, seed):
+    X = _rows(kind, family, seed)
+    model = ef.ExponentialFamilyMixture(FAMILIES[family](X.shape[1]), 3, random_state=seed, n_jobs=1, max_iter=30)
+    _check(model.fit(X), X)
+
+
+@pytest.mark.parametrize("n", [30, 500])
+def test_rows_of_many_columns_are_fitted(n):
+    X = np.random.default_rng(0).normal(size=(n, 100)) + 1e6
+    X[: n // 2] *= 1 + 1e-5
+    _check(ef.ExponentialFamilyMixture(Gaussian("full"), 2, random_state=0, n_jobs=1).fit(X), X)
+
+
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+@pytest.mark.parametrize("name", ["VEE", "VEV", "EVV", "VEI"])
+@pytest.mark.parametrize("kind", ["one-hot", "fewer rows than columns", "on a line", "rare ones"])
+def test_a_model_with_a_constraint_is_fitted_or_names_the_flat_component(kind, name):
+    X = _rows(kind, name, 0)
+    model = ef.ExponentialFamilyMixture(Gaussian(name), 2, random_state=0, n_jobs=1, max_iter=30)
+    message = ""
+    try:
+        model.fit(X)
+    except ValueError as error:
+        message = str(error)
+    if message:
+        assert message.startswith(("component 0 has collapsed", "component 1 has collapsed"))
+    else:
+        _check(model, X)
+
+
+def test_the_floor_is_the_maximum_under_its_constraint():
+    """Rows on a plane: the covariance is that of the rows in the plane, and the floor across it."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 2)) @ rng.normal(size=(2, 3))
+    model = ef.ExponentialFamilyMixture(Gaussian("full"), 1, random_state=0).fit(X)
+    width = model.mixture_.family.width
+    [covariance] = model.parameters_["covariances"]
+    np.testing.assert_allclose(covariance, np.cov(X.T, bias=True), atol=1e-13 * width.max() ** 2)
+    # log-likelihood of a normal density with variances l1, l2 of the rows and the floor, in units of the floor
+    values = np.linalg.eigvalsh(np.cov((X / width).T, bias=True))
+    expected = -0.5 * (3 * np.log(2 * np.pi) + 2 + np.log(values[1:]).sum() + np.log(1e-14)) - np.log(width).sum()
+    np.testing.assert_allclose(model.lower_bound_, expected, atol=1e-6)
