@@ -266,7 +266,6 @@ class Doubled(OneHot):
         (OtherExposure(), "exposure of CSR rows"),
         (NoExposure(), "exposure of CSR rows"),
         (OtherBase(), "log h of CSR rows"),
-        (LongBase(), "log h of CSR rows"),
         (ByEntry(), "exposure of CSR rows"),
         (Doubled(LEVELS), r"T\(x\) is not x"),
     ],
@@ -280,6 +279,12 @@ def test_families_that_take_sparse_rows_in_name_only_are_found_out(family, lie):
     for function in (mixture.log_density, lambda X: ef.accumulate(mixture, X), lambda X: ef.fit(mixture, X)):
         with pytest.raises(ValueError, match=rf"says sparse = '(entries|rows)', but (its )?{lie}"):
             function(X)
+
+
+def test_log_h_of_each_entry_is_refused():
+    X = sparse.csr_array(np.minimum(rows_of(OneHot(LEVELS)), 1))
+    with pytest.raises(ValueError, match=r"LongBase.log_base_measure returned shape .* of shape \(n,\), here \(300,\)"):
+        fitted(X, LongBase())
 
 
 def test_an_exposure_that_is_not_positive_is_refused():

@@ -184,7 +184,12 @@ def log_base_chunk(family, chunk: Chunk) -> OfData:
     """
     log_h, ranges = checked.log_base_measure(family, chunk.X), chunk.of_data()
     present = True if chunk.weight is None else chunk.weight > 0
-    checked.check_numbers(family, "log_base_measure", np.isnan(log_h) & present, "x", chunk.first)
+    if (unknown := np.isnan(log_h) & present).any():
+        try:
+            checked.check_present(family, chunk.X, unknown)
+        except ValueError as error:
+            raise counted_from(error, chunk.first) from None
+        checked.check_numbers(family, "log_base_measure", unknown, "x", chunk.first)
     impossible = (log_h == -np.inf) & present
     if impossible.any():
         row = int(np.argmax(impossible))
