@@ -30,6 +30,9 @@ SEEDING_ENTRIES = 2_000_000
 APPROACHES = 12
 """How often a seed outside the parameter space is pulled towards the mean; a pull covers 3/4 of the distance left."""
 
+FARTHEST = 1e150
+"""Largest divergence between rows that seeding tells apart, so that sums over rows of any weight are finite."""
+
 MAPPED_ENTRIES = 1 << 17
 """Entries of statistics mapped to natural parameters at a time, as the mapping may need several times their memory;
 also entries of CSR rows made dense at a time."""
@@ -149,7 +152,8 @@ class Seeds:
             if not outside.any():
                 return eta
             mean = self._mean_of(which)
-            m = np.where(outside[:, None], mean + (m - mean) / 4, m)
+            with np.errstate(all="ignore"):  # a row may be too far from an origin for float64
+                m = np.where(outside[:, None], mean + (m - mean) / 4, m)
             eta[outside] = self._solved(m[outside], which[outside])
         raise ValueError(
             f"the rows give no finite natural parameters of {self.family!r}: are all of them equal, or is a column "
@@ -227,8 +231,10 @@ class Seeds:
             return np.maximum(self._own[rows, None] - self.family.log_density(self.X[rows], eta), 0.0)
         step = len(self.weight) if self._held is not None else self._step
         parts = [slice(first, min(first + step, rows.stop)) for first in range(rows.start, rows.stop, step)]
-        products = np.concatenate([self.expectation(part) @ eta.T for part in parts])
-        return np.maximum(self._own[rows, None] - (products - checked.log_partition(self.family, eta)), 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            products = np.concatenate([self.expectation(part) @ eta.T for part in parts])
+        far = self._own[rows, None] - (products - checked.log_partition(self.family, eta))
+        return np.clip(np.where(np.isnan(far), np.inf, far), 0.0, FARTHEST)
 
     @property
     def _step(self):

@@ -303,14 +303,16 @@ class Centred(Framed, Cancelling):
             return super().log_density(X, natural)
         X, natural = np.asarray(X), np.atleast_2d(natural)
         partition, log_h = checked.log_partition(self, natural), checked.log_base_measure(self, X)
-        scores = [T @ eta for T, eta in zip(self._tables(X, len(natural)), natural, strict=True)]
-        return np.stack(scores, axis=1) - partition + log_h[:, None]
+        with np.errstate(all="ignore"):  # a row that is too far from an origin for float64 has no density there
+            scores = [T @ eta for T, eta in zip(self._tables(X, len(natural)), natural, strict=True)]
+            value = np.stack(scores, axis=1) - partition + log_h[:, None]
+        return np.where(np.isnan(value) & ~np.isnan(log_h)[:, None], -np.inf, value)
 
     def sums(self, X: Block, responsibilities: Array) -> Array:
         if self.frames is None:
             return super().sums(X, responsibilities)
         tables = self._tables(np.asarray(X), responsibilities.shape[1])
-        return np.stack([r @ T for T, r in zip(tables, responsibilities.T, strict=True)])
+        return np.stack([r @ _of_present(T, r) for T, r in zip(tables, responsibilities.T, strict=True)])
 
     def _tables(self, X: Array, n_components: int) -> Iterator[Array]:
         """Yield the statistics of rows as each component takes them, (n, p)."""
@@ -350,6 +352,11 @@ class Centred(Framed, Cancelling):
         if self._is_plain:
             return super().marginal(natural, columns)
         return self._plain.marginal(self._as_plain(natural), columns)
+
+
+def _of_present(T: Array, r: Array) -> Array:
+    """Return T with 0 for rows of weight 0 that are too far from an origin for float64."""
+    return T if np.isfinite(T).all() else np.where((r > 0)[:, None], T, 0.0)
 
 
 def _same(here: Array, there: Array) -> Mask:

@@ -7,16 +7,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.spatial.distance import cdist
 
 from expfam_em.families.gaussian.gaussian import Gaussian, read_moments
 from expfam_em.families.gaussian.models import MODELS, Model
 from expfam_em.families.gaussian.packing import Constant
 from expfam_em.family import named
-from expfam_em.family.optional import Framed
+from expfam_em.family.optional import Cancelling, Framed
+from expfam_em.rows.csr import observations
 from expfam_em.rows.typing import Array, Block
 
+FARTHEST_MEAN = 1e7
+"""Squared distance of a mean from the frame's origin, in variances, beyond which ⟨η, z⟩ − A lacks eight digits."""
 
-class KnownCovariance(Gaussian):
+
+class KnownCovariance(Gaussian, Cancelling):
     """Normal density with the known covariance εI: T(x) = z, A(η) = ½ ε |η|², h(x) = (2πε)^(−d/2) exp(−|z|²/(2ε)).
 
     z = (x − shift) / scale, with one scale for all columns, is the observation in the family's frame, as in `Gaussian`,
@@ -50,6 +55,17 @@ class KnownCovariance(Gaussian):
     @property
     def _form(self) -> Any:
         return Constant(self.variance if self.scale is None else self.variance / self.scale[0] ** 2)
+
+    def cancels(self, natural: Array) -> bool:
+        mean, _ = self._form.moments(natural)
+        return bool(np.any(np.sum(mean**2, axis=1) > FARTHEST_MEAN * self._form.variance))
+
+    def log_density(self, X: Block, natural: Array) -> Array:
+        natural = np.atleast_2d(natural)
+        if not self.cancels(natural):
+            return super().log_density(X, natural)
+        squares = cdist(np.asarray(observations(X), np.float64), self.to_moments(natural)[0], "sqeuclidean")
+        return -0.5 * (squares / self.variance + np.shape(X)[1] * np.log(2 * np.pi * self.variance))
 
     def log_base_measure(self, X: Block) -> Array:
         shift, scale = self._frame(X.shape[1])
