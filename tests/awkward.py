@@ -98,8 +98,8 @@ FAMILIES = {
     "ZeroInflated": (lambda: f.ZeroInflated(f.Poisson()), "zeros"),
 }
 COVARIANCES = [
-    "full", "tied", "diag", "spherical", "EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV", "VEV",
-    "EVV", "VVV",
+    "full", "tied", "diag", "spherical", "EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV",
+    "VEV", "EVV", "VVV",
 ]  # fmt: skip
 
 # Awkward rows, from normal ones Z (n, d) and a generator.
