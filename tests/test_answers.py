@@ -199,3 +199,19 @@ def test_the_part_of_a_product_is_named():
         product(faulty("log_partition", lambda value: value + 1j))
     with pytest.raises(ValueError, match=r"Faulty\.sufficient_statistics returned None"):
         product(faulty("sufficient_statistics", lambda value: None))
+
+
+@pytest.mark.parametrize(
+    "as_kind", [lambda a: a.astype(np.longdouble), lambda a: a.astype(np.float32), np.ndarray.tolist]
+)
+def test_numbers_of_every_kind_are_taken(as_kind):
+    class Kinds(Waves):
+        def log_partition(self, natural):
+            return as_kind(super().log_partition(natural))
+
+        def parameters(self, natural):
+            return {"scales": as_kind(super().parameters(natural)["scales"])}
+
+    found, wanted = (ef.ExponentialFamilyMixture(kind(), 2, random_state=0, tol=1e-2).fit(X) for kind in (Kinds, Waves))
+    assert type(found.parameters_["scales"]) is np.ndarray
+    assert np.allclose(found.parameters_["scales"], wanted.parameters_["scales"], rtol=1e-4)

@@ -238,3 +238,11 @@ def test_draws_follow_the_conditional(name):
     rest = np.setdiff1d(np.arange(X.shape[1]), columns)
     for ours, theirs in zip(found[:, rest].T, expected.T, strict=True):
         assert stats.ks_2samp(ours, theirs).pvalue > 1e-4
+
+
+def test_a_stack_has_no_parts():
+    one = ef.Mixture.of(ef.families.Gaussian(), [1.0], means=[[0, 0]], covariances=[np.eye(2)])
+    stack = ef.Mixture.stack([one, one])
+    for part in (lambda: stack.marginal([0]), lambda: stack.conditional([0], [1]), lambda: stack.complete([0], [[1]])):
+        with pytest.raises(ValueError, match=r"a stack of 2 mixtures; take one of them"):
+            part()

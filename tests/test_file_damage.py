@@ -52,9 +52,10 @@ def test_bytes_at_the_end_are_noticed(content, path):
             ef.load(path)
 
 
-def test_a_newer_version_is_named(content, path):
-    path.write_bytes(content[:8] + struct.pack("<I", 2) + content[12:])
-    with pytest.raises(ValueError, match=r"model\.efm has format version 2 .* reads version 1"):
+@pytest.mark.parametrize(("version", "advice"), [(1, "fit the model again"), (3, "install a newer one")])
+def test_another_version_is_named(version, advice, content, path):
+    path.write_bytes(content[:8] + struct.pack("<I", version) + content[12:])
+    with pytest.raises(ValueError, match=rf"model\.efm has format version {version} .* reads version 2: {advice}"):
         ef.load(path)
 
 
@@ -75,7 +76,7 @@ def test_a_missing_file(path):
 
 def written(header, arrays=b"") -> bytes:
     header = header if isinstance(header, bytes) else json.dumps(header).encode()
-    body = struct.pack("<8sIQQ", b"\x89EFM\r\n\x1a\n", 1, len(header), len(arrays)) + header + arrays
+    body = struct.pack("<8sIQQ", b"\x89EFM\r\n\x1a\n", files.VERSION, len(header), len(arrays)) + header + arrays
     return body + hashlib.sha256(body).digest()
 
 
@@ -227,7 +228,7 @@ STATE = ("fitted", "mixture_", "fields", "family", "state")
     ("way", "to", "message"),
     [
         (["extra"], 1, "its header has extra besides estimator, parameters and fitted"),
-        (["fitted", "n_features_in_"], None, "its n_features_in_ is missing"),
+        (["fitted", "n_features_in_"], None, "rows of 3 columns, and n_features_in_ is None"),
         (["fitted", "converged_"], None, "its converged_ is missing"),
         (["fitted", "n_features_in_"], 4, "rows of 3 columns, and n_features_in_ is 4"),
         (["fitted", "n_features_in_"], 3.0, "its n_features_in_ is 3.0"),

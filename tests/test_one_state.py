@@ -148,6 +148,42 @@ def test_a_bernoulli_mixture_of_set_parameters_predicts():
         assert new.n_features_in_ == 4
 
 
+LABELS = np.eye(3)[np.arange(60) % 3]
+NESTED = F.Product([(F.Product([(F.Gaussian(), [0]), (F.Poisson(), [1])]), [0, 1]), (F.Categorical(), [2])])
+
+
+@pytest.mark.parametrize(
+    ("family", "rows"),
+    [
+        (F.OneHot([2, 3]), np.hstack([np.eye(2)[np.arange(60) % 2], LABELS])),
+        (F.Wishart(), np.array([np.cov(RNG.normal(size=(2, 8))).ravel() for _ in range(60)])),
+        (F.Product([(F.Gaussian(), [0]), (F.Gaussian(), [1, 2])]), RNG.normal(size=(60, 3))),
+        (NESTED, np.column_stack([RNG.normal(size=60), RNG.poisson(4, 60), np.arange(60) % 3])),
+    ],
+)
+def test_a_new_estimator_of_a_set_mixture_knows_the_columns_of_its_rows(family, rows, tmp_path):
+    old = ef.ExponentialFamilyMixture(family, 1, random_state=0).fit(rows)
+    new = ef.ExponentialFamilyMixture(family, 1)
+    new.mixture_ = old.mixture_
+    assert new.n_features_in_ == rows.shape[1]
+    assert np.array_equal(as_loaded(new, tmp_path).score_samples(rows), old.score_samples(rows))
+
+
+class Unsampled(ef.families.Gaussian):
+    """A family of one's own that draws nothing."""
+
+    def sample(self, natural, n, rng):
+        raise NotImplementedError
+
+
+def test_a_family_that_draws_nothing_can_be_set_and_saved(tmp_path):
+    ef.register(Unsampled)
+    old = ef.ExponentialFamilyMixture(Unsampled(), 2, random_state=0).fit(X)
+    new = ef.ExponentialFamilyMixture(Unsampled(), 2)
+    new.mixture_ = old.mixture_
+    assert np.array_equal(as_loaded(new, tmp_path).predict(X), old.predict(X))
+
+
 def test_other_components_or_another_model_can_be_set_after_their_parameters():
     model, _ = fitted("full")
     one = model.mixture_.components([0])

@@ -385,9 +385,7 @@ class BaseMixture(DensityMixin, EMEstimator):
             )
         unknown = FitResult(mixture, np.array([np.nan]), np.empty(0), np.zeros(1), Status.GIVEN, 0, 1.0)
         [fitted] = self._fitted(plain, [unknown], np.float64)
-        widths = {value.shape[1] for value in mixture.parameters.values() if value.ndim > 1}
-        is_known = hasattr(self, "n_features_in_") or len(widths) != 1
-        return fitted if is_known else fitted | {"n_features_in_": widths.pop()}
+        return fitted
 
     def _fitted(self, plain: ExponentialFamily, results: list[Any], dtype: Any) -> list[dict[str, Any]]:
         """Return the fitted attributes of each result; they are set together, so that no fit is left half done."""

@@ -144,6 +144,9 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             raise ValueError(f"mixture_ is set to a stack of {len(mixture.weights)} mixtures; it must be one")
         with all_or_nothing(self):
             self._set_fitted(self._made_of(mixture))
+            if not hasattr(self, "n_features_in_"):
+                with contextlib.suppress(NotImplementedError):  # a family that cannot be sampled
+                    self.n_features_in_ = mixture.sample(1, 0)[0].shape[1]
 
     @abstractmethod
     def _made_of(self, mixture: Mixture) -> dict[str, Any]:

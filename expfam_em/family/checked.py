@@ -125,7 +125,9 @@ def log_partition(family: ExponentialFamily, natural: Array) -> Array:
     """
     with np.errstate(all="ignore"):
         value = told(family, "log_partition", natural)
-    return answer(family, "log_partition", value, {"K": len(natural)}, "biufc" if np.iscomplexobj(natural) else "biuf")
+    is_complex = np.iscomplexobj(natural)
+    found = answer(family, "log_partition", value, {"K": len(natural)}, "biufc" if is_complex else "biuf")
+    return found if is_complex else found.astype(np.float64, copy=False)
 
 
 def statistics(family: ExponentialFamily, X: Any) -> tuple[Array, Array | None]:
@@ -342,15 +344,21 @@ def parameters(family: ExponentialFamily, natural: Array) -> dict[str, Array]:
         raise ValueError(
             f"{at} returned {named!r:.80}; it must return a dict of arrays by name, each of shape (K, ...)"
         )
-    for name, value in named.items() if not _is_ours(family, "parameters") else ():
-        shape = np.shape(value) if isinstance(value, np.ndarray) else ()
-        if shape[: natural.ndim - 1] != natural.shape[:-1] or value.dtype.kind not in "biuf":
-            came = f"shape {shape} of {value.dtype}" if isinstance(value, np.ndarray) else f"{value!r:.80}"
+    if _is_ours(family, "parameters"):
+        return named
+    lead, arrays = natural.shape[:-1], {}
+    for name, value in named.items():
+        try:
+            found = arrays[name] = np.asarray(value)
+        except (TypeError, ValueError):  # lists of different lengths
+            found = np.empty((), object)
+        if found.shape[: len(lead)] != lead or found.dtype.kind not in "biuf":
+            came = f"shape {found.shape} of {found.dtype}" if isinstance(value, np.ndarray) else f"{value!r:.80}"
             raise ValueError(
                 f"{at} returned {name!r} as {came}; it must be an array of real numbers of shape (K, ...), here "
-                f"({', '.join(map(str, natural.shape[:-1]))}, ...)"
+                f"({', '.join(map(str, lead))}, ...)"
             )
-    return named
+    return arrays
 
 
 @functools.cache

@@ -35,7 +35,7 @@ from expfam_em.values.statistics import ExpectedStatistics
 MAGIC = b"\x89EFM\r\n\x1a\n"
 """As in PNG: a byte that is no text and line ends that a transfer as text would change."""
 
-VERSION = 1
+VERSION = 2
 PREAMBLE = struct.Struct("<8sIQQ")
 """Magic, version, length of the header, length of the arrays."""
 
@@ -255,8 +255,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     ValueError
-        If the file is no such file, is damaged, was written by a newer version, or has a family that is not
-        registered.
+        If the file is no such file, is damaged, has another format version, or has a family that is not registered.
     OSError
         If the file cannot be read.
     """
@@ -283,9 +282,8 @@ def _read(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
             size = PREAMBLE.size + len(file.getbuffer())
         _, version, header_length, arrays_length = PREAMBLE.unpack(preamble)
         if version != VERSION:
-            raise ValueError(
-                f"{path} has format version {version} and this expfam_em reads version {VERSION}: install a newer one"
-            )
+            what = "install a newer one" if version > VERSION else "fit the model again, or load it with an older one"
+            raise ValueError(f"{path} has format version {version} and this expfam_em reads version {VERSION}: {what}")
         # lengths are compared with the file before anything is read, so that wrong ones allocate nothing
         expected = PREAMBLE.size + header_length + arrays_length + CHECKSUM_SIZE
         if size < expected:
@@ -336,7 +334,7 @@ def _estimator(header: dict[str, Any], reader: _Reader) -> Any:
         _check(estimator, fitted)
         estimator.__setstate__(vars(estimator) | fitted)
         if reader.only_ours:  # a family of the user's may take long to be sampled; what it returns is checked when used
-            _try_out(estimator.mixture_, estimator.n_features_in_)
+            _try_out(estimator.mixture_, fitted.get("n_features_in_"))
     return estimator
 
 
@@ -344,13 +342,15 @@ def _check(estimator: Any, fitted: dict[str, Any]) -> None:
     """Raise a ValueError or a TypeError unless fitted attributes are those of an estimator with these parameters."""
     estimator._validate_params()
     blank = type(estimator)(**estimator.get_params(deep=False))
-    for name, wanted in ({"n_features_in_": 1} | blank._made_of(fitted["mixture_"])).items():
+    # rows of a family of the user's are known by their columns only if it can be fitted or sampled
+    known = {"n_features_in_": 1} if "n_features_in_" in fitted else {}
+    for name, wanted in (known | blank._made_of(fitted["mixture_"])).items():
         if name not in fitted:
             raise ValueError(f"its {name} is missing")
         if name in OF_ANY_LENGTH:
             wanted = np.resize(wanted, np.size(fitted[name]))
         _check_alike(name, fitted[name], wanted)
-    if fitted["n_features_in_"] < 1:
+    if known and fitted["n_features_in_"] < 1:
         raise ValueError(f"its n_features_in_ is {fitted['n_features_in_']}")
 
 
@@ -372,7 +372,7 @@ def _check_alike(name: str, found: Any, wanted: Any) -> None:
         )
 
 
-def _try_out(mixture: Mixture, n_features: int) -> None:
+def _try_out(mixture: Mixture, n_features: int | None) -> None:
     """Raise an error if a mixture cannot say anything of rows drawn from it."""
     X, _ = mixture.sample(2 * mixture.n_components, 0)
     if X.shape[1] != n_features:

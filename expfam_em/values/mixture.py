@@ -284,6 +284,8 @@ class Mixture:
     def marginal(self, columns: ArrayLike) -> Mixture:
         """Return the mixture of the chosen columns alone, p(x_columns)."""
         columns = _indices(columns)
+        if self.weights.ndim != 1:
+            raise ValueError(f"this is a stack of {len(self.weights)} mixtures; take one of them, as in stack[0]")
         try:
             of_family = checked.some_columns(self.family, "marginal", self.natural, columns)
         except IndexError as error:
