@@ -286,6 +286,20 @@ def test_large_counts_keep_their_digits(size, which, as_rows):
     assert model.lower_bound_ == pytest.approx(found.mean(), rel=0, abs=1e-11)
 
 
+@pytest.mark.parametrize("size", [4e6, 1e12, 1e15])
+@pytest.mark.parametrize("as_rows", [np.asarray, sparse.csr_matrix])
+def test_a_multinomial_density_that_was_never_fitted_keeps_the_digits_of_large_counts(size, as_rows):
+    mixture = ef.Mixture.of(families.Multinomial(), [1.0], probabilities=[[0.25, 0.25, 0.5]])
+    x = np.floor(np.array([[0.25, 0.25, 0.5]]) * size + np.sqrt(size) * np.array([[1.0, -2.0, 1.0]]))
+    expected = float(
+        log_factorial(x[0].sum())
+        + sum(mpf(c) * mpmath.log(p) - log_factorial(c) for c, p in zip(x[0], (0.25, 0.25, 0.5), strict=True))
+    )
+    assert mixture.log_density(as_rows(x)) == pytest.approx([expected], rel=1e-11)
+    assert mixture.family.log_density(x, mixture.natural)[:, 0] == pytest.approx([expected], rel=1e-11)
+    assert ef.accumulate(mixture, as_rows(x)).bound == pytest.approx(expected, rel=1e-11)
+
+
 def test_large_counts_in_composed_families():
     _, _, lots = counts_of(1e12)[0]
     X = np.concatenate(lots).astype(float)

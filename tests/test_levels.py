@@ -262,3 +262,11 @@ def test_mixtures_are_made_of_levels_that_are_given():
 @pytest.mark.parametrize("codes", CODES.values(), ids=CODES)
 def test_the_laws_of_a_family_hold_for_codes(codes):
     ef.check_family(Categorical(), coded(RANKS, codes))
+
+
+def test_means_are_those_of_the_labels():
+    family, shares = Categorical([[1, 2, 3], [0, 99]]), [[[0.2, 0.3, 0.5], [0.9, 0.1, 0.0]]]
+    mixture = ef.Mixture.of(family, [1.0], probabilities=shares)
+    assert mixture.conditional_mean([1], [[0.0], [99.0]]) == pytest.approx(np.full((2, 1), 2.3), rel=1e-14)
+    assert mixture.conditional_mean([0], [[3.0]]) == pytest.approx(np.array([[9.9]]), rel=1e-14)
+    assert family.mean(mixture.natural) == pytest.approx(np.array([[2.3, 9.9]]), rel=1e-14)

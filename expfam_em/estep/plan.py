@@ -161,7 +161,7 @@ def single_pass(family, rows: Rows):
     """
     family = shared(family)
     if rows.is_sparse:
-        if family.sparse is None and isinstance(rows, ArrayRows):  # elsewhere, where log h of a chunk is asked for
+        if isinstance(rows, ArrayRows):  # elsewhere, where log h of a chunk is asked for
             checked.check_sparse(family, rows.X)
         else:
             checked.refuse_sparse(family)

@@ -324,9 +324,9 @@ class Categorical(_Labels):
         return Conditionals(*self.marginal(natural, np.setdiff1d(np.arange(len(levels)), columns)))
 
     def mean(self, natural: Array) -> Array:
-        """Return the means of the labels as numbers, (K, d): of two levels, the probability of the label 1."""
-        probabilities = self.parameters(natural)["probabilities"]
-        return probabilities @ np.arange(probabilities.shape[-1])
+        """Return the means of the labels as numbers, (K, d): of the labels 0 and 1, the probability of 1."""
+        found = self.parameters(natural)
+        return np.sum(found["probabilities"] * found["levels"], axis=-1)
 
 
 class OneHot(_Labels):
@@ -424,7 +424,7 @@ class Multinomial(OfKnownWidth, Cancelling):
     """
 
     sparse = "rows"
-    incidental = ("n_empty",)
+    incidental = ("n_empty", "many")
 
     n_empty: int | None = None
     """Number of columns without any count, once it is known."""
@@ -433,21 +433,21 @@ class Multinomial(OfKnownWidth, Cancelling):
         if isinstance(trials, bool) or not isinstance(trials, Integral) or trials < 1:
             raise ValueError(f"trials is {trials!r}; it must be a whole number from 1")
         self.trials = int(trials)
-        self.many: bool | None = None  # whether rows have so many trials that digits of log h matter
+        self.many: bool | None = None  # whether rows have so many trials that digits of log h matter, once it is known
 
     def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         return Filled.of(X)
 
     def bound(self, summary: Any) -> Self:
         """Return a copy that knows the number of columns, of those without a count, and whether trials are many."""
-        n_empty, many = int(np.sum(~summary.columns)), summary.largest > LARGE_COUNT or None
+        n_empty, many = int(np.sum(~summary.columns)), summary.largest > LARGE_COUNT
         return self.replace(n_features=len(summary.columns), n_empty=n_empty, many=many)
 
     def cancels(self, natural: Array) -> bool:
-        return bool(self.many)
+        return self.many is not False  # nobody knows before `bind`: then the rows say
 
     def log_density(self, X: Block | CSRBlock, natural: Array) -> Array:
-        if not self.many:
+        if not np.any(row_sums(observations(X)) > LARGE_COUNT):
             return super().log_density(X, natural)  # type: ignore[arg-type]
         x, shares = np.asarray(observations(X), np.float64), self.to_expectation(np.atleast_2d(natural))
         trials = x.sum(axis=1, keepdims=True)
