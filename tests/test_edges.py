@@ -1,7 +1,9 @@
 """Limits of shapes, in which a family is another one: fits reach them, leave them, and say so."""
 
+import mpmath
 import numpy as np
 import pytest
+from mpmath import mpf
 from scipy import stats
 
 import expfam_em as ef
@@ -135,3 +137,39 @@ def test_a_known_shape_has_no_limit():
     model = fitted(STUDENT(1e9), NUMBERS["uniform"])
     assert model.parameters_["degrees_of_freedom"] == 1e9
     assert model.mixture_.edges == {}
+
+
+@mpmath.workdps(50)
+@pytest.mark.parametrize(("mean", "shape"), [(1e9, 1e9), (1e12, 1e9), (1e12, 1e11), (1e4, 1e8)])
+def test_a_large_shape_is_no_limit_where_the_mean_is_larger(mean, shape):
+    family, eta = GAMMA_POISSON(), GAMMA_POISSON().from_parameters(shapes=[[shape]], means=[[mean]])
+    assert family.parameters(eta)["shapes"] == pytest.approx(np.array([[shape]]), rel=1e-14)
+    deviation = np.sqrt(mean + mean**2 / shape)
+    x = np.floor(mean + deviation * np.array([[-3.0], [0.0], [3.0]]))
+    p, found = 1 / (1 + mpf(mean) / mpf(shape)), family.log_density(x, eta)[:, 0]
+    for value, count in zip(found, map(mpf, x[:, 0].tolist()), strict=True):
+        choices = mpmath.loggamma(count + shape) - mpmath.loggamma(shape) - mpmath.loggamma(count + 1)
+        assert value == pytest.approx(float(choices + shape * mpmath.log(p) + count * mpmath.log(1 - p)), abs=1e-8)
+
+
+@pytest.mark.parametrize("shape", [1e9, 1e11])
+def test_shapes_above_the_limit_of_small_counts_are_estimated_where_counts_are_large(shape):
+    rng = np.random.default_rng(3)
+    X = rng.poisson(1e12 * rng.gamma(shape, 1 / shape, (400, 1))).astype(float)
+    model = ef.ExponentialFamilyMixture(GAMMA_POISSON(), 1).fit(X)
+    # so many counts are all but normal: their likelihood is largest at their mean and variance
+    assert model.lower_bound_ == pytest.approx(stats.norm.logpdf(X, X.mean(), X.std()).mean(), abs=1e-4)
+    of_moments = X.mean() ** 2 / (X.var() - X.mean())
+    assert model.parameters_["shapes"] == pytest.approx(np.array([[of_moments]]), rel=1e-2)
+    assert model.mixture_.edges == {}
+
+
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+@pytest.mark.parametrize(("mean", "excess"), [(1e9, 0.0), (1e12, 0.0), (1e12, 1e-13), (1e15, 1e-13)])
+@pytest.mark.parametrize("K", [1, 2])
+def test_rounding_of_the_shapes_of_large_counts_lowers_no_bound(mean, excess, K):
+    rng = np.random.default_rng(5)
+    rates = mean * (1 + np.sqrt(excess) * rng.standard_normal((300, 1)))
+    X = np.floor(rates + np.sqrt(mean) * rng.standard_normal((300, 1)))
+    model, inside = (fitted(family, X, K, max_iter=60) for family in (GAMMA_POISSON(), families.Poisson()))
+    assert model.lower_bound_ >= inside.lower_bound_ - 1e-3

@@ -18,10 +18,14 @@ from expfam_em.rows.csr import observations
 from expfam_em.rows.typing import Array, Block, Mask
 
 LARGEST_SHAPE = 1e8
-"""Stands for an infinite shape, the limit in which counts are Poisson ones."""
+"""Shape from which counts are Poisson ones, as a multiple of the mean, or of 1 if that is less."""
 
 LEAST_MEAN = 1e-200
 """Mean of counts that are all 0."""
+
+LARGEST_ESTIMATED_SHAPE = 4e10
+"""Shape, as a multiple of 1 + |E[log λ]|, from which it is left as it is by M-steps: the difference of logarithms that
+it follows from has four digits there, so that its rounding does not lower the bound."""
 
 SAME = 1e-9
 """Relative difference from the rates of an E-step up to which it is rounding."""
@@ -320,7 +324,7 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
             value = binomial - shape * np.log1p(1 / rate) - x * np.log1p(rate)
             if np.any(large := np.minimum(x, shape) > LARGE_COUNT):
                 value = np.where(large, log_negative_binomial(x, shape, -np.log1p(1 / rate), -np.log1p(rate)), value)
-            value = np.where(shape < LARGEST_SHAPE, value, log_poisson(x, shape / rate))
+            value = np.where(_in_limit(shape, rate), log_poisson(x, shape / rate), value)
         return value.sum(axis=2)
 
     def expected_log_base_measure(self, natural: Array) -> Array | None:
@@ -341,10 +345,13 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
             expected = (of_counts + shape_before) / (1 + rate_before)  # what an E-step gives, if nothing is added to it
             of_likelihood = -shape / np.maximum(of_counts, LEAST_MEAN)
             minus_rate = np.where(np.abs(mean - expected) <= SAME * expected, of_likelihood, minus_rate)
+            uncertain = _is_uncertain(shape, log_mean)
+            minus_rate = np.where(uncertain, minus_rate * (shape_before / shape), minus_rate)
+            shape = np.where(uncertain, shape_before, shape)
             # only `at_edges` leaves the limit; here it would be rounding
-            in_limit = shape_before >= LARGEST_SHAPE
-            minus_rate = np.where(in_limit, minus_rate * (LARGEST_SHAPE / shape), minus_rate)
-            shape = np.where(in_limit, LARGEST_SHAPE, shape)
+            in_limit, limit = _in_limit(shape_before, rate_before), _limit(mean)
+            minus_rate = np.where(in_limit, minus_rate * (limit / shape), minus_rate)
+            shape = np.where(in_limit, limit, shape)
         return np.concatenate([shape, minus_rate, tilt], axis=-1)
 
     def edge_sums(self, X: Block, natural: Array, responsibilities: Array) -> Array:
@@ -356,13 +363,16 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
         shape, rate = self._shape_and_rate(natural)
         square, mean, tilt = self._split(sums / counts[:, None])
         excess = square - mean**2 - mean
-        of_moments = np.where(excess > 0, np.minimum(mean**2 / excess, LARGEST_SHAPE), LARGEST_SHAPE)
+        limit = _limit(mean)
+        of_moments = np.where(excess > 0, np.minimum(mean**2 / excess, limit), limit)
         # close to the limit steps are slow, and a shape far below it is a long way off
-        new = np.where((shape < LARGEST_SHAPE) & (of_moments < 2 * shape), shape, of_moments)
+        known = ~_in_limit(shape, rate) & ~_is_uncertain(shape, np.log(np.maximum(mean, LEAST_MEAN)))
+        new = np.where(known & (of_moments < 2 * shape), shape, of_moments)
         return np.concatenate([new, -np.where(new == shape, rate, new * (rate / shape)), tilt], axis=-1)
 
     def edges(self, natural: Array) -> dict[str, Mask]:
-        return {"Poisson in a column, of infinite shape": np.any(self._split(natural)[0] >= LARGEST_SHAPE, axis=-1)}
+        in_limit = _in_limit(*self._shape_and_rate(natural))
+        return {"Poisson in a column, of infinite shape": np.any(in_limit, axis=-1)}
 
     def _shape_and_rate(self, natural: Array) -> tuple[Array, Array]:
         shape, minus_rate, _ = self._split(np.atleast_2d(natural))
@@ -377,11 +387,11 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
 
     def natural_of(self, log_mean: Array, mean: Array, of_counts: Array) -> tuple[Array, ...]:
         shape = inverse_log_minus_digamma(np.log(mean) - log_mean)
-        shape = np.where(shape < LARGEST_SHAPE, shape, LARGEST_SHAPE)  # NaN where the rates do not vary at all
+        shape = np.where(shape < _limit(mean), shape, _limit(mean))  # NaN where the rates do not vary at all
         return shape, -shape / mean, np.zeros_like(shape)
 
     def parameters_of(self, shape: Array, minus_rate: Array, tilt: Array) -> dict[str, Array]:
-        in_limit = shape >= LARGEST_SHAPE
+        in_limit = _in_limit(shape, -minus_rate)
         return {
             "shapes": np.where(in_limit, np.inf, shape),
             "means": -shape / minus_rate,
@@ -394,10 +404,25 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
         if means is None:
             assert probabilities is not None  # see determined_by
             means = shapes * ((1 - np.minimum(probabilities, 1.0)) / probabilities)
-        shapes = np.minimum(shapes, LARGEST_SHAPE)
+        shapes = np.minimum(shapes, _limit(means))
         return shapes, -shapes / np.maximum(means, LEAST_MEAN), np.zeros_like(shapes)
 
     def draw_of(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Block:
         shape, minus_rate, _ = natural
         rates = rng.standard_gamma(shape, size) / -minus_rate
-        return draws.poisson(np.where(shape < LARGEST_SHAPE, rates, shape / -minus_rate), size, rng)
+        return draws.poisson(np.where(_in_limit(shape, -minus_rate), shape / -minus_rate, rates), size, rng)
+
+
+def _limit(mean: Array) -> Array:
+    """Return what stands for an infinite shape of counts with a mean."""
+    return 2 * LARGEST_SHAPE * np.maximum(mean, 1.0)  # twice, so that no rounding takes it below
+
+
+def _is_uncertain(shape: Array, log_mean: Array) -> Mask:
+    """Return which shapes are beyond what M-steps can estimate."""
+    return np.asarray(shape * (1 + np.abs(log_mean)) > LARGEST_ESTIMATED_SHAPE)
+
+
+def _in_limit(shape: Array, rate: Array) -> Mask:
+    """Return which Gamma densities have so large a shape that their counts are Poisson ones."""
+    return np.minimum(shape, rate) >= LARGEST_SHAPE
