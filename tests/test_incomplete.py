@@ -517,3 +517,22 @@ def test_statistics_about_other_medians_are_refused():
     prior = ef.accumulate(one, X[:5])
     with pytest.raises(ValueError, match="there is no prior for it"):
         ef.ExponentialFamilyMixture(families.FreeLaplace(), 1, prior=prior).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("family", "parameters"),
+    [
+        (ef.families.StudentT(covariance_type="full"), {"scales": [np.eye(2), 4 * np.eye(2)] * 10}),
+        (ef.families.StudentT(covariance_type="diag"), {"scales": [[1.0, 3.0], [0.5, 2.0]] * 10}),
+        (ef.families.StudentT(covariance_type="spherical"), {"scales": [1.0, 3.0] * 10}),
+        (ef.families.GammaPoisson(), {"shapes": [[2.0, np.inf], [np.inf, 0.5]] * 10}),
+    ],
+)
+def test_rows_under_parameters_of_their_own_have_the_density_under_these(family, parameters):
+    rng = np.random.default_rng(3)
+    if "scales" in parameters:
+        parameters = parameters | {"degrees_of_freedom": [3.0, np.inf] * 10}
+    mixture = ef.Mixture.of(family, np.full(20, 0.05), means=rng.uniform(1, 4, (20, 2)), **parameters)
+    X, natural = rng.poisson(3.0, (20, 2)).astype(float), mixture.natural
+    paired = mixture.family.paired_log_density(X, natural)
+    np.testing.assert_allclose(paired, np.diagonal(mixture.family.log_density(X, natural)), rtol=1e-13)

@@ -10,6 +10,7 @@ import numpy as np
 from expfam_em.em.state import Problem, State, improve, move
 from expfam_em.family import checked
 from expfam_em.family.optional import edge_sums_of, is_incomplete
+from expfam_em.rows.typing import Mask
 from expfam_em.values.mixture import Mixture
 
 FIRST_TRIAL = 4
@@ -49,20 +50,25 @@ def _between(state: State, half_bounds: np.ndarray, found: State) -> State:
 def _best(problem: Problem, state: State, after: Mixture, moved: State, beyond: Mixture) -> State:
     """Return the state with the shapes that raise the bound: of all components, or of one where a run would end."""
     changed = np.any(beyond.natural != after.natural, axis=2)
-    chosen, before = np.zeros_like(changed), moved.bounds + moved.log_priors
+    chosen, found, before = np.zeros_like(changed), None, moved.bounds + moved.log_priors
+
+    def trial_of(which: Mask) -> State:
+        natural = np.where(which[:, :, None], beyond.natural, after.natural)
+        return move(problem, state, _with_natural(after, natural))
+
     alone = [changed & (np.arange(changed.shape[1]) == k) & moved.done[:, None] for k in range(changed.shape[1])]
     for which in (changed, *(alone if changed.sum() > 1 else ())):
         which = which & ~chosen.any(axis=1, keepdims=True)
         if not which.any():
             continue
-        natural = np.where(which[:, :, None], beyond.natural, after.natural)
-        trial = move(problem, state, _with_natural(after, natural))
-        better = trial.bounds + trial.log_priors > before
-        chosen |= which & better[:, None]
+        trial = trial_of(which)
+        better = which & (trial.bounds + trial.log_priors > before)[:, None]
+        if better.any():
+            found = trial if not chosen.any() and np.array_equal(better, which) else None
+            chosen |= better
     if not chosen.any():
         return moved
-    natural = np.where(chosen[:, :, None], beyond.natural, after.natural)
-    found = move(problem, state, _with_natural(after, natural))
+    found = trial_of(chosen) if found is None else found
     return found._replace(done=found.done & ~chosen.any(axis=1))  # what the others make of it is not known yet
 
 

@@ -41,9 +41,6 @@ also entries of CSR rows made dense at a time."""
 OUTLIERS = 0.1
 """Share of the row weight, farthest from all seeds, that may be outliers."""
 
-TOGETHER = 16
-"""Rows of which log-densities under one another are computed at a time, where each under itself is wanted."""
-
 
 class Seeding:
     """Seeds for each component, from the family it belongs to."""
@@ -244,13 +241,11 @@ class Seeds:
     def _own(self):
         """φ of each row, or its log-density under itself as a component, (n,)."""
         own = np.empty(len(self.weight))
-        if is_incomplete(self.family):
-            for first in range(0, len(own), TOGETHER):
-                rows = slice(first, first + TOGETHER)
-                own[rows] = np.diagonal(self.family.log_density(self.X[rows], self.natural(rows)))
-            return own
         for first in range(0, len(own), self._step):
             rows = slice(first, first + self._step)
             eta = self.natural(rows)
+            if is_incomplete(self.family):
+                own[rows] = self.family.paired_log_density(self.X[rows], eta)
+                continue
             own[rows] = np.sum(self.expectation(rows) * eta, axis=1) - checked.log_partition(self.family, eta)
         return own

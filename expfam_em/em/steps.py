@@ -124,7 +124,7 @@ def _rescued(previous, found, expectation) -> Mixture | None:
     if not isinstance(family, Framed):
         return None
     with np.errstate(all="ignore"):  # a component may be about to collapse
-        better = family.rescue_frames(found.flat_natural, expectation)
+        better = family.rescue_frames(found.flat_natural, expectation, np.isfinite(found.log_partition).ravel())
     return None if better is None else previous.in_family_if_finite(family.with_frames(better))
 
 

@@ -103,8 +103,7 @@ class Scores(NamedTuple):
 def cancels(family: Any, scores: Scores) -> bool:
     """Whether the E-step takes log-densities of components, with log h, because their scores lack digits."""
     known = family if scores.family is None else scores.family
-    with np.errstate(all="ignore"):  # where responsibilities are given, η is 0
-        return optional.cancels(known, scores.natural.reshape(-1, scores.natural.shape[2]))
+    return optional.cancels(known, scores.natural.reshape(-1, scores.natural.shape[2]))
 
 
 class Outputs(NamedTuple):

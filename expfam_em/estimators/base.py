@@ -98,12 +98,16 @@ def _misled(results: Sequence[Any], data_set: Integers) -> np.ndarray:
     return np.flatnonzero(behind & ~np.isin(data_set, data_set[sound & ~behind]))
 
 
-def _at_edges(mixture: Mixture) -> list[str]:
-    """Return a sentence for each edge of the parameter space that components are at."""
-    return [
-        f"Component{'s' * (len(which) > 1)} {', '.join(map(str, which))} {'are' if len(which) > 1 else 'is'} {edge}."
-        for edge, which in mixture.edges.items()
-    ]
+def _at_edges(stack: Mixture) -> list[list[str]]:
+    """Return for each mixture a sentence for each edge of the parameter space that components are at."""
+    found: list[list[str]] = [[] for _ in stack.weights]
+    for edge, which in stack.edges.items():
+        mixture, component = np.divmod(which, stack.n_components)
+        for at in np.unique(mixture):
+            here = component[mixture == at].tolist()
+            verb = "are" if len(here) > 1 else "is"
+            found[at].append(f"Component{'s' * (len(here) > 1)} {', '.join(map(str, here))} {verb} {edge}.")
+    return found
 
 
 def _of_same_constants(plain: ExponentialFamily, rows: ArrayRows) -> list[tuple[Integers, ExponentialFamily | None]]:
@@ -410,9 +414,9 @@ class BaseMixture(DensityMixin, EMEstimator):
                 "start_bounds_": np.array([result.bound / result.total_weight]),
                 "n_iter_": result.n_iter,
                 "converged_": result.converged,
-                "status_": " ".join([result.status.value, *_at_edges(result.mixture)]),
+                "status_": " ".join([result.status.value, *edges]),
             }
-            for at, result in enumerate(results)
+            for at, (result, edges) in enumerate(zip(results, _at_edges(stack), strict=True))
         ]
 
     def _described(self, stack: Mixture) -> tuple[Array, dict[str, Any], dict[str, Any], Mask]:
@@ -440,21 +444,25 @@ class BaseMixture(DensityMixin, EMEstimator):
     def _evaluate(self, X: Any, **wanted: Any) -> Evaluated:
         return evaluate(self.mixture_.family, self.mixture_.scores, X, n_jobs=self.n_jobs, **wanted)
 
+    @undisturbed
     def predict(self, X: Observations) -> Integers:
         """Return the most probable component of each row, (n,); the lower index wins a tie."""
         rows, _ = self._rows(X)
         return self._evaluate(rows, labels=True).labels
 
+    @undisturbed
     def predict_proba(self, X: Observations) -> Floats:
         """Return the responsibilities p(k|x), (n, K)."""
         rows, dtype = self._rows(X)
         return self._evaluate(rows, responsibilities=True).responsibilities.astype(dtype, copy=False)
 
+    @undisturbed
     def score_samples(self, X: Observations) -> Floats:
         """Return log p(x) of each row, (n,)."""
         rows, dtype = self._rows(X)
         return as_dtype(dtype, self._evaluate(rows, log_density=True).log_density)
 
+    @undisturbed
     def score(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-likelihood per row, or per unit of weight."""
         given: Any = X

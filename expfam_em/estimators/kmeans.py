@@ -27,6 +27,7 @@ from expfam_em.families.gaussian.known import KnownCovariance, in_frame_units
 from expfam_em.family.binding import bind
 from expfam_em.rows import csr
 from expfam_em.rows.memory import ArrayRows, check_total
+from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Floats, Integers, Observations, RandomState
 from expfam_em.saving.files import saved
 from expfam_em.values.mixture import Mixture
@@ -281,10 +282,12 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             mixture = _mixture_of(pass_.family, _centres(mixture))
         return pass_, pass_.labels(mixture.scores)
 
+    @undisturbed
     def predict(self, X: Observations) -> Integers:
         """Return the label of the closest centre of each row, (n,)."""
         return self._labelled(self._checked_rows(X))[1]
 
+    @undisturbed
     def transform(self, X: Observations) -> Floats:
         """Return the distance of each row to each centre, (n, K)."""
         rows = self._checked_rows(X)
@@ -293,6 +296,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             return as_dtype(rows.dtype, pass_.distances(self.cluster_centers_.astype(np.float64)))
         return as_dtype(rows.dtype, cdist(rows, self.cluster_centers_))  # from differences: nothing cancels
 
+    @undisturbed
     def score(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> float:
         """Return −J = −Σ w ‖x − μ_label‖² of the rows."""
         rows = self._checked_rows(X)

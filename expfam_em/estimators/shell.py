@@ -77,8 +77,15 @@ def all_or_nothing(estimator: Any) -> Iterator[None]:
         raise
 
 
+PLAIN = frozenset({float, int, bool, str, type(None)})
+"""Types of fitted values that cannot be changed."""
+
+
 def _freeze(value: Any) -> None:
     """Make arrays read-only, in values of this package too; what a user's own class holds is left as it is."""
+    kind = type(value)
+    if kind in PLAIN:
+        return
     if isinstance(value, np.ndarray):
         value.flags.writeable = False
     elif isinstance(value, dict):
@@ -86,8 +93,9 @@ def _freeze(value: Any) -> None:
             _freeze(one)
     elif isinstance(value, (list, tuple)):
         for one in value:
-            _freeze(one)
-    elif type(value).__module__.startswith("expfam_em."):
+            if type(one) not in PLAIN:
+                _freeze(one)
+    elif kind.__module__.startswith("expfam_em."):
         _freeze(getattr(value, "__dict__", {}))
 
 

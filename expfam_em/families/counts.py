@@ -317,15 +317,22 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
         return np.where((shape > 0) & (rate > 0), gammaln(shape) - xlogy(shape, rate), np.inf)
 
     def log_density(self, X: Block, natural: Array) -> Array:
+        return self._log_probability(np.asarray(X, np.float64)[:, None, :], natural)
+
+    def paired_log_density(self, X: Block, natural: Array) -> Array:
+        return self._log_probability(np.asarray(X, np.float64), natural)
+
+    def _log_probability(self, x: Array, natural: Array) -> Array:
         shape, rate = self._shape_and_rate(natural)
-        x = np.asarray(X, np.float64)[:, None, :]
         with np.errstate(all="ignore"):
             binomial = np.where(x == 0, 0.0, -np.log(x + shape) - log_beta(x + 1, shape))
             value = binomial - shape * np.log1p(1 / rate) - x * np.log1p(rate)
             if np.any(large := np.minimum(x, shape) > LARGE_COUNT):
                 value = np.where(large, log_negative_binomial(x, shape, -np.log1p(1 / rate), -np.log1p(rate)), value)
-            value = np.where(_in_limit(shape, rate), log_poisson(x, shape / rate), value)
-        return value.sum(axis=2)
+            if np.any(in_limit := _in_limit(shape, rate)):
+                x, mean = np.broadcast_to(x, value.shape)[..., in_limit], (shape / rate)[in_limit]
+                value[..., in_limit] = log_poisson(x, mean)
+        return value.sum(axis=-1)
 
     def expected_log_base_measure(self, natural: Array) -> Array | None:
         return None  # that of the rates would say nothing about counts

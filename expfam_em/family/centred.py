@@ -243,7 +243,7 @@ class Centred(Framed, Cancelling):
         target = self.with_frames(_frames(wanted, place))
         return target.frames, self.translate(natural, target)
 
-    def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
+    def rescue_frames(self, natural: Array, expectation: Array, proper: Mask) -> Frames | None:
         place, spread = self._places(expectation)
         own = np.zeros(len(place), bool) if self.frames is None else self.frames["own"]
         lost = ~self._suits(self.origin, place, spread, FARTHEST_SHARED)

@@ -15,6 +15,9 @@ from expfam_em.family.kernel_form import OwnFrames
 from expfam_em.family.summaries import Width
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
+TOGETHER = 16
+"""Rows of which log-densities under one another are computed at a time, where each under its own is wanted."""
+
 
 class Translated(ExponentialFamily):
     """Families whose natural parameters mean something else under other constants, such as a frame or levels."""
@@ -51,13 +54,15 @@ class Framed(Translated):
         """Return better frames of the components and natural parameters (K, p) in them; None if there are none.
 
         ``expectation`` are expectation parameters (K, p) close to those of ``natural``, already known to the caller.
+        A of ``natural`` is finite.
         """
         return None
 
-    def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
+    def rescue_frames(self, natural: Array, expectation: Array, proper: Mask) -> Frames | None:
         """Return frames in which statistics with this mean (K, p) keep their digits; None if they do already.
 
         ``natural`` is what the statistics give in the frames they are in. It is not finite if all digits are lost.
+        ``proper`` (K,) says where its A is finite.
         """
         return None
 
@@ -133,6 +138,11 @@ class Incomplete(ExponentialFamily):
         """Return Σ_n r_nk T(x_n) of the guess that needs no parameters, (n, d), (n, K) -> (K, p)."""
         return responsibilities.T @ checked.statistics(self, X)[0]
 
+    def paired_log_density(self, X: Block, natural: Array) -> Array:
+        """Return log p(x_n|η_n) of rows, each under parameters of its own, (n, d), (n, p) -> (n,)."""
+        parts = [slice(first, first + TOGETHER) for first in range(0, len(X), TOGETHER)]
+        return np.concatenate([np.diagonal(checked.log_density(self, X[part], natural[part])) for part in parts])
+
     has_limits: bool = False
     """Whether a shape has a limit in which the density is that of another family, such as the normal one of t."""
 
@@ -196,7 +206,10 @@ class OfComponents(ExponentialFamily):
 
 def cancels(family: ExponentialFamily, natural: Array) -> bool:
     """Whether the E-step of these components, (K, p), takes log-densities because their scores lack digits."""
-    return isinstance(family, Cancelling) and family.cancels(natural)
+    if not isinstance(family, Cancelling):
+        return False
+    with np.errstate(all="ignore"):  # where responsibilities are given, η is 0
+        return family.cancels(natural)
 
 
 def is_incomplete(family: ExponentialFamily) -> TypeGuard[Incomplete]:

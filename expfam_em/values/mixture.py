@@ -128,8 +128,10 @@ class Mixture:
     def unchecked(cls, family: ExponentialFamily, weights: Array, natural: Array, **derived: Array) -> Mixture:
         """Return a mixture, or a stack, made of what needs no checks, and what is already known of it."""
         mixture, natural = object.__new__(cls), np.ascontiguousarray(natural)
-        arrays = {"weights": weights, "natural": natural, **derived}
-        vars(mixture).update(family=family, **{name: _kept(array) for name, array in arrays.items()})
+        vars(mixture).update(family=family, weights=weights, natural=natural, **derived)
+        weights.flags.writeable = natural.flags.writeable = False
+        for array in derived.values():
+            array.flags.writeable = False
         return mixture
 
     def _with_components(self, family: ExponentialFamily, natural: Array) -> Mixture | None:

@@ -230,11 +230,13 @@ class OfParts(Composed, Framed, Cancelling, Incomplete):
         etas = self._each(one, natural, self._of_possible(expectation))
         return (self._joined_frames(len(natural), new), self._join(len(natural), etas)) if new else None
 
-    def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
+    def rescue_frames(self, natural: Array, expectation: Array, proper: Mask) -> Frames | None:
         new: dict[int, Frames | None] = {}
 
         def one(part, eta, m):
-            if isinstance(part.family, Framed) and (better := part.family.rescue_frames(eta, m)) is not None:
+            if not isinstance(part.family, Framed):
+                return
+            if (better := part.family.rescue_frames(eta, m, proper[part.of])) is not None:
                 new[part.number] = better
 
         self._each(one, natural, self._of_possible(expectation))

@@ -231,10 +231,11 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         partition = checked.log_partition(self.family.with_frames(frames), moved)
         return frames, np.column_stack([log_odds + partition, moved])
 
-    def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
+    def rescue_frames(self, natural: Array, expectation: Array, proper: Mask) -> Frames | None:
         if not isinstance(self.family, Framed):
             return None
-        return self.family.rescue_frames(self._odds(natural)[1], expectation[:, 1:] / (1 - expectation[:, :1]))
+        mean = expectation[:, 1:] / (1 - expectation[:, :1])
+        return self.family.rescue_frames(self._odds(natural)[1], mean, proper)
 
     def parameters(self, natural: Array) -> dict[str, Array]:
         log_odds, of_family = self._odds(natural)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from expfam_em.families.special.linalg import solve_lower
+from expfam_em.families.special.linalg import are_above, solve_lower
 from expfam_em.family.frames import Frames
 from expfam_em.rows.typing import Array, Mask
 
@@ -95,7 +95,7 @@ class Coordinates(NamedTuple):
 
     def floored(self, covariance: Array) -> Array:
         """Return covariances with variances below the floor raised to it."""
-        if self.floor == 0:
+        if self._is_above(covariance, self.floor):
             return covariance
         low, raised = self._raised(self.form.root(covariance), self.floor)
         if not low.any():
@@ -114,13 +114,19 @@ class Coordinates(NamedTuple):
 
     def at_floor(self, covariance: Array) -> Mask:
         """Return which covariances have a variance at the floor, or within a factor of two of it, (K,)."""
-        if self.floor == 0:
+        if self._is_above(covariance, 2 * self.floor):
             return np.zeros(len(covariance), bool)
         return self.below(self.form.root(covariance), 2 * self.floor)
 
     def below(self, roots: Array, floor: float) -> Mask:
         """Return which roots are those of covariances with a variance below a floor in some direction, (K,)."""
         return self._raised(roots, floor)[0]
+
+    def _is_above(self, covariance, floor):
+        """Whether all variances in all directions are certain to be above a floor."""
+        if floor == 0:
+            return True
+        return self.frames is None and are_above(self.form.scale(covariance, self.scale / self.width), floor)
 
     def _raised(self, roots, floor):
         """Return which roots are those of covariances below a floor, (K,), and factors of these at the floor."""

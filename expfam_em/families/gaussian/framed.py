@@ -219,17 +219,18 @@ class FramedNormal(Framed):
     def _wants_own_frame(self, natural, expectation):
         """Return which components to take out of the shared frame, (K,)."""
         form = self._form
-        mean, variance = form.variances(expectation)
+        (mean, variance), lost = form.variances(expectation), False
         if not self._model.tied and mean.shape[1] > form.widest_shared:
             return np.ones(len(mean), bool)
         if self.frames is not None:
             shared = self.with_frames(None)
             mean, covariance = self._transferred(shared, mean, form.central(expectation)[1])
             variance, natural = form.diagonal(covariance), self.translate(natural, shared)
-        wanted = np.logical_or(*self._losses(mean, variance, natural))
+            lost = ~np.isfinite(form.log_partition(natural))
+        wanted = np.logical_or(*self._losses(mean, variance, natural, lost))
         return np.broadcast_to(wanted.any(), wanted.shape) if self._model.tied else wanted
 
-    def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
+    def rescue_frames(self, natural: Array, expectation: Array, proper: Mask) -> Frames | None:
         """Return frames about components whose moments, or later scores, lose digits in those that they have.
 
         A variance C left over from a second moment C + m² has lost m²/C of its digits.
@@ -239,10 +240,10 @@ class FramedNormal(Framed):
         if self._model.tied:  # a component of equal rows does not make the common covariance smaller
             pooled = form.diagonal(form.moments(natural)[1])
             variance = np.where(pooled > 0, pooled, variance)
-        cancelled, flat = self._losses(mean, variance, natural)
+        cancelled, flat = self._losses(mean, variance, natural, ~proper)
         if self.frames is not None and self._model.constrain is None:
             # a frame of its own suits it, unless the component has become far flatter, or thicker, than it was
-            flat &= ~self.frames["own"] | self._losses(mean, variance, natural, WARPED)[1]
+            flat &= ~self.frames["own"] | self._losses(mean, variance, natural, ~proper, WARPED)[1]
         if not (cancelled | flat).any():
             return None
         shift, root = self._coordinates(mean.shape[1]).of_each(len(mean))
@@ -252,7 +253,7 @@ class FramedNormal(Framed):
         lost = cancelled | flat
         if not (lost.any() and self._takes_frames(mean.shape[1])):
             return None
-        here = form.times_root(root, self._certain_roots(expectation, natural, cancelled))
+        here = form.times_root(root, self._certain_roots(expectation, natural, cancelled, ~proper))
         lost = np.ones_like(lost) if self._model.tied else lost
         if self.frames is not None:  # those that are not replaced stay
             kept = self.frames["own"] & ~lost
@@ -261,20 +262,20 @@ class FramedNormal(Framed):
             lost = lost | kept
         return frames_at(lost, about, here)
 
-    def _losses(self, mean, variance, natural, limit=CANCELLATION):
+    def _losses(self, mean, variance, natural, lost, limit=CANCELLATION):
         """Return which components lose too many digits in moments and in scores, each (K,).
 
-        The terms of a score are as large as P_jj (m_j² + C_jj) for the precision P.
+        The terms of a score are as large as P_jj (m_j² + C_jj) for the precision P. All digits are ``lost`` where A is
+        not finite.
         """
         with np.errstate(all="ignore"):
             second = variance + mean**2
             moments = np.any(second > limit * variance, axis=1)
             scores = ~np.all(self._form.precisions(natural) * second <= limit, axis=1)
-            scores |= ~np.isfinite(self._form.log_partition(natural))
         known = np.isfinite(second).all(axis=1)  # nothing is known of a component without rows
-        return moments & known, scores & known
+        return moments & known, (scores | lost) & known
 
-    def _certain_roots(self, expectation, natural, cancelled):
+    def _certain_roots(self, expectation, natural, cancelled, lost):
         """Return roots of the covariances, of only what is certain of them where variances have cancelled."""
         form = self._form
         mean, variance = form.variances(expectation)
@@ -289,7 +290,7 @@ class FramedNormal(Framed):
         of_each, roots = (-1, *[1] * (diagonal.ndim - 1)), diagonal
         if not cancelled.all():
             whole = form.root(form.moments(natural)[1])
-            if not self.coupled and (warped := self._losses(mean, variance, natural, WARPED)[1]).any():
+            if not self.coupled and (warped := self._losses(mean, variance, natural, lost, WARPED)[1]).any():
                 # the precisions have lost the digits that are wanted
                 whole = np.where(warped.reshape(of_each), form.root(form.central(expectation)[1]), whole)
             roots = np.where(cancelled.reshape(of_each), diagonal, whole)

@@ -64,6 +64,7 @@ class StudentT(FramedBy, Incomplete):
     """
 
     sparse, framed_by, its_natural = "never", "normal", slice(None, -2)
+    coupled = False
     incidental = ("bulk",)
 
     def __init__(
@@ -90,10 +91,6 @@ class StudentT(FramedBy, Incomplete):
     @property
     def has_limits(self) -> bool:  # type: ignore[override]
         return self.degrees_of_freedom is None
-
-    @property
-    def coupled(self) -> bool:
-        return False
 
     def _unpacked(self, natural):
         """Return mean, covariance and ν in the frame."""
@@ -195,9 +192,17 @@ class StudentT(FramedBy, Incomplete):
         return np.stack(squares, axis=1), roots, degrees
 
     def log_density(self, X: Block, natural: Array) -> Array:
-        d, form = X.shape[1], self._form
-        squares, roots, degrees = self._distances(X, natural)
-        half = degrees / 2
+        return self._log_density(X.shape[1], *self._distances(X, natural))
+
+    def paired_log_density(self, X: Block, natural: Array) -> Array:
+        (mean, covariance, degrees), form = self._unpacked(natural), self._form
+        shifts, frames = coordinates_of(self.normal, X.shape[1]).of_each(len(natural))
+        roots = form.root(covariance)
+        Z = form.solve(roots, form.solve(frames, np.asarray(X, np.float64) - shifts) - mean)
+        return self._log_density(X.shape[1], np.sum(Z**2, axis=1), roots, degrees)
+
+    def _log_density(self, d, squares, roots, degrees):
+        form, half = self._form, degrees / 2
         # Γ((ν + d)/2)/(Γ(ν/2) (νπ)^(d/2)) through the Beta function: both Γ are huge for large ν
         constant = gammaln(d / 2) - log_beta(half, d / 2) - 0.5 * d * np.log(degrees * np.pi)
         frames = coordinates_of(self.normal, d).of_each(len(roots))[1]
@@ -249,8 +254,8 @@ class StudentT(FramedBy, Incomplete):
         found = self.normal.choose_frames(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
         return None if found is None else (found[0], self.translate(natural, self.with_frames(found[0])))
 
-    def rescue_frames(self, natural: Array, expectation: Array) -> Frames | None:
-        return self.normal.rescue_frames(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1])
+    def rescue_frames(self, natural: Array, expectation: Array, proper: Mask) -> Frames | None:
+        return self.normal.rescue_frames(natural[:, :-2], expectation[:, :-2] / expectation[:, -2:-1], proper)
 
     def edges(self, natural: Array) -> dict[str, Mask]:
         found = self.normal.edges(natural[:, :-2])

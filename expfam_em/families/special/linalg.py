@@ -11,10 +11,27 @@ BATCHED = 32
 SYMMETRY = 1e-8
 """How far mirrored entries may be apart, relative to the largest of the matrix."""
 
+SURELY_POSITIVE = 1e-10
+"""Least eigenvalue, as a share of their sum, that no rounding of a Cholesky factor accounts for."""
+
 
 def cholesky(matrices) -> np.ndarray:
     """Lower Cholesky factors, (K, d, d); NaN for a matrix that is not positive definite."""
     return _each(np.linalg.cholesky, matrices.shape, matrices)
+
+
+def are_above(matrices, floor) -> bool:
+    """Whether all eigenvalues of C (K, d, d) or diagonals (K, d) are certain to be above a floor.
+
+    The least one is at least |C| ((d − 1)/tr C)^(d − 1): the product of the others is at most that of their mean.
+    """
+    if matrices.ndim == 2:
+        return bool(np.all(matrices > 2 * floor))
+    d, trace = matrices.shape[-1], np.einsum("kii->k", matrices)
+    with np.errstate(all="ignore"):
+        log_volume = 2 * np.log(np.einsum("kii->ki", cholesky(matrices))).sum(axis=1)  # NaN if it has no factor
+        least = np.exp(log_volume - (d - 1) * np.log(trace / max(d - 1, 1)))
+    return bool(np.all(least > SURELY_POSITIVE * trace + 2 * d * floor))
 
 
 def _each(function, shape, *stacks) -> np.ndarray:
