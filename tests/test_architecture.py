@@ -43,6 +43,7 @@ REGISTRY = "the table of families that files know"
 INTERNALS = {
     "conftest.py": f"{REGISTRY}; the size of chunks",
     "awkward.py": "the error of a row outside the support",
+    "test_acceleration.py": "a fit that is kept between two steps",
     "passes.py": "the passes of the E-step themselves",
     "test_row_offsets.py": "offsets of scores, which no public name takes yet",
     "test_check_family.py": "the laws and the integrals themselves",

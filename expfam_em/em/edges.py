@@ -2,79 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from expfam_em.em.state import Problem, State, improve, move
+from expfam_em.em.state import Problem, State, either, em_step, move
 from expfam_em.family import checked
 from expfam_em.family.optional import edge_sums_of, is_incomplete
-from expfam_em.rows.typing import Mask
 from expfam_em.values.mixture import Mixture
 
 FIRST_TRIAL = 4
 """Steps after which limits are tried first; again whenever the number has doubled, and where a run would end."""
 
 
-def step_to_edges(problem: Problem, state: State) -> State:
-    """Return the state after an M-step and an E-step, with shapes in their limits where the bound is higher there."""
-    state, after = improve(problem, state)
-    if not len(state.run):
-        return state
-    moved, family = move(problem, state, after), after.family
-    n_iter = moved.n_iter
-    if not (is_incomplete(family) and family.has_limits):
-        return moved
-    half_bounds, found = moved.half_bounds, moved
-    if moved.done.any() or (n_iter >= FIRST_TRIAL and n_iter & (n_iter - 1) == 0):
-        beyond = _at_edges(problem, state, after)
-        found = moved if beyond is None else _best(problem, state, after, moved, beyond)
-    return _between(state, half_bounds, found)
-
-
-def _between(state: State, half_bounds: np.ndarray, found: State) -> State:
-    """Return the state with bounds after the M-step that lie between those before and after the step.
-
-    They do by Jensen's inequality where the M-step maximises Q, the expected log-likelihood of complete data. Near a
-    limit it maximises the likelihood instead, and Q, in which what is not observed is nearly certain, may fall.
-    """
-    half_bounds = np.clip(half_bounds, state.bounds, np.maximum(found.bounds, state.bounds))
-    if np.array_equal(half_bounds, found.half_bounds):
+def step_to_edges(problem: Problem, state: State, step: Callable[[Problem, State], State] = em_step) -> State:
+    """Return the state after a step, and with shapes in their limits where the bound is higher there."""
+    found, family = step(problem, state), state.mixture.family
+    if not (len(found.run) and is_incomplete(family) and family.has_limits):
         return found
-    numbers = np.full((3, len(found.results)), np.nan)
-    numbers[:, found.run] = found.bounds, half_bounds, found.log_priors
-    return found._replace(half_bounds=half_bounds, trace=state.trace.with_step(numbers))
+    known, n_iter = found, found.n_iter
+    is_time = found.done.any() or (n_iter >= FIRST_TRIAL and n_iter & (n_iter - 1) == 0)
+    if is_time and n_iter >= len(problem.options.schedule):
+        found = _best(problem, found)
+    # By Jensen's inequality bounds after the M-step are between those before and after the step, where the M-step
+    # maximises Q, the expected log-likelihood of complete data. Near a limit it maximises the likelihood instead, and Q
+    # may fall.
+    before = state.bounds[np.isin(state.run, found.run)]
+    half_bounds = np.clip(known.half_bounds, before, np.maximum(found.bounds, before))
+    return found._replace(half_bounds=half_bounds)
 
 
-def _best(problem: Problem, state: State, after: Mixture, moved: State, beyond: Mixture) -> State:
+def _best(problem: Problem, state: State) -> State:
     """Return the state with the shapes that raise the bound: of all components, or of one where a run would end."""
-    changed = np.any(beyond.natural != after.natural, axis=2)
-    chosen, found, before = np.zeros_like(changed), None, moved.bounds + moved.log_priors
-
-    def trial_of(which: Mask) -> State:
-        natural = np.where(which[:, :, None], beyond.natural, after.natural)
-        return move(problem, state, _with_natural(after, natural))
-
-    alone = [changed & (np.arange(changed.shape[1]) == k) & moved.done[:, None] for k in range(changed.shape[1])]
+    beyond = _at_edges(problem, state)
+    if beyond is None:
+        return state
+    changed, done, K = np.any(beyond != state.mixture.natural, axis=2), state.done, beyond.shape[1]
+    alone = [changed & (np.arange(K) == k) & done[:, None] for k in range(K)]
+    free = np.ones(len(done), bool)
     for which in (changed, *(alone if changed.sum() > 1 else ())):
-        which = which & ~chosen.any(axis=1, keepdims=True)
+        which = which & free[:, None]
         if not which.any():
             continue
-        trial = trial_of(which)
-        better = which & (trial.bounds + trial.log_priors > before)[:, None]
+        natural = np.where(which[:, :, None], beyond, state.mixture.natural)
+        tried = _tried(problem, state, natural)
+        better = which.any(axis=1) & (tried.gains[:, 0] > 0)
         if better.any():
-            found = trial if not chosen.any() and np.array_equal(better, which) else None
-            chosen |= better
-    if not chosen.any():
-        return moved
-    found = trial_of(chosen) if found is None else found
-    return found._replace(done=found.done & ~chosen.any(axis=1))  # what the others make of it is not known yet
+            state, free = _taken(state, tried, better), free & ~better
+    return state
 
 
-def _at_edges(problem: Problem, state: State, mixture: Mixture) -> Mixture | None:
-    """Return the mixtures with shapes in their limits, or out of them again; None if there is nothing to try."""
-    family: Any = mixture.family
+def _tried(problem: Problem, state: State, natural: np.ndarray) -> State:
+    """Return the state with other natural parameters, in the same coordinates."""
+    mixture = Mixture.unchecked(state.mixture.family, state.mixture.weights, natural)
+    return move(problem, state, mixture, reframe=np.zeros(len(natural), bool))
+
+
+def _taken(state: State, tried: State, better: np.ndarray) -> State:
+    """Return the state with what was tried where it is better: a part of the same step, after which runs go on."""
+    gains = np.stack([state.gains[:, 0] + tried.gains[:, 0], state.gains[:, 1]], axis=1)
+    whole = tried._replace(
+        gains=gains, half_bounds=state.half_bounds, done=np.zeros(len(better), bool), fell=np.zeros(len(better), bool)
+    )  # fmt: skip
+    memory = None if state.memory is None else state.memory.forgotten(better)
+    return either(better, whole, state)._replace(memory=memory)
+
+
+def _at_edges(problem: Problem, state: State) -> np.ndarray | None:
+    """Return natural parameters with shapes in their limits, or out of them again, (L, K, p); None if none is."""
+    mixture, family = state.mixture, cast(Any, state.mixture.family)
     pass_ = replace(problem.pass_, kernel=replace(problem.pass_.kernel, of_rows=edge_sums_of))
     found = pass_.sums(mixture.scores, state.temperature, problem.data_set[state.run])
     sums = found.sums.reshape(mixture.flat_natural.shape)
@@ -82,9 +80,4 @@ def _at_edges(problem: Problem, state: State, mixture: Mixture) -> Mixture | Non
         natural = family.at_edges(mixture.flat_natural, found.counts.ravel(), sums)
         fine = np.isfinite(natural).all(axis=1) & np.isfinite(checked.log_partition(family, natural))
     natural = np.where(fine[:, None], natural, mixture.flat_natural)
-    same = np.array_equal(natural, mixture.flat_natural)
-    return None if same else _with_natural(mixture, natural.reshape(mixture.natural.shape))
-
-
-def _with_natural(mixture: Mixture, natural: np.ndarray) -> Mixture:
-    return Mixture.unchecked(mixture.family, mixture.weights, natural)
+    return None if np.array_equal(natural, mixture.flat_natural) else natural.reshape(mixture.natural.shape)

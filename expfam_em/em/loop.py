@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -9,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.em.edges import step_to_edges
-from expfam_em.em.options import Options, Stop, Weights
+from expfam_em.em.options import Acceleration, Options, Stop, Weights
+from expfam_em.em.quasi_newton import quasi_newton_step
 from expfam_em.em.result import CollapsedError, FitResult, Status
-from expfam_em.em.state import Problem, State, begin, end, end_fallen
+from expfam_em.em.state import Problem, State, begin, em_step, end, end_fallen, recorded
 from expfam_em.em.steps import accumulate, maximize
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
@@ -47,6 +49,7 @@ def fit(
     concentration: ArrayLike = 1.0,
     weights: Weights = "free",
     stop: Stop = "bound",
+    acceleration: Acceleration = None,
     n_jobs: int | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> FitResult:
@@ -68,6 +71,9 @@ def fit(
     prior, concentration, weights
         See `maximize`.
     stop : {"bound", "parameters"}
+    acceleration : {"auto"}, optional
+        "auto" lets a step go further than EM where past steps tell that it gains more; see `quasi_newton_step`. Each
+        step is one E-step, taken back or not. None is EM itself.
     n_jobs : int, optional
         Threads; all cores if None. The result does not depend on it.
     callbacks : sequence of callable(State)
@@ -88,7 +94,7 @@ def fit(
     check_support(mixture.family, rows)
     pass_ = plan(mixture.family, rows, mixture.n_components)
     start = Mixture(mixture.family, mixture.weights[None], mixture.natural[None])
-    options = Options(max_iter, tol, temperature, prior, concentration, weights, stop)
+    options = Options(max_iter, tol, temperature, prior, concentration, weights, stop, acceleration)
     [result] = fit_all(start, pass_, options=options, callbacks=callbacks)
     if isinstance(result, CollapsedError):
         raise result
@@ -104,7 +110,7 @@ def fit_all(
     *,
     callbacks: Sequence[Callback] = (),
     drop: bool = False,
-    step: Step = step_to_edges,
+    step: Step | None = None,
 ) -> list[FitResult | CollapsedError]:
     """Run EM from every mixture of a stack, in lock step.
 
@@ -134,7 +140,7 @@ def fit_all(
 @undisturbed
 def run(
     problem: Problem, state: State, *, callbacks: Sequence[Callback] = (), drop: bool = False,
-    step: Step = step_to_edges,
+    step: Step | None = None,
 ) -> list[FitResult | CollapsedError]:  # fmt: skip
     """Go on from a state until every run has ended.
 
@@ -147,25 +153,31 @@ def run(
         Called after every step in which runs are left; all of these end if one returns True.
     drop : bool
         Whether to leave runs that are behind others on the same data set.
-    step : callable(Problem, State) -> State
+    step : callable(Problem, State) -> State, optional
         One iteration of all runs; an acceleration is another one, made of `improve` and `move`.
 
     Returns
     -------
     results : list of FitResult, or of the CollapsedError of a run that ended in one
     """
-    callbacks, stopped = checked_callbacks(callbacks), False
+    callbacks, stopped, step = checked_callbacks(callbacks), False, step or usual_step(problem.options)
     while True:
         state = end(problem, state, state.done, Status.CONVERGED)
         if drop and state.n_iter >= len(problem.options.schedule) + HEAD_START:
             state = end(problem, state, _behind(problem, state), Status.BEHIND)
         if stopped or not len(state.run) or state.n_iter >= problem.options.max_iter:
             break
-        state = end_fallen(problem, state, step(problem, state))
+        state = end_fallen(problem, state, recorded(problem, step(problem, state)))
         answers = [callback(state) for callback in callbacks if len(state.run)]
         stopped = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
     status = Status.STOPPED if stopped else Status.MAX_ITER
     return cast(list, list(end(problem, state, np.ones(len(state.run), bool), status).results))
+
+
+def usual_step(options: Options) -> Step:
+    """Return a step of EM, or of its acceleration, and on to the edge of the parameter space where that is better."""
+    inner = em_step if options.acceleration is None else quasi_newton_step
+    return functools.partial(step_to_edges, step=inner)
 
 
 def checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:

@@ -15,6 +15,7 @@ from expfam_em.values.statistics import ExpectedStatistics
 
 Weights = Literal["free", "equal", "fixed"]
 Stop = Literal["bound", "parameters"]
+Acceleration = Literal["auto"] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class Options:
     concentration: ArrayLike = 1.0
     weights: Weights = "free"
     stop: Stop = "bound"
+    acceleration: Acceleration = None
 
     def __post_init__(self) -> None:
         if not (self.max_iter >= 0 and self.tol >= 0):
@@ -47,6 +49,8 @@ class Options:
             raise ValueError(f"stop is {self.stop!r}; it must be 'bound' or 'parameters'")
         if self.weights not in ("free", "equal", "fixed"):
             raise ValueError(f"weights is {self.weights!r}; it must be 'free', 'equal' or 'fixed'")
+        if self.acceleration not in ("auto", None):
+            raise ValueError(f"acceleration is {self.acceleration!r}; it must be 'auto' or None")
         check_temperature(self.temperature)
 
     @cached_property

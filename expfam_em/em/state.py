@@ -21,7 +21,7 @@ from expfam_em.em.steps import (
     with_family,
 )
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.optional import flat, score_rounding, shared, translate_expectation
+from expfam_em.family.optional import flat, score_rounding, shared, stacked, translate_expectation
 from expfam_em.rows.threads import cached_property
 from expfam_em.rows.typing import Array, Integers, Mask
 from expfam_em.values.mixture import Mixture
@@ -132,6 +132,8 @@ class State(NamedTuple):
         Highest bound plus log-prior of all runs on each data set, after the first step.
     results : tuple of FitResult, CollapsedError or None
         One for each of the B runs; None for a run that goes on.
+    memory : optional
+        What an acceleration keeps of earlier steps; ``memory[which]`` is that of some runs.
     """
 
     run: np.ndarray
@@ -149,6 +151,7 @@ class State(NamedTuple):
     trace: Trace
     lead: np.ndarray
     results: tuple[FitResult | CollapsedError | None, ...]
+    memory: Any = None
 
     @property
     def mean_bounds(self) -> np.ndarray:
@@ -159,7 +162,8 @@ class State(NamedTuple):
         """Return the state of some of the runs, by a mask or an index array."""
         if np.asarray(which).dtype == np.bool_ and which.all():
             return self
-        return self._replace(**{name: getattr(self, name)[which] for name in PER_RUN})
+        memory = None if self.memory is None else self.memory[which]
+        return self._replace(memory=memory, **{name: getattr(self, name)[which] for name in PER_RUN})
 
     def with_results(self, found: Mapping[int, FitResult | CollapsedError]) -> State:
         """Return the state without some runs, which have ended with these results."""
@@ -186,7 +190,7 @@ def begin(problem: Problem, start: Mixture) -> State:
         best=bounds + log_priors, done=np.zeros(B, bool), fell=np.zeros(B, bool), temperature=temperature, n_iter=0,
         trace=Trace(), lead=np.full(problem.pass_.rows.n_data, -np.inf), results=(None,) * B,
     )  # fmt: skip
-    return _recorded(problem, state)
+    return recorded(problem, state)
 
 
 def em_step(problem: Problem, state: State) -> State:
@@ -210,7 +214,7 @@ def improve(problem: Problem, state: State) -> tuple[State, Mixture]:
     return state.with_results(errors), after[~lost]
 
 
-def move(problem: Problem, state: State, after: Mixture) -> State:
+def move(problem: Problem, state: State, after: Mixture, reframe: Mask | None = None) -> State:
     """Return the state after every run has gone to another mixture, in frames that suit it: the E-step there.
 
     No run ends here: ``fell`` says where the bound is lower than rounding allows, ``gains`` what was gained.
@@ -222,23 +226,58 @@ def move(problem: Problem, state: State, after: Mixture) -> State:
         As `improve` returns it.
     after : Mixture
         A stack in the frames of ``state.mixture``: the M-step, or what an acceleration makes of it.
+    reframe : (L,) bool, optional
+        Runs whose components are given frames that suit them; the others keep those they have. All by default.
     """
     run, was, before = state.run, state.temperature, state.mixture
     half_bounds = state.statistics.bound + expected_gain(state.statistics, before, after)
     prior = problem.prior_of(run)
     near = state.statistics if prior is None else state.statistics + prior
-    mixture, temperature = after.reframed(near.expectation), problem.options.temperature_at(state.n_iter + 1)
+    mixture, temperature = after, problem.options.temperature_at(state.n_iter + 1)
+    if reframe is None or reframe.any():
+        mixture = after.reframed(near.expectation)
+        mixture = mixture if reframe is None or reframe.all() else chosen(reframe, mixture, after)
     statistics, bounds, log_priors = _evaluated(problem, mixture, run, temperature)
     gain = bounds + log_priors - state.bounds - state.log_priors
     settled = temperature == was and state.n_iter + 2 >= len(problem.options.schedule)
-    moved = State(
+    return State(
         run, mixture, statistics, bounds, log_priors, half_bounds,
         gains=np.stack([gain, state.gains[:, 0]], axis=1), best=np.maximum(state.best, bounds + log_priors),
         done=_small(problem, run, gain, before, after) if settled else np.zeros(len(run), bool),
         fell=_fallen(problem, gain, temperature == was, near, before, after),
         temperature=temperature, n_iter=state.n_iter + 1, trace=state.trace, lead=state.lead, results=state.results,
+        memory=state.memory,
     )  # fmt: skip
-    return _recorded(problem, moved)
+
+
+def either(which: Mask, one: State, other: State) -> State:
+    """Return the state in which some runs, a mask (L,), are as in one state, and the rest as in another one.
+
+    What does not belong to single runs is that of the other.
+    """
+
+    def pick(name: str) -> Array:
+        mine, its = getattr(one, name), getattr(other, name)
+        return np.where(which.reshape(-1, *[1] * (its.ndim - 1)), mine, its)
+
+    picked: dict[str, Any] = {name: pick(name) for name in PER_RUN if name not in ("mixture", "statistics")}
+    statistics = ExpectedStatistics.concatenate([one.statistics, other.statistics])[_places(which)]
+    return other._replace(mixture=chosen(which, one.mixture, other.mixture), statistics=statistics, **picked)
+
+
+def chosen(which: Mask, one: Mixture, other: Mixture) -> Mixture:
+    """Return a stack that takes some runs, a mask (L,), from one stack and the rest from another."""
+    joined, places = (one, other), _places(which)
+    weights, natural, partition = (
+        np.concatenate([getattr(stack, name) for stack in joined]) for name in ("weights", "natural", "log_partition")
+    )
+    family = stacked([stack.family for stack in joined], one.weights.size)
+    return Mixture.unchecked(family, weights, natural, log_partition=partition)[places]
+
+
+def _places(which: Mask) -> Integers:
+    """Return the places, in two stacks one after the other, of the runs of the first in a mask, else of the second."""
+    return np.where(which, 0, len(which)) + np.arange(len(which))
 
 
 def end(problem: Problem, state: State, which: np.ndarray, status: Status, fall: Any = 0.0) -> State:
@@ -265,7 +304,7 @@ def end_fallen(problem: Problem, before: State, after: State) -> State:
     return after.with_results(found)
 
 
-def _recorded(problem: Problem, state: State) -> State:
+def recorded(problem: Problem, state: State) -> State:
     """Return the state with its own bounds in the trace, and in the lead unless its bound fell."""
     numbers, lead, kept = np.full((3, len(state.results)), np.nan), state.lead, ~state.fell
     numbers[:, state.run] = state.bounds, state.half_bounds, state.log_priors

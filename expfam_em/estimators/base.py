@@ -22,7 +22,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from expfam_em.analysis.effective import why_not_frequencies
 from expfam_em.em.loop import Callback, fit_all
-from expfam_em.em.options import Options, Stop, Weights
+from expfam_em.em.options import Acceleration, Options, Stop, Weights
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.starts import INITS, Starts, initialise_all
 from expfam_em.em.state import State
@@ -154,7 +154,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         "concentration": [Interval(Real, 0, None, closed="neither"), "array-like"],
         "weights": [StrOptions({"free", "equal", "fixed"})],
         "stop": [StrOptions({"bound", "parameters"})],
-        "acceleration": [None],
+        "acceleration": [StrOptions({"auto"}), None],
         "random_state": ["random_state", np.random.Generator],
         "n_jobs": [Integral, None],
         "warm_start": ["boolean"],
@@ -172,7 +172,7 @@ class BaseMixture(DensityMixin, EMEstimator):
     concentration: ArrayLike
     weights: Weights
     stop: Stop
-    acceleration: None
+    acceleration: Acceleration
     warm_start: bool
     verbose: int
     verbose_interval: int
@@ -344,7 +344,8 @@ class BaseMixture(DensityMixin, EMEstimator):
                 f"prior has sums of shape {prior.sums.shape}; this mixture needs {starts.mixture.natural.shape[1:]}"
             )
         options = Options(
-            self.max_iter, self.tol, self.temperature, prior, self.concentration, self.weights, self.stop
+            self.max_iter, self.tol, self.temperature, prior, self.concentration, self.weights, self.stop,
+            self.acceleration,
         )  # fmt: skip
         data_set, callbacks = data_set[starts.runs], [*callbacks, self._tell] if self.verbose else list(callbacks)
 

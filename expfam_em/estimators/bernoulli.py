@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from expfam_em.em.options import Acceleration
 from expfam_em.estimators.base import BaseMixture
 from expfam_em.estimators.shell import warn_caller
 from expfam_em.families.counts import Bernoulli
@@ -79,7 +80,7 @@ class BernoulliMixture(BaseMixture):
         concentration: ArrayLike = 1.0,
         weights: Literal["free", "equal", "fixed"] = "free",
         stop: Literal["bound", "parameters"] = "bound",
-        acceleration: None = None,
+        acceleration: Acceleration = None,
         random_state: RandomState = None,
         n_jobs: int | None = None,
         warm_start: bool = False,

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
+from expfam_em.em.options import Acceleration
 from expfam_em.em.result import CollapsedError, FitResult
 from expfam_em.em.starts import INITS, Starts, from_labels_of, initialise_all
 from expfam_em.estep.plan import Pass, plan
@@ -117,7 +118,7 @@ class GaussianMixture(BaseMixture):
         concentration: ArrayLike = 1.0,
         weights: Literal["free", "equal", "fixed"] = "free",
         stop: Literal["bound", "parameters"] = "bound",
-        acceleration: None = None,
+        acceleration: Acceleration = None,
         n_jobs: int | None = None,
     ) -> None:
         self.n_components = n_components

@@ -57,6 +57,14 @@ class Frames:
         named = [(j, part.arrays) for j, part in enumerate(parts) if part is not None]
         return Frames.of({f"{j}/{name}": value for j, arrays in named for name, value in arrays.items()})
 
+    def differ(self, other: Frames | None) -> np.ndarray:
+        """Return which components have other coordinates than in ``other``, frames of as many, (C,) bool."""
+        changed = np.zeros(len(self), bool)
+        for name, value in self.arrays.items():
+            known = 0 if other is None else other.arrays.get(name, 0)
+            changed |= np.any((value != known).reshape(len(self), -1), axis=1)
+        return changed
+
     def part(self, j: int) -> Frames | None:
         """Return the frames of part j."""
         start = f"{j}/"

@@ -1,0 +1,254 @@
+"""Acceleration: a step of all runs that goes further than EM where their past steps tell that it will gain more.
+
+L-BFGS on bound plus log-prior in θ = (log π, η). Its first estimate of the inverse curvature is EM's own: the step
+f = θ′ − θ of EM is I⁻¹ g, where g is the gradient and I the information of the complete data (Louis 1982). Differences
+of f are I⁻¹ y for differences y of g, so the recursion needs no matrix. As the information of the observed data is at
+most I, the step of EM is never too long and needs no scaling.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from scipy.special import softmax
+
+from expfam_em.em.state import Problem, State, chosen, either, em_step, improve, move
+from expfam_em.em.steps import estimate, expected_gain
+from expfam_em.family import checked
+from expfam_em.family.frames import Frames
+from expfam_em.family.optional import frames_of, is_incomplete
+from expfam_em.rows.typing import Array, Mask
+from expfam_em.values.mixture import Mixture
+from expfam_em.values.statistics import ExpectedStatistics
+
+PAIRS = 10
+"""Past steps that are remembered of each run."""
+
+FEWEST_PAIRS = 3
+MEMORY_ENTRIES = 1 << 24
+"""Most numbers remembered of all runs together, unless `FEWEST_PAIRS` take more."""
+
+CURVED = 1e-8
+"""Least cosine between a step and the change of the gradient along it; below it the curvature is rounding."""
+
+SHORTENINGS = 5
+"""How often a step that leaves the parameter space is halved before EM's own is taken instead."""
+
+DRIFT = 3.0
+"""Divergence of a component from what it was when its coordinates were chosen, above which others are."""
+
+ROUNDING = 1e-14
+"""By how much a step may gain less than EM was certain to gain, as a share of the bound."""
+
+UNDERESTIMATED = 5.0
+"""How many times what a quadratic model says is left to gain must be less than the tolerance."""
+
+
+class Memory(NamedTuple):
+    """What runs remember of their past, L of them, q = K + K p coordinates, m pairs, the newest first.
+
+    Attributes
+    ----------
+    point, gradient, step : (L, q)
+        θ, g and f before the last step.
+    anchor : (L, K, p)
+        Natural parameters when the coordinates of the components were chosen.
+    moved : (L,) bool
+        Whether the last step was kept.
+    steps, gradients, em_steps : (L, m, q)
+        Differences of θ, −g and −f between steps that were kept.
+    curvature : (L, m)
+        1/⟨step, gradient⟩ of a pair, 0 where there is none.
+    """
+
+    point: Array
+    gradient: Array
+    step: Array
+    anchor: Array
+    moved: Mask
+    steps: Array
+    gradients: Array
+    em_steps: Array
+    curvature: Array
+
+    @classmethod
+    def none(cls, point: Array, anchor: Array, n_runs: int) -> Memory:
+        """Return the memory of L runs that have no past; all B runs share the room."""
+        L, q = point.shape
+        m = int(np.clip(MEMORY_ENTRIES // (3 * n_runs * q), FEWEST_PAIRS, PAIRS))
+        nothing, pairs = np.zeros((L, q)), np.zeros((L, m, q))
+        return cls(nothing, nothing, nothing, anchor, np.zeros(L, bool), pairs, pairs, pairs, np.zeros((L, m)))
+
+    def __getitem__(self, which: Any) -> Memory:  # type: ignore[override]  # runs, not fields
+        return Memory(*(getattr(self, name)[which] for name in self._fields))
+
+    def with_point(self, point: Array, gradient: Array, step: Array) -> Memory:
+        """Return the memory with the pair between the last point and this one, where it tells of curvature."""
+        s, y, e = point - self.point, self.gradient - gradient, self.step - step
+        product = np.sum(s * y, axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            told = self.moved & (product > CURVED * np.sqrt(np.sum(s * s, axis=1) * np.sum(y * y, axis=1)))
+        inverse = 1 / np.where(told, product, 1.0)
+        pairs = zip((s, y, e, inverse), (self.steps, self.gradients, self.em_steps, self.curvature), strict=True)
+        steps, gradients, em_steps, curvature = (_pushed(new, old, told) for new, old in pairs)
+        return self._replace(
+            point=point, gradient=gradient, step=step, steps=steps, gradients=gradients, em_steps=em_steps,
+            curvature=curvature,
+        )  # fmt: skip
+
+    def forgotten(self, which: Mask) -> Memory:
+        """Return the memory of runs of which some, a mask (L,), have gone elsewhere since."""
+        return self._replace(curvature=np.where(which[:, None], 0.0, self.curvature), moved=self.moved & ~which)
+
+    @property
+    def direction(self) -> Array:
+        """The quasi-Newton step, (L, q): the two-loop recursion (Nocedal 1980), with I⁻¹ q carried along."""
+        q, r, along = self.gradient, self.step, []
+        for i in range(self.curvature.shape[1]):
+            a = self.curvature[:, i] * np.sum(self.steps[:, i] * q, axis=1)
+            along.append(a)
+            q, r = q - a[:, None] * self.gradients[:, i], r - a[:, None] * self.em_steps[:, i]
+        for i, a in reversed(list(enumerate(along))):
+            b = self.curvature[:, i] * np.sum(self.gradients[:, i] * r, axis=1)
+            r = r + (a - b)[:, None] * self.steps[:, i]
+        return r
+
+
+def _pushed(new: Array, old: Array, where: Mask) -> Array:
+    """Return an array (L, m, ...) with one more entry in front, and without its last one, for some runs."""
+    moved = np.concatenate([new[:, None], old[:, :-1]], axis=1)
+    return np.where(where.reshape(-1, *[1] * (old.ndim - 1)), moved, old)
+
+
+def quasi_newton_step(problem: Problem, state: State) -> State:
+    """Return the state after one E-step of every run, at the quasi-Newton point or at that of EM.
+
+    A run goes on from the quasi-Newton point only if it has gained as much as EM was certain to gain. If not it is back
+    where it was, without its memory, and its next step is one of EM.
+    """
+    if state.temperature == 0 or state.n_iter + 1 < len(problem.options.schedule):
+        return em_step(problem, state)
+    known, (state, after) = state, improve(problem, state)
+    if not len(state.run):
+        return state
+    before, memory = state.mixture, _remembered(problem, known, state, after)
+    half_bounds = state.bounds + expected_gain(state.statistics, before, after)
+    direction = memory.direction
+    promised, of_em = (np.sum(step * memory.gradient, axis=1) for step in (direction, memory.step))
+    used = memory.curvature.any(axis=1) & (promised > of_em) & _same_support(before, after)
+    trial, used = _trial(problem, state, after, memory, direction, used)
+    moved = move(problem, state, trial, reframe=_needs_frames(after, memory))
+    lost = _reframed(before, moved.mixture)
+    certain = half_bounds + problem.log_prior(after, state.run) - ROUNDING * np.abs(state.bounds)
+    rejected = used & ~(moved.bounds + moved.log_priors >= certain)
+    left = 0.5 * UNDERESTIMATED * np.maximum(promised, of_em)
+    anchor = np.where(lost[:, None, None], moved.mixture.natural, memory.anchor)
+    memory = memory._replace(moved=~rejected, anchor=anchor).forgotten(rejected | lost)
+    done = moved.done & (left < problem.options.tol)
+    moved = moved._replace(done=done, memory=memory, half_bounds=half_bounds)
+    if not rejected.any():
+        return moved
+    none = np.zeros(len(rejected), bool)  # a run that is back where it was goes on
+    return either(rejected, state._replace(done=none, fell=none, half_bounds=state.bounds), moved)
+
+
+def _remembered(problem: Problem, known: State, state: State, after: Mixture) -> Memory:
+    """Return the memory with the step from the last point to where the runs stand now."""
+    before, natural = state.mixture, state.mixture.natural
+    point, alive = _point(before), before.weights > 0
+    step = _point(after) - point
+    memory = state.memory
+    if memory is None:
+        memory = Memory.none(point, natural, len(problem.data_set))
+    else:
+        stay = np.isin(known.run, state.run)
+        changed = _reframed(known.mixture if stay.all() else known.mixture[stay], before)
+        anchor = np.where(changed[:, None, None], natural, memory.anchor)
+        memory = memory._replace(anchor=anchor).forgotten(changed)
+    return memory.with_point(point, _gradient(problem, state, alive), step)
+
+
+def _point(mixture: Mixture) -> Array:
+    """Return θ = (log π up to a constant, η) of every run, (L, q); 0 for the weight of a component that has none."""
+    alive = mixture.weights > 0
+    logs = np.where(alive, mixture.log_weights, 0.0)
+    logs = np.where(alive, logs - logs.sum(axis=1, keepdims=True) / alive.sum(axis=1, keepdims=True), 0.0)
+    return np.concatenate([logs, mixture.natural.reshape(len(logs), -1)], axis=1)
+
+
+def _gradient(problem: Problem, state: State, alive: Mask) -> Array:
+    """Return the gradient of bound plus log-prior per unit of row weight, (L, q).
+
+    It is N_k + α_k − 1 − π_k Σ_j (N_j + α_j − 1) in log π_k and S_k + χ_k − (Σ r e + ν_k) ∇A(η_k) in η_k.
+    """
+    mixture, statistics, prior = state.mixture, state.statistics, problem.prior_of(state.run)
+    full = statistics if prior is None else statistics + prior
+    mass = np.where(alive, statistics.counts + (np.asarray(problem.options.concentration, np.float64) - 1), 0.0)
+    of_weights = mass - mass.sum(axis=1, keepdims=True) * mixture.weights
+    if problem.options.weights != "free":
+        of_weights = np.zeros_like(of_weights)
+    of_natural = full.sums - full.exposures[..., None] * mixture.expectation
+    joined = np.concatenate([of_weights, of_natural.reshape(len(mass), -1)], axis=1)
+    return joined / problem.totals(state.run)[:, None]
+
+
+def _same_support(before: Mixture, after: Mixture) -> Mask:
+    """Return in which runs no weight has become 0, (L,)."""
+    return np.all((before.weights > 0) == (after.weights > 0), axis=1)
+
+
+def _reframed(before: Mixture, after: Mixture) -> Mask:
+    """Return in which runs a component has other coordinates than before, (L,)."""
+    one, other = frames_of(before.family), frames_of(after.family)
+    if one is other:
+        return np.zeros(len(after.weights), bool)
+    changed = cast(Frames, other).differ(one) if one is None else one.differ(other)
+    return np.asarray(changed.reshape(after.weights.shape).any(axis=1))
+
+
+def _needs_frames(after: Mixture, memory: Memory) -> Mask:
+    """Return the runs whose components are to be given coordinates, (L,); that costs them their memory.
+
+    They are those with a component far from what it was when it was given some, or without a memory to lose.
+    """
+    if frames_of(after.family) is None:
+        return np.asarray(~memory.curvature.any(axis=1))
+    anchor = memory.anchor.reshape(after.flat_natural.shape)
+    with np.errstate(all="ignore"):
+        far = after.family.divergence(after.flat_natural, anchor)
+    return np.asarray(~(far.reshape(after.weights.shape) < DRIFT).all(axis=1))
+
+
+def _trial(
+    problem: Problem, state: State, after: Mixture, memory: Memory, direction: Array, used: Mask
+) -> tuple[Mixture, Mask]:
+    """Return the mixtures to go to, and which of them are at quasi-Newton points; the others are those of EM."""
+    if not used.any():
+        return after, used
+    family, alive, shape = after.family, after.weights > 0, after.natural.shape
+    length, free = used.astype(float), problem.options.weights == "free"
+    for _ in range(SHORTENINGS):
+        theta = memory.point + length[:, None] * direction
+        natural = np.ascontiguousarray(theta[:, shape[1] :]).reshape(shape)
+        with np.errstate(all="ignore"):
+            partition = checked.log_partition(family, natural.reshape(-1, shape[2])).reshape(alive.shape)
+        outside = used & ~np.isfinite(partition).all(axis=1)
+        if not outside.any():
+            break
+        length[outside] /= 2
+    used = used & ~outside
+    weights = softmax(np.where(alive, theta[:, : shape[1]], -np.inf), axis=1) if free else after.weights
+    natural, partition = (
+        np.where(used.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+        for new, old in ((natural, after.natural), (partition, after.log_partition))
+    )
+    weights = np.where(used[:, None], weights, after.weights)
+    trial = Mixture.unchecked(family, weights, natural, log_partition=partition)
+    if not (used.any() and (family.coupled or is_incomplete(family))):
+        return trial, used
+    counts = weights * problem.totals(state.run)[:, None]
+    own = ExpectedStatistics(counts, trial.expectation * counts[..., None], np.zeros(len(counts)), family=family)
+    inside = estimate(own, trial, weights="fixed")  # back into the model
+    used = used & np.isfinite(inside.log_partition).all(axis=1)
+    return chosen(used, inside, after), used
