@@ -30,8 +30,8 @@ SEEDING_ENTRIES = 2_000_000
 APPROACHES = 12
 """How often a seed outside the parameter space is pulled towards the mean; a pull covers 3/4 of the distance left."""
 
-FARTHEST = 1e150
-"""Largest divergence between rows that seeding tells apart, so that sums over rows of any weight are finite."""
+FARTHEST = float(np.finfo(np.float64).max)
+"""Divergence of rows that differ by more than float64 can say."""
 
 MAPPED_ENTRIES = 1 << 17
 """Entries of statistics mapped to natural parameters at a time, as the mapping may need several times their memory;
