@@ -59,7 +59,7 @@ def test_a_model_is_not_below_the_one_it_contains(family, limit, X, how):
 
 
 def test_limits_are_reached_and_named():
-    model = fitted(GAMMA_POISSON(), COUNTS["three numbers"], acceleration=None)
+    model = fitted(GAMMA_POISSON(), COUNTS["three numbers"])
     assert model.parameters_["shapes"] == np.inf
     assert model.parameters_["means"] == pytest.approx(4.0, rel=1e-15)
     assert model.mixture_.edges == {"Poisson in a column, of infinite shape": (0,)}

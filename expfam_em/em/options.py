@@ -40,11 +40,8 @@ class Options:
     def __post_init__(self) -> None:
         if not (self.max_iter >= 0 and self.tol >= 0):
             raise ValueError(f"max_iter is {self.max_iter!r} and tol {self.tol!r}; neither may be negative")
-        if (prior := self.prior) is not None:
-            if np.any(prior.exposures < 0):
-                raise ValueError(f"prior has counts {prior.exposures}; pseudo-observations cannot be fewer than none")
-            if not (np.isfinite(prior.exposures).all() and np.isfinite(prior.sums).all()):
-                raise ValueError(f"prior has counts {prior.exposures} and sums {prior.sums}; they must be finite")
+        if self.prior is not None:
+            check_prior(self.prior)
         if self.stop not in ("bound", "parameters"):
             raise ValueError(f"stop is {self.stop!r}; it must be 'bound' or 'parameters'")
         if self.weights not in ("free", "equal", "fixed"):
@@ -61,3 +58,11 @@ class Options:
     def temperature_at(self, n_iter: int) -> float:
         """Return the temperature after so many steps."""
         return float(self.schedule[min(n_iter, len(self.schedule) - 1)])
+
+
+def check_prior(prior: ExpectedStatistics) -> None:
+    """Raise a ValueError unless a prior has finite sums, and finite counts of pseudo-observations that are ≥ 0."""
+    if np.any(prior.exposures < 0):
+        raise ValueError(f"prior has counts {prior.exposures}; pseudo-observations cannot be fewer than none")
+    if not (np.isfinite(prior.exposures).all() and np.isfinite(prior.sums).all()):
+        raise ValueError(f"prior has counts {prior.exposures} and sums {prior.sums}; they must be finite")

@@ -185,10 +185,9 @@ def log_base_chunk(family, chunk: Chunk) -> OfData:
     log_h, ranges = checked.log_base_measure(family, chunk.X), chunk.of_data()
     present = True if chunk.weight is None else chunk.weight > 0
     if (unknown := np.isnan(log_h) & present).any():
-        try:
-            checked.check_present(family, chunk.X, unknown)
-        except ValueError as error:
-            raise counted_from(error, chunk.first) from None
+        refused = refusal_chunk(family, chunk._replace(weight=unknown.astype(np.float64)))
+        if refused.error is not None:
+            raise refused.error
         checked.check_numbers(family, "log_base_measure", unknown, "x", chunk.first)
     impossible = (log_h == -np.inf) & present
     if impossible.any():

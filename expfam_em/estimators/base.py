@@ -22,7 +22,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from expfam_em.analysis.effective import why_not_frequencies
 from expfam_em.em.loop import Callback, fit_all
-from expfam_em.em.options import Acceleration, Options, Stop, Weights
+from expfam_em.em.options import Acceleration, Options, Stop, Weights, check_prior
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.starts import INITS, Starts, initialise_all
 from expfam_em.em.state import State
@@ -98,7 +98,7 @@ def _misled(results: Sequence[Any], data_set: Integers) -> np.ndarray:
     return np.flatnonzero(behind & ~np.isin(data_set, data_set[sound & ~behind]))
 
 
-def _at_edges(stack: Mixture) -> list[list[str]]:
+def _edge_sentences(stack: Mixture) -> list[list[str]]:
     """Return for each mixture a sentence for each edge of the parameter space that components are at."""
     found: list[list[str]] = [[] for _ in stack.weights]
     for edge, which in stack.edges.items():
@@ -327,8 +327,7 @@ class BaseMixture(DensityMixin, EMEstimator):
             return None
         if np.shape(prior.counts) != (self.n_components,):
             raise ValueError(f"prior has {len(prior.counts)} components; this mixture has {self.n_components}")
-        if not (np.all((prior.exposures >= 0) & (prior.exposures < np.inf)) and np.all(np.isfinite(prior.sums))):
-            raise ValueError(f"prior has counts {prior.exposures}, sums {prior.sums}; they must be ≥ 0 and finite")
+        check_prior(prior)
         form = form_of(family, self.n_features_in_)
         if form is not None and prior.sums.shape[1] != (p := form.monomials.n_statistics):
             raise ValueError(f"prior has sums of shape {prior.sums.shape}; this mixture needs {(self.n_components, p)}")
@@ -417,7 +416,7 @@ class BaseMixture(DensityMixin, EMEstimator):
                 "converged_": result.converged,
                 "status_": " ".join([result.status.value, *edges]),
             }
-            for at, (result, edges) in enumerate(zip(results, _at_edges(stack), strict=True))
+            for at, (result, edges) in enumerate(zip(results, _edge_sentences(stack), strict=True))
         ]
 
     def _described(self, stack: Mixture) -> tuple[Array, dict[str, Any], dict[str, Any], Mask]:

@@ -45,8 +45,8 @@ class ExponentialFamilyMixture(BaseMixture):
     stop : {"bound", "parameters"}
         What ``tol`` refers to.
     acceleration : {"auto"}, optional
-        "auto" goes further than EM where past steps tell that it gains more: the same maxima in fewer steps, each one
-        E-step, and the bound never falls. None is EM itself. At temperature 0 both are the same.
+        "auto" goes further than EM where past steps tell that it gains more. It needs fewer steps, each one E-step, and
+        never lowers the bound, but may end at another maximum. None is EM itself. At temperature 0 both are the same.
     random_state : int, RandomState, Generator, optional
     n_jobs : int, optional
         Threads, all cores by default. Results do not depend on it.

@@ -114,11 +114,13 @@ def fit_many(
     _check_weights(arrays, weights)
     estimator._validate_params()
     found = _fit_or_halve(estimator, arrays, weights, checked_callbacks(callbacks))
-    fits = [None if isinstance(one, ValueError) else one for one in found]
-    _named([one for one in fits if one is not None], names)
+    sound = [one for one in found if not isinstance(one, ValueError)]
+    for one in sound if names is not None else []:
+        one.feature_names_in_ = names.copy()
     if errors := {at: one for at, one in enumerate(found) if isinstance(one, ValueError)}:
+        fits = [None if at in errors else one for at, one in enumerate(found)]
         raise FitManyError(fits, errors) from next(iter(errors.values()))
-    return [one for one in fits if one is not None]
+    return sound
 
 
 def _fit_or_halve(
@@ -187,13 +189,6 @@ def _column_names(X: Any) -> list[Any] | None:
     if names is None:
         names = getattr(X, "columns", None)  # scikit-learn ignores names that are no text
     return None if names is None or list(names) == list(range(len(names))) else list(names)
-
-
-def _named(fits: list[M], names: Any) -> list[M]:
-    """Give the names of the columns to each fitted estimator."""
-    for one in fits if names is not None else []:
-        one.feature_names_in_ = names.copy()
-    return fits
 
 
 def _alone(estimator: M, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> M | ValueError:

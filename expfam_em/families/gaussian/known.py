@@ -14,7 +14,6 @@ from expfam_em.families.gaussian.models import MODELS, Model
 from expfam_em.families.gaussian.packing import Constant
 from expfam_em.family import named
 from expfam_em.family.optional import Cancelling, Framed
-from expfam_em.rows.csr import observations
 from expfam_em.rows.typing import Array, Block
 
 FARTHEST_MEAN = 1e7
@@ -64,7 +63,7 @@ class KnownCovariance(Gaussian, Cancelling):
         natural = np.atleast_2d(natural)
         if not self.cancels(natural):
             return super().log_density(X, natural)
-        squares = cdist(np.asarray(observations(X), np.float64), self.to_moments(natural)[0], "sqeuclidean")
+        squares = cdist(np.asarray(X, np.float64), self.to_moments(natural)[0], "sqeuclidean")
         return -0.5 * (squares / self.variance + np.shape(X)[1] * np.log(2 * np.pi * self.variance))
 
     def log_base_measure(self, X: Block) -> Array:
