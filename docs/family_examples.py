@@ -187,6 +187,6 @@ EXAMPLES = {
     "ZeroInflated": Example(
         two("rng.poisson(3, (300, 1)) * (rng.random((300, 1)) > 0.4)", "rng.poisson(12, (300, 1))"),
         "ef.families.ZeroInflated(ef.families.Poisson())",
-        [[2.0, 0.7], [4.6, 1.8], [9.0, 2.4]], COUNTS,
+        [[2.0, 0.0, 0.7], [4.6, 0.0, 1.8], [9.0, 0.0, 2.4]], COUNTS,
     ),
 }  # fmt: skip

@@ -218,7 +218,7 @@ def test_natural_parameters_are_in_the_frames_of_the_family():
         (families.Multinomial(), {"probabilities": [[0.0, 1.0]]}, [[-700.0, 0]]),
         (families.Categorical([2, 3]), {"probabilities": [[[0, 1, 0], [1, 0, 0]]]}, [[-700.0, 0, 0, -700, -700]]),
         (families.OneHot(2), {"probabilities": [[[0.0, 1.0]]]}, [[-700.0, 0]]),
-        (families.ZeroInflated(families.Poisson()), {"zero_shares": [0.0], "rates": [[1.0]]}, [[-699.0, 0]]),
+        (families.ZeroInflated(families.Poisson()), {"zero_shares": [0.0], "rates": [[1.0]]}, [[-700.0, -1, 0]]),
         (families.VonMises(), {"locations": [[2.0]], "concentrations": [[0.0]]}, [[0.0, 0]]),
         (families.VonMisesFisher(), {"directions": [[0.0, 0]], "concentrations": [0.0]}, [[0.0, 0]]),
     ],
@@ -423,7 +423,7 @@ def test_parts_that_need_no_names_are_the_same_in_every_component():
     family = families.Componentwise([(POISSON, 1), (families.Uniform(0, 9), 2)]).bind([(COUNTS[:, :1], None)])
     assert family.from_parameters(poisson_rates=[[1.0]]).shape[0] == 3
     family = families.ZeroInflated(families.Uniform(1, 2))
-    assert family.from_parameters(zero_shares=[0.5, 0.5]).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert family.from_parameters(zero_shares=[0.5, 0.5]).tolist() == [[0.0, 0.0, 0.0]] * 2
 
 
 # ---- families of strangers -----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ INITS = ["k-means++", "kmeans", "random", "random_from_data"]
 def natural_of(family, shares, expectation):
     """η of components with shares of zeros whose other rows have this E[T]."""
     shares = np.asarray(shares)[:, None]
-    return family.to_natural(np.concatenate([shares, (1 - shares) * expectation], axis=1))
+    return family.to_natural(np.concatenate([shares, 1 - shares, (1 - shares) * expectation], axis=1))
 
 
 def inflated():
@@ -42,7 +42,7 @@ def poisson(X, rate):
 
 
 @pytest.mark.parametrize("share", [0.0, 1e-12, 0.3, 0.999])
-@pytest.mark.parametrize("rate", [1e-6, 0.7, 300.0])
+@pytest.mark.parametrize("rate", [1e-6, 0.7, 300.0, 1e15])
 def test_density(share, rate):
     family = ZeroInflated(Poisson())
     natural = natural_of(family, [share], np.full((1, 2), rate))
@@ -87,7 +87,7 @@ def test_mappings_are_inverse_and_the_gradient_that_of_complete_data():
     family, natural = ZeroInflated(Poisson()), inflated().natural
     expectation = family.to_expectation(natural)
     assert family.to_natural(expectation) == pytest.approx(natural, rel=1e-12)
-    step = 1e-5 * np.eye(3)
+    step = 1e-5 * np.eye(4)
     for k in range(2):
         by_difference = (family.log_partition(natural[k] + step) - family.log_partition(natural[k] - step)) / 2e-5
         assert expectation[k] == pytest.approx(by_difference, rel=1e-8)
@@ -158,13 +158,40 @@ def test_every_start_finds_clear_clusters(init, tmp_path):
 
 
 def test_weights_are_repeated_rows():
-    X, family = rows(80), ZeroInflated(Poisson())
+    X = rows(80)
     times = np.random.default_rng(0).integers(0, 4, len(X))
     one = ef.accumulate(inflated(), X, times.astype(float))
     other = ef.accumulate(inflated(), np.repeat(X, times, axis=0))
     assert one.sums == pytest.approx(other.sums, rel=1e-12)
     assert one.bound == pytest.approx(other.bound, rel=1e-12)
-    assert family.n_parameters(4) is None or family.n_parameters(4) >= 4
+
+
+def test_parameters_are_counted_once_the_columns_are_known():
+    with pytest.raises(ValueError, match="call bind first"):
+        ZeroInflated(Poisson()).n_parameters(4)
+    assert ZeroInflated(Poisson()).bind([(rows(), None)]).n_parameters(4) == 4 * 3
+    assert ZeroInflated(families.Gaussian("tied")).bind([(rows(), None)]).n_parameters(4) == 4 + 4 * 2 + 3
+
+
+@pytest.mark.parametrize("rate", [1e9, 1e12, 1e15])
+def test_the_share_of_zeros_keeps_its_digits_beside_large_counts(rate):
+    X = np.concatenate([np.zeros(30), stats.poisson(rate).rvs(70, random_state=0)])[:, None]
+    model = ef.ExponentialFamilyMixture(ZeroInflated(Poisson()), 1).fit(X)
+    assert model.parameters_["zero_shares"] == pytest.approx([0.3], rel=1e-14)
+    assert model.parameters_["rates"] == pytest.approx(X[30:].mean(keepdims=True), rel=1e-14)
+
+
+def test_the_share_of_zeros_keeps_its_digits_beside_narrow_amounts():
+    amounts = 1000 + 1e-3 * np.random.default_rng(0).normal(size=(70, 1))
+    X = np.concatenate([np.zeros((30, 1)), amounts])
+    model = ef.ExponentialFamilyMixture(ZeroInflated(families.Gamma()), 1).fit(X)
+    alone = ef.ExponentialFamilyMixture(families.Gamma(), 1).fit(amounts)
+    assert model.parameters_["zero_shares"] == pytest.approx([0.3], rel=1e-14)
+    expected = 30 * np.log(0.3) + 70 * np.log(0.7) + alone.score(amounts) * 70
+    assert model.score(X) * 100 == pytest.approx(expected, rel=1e-12)
+    named = {"zero_shares": [0.3], **alone.parameters_}
+    again = ef.Mixture.of(ZeroInflated(families.Gamma()), [1.0], **named)
+    assert again.log_density(X).sum() == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_part_of_a_product():

@@ -28,6 +28,9 @@ from expfam_em.family.optional import (
 from expfam_em.rows.protocol import Blocks
 from expfam_em.rows.typing import Array, Block, Floats, Mask
 
+LEAST_ODDS = -0.99 * NATURAL_LIMIT
+"""log(ρ/(1 − ρ)) up to which ρ is 0."""
+
 
 @dataclass(frozen=True)
 class Others:
@@ -45,9 +48,11 @@ class Others:
 class ZeroInflated(Composed, FramedBy, Incomplete):
     """Rows that are 0 with probability ρ and otherwise follow a family: p(x) = ρ [x = 0] + (1 − ρ) p₀(x).
 
-    Whether a zero row is one of these, b = 1, is not observed. The complete data are (x, b): T = (b, (1 − b) T₀(x)),
-    η = (log(ρ/(1 − ρ)) + A₀(η₀), η₀) and A(η) = log(e^η₁ + e^A₀(η₀)); the E-step takes E[b|x] (Lambert 1992). The
-    probability belongs to whole rows: a `Product` of several such families has one for each of its parts.
+    Whether a zero row is one of these, b = 1, is not observed. The complete data are (x, b): T = (b, 1 − b,
+    (1 − b) T₀(x)), η = (log(ρ/(1 − ρ)), −A₀(η₀), η₀) and A(η) = log(e^η₁ + e^(η₂ + A₀(η₀))). The E-step takes E[b|x]
+    (Lambert 1992). As b + (1 − b) = 1, one of the first two coordinates could be done without; with both, ρ keeps its
+    digits however large A₀ is. The probability belongs to whole rows: a `Product` of several such families has one for
+    each of its parts.
 
     Beside a density, which gives single numbers no probability, every row of zeros is one of these, b = 1. A family
     that accepts 0.5 somewhere is taken for a density; counts of your own need a ``check_support``.
@@ -63,7 +68,7 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         If it is no family, or an incomplete one.
     """
 
-    sparse, framed_by, its_natural = "never", "family", slice(1, None)
+    sparse, framed_by, its_natural = "never", "family", slice(2, None)
 
     def __init__(self, family: ExponentialFamily) -> None:
         check_family_argument(family)
@@ -79,9 +84,14 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         return self.family.supports(X) & ~_is_zero(X) if is_density else self.family.supports(X)
 
     def _odds(self, natural):
-        """Return log(ρ/(1 − ρ)), (K,), and η₀."""
+        """Return log(ρ/(1 − ρ)), (K,), −∞ where no zeros are added, and η₀."""
         natural = np.atleast_2d(natural)
-        return natural[:, 0] - checked.log_partition(self.family, natural[:, 1:]), natural[:, 1:]
+        log_odds = natural[:, 0] - self._of_others(natural)
+        return np.where(log_odds > LEAST_ODDS, log_odds, -np.inf), natural[:, 2:]
+
+    def _of_others(self, natural):
+        """Return η₂ + A₀(η₀), (K,), which is 0 but for rounding where the parameters are of one of these."""
+        return natural[:, 1] + checked.log_partition(self.family, natural[:, 2:])
 
     def _views(self) -> list[tuple[ExponentialFamily, Callable]]:
         return [(self.family, rows_where(_is_other))]
@@ -109,7 +119,7 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
     def sufficient_statistics(self, X: Block) -> Array:
         possible = self._possible(X)
         share = np.where(possible, 0.5, 1.0) * _is_zero(X)  # a zero row may be of either kind
-        return np.column_stack([share, (1 - share)[:, None] * self._of_family(X, possible)])
+        return np.column_stack([share, 1 - share, (1 - share)[:, None] * self._of_family(X, possible)])
 
     def _of_family(self, X, possible):
         """Return T₀ of rows, 0 for those that the family cannot have produced."""
@@ -121,7 +131,7 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         return out
 
     def log_partition(self, natural: Array) -> Array:
-        return np.logaddexp(natural[:, 0], checked.log_partition(self.family, natural[:, 1:]))
+        return np.logaddexp(natural[:, 0], self._of_others(natural))
 
     def expected_log_base_measure(self, natural: Array) -> Array | None:
         return None  # that of the complete data would say nothing about x
@@ -132,18 +142,19 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
 
     def edge_sums(self, X: Block, natural: Array, responsibilities: Array) -> Array:
         X = np.asarray(X)
-        return responsibilities.T @ np.column_stack([_is_zero(X), self._of_family(X, self._possible(X))])
+        of_family = self._of_family(X, self._possible(X))
+        return responsibilities.T @ np.column_stack([_is_zero(X), _is_other(X), of_family])
 
     def at_edges(self, natural: Array, counts: Array, sums: Array) -> Array:
         if not self.has_limits:
             return natural
         log_odds, of_family = self._odds(natural)
-        of_all = checked.next_natural(self.family, counts, sums[:, 1:], of_family)
+        of_all = checked.next_natural(self.family, counts, sums[:, 2:], of_family)
         # no zeros are added where η₀ of all rows makes enough of them; where it nearly does, steps are slow
-        made, in_limit = self._zeros_of(of_all), _none_added(log_odds)
+        made, in_limit = self._zeros_of(of_all), np.isneginf(log_odds)
         share = np.maximum((sums[:, 0] / counts - made) / (1 - made), 0.0)
         moved = (in_limit & (share > 0)) | (~in_limit & (share < expit(log_odds) / 2))
-        return np.where(moved[:, None], self._joined(share, of_all), natural)
+        return np.where(moved[:, None], self._joined(share, 1 - share, of_all), natural)
 
     def _zeros_of(self, of_family):
         """Return the probability of a row of zeros under the family, (K,)."""
@@ -152,42 +163,46 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
 
     def edges(self, natural: Array) -> dict[str, Mask]:
         log_odds, of_family = self._odds(natural)
-        return {"without added zeros": _none_added(log_odds), **self.family.edges(of_family)}
+        return {"without added zeros": np.isneginf(log_odds), **self.family.edges(of_family)}
 
     def to_expectation(self, natural: Array) -> Array:
         log_odds, of_family = self._odds(natural)
-        share = expit(log_odds)[:, None]
-        return np.concatenate([share, (1 - share) * checked.to_expectation(self.family, of_family)], axis=1)
+        share, others = expit(log_odds)[:, None], expit(-log_odds)[:, None]
+        return np.concatenate([share, others, others * checked.to_expectation(self.family, of_family)], axis=1)
 
     def to_natural(self, expectation: Array) -> Array:
-        share = np.clip(expectation[:, 0], 0.0, 1.0)
-        return self._joined(share, checked.to_natural(self.family, expectation[:, 1:] / (1 - share[:, None])))
+        share, others = np.maximum(expectation[:, :2].T, 0.0)
+        return self._joined(share, others, checked.to_natural(self.family, expectation[:, 2:] / others[:, None]))
 
     def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
-        share = np.clip(sums[:, 0] / counts, 0.0, 1.0)
-        others = counts * (1 - share)
-        of_family = None if previous is None else previous[:, 1:]
-        return self._joined(share, checked.next_natural(self.family, others, sums[:, 1:], of_family))
+        share, others = np.maximum(sums[:, :2].T, 0.0)
+        of_family = None if previous is None else previous[:, 2:]
+        return self._joined(share, others, checked.next_natural(self.family, others, sums[:, 2:], of_family))
 
     @property
     def coupled(self) -> bool:
         return self.family.coupled
 
-    def _joined(self, share, of_family):
-        with np.errstate(divide="ignore"):
-            log_odds = np.clip(np.log(share) - np.log1p(-share), -NATURAL_LIMIT, NATURAL_LIMIT)
-        return np.column_stack([log_odds + checked.log_partition(self.family, of_family), of_family])
+    def _joined(self, share, others, of_family):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_odds = np.log(share) - np.log(others)
+        return self._with_odds(log_odds, of_family, self.family)
+
+    def _with_odds(self, log_odds, of_family, family):
+        """Return η of log(ρ/(1 − ρ)), (K,), and η₀ in the coordinates of a family."""
+        log_odds = np.clip(log_odds, -NATURAL_LIMIT, NATURAL_LIMIT)
+        return np.column_stack([log_odds, -checked.log_partition(family, of_family), of_family])
 
     def seed(self, expectation: Array, mean: Array) -> Array:
         mean = np.broadcast_to(mean, expectation.shape)
         if np.any(mean[:, 0] >= 1):
             raise ValueError(f"every row is 0, which {self.family!r} never is: nothing tells its parameters")
-        of_mean = mean[:, 1:] / (1 - mean[:, :1])
-        others = 1 - expectation[:, :1]
+        of_mean = mean[:, 2:] / mean[:, 1:2]
+        others = expectation[:, 1:2]
         # a row that is certainly one of the zeros says nothing of the others
-        of_row = np.where(others > 0, expectation[:, 1:] / np.where(others > 0, others, 1.0), of_mean)
-        share = 0.5 * (expectation[:, :1] + mean[:, :1])
-        return np.concatenate([share, (1 - share) * checked.seeds(self.family, of_row, of_mean)], axis=1)
+        of_row = np.where(others > 0, expectation[:, 2:] / np.where(others > 0, others, 1.0), of_mean)
+        shares = 0.5 * (expectation[:, :2] + mean[:, :2])
+        return np.concatenate([shares, shares[:, 1:] * checked.seeds(self.family, of_row, of_mean)], axis=1)
 
     def _log_density_of_family(self, X, of_family, possible):
         out = np.full((len(X), len(of_family)), -np.inf)
@@ -201,22 +216,27 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
 
     def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
         X, (log_odds, of_family) = np.asarray(X), self._odds(natural)
-        possible = self._possible(X)
-        share = expit(log_odds - self._log_density_of_family(X, of_family, possible)) * _is_zero(X)[:, None]
-        return self._sums(X, possible, responsibilities, share)
+        possible, zero = self._possible(X), _is_zero(X)[:, None]
+        with np.errstate(invalid="ignore"):  # −∞ less −∞: the row is impossible, and its responsibility is 0
+            odds = log_odds - self._log_density_of_family(X, of_family, possible)
+        odds = np.where(np.isnan(odds), 0.0, odds)
+        return self._sums(X, possible, responsibilities, expit(odds) * zero, np.where(zero, expit(-odds), 1.0))
 
     def guess(self, X: Block, responsibilities: Array) -> Array:
         possible = self._possible(X)
         share = (np.where(possible, 0.5, 1.0) * _is_zero(X))[:, None]
-        return self._sums(np.asarray(X), possible, responsibilities, share)
+        return self._sums(np.asarray(X), possible, responsibilities, share, 1 - share)
 
-    def _sums(self, X, possible, responsibilities, share):
-        """Return Σ r (b, (1 − b) T₀) of rows, each component in its coordinates, given E[b|x], (n, K) or (n, 1)."""
-        others = np.where(possible[:, None], responsibilities * (1 - share), 0.0)
+    def _sums(self, X, possible, responsibilities, share, rest):
+        """Return Σ r (b, 1 − b, (1 − b) T₀) of rows, each component in its coordinates.
+
+        ``share`` and ``rest`` are E[b|x] and 1 − E[b|x], (n, K) or (n, 1).
+        """
+        others = np.where(possible[:, None], responsibilities * rest, 0.0)
         # a possible row stands in for each of the others
         at = np.where(possible, np.arange(len(X)), np.argmax(possible))
         sums = sums_of(self.family, X[at] if possible.any() else np.ones_like(X), others)
-        return np.column_stack([np.sum(responsibilities * share, axis=0), sums])
+        return np.column_stack([np.sum(responsibilities * share, axis=0), np.sum(others, axis=0), sums])
 
     # ---- frames: those of the family of the other rows ------------------------------------------------------
 
@@ -224,23 +244,21 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         if not isinstance(self.family, Framed):
             return None
         log_odds, of_family = self._odds(natural)
-        found = self.family.choose_frames(of_family, expectation[:, 1:] / (1 - expectation[:, :1]))
+        found = self.family.choose_frames(of_family, expectation[:, 2:] / expectation[:, 1:2])
         if found is None:
             return None
         frames, moved = found
-        partition = checked.log_partition(self.family.with_frames(frames), moved)
-        return frames, np.column_stack([log_odds + partition, moved])
+        return frames, self._with_odds(log_odds, moved, self.family.with_frames(frames))
 
     def rescue_frames(self, natural: Array, expectation: Array, proper: Mask) -> Frames | None:
         if not isinstance(self.family, Framed):
             return None
-        mean = expectation[:, 1:] / (1 - expectation[:, :1])
+        mean = expectation[:, 2:] / expectation[:, 1:2]
         return self.family.rescue_frames(self._odds(natural)[1], mean, proper)
 
     def parameters(self, natural: Array) -> dict[str, Array]:
         log_odds, of_family = self._odds(natural)
-        shares = np.where(_none_added(log_odds), 0.0, expit(log_odds))
-        return {"zero_shares": shares, **checked.parameters(self.family, of_family)}
+        return {"zero_shares": expit(log_odds), **checked.parameters(self.family, of_family)}
 
     def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of zero_shares (K,) and of the names of the family of the other rows."""
@@ -252,12 +270,17 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         arrays, used = named.read(self, own, known, (tuple(known),), sizes=sizes)
         # a family that needs no names says the same of every component
         of_family = np.broadcast_to(of_family, (len(used["zero_shares"]), of_family.shape[1]))
-        natural = self._joined(np.minimum(used["zero_shares"], 1.0), of_family)
+        shares = np.minimum(used["zero_shares"], 1.0)
+        natural = self._joined(shares, 1 - shares, of_family)
         return named.finished(self, natural, arrays, used)
 
-    def n_parameters(self, n_components: int) -> int | None:
+    def n_parameters(self, n_components: int) -> int:
         counted = checked.n_parameters(self.family, n_components)
-        return None if counted is None else counted + n_components
+        if counted is None:
+            if self.n_features is None:
+                raise ValueError(f"{self!r} counts its parameters once the number of columns is known: call bind first")
+            counted = n_components * self._of_family(np.ones((1, self.n_features)), np.ones(1, bool)).shape[1]
+        return counted + n_components
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         [log_odds], [of_family] = self._odds(natural)
@@ -275,19 +298,15 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         moved = translate(self.family, of_family, target.family)
         if moved is of_family:  # A is the same; the user's family may not know its constants yet
             return np.asarray(natural)
-        return np.column_stack([log_odds + checked.log_partition(target.family, moved), moved])
+        return self._with_odds(log_odds, moved, target.family)
 
     def translate_expectation(self, expectation: Array, target: Any) -> Array:
-        others = 1 - expectation[:, :1]
-        moved = translate_expectation(self.family, expectation[:, 1:] / others, target.family)
-        return np.concatenate([expectation[:, :1], moved * others], axis=1)
+        others = expectation[:, 1:2]
+        moved = translate_expectation(self.family, expectation[:, 2:] / others, target.family)
+        return np.concatenate([expectation[:, :2], moved * others], axis=1)
 
     def __repr__(self) -> str:
         return f"ZeroInflated({self.family!r})"
-
-
-def _none_added(log_odds):
-    return log_odds <= -0.99 * NATURAL_LIMIT
 
 
 def _is_zero(X):
