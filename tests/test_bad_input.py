@@ -420,3 +420,15 @@ def test_a_row_of_density_0_is_named(weight):
     with pytest.warns(ConvergenceWarning):
         model.fit(X, sample_weight=absent)
     assert model.score_samples(X)[7] == -np.inf
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "VEV"])
+@pytest.mark.parametrize("far", [1e160, -3e307])
+def test_rows_whose_density_no_float_can_hold_are_named(covariance_type, far):
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    model = ef.GaussianMixture(2, covariance_type=covariance_type, random_state=0).fit(X)
+    rows = np.concatenate([X[:3], [[0.0, far]]])
+    for method in (model.predict, model.predict_proba):
+        with pytest.raises(ValueError, match=r"row 3 is so far from every component of Gaussian.*: leave it out"):
+            method(rows)
+    assert np.isfinite(model.predict_proba(X)).all()

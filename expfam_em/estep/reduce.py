@@ -156,14 +156,30 @@ class Labelled(ByRow):
 
 
 class Write(ByRow):
-    """Fills outputs by row; rows in memory only."""
+    """Fills outputs by row; rows in memory only.
+
+    Raises
+    ------
+    ValueError
+        If the log-density of a row is no number, or −∞ under every component where they are to be compared.
+    """
 
     def __init__(self, kernel, scores: Scores, out: Outputs, temperature=1.0):
         super().__init__(kernel, scores, temperature)
         self.out = out
 
     def __call__(self, chunk: Chunk) -> int:
-        self.fill(chunk, self.out.rows(slice(chunk.first, chunk.first + len(chunk.X))))
+        out = self.out.rows(slice(chunk.first, chunk.first + len(chunk.X)))
+        compared = out.responsibilities.size > 0 or out.labels.size > 0
+        evidence = out.evidence if out.evidence.size else np.empty(len(chunk.X))
+        self.fill(chunk, out._replace(evidence=evidence))
+        unknown = ~np.isfinite(evidence) if compared else np.isnan(evidence)
+        if unknown.any():
+            row = int(np.argmax(unknown))
+            raise ValueError(
+                f"row {chunk.first + row} is so far from every component of {self.kernel.family!r} that float64 cannot "
+                "hold its log-density: leave it out"
+            )
         return 0
 
 
