@@ -9,8 +9,8 @@ KINDS = {
     "Counts": ["Poisson", "Binomial", "Geometric", "NegativeBinomial", "GammaPoisson", "Multinomial"],
     "Real numbers": ["Gaussian", "KnownCovariance", "StudentT", "Laplace", "FreeLaplace", "Uniform"],
     "Positive numbers": [
-        "Exponential", "Gamma", "InverseGamma", "InverseGaussian", "Weibull", "LogNormal", "HalfNormal", "Rayleigh",
-        "Maxwell", "Pareto",
+        "Exponential", "Gamma", "InverseGamma", "InverseGaussian", "Weibull", "FreeWeibull", "LogNormal", "HalfNormal",
+        "Rayleigh", "Maxwell", "Pareto",
     ],
     "Shares": ["Beta", "Dirichlet"],
     "Directions": ["VonMises", "VonMisesFisher"],
@@ -132,6 +132,10 @@ EXAMPLES = {
     "Weibull": Example(
         two("rng.weibull(2, (300, 1))", "8 * rng.weibull(2, (300, 1))"),
         "ef.families.Weibull(2)", [[-1.0], [-0.25], [-0.08]], (0, 8),
+    ),
+    "FreeWeibull": Example(
+        two("2 * rng.weibull(1.5, (300, 1))", "9 * rng.weibull(6, (300, 1))"),
+        "ef.families.FreeWeibull()", [[0.8, 0.0, *[0] * 4], [1.5, 0.7, *[0] * 4], [5.0, 1.4, *[0] * 4]], (0, 8),
     ),
     "LogNormal": Example(
         two("rng.lognormal(0, 0.5, (300, 1))", "rng.lognormal(3, 0.5, (300, 1))"),

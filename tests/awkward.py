@@ -93,8 +93,10 @@ FAMILIES = {
     "Uniform": (f.Uniform, "real"),
     "VonMises": (f.VonMises, "angle"),
     "VonMisesFisher": (f.VonMisesFisher, "direction"),
+    "FreeWeibull": (f.FreeWeibull, "positive"),
     "Weibull": (lambda: f.Weibull(1.5), "positive"),
     "Wishart": (f.Wishart, "matrix"),
+    "ZeroInflated GammaPoisson": (lambda: f.ZeroInflated(f.GammaPoisson()), "zeros"),
     "ZeroInflated": (lambda: f.ZeroInflated(f.Poisson()), "zeros"),
 }
 COVARIANCES = [

@@ -62,6 +62,7 @@ def others():
         yield of(f"LogNormal-{kind}", families.LogNormal(kind), log_means=means / 4, log_covariances=covariances / 9)
     yield of("GammaPoisson", families.GammaPoisson(), shapes=np.full((3, 4), 2.0), means=np.exp(means))
     yield of("FreeLaplace", families.FreeLaplace(), locations=means, scales=np.exp(means / 3))
+    yield of("FreeWeibull", families.FreeWeibull(), shapes=np.exp(means / 9), scales=np.exp(means / 3))
     yield of("Uniform", families.Uniform(-1, [1, 2, 3, 4]), low=np.full((3, 4), -1), high=np.tile([1, 2, 3, 4], (3, 1)))
     student, normal, log = families.StudentT(), families.Gaussian(), families.LogNormal()
     mixed = families.Product(

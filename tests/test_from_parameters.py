@@ -146,6 +146,7 @@ OTHERS = [
     *((families.LogNormal(kind), np.exp(REAL / 4)) for kind in ("full", "tied", "diag")),
     (families.GammaPoisson(), COUNTS),
     (families.FreeLaplace(), REAL),
+    (families.FreeWeibull(), np.exp(REAL / 4)),
     (families.ZeroInflated(families.Poisson()), COUNTS * RNG.integers(0, 2, (60, 1))),
     (families.ZeroInflated(families.Gamma()), (COUNTS + 1) * RNG.integers(0, 2, (60, 1))),
     (

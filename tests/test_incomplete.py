@@ -212,12 +212,19 @@ def test_a_normal_sample_has_many_degrees_of_freedom():
 
 @pytest.mark.parametrize(
     "family",
-    [families.StudentT(), families.StudentT(4.0, "diag"), families.GammaPoisson(), families.FreeLaplace()],
+    [
+        families.StudentT(),
+        families.StudentT(4.0, "diag"),
+        families.GammaPoisson(),
+        families.FreeLaplace(),
+        families.FreeWeibull(),
+    ],
     ids=repr,
 )
 def test_weights_are_repeated_rows(family):
     rng = np.random.default_rng(0)
     X = rng.negative_binomial(2, 0.3, (100, 2)) if isinstance(family, families.GammaPoisson) else t_rows(n=100)
+    X = np.exp(X / 4) if isinstance(family, families.FreeWeibull) else X
     times = rng.integers(0, 4, 100)
     start = ef.ExponentialFamilyMixture(family, 2, random_state=0, max_iter=0).fit(X).mixture_
     weighted = ef.fit(start, X, times.astype(float), max_iter=10, tol=0)

@@ -221,6 +221,54 @@ def test_components_can_be_merged():
     assert len(ef.merge_components(model.mixture_, rows()).entropies) == 3
 
 
+# ---- families that have unobserved parts of their own --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("acceleration", [None, "auto"])
+def test_zeros_beside_negative_binomial_counts(acceleration):
+    # zeroinfl(Begin ~ 1, dist = "negbin") of pscl 1.5.5 on flexmix's dmft, R 4.2.2: -1756.8033
+    times = np.array([172, 73, 96, 80, 95, 83, 85, 65, 48], float)
+    family = ZeroInflated(families.GammaPoisson())
+    X = np.arange(len(times))[:, None]
+    model = ef.ExponentialFamilyMixture(family, 1, tol=1e-12, max_iter=2000, acceleration=acceleration)
+    model.fit(X, sample_weight=times)
+    assert model.score(X, sample_weight=times) * times.sum() == pytest.approx(-1756.8033, abs=1e-4)
+    assert np.diff(model.lower_bounds_).min() >= -1e-12
+    assert model.mixture_.n_parameters == 3
+    share, shape, p = (model.parameters_[name].ravel() for name in ("zero_shares", "shapes", "probabilities"))
+    assert model.score_samples(X) == pytest.approx(textbook(X, share, stats.nbinom.logpmf(X[:, 0], shape, p)), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("family", "names"),
+    [
+        (families.FreeWeibull(), ["shapes", "scales"]),
+        (families.FreeLaplace(), ["locations", "scales"]),
+        (families.StudentT(4.0), ["means", "scales"]),
+    ],
+    ids=repr,
+)
+def test_zeros_beside_densities_with_unobserved_parts(family, names):
+    amounts = np.random.default_rng(3).weibull(2, (201, 1))  # of an even number, the median is not one number
+    X = np.concatenate([amounts, np.zeros((50, 1))])
+    one = ef.ExponentialFamilyMixture(ZeroInflated(family), 1, tol=1e-12, max_iter=500).fit(X)
+    other = ef.ExponentialFamilyMixture(family, 1, tol=1e-12, max_iter=500).fit(amounts)
+    assert one.parameters_["zero_shares"] == pytest.approx([50 / 251], rel=1e-13)
+    for name in names:
+        assert one.parameters_[name] == pytest.approx(other.parameters_[name], rel=1e-5)
+    expected = 50 * np.log(50 / 251) + 201 * np.log(201 / 251) + 201 * other.score(amounts)
+    assert one.score(X) * 251 == pytest.approx(expected, abs=1e-6)
+
+
+def test_counts_without_added_zeros_are_negative_binomial_or_poisson():
+    X = np.random.default_rng(0).negative_binomial(2, 0.3, (300, 1))
+    X = X[X[:, 0] != 0]
+    one = ef.ExponentialFamilyMixture(ZeroInflated(families.GammaPoisson()), 1, max_iter=1000, tol=1e-10).fit(X)
+    other = ef.ExponentialFamilyMixture(families.GammaPoisson(), 1, max_iter=1000, tol=1e-10).fit(X)
+    assert one.parameters_["zero_shares"].tolist() == [0.0]
+    assert one.lower_bound_ == pytest.approx(other.lower_bound_, abs=1e-9)
+
+
 # ---- what is refused -----------------------------------------------------------------------------------------------
 
 
@@ -235,8 +283,8 @@ def test_rows_of_neither_kind_are_refused():
     ("family", "message"),
     [
         ("Poisson", "must be an ExponentialFamily"),
-        (families.StudentT(), "unobserved parts of its own"),
-        (ZeroInflated(Poisson()), "unobserved parts of its own"),
+        (ZeroInflated(Poisson()), "inflate the families that it is made of"),
+        (families.Componentwise([(Poisson(), 2)]), "can only stand by itself"),
     ],
 )
 def test_families_that_cannot_be_inflated(family, message):

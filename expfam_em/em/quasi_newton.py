@@ -140,7 +140,9 @@ def quasi_newton_step(problem: Problem, state: State) -> State:
     trial, used = _trial(problem, state, after, memory, direction, used)
     moved = move(problem, state, trial, reframe=_needs_frames(after, memory))
     lost = _reframed(before, moved.mixture)
-    certain = half_bounds + problem.log_prior(after, state.run) - ROUNDING * np.abs(state.bounds)
+    certain = half_bounds + problem.log_prior(after, state.run)
+    # where statistics go with the component, Q as A has it says nothing of the bound
+    certain = np.maximum(certain, state.bounds + state.log_priors) - ROUNDING * np.abs(state.bounds)
     rejected = used & ~(moved.bounds + moved.log_priors >= certain)
     left = 0.5 * UNDERESTIMATED * np.maximum(promised, of_em)
     anchor = np.where(lost[:, None, None], moved.mixture.natural, memory.anchor)

@@ -25,6 +25,7 @@ from expfam_em.families.counts import Bernoulli, Binomial, GammaPoisson, Geometr
 from expfam_em.families.directional import VonMises, VonMisesFisher
 from expfam_em.families.dirichlet import Dirichlet
 from expfam_em.families.free_laplace import FreeLaplace
+from expfam_em.families.free_weibull import FreeWeibull
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.gaussian.known import KnownCovariance
 from expfam_em.families.gaussian.lognormal import LogNormal
@@ -47,6 +48,7 @@ __all__ = [
     "Dirichlet",
     "Exponential",
     "FreeLaplace",
+    "FreeWeibull",
     "Gamma",
     "GammaPoisson",
     "Gaussian",

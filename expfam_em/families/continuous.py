@@ -221,7 +221,7 @@ class Weibull(_Waiting, _Positive):
     Parameters
     ----------
     shape : float > 0, or (d,)
-        The power k.
+        The power k. `FreeWeibull` is the same density with a shape estimated for each component and column.
 
     Raises
     ------

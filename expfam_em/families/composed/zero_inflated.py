@@ -19,7 +19,7 @@ from expfam_em.family.optional import (
     Framed,
     FramedBy,
     Incomplete,
-    OfComponents,
+    edge_sums_of,
     is_incomplete,
     sums_of,
     translate,
@@ -60,20 +60,20 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
     Parameters
     ----------
     family : ExponentialFamily
-        Of the other rows, such as ``Poisson()``.
+        Of the other rows, such as ``Poisson()`` or ``GammaPoisson()``.
 
     Raises
     ------
     TypeError
-        If it is no family, or an incomplete one.
+        If it is no family of rows, or is zero-inflated itself.
     """
 
     sparse, framed_by, its_natural = "never", "family", slice(2, None)
 
     def __init__(self, family: ExponentialFamily) -> None:
         check_family_argument(family)
-        if is_incomplete(family) or isinstance(family, OfComponents):
-            raise TypeError(f"{family!r} has unobserved parts of its own, which cannot be combined with these")
+        if isinstance(family, ZeroInflated):
+            raise TypeError(f"{family!r} cannot be zero-inflated: inflate the families that it is made of")
         self.family = family
         self.is_density: bool | None = None
         self.n_features: int | None = None
@@ -138,18 +138,31 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
 
     @property
     def has_limits(self) -> bool:  # type: ignore[override]
+        return self._may_lack_zeros or (is_incomplete(self.family) and self.family.has_limits)
+
+    @property
+    def _may_lack_zeros(self) -> bool:
         return self.is_density is False and self.n_features is not None
 
     def edge_sums(self, X: Block, natural: Array, responsibilities: Array) -> Array:
         X = np.asarray(X)
+        if is_incomplete(self.family):
+            [possible, _, rest], of_family = self._shares(X, natural), self._odds(natural)[1]
+            others = np.where(possible[:, None], responsibilities * rest, 0.0)
+            sums = edge_sums_of(self.family, self._stand_in(X, possible), others, of_family)
+            return np.column_stack([responsibilities.T @ _is_zero(X), others.sum(axis=0), sums])
         of_family = self._of_family(X, self._possible(X))
         return responsibilities.T @ np.column_stack([_is_zero(X), _is_other(X), of_family])
 
     def at_edges(self, natural: Array, counts: Array, sums: Array) -> Array:
-        if not self.has_limits:
-            return natural
         log_odds, of_family = self._odds(natural)
-        of_all = checked.next_natural(self.family, counts, sums[:, 2:], of_family)
+        if is_incomplete(self.family):
+            of_all = self.family.at_edges(of_family, sums[:, 1], sums[:, 2:])
+            natural = self._with_odds(log_odds, of_all, self.family)
+        else:
+            of_all = checked.next_natural(self.family, counts, sums[:, 2:], of_family)
+        if not self._may_lack_zeros:
+            return natural
         # no zeros are added where η₀ of all rows makes enough of them; where it nearly does, steps are slow
         made, in_limit = self._zeros_of(of_all), np.isneginf(log_odds)
         share = np.maximum((sums[:, 0] / counts - made) / (1 - made), 0.0)
@@ -215,28 +228,35 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         return np.where(_is_zero(X)[:, None], np.logaddexp(log_expit(log_odds), inside), inside)
 
     def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
+        return self._sums(np.asarray(X), responsibilities, *self._shares(X, natural), self._odds(natural)[1])
+
+    def _shares(self, X: Any, natural: Any) -> tuple[Any, Any, Any]:
+        """Return which rows may be of the family, (n,), E[b|x] and 1 − E[b|x], (n, K)."""
         X, (log_odds, of_family) = np.asarray(X), self._odds(natural)
         possible, zero = self._possible(X), _is_zero(X)[:, None]
         with np.errstate(invalid="ignore"):  # −∞ less −∞: the row is impossible, and its responsibility is 0
             odds = log_odds - self._log_density_of_family(X, of_family, possible)
         odds = np.where(np.isnan(odds), 0.0, odds)
-        return self._sums(X, possible, responsibilities, expit(odds) * zero, np.where(zero, expit(-odds), 1.0))
+        return possible, expit(odds) * zero, np.where(zero, expit(-odds), 1.0)
 
     def guess(self, X: Block, responsibilities: Array) -> Array:
         possible = self._possible(X)
         share = (np.where(possible, 0.5, 1.0) * _is_zero(X))[:, None]
-        return self._sums(np.asarray(X), possible, responsibilities, share, 1 - share)
+        return self._sums(np.asarray(X), responsibilities, possible, share, 1 - share)
 
-    def _sums(self, X, possible, responsibilities, share, rest):
+    def _sums(self, X, responsibilities, possible, share, rest, of_family=None):
         """Return Σ r (b, 1 − b, (1 − b) T₀) of rows, each component in its coordinates.
 
-        ``share`` and ``rest`` are E[b|x] and 1 − E[b|x], (n, K) or (n, 1).
+        ``share`` and ``rest`` are E[b|x] and 1 − E[b|x], (n, K) or (n, 1); T₀ is E[T₀|x] under η₀, or its guess.
         """
         others = np.where(possible[:, None], responsibilities * rest, 0.0)
-        # a possible row stands in for each of the others
-        at = np.where(possible, np.arange(len(X)), np.argmax(possible))
-        sums = sums_of(self.family, X[at] if possible.any() else np.ones_like(X), others)
+        sums = sums_of(self.family, self._stand_in(X, possible), others, of_family)
         return np.column_stack([np.sum(responsibilities * share, axis=0), np.sum(others, axis=0), sums])
+
+    def _stand_in(self, X, possible):
+        """Return rows with a possible one in the place of each that is not."""
+        at = np.where(possible, np.arange(len(X)), np.argmax(possible))
+        return X[at] if possible.any() else np.ones_like(X)
 
     # ---- frames: those of the family of the other rows ------------------------------------------------------
 
