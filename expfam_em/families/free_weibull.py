@@ -20,7 +20,7 @@ from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 OF_UNIT = (1.0, 1 - np.euler_gamma, np.pi**2 / 6 - 2 * np.euler_gamma + np.euler_gamma**2, -np.euler_gamma)
 """E[e^u], E[u e^u], E[u² e^u] and E[u] of u = k log(x/λ), whose e^u is exponential: Γ(2), Γ′(2), Γ″(2) and Γ′(1)."""
 
-LOG_RANGE = (-745.2, 709.8)
+LOGARITHMS = (-745.2, 709.8)
 """Logarithms of the least and the largest number of float64."""
 
 SAME_SUMS = 1e-9
@@ -131,7 +131,7 @@ class FreeWeibull(IndependentColumns, Incomplete):
         natural = np.atleast_2d(natural)
         with np.errstate(all="ignore"):
             u, shape = self._powers(np.asarray(X, np.float64)[:, None, :], natural)
-            u = np.where(u < LOG_RANGE[1], u, 0.0)  # the density of such a row is 0, and its responsibility, too
+            u = np.where(u < LOGARITHMS[1], u, 0.0)  # the density of such a row is 0, and its responsibility, too
             power = np.exp(u)
         of_row = (power, u * power, u * u * power, u)
         means = [np.einsum("nk,nkd->kd", responsibilities, values) for values in of_row]
@@ -153,7 +153,7 @@ class FreeWeibull(IndependentColumns, Incomplete):
                         "statistics of FreeWeibull are of other parameters than those of the last step: there is no "
                         "prior for it, and statistics of different mixtures do not add up"
                     )
-            low, high = LOG_RANGE if self.low is None or self.high is None else (self.low, self.high)
+            low, high = LOGARITHMS if self.low is None or self.high is None else (self.low, self.high)
             mean = times_u / total
             variance = np.maximum(squared / total - mean**2, 0.0)
             above, below = shape * (high - log_scale) - mean, mean - shape * (low - log_scale)
