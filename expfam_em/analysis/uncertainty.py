@@ -1,0 +1,496 @@
+"""Standard errors of fitted mixtures, from what EM does already: its E-step and its M-step, each differenced once.
+
+At a fit, the M-step θ(S) maximises Q = ⟨η, S⟩ − Σ e A(η) over all parameters that are allowed, so its derivative
+J = ∂η/∂S is the inverse of the information that complete data would have, however the parameters are constrained
+(J is the second derivative of max Q). The derivative D = ∂(S − e m)/∂η of the E-step, with e and m = ∇A(η) as
+weights, is the information that is missing. Together they give the inverse of the observed information,
+
+    I⁻¹ = (1 − J D)⁻¹ J,
+
+which is Louis' formula (1982) where T is complete, and SEM (Meng and Rubin 1991) for any family. J maps to the free
+directions of η only, so nothing else has to say which parameters are free, shared or redundant.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.linalg import block_diag, null_space
+from scipy.special import softmax
+
+from expfam_em.em.options import Options
+from expfam_em.em.steps import expected_statistics, with_family
+from expfam_em.estep.plan import Pass, plan
+from expfam_em.family import checked
+from expfam_em.family.optional import components, is_incomplete
+from expfam_em.rows.memory import as_rows
+from expfam_em.rows.protocol import Chunk, Rows
+from expfam_em.rows.threads import cached_property, undisturbed
+from expfam_em.rows.typing import Array, Integers, Mask, Observations
+from expfam_em.values.evaluate import evaluate
+from expfam_em.values.mixture import Mixture
+from expfam_em.values.statistics import ExpectedStatistics
+
+Kind = Literal["information", "scores", "robust", "survey"]
+
+STEP = 0.01
+"""Steps of the differences, in standard errors that complete data would have."""
+
+FREE = 1e-3
+"""Share of a move of the statistics that a free direction of the M-step follows at least; others follow rounding."""
+
+SOLE = 1e-7
+"""Share of the complete information that is left in any direction of identified parameters; less is rounding."""
+
+BENT = 0.5
+"""By which share a hundredth of a standard error changes an expectation by more or less than its slope says, where the
+parameter is at the edge of its space: a probability of 0 or 1, a rate of 0."""
+
+PRINTED = 100
+"""Numbers that are printed."""
+
+AT_ONCE = 1 << 22
+"""Entries of expected statistics that are computed at a time."""
+
+
+class Fitted(NamedTuple):
+    """A mixture, the rows it was fitted to, and how.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    rows : Rows
+    options : Options
+    """
+
+    mixture: Mixture
+    rows: Rows
+    options: Options
+
+
+@dataclass(frozen=True, eq=False)
+class StandardErrors(Mapping[str, Array]):
+    """Estimates of a mixture and their standard errors; ``errors["means"]`` has the shape of the estimated means.
+
+    Attributes
+    ----------
+    estimates : dict of str to array
+        The mixing weights, ``weights`` (K,), and the named parameters of the components.
+    factor : (P, q)
+        F with F Fᵀ the covariance of all P numbers of the estimates; q directions are free.
+    left_out : tuple of str
+        Sentences that say which parameters have no standard error, NaN, and why; empty if all have one.
+    distance : float
+        How far the maximum is from the estimates, in standard errors (that of the likelihood-ratio ellipsoid).
+    missing : float
+        Largest share of information that is missing because components are not observed; EM's rate of convergence.
+    """
+
+    estimates: dict[str, Array]
+    factor: Array
+    left_out: tuple[str, ...] = ()
+    distance: float = 0.0
+    missing: float = 0.0
+    unknown: Mask | None = field(default=None, repr=False)
+
+    def __getitem__(self, name: str) -> Array:
+        return self.errors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.estimates)
+
+    def __len__(self) -> int:
+        return len(self.estimates)
+
+    def _shaped(self, values: Array) -> dict[str, Array]:
+        """Return numbers (P,) under the names, in the shapes, of the estimates."""
+        ends = np.cumsum([value.size for value in self.estimates.values()])[:-1]
+        parts = zip(self.estimates.items(), np.split(values, ends), strict=True)
+        return {name: part.reshape(value.shape) for (name, value), part in parts}
+
+    @cached_property
+    def _flat_errors(self) -> Array:
+        found = np.sqrt(np.sum(self.factor**2, axis=1))
+        return found if self.unknown is None else np.where(self.unknown, np.nan, found)
+
+    @property
+    def errors(self) -> dict[str, Array]:
+        """Standard errors by name; 0 for constants, NaN for parameters that have none."""
+        return self._shaped(self._flat_errors)
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance of all numbers of the estimates, name after name, (P, P)."""
+        found = self.factor @ self.factor.T
+        if self.unknown is not None:
+            found[self.unknown] = found[:, self.unknown] = np.nan
+        return found
+
+    def intervals(self, level: float = 0.95) -> dict[str, tuple[Array, Array]]:
+        """Return the lower and upper ends of the intervals estimate ± z · standard error, by name.
+
+        Parameters
+        ----------
+        level : float in (0, 1)
+            Probability with which an interval contains the parameter, for many rows.
+
+        Raises
+        ------
+        ValueError
+            If the level is no such probability.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level is {level!r}; it must be between 0 and 1, such as 0.95")
+        z = NormalDist().inv_cdf(0.5 + level / 2)
+        return {name: (value - z * self[name], value + z * self[name]) for name, value in self.estimates.items()}
+
+    def rows(self, level: float = 0.95) -> list[dict[str, Any]]:
+        """Return one dict for each number: parameter, index, estimate, standard_error, lower, upper.
+
+        ``pandas.DataFrame(errors.rows())`` is a table of them.
+        """
+        ends = self.intervals(level)
+        return [
+            {
+                "parameter": name, "index": at, "estimate": float(value[at]), "standard_error": float(self[name][at]),
+                "lower": float(ends[name][0][at]), "upper": float(ends[name][1][at]),
+            }
+            for name, value in self.estimates.items() for at in np.ndindex(value.shape)
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        cells = [("parameter", "estimate", "standard error", "95 % interval", "")]
+        for row in rows[:PRINTED]:
+            index = ", ".join(map(str, row["index"]))
+            numbers = [f"{row[key]:.6g}" for key in ("estimate", "standard_error", "lower", "upper")]
+            cells.append((f"{row['parameter']}[{index}]", *(("–" if text == "nan" else text) for text in numbers)))
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        widths[3] = max(len(line[3]) for line in cells[1:])
+        lines = [
+            "  ".join([line[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(line[1:], widths[1:]))])
+            for line in cells
+        ]
+        more = [f"… and {len(rows) - PRINTED} more"] if len(rows) > PRINTED else []
+        return "\n".join([line.rstrip() for line in lines] + more + list(self.left_out))
+
+    __repr__ = __str__
+
+
+@undisturbed
+def standard_errors(
+    model: Any, X: Observations | Rows, sample_weight: ArrayLike | None = None, *, kind: Kind = "information",
+    n_jobs: int | None = None,
+) -> StandardErrors:  # fmt: skip
+    """Return standard errors of the parameters of a fitted mixture, of any family.
+
+    They are those of an estimate at a maximum: fit with a small ``tol``. With a prior they are those of the posterior
+    density in its normal approximation.
+
+    Parameters
+    ----------
+    model : fitted estimator, or Mixture
+        An estimator also says which prior it was fitted with, and whether the mixing weights were free.
+    X : (n, d) array, sparse matrix or rows
+        The rows it was fitted to.
+    sample_weight : (n,), optional
+        Those of the fit. A weight of 2 is the row given twice; only "survey" takes weights for something else.
+    kind : {"information", "scores", "robust", "survey"}
+        "information": the inverse I⁻¹ of the observed information, −∇² log p(X|θ). "scores": the inverse of the
+        information M = Σ w s sᵀ of the scores s = ∇ log p(x|θ). "robust": I⁻¹ M I⁻¹, also right where the rows do not
+        follow the model (White 1982). "survey": the same with M = Σ w² s sᵀ, for rows of one observation each whose
+        weights say how many others they stand for.
+    n_jobs : int, optional
+        Threads; those of an estimator by default.
+
+    Returns
+    -------
+    StandardErrors
+        A mapping of names to arrays like ``parameters``, and ``weights``.
+
+    Raises
+    ------
+    ValueError
+        If a direction of the parameters cannot be told from the rows, as where two components coincide; if the
+        estimates are not near a maximum, or not of a likelihood.
+
+    Examples
+    --------
+    >>> import numpy as np, expfam_em as ef
+    >>> deaths, days = np.arange(10.0)[:, None], np.array([162, 267, 271, 185, 111, 61, 27, 8, 3, 1])
+    >>> model = ef.ExponentialFamilyMixture(ef.families.Poisson(), 2, tol=1e-13, max_iter=9999, random_state=0)
+    >>> found = ef.standard_errors(model.fit(deaths, sample_weight=days), deaths, days)
+    >>> sorted(found["rates"].ravel().round(5).tolist())
+    [0.25048, 0.35003]
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(map(repr, get_args(Kind)))}")
+    if isinstance(model, Mixture):
+        fitted = Fitted(model, as_rows(X, sample_weight, n_jobs), Options())
+    elif hasattr(model, "fitted_to"):
+        fitted = model.fitted_to(X, sample_weight, n_jobs)
+    else:
+        raise TypeError(f"model is {model!r}; it must be a Mixture, or a fitted estimator of one")
+    return _of_fit(fitted, kind)
+
+
+class _Directions(NamedTuple):
+    """Moves of the parameters of one mixture, in standard errors that complete data would have.
+
+    Attributes
+    ----------
+    log_weights : (q, K)
+    natural : (q, K, p)
+    """
+
+    log_weights: Array
+    natural: Array
+
+    def moved(self, mixture: Mixture, which: Integers, by: float) -> Mixture:
+        """Return a stack of the mixture moved by so many standard errors in some directions."""
+        B, K = len(which), mixture.n_components
+        weights = softmax(mixture.log_weights + by * self.log_weights[which], axis=1)
+        family = components(mixture.family, np.tile(np.arange(K), B))
+        return Mixture.unchecked(family, weights, mixture.natural + by * self.natural[which])
+
+
+def _of_fit(fitted: Fitted, kind: Kind) -> StandardErrors:
+    mixture, rows, options = fitted
+    temperature = options.schedule[-1]
+    if temperature != 1:
+        raise ValueError(
+            f"the mixture was fitted at temperature {temperature:g}, where the bound is no log-likelihood: its "
+            "curvature says nothing of standard errors; let the temperatures end at 1"
+        )
+    pass_ = plan(mixture.family, rows, once=True)
+    statistics = expected_statistics(pass_, mixture)
+    prior = with_family(options.prior, mixture.family)
+    full = statistics if prior is None else statistics + prior
+    fisher = _fisher_information(mixture)
+    held, information = _held(mixture, fisher, full.exposures), full.exposures[:, None, None] * fisher
+    directions, ahead = _free(mixture, full, information, held, options)
+    missing = _missing(mixture, pass_, directions)
+    root, share = _root_of_inverse(missing, functools.partial(_who, directions, information))
+    distance = float(np.linalg.norm(root.T @ ahead))
+    if kind != "information":
+        scores = _score_products(mixture, rows, directions, squared=kind == "survey")
+        root = _inverse_root(scores) if kind == "scores" else root @ root.T @ _root(scores)
+    return _named(mixture, directions, root, held, distance, share)
+
+
+def _derivatives(function: Callable[[Integers, float], Array], n: int, at_a_time: int) -> Array:
+    """Return the derivatives of values at 0 along n directions, (n, ...), from central differences of two lengths.
+
+    ``function(which, by)`` returns the values (b, ...) after moves by ``by`` in the directions ``which`` (b,).
+    """
+    found = []
+    for first in range(0, n, at_a_time):
+        which = np.arange(first, min(n, first + at_a_time))
+        up, down, half_up, half_down = (function(which, by * STEP) for by in (1.0, -1.0, 0.5, -0.5))
+        found.append((8 * (half_up - half_down) - (up - down)) / (6 * STEP))
+    return np.concatenate(found)
+
+
+def _fisher_information(mixture: Mixture) -> Array:
+    """Return ∇²A of each component, (K, p, p)."""
+    try:
+        return checked.told(mixture.family, "fisher_information", mixture.natural)
+    except NotImplementedError as error:
+        raise ValueError(
+            f"{mixture.family!r} has a likelihood without second derivatives: take ef.bootstrap instead"
+        ) from error
+
+
+def _held(mixture: Mixture, fisher: Array, exposures: Array) -> Mask:
+    """Return which natural parameters are at the edge of their space, or mean nothing, (K, p), given ∇²A."""
+    family, natural, mean = mixture.family, mixture.natural, mixture.expectation
+    variance = np.diagonal(fisher, axis1=1, axis2=2)
+    with np.errstate(all="ignore"):
+        by = STEP / np.sqrt(exposures[:, None] * variance)
+    none = ~np.isfinite(by)
+    held = none & (not is_incomplete(family))  # elsewhere, it is a parameter that follows from others
+    by, slope = np.where(none, 0.0, by), np.where(none, 0.0, by * variance)
+    for j in range(natural.shape[1]):
+        for sign in (1.0, -1.0):
+            moved = natural.copy()
+            moved[:, j] += sign * by[:, j]
+            with np.errstate(all="ignore"):
+                change = checked.to_expectation(family, moved)[:, j] - mean[:, j]
+            held[:, j] |= ~none[:, j] & ~(np.abs(change - sign * slope[:, j]) <= BENT * slope[:, j])
+    return held
+
+
+def _free(
+    mixture: Mixture, full: ExpectedStatistics, information: Array, held: Mask, options: Options
+) -> tuple[_Directions, Array]:
+    """Return the free directions, and the next step of EM in them, (q,)."""
+    K, p = mixture.natural.shape
+    here = full.exposures > 0
+    exposures = np.where(here, full.exposures, 1.0)
+    sums = np.where(here[:, None], full.sums, mixture.expectation)
+    moves = block_diag(*map(_whitened, information, held, exposures[:, None] * np.abs(mixture.expectation)))
+    moves = moves.T.reshape(-1, K, p)
+
+    def estimates(which: Integers, by: float) -> Array:
+        return _estimates(mixture, exposures, sums + by * moves[which])
+
+    found = np.where(held, 0.0, _derivatives(estimates, len(moves), max(1, AT_ONCE // (K * p))))
+    if not np.isfinite(found).all():
+        k = int(np.argmax(~np.isfinite(found).all(axis=(0, 2))))
+        raise ValueError(f"component {k} has too few rows, or is in a limit of {mixture.family!r}: {_edges(mixture)}")
+    followed = np.einsum("ikp,jkp->ij", moves, found)
+    values, vectors = np.linalg.eigh((followed + followed.T) / 2)
+    vectors = vectors[:, values > FREE] / np.sqrt(values[values > FREE])
+    natural = np.tensordot(vectors.T, found, axes=1)
+    step = np.where(held | ~here[:, None], 0.0, estimates(np.zeros(1, int), 0.0)[0] - mixture.natural)
+    ahead = vectors.T @ np.einsum("ikp,kp->i", moves, step)
+    log_weights, of_weights = _free_weights(mixture, full.counts, options)
+    n, m = len(log_weights), len(natural)
+    return (
+        _Directions(
+            np.concatenate([log_weights, np.zeros((m, K))]), np.concatenate([np.zeros((n, K, p)), natural])
+        ),
+        np.concatenate([of_weights, ahead]),
+    )
+
+
+def _whitened(information: Array, held: Mask, size: Array) -> Array:
+    """Return R with R Rᵀ the information of one component, (p, p), and a move of its own for what has none.
+
+    Such a parameter follows from the others where it is not held. ``size`` is that of the statistics, (p,).
+    """
+    variance = np.diagonal(information)
+    none = ~(variance > 0)
+    scale = np.sqrt(np.where(none, size, variance))
+    alone = none | held
+    scaled = np.where(alone[:, None] | alone, np.eye(len(scale)), information / np.outer(scale, scale))
+    values, vectors = np.linalg.eigh(scaled)
+    return np.where(held, 0.0, scale)[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+def _estimates(mixture: Mixture, exposures: Array, sums: Array) -> Array:
+    """Return the M-step's natural parameters of a stack of sums, (B, K, p)."""
+    B, K, p = sums.shape
+    family = mixture.family
+    if family.coupled:
+        return np.array([checked.next_natural(family, exposures, one) for one in sums])
+    stacked = components(family, np.tile(np.arange(K), B))
+    return checked.next_natural(stacked, np.tile(exposures, B), sums.reshape(-1, p)).reshape(sums.shape)
+
+
+def _free_weights(mixture: Mixture, counts: Array, options: Options) -> tuple[Array, Array]:
+    """Return the free directions of log π, (q, K), and the next step of EM in them, (q,)."""
+    K = mixture.n_components
+    if options.weights != "free":
+        return np.zeros((0, K)), np.zeros(0)
+    pull = np.broadcast_to(np.asarray(options.concentration, np.float64) - 1, (K,))
+    total, here = counts.sum() + pull.sum(), mixture.weights > 0
+    root = np.sqrt(mixture.weights[here])
+    found = np.zeros((here.sum() - 1, K))
+    found[:, here] = null_space(root[None]).T / (root * np.sqrt(total))
+    return found, found @ (counts + pull - total * mixture.weights)
+
+
+def _missing(mixture: Mixture, pass_: Pass, directions: _Directions) -> Array:
+    """Return the information that is missing as a share of the complete one, (q, q)."""
+    K, p = mixture.natural.shape
+
+    def sums(which: Integers, by: float) -> Array:
+        found = expected_statistics(pass_, directions.moved(mixture, which, by))
+        about = found.sums - found.exposures[..., None] * np.nan_to_num(mixture.expectation)
+        return np.concatenate([found.counts, about.reshape(-1, K * p)], axis=1)
+
+    q = len(directions.natural)
+    moves = np.concatenate([directions.log_weights, directions.natural.reshape(q, K * p)], axis=1)
+    return _derivatives(sums, q, max(1, AT_ONCE // (K * p))) @ moves.T
+
+
+def _root_of_inverse(missing: Array, who: Callable[[Array], str]) -> tuple[Array, float]:
+    """Return a root of (1 − M)⁻¹ for the missing information M, and the largest share that is missing."""
+    values, vectors = np.linalg.eigh((missing + missing.T) / 2)
+    if len(values) and not 1 - values[-1] > SOLE:
+        raise ValueError(
+            f"the rows do not tell {who(vectors[:, -1])} apart: the likelihood is flat, or rises, in some direction of "
+            "the parameters, as where components coincide; fit fewer components, or from other starts to convergence"
+        )
+    return vectors / np.sqrt(1 - values), float(values[-1]) if len(values) else 0.0
+
+
+def _who(directions: _Directions, information: Array, along: Array) -> str:
+    """Return which components a direction, (q,), moves."""
+    move = np.tensordot(along, directions.natural, axes=1) * np.sqrt(np.diagonal(information, axis1=1, axis2=2))
+    size = np.abs(move).sum(axis=1) + np.abs(along @ directions.log_weights)
+    return f"components {', '.join(map(str, np.flatnonzero(size > 0.1 * size.max())))}"
+
+
+def _edges(mixture: Mixture) -> str:
+    return "; ".join(f"components {', '.join(map(str, which))} {name}" for name, which in mixture.edges.items())
+
+
+def _score_products(mixture: Mixture, rows: Rows, directions: _Directions, squared: bool) -> Array:
+    """Return Σ w s sᵀ of the scores of the rows along the directions, or Σ w² s sᵀ, (q, q)."""
+    work = 4.0 * directions.natural.size * max(1, len(directions.natural))
+    return rows.reduce(functools.partial(_products, mixture, directions, squared), work)
+
+
+def _products(mixture: Mixture, directions: _Directions, squared: bool, chunk: Chunk) -> Array:
+    def log_densities(which: Integers, by: float) -> Array:
+        stack = directions.moved(mixture, which, by)
+        return np.array([
+            evaluate(one.family, one.scores, chunk.X, n_jobs=1, log_density=True).log_density
+            for one in (stack[at] for at in range(len(which)))
+        ])  # fmt: skip
+
+    q = len(directions.natural)
+    if not q:
+        return np.zeros((0, 0))
+    with np.errstate(invalid="ignore"):
+        scores = _derivatives(log_densities, q, q)
+    weight = np.ones(len(chunk.X)) if chunk.weight is None else chunk.weight
+    scores = np.where(weight > 0, scores, 0.0)
+    return (scores * (weight**2 if squared else weight)) @ scores.T
+
+
+def _root(matrix: Array) -> Array:
+    """Return R with R Rᵀ a positive semi-definite matrix."""
+    values, vectors = np.linalg.eigh(matrix)
+    return vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+def _inverse_root(matrix: Array) -> Array:
+    values, vectors = np.linalg.eigh(matrix)
+    if len(values) and not values[0] > SOLE * values[-1]:
+        raise ValueError(
+            "the scores of the rows do not span the parameters: there are too few different rows for kind='scores'"
+        )
+    return vectors / np.sqrt(values)
+
+
+def _named(
+    mixture: Mixture, directions: _Directions, root: Array, held: Mask, distance: float, share: float
+) -> StandardErrors:
+    """Return the standard errors of the named parameters, by the delta method."""
+
+    def flat(of: Mixture) -> Array:
+        return np.concatenate([of.weights, *(np.ravel(value) for value in of.parameters.values())])
+
+    def numbers(which: Integers, by: float) -> Array:
+        stack = directions.moved(mixture, which, by)
+        return np.array([flat(stack[at]) for at in range(len(which))])
+
+    estimates = {"weights": mixture.weights, **mixture.parameters}
+    q, P = len(directions.natural), sum(value.size for value in estimates.values())
+    with np.errstate(all="ignore"):
+        slopes = _derivatives(numbers, q, q).T if q else np.zeros((P, 0))
+    factor = slopes @ root
+    found = StandardErrors(
+        {name: np.asarray(value, np.float64) for name, value in estimates.items()}, factor, distance=distance,
+        missing=share,
+    )  # fmt: skip
+    return found
