@@ -10,6 +10,7 @@ from expfam_em.analysis.bound import expected_log_likelihood, gap, lower_bound
 from expfam_em.analysis.divergences import component_divergences, component_entropies, divergence, entropy
 from expfam_em.analysis.effective import effective_sample_size
 from expfam_em.analysis.merging import merge_components
+from expfam_em.analysis.uncertainty import StandardErrors, standard_errors
 from expfam_em.em.loop import CollapsedError, FitResult, Status, accumulate, fit, maximize
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.values.mixture import Mixture
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         FitManyError,
         GaussianMixture,
         KMeans,
+        bootstrap,
         fit_many,
         load,
     )
@@ -37,6 +39,7 @@ _LAZY = {
     "FitManyError": "expfam_em.estimators",
     "GaussianMixture": "expfam_em.estimators",
     "KMeans": "expfam_em.estimators",
+    "bootstrap": "expfam_em.estimators",
     "check_family": "expfam_em.checking",
     "fit_many": "expfam_em.estimators",
     "load": "expfam_em.estimators",
@@ -56,8 +59,10 @@ __all__ = [
     "GaussianMixture",
     "KMeans",
     "Mixture",
+    "StandardErrors",
     "Status",
     "accumulate",
+    "bootstrap",
     "check_family",
     "component_divergences",
     "component_entropies",
@@ -74,6 +79,7 @@ __all__ = [
     "maximize",
     "merge_components",
     "register",
+    "standard_errors",
 ]
 
 

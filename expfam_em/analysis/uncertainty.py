@@ -14,8 +14,9 @@ directions of η only, so nothing else has to say which parameters are free, sha
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -52,6 +53,12 @@ BENT = 0.5
 """By which share a hundredth of a standard error changes an expectation by more or less than its slope says, where the
 parameter is at the edge of its space: a probability of 0 or 1, a rate of 0."""
 
+NOTHING = 1e-6
+"""Standard error, as a share of an estimate at the edge of its space, that is rounding."""
+
+DISTANT, TOO_DISTANT = 0.1, 1.0
+"""Standard errors from the estimates to the maximum from which a warning is due, and an error."""
+
 PRINTED = 100
 """Numbers that are printed."""
 
@@ -83,7 +90,7 @@ class StandardErrors(Mapping[str, Array]):
     estimates : dict of str to array
         The mixing weights, ``weights`` (K,), and the named parameters of the components.
     factor : (P, q)
-        F with F Fᵀ the covariance of all P numbers of the estimates; q directions are free.
+        F with F Fᵀ the covariance of all P numbers of the estimates, NaN for those that have none.
     left_out : tuple of str
         Sentences that say which parameters have no standard error, NaN, and why; empty if all have one.
     distance : float
@@ -97,7 +104,6 @@ class StandardErrors(Mapping[str, Array]):
     left_out: tuple[str, ...] = ()
     distance: float = 0.0
     missing: float = 0.0
-    unknown: Mask | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> Array:
         return self.errors[name]
@@ -116,8 +122,7 @@ class StandardErrors(Mapping[str, Array]):
 
     @cached_property
     def _flat_errors(self) -> Array:
-        found = np.sqrt(np.sum(self.factor**2, axis=1))
-        return found if self.unknown is None else np.where(self.unknown, np.nan, found)
+        return np.sqrt(np.sum(self.factor**2, axis=1))
 
     @property
     def errors(self) -> dict[str, Array]:
@@ -127,10 +132,7 @@ class StandardErrors(Mapping[str, Array]):
     @property
     def covariance(self) -> Array:
         """Covariance of all numbers of the estimates, name after name, (P, P)."""
-        found = self.factor @ self.factor.T
-        if self.unknown is not None:
-            found[self.unknown] = found[:, self.unknown] = np.nan
-        return found
+        return self.factor @ self.factor.T
 
     def intervals(self, level: float = 0.95) -> dict[str, tuple[Array, Array]]:
         """Return the lower and upper ends of the intervals estimate ± z · standard error, by name.
@@ -165,22 +167,24 @@ class StandardErrors(Mapping[str, Array]):
         ]  # fmt: skip
 
     def __str__(self) -> str:
-        rows = self.rows()
-        cells = [("parameter", "estimate", "standard error", "95 % interval", "")]
+        cells = [("parameter", "estimate", "standard error", "2.5 %", "97.5 %")]
+        rows = [row for row in self.rows() if row["parameter"] == "weights" or row["standard_error"] != 0]
         for row in rows[:PRINTED]:
-            index = ", ".join(map(str, row["index"]))
             numbers = [f"{row[key]:.6g}" for key in ("estimate", "standard_error", "lower", "upper")]
-            cells.append((f"{row['parameter']}[{index}]", *(("–" if text == "nan" else text) for text in numbers)))
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        widths[3] = max(len(line[3]) for line in cells[1:])
+            cells.append((_name(row), *("–" if text == "nan" else text for text in numbers)))
+        width, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [
-            "  ".join([line[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(line[1:], widths[1:]))])
-            for line in cells
+            "  ".join([name.ljust(width), *(text.rjust(size) for text, size in zip(numbers, widths, strict=True))])
+            for name, *numbers in cells
         ]
         more = [f"… and {len(rows) - PRINTED} more"] if len(rows) > PRINTED else []
-        return "\n".join([line.rstrip() for line in lines] + more + list(self.left_out))
+        return "\n".join([*lines, *more, *self.left_out])
 
     __repr__ = __str__
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['parameter']}[{', '.join(map(str, row['index']))}]"
 
 
 @undisturbed
@@ -233,8 +237,8 @@ def standard_errors(
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(map(repr, get_args(Kind)))}")
     if isinstance(model, Mixture):
         fitted = Fitted(model, as_rows(X, sample_weight, n_jobs), Options())
-    elif hasattr(model, "fitted_to"):
-        fitted = model.fitted_to(X, sample_weight, n_jobs)
+    elif hasattr(model, "_fitted_to"):
+        fitted = model._fitted_to(X, sample_weight, n_jobs)
     else:
         raise TypeError(f"model is {model!r}; it must be a Mixture, or a fitted estimator of one")
     return _of_fit(fitted, kind)
@@ -276,12 +280,26 @@ def _of_fit(fitted: Fitted, kind: Kind) -> StandardErrors:
     held, information = _held(mixture, fisher, full.exposures), full.exposures[:, None, None] * fisher
     directions, ahead = _free(mixture, full, information, held, options)
     missing = _missing(mixture, pass_, directions)
-    root, share = _root_of_inverse(missing, functools.partial(_who, directions, information))
-    distance = float(np.linalg.norm(root.T @ ahead))
+    root, share = _root_of_inverse(missing, lambda along: _who(mixture, directions, information, along))
+    distance = _checked_distance(float(np.linalg.norm(root.T @ ahead)))
     if kind != "information":
         scores = _score_products(mixture, rows, directions, squared=kind == "survey")
         root = _inverse_root(scores) if kind == "scores" else root @ root.T @ _root(scores)
-    return _named(mixture, directions, root, held, distance, share)
+    n_weights = int(np.sum(directions.log_weights.any(axis=1)))
+    return _named(mixture, directions, root, held, distance, share, n_weights)
+
+
+def _checked_distance(distance: float) -> float:
+    """Return how far the maximum is, in standard errors; warn or raise a ValueError if it is far."""
+    message = (
+        f"the estimates are {distance:.2g} standard errors away from the maximum, whose curvature standard errors are: "
+        "fit with a smaller tol, a larger max_iter, or acceleration='auto'"
+    )
+    if not distance <= TOO_DISTANT:
+        raise ValueError(message)
+    if distance > DISTANT:
+        warnings.warn(message, stacklevel=5)
+    return distance
 
 
 def _derivatives(function: Callable[[Integers, float], Array], n: int, at_a_time: int) -> Array:
@@ -315,7 +333,8 @@ def _held(mixture: Mixture, fisher: Array, exposures: Array) -> Mask:
         by = STEP / np.sqrt(exposures[:, None] * variance)
     none = ~np.isfinite(by)
     held = none & (not is_incomplete(family))  # elsewhere, it is a parameter that follows from others
-    by, slope = np.where(none, 0.0, by), np.where(none, 0.0, by * variance)
+    by = np.where(none, 0.0, by)
+    slope = by * variance
     for j in range(natural.shape[1]):
         for sign in (1.0, -1.0):
             moved = natural.copy()
@@ -343,7 +362,10 @@ def _free(
     found = np.where(held, 0.0, _derivatives(estimates, len(moves), max(1, AT_ONCE // (K * p))))
     if not np.isfinite(found).all():
         k = int(np.argmax(~np.isfinite(found).all(axis=(0, 2))))
-        raise ValueError(f"component {k} has too few rows, or is in a limit of {mixture.family!r}: {_edges(mixture)}")
+        raise ValueError(
+            f"component {k} has too few rows, or is at an edge, where its M-step has no slope "
+            f"({_edges(mixture) or repr(mixture.family)}); fit fewer components, or take ef.bootstrap"
+        )
     followed = np.einsum("ikp,jkp->ij", moves, found)
     values, vectors = np.linalg.eigh((followed + followed.T) / 2)
     vectors = vectors[:, values > FREE] / np.sqrt(values[values > FREE])
@@ -416,21 +438,24 @@ def _root_of_inverse(missing: Array, who: Callable[[Array], str]) -> tuple[Array
     values, vectors = np.linalg.eigh((missing + missing.T) / 2)
     if len(values) and not 1 - values[-1] > SOLE:
         raise ValueError(
-            f"the rows do not tell {who(vectors[:, -1])} apart: the likelihood is flat, or rises, in some direction of "
-            "the parameters, as where components coincide; fit fewer components, or from other starts to convergence"
+            f"the likelihood is flat, or rises, in some direction of the parameters of {who(vectors[:, -1])}, as where "
+            "components coincide: the rows do not tell them; fit fewer components or a simpler family, or from other "
+            "starts to convergence"
         )
     return vectors / np.sqrt(1 - values), float(values[-1]) if len(values) else 0.0
 
 
-def _who(directions: _Directions, information: Array, along: Array) -> str:
-    """Return which components a direction, (q,), moves."""
+def _who(mixture: Mixture, directions: _Directions, information: Array, along: Array) -> str:
+    """Return which components a direction, (q,), moves, and at which edges they are."""
     move = np.tensordot(along, directions.natural, axes=1) * np.sqrt(np.diagonal(information, axis1=1, axis2=2))
     size = np.abs(move).sum(axis=1) + np.abs(along @ directions.log_weights)
-    return f"components {', '.join(map(str, np.flatnonzero(size > 0.1 * size.max())))}"
+    which = np.flatnonzero(size > 0.1 * size.max())
+    edges = _edges(mixture)
+    return f"component{'s' * (len(which) > 1)} {', '.join(map(str, which))}" + (f" (at an edge: {edges})" if edges else "")
 
 
 def _edges(mixture: Mixture) -> str:
-    return "; ".join(f"components {', '.join(map(str, which))} {name}" for name, which in mixture.edges.items())
+    return "; ".join(f"{', '.join(map(str, which))} {name}" for name, which in mixture.edges.items())
 
 
 def _score_products(mixture: Mixture, rows: Rows, directions: _Directions, squared: bool) -> Array:
@@ -473,7 +498,7 @@ def _inverse_root(matrix: Array) -> Array:
 
 
 def _named(
-    mixture: Mixture, directions: _Directions, root: Array, held: Mask, distance: float, share: float
+    mixture: Mixture, directions: _Directions, root: Array, held: Mask, distance: float, share: float, n_weights: int
 ) -> StandardErrors:
     """Return the standard errors of the named parameters, by the delta method."""
 
@@ -489,8 +514,52 @@ def _named(
     with np.errstate(all="ignore"):
         slopes = _derivatives(numbers, q, q).T if q else np.zeros((P, 0))
     factor = slopes @ root
+    unknown = ~np.isfinite(factor).all(axis=1) | _at_edges(mixture, estimates, held, factor)
+    factor[unknown] = np.nan
     found = StandardErrors(
         {name: np.asarray(value, np.float64) for name, value in estimates.items()}, factor, distance=distance,
         missing=share,
     )  # fmt: skip
-    return found
+    return replace(found, left_out=_left_out(found, mixture, q, n_weights))
+
+
+def _at_edges(mixture: Mixture, estimates: dict[str, Array], held: Mask, factor: Array) -> Mask:
+    """Return which numbers of the estimates, (P,), are at the edge of what is possible, and so have no error."""
+    K = mixture.n_components
+    flat = np.concatenate([np.ravel(value) for value in estimates.values()])
+    still = np.linalg.norm(np.nan_to_num(factor), axis=1) <= NOTHING * np.abs(flat)
+
+    def change(natural: Array) -> Array:
+        """Return by which share the numbers change, (P,)."""
+        with np.errstate(all="ignore"):
+            named = checked.parameters(mixture.family, natural)
+            moved = np.concatenate([mixture.weights, *(np.ravel(value) for value in named.values())])
+            share = np.abs(moved - flat) / np.where(flat == 0, np.abs(moved), np.abs(flat))
+        return np.where(moved == flat, 0.0, share)
+
+    found = (flat == 0) & (np.arange(len(flat)) < K)  # mixing weights
+    if held.any():  # what follows such a parameter is at the edge with it; constants follow none
+        found |= still & (change(np.where(held, 0.0, mixture.natural)) > 0)
+        for j in np.flatnonzero(held.any(axis=0)):
+            found |= ~(change(mixture.natural + held * (np.arange(held.shape[1]) == j)) <= BENT)
+    at_edge = np.isin(np.arange(K), [k for which in mixture.edges.values() for k in which])
+    of_each = [
+        np.repeat(at_edge, value.size // K) if len(value) == K else np.full(value.size, at_edge.any())
+        for value in map(np.atleast_1d, estimates.values())
+    ]
+    return found | (still & np.concatenate(of_each))
+
+
+def _left_out(found: StandardErrors, mixture: Mixture, n_free: int, n_weights: int) -> tuple[str, ...]:
+    """Return sentences about the parameters that have no standard error."""
+    rows = [row for row in found.rows() if np.isnan(row["standard_error"])]
+    lost = mixture.n_parameters - (mixture.n_components - 1 - n_weights) - n_free
+    sentences = []
+    if rows:
+        names = [*map(_name, rows)]
+        more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+        sentences.append(f"Without a standard error, at the edge of what is possible: {', '.join(names[:20])}{more}.")
+    if lost > 0:
+        sentences.append(f"Left out as if they were known: {lost} of {n_free + lost} free parameters.")
+    edges = _edges(mixture)
+    return (*sentences, f"Components at an edge: {edges}.") if edges else tuple(sentences)

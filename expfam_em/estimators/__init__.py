@@ -1,6 +1,7 @@
 """What scikit-learn users type."""
 
 from expfam_em.estimators.bernoulli import BernoulliMixture
+from expfam_em.estimators.bootstrap import bootstrap
 from expfam_em.estimators.gaussian import GaussianMixture
 from expfam_em.estimators.generic import ExponentialFamilyMixture
 from expfam_em.estimators.kmeans import KMeans
@@ -13,6 +14,7 @@ __all__ = [
     "FitManyError",
     "GaussianMixture",
     "KMeans",
+    "bootstrap",
     "fit_many",
     "load",
 ]

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +21,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from expfam_em.analysis.effective import why_not_frequencies
+from expfam_em.analysis.uncertainty import Fitted, standard_errors
 from expfam_em.em.loop import Callback, fit_all
 from expfam_em.em.options import Acceleration, Options, Stop, Weights, check_prior
 from expfam_em.em.result import CollapsedError, FitResult, Status
@@ -28,7 +29,16 @@ from expfam_em.em.starts import INITS, Starts, initialise_all
 from expfam_em.em.state import State
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
-from expfam_em.estimators.shell import EMEstimator, as_dtype, checked_weight, copied, generator, warn_caller
+from expfam_em.estimators.shell import (
+    EMEstimator,
+    all_or_nothing,
+    as_dtype,
+    checked_weight,
+    copied,
+    generator,
+    warn_caller,
+)
+from expfam_em.estimators.summary import Summary
 from expfam_em.family import checked
 from expfam_em.family.alike import alike, fingerprint
 from expfam_em.family.base import ExponentialFamily
@@ -42,6 +52,7 @@ from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask, Observations
 from expfam_em.values.evaluate import Evaluated, evaluate
 from expfam_em.values.mixture import Mixture
+from expfam_em.values.order import match, order
 from expfam_em.values.statistics import ExpectedStatistics
 
 NOT_CONVERGED = (
@@ -516,3 +527,94 @@ class BaseMixture(DensityMixin, EMEstimator):
         entropy = entr(self.predict_proba(X)).sum(axis=1)
         weight = checked_weight(sample_weight, X)
         return self.bic(X, sample_weight) + 2 * float(entropy.sum() if weight is None else weight @ entropy)
+
+    # ---- uncertainty and order ------------------------------------------------------------------------------
+
+    def _fitted_to(self, X: Observations, sample_weight: ArrayLike | None, n_jobs: int | None) -> Fitted:
+        """Return the mixture, checked rows and how it was fitted."""
+        rows, _ = self._rows(X)
+        kept = ArrayRows(rows, checked_weight(sample_weight, rows), self.n_jobs if n_jobs is None else n_jobs)
+        check_total(kept)
+        prior = self._prior_of(self._make_family(), self.mixture_.family)
+        options = Options(
+            temperature=self.temperature, prior=prior, concentration=self.concentration, weights=self.weights
+        )
+        return Fitted(self.mixture_, kept, options)
+
+    def summary(self, X: Observations, sample_weight: ArrayLike | None = None) -> Summary:
+        """Return the fit in numbers, with standard errors where it has some; printed, it is a table.
+
+        Parameters
+        ----------
+        X : (n, d)
+            The rows of the fit.
+        sample_weight : (n,), optional
+            Those of the fit; they are frequencies, as in `bic`.
+        """
+        deviance, n = self._deviance(X, sample_weight)
+        errors, why = None, ""
+        try:
+            errors = standard_errors(self, X, sample_weight)
+        except ValueError as error:
+            why = str(error)
+        return Summary(
+            f"{type(self).__name__} of {self.n_components} × {self._make_family()!r}", self.status_, n,
+            self.n_features_in_, self.n_components, self.mixture_.n_parameters, -deviance / 2,
+            self.aic(X, sample_weight), self.bic(X, sample_weight), self.icl(X, sample_weight),
+            {"weights": self.weights_, **self.parameters_}, errors, why,
+        )  # fmt: skip
+
+    def reorder(self, by: str | ArrayLike = "weights") -> Self:
+        """Put the components in another order; labels and all attributes follow.
+
+        A fit has its components in the order in which they come. The default gives fits with the same components the
+        same order, unless weights are equal; `match` also serves fits that are only alike.
+
+        Parameters
+        ----------
+        by : str, or (K,) int
+            "weights": the largest first. The name of a parameter, such as "means": the smallest first, compared number
+            by number. Whole numbers: the order itself. Components of a `Componentwise` keep the places of their family.
+
+        Raises
+        ------
+        ValueError
+            If ``by`` is none of these, or ``prior`` or ``concentration`` differ between components.
+        """
+        check_is_fitted(self, "mixture_")
+        return self._put_in_order(order(self.mixture_, by))
+
+    def match(self, other: BaseMixture | Mixture) -> Self:
+        """Put the components in the order of those of another mixture that they are most like.
+
+        Parameters
+        ----------
+        other : fitted estimator or Mixture
+            Of the same family and number of components.
+
+        Raises
+        ------
+        ValueError
+            If it is another one, or ``prior`` or ``concentration`` differ between components.
+        """
+        check_is_fitted(self, "mixture_")
+        return self._put_in_order(match(self.mixture_, other if isinstance(other, Mixture) else other.mixture_))
+
+    def _put_in_order(self, index: Integers) -> Self:
+        if np.array_equal(index, np.arange(self.n_components)):
+            return self
+        concentration = np.asarray(self.concentration)
+        prior = [] if self.prior is None else [self.prior.counts, self.prior.exposures, self.prior.sums]
+        if any(value.ndim and np.any(value != value[:1]) for value in (concentration, *prior)):
+            raise ValueError(
+                "prior or concentration differ between components, which they name by number: the components cannot "
+                "be put in another order"
+            )
+        how = ("lower_bound_", "lower_bounds_", "start_bounds_", "n_iter_", "converged_")
+        kept = {name: self.__dict__[name] for name in how}
+        made = self._made_of(self.mixture_.components(index))
+        ended = next(status.value for status in Status if self.status_.startswith(status.value))
+        status = made["status_"].replace(Status.GIVEN.value, ended, 1)
+        with all_or_nothing(self):
+            self._set_fitted(made | kept | {"status_": status})
+        return self
