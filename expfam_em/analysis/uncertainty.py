@@ -46,8 +46,9 @@ STEP = 0.01
 FREE = 1e-3
 """Share of a move of the statistics that a free direction of the M-step follows at least; others follow rounding."""
 
-SOLE = 1e-7
-"""Share of the complete information that is left in any direction of identified parameters; less is rounding."""
+LEFT, LEFT_AT_EDGE = 1e-5, 1e-3
+"""Share of the complete information that must be left in every direction; less may be rounding, sooner so in the limit
+of a shape, where unobserved variables are known."""
 
 BENT = 0.5
 """By which share a hundredth of a standard error changes an expectation by more or less than its slope says, where the
@@ -167,7 +168,7 @@ class StandardErrors(Mapping[str, Array]):
         ]  # fmt: skip
 
     def __str__(self) -> str:
-        cells = [("parameter", "estimate", "standard error", "2.5 %", "97.5 %")]
+        cells: list[tuple[str, ...]] = [("parameter", "estimate", "standard error", "2.5 %", "97.5 %")]
         rows = [row for row in self.rows() if row["parameter"] == "weights" or row["standard_error"] != 0]
         for row in rows[:PRINTED]:
             numbers = [f"{row[key]:.6g}" for key in ("estimate", "standard_error", "lower", "upper")]
@@ -256,6 +257,12 @@ class _Directions(NamedTuple):
     log_weights: Array
     natural: Array
 
+    @classmethod
+    def joined(cls, log_weights: Array, natural: Array) -> _Directions:
+        """Return directions of the mixing weights and those of the components."""
+        n, m, (K, p) = len(log_weights), len(natural), natural.shape[1:]
+        return cls(np.concatenate([log_weights, np.zeros((m, K))]), np.concatenate([np.zeros((n, K, p)), natural]))
+
     def moved(self, mixture: Mixture, which: Integers, by: float) -> Mixture:
         """Return a stack of the mixture moved by so many standard errors in some directions."""
         B, K = len(which), mixture.n_components
@@ -278,15 +285,18 @@ def _of_fit(fitted: Fitted, kind: Kind) -> StandardErrors:
     full = statistics if prior is None else statistics + prior
     fisher = _fisher_information(mixture)
     held, information = _held(mixture, fisher, full.exposures), full.exposures[:, None, None] * fisher
-    directions, ahead = _free(mixture, full, information, held, options)
+    log_weights, of_weights = _free_weights(mixture, statistics.counts, options)
+    natural, of_components = _free_components(mixture, full, information, held)
+    directions = _Directions.joined(log_weights, natural)
+    ahead = np.concatenate([of_weights, of_components])
     missing = _missing(mixture, pass_, directions)
-    root, share = _root_of_inverse(missing, lambda along: _who(mixture, directions, information, along))
+    least = LEFT_AT_EDGE if mixture.edges else LEFT
+    root, share = _root_of_inverse(missing, least, lambda along: _who(mixture, directions, information, along))
     distance = _checked_distance(float(np.linalg.norm(root.T @ ahead)))
     if kind != "information":
         scores = _score_products(mixture, rows, directions, squared=kind == "survey")
         root = _inverse_root(scores) if kind == "scores" else root @ root.T @ _root(scores)
-    n_weights = int(np.sum(directions.log_weights.any(axis=1)))
-    return _named(mixture, directions, root, held, distance, share, n_weights)
+    return _named(mixture, directions, root, held, distance, share, len(log_weights))
 
 
 def _checked_distance(distance: float) -> float:
@@ -345,15 +355,15 @@ def _held(mixture: Mixture, fisher: Array, exposures: Array) -> Mask:
     return held
 
 
-def _free(
-    mixture: Mixture, full: ExpectedStatistics, information: Array, held: Mask, options: Options
-) -> tuple[_Directions, Array]:
-    """Return the free directions, and the next step of EM in them, (q,)."""
+def _free_components(mixture: Mixture, full: ExpectedStatistics, information: Array, held: Mask) -> tuple[Array, Array]:
+    """Return the free directions of the natural parameters, (q, K, p), and the next step of EM in them, (q,)."""
     K, p = mixture.natural.shape
     here = full.exposures > 0
     exposures = np.where(here, full.exposures, 1.0)
     sums = np.where(here[:, None], full.sums, mixture.expectation)
-    moves = block_diag(*map(_whitened, information, held, exposures[:, None] * np.abs(mixture.expectation)))
+    moves = block_diag(
+        *map(_whitened, information, held, exposures[:, None] * np.abs(np.nan_to_num(mixture.expectation)))
+    )
     moves = moves.T.reshape(-1, K, p)
 
     def estimates(which: Integers, by: float) -> Array:
@@ -372,14 +382,7 @@ def _free(
     natural = np.tensordot(vectors.T, found, axes=1)
     step = np.where(held | ~here[:, None], 0.0, estimates(np.zeros(1, int), 0.0)[0] - mixture.natural)
     ahead = vectors.T @ np.einsum("ikp,kp->i", moves, step)
-    log_weights, of_weights = _free_weights(mixture, full.counts, options)
-    n, m = len(log_weights), len(natural)
-    return (
-        _Directions(
-            np.concatenate([log_weights, np.zeros((m, K))]), np.concatenate([np.zeros((n, K, p)), natural])
-        ),
-        np.concatenate([of_weights, ahead]),
-    )
+    return natural, ahead
 
 
 def _whitened(information: Array, held: Mask, size: Array) -> Array:
@@ -391,7 +394,8 @@ def _whitened(information: Array, held: Mask, size: Array) -> Array:
     none = ~(variance > 0)
     scale = np.sqrt(np.where(none, size, variance))
     alone = none | held
-    scaled = np.where(alone[:, None] | alone, np.eye(len(scale)), information / np.outer(scale, scale))
+    unit = np.where(alone, 1.0, scale)
+    scaled = np.where(alone[:, None] | alone, np.eye(len(scale)), information / np.outer(unit, unit))
     values, vectors = np.linalg.eigh(scaled)
     return np.where(held, 0.0, scale)[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
 
@@ -433,10 +437,10 @@ def _missing(mixture: Mixture, pass_: Pass, directions: _Directions) -> Array:
     return _derivatives(sums, q, max(1, AT_ONCE // (K * p))) @ moves.T
 
 
-def _root_of_inverse(missing: Array, who: Callable[[Array], str]) -> tuple[Array, float]:
+def _root_of_inverse(missing: Array, least: float, who: Callable[[Array], str]) -> tuple[Array, float]:
     """Return a root of (1 − M)⁻¹ for the missing information M, and the largest share that is missing."""
     values, vectors = np.linalg.eigh((missing + missing.T) / 2)
-    if len(values) and not 1 - values[-1] > SOLE:
+    if len(values) and not 1 - values[-1] > least:
         raise ValueError(
             f"the likelihood is flat, or rises, in some direction of the parameters of {who(vectors[:, -1])}, as where "
             "components coincide: the rows do not tell them; fit fewer components or a simpler family, or from other "
@@ -451,7 +455,9 @@ def _who(mixture: Mixture, directions: _Directions, information: Array, along: A
     size = np.abs(move).sum(axis=1) + np.abs(along @ directions.log_weights)
     which = np.flatnonzero(size > 0.1 * size.max())
     edges = _edges(mixture)
-    return f"component{'s' * (len(which) > 1)} {', '.join(map(str, which))}" + (f" (at an edge: {edges})" if edges else "")
+    return f"component{'s' * (len(which) > 1)} {', '.join(map(str, which))}" + (
+        f" (at an edge: {edges})" if edges else ""
+    )
 
 
 def _edges(mixture: Mixture) -> str:
@@ -490,7 +496,7 @@ def _root(matrix: Array) -> Array:
 
 def _inverse_root(matrix: Array) -> Array:
     values, vectors = np.linalg.eigh(matrix)
-    if len(values) and not values[0] > SOLE * values[-1]:
+    if len(values) and not values[0] > LEFT**2 * values[-1]:
         raise ValueError(
             "the scores of the rows do not span the parameters: there are too few different rows for kind='scores'"
         )
@@ -547,7 +553,7 @@ def _at_edges(mixture: Mixture, estimates: dict[str, Array], held: Mask, factor:
         np.repeat(at_edge, value.size // K) if len(value) == K else np.full(value.size, at_edge.any())
         for value in map(np.atleast_1d, estimates.values())
     ]
-    return found | (still & np.concatenate(of_each))
+    return found | (still & np.concatenate(of_each) & (np.arange(len(flat)) >= K))
 
 
 def _left_out(found: StandardErrors, mixture: Mixture, n_free: int, n_weights: int) -> tuple[str, ...]:

@@ -1,15 +1,16 @@
 """What scikit-learn users type."""
 
 from expfam_em.estimators.bernoulli import BernoulliMixture
-from expfam_em.estimators.bootstrap import bootstrap
 from expfam_em.estimators.gaussian import GaussianMixture
 from expfam_em.estimators.generic import ExponentialFamilyMixture
 from expfam_em.estimators.kmeans import KMeans
 from expfam_em.estimators.many import FitManyError, fit_many
+from expfam_em.estimators.resampling import Bootstrap, bootstrap
 from expfam_em.saving.files import load
 
 __all__ = [
     "BernoulliMixture",
+    "Bootstrap",
     "ExponentialFamilyMixture",
     "FitManyError",
     "GaussianMixture",

@@ -106,7 +106,8 @@ def bootstrap(
         raise TypeError(f"model is {model!r}; it must be a fitted mixture, such as GaussianMixture(2).fit(X)")
     if n_replicates < 2:
         raise ValueError(f"n_replicates is {n_replicates!r}; at least 2 are needed for a standard error")
-    mixture, rows, _ = model._fitted_to(X, sample_weight, None)
+    mixture, fitted_to, _ = model._fitted_to(X, sample_weight, None)
+    rows: Any = fitted_to  # in memory, as an estimator's are
     rng, weight = generator(random_state), rows.sample_weight
     weight = np.ones(len(rows)) if weight is None else weight
     drawn, block = _drawn(mixture, rows.X, weight, draws, rng), rows.X

@@ -1,0 +1,474 @@
+"""Standard errors: the curvature of the log-likelihood, R's numbers, closed forms, and what must be refused."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.stats import multivariate_normal
+
+import expfam_em as ef
+from expfam_em import families
+from tests.cases import CASES
+from tests.covariance_models import MODELS, matrices, problem
+from tests.row_sources import ListRows
+
+TIGHT = {"tol": 1e-14, "max_iter": 20_000, "acceleration": "auto"}
+
+
+def drawn(case, n=150, seed=0):
+    """Rows of two components with weights, and the fit to them that starts at the truth."""
+    rng, n = np.random.default_rng(seed), 50 if case.numeric else n  # mappings without formulas take long
+    thetas = case.components[:2]
+    X = np.concatenate([case.draw(theta, n, rng) for theta in thetas])
+    weight = rng.integers(1, 4, len(X)).astype(float)
+    family = case.family.bind([(X, weight)])
+    start = ef.Mixture(case.family, [0.5, 0.5], case.naturals(thetas)).in_family(family)
+    return ef.fit(start, X, weight, **TIGHT).mixture, X, weight
+
+
+def moved(mixture, errors, along):
+    """The mixture whose named parameters have moved along a vector of all numbers."""
+    flat = np.concatenate([np.ravel(value) for value in errors.estimates.values()]) + along
+    ends = np.cumsum([value.size for value in errors.estimates.values()])[:-1]
+    parts = zip(errors.estimates.items(), np.split(flat, ends), strict=True)
+    named = {name: part.reshape(value.shape) for (name, value), part in parts}
+    weights = named.pop("weights")
+    for name in list(named):
+        if name.endswith("probabilities") and name.removesuffix("probabilities") + "means" in named:
+            del named[name]  # it follows from the means
+        elif name.endswith("directions"):
+            named[name] /= np.linalg.norm(named[name], axis=-1, keepdims=True)
+    return ef.Mixture.of(mixture.family, weights, **named)
+
+
+def second_derivative(function, step=0.05):
+    """f″(0), with an error of order step⁴."""
+    there = {times: function(times * step) for times in (-2, -1, 0, 1, 2)}
+    return (16 * (there[1] + there[-1]) - (there[2] + there[-2]) - 30 * there[0]) / (12 * step**2)
+
+
+def check_curvature(log_likelihood, errors, tolerance, n_directions=4):
+    """With C = F Fᵀ the inverse of the information, log L falls by |z|²/2 along F z, for any z."""
+    rng = np.random.default_rng(0)
+    for z in rng.standard_normal((n_directions, errors.factor.shape[1])):
+        along = errors.factor @ (z / np.linalg.norm(z))
+        assert second_derivative(lambda s, along=along: log_likelihood(s * along)) == pytest.approx(-1, abs=tolerance)
+
+
+@pytest.mark.parametrize("case", CASES, ids=repr)
+def test_they_are_the_curvature_of_the_log_likelihood(case):
+    mixture, X, weight = drawn(case)
+    errors = ef.standard_errors(mixture, X, weight)
+    assert errors.factor.shape[1] == mixture.n_parameters
+    assert not errors.left_out
+    # step⁴ times the sixth derivative, which falls with n, is below 3e-6; values of log L of 1e3 have 1e-13/step² of it
+    n_directions = 1 if case.numeric else 4
+    check_curvature(lambda along: weight @ moved(mixture, errors, along).log_density(X), errors, 5e-6, n_directions)
+
+
+def incomplete_and_composed():
+    rng, n = np.random.default_rng(1), 300
+    two = np.repeat([0, 1], n)
+    t = rng.standard_t(5, (2 * n, 2)) + 4.0 * two[:, None]
+    normal = rng.normal(size=(2 * n, 2)) * [1, 0.5] + 3.0 * two[:, None]
+    counts = np.where(two, rng.negative_binomial(6, 0.2, 2 * n), rng.negative_binomial(3, 0.5, 2 * n)).astype(float)
+    zeros = np.column_stack([np.where(rng.random(2 * n) < 0.3, 0, rng.poisson(4, 2 * n)), normal[:, 0]])
+    kinds = rng.integers(0, 3, 2 * n).astype(float)
+    Gaussian, Product = families.Gaussian, families.Product
+    return {
+        "t": (families.StudentT(), t),
+        "t, 5 degrees": (families.StudentT(5.0, "diag"), t),
+        "t, spherical": (families.StudentT(covariance_type="spherical"), t),
+        "GammaPoisson": (families.GammaPoisson(), counts[:, None]),
+        "LogNormal": (families.LogNormal(), np.exp(normal)),
+        "Product": (Product([(Gaussian("tied"), [0, 1]), (families.GammaPoisson(), [2])]), np.c_[normal, counts]),
+        "Product, labels": (Product([(Gaussian("full"), [0, 1]), (families.Categorical(), [2])]), np.c_[normal, kinds]),
+        "Product, zeros": (Product([(families.ZeroInflated(families.Poisson()), [0]), (Gaussian(), [1])]), zeros),
+        "Componentwise": (families.Componentwise([(families.StudentT(), 1), (Gaussian("diag"), 1)]), t),
+        "noise": (families.Componentwise([(Gaussian(), 1), (families.Uniform(), 1)]), normal),
+    }
+
+
+OTHERS = incomplete_and_composed()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_incomplete_and_composed_families(name):
+    family, X = OTHERS[name]
+    mixture = ef.ExponentialFamilyMixture(family, 2, random_state=0, **TIGHT).fit(X).mixture_
+    errors = ef.standard_errors(mixture, X)
+    assert errors.factor.shape[1] == mixture.n_parameters
+    assert not errors.left_out
+    constant = {name for name, value in errors.items() if not value.any()}
+    assert constant == {name for name in errors if name.endswith(("low", "high", "levels"))} | (
+        {"degrees_of_freedom"} if family.__class__.__name__ == "StudentT" and family.degrees_of_freedom else set()
+    )
+    # EM of these families stops by the rounding of E[T | x], about 1e-6 standard errors off
+    check_curvature(lambda along: moved(mixture, errors, along).log_density(X).sum(), errors, 1e-5)
+
+
+# ---- covariance models: volumes, shapes and angles of two-dimensional normal densities -------------------------------
+
+
+def rotation(angle):
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def unpacked(model, t, K):
+    """Weights, means and covariances of log-odds, means, log-volumes, log-shapes and angles, shared by letter."""
+    parts, at = [], 3 * K - 1
+    for letter in model:
+        size = {"I": 0, "E": 1, "V": K}[letter]
+        parts.append(np.broadcast_to(t[at : at + size] if size else 0.0, K))
+        at += size
+    odds = np.exp(np.append(t[: K - 1], 0.0))
+    roots = [rotation(a) @ np.diag(np.exp([v + s, v - s])) for v, s, a in zip(*parts, strict=True)]
+    return odds / odds.sum(), t[K - 1 : 3 * K - 1].reshape(K, 2), np.array([R @ R.T for R in roots])
+
+
+def packed(model, weights, means, covariances):
+    """The inverse of `unpacked`."""
+    values, vectors = np.linalg.eigh(covariances)
+    logs = np.log(values)
+    volume, shape = logs.sum(axis=1) / 4, (logs[:, 1] - logs[:, 0]) / 4
+    angle = np.arctan2(vectors[:, 1, 1], vectors[:, 0, 1])
+    if model[2] == "E":  # the same axes: the longer one may be the other
+        turned = np.round((angle - angle[0]) / (np.pi / 2)).astype(int)
+        shape, angle = np.where(turned % 2, -shape, shape), angle - turned * np.pi / 2
+    if model[2] == "I":
+        shape = (np.log(covariances[:, 0, 0]) - np.log(covariances[:, 1, 1])) / 4
+    parts = [
+        part[: {"I": 0, "E": 1, "V": None}[letter]] for letter, part in zip(model, (volume, shape, angle), strict=True)
+    ]
+    return np.concatenate([np.log(weights[:-1] / weights[-1]), means.ravel(), *parts])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_covariance_models(model):
+    X, weight, _ = problem(4, 2, 2, spread=1.5)
+    fit = ef.GaussianMixture(2, covariance_type=model, reg_covar=0, random_state=0, **TIGHT)
+    mixture = fit.fit(X, sample_weight=weight).mixture_
+    errors = ef.standard_errors(fit, X, weight)
+    assert errors.factor.shape[1] == mixture.n_parameters
+
+    def numbers(t):
+        weights, means, covariances = unpacked(model, t, 2)
+        return np.concatenate([weights, means.ravel(), covariances.ravel()])
+
+    def log_likelihood(t):
+        parts = zip(*unpacked(model, t, 2), strict=True)
+        joint = [np.log(w) + multivariate_normal.logpdf(X, m, c) for w, m, c in parts]
+        return weight @ np.logaddexp(*joint)
+
+    means, covariances = mixture.parameters["means"], matrices(model, mixture.parameters["covariances"], 2, 2)
+    at = packed(model, mixture.weights, means, covariances)
+    assert np.allclose(unpacked(model, at, 2)[2], covariances, rtol=1e-7, atol=1e-7)
+    slopes = np.array([(numbers(at + 1e-5 * e) - numbers(at - 1e-5 * e)) / 2e-5 for e in np.eye(len(at))]).T
+    factor = np.concatenate([
+        errors.factor[:6],  # mixing weights and means
+        np.stack([matrices(model, column, 2, 2).ravel() for column in of_covariances(errors)], axis=1),
+    ])  # fmt: skip
+    solved, *_ = np.linalg.lstsq(slopes, factor, rcond=None)
+    # no direction leaves the model, up to the distance of the fit from its maximum
+    assert np.abs(slopes @ solved - factor).max() < 1e-6 * np.abs(factor).max()
+    rng = np.random.default_rng(0)
+    for z in rng.standard_normal((4, factor.shape[1])):
+        along = solved @ (z / np.linalg.norm(z))
+        curvature = second_derivative(lambda s, along=along: log_likelihood(at + s * along))
+        assert curvature == pytest.approx(-1, abs=1e-5)  # slow fits stop about 1e-6 standard errors off
+
+
+def of_covariances(errors):
+    """Each column of the factor as an array like the covariances."""
+    shape = errors.estimates["covariances"].shape
+    return [column[6:].reshape(shape) for column in errors.factor.T]
+
+
+# ---- R's numbers -----------------------------------------------------------------------------------------------------
+
+DEATHS, DAYS = np.arange(10.0)[:, None], np.array([162, 267, 271, 185, 111, 61, 27, 8, 3, 1.0])
+"""Deaths per day in The Times (Hasselblad 1969)."""
+
+PATTERNS = np.array(np.meshgrid([0, 1], [0, 1], [0, 1], [0, 1], indexing="ij")).reshape(4, -1).T.astype(float)
+STOUFFER = np.array([42, 23, 6, 25, 6, 24, 7, 38, 1, 4, 1, 6, 2, 9, 2, 20.0])
+"""Answers to four questions (Stouffer and Toby 1951)."""
+
+
+def test_poisson_mixture_of_hasselblad():
+    """R: Newton's method to a gradient of 0, then sqrt(diag(solve(numDeriv::hessian(nll, par))))."""
+    fit = ef.ExponentialFamilyMixture(families.Poisson(), 2, random_state=0, **TIGHT).fit(DEATHS, sample_weight=DAYS)
+    errors = ef.standard_errors(fit.reorder("rates"), DEATHS, DAYS)
+    found = [errors["weights"][0], *errors["rates"].ravel()]
+    assert found == pytest.approx([0.194684298182385, 0.350029711358944, 0.250478269536758], rel=1e-6)
+    scores = ef.standard_errors(fit, DEATHS, DAYS, kind="scores")  # the outer product of scores, computed apart
+    assert [scores["weights"][0], *scores["rates"].ravel()] == pytest.approx([0.2063149, 0.3696163, 0.2654547], 1e-5)
+
+
+def test_latent_classes_of_stouffer_and_toby():
+    """R: poLCA(cbind(A, B, C, D) ~ 1, values, nclass=2, nrep=10, tol=1e-12), whose errors are those of the scores."""
+    fit = ef.ExponentialFamilyMixture(families.Categorical(), 2, random_state=0, **TIGHT)
+    fit.fit(PATTERNS, sample_weight=STOUFFER).reorder()
+    assert fit.lower_bound_ * 216 == pytest.approx(-504.467670118368, abs=1e-8)
+    errors = ef.standard_errors(fit, PATTERNS, STOUFFER, kind="scores")
+    assert errors["weights"] == pytest.approx([0.0561425992920635] * 2, rel=1e-6)
+    expected = [
+        [0.0393000527189844, 0.048945798199993, 0.048209429565639, 0.0379071815594745],
+        [0.0253930577521451, 0.0649142038091142, 0.0641753195580639, 0.0928788875843622],
+    ]
+    assert np.allclose(errors["probabilities"], np.array(expected)[:, :, None], rtol=2e-6, atol=0)
+
+
+def test_bootstrap_of_old_faithful(faithful):
+    """R: summary(MclustBootstrap(Mclust(faithful, 2, "VVV"), nboot=999, type="bs"), what="se")."""
+    fit = ef.GaussianMixture(2, random_state=0, tol=1e-7, max_iter=999).fit(faithful).reorder()
+    found = ef.bootstrap(fit, faithful, n_replicates=200, random_state=0)
+    expected = {
+        "weights": [0.0288728880704464] * 2,
+        "means": [[0.0335436412902959, 0.466983925713042], [0.0289591747967275, 0.586495597633023]],
+    }
+    for name, value in expected.items():  # both are drawn: errors of 1/√(2 · 200) and 1/√(2 · 999), together 5.5 %
+        assert np.allclose(found[name], value, rtol=4 * 0.055, atol=0)
+    low, high = found.intervals(0.9)["means"]
+    assert np.all((low < fit.means_) & (fit.means_ < high))
+
+
+def test_zero_inflated_articles():
+    """R: sqrt(diag(vcov(pscl::zeroinfl(art ~ 1 | 1, bioChemists)))), of the probability and of the rate."""
+    articles = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 19.0])[:, None]
+    people = np.array([275, 246, 178, 84, 67, 27, 17, 12, 1, 2, 1, 1, 2, 1, 1.0])
+    fit = ef.ExponentialFamilyMixture(families.ZeroInflated(families.Poisson()), random_state=0, **TIGHT)
+    errors = ef.standard_errors(fit.fit(articles, sample_weight=people), articles, people)
+    assert errors["zero_shares"][0] == pytest.approx(0.0185029, abs=1e-7)
+    assert errors["rates"][0, 0] == pytest.approx(0.0641856, abs=1e-7)
+
+
+# ---- closed forms and equal answers ----------------------------------------------------------------------------------
+
+
+def two_poissons(n=200, seed=0):
+    rng = np.random.default_rng(seed)
+    X = np.concatenate([rng.poisson(2, (n, 2)), rng.poisson([9, 5], (n, 2))]).astype(float)
+    fit = ef.ExponentialFamilyMixture(families.Poisson(), 2, random_state=0, **TIGHT)
+    return fit, X
+
+
+def test_one_component_of_robust_errors():
+    rng = np.random.default_rng(0)
+    X = rng.negative_binomial(2, 0.3, (300, 1)).astype(float)  # not Poisson
+    weight = rng.integers(1, 4, 300).astype(float)
+    fit = ef.ExponentialFamilyMixture(families.Poisson()).fit(X, sample_weight=weight)
+    found = {kind: ef.standard_errors(fit, X, weight, kind=kind)["rates"][0, 0] for kind in
+             ("information", "scores", "robust", "survey")}  # fmt: skip
+    n, rate = weight.sum(), np.average(X[:, 0], weights=weight)
+    squares = (X[:, 0] - rate) ** 2
+    assert found == pytest.approx({
+        "information": np.sqrt(rate / n),
+        "scores": rate / np.sqrt(weight @ squares),
+        "robust": np.sqrt(weight @ squares) / n,
+        "survey": np.sqrt(weight**2 @ squares) / n,
+    }, rel=1e-8)  # fmt: skip
+
+
+def test_posterior_and_known_weights():
+    fit, X = two_poissons()
+    fit.set_params(prior=ef.ExpectedStatistics([3.0, 3.0], [[12.0, 12.0]] * 2), concentration=4.0).fit(X)
+    errors, mixture, prior = ef.standard_errors(fit, X), fit.mixture_, fit.prior
+    assert errors.distance < 1e-5  # the maximum is that of the posterior density
+
+    def log_posterior(along):
+        there = moved(mixture, errors, along)
+        pseudo = np.sum(prior.sums * there.natural) - prior.counts @ there.log_partition
+        return there.log_density(X).sum() + pseudo + 3.0 * there.log_weights.sum()
+
+    check_curvature(log_posterior, errors, 2e-6)
+    known = ef.ExponentialFamilyMixture(families.Poisson(), 2, weights="equal", random_state=0, **TIGHT).fit(X)
+    assert np.array_equal(ef.standard_errors(known, X)["weights"], [0, 0])
+    assert np.all(ef.standard_errors(known, X)["rates"] > 0)
+
+
+def test_same_errors_of_the_same_rows():
+    fit, X = two_poissons()
+    weight = np.random.default_rng(1).integers(0, 3, len(X)).astype(float)
+    mixture = fit.fit(X, sample_weight=weight).mixture_
+    expected = {kind: ef.standard_errors(mixture, X, weight, kind=kind) for kind in ("information", "robust")}
+    times = weight.astype(int)
+    for kind, errors in expected.items():
+        others = [
+            ef.standard_errors(mixture, np.repeat(X, times, axis=0), kind=kind),
+            ef.standard_errors(mixture, sparse.csr_array(X), weight, kind=kind),
+            ef.standard_errors(mixture, X.astype(np.float32), weight, kind=kind),
+            ef.standard_errors(mixture, ListRows.of(X, weight, [100, 101, 300]), kind=kind),
+            ef.standard_errors(fit, X, weight, kind=kind),
+        ]
+        for other in others:
+            assert np.allclose(other["rates"], errors["rates"], rtol=1e-8, atol=0)
+    assert np.array_equal(
+        ef.standard_errors(mixture, X, weight, n_jobs=1).factor, ef.standard_errors(mixture, X, weight, n_jobs=2).factor
+    )
+
+
+def test_components_far_away_in_frames_of_their_own():
+    rng = np.random.default_rng(0)
+    near = np.concatenate([rng.normal(size=(200, 2)), rng.normal(size=(300, 2)) * [0.5, 2] + [4, 4]])
+    far = near + 1e6 * (np.arange(500) >= 200)[:, None]
+    errors = []
+    for X in (near + 1e3 * (np.arange(500) >= 200)[:, None], far):
+        fit = ef.GaussianMixture(2, random_state=0, reg_covar=0).fit(X).reorder()
+        errors.append(ef.standard_errors(fit, X))
+    for name, value in errors[0].items():
+        assert np.allclose(errors[1][name], value, rtol=1e-6, atol=1e-9)  # rows are rounded to 1e-10 there
+    variance = np.var(near[200:], axis=0)
+    assert np.allclose(errors[0]["means"][0], np.sqrt(variance / 300), rtol=1e-6, atol=0)
+
+
+# ---- what has no standard error --------------------------------------------------------------------------------------
+
+
+def test_edges_are_left_out_by_name():
+    X = np.random.default_rng(0).integers(0, 2, (400, 4)).astype(float)
+    X[:200, 0], X[:200, 1] = 1, 0
+    fit = ef.BernoulliMixture(2, init=np.repeat([0, 1], 200), tol=1e-14, max_iter=5000).fit(X)
+    errors = ef.standard_errors(fit, X)
+    at_edge = (fit.probabilities_ < 1e-9) | (fit.probabilities_ > 1 - 1e-9)
+    assert at_edge.sum() == 2
+    assert np.array_equal(np.isnan(errors["probabilities"]), at_edge)
+    k = int(np.argmax(at_edge.any(axis=1)))
+    assert errors.left_out == (
+        f"Without a standard error, at the edge of what is possible: probabilities[{k}, 0], probabilities[{k}, 1].",
+        "Left out as if they were known: 2 of 9 free parameters.",
+    )
+    assert errors.left_out[0] in str(fit.summary(X))
+    assert "–" in str(errors)
+    # those that are left are as if the two probabilities were known
+    check_curvature(lambda along: moved(fit.mixture_, errors, np.nan_to_num(along)).log_density(X).sum(),
+                    errors_of_the_rest(errors), 2e-6)  # fmt: skip
+
+
+def test_a_floor_under_variances():
+    X = np.random.default_rng(0).normal(size=(100, 2)) + np.repeat([[0, 0], [9, 9]], 50, axis=0)
+    X[50:, 1] = 9
+    family = families.Gaussian("diag", variance_floor=1e-4)
+    fit = ef.ExponentialFamilyMixture(family, 2, init=np.repeat([0, 1], 50)).fit(X)
+    errors = ef.standard_errors(fit, X)
+    variances = fit.parameters_["covariances"]
+    assert np.array_equal(np.isnan(errors["covariances"]), [[False, False], [False, True]])
+    assert np.allclose(errors["means"], np.sqrt(variances / 50), rtol=1e-6, atol=0)
+    assert errors.left_out[-1] == "Components at an edge: 1 at variance_floor."
+
+
+def errors_of_the_rest(errors):
+    return ef.StandardErrors(errors.estimates, np.nan_to_num(errors.factor))
+
+
+def test_infinite_degrees_of_freedom_leave_normal_components():
+    X = np.random.default_rng(0).uniform(-1, 1, (300, 2))
+    fit = ef.ExponentialFamilyMixture(families.StudentT(), random_state=0).fit(X)
+    normal = ef.standard_errors(ef.GaussianMixture(reg_covar=0).fit(X), X)
+    errors = ef.standard_errors(fit, X)
+    assert np.isnan(errors["degrees_of_freedom"]).all()
+    assert np.allclose(errors["scales"], normal["covariances"], rtol=1e-6, atol=0)
+    assert np.allclose(errors["means"], normal["means"], rtol=1e-6, atol=0)
+
+
+def test_what_has_no_errors_says_so():
+    rng = np.random.default_rng(0)
+    X, times = rng.poisson(3, (200, 1)).astype(float), rng.exponential(1, (200, 1))
+    same = ef.Mixture.of(families.Exponential(), [0.5, 0.5], rates=[[1 / times.mean()]] * 2)
+    with pytest.raises(ValueError, match="components 0, 1, as where components coincide"):
+        ef.standard_errors(same, times)
+    with pytest.raises(ValueError, match="without second derivatives: take ef"):
+        ef.standard_errors(ef.ExponentialFamilyMixture(families.FreeLaplace()).fit(X), X)
+    hard = ef.ExponentialFamilyMixture(families.Poisson(), 2, temperature=[1, 0], random_state=0).fit(X)
+    with pytest.raises(ValueError, match="temperature 0, where the bound is no log-likelihood"):
+        ef.standard_errors(hard, X)
+    with pytest.raises(ValueError, match="kind is 'sandwich'; it must be one of"):
+        ef.standard_errors(hard, X, kind="sandwich")
+    with pytest.raises(TypeError, match="it must be a Mixture, or a fitted estimator"):
+        ef.standard_errors(ef.KMeans(2, n_init=1).fit(X), X)
+    with pytest.raises(ValueError, match="level is 95"):
+        ef.standard_errors(ef.Mixture.of(families.Poisson(), [1.0], rates=[[X.mean()]]), X).intervals(95)
+    binomial = rng.binomial(4, 0.5, (200, 1)).astype(float)  # of less variance than Poisson counts
+    limit = ef.ExponentialFamilyMixture(families.GammaPoisson().bind([(binomial, None)]))
+    limit.mixture_ = ef.Mixture.of(limit.family, [1.0], shapes=[[np.inf]], means=[[binomial.mean()]])
+    with pytest.raises(ValueError, match="at an edge: 0 Poisson in a column, of infinite shape"):
+        ef.standard_errors(limit, binomial)
+    assert "No standard errors: the likelihood is flat" in str(limit.summary(binomial))
+
+
+def test_estimates_that_are_no_maximum():
+    fit, X = two_poissons()
+    family, rates = families.Poisson(), fit.fit(X).parameters_["rates"]
+    error = ef.standard_errors(fit, X)["rates"][0, 0]
+
+    def at(times):
+        return ef.Mixture.of(family, fit.weights_, rates=rates + times * error * np.array([[1, 0], [0, 0]]))
+
+    with pytest.warns(UserWarning, match="standard errors away from the maximum") as caught:
+        distance = ef.standard_errors(at(0.5), X).distance
+    assert caught[0].filename == __file__
+    assert 0.4 < distance < 0.8  # others follow, so the whole ellipsoid is at least as far
+    with pytest.raises(ValueError, match="fit with a smaller tol"):
+        ef.standard_errors(at(3.0), X)
+
+
+def test_a_value_to_be_read():
+    fit, X = two_poissons()
+    errors = ef.standard_errors(fit.fit(X).reorder(), X)
+    assert [*errors] == ["weights", "rates"]
+    assert len(errors) == 2
+    assert np.allclose(
+        np.sqrt(np.diag(errors.covariance)), np.concatenate([errors["weights"], errors["rates"].ravel()])
+    )
+    assert 0 < errors.missing < 1
+    row = errors.rows()[2]
+    assert row["parameter"] == "rates"
+    assert row["index"] == (0, 0)
+    assert row["upper"] - row["lower"] == pytest.approx(2 * 1.959963984540054 * row["standard_error"])
+    lines = str(errors).splitlines()
+    assert lines[0].startswith("parameter ")
+    assert len({len(line) for line in lines}) == 1
+    summary = fit.summary(X)
+    assert (summary.bic, summary.aic, summary.icl) == (fit.bic(X), fit.aic(X), fit.icl(X))
+    assert summary.log_likelihood == pytest.approx(fit.score(X) * len(X))
+    assert f"{len(X)} rows of 2 columns, 2 components, 5 free parameters" in str(summary)
+
+
+# ---- bootstrap -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("draws", ["nonparametric", "parametric", "weighted"])
+def test_bootstrap(draws):
+    fit, X = two_poissons()
+    fit.set_params(tol=1e-8).fit(X)
+    found = ef.bootstrap(fit, X, n_replicates=200, draws=draws, random_state=0)
+    assert found.replicates.shape == (200, 6)
+    assert not found.left_out
+    for name, value in ef.standard_errors(fit, X, kind="robust").items():
+        assert np.allclose(found[name], value, rtol=4 / np.sqrt(2 * 200), atol=0)
+    again = ef.bootstrap(fit, X, n_replicates=200, draws=draws, random_state=0)
+    assert np.array_equal(again.replicates, found.replicates)
+
+
+def test_bootstrap_keeps_constants_and_counts_failures():
+    rng = np.random.default_rng(0)
+    labels = np.where(rng.random((60, 2)) < 0.95, rng.integers(0, 2, (60, 2)), 2).astype(float)  # 2 is rare
+    fit = ef.ExponentialFamilyMixture(families.Categorical(), random_state=0).fit(labels)
+    found = ef.bootstrap(fit, labels, n_replicates=50, random_state=0)
+    shares = fit.parameters_["probabilities"]
+    assert np.allclose(found["probabilities"], np.sqrt(shares * (1 - shares) / 60), rtol=4 / np.sqrt(100), atol=0)
+    few = np.append(rng.normal(size=20), [9.0, 9.1, 9.3])[:, None]  # drawn without two of the last three, it collapses
+    fit = ef.GaussianMixture(2, reg_covar=0, random_state=0, tol=1e-8).fit(few).reorder()
+    found = ef.bootstrap(fit, few, n_replicates=40, random_state=0)
+    failed = 40 - len(found.replicates)
+    assert failed
+    assert found.left_out == (f"{failed} of 40 drawn data sets could not be fitted.",)
+    with pytest.raises(ValueError, match="20 of 20 drawn data sets could not be fitted"):
+        ef.bootstrap(fit, few[-1:].repeat(3, axis=0), n_replicates=20, random_state=0)
+    counts = np.column_stack([rng.binomial(5, 0.4, 100), np.full(100, 5)]).astype(float)
+    counts[:, 1] -= counts[:, 0]
+    sized = ef.ExponentialFamilyMixture(families.Multinomial()).fit(counts)
+    with pytest.raises(ValueError, match="sizes of their own"):
+        ef.bootstrap(sized, counts, draws="parametric")
+    with pytest.raises(ValueError, match="draws is 'jackknife'"):
+        ef.bootstrap(sized, counts, draws="jackknife")
+    with pytest.raises(ValueError, match="n_replicates is 1"):
+        ef.bootstrap(sized, counts, n_replicates=1)
