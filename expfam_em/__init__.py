@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from expfam_em.checking import FamilyError, check_family
     from expfam_em.estimators import (
         BernoulliMixture,
+        Bootstrap,
         ExponentialFamilyMixture,
         FitManyError,
         GaussianMixture,
         KMeans,
+        Summary,
         bootstrap,
         fit_many,
         load,
@@ -34,11 +36,13 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "BernoulliMixture": "expfam_em.estimators",
+    "Bootstrap": "expfam_em.estimators",
     "ExponentialFamilyMixture": "expfam_em.estimators",
     "FamilyError": "expfam_em.checking",
     "FitManyError": "expfam_em.estimators",
     "GaussianMixture": "expfam_em.estimators",
     "KMeans": "expfam_em.estimators",
+    "Summary": "expfam_em.estimators",
     "bootstrap": "expfam_em.estimators",
     "check_family": "expfam_em.checking",
     "fit_many": "expfam_em.estimators",
@@ -49,6 +53,7 @@ _LAZY = {
 
 __all__ = [
     "BernoulliMixture",
+    "Bootstrap",
     "CollapsedError",
     "ExpectedStatistics",
     "ExponentialFamily",
@@ -61,6 +66,7 @@ __all__ = [
     "Mixture",
     "StandardErrors",
     "Status",
+    "Summary",
     "accumulate",
     "bootstrap",
     "check_family",

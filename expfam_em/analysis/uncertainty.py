@@ -40,7 +40,7 @@ from expfam_em.values.statistics import ExpectedStatistics
 
 Kind = Literal["information", "scores", "robust", "survey"]
 
-STEP = 0.01
+STEP_LENGTH = 0.01
 """Steps of the differences, in standard errors that complete data would have."""
 
 FREE = 1e-3
@@ -229,7 +229,7 @@ def standard_errors(
     --------
     >>> import numpy as np, expfam_em as ef
     >>> deaths, days = np.arange(10.0)[:, None], np.array([162, 267, 271, 185, 111, 61, 27, 8, 3, 1])
-    >>> model = ef.ExponentialFamilyMixture(ef.families.Poisson(), 2, tol=1e-13, max_iter=9999, random_state=0)
+    >>> model = ef.ExponentialFamilyMixture(ef.families.Poisson(), 2, tol=1e-13, acceleration="auto", random_state=0)
     >>> found = ef.standard_errors(model.fit(deaths, sample_weight=days), deaths, days)
     >>> sorted(found["rates"].ravel().round(5).tolist())
     [0.25048, 0.35003]
@@ -320,8 +320,8 @@ def _derivatives(function: Callable[[Integers, float], Array], n: int, at_a_time
     found = []
     for first in range(0, n, at_a_time):
         which = np.arange(first, min(n, first + at_a_time))
-        up, down, half_up, half_down = (function(which, by * STEP) for by in (1.0, -1.0, 0.5, -0.5))
-        found.append((8 * (half_up - half_down) - (up - down)) / (6 * STEP))
+        up, down, half_up, half_down = (function(which, by * STEP_LENGTH) for by in (1.0, -1.0, 0.5, -0.5))
+        found.append((8 * (half_up - half_down) - (up - down)) / (6 * STEP_LENGTH))
     return np.concatenate(found)
 
 
@@ -340,7 +340,7 @@ def _held(mixture: Mixture, fisher: Array, exposures: Array) -> Mask:
     family, natural, mean = mixture.family, mixture.natural, mixture.expectation
     variance = np.diagonal(fisher, axis1=1, axis2=2)
     with np.errstate(all="ignore"):
-        by = STEP / np.sqrt(exposures[:, None] * variance)
+        by = STEP_LENGTH / np.sqrt(exposures[:, None] * variance)
     none = ~np.isfinite(by)
     held = none & (not is_incomplete(family))  # elsewhere, it is a parameter that follows from others
     by = np.where(none, 0.0, by)

@@ -6,6 +6,7 @@ from expfam_em.estimators.generic import ExponentialFamilyMixture
 from expfam_em.estimators.kmeans import KMeans
 from expfam_em.estimators.many import FitManyError, fit_many
 from expfam_em.estimators.resampling import Bootstrap, bootstrap
+from expfam_em.estimators.summary import Summary
 from expfam_em.saving.files import load
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "FitManyError",
     "GaussianMixture",
     "KMeans",
+    "Summary",
     "bootstrap",
     "fit_many",
     "load",
