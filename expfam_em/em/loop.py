@@ -14,7 +14,7 @@ from expfam_em.em.options import Acceleration, Options, Stop, Weights
 from expfam_em.em.quasi_newton import quasi_newton_step
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.state import Problem, State, begin, em_step, end, end_fallen, recorded
-from expfam_em.em.steps import accumulate, maximize
+from expfam_em.em.steps import accumulate, maximize, with_missing
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
 from expfam_em.rows.memory import as_rows
@@ -90,7 +90,7 @@ def fit(
         If a row is outside the family's support, a component collapses, an argument is out of range, or the bound is
         not a number.
     """
-    rows = as_rows(X, sample_weight, n_jobs)
+    rows = with_missing(mixture, as_rows(X, sample_weight, n_jobs))
     check_support(mixture.family, rows)
     pass_ = plan(mixture.family, rows, mixture.n_components)
     start = Mixture(mixture.family, mixture.weights[None], mixture.natural[None])

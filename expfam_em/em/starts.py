@@ -73,7 +73,9 @@ def initialise_all(pass_, data_set, n_components, init, rng=None, *, weights="fr
         return _all_of(_repeated(_given_mixture(init, family, K), B))
     n_groups = B // rows.n_data
     if not isinstance(init, str):
-        one = functools.partial(rows_given, _as_responsibilities(init, count(rows), K), K)
+        given = _as_responsibilities(init, count(rows), K)
+        groups = getattr(rows, "groups", None)
+        one = functools.partial(rows_given, given if groups is None else given[groups.order], K)
         return from_responsibilities(pass_, [one] * n_groups, K, weights, prior)
     rng = np.random.default_rng(rng)
     if init == "random":

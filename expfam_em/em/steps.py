@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.em.result import CollapsedError
+from expfam_em.estep.grouped import possible_row, with_groups
 from expfam_em.estep.plan import plan
 from expfam_em.family import checked
 from expfam_em.family.optional import Framed, components, shared
@@ -51,8 +53,13 @@ def accumulate(
     ExpectedStatistics
         In the coordinates of the mixture's components.
     """
-    rows = as_rows(X, sample_weight, n_jobs)
+    rows = with_missing(mixture, as_rows(X, sample_weight, n_jobs))
     return expected_statistics(plan(mixture.family, rows, once=True), mixture, temperature)
+
+
+def with_missing(mixture, rows):
+    """Return rows in groups by which values are missing in them, filled with what a mixture may have."""
+    return with_groups(mixture.family, rows, functools.partial(possible_row, mixture.family, mixture.natural))
 
 
 def expected_statistics(pass_, mixture, temperature=1.0, data_set=None) -> ExpectedStatistics:

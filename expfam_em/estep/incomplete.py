@@ -26,9 +26,12 @@ class IncompletePass(Kernel):
     ----------
     of_rows : callable(family, X, responsibilities, η or None) -> (K, p)
         What is added up: `sums_of`, or `edge_sums_of`.
+    density : callable(family, X, η) -> (n, K)
+        Log-densities of the components.
     """
 
     of_rows: Callable = sums_of
+    density: Callable = checked.log_density
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         family = self.family if scores.family is None else scores.family
@@ -48,7 +51,7 @@ class IncompletePass(Kernel):
                     if given:
                         R, top = out.responsibilities[rows], np.zeros(len(X))
                     else:
-                        score = checked.log_density(here, X, natural) + log_weights
+                        score = self.density(here, X, natural) + log_weights
                         if chunk.offset is not None:
                             score += chunk.offset[rows][:, group]
                         R, top = _written(score, temperature, out.rows(rows))

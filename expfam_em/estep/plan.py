@@ -10,6 +10,7 @@ import numpy as np
 
 from expfam_em.estep.bits import Bits, coded
 from expfam_em.estep.dense import Dense, check_width, table_of
+from expfam_em.estep.grouped import Grouped, refilled
 from expfam_em.estep.incomplete import IncompletePass
 from expfam_em.estep.reduce import EStep, OfData, Write, log_base_chunk
 from expfam_em.estep.scores import Kernel, Outputs, Scores, Sums, cancels, check_temperature
@@ -84,6 +85,7 @@ class Pass:
     def check_width(self, scores: Scores) -> None:
         """Raise a ValueError unless the rows have the statistics that a mixture has natural parameters for."""
         d, kernel = self.rows.n_features, self.kernel
+        kernel = kernel.inner if isinstance(kernel, Grouped) else kernel
         if isinstance(kernel, Dense):
             if kernel.form is not None:
                 check_width(kernel.form.monomials.n_statistics, scores, d, self.family)
@@ -134,6 +136,8 @@ def plan(family, rows: Rows, n_components=1, *, once=False) -> Pass:
         change, is then not made.
     """
     family, kernel = shared(family), single_pass(family, rows)
+    if isinstance(kernel, Grouped):
+        rows = refilled(family, rows)
     if once:
         return Pass(family, rows, kernel, total_log_base(family, rows))
     totals = None
@@ -145,6 +149,8 @@ def plan(family, rows: Rows, n_components=1, *, once=False) -> Pass:
             rows, kernel = with_bits, Bits(family)
         elif needs_table(kernel.form) and isinstance(rows, ArrayRows):
             rows = with_table(family, kernel.form, rows)
+    elif isinstance(kernel, Grouped) and isinstance(kernel.inner, Dense) and needs_table(kernel.form):
+        rows = with_table(family, kernel.form, rows)
     if isinstance(kernel, Dense) and kernel.form is not None and (n_common := kernel.form.n_common):
         p = n_statistics(family, rows)
         totals, kernel = totals_of(kernel, rows, p)[:, p - n_common :], replace(kernel, n_common=n_common)
@@ -160,6 +166,12 @@ def single_pass(family, rows: Rows):
         If the rows are sparse and the family cannot take them.
     """
     family = shared(family)
+    if isinstance(rows, ArrayRows) and rows.groups is not None:
+        return Grouped(family, inner=_pass_of_chunks(family, rows))
+    return _pass_of_chunks(family, rows)
+
+
+def _pass_of_chunks(family, rows: Rows):
     if rows.is_sparse:
         if isinstance(rows, ArrayRows):  # elsewhere, where log h of a chunk is asked for
             checked.check_sparse(family, rows.X)

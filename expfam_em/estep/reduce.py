@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from expfam_em.estep.grouped import log_base
 from expfam_em.estep.scores import ByIndex, Outputs, Scores, Sums
 from expfam_em.family import checked
 from expfam_em.family.support import counted_from
@@ -198,7 +199,7 @@ def log_base_chunk(family, chunk: Chunk) -> OfData:
     ValueError
         If a row that carries weight has density 0 under all parameters.
     """
-    log_h, ranges = checked.log_base_measure(family, chunk.X), chunk.of_data()
+    log_h, ranges = log_base(family, chunk), chunk.of_data()
     present = True if chunk.weight is None else chunk.weight > 0
     if (unknown := np.isnan(log_h) & present).any():
         refused = refusal_chunk(family, chunk._replace(weight=unknown.astype(np.float64)))
@@ -245,4 +246,6 @@ def check_support(family, rows) -> None:
     """Raise the family's ValueError if a row that carries weight is outside its support."""
     found = rows.reduce(functools.partial(refusal_chunk, family), 64)
     if found.error is not None:
-        raise found.error
+        groups, row = getattr(rows, "groups", None), getattr(found.error, "row", None)
+        known = groups is not None and row is not None  # rows in groups are in another order than that of the user
+        raise found.error.counted_from(int(groups.order[row]) - row) if known else found.error

@@ -27,6 +27,7 @@ from expfam_em.em.options import Acceleration, Options, Stop, Weights, check_pri
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.starts import INITS, Starts, initialise_all
 from expfam_em.em.state import State
+from expfam_em.estep.grouped import check_missing, with_groups
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
 from expfam_em.estimators.shell import (
@@ -50,7 +51,7 @@ from expfam_em.rows.distinct import distinct
 from expfam_em.rows.memory import ArrayRows, check_total
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask, Observations
-from expfam_em.values.evaluate import Evaluated, evaluate
+from expfam_em.values.evaluate import Evaluated, evaluate, observed_rows
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.order import match, order
 from expfam_em.values.statistics import ExpectedStatistics
@@ -154,6 +155,7 @@ def _tell_of_starts(callback: Callback, starts: Integers, state: State) -> objec
 class BaseMixture(DensityMixin, EMEstimator):
     """Estimators of mixtures: the subclass says which family and where to start, this class does the rest."""
 
+    _finite = "allow-nan"
     _parameter_constraints: dict[str, Any] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "temperature": [Interval(Real, 0, None, closed="left"), "array-like"],
@@ -213,10 +215,17 @@ class BaseMixture(DensityMixin, EMEstimator):
     def _init_in_use(self) -> Any:
         return self.init
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
     def _validated(self, X: Observations, reset: bool = True) -> Any:
         if sparse.issparse(X):
             checked.refuse_sparse(self._make_family())
-        return super()._validated(X, reset)
+        rows = super()._validated(X, reset)
+        check_missing(self._make_family(), rows)
+        return rows
 
     def _prepare(self, X: Any, fitting: bool = False) -> tuple[Any, dict[str, Any]]:
         """Return validated rows as the family takes them, and what is to be remembered of it."""
@@ -264,6 +273,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         prepared, remembered = self._prepare_each(X, sizes)
         plain, rows = self._make_family(), ArrayRows(prepared, weight, self.n_jobs, sizes)
         check_total(rows)
+        rows = with_groups(plain, rows)
         check_support(plain, rows)
         found: list[Any] = [None] * rows.n_data
         for lot, family in _of_same_constants(plain, rows):
@@ -318,7 +328,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         """Return the distinct rows with their weights, where that saves work and no start is drawn or given by row."""
         init = self._init_in_use
         by_row = not warm and (init == "random" if isinstance(init, str) else not isinstance(init, Mixture))
-        if by_row or rows.n_data > 1 or isinstance(rows.X, csr.CSRBlock):
+        if by_row or rows.n_data > 1 or rows.groups is not None or isinstance(rows.X, csr.CSRBlock):
             return rows
         found = distinct(rows.X, rows.sample_weight)
         return rows if found is None else ArrayRows(*found, self.n_jobs)
@@ -449,11 +459,12 @@ class BaseMixture(DensityMixin, EMEstimator):
         X = self._checked_rows(X)
         dtype = np.float32 if X.dtype == np.float32 else np.float64
         X, _ = self._prepare(X)
-        checked.check_rows(self.mixture_.family, X)
-        return X, dtype
+        rows = observed_rows(self.mixture_.family, self.mixture_.natural, X, self.n_jobs)
+        check_support(self.mixture_.family, rows)
+        return rows, dtype
 
     def _evaluate(self, X: Any, **wanted: Any) -> Evaluated:
-        return evaluate(self.mixture_.family, self.mixture_.scores, X, n_jobs=self.n_jobs, **wanted)
+        return evaluate(self.mixture_.family, self.mixture_.scores, X, **wanted)
 
     @undisturbed
     def predict(self, X: Observations) -> Integers:

@@ -123,12 +123,15 @@ class BernoulliMixture(BaseMixture):
                 )
             return X, {"threshold_": threshold}
         threshold = self._choose_threshold(X) if fitting else self.threshold_
-        return (X if threshold is None else X > threshold), {"threshold_": threshold}
+        if threshold is not None:
+            missing = np.isnan(X)
+            X = np.where(missing, np.nan, X > threshold) if missing.any() else X > threshold
+        return X, {"threshold_": threshold}
 
     def _choose_threshold(self, X: Any) -> float | None:
         if self.binarize != "auto":
             return self.binarize
-        binary = np.mean((X == 0) | (X == 1), axis=0)
+        binary = np.mean((X == 0) | (X == 1) | np.isnan(X), axis=0)
         if binary.max() == 1 or binary.mean() >= BINARY_SHARE:
             return None
         warn_caller(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from expfam_em.em.options import Acceleration
 from expfam_em.estimators.base import BaseMixture
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.missing import takes_missing
 from expfam_em.rows.typing import RandomState
 from expfam_em.saving.files import saved
 from expfam_em.values.mixture import Mixture
@@ -128,6 +129,7 @@ class ExponentialFamilyMixture(BaseMixture):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = getattr(self.family, "sparse", None) in ("entries", "rows")
+        tags.input_tags.allow_nan = takes_missing(self.family)
         return tags
 
     def _make_family(self) -> ExponentialFamily:

@@ -126,6 +126,8 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
     """An estimator fitted by EM: the subclass says what is done with checked rows."""
 
     _dtypes: tuple[Any, ...] = (np.float64, np.float32)
+    _finite: bool | str = True
+    """What values have to be, in scikit-learn's words."""
 
     random_state: RandomState
     n_jobs: int | None
@@ -242,7 +244,11 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
     def _validated(self, X: Observations, reset: bool = True) -> Any:
         """Return X as scikit-learn checks it, an array or a block of CSR rows."""
         dtypes = list(self._dtypes)
-        return csr.observations(validate_data(self, X, accept_sparse="csr", dtype=dtypes, order=None, reset=reset))
+        return csr.observations(
+            validate_data(
+                self, X, accept_sparse="csr", dtype=dtypes, order=None, ensure_all_finite=self._finite, reset=reset
+            )
+        )  # fmt: skip
 
     @undisturbed
     def _checked_rows(self, X: Observations) -> Any:

@@ -18,6 +18,7 @@ from expfam_em.family.alike import alike
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.kernel_form import KernelForm, Monomials
+from expfam_em.family.missing import MissingValues, Observed, masked
 from expfam_em.family.optional import Cancelling, OfKnownWidth, Translated
 from expfam_em.family.summaries import Width
 from expfam_em.family.support import ImpossibleRowError, require, require_rows
@@ -181,7 +182,7 @@ class _Labels(Translated):
         return f"{type(self).__name__}({levels})"
 
 
-class Categorical(_Labels):
+class Categorical(_Labels, MissingValues):
     """Product of columns of labels: T(x) = (x_j = l)_l, A(η) = Σ_j log Σ_l e^{η_jl}, h(x) = 1, η_jl = log p_jl.
 
     Labels are whole numbers from 0, and the levels of a column are those that occur in it. Probabilities stand in
@@ -322,6 +323,14 @@ class Categorical(_Labels):
     def conditionals(self, natural: Array, columns: Integers) -> Conditionals:
         levels = self._pack(natural.shape[-1]).levels
         return Conditionals(*self.marginal(natural, np.setdiff1d(np.arange(len(levels)), columns)))
+
+    def observed(self, natural: Array, which: Integers, present: Mask) -> Observed:
+        partition, variable = self._log_normalisers(natural)
+        return masked(self, natural, which, present, present[:, variable], partition, self.to_expectation(natural))
+
+    def observed_log_base(self, X: Block, present: Mask) -> Array:
+        _, known = self._variables(X.shape[1]).levels_of(X)
+        return np.where((known | ~present).all(axis=1), 0.0, -np.inf)
 
     def mean(self, natural: Array) -> Array:
         """Return the means of the labels as numbers, (K, d): of the labels 0 and 1, the probability of 1."""

@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expfam_em.family import named
+from expfam_em.family import checked, named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.centred import Centred
 from expfam_em.family.conditionals import Conditionals
+from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, Monomials
+from expfam_em.family.missing import MissingValues, Observed, masked
 from expfam_em.family.support import require
 from expfam_em.rows.typing import Array, Block, Integers, Mask
 
@@ -27,7 +29,7 @@ def of_columns(method: Callable[..., R]) -> Callable[..., R]:
     return method
 
 
-class IndependentColumns(ExponentialFamily):
+class IndependentColumns(MissingValues):
     """Product over the columns of a row of densities of one number, each column with parameters of its own.
 
     A subclass describes one number x, in functions of arrays of any shape, elementwise: ``of_one`` has the
@@ -215,6 +217,28 @@ class IndependentColumns(ExponentialFamily):
         rest = np.setdiff1d(np.arange(natural.shape[-1] // self.order), columns)
         return Conditionals(*self.marginal(natural, rest))
 
+    # ---- missing values --------------------------------------------------------------------------------------
+
+    @property
+    def takes_missing(self) -> bool:
+        # a subclass may have densities in which columns are not independent
+        of_rows = "sufficient_statistics", "log_partition", "log_base_measure", "exposure", "log_density", "maximize"
+        return all(checked.is_ours(self, name) for name in of_rows)
+
+    def _partition_by_column(self, natural: Array) -> Array:
+        """Return A of each column, (K, p) -> (K, d)."""
+        return self.log_partition_of(*self._split(natural))
+
+    def observed(self, natural: Array, which: Integers, present: Mask) -> Observed:
+        with np.errstate(all="ignore"):
+            partition, mask = self._partition_by_column(natural), np.tile(present, (1, self.order))
+            return masked(self, natural, which, present, mask, partition, self.to_expectation(natural))
+
+    def observed_log_base(self, X: Block, present: Mask) -> Array:
+        with np.errstate(all="ignore"):
+            value = self.log_base_of(np.ascontiguousarray(X, np.float64))
+            return np.zeros(len(X)) if value is None else np.where(present, value, 0.0).sum(axis=1)
+
     def __repr__(self) -> str:
         shown = (f"{name}={_shown(getattr(self, name))}" for name in self.constants)
         return f"{type(self).__name__}({', '.join(shown)})"
@@ -251,6 +275,23 @@ class CentredColumns(Centred, IndependentColumns):
     @abstractmethod
     def natural_near(self, origin: Array, first: Array, second: Array, /) -> tuple[Array, Array]:
         """Return η̃₁, η̃₂; NaN where the numbers do not differ."""
+
+    def _partition_by_column(self, natural: Array) -> Array:
+        def about(eta: Array, origin: Array) -> Array:
+            return self.log_partition_near(origin, *self._split(eta))
+
+        return self._mapped(super()._partition_by_column, about, natural)
+
+    def observed_log_density(self, X: Block, natural: Array, present: Mask) -> Array:
+        if self._is_plain or not present.any():
+            return super().observed_log_density(X, natural, present)
+        columns, frames = np.flatnonzero(present), self.frames
+        part, _ = self._plain.marginal(natural, columns)
+        if frames is not None:
+            frames = Frames({"own": frames["own"], "origin": frames["origin"][:, columns]})
+        part = part.replace(origin=None if self.origin is None else self.origin[columns], own_frames=frames)
+        eta = np.concatenate(list(self._split(natural)[..., columns]), axis=-1)
+        return checked.log_density(part, X[:, columns], eta)
 
     def conditionals(self, natural: Array, columns: Integers) -> Conditionals:
         if self._is_plain:

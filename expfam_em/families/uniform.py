@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
+from expfam_em.family.missing import MissingValues, Observed
 from expfam_em.family.support import require
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
@@ -26,7 +27,7 @@ class Corners:
         return Corners(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
 
-class Uniform(ExponentialFamily):
+class Uniform(MissingValues):
     """Constant density on a box: T(x) = 0, A = 0, h(x) = 1/volume inside and 0 outside; nothing is estimated.
 
     Parameters
@@ -126,6 +127,14 @@ class Uniform(ExponentialFamily):
     def conditionals(self, natural: Array, columns: Integers) -> Conditionals:
         low, high = self._box()
         return Conditionals(*self.marginal(natural, np.setdiff1d(np.arange(max(low.size, high.size)), columns)))
+
+    def observed(self, natural: Array, which: Integers, present: Mask) -> Observed:
+        return Observed(self, natural[which], np.zeros(which.shape), lambda counts, sums: sums)
+
+    def observed_log_base(self, X: Block, present: Mask) -> Array:
+        low, high = self._box()
+        inside = ((X >= low) & (X <= high)) | ~present
+        return np.where(inside.all(axis=1), -np.where(present, np.log(high - low), 0.0).sum(axis=1), -np.inf)
 
     def mean(self, natural: Array) -> Array:
         low, high = self._box()

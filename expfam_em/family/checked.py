@@ -45,13 +45,14 @@ def told(family: ExponentialFamily, method: str, *arguments: Any, **named: Any) 
     try:
         return getattr(family, method)(*arguments, **named)
     except Exception as error:
-        if not _is_ours(family, method):  # ours say what they have to say
+        if not is_ours(family, method):  # ours say what they have to say
             shapes = " and ".join(f"shape {np.shape(it)}" for it in arguments if isinstance(it, np.ndarray))
             error.add_note(f"raised by {type(family).__name__}.{method}" + (f" for {shapes}" if shapes else ""))
         raise
 
 
-def _is_ours(family: ExponentialFamily, method: str) -> bool:
+def is_ours(family: ExponentialFamily, method: str) -> bool:
+    """Whether a method of a family is one of this package."""
     return getattr(getattr(type(family), method), "__module__", "").startswith("expfam_em.")
 
 
@@ -245,7 +246,7 @@ def to_natural(family: ExponentialFamily, expectation: Array) -> Array:
 def to_expectation(family: ExponentialFamily, natural: Array) -> Array:
     """Return ∇A(η) = E[T], (K, p) -> (K, p)."""
     found = asked(family, "to_expectation", dict(zip("BKp"[-natural.ndim :], natural.shape, strict=True)), natural)
-    if not _is_ours(family, "to_expectation"):
+    if not is_ours(family, "to_expectation"):
         check_numbers(family, "to_expectation", np.isnan(found).any(axis=-1) & np.isfinite(natural).all(axis=-1), "η")
     return found
 
@@ -285,7 +286,7 @@ def expected_log_base_measure(family: ExponentialFamily, natural: Array) -> Arra
 def of_components(family: ExponentialFamily, method: str, value: Any, natural: Array) -> Array:
     """Return what a method returned, once it is a number for each component, (K,), and none is NaN."""
     found = answer(family, method, value, {"K": len(natural)}).astype(np.float64, copy=False)
-    if not _is_ours(family, method):
+    if not is_ours(family, method):
         check_numbers(family, method, np.isnan(found), "η")
     return found
 
@@ -346,7 +347,7 @@ def parameters(family: ExponentialFamily, natural: Array) -> dict[str, Array]:
         raise ValueError(
             f"{at} returned {named!r:.80}; it must return a dict of arrays by name, each of shape (K, ...)"
         )
-    if _is_ours(family, "parameters"):
+    if is_ours(family, "parameters"):
         return named
     lead, arrays = natural.shape[:-1], {}
     for name, value in named.items():

@@ -32,9 +32,12 @@ class ArrayRows:
         What is kept beside the rows.
     offset : (n, G) float64, optional
         Added to the scores of the rows, by group of components.
+    groups : Groups, optional
+        What rows that lie together have in common.
     """
 
-    def __init__(self, X, sample_weight=None, n_jobs=None, sizes=None, table=None, offset=None):
+    def __init__(self, X, sample_weight=None, n_jobs=None, sizes=None, table=None, offset=None, groups=None):
+        self.groups = groups
         self.X, self.sample_weight, self.table, self.offset = read_only(X), sample_weight, table, offset
         self.n_jobs = thread_count(n_jobs)
         self.starts = np.concatenate([[0], np.cumsum([len(X)] if sizes is None else sizes)])
@@ -101,7 +104,7 @@ class ArrayRows:
         if "X" in made and made["X"] is None:
             made["X"] = CSRBlock.concatenate(blocks)
         X, weight, table, offset = (kept | made).values()
-        return ArrayRows(X, weight, self.n_jobs, np.diff(self.starts), table, offset)
+        return ArrayRows(X, weight, self.n_jobs, np.diff(self.starts), table, offset, self.groups)
 
     # ---- rows in memory only -----------------------------------------------------------------------------------
 
@@ -112,7 +115,8 @@ class ArrayRows:
         places = [np.arange(self.starts[at], self.starts[at + 1]) for at in which]
         kept = slice(places[0][0], places[0][-1] + 1) if len(which) == 1 else np.concatenate(places)
         weight = None if self.sample_weight is None else self.sample_weight[kept]
-        return ArrayRows(self.X[kept], weight, self.n_jobs, [len(lot) for lot in places])
+        groups = None if self.groups is None else self.groups.take(kept)
+        return ArrayRows(self.X[kept], weight, self.n_jobs, [len(lot) for lot in places], groups=groups)
 
     def tasks(self, work: float) -> list[tuple[int, Chunk]]:
         """Return the chunks with their numbers; many small data sets are one chunk."""
@@ -147,7 +151,8 @@ class ArrayRows:
         table = None if self.table is None else self.table[start : stop + PADDING]
         ranges = None if self.n_data == 1 else np.array([[0, stop - start, data_set]])
         offset = None if self.offset is None else self.offset[start:stop]
-        return Chunk(self.X[start:stop], weight, start, table, ranges, offset)
+        groups = None if self.groups is None else self.groups.within(start, stop)
+        return Chunk(self.X[start:stop], weight, start, table, ranges, offset, groups)
 
     def _of_data(self, begin, end) -> Chunk:
         """Return data sets begin ≤ i < end as one chunk."""

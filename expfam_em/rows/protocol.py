@@ -39,6 +39,8 @@ class Chunk(NamedTuple):
     ranges : (r, 3) int64, or None
         Ranges of rows (start, stop, data set), counted within the chunk, where rows of several data sets are at hand.
         None: all rows are of the one data set.
+    groups : Ranges, or None
+        What rows that lie together have in common, such as the columns that are observed.
     """
 
     X: np.ndarray | CSRBlock
@@ -47,6 +49,7 @@ class Chunk(NamedTuple):
     table: Any = None
     ranges: np.ndarray | None = None
     offset: np.ndarray | None = None
+    groups: Any = None
 
     def of_data(self) -> np.ndarray:
         """Return the ranges, also where there is one only, (r, 3)."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from expfam_em.estep.grouped import log_base, possible_row, refilled, with_groups
 from expfam_em.estep.plan import LOG_BASE_WORK, Pass, single_pass
 from expfam_em.estep.scores import Outputs, Scores, cancels
-from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.memory import as_rows
@@ -45,7 +45,7 @@ def evaluate(
     labels: bool = False,
 ) -> Evaluated:
     """Return what is asked for of each row of X, an array, a sparse matrix or rows in memory."""
-    rows = as_rows(X, None, n_jobs)
+    rows = refilled(family, observed_rows(family, scores.natural[0], X, n_jobs))
     n, K = len(rows), scores.natural.shape[1]
     out = Outputs(
         evidence=np.empty(n if log_density else 0),
@@ -56,9 +56,21 @@ def evaluate(
     Pass(family, rows, kernel, np.zeros(1)).write(scores, out, temperature)
     if log_density and not cancels(family, scores):
         rows.reduce(functools.partial(_add_log_base, family, out.evidence), LOG_BASE_WORK)
-    return Evaluated(out.evidence, out.responsibilities, out.labels)
+    found = out.evidence, out.responsibilities, out.labels
+    if (groups := getattr(rows, "groups", None)) is not None:
+        found = tuple(groups.as_before(values) if len(values) else values for values in found)
+    return Evaluated(*found)
+
+
+def observed_rows(family: ExponentialFamily, natural: Array, X: Any, n_jobs: int | None = None) -> Any:
+    """Return X as rows, in groups by which values are missing, NaN, in them; rows are returned as they are.
+
+    What is missing is filled with what components with these parameters (K, p) may have.
+    """
+    rows = X if hasattr(X, "reduce") else as_rows(X, None, n_jobs)
+    return with_groups(family, rows, functools.partial(possible_row, family, natural))
 
 
 def _add_log_base(family: ExponentialFamily, evidence: Array, chunk: Chunk) -> int:
-    evidence[chunk.first : chunk.first + len(chunk.X)] += checked.log_base_measure(family, chunk.X)
+    evidence[chunk.first : chunk.first + len(chunk.X)] += log_base(family, chunk)
     return 0

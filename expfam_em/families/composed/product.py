@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,13 +13,16 @@ from expfam_em.families.composed.parts import OfParts, check_family_argument, la
 from expfam_em.family import checked, named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals, Lot, joined
+from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, Monomials, form_of, needs_table, table
+from expfam_em.family.missing import MissingValues, Observed, takes_missing
+from expfam_em.family.optional import frames_of
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
 from expfam_em.rows.threads import cached_property
 from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 
-class Product(OfParts):
+class Product(OfParts, MissingValues):
     """Product of the densities of groups of columns: T is that of all groups, A(η) = Σ_j A_j(η_j), h(x) = Π h_j(x_j).
 
     Parameters
@@ -239,6 +242,45 @@ class Product(OfParts):
         product = Product(pairs)
         product.n_features = None if self.n_features is None else len(keep)
         return product, product.combine(etas)
+
+    # ---- missing values -------------------------------------------------------------------------------------
+
+    @property
+    def takes_missing(self) -> bool:
+        return all(map(takes_missing, self.families))
+
+    def observed(self, natural: Array, which: Integers, present: Mask) -> Observed:
+        parts = zip(self._missing_pairs(), self.split(natural), strict=True)
+        found = [family.observed(eta, which, present[:, columns]) for (family, columns), eta in parts]
+
+        def complete(counts: Array, sums: Array) -> Array:
+            return self.combine([its.complete(counts, s) for its, s in zip(found, self.split(sums), strict=True)])
+
+        family = self.with_frames(Frames.of_parts([frames_of(its.family) for its in found]))
+        partition = np.sum([its.log_partition for its in found], axis=0)
+        return Observed(family, self.combine([its.natural for its in found]), partition, complete)
+
+    def observed_log_base(self, X: Block, present: Mask) -> Array:
+        if self.incomplete:
+            return np.zeros(len(X))  # it belongs to the density of what is observed
+        found = [family.observed_log_base(X[:, at], present[:, at]) for family, at in self._missing_pairs()]
+        return np.sum(found, axis=0)
+
+    def observed_log_density(self, X: Block, natural: Array, present: Mask) -> Array:
+        parts = zip(self._missing_pairs(), self.split(natural), strict=True)
+        return np.sum(
+            [family.observed_log_density(X[:, at], eta, present[at]) for (family, at), eta in parts], axis=0
+        )
+
+    def filling(self, n_features: int) -> Array | None:
+        found = [(at, family.filling(len(at))) for family, at in self._missing_pairs()]
+        out = np.full(n_features, np.nan)
+        for at, values in found:
+            out[at] = np.nan if values is None else values
+        return None if np.isnan(out).all() else out
+
+    def _missing_pairs(self) -> Any:
+        return zip(cast("list[MissingValues]", self.families), self.columns_of, strict=True)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"({family!r}, {columns.tolist()})" for family, columns in self._pairs())

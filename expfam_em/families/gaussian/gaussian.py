@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.gaussian.bulk import Values, widths
-from expfam_em.families.gaussian.framed import FramedNormal
+from expfam_em.families.gaussian.framed import FramedNormal, plain
+from expfam_em.families.gaussian.missing import observed
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.gaussian.packing import pairs
 from expfam_em.families.special.gamma import LOG_2PI
@@ -19,15 +20,16 @@ from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.kernel_form import KernelForm, Monomials
+from expfam_em.family.missing import MissingValues, Observed
 from expfam_em.family.optional import in_own_frames
-from expfam_em.rows.typing import Array, Block, Floats, Integers
+from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", *(name for name in MODELS if name.isupper()))
 MOMENT_ENTRIES = 1 << 17
 """Entries of X that are read at a time, a megabyte: deviations are then taken of what is still in cache."""
 
 
-class Gaussian(FramedNormal):
+class Gaussian(FramedNormal, MissingValues):
     """Normal density: T(x) = (z, z zᵀ), A(η) = −¼ η₁ᵀ η₂⁻¹ η₁ − ½ log |−2 η₂|, h(x) = (2π)^(−d/2).
 
     z = (x − shift) / scale is the observation in the family's frame. The frame is the identity until ``bind`` sets
@@ -257,6 +259,37 @@ class Gaussian(FramedNormal):
 
     def mean(self, natural: Array) -> Array:
         return self.to_moments(natural)[0]
+
+    # ---- missing values -----------------------------------------------------------------------------------
+
+    def observed(self, natural: Array, which: Integers, present: Mask) -> Observed:
+        return observed(self, natural, which, present)
+
+    def _log_base_by_column(self, X: Block) -> Array:
+        """Return log h of each column, (n, d) or (d,)."""
+        return -0.5 * LOG_2PI - np.log(self._frame(X.shape[1])[1])
+
+    def observed_log_base(self, X: Block, present: Mask) -> Array:
+        return np.where(present, self._log_base_by_column(X), 0.0).sum(axis=1)
+
+    def observed_log_density(self, X: Block, natural: Array, present: Mask) -> Array:
+        if self.frames is None:
+            return super().observed_log_density(X, natural, present)
+        d, K = len(present), len(natural)
+        found = self.observed(natural, np.arange(K)[None], present[None])
+        T, frame, columns = plain(self._form, d), self._frame(d), np.asarray(self._columns(X), np.float64)
+        out = np.tile(self.observed_log_base(X, np.broadcast_to(present, X.shape))[:, None], (1, K))
+        for k, frames in enumerate([found.family.frames.take([k]) for k in range(K)]):
+            if frames is None:
+                Z = (columns - frame[0]) / frame[1]
+            else:
+                Z, whitener = columns - frames["shift"][0], frames["whitener"][0]
+                Z = Z * whitener[0] if len(whitener) == 1 else Z @ whitener.T
+            out[:, k] += T.evaluate(Z) @ found.natural[0, k] - found.log_partition[0, k]
+        return out
+
+    def filling(self, n_features: int) -> Array | None:
+        return self._frame(n_features)[0] if self._form.isotropic else None
 
     def __repr__(self) -> str:
         extra = [f"reg_covar={self.reg_covar:g}"] if self.reg_covar else []

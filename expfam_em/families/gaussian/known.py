@@ -72,6 +72,14 @@ class KnownCovariance(Gaussian, Cancelling):
         squares = 0.5 * np.einsum("ij,ij->i", Z, Z)
         return super().log_base_measure(X) - 0.5 * X.shape[1] * np.log(variance) - squares / variance
 
+    def _log_base_by_column(self, X: Block) -> Array:
+        shift, scale = self._frame(X.shape[1])
+        variance, Z = self._form.variance, (np.asarray(X, np.float64) - shift) / scale
+        return super()._log_base_by_column(X) - 0.5 * np.log(variance) - 0.5 * Z**2 / variance
+
+    def filling(self, n_features: int) -> Array | None:
+        return None  # there are no squares among the statistics
+
     def expected_log_base_measure(self, natural: Array) -> Array:
         d, (mean, covariance) = natural.shape[1], self._form.moments(natural)
         variance, squares = covariance[:, 0], np.sum(mean**2, axis=1)

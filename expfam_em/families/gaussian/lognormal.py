@@ -40,6 +40,14 @@ class LogNormal(Gaussian):
     def expected_log_base_measure(self, natural: Array) -> Array:
         return super().expected_log_base_measure(natural) - self.to_moments(natural)[0].sum(axis=1)
 
+    def _log_base_by_column(self, X: Block) -> Array:
+        Y = self._columns(X)
+        return super()._log_base_by_column(Y) - Y
+
+    def filling(self, n_features: int) -> Array | None:
+        found = super().filling(n_features)
+        return None if found is None else np.exp(found)
+
     def parameters(self, natural: Array) -> dict[str, Array]:
         return {f"log_{name}": value for name, value in super().parameters(natural).items()}
 

@@ -1,0 +1,217 @@
+"""The pass over rows in groups: each group is under mixtures of its own, which stand in the stack for those given."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from expfam_em.estep.incomplete import IncompletePass
+from expfam_em.estep.scores import Kernel, Outputs, Scores, cancels
+from expfam_em.family import checked
+from expfam_em.family.missing import check_takes_missing
+from expfam_em.family.optional import components, is_incomplete
+from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.groups import first_missing, grouped
+from expfam_em.rows.memory import ArrayRows
+from expfam_em.rows.protocol import Chunk
+
+STACK_ENTRIES = 1 << 20
+"""Entries of natural parameters, 8 MB, of mixtures that stand for others that are made at a time."""
+
+
+@dataclass(frozen=True)
+class Grouped(Kernel):
+    """The pass of a family over rows in groups by which values are missing in them.
+
+    A mixture of the stack and a group make another mixture, of the columns that are observed, whose natural parameters
+    are laid out as those of all columns. Sums over the group are those of what is observed, to which the expectation of
+    the rest is added.
+
+    Attributes
+    ----------
+    inner : Dense or IncompletePass
+        What serves each group.
+    """
+
+    inner: Any = None
+
+    @property
+    def form(self) -> Any:
+        """What the family says of its kernel."""
+        return getattr(self.inner, "form", None)
+
+    def prepared(self, scores: Scores, temperature=1.0, given=False):
+        if given and not scores.natural.any():  # statistics of rows in which gaps are filled, to start from
+            return self.inner.prepared(scores, temperature, given)
+        how = float(temperature), given
+        by_density = is_incomplete(self.family) or cancels(self.family, scores)
+        into = _by_density if by_density else _by_kernel
+
+        def run(chunk: Chunk, items, out: Outputs):
+            for lot in _lots(chunk, items, scores):
+                into(self, scores, how, chunk, lot, out)
+
+        return run
+
+
+@dataclass(frozen=True)
+class Lot:
+    """Ranges of rows of one group and one mixture each.
+
+    Attributes
+    ----------
+    rows : (P, 2) int64
+        Where they start and stop.
+    mixture, slot : (P,) int64
+    which : (P, K) int64
+        Components of the mixtures, among those of the stack.
+    present : (P, d) bool
+        Columns that are observed.
+    """
+
+    rows: np.ndarray
+    mixture: np.ndarray
+    slot: np.ndarray
+    which: np.ndarray
+    present: np.ndarray
+
+
+def _lots(chunk: Chunk, items, scores: Scores) -> Iterator[Lot]:
+    """Yield the ranges that items and groups of rows have in common, not too many at a time."""
+    starts, present = chunk.groups
+    _, K, p = scores.natural.shape
+    first = np.searchsorted(starts, items[:, 0], side="right") - 1
+    n_groups = np.searchsorted(starts, items[:, 1], side="left") - first
+    item = np.repeat(np.arange(len(items)), n_groups)
+    group = np.arange(len(item)) - np.repeat(np.cumsum(n_groups) - n_groups, n_groups) + first[item]
+    rows = np.column_stack([np.maximum(starts[group], items[item, 0]), np.minimum(starts[group + 1], items[item, 1])])
+    step = max(1, STACK_ENTRIES // (K * p))
+    for begin in range(0, len(item), step):
+        at = slice(begin, begin + step)
+        mixture = items[item[at], 2]
+        which = K * mixture[:, None] + np.arange(K)
+        yield Lot(rows[at], mixture, items[item[at], 3], which, present[group[at]])
+
+
+def _sums_of(lot: Lot, out: Outputs) -> tuple[Outputs, np.ndarray]:
+    """Return outputs with a slot for each range, where sums are wanted, and the slots."""
+    if not out.counts.size:
+        return out, np.zeros(len(lot.rows), np.int64)
+    K, p = out.sums.shape[1:]
+    apart = Outputs.of_sums(
+        len(lot.rows), K, p, responsibilities=out.responsibilities, evidence=out.evidence, labels=out.labels
+    )
+    return apart, np.arange(len(lot.rows))
+
+
+def _add(lot: Lot, apart: Outputs, complete, out: Outputs) -> None:
+    """Add sums of ranges, once they are completed, to those of their slots."""
+    if not out.counts.size:
+        return
+    sizes = apart.exposures if apart.exposures.any() else apart.counts
+    begin = np.flatnonzero(np.diff(lot.slot, prepend=-1))  # items are in the order of slots
+    for name in ("counts", "bounds", "exposures"):
+        getattr(out, name)[lot.slot[begin]] += np.add.reduceat(getattr(apart, name), begin)
+    out.sums[lot.slot[begin]] += np.add.reduceat(complete(sizes, apart.sums), begin)
+
+
+def _by_kernel(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, out: Outputs) -> None:
+    """Fill the outputs under mixtures of the observed columns."""
+    K, p = scores.natural.shape[1:]
+    family = kernel.family if scores.family is None else scores.family
+    found = family.observed(scores.natural.reshape(-1, p), lot.which, lot.present)
+    of_lot = Scores(
+        np.ascontiguousarray(found.natural), found.log_partition, scores.log_weights[lot.mixture], found.family,
+        scores.group,
+    )  # fmt: skip
+    apart, slots = _sums_of(lot, out)
+    items = np.column_stack([lot.rows, np.arange(len(lot.rows)), slots])
+    kernel.inner.prepared(of_lot, *how)(chunk, items, apart)
+    _add(lot, apart, found.complete, out)
+
+
+def _by_density(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, out: Outputs) -> None:
+    """Fill the outputs from densities of the observed columns and, where sums are wanted, E[T] of complete data."""
+    family = kernel.family if scores.family is None else scores.family
+    apart, slots = _sums_of(lot, out)
+    for at, present in enumerate(lot.present):
+        one = IncompletePass(kernel.family, density=functools.partial(_observed_density, present))
+        item = np.array([[*lot.rows[at], lot.mixture[at], slots[at]]])
+        one.prepared(scores, *how)(chunk, item, apart)
+    found = family.observed(scores.natural.reshape(-1, scores.natural.shape[2]), lot.which, lot.present)
+    _add(lot, apart, found.complete, out)
+
+
+def _observed_density(present, family, X, natural):
+    return family.observed_log_density(X, natural, present)
+
+
+# ---- rows ----------------------------------------------------------------------------------------------------------
+
+
+def with_groups(family, rows, fill=None):
+    """Return rows in groups, with a possible value in place of each one that is missing; as they are if none is.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+    rows : Rows
+        In memory; of others none may be missing.
+    fill : callable () -> (d,), optional
+        Returns a possible value of each column; by default one that is observed in it.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing, and the family has no meaning for that, or rows are sparse.
+    """
+    if not isinstance(rows, ArrayRows) or rows.groups is not None or not check_missing(family, rows.X):
+        return rows
+    return grouped(rows, None if fill is None else fill())
+
+
+def check_missing(family, X) -> bool:
+    """Return whether a value of X is missing; raise a ValueError if one is and may not be, see `with_groups`."""
+    if (place := first_missing(X)) is None:
+        return False
+    if isinstance(X, CSRBlock):
+        raise ValueError(
+            f"X is sparse and has NaN in row {place[0]}, column {place[1]}: missing values are taken in dense rows "
+            "only. Give X.toarray()"
+        )
+    check_takes_missing(family, *place)
+    return True
+
+
+def refilled(family, rows):
+    """Return rows in groups in which missing values are those that the family needs."""
+    if getattr(rows, "groups", None) is None:
+        return rows
+    values = family.filling(rows.n_features)
+    return rows if values is None else rows.derive(functools.partial(_refill, values), rows.n_features)
+
+
+def _refill(values, chunk: Chunk) -> Chunk:
+    X = np.array(chunk.X, np.float64)
+    gaps = ~chunk.groups.of_rows() & ~np.isnan(values)
+    X[gaps] = np.broadcast_to(values, X.shape)[gaps]
+    return chunk._replace(X=X)
+
+
+def log_base(family, chunk: Chunk) -> np.ndarray:
+    """Return log h of what is observed of the rows of a chunk, (n,)."""
+    if chunk.groups is None:
+        return checked.log_base_measure(family, chunk.X)
+    return family.observed_log_base(chunk.X, chunk.groups.of_rows())
+
+
+def possible_row(family, natural) -> np.ndarray:
+    """Return a value of each column, (d,), that rows of the first of some components (K, p) may have."""
+    drawn = checked.sample(components(family, [0]), natural[0], 15, np.random.default_rng(0))
+    return np.sort(np.asarray(drawn, np.float64), axis=0)[len(drawn) // 2]
+
+

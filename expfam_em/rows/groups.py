@@ -1,0 +1,124 @@
+"""Rows that lie together because they have a key in common, such as the columns in which a value is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.memory import ArrayRows
+
+
+class Ranges(NamedTuple):
+    """The groups that the rows of a chunk belong to.
+
+    Attributes
+    ----------
+    starts : (m + 1,) int
+        Where each begins, counted within the chunk, and where the last one ends.
+    present : (m, d) bool
+        Columns that are observed in the rows of each.
+    """
+
+    starts: np.ndarray
+    present: np.ndarray
+
+    def of_rows(self) -> np.ndarray:
+        """Return the columns that are observed in each row, (n, d) bool."""
+        return np.repeat(self.present, np.diff(self.starts), axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The groups of rows in memory; the rows of a data set are sorted by them.
+
+    Attributes
+    ----------
+    of_row : (n,) int
+        Number of the group of each row.
+    present : (G, d) bool
+        Columns that are observed in the rows of each group.
+    order : (n,) int
+        Where each row stood before.
+    """
+
+    of_row: np.ndarray
+    present: np.ndarray
+    order: np.ndarray
+
+    def within(self, start: int, stop: int) -> Ranges:
+        """Return the groups of the rows of a chunk."""
+        of_row = self.of_row[start:stop]
+        starts = np.flatnonzero(np.diff(of_row, prepend=-1, append=-1))
+        return Ranges(starts, self.present[of_row[starts[:-1]]])
+
+    def take(self, kept: Any) -> Groups:
+        """Return the groups of some rows, in their order."""
+        order = self.order[kept]
+        return Groups(self.of_row[kept], self.present, np.argsort(np.argsort(order)))
+
+    def as_before(self, values: np.ndarray) -> np.ndarray:
+        """Return values by row in the order in which the rows stood before."""
+        out = np.empty_like(values)
+        out[self.order] = values
+        return out
+
+
+def first_missing(X: Any) -> tuple[int, int] | None:
+    """Return row and column of the first value that is missing, NaN; None if all are there."""
+    values = X.values if isinstance(X, CSRBlock) else np.asarray(X)
+    if values.dtype.kind != "f" or not values.size or not np.isnan(values.min()):
+        return None
+    if isinstance(X, CSRBlock):
+        return X.place(int(np.argmax(np.isnan(values))))
+    row, column = np.argwhere(np.isnan(values))[0]
+    return int(row), int(column)
+
+
+def grouped(rows: ArrayRows, fill: np.ndarray | None = None) -> ArrayRows:
+    """Return rows sorted by which values are missing in them, with possible values in their place, as float64.
+
+    Parameters
+    ----------
+    rows : ArrayRows
+    fill : (d,), optional
+        A possible value of each column; by default one from the middle of those observed in each data set.
+
+    Raises
+    ------
+    ValueError
+        If nothing is observed in a column of a data set, where ``fill`` is not given.
+    """
+    X = np.asarray(rows.X)
+    missing, data_set = np.isnan(X), np.repeat(np.arange(rows.n_data), np.diff(rows.starts))
+    bits = np.packbits(missing, axis=1)
+    keys, of_row = np.unique(bits.view(f"V{bits.shape[1]}").ravel(), return_inverse=True)
+    order = np.lexsort((of_row, data_set))
+    present = ~np.unpackbits(keys.view(np.uint8).reshape(len(keys), -1), axis=1, count=X.shape[1]).astype(bool)
+    weight = None if rows.sample_weight is None else rows.sample_weight[order]
+    filled = np.array(X[order], np.float64)
+    for at, (start, stop) in enumerate(zip(rows.starts[:-1], rows.starts[1:], strict=True)):
+        here, gaps = filled[start:stop], missing[order[start:stop]]
+        values = _middles(here, None if weight is None else weight[start:stop], at, rows.n_data) if fill is None else fill
+        here[gaps] = np.broadcast_to(values, here.shape)[gaps]
+    return ArrayRows(
+        filled, weight, rows.n_jobs, np.diff(rows.starts), offset=None if rows.offset is None else rows.offset[order],
+        groups=Groups(of_row[order], present, order),
+    )  # fmt: skip
+
+
+def _middles(X: np.ndarray, weight: np.ndarray | None, data_set: int, n_data: int) -> np.ndarray:
+    """Return a value from the middle of those observed in each column, (d,)."""
+    out = np.empty(X.shape[1])
+    for column, values in enumerate(X.T):
+        seen = values[~np.isnan(values) if weight is None else ~np.isnan(values) & (weight > 0)]
+        if not len(seen):
+            where = "" if n_data == 1 else f" of data set {data_set}"
+            raise ValueError(
+                f"column {column} of X{where} holds nothing but NaN: no value of it is observed, so nothing can be said "
+                "of it. Leave the column out"
+            )
+        out[column] = np.partition(seen, len(seen) // 2)[len(seen) // 2]
+    return out
