@@ -12,7 +12,7 @@ import numpy as np
 from expfam_em.estep.incomplete import IncompletePass
 from expfam_em.estep.scores import Kernel, Outputs, Scores, cancels
 from expfam_em.family import checked
-from expfam_em.family.missing import check_takes_missing
+from expfam_em.family.missing import Observed, check_takes_missing
 from expfam_em.family.optional import components, is_incomplete
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.groups import first_missing, grouped
@@ -47,13 +47,14 @@ class Grouped(Kernel):
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         if given and not scores.natural.any():  # statistics of rows in which gaps are filled, to start from
             return self.inner.prepared(scores, temperature, given)
-        how = float(temperature), given
+        how, p = (float(temperature), given), scores.natural.shape[2]
+        family = self.family if scores.family is None else scores.family
         by_density = is_incomplete(self.family) or cancels(self.family, scores)
-        into = _by_density if by_density else _by_kernel
+        into, observed = _by_density if by_density else _by_kernel, family.observed(scores.natural.reshape(-1, p))
 
         def run(chunk: Chunk, items, out: Outputs):
             for lot in _lots(chunk, items, scores):
-                into(self, scores, how, chunk, lot, out)
+                into(self, scores, how, chunk, lot, observed(lot.which, lot.present), out)
 
         return run
 
@@ -119,14 +120,11 @@ def _add(lot: Lot, apart: Outputs, complete, out: Outputs) -> None:
     out.sums[lot.slot[begin]] += np.add.reduceat(complete(sizes, apart.sums), begin)
 
 
-def _by_kernel(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, out: Outputs) -> None:
+def _by_kernel(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, found: Observed, out: Outputs) -> None:
     """Fill the outputs under mixtures of the observed columns."""
-    K, p = scores.natural.shape[1:]
-    family = kernel.family if scores.family is None else scores.family
-    found = family.observed(scores.natural.reshape(-1, p), lot.which, lot.present)
+    weights = scores.log_weights[lot.mixture]
     of_lot = Scores(
-        np.ascontiguousarray(found.natural), found.log_partition, scores.log_weights[lot.mixture], found.family,
-        scores.group,
+        np.ascontiguousarray(found.natural), found.log_partition, weights, found.family, scores.group
     )  # fmt: skip
     apart, slots = _sums_of(lot, out)
     items = np.column_stack([lot.rows, np.arange(len(lot.rows)), slots])
@@ -134,15 +132,13 @@ def _by_kernel(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, out
     _add(lot, apart, found.complete, out)
 
 
-def _by_density(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, out: Outputs) -> None:
+def _by_density(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, found: Observed, out: Outputs) -> None:
     """Fill the outputs from densities of the observed columns and, where sums are wanted, E[T] of complete data."""
-    family = kernel.family if scores.family is None else scores.family
     apart, slots = _sums_of(lot, out)
     for at, present in enumerate(lot.present):
         one = IncompletePass(kernel.family, density=functools.partial(_observed_density, present))
         item = np.array([[*lot.rows[at], lot.mixture[at], slots[at]]])
         one.prepared(scores, *how)(chunk, item, apart)
-    found = family.observed(scores.natural.reshape(-1, scores.natural.shape[2]), lot.which, lot.present)
     _add(lot, apart, found.complete, out)
 
 

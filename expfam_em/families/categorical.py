@@ -18,7 +18,7 @@ from expfam_em.family.alike import alike
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.kernel_form import KernelForm, Monomials
-from expfam_em.family.missing import MissingValues, Observed, masked
+from expfam_em.family.missing import Marginals, MissingValues, of_columns
 from expfam_em.family.optional import Cancelling, OfKnownWidth, Translated
 from expfam_em.family.summaries import Width
 from expfam_em.family.support import ImpossibleRowError, require, require_rows
@@ -324,9 +324,9 @@ class Categorical(_Labels, MissingValues):
         levels = self._pack(natural.shape[-1]).levels
         return Conditionals(*self.marginal(natural, np.setdiff1d(np.arange(len(levels)), columns)))
 
-    def observed(self, natural: Array, which: Integers, present: Mask) -> Observed:
+    def observed(self, natural: Array) -> Marginals:
         partition, variable = self._log_normalisers(natural)
-        return masked(self, natural, which, present, present[:, variable], partition, self.to_expectation(natural))
+        return of_columns(self, natural, partition, self.to_expectation(natural), variable)
 
     def observed_log_base(self, X: Block, present: Mask) -> Array:
         _, known = self._variables(X.shape[1]).levels_of(X)

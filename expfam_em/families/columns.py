@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expfam_em.family import checked, named
+from expfam_em.family import checked, missing, named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.centred import Centred
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, Monomials
-from expfam_em.family.missing import MissingValues, Observed, masked
+from expfam_em.family.missing import Marginals, MissingValues
 from expfam_em.family.support import require
 from expfam_em.rows.typing import Array, Block, Integers, Mask
 
@@ -229,10 +229,10 @@ class IndependentColumns(MissingValues):
         """Return A of each column, (K, p) -> (K, d)."""
         return self.log_partition_of(*self._split(natural))
 
-    def observed(self, natural: Array, which: Integers, present: Mask) -> Observed:
+    def observed(self, natural: Array) -> Marginals:
         with np.errstate(all="ignore"):
-            partition, mask = self._partition_by_column(natural), np.tile(present, (1, self.order))
-            return masked(self, natural, which, present, mask, partition, self.to_expectation(natural))
+            partition, mean = self._partition_by_column(natural), self.to_expectation(natural)
+        return missing.of_columns(self, natural, partition, mean, np.tile(np.arange(partition.shape[1]), self.order))
 
     def observed_log_base(self, X: Block, present: Mask) -> Array:
         with np.errstate(all="ignore"):

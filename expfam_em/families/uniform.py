@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
-from expfam_em.family.missing import MissingValues, Observed
+from expfam_em.family.missing import Marginals, MissingValues, Observed
 from expfam_em.family.support import require
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
@@ -128,8 +128,10 @@ class Uniform(MissingValues):
         low, high = self._box()
         return Conditionals(*self.marginal(natural, np.setdiff1d(np.arange(max(low.size, high.size)), columns)))
 
-    def observed(self, natural: Array, which: Integers, present: Mask) -> Observed:
-        return Observed(self, natural[which], np.zeros(which.shape), lambda counts, sums: sums)
+    def observed(self, natural: Array) -> Marginals:
+        return lambda which, present: Observed(
+            self, natural[which], np.zeros(which.shape), lambda counts, sums: sums
+        )  # fmt: skip
 
     def observed_log_base(self, X: Block, present: Mask) -> Array:
         low, high = self._box()

@@ -33,6 +33,10 @@ class Observed(NamedTuple):
     complete: Callable[[Array, Array], Array]
 
 
+Marginals = Callable[[Integers, Mask], Observed]
+"""Components of the observed columns of P lots, given which they are, (P, K), and which columns are observed, (P, d)."""
+
+
 class MissingValues(ExponentialFamily):
     """Families whose rows may have missing values; a pattern of them, present (d,) bool, says which are there.
 
@@ -45,17 +49,8 @@ class MissingValues(ExponentialFamily):
         return True
 
     @abstractmethod
-    def observed(self, natural: Array, which: Integers, present: Mask) -> Observed:
-        """Return components of the observed columns.
-
-        Parameters
-        ----------
-        natural : (C, p)
-        which : (P, K) int
-            Components of each of P lots, in the order of ``natural``.
-        present : (P, d) bool
-            Columns that are observed of each lot.
-        """
+    def observed(self, natural: Array) -> Marginals:
+        """Return a function that gives components (C, p) of the observed columns; called by several threads."""
 
     @abstractmethod
     def observed_log_base(self, X: Block, present: Mask) -> Array:
@@ -74,29 +69,30 @@ class MissingValues(ExponentialFamily):
         return None
 
 
-def masked(
-    family: Any, natural: Array, which: Integers, present: Mask, mask: Mask, partition: Array, mean: Array
-) -> Observed:
-    """Return components whose columns are independent.
+def of_columns(family: Any, natural: Array, partition: Array, mean: Array, column: Integers) -> Marginals:
+    """Return `MissingValues.observed` of components whose columns are independent.
 
     Parameters
     ----------
-    natural, which, present
-        See `MissingValues.observed`.
-    mask : (P, p) bool
-        Statistics of the columns present.
+    natural : (C, p)
     partition : (C, d)
         A of each column.
     mean : (C, p)
         E[T].
+    column : (p,) int
+        Which column each statistic is of.
     """
-    keep = mask[:, None]
-    value = np.where(present[:, None], partition[which], 0.0).sum(axis=2)
 
-    def complete(counts: Array, sums: Array) -> Array:
-        return np.where(keep, sums, counts[:, :, None] * mean[which])
+    def observed(which: Integers, present: Mask) -> Observed:
+        keep = present[:, None, column]
+        value = np.where(present[:, None], partition[which], 0.0).sum(axis=2)
 
-    return Observed(family, np.where(keep, natural[which], 0.0), value, complete)
+        def complete(counts: Array, sums: Array) -> Array:
+            return np.where(keep, sums, counts[:, :, None] * mean[which])
+
+        return Observed(family, np.where(keep, natural[which], 0.0), value, complete)
+
+    return observed
 
 
 def takes_missing(family: Any) -> bool:

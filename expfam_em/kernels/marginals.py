@@ -13,27 +13,37 @@ from expfam_em.kernels.jit import EXACT, array, entry, inner
 
 
 @inner(EXACT)
-def eliminate(h, precision, missing, L, W, v):
-    """L Lᵀ = Λ_mm, W = L⁻¹ Λ_m·, v = L⁻¹ h_m; return A of the missing columns, less its constant."""
+def eliminate(h, precision, missing, m, L, W, v):
+    """L Lᵀ = Λ_mm, W = L⁻¹ Λ_m·, v = L⁻¹ h_m for m missing columns; return what A of these depends on."""
     d, value = h.shape[0], 0.0
-    for a in range(missing.shape[0]):
+    for a in range(m):
         i = missing[a]
-        for b in range(a + 1):
-            rest = precision[i, missing[b]]
-            for c in range(b):
-                rest -= L[a, c] * L[b, c]
-            L[a, b] = np.sqrt(rest) if a == b else rest / L[b, b]
         for j in range(d):
-            rest = precision[i, j]
-            for c in range(a):
-                rest -= L[a, c] * W[c, j]
-            W[a, j] = rest / L[a, a]
-        rest = h[i]
-        for c in range(a):
-            rest -= L[a, c] * v[c]
-        v[a] = rest / L[a, a]
+            W[a, j] = precision[i, j]
+        v[a] = h[i]
+        for b in range(a):
+            factor = W[b, i]  # L[a, b], for Λ is symmetric
+            for j in range(d):
+                W[a, j] -= factor * W[b, j]
+            v[a] -= factor * v[b]
+            L[a, b] = factor
+        L[a, a] = np.sqrt(W[a, i])
+        inverse = 1.0 / L[a, a]
+        for j in range(d):
+            W[a, j] *= inverse
+        v[a] *= inverse
         value += 0.5 * v[a] * v[a] - np.log(L[a, a])
     return value
+
+
+@inner(EXACT)
+def split(present, missing):
+    """Write the numbers of the missing columns; return how many there are."""
+    m = 0
+    for i in range(present.shape[0]):
+        missing[m] = i
+        m += 0 if present[i] else 1
+    return m
 
 
 @entry(
@@ -47,55 +57,76 @@ def marginals(linear, precision, which, present, per_pattern, natural, missed):
     Entry e is of component which[e] and of pattern e // per_pattern.
     """
     d = linear.shape[1]
-    L, W, v = np.empty((d, d)), np.empty((d, d)), np.empty(d)
+    L, W, v, missing, row = np.empty((d, d)), np.empty((d, d)), np.empty(d), np.empty(d, np.int64), np.empty(d)
     for e in range(which.shape[0]):
         here = present[e // per_pattern]
-        missing = np.flatnonzero(~here)
-        m = missing.shape[0]
+        m = split(here, missing)
         h, P, out = linear[which[e]], precision[which[e]], natural[e]
-        missed[e] = eliminate(h, P, missing, L, W, v)
+        missed[e] = eliminate(h, P, missing, m, L, W, v)
         at = d
         for i in range(d):
             value = h[i]
             for a in range(m):
                 value -= W[a, i] * v[a]
             out[i] = value if here[i] else 0.0
+            if not here[i]:
+                out[at : at + d - i] = 0.0
+                at += d - i
+                continue
             for j in range(i, d):
-                if here[i] and here[j]:
-                    value = P[i, j]
-                    for a in range(m):
-                        value -= W[a, i] * W[a, j]
-                    out[at] = -0.5 * value if i == j else -value
-                else:
-                    out[at] = 0.0
+                row[j] = -P[i, j]
+            for a in range(m):
+                factor = W[a, i]
+                for j in range(i, d):
+                    row[j] += factor * W[a, j]
+            row[i] *= 0.5
+            for j in range(i, d):
+                out[at] = row[j] if here[j] else 0.0
                 at += 1
 
 
 @inner(EXACT)
 def back_substitute(L, W, v, m, gain, mean, covariance):
     """gain = −Λ_mm⁻¹ Λ_m·, mean = Λ_mm⁻¹ h_m, covariance = Λ_mm⁻¹, from the factors of `eliminate`."""
+    d = W.shape[1]
     for a in range(m - 1, -1, -1):
         inverse = 1.0 / L[a, a]
-        for j in range(W.shape[1]):
-            rest = -W[a, j]
-            for c in range(a + 1, m):
-                rest -= L[c, a] * gain[c, j]
-            gain[a, j] = rest * inverse
-        rest = v[a]
+        for j in range(d):
+            gain[a, j] = -W[a, j]
+        mean[a] = v[a]
+        for b in range(m):
+            covariance[a, b] = 0.0
         for c in range(a + 1, m):
-            rest -= L[c, a] * mean[c]
-        mean[a] = rest * inverse
-    for b in range(m):  # column b of L⁻¹, then of L⁻ᵀ L⁻¹
-        for a in range(m):
-            rest = 1.0 if a == b else 0.0
-            for c in range(b, a):
-                rest -= L[a, c] * covariance[c, b]
-            covariance[a, b] = rest / L[a, a] if a >= b else 0.0
-        for a in range(m - 1, -1, -1):
-            rest = covariance[a, b]
-            for c in range(a + 1, m):
-                rest -= L[c, a] * covariance[c, b]
-            covariance[a, b] = rest / L[a, a]
+            factor = L[c, a]
+            for j in range(d):
+                gain[a, j] -= factor * gain[c, j]
+            mean[a] -= factor * mean[c]
+            for b in range(m):
+                covariance[a, b] -= factor * covariance[c, b]
+        for j in range(d):
+            gain[a, j] *= inverse
+        mean[a] *= inverse
+        covariance[a, a] += 1.0
+        for b in range(m):
+            covariance[a, b] *= inverse
+    # that was L⁻ᵀ; times L⁻¹ it is symmetric
+    for a in range(m):
+        for b in range(a, m):
+            total = 0.0
+            for c in range(b, m):
+                total += covariance[a, c] * covariance[b, c]
+            covariance[a, b] = covariance[b, a] = total
+
+
+@inner(EXACT)
+def unpack_present(packed, present, second):
+    """second = z zᵀ of the columns present, 0 elsewhere."""
+    d = present.shape[0]
+    at = d
+    for i in range(d):
+        for j in range(i, d):
+            second[i, j] = second[j, i] = packed[at] if present[i] and present[j] else 0.0
+            at += 1
 
 
 @entry(
@@ -106,38 +137,55 @@ def back_substitute(L, W, v, m, gain, mean, covariance):
 def complete(linear, precision, which, present, per_pattern, counts, sums, out):
     """Fill the expected sums of all statistics, (E, p), from the counts (E,) and sums (E, p) of those observed."""
     d = linear.shape[1]
-    L, W, v = np.empty((d, d)), np.empty((d, d)), np.empty(d)
-    gain, mean, covariance, second = np.empty((d, d)), np.empty(d), np.empty((d, d)), np.empty((d, d))
+    L, W, v, missing = np.empty((d, d)), np.empty((d, d)), np.empty(d), np.empty(d, np.int64)
+    gain, mean, covariance = np.empty((d, d)), np.empty(d), np.empty((d, d))
+    first, second = np.empty(d), np.empty((d, d))
     for e in range(which.shape[0]):
         here = present[e // per_pattern]
-        missing, shown = np.flatnonzero(~here), np.flatnonzero(here)
-        m, first = missing.shape[0], out[e]
-        eliminate(linear[which[e]], precision[which[e]], missing, L, W, v)
+        m = split(here, missing)
+        if m == 0:
+            out[e] = sums[e]
+            continue
+        eliminate(linear[which[e]], precision[which[e]], missing, m, L, W, v)
         back_substitute(L, W, v, m, gain, mean, covariance)
-        at = d
-        for i in range(d):
-            first[i] = sums[e, i]
-            for j in range(i, d):
-                second[i, j] = second[j, i] = sums[e, at]
-                at += 1
+        unpack_present(sums[e], here, second)
+        for j in range(d):
+            first[j] = sums[e, j] if here[j] else 0.0
         for a in range(m):
             i = missing[a]
-            first[i] = counts[e] * mean[a]
-            for j in shown:
-                first[i] += gain[a, j] * sums[e, j]
-                value = mean[a] * sums[e, j]
-                for k in shown:
-                    value += gain[a, k] * second[k, j]
-                second[i, j] = second[j, i] = value
+            for b in range(m):
+                gain[a, missing[b]] = 0.0
+            total = counts[e] * mean[a]
+            for j in range(d):
+                total += gain[a, j] * first[j]
+            row = second[i]  # Σ r x̂_i x_j of the columns present
+            for j in range(d):
+                row[j] = mean[a] * first[j]
+            for k in range(d):
+                if here[k]:
+                    factor = gain[a, k]
+                    for j in range(d):
+                        row[j] += factor * second[k, j]
+            out[e, i] = total
         for a in range(m):
-            for b in range(a + 1):
-                i, j = missing[a], missing[b]
-                value = counts[e] * covariance[a, b] + mean[b] * first[i]
-                for k in shown:
-                    value += gain[b, k] * second[i, k]
-                second[i, j] = second[j, i] = value
+            i = missing[a]
+            for b in range(a, m):
+                total = counts[e] * covariance[a, b] + mean[b] * out[e, i]
+                for k in range(d):
+                    if here[k]:
+                        total += gain[b, k] * second[i, k]
+                W[a, b] = total
+        for a in range(m):
+            i = missing[a]
+            for j in range(d):
+                if here[j]:
+                    second[j, i] = second[i, j]
+            for b in range(a, m):
+                second[i, missing[b]] = second[missing[b], i] = W[a, b]
         at = d
         for i in range(d):
+            if here[i]:
+                out[e, i] = first[i]
             for j in range(i, d):
-                first[at] = second[i, j]
+                out[e, at] = second[i, j]
                 at += 1

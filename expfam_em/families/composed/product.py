@@ -15,7 +15,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals, Lot, joined
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, Monomials, form_of, needs_table, table
-from expfam_em.family.missing import MissingValues, Observed, takes_missing
+from expfam_em.family.missing import Marginals, MissingValues, Observed, takes_missing
 from expfam_em.family.optional import frames_of
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
 from expfam_em.rows.threads import cached_property
@@ -249,16 +249,21 @@ class Product(OfParts, MissingValues):
     def takes_missing(self) -> bool:
         return all(map(takes_missing, self.families))
 
-    def observed(self, natural: Array, which: Integers, present: Mask) -> Observed:
+    def observed(self, natural: Array) -> Marginals:
         parts = zip(self._missing_pairs(), self.split(natural), strict=True)
-        found = [family.observed(eta, which, present[:, columns]) for (family, columns), eta in parts]
+        of_parts = [(family.observed(eta), columns) for (family, columns), eta in parts]
 
-        def complete(counts: Array, sums: Array) -> Array:
-            return self.combine([its.complete(counts, s) for its, s in zip(found, self.split(sums), strict=True)])
+        def whole(which: Integers, present: Mask) -> Observed:
+            found = [of_part(which, present[:, columns]) for of_part, columns in of_parts]
 
-        family = self.with_frames(Frames.of_parts([frames_of(its.family) for its in found]))
-        partition = np.sum([its.log_partition for its in found], axis=0)
-        return Observed(family, self.combine([its.natural for its in found]), partition, complete)
+            def complete(counts: Array, sums: Array) -> Array:
+                return self.combine([its.complete(counts, s) for its, s in zip(found, self.split(sums), strict=True)])
+
+            family = self.with_frames(Frames.of_parts([frames_of(its.family) for its in found]))
+            partition = np.sum([its.log_partition for its in found], axis=0)
+            return Observed(family, self.combine([its.natural for its in found]), partition, complete)
+
+        return whole
 
     def observed_log_base(self, X: Block, present: Mask) -> Array:
         if self.incomplete:

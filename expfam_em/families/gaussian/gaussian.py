@@ -20,7 +20,7 @@ from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.kernel_form import KernelForm, Monomials
-from expfam_em.family.missing import MissingValues, Observed
+from expfam_em.family.missing import Marginals, MissingValues
 from expfam_em.family.optional import in_own_frames
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
@@ -262,8 +262,8 @@ class Gaussian(FramedNormal, MissingValues):
 
     # ---- missing values -----------------------------------------------------------------------------------
 
-    def observed(self, natural: Array, which: Integers, present: Mask) -> Observed:
-        return observed(self, natural, which, present)
+    def observed(self, natural: Array) -> Marginals:
+        return observed(self, natural)
 
     def _log_base_by_column(self, X: Block) -> Array:
         """Return log h of each column, (n, d) or (d,)."""
@@ -276,7 +276,7 @@ class Gaussian(FramedNormal, MissingValues):
         if self.frames is None:
             return super().observed_log_density(X, natural, present)
         d, K = len(present), len(natural)
-        found = self.observed(natural, np.arange(K)[None], present[None])
+        found = self.observed(natural)(np.arange(K)[None], present[None])
         T, frame, columns = plain(self._form, d), self._frame(d), np.asarray(self._columns(X), np.float64)
         out = np.tile(self.observed_log_base(X, np.broadcast_to(present, X.shape))[:, None], (1, K))
         for k, frames in enumerate([found.family.frames.take([k]) for k in range(K)]):

@@ -10,77 +10,81 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from expfam_em.families.gaussian.packing import Constant, Sphere, Triangle
+from expfam_em.families.gaussian.packing import Constant, Triangle
 from expfam_em.families.special.linalg import solve_lower
 from expfam_em.family.frames import Frames
-from expfam_em.family.missing import Observed, masked
+from expfam_em.family.missing import Marginals, Observed, of_columns
 from expfam_em.kernels.marginals import complete, marginals
 from expfam_em.rows.typing import Array, Integers, Mask
 
 
-def observed(family: Any, natural: Array, which: Integers, present: Mask) -> Observed:
-    """Return components of the observed columns of a `Gaussian`; see `MissingValues.observed`."""
-    coordinates = family._coordinates(present.shape[1])
-    frames = None if family.frames is None else coordinates.own(len(natural)).take(which.ravel())
-    family = family.with_frames(None)  # those of single components are told by what is found
-    of_form = _of_triangle if type(family._form) is Triangle else _of_columns
-    return of_form(family, natural, which, present, frames, np.log(coordinates.scale))
+def observed(family: Any, natural: Array) -> Marginals:
+    """Return components (C, p) of a `Gaussian`; see `MissingValues.observed`."""
+    one = _of_triangle if type(family._form) is Triangle else _of_diagonal
+    return one(family.with_frames(None), family.frames, natural)  # the frames are told by what is found
 
 
-def _of_columns(family, natural, which, present, frames, log_scale) -> Observed:
-    """Return components whose covariances are diagonal."""
-    form, (mean, covariance), d = family._form, family._form.moments(natural), present.shape[1]
-    is_sphere = isinstance(form, Sphere) and not isinstance(form, Constant)
+def _of_diagonal(family: Any, frames: Frames | None, natural: Array) -> Marginals:
+    form, (C, p) = family._form, natural.shape
+    mean, covariance = form.moments(natural)
+    d = mean.shape[1]
     partition = 0.5 * (mean**2 / covariance + (0.0 if isinstance(form, Constant) else np.log(covariance)))
-    mask = np.tile(present, (1, natural.shape[1] // d))
-    if is_sphere:
-        mask = np.column_stack([mask, np.ones(len(mask), bool)])
-    found = masked(family, natural, which, present, mask, partition, form.expectation(mean, covariance))
-    if is_sphere:  # Σ z² is that of the columns present, for the z of the others are 0
-        squares, of_columns = (covariance + mean**2)[which], found.complete
+    if frames is not None:
+        own = family.with_frames(frames)._coordinates(d).own(C)["own"][:, None]  # once they are those of C
+        partition = partition + np.log(np.where(own, frames["root"] / family._frame(d)[1], 1.0))
+    has_sum = int(form.isotropic and p > d)  # Σ z² over the columns present, for the z of the others are 0
+    squares, column = covariance + mean**2, np.arange(p) % (d + has_sum)
+    partition = np.column_stack([partition, np.zeros((C, has_sum))])
+    columns = of_columns(family, natural, partition, form.expectation(mean, covariance), column)
 
-        def with_squares(counts: Array, sums: Array) -> Array:
-            out = of_columns(counts, sums)
-            out[:, :, d] += counts * np.where(present[:, None], 0.0, squares).sum(axis=2)
+    def observed(which: Integers, present: Mask) -> Observed:
+        found = columns(which, np.column_stack([present, np.ones((len(present), has_sum), bool)]))
+        its = None if frames is None else frames.take(which.ravel())
+        if its is not None:
+            whitener = its["whitener"] * np.repeat(present, which.shape[1], axis=0)[:, None]
+            found = found._replace(family=family.with_frames(Frames(its.arrays | {"whitener": whitener})))
+        if not has_sum:
+            return found
+
+        def complete(counts: Array, sums: Array) -> Array:
+            out = found.complete(counts, sums)
+            out[:, :, d] += counts * np.where(present[:, None], 0.0, squares[which]).sum(axis=2)
             return out
 
-        found = found._replace(complete=with_squares)
-    if frames is None:
-        return found
-    own, here = frames["own"][:, None], np.repeat(present, which.shape[1], axis=0)
-    volume = np.log(np.where(own, frames["root"], 1.0)) - np.where(own, log_scale, 0.0)
-    whitener = np.where(here, frames["whitener"][:, 0], 0.0)[:, None]
-    return found._replace(
-        family=family.with_frames(Frames(frames.arrays | {"whitener": whitener})),
-        log_partition=found.log_partition + np.where(here, volume, 0.0).sum(axis=1).reshape(which.shape),
-    )
+        return found._replace(complete=complete)
+
+    return observed
 
 
-def _of_triangle(family, natural, which, present, frames, log_scale) -> Observed:
-    """Return components with any covariances."""
-    form, (P, K), p = family._form, which.shape, natural.shape[1]
-    of, linear, precision = which.ravel(), *form.linear_and_precision(natural)
-    partition, turned = form.log_partition(natural)[of], None
-    if frames is not None:
-        turned = _turned(frames, np.repeat(present, K, axis=0), log_scale)
-        Q, partition = turned.rotation, partition + turned.log_volume
-        linear, precision = np.einsum("eij,ej->ei", Q, linear[of]), Q @ precision[of] @ np.swapaxes(Q, 1, 2)
-        family, of = family.with_frames(turned.frames), np.arange(P * K)
-    arrays = *map(np.ascontiguousarray, (linear, precision, of, present)), K
-    eta, missed = np.empty((P * K, p)), np.empty(P * K)
-    marginals(*arrays, eta, missed)
-    log_partition = np.where(present.any(axis=1)[:, None], (partition - missed).reshape(P, K), 0.0)
+def _of_triangle(family: Any, frames: Frames | None, natural: Array) -> Marginals:
+    form, p, partition = family._form, natural.shape[1], family._form.log_partition(natural)
+    of_all = tuple(map(np.ascontiguousarray, form.linear_and_precision(natural)))
 
-    def completed(counts: Array, sums: Array) -> Array:
-        out = np.empty((P * K, p))
-        complete(*arrays, counts.ravel(), sums.reshape(-1, p), out)
-        if turned is not None:
-            back = np.swapaxes(turned.rotation, 1, 2)
-            first, second = form.linear_and_second(out)
-            out = form.packed(np.einsum("eij,ej->ei", back, first), back @ second @ turned.rotation)
-        return out.reshape(P, K, p)
+    def observed(which: Integers, present: Mask) -> Observed:
+        (P, K), of, (linear, precision) = which.shape, which.ravel(), of_all
+        value, family_of, turned = partition[of], family, None
+        if frames is not None and (its := frames.take(of)) is not None:
+            turned = _turned(its, np.repeat(present, K, axis=0), np.log(family._frame(present.shape[1])[1]))
+            Q, value = turned.rotation, value + turned.log_volume
+            linear, precision = np.einsum("eij,ej->ei", Q, linear[of]), Q @ precision[of] @ np.swapaxes(Q, 1, 2)
+            family_of, of = family.with_frames(turned.frames), np.arange(P * K)
+        arrays = linear, precision, np.ascontiguousarray(of), np.ascontiguousarray(present), K
+        eta, missed = np.empty((P * K, p)), np.empty(P * K)
+        marginals(*arrays, eta, missed)
+        log_partition = np.where(present.any(axis=1)[:, None], (value - missed).reshape(P, K), 0.0)
 
-    return Observed(family, eta.reshape(P, K, p), log_partition, completed)
+        def completed(counts: Array, sums: Array) -> Array:
+            out = np.empty((P * K, p))
+            complete(*arrays, counts.ravel(), sums.reshape(-1, p), out)
+            if turned is not None:
+                back = np.swapaxes(turned.rotation, 1, 2)
+                first, second = form.linear_and_second(out)
+                out = form.packed(np.einsum("eij,ej->ei", back, first), back @ second @ turned.rotation)
+            return out.reshape(P, K, p)
+
+        return Observed(family_of, eta.reshape(P, K, p), log_partition, completed)
+
+    return observed
 
 
 class Turned(NamedTuple):
