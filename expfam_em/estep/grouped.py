@@ -12,10 +12,18 @@ import numpy as np
 from expfam_em.estep.incomplete import IncompletePass
 from expfam_em.estep.scores import Kernel, Outputs, Scores, cancels
 from expfam_em.family import checked
-from expfam_em.family.missing import Observed, check_takes_missing
+from expfam_em.family.missing import (
+    Observed,
+    check_missing_together,
+    filling_of,
+    log_base_of,
+    log_density_of,
+    marginals_of,
+    together,
+)
 from expfam_em.family.optional import components, is_incomplete
 from expfam_em.rows.csr import CSRBlock
-from expfam_em.rows.groups import first_missing, grouped
+from expfam_em.rows.groups import first_missing, grouped, middle
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import Chunk
 
@@ -50,7 +58,7 @@ class Grouped(Kernel):
         how, p = (float(temperature), given), scores.natural.shape[2]
         family = self.family if scores.family is None else scores.family
         by_density = is_incomplete(self.family) or cancels(self.family, scores)
-        into, observed = _by_density if by_density else _by_kernel, family.observed(scores.natural.reshape(-1, p))
+        into, observed = _by_density if by_density else _by_kernel, marginals_of(family, scores.natural.reshape(-1, p))
 
         def run(chunk: Chunk, items, out: Outputs):
             for lot in _lots(chunk, items, scores):
@@ -143,7 +151,7 @@ def _by_density(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, fo
 
 
 def _observed_density(present, family, X, natural):
-    return family.observed_log_density(X, natural, present)
+    return log_density_of(family, X, natural, present)
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
@@ -167,7 +175,7 @@ def with_groups(family, rows, fill=None):
     """
     if not isinstance(rows, ArrayRows) or rows.groups is not None or not check_missing(family, rows.X):
         return rows
-    return grouped(rows, None if fill is None else fill())
+    return grouped(rows, together(family, rows.n_features), None if fill is None else fill())
 
 
 def check_missing(family, X) -> bool:
@@ -179,7 +187,7 @@ def check_missing(family, X) -> bool:
             f"X is sparse and has NaN in row {place[0]}, column {place[1]}: missing values are taken in dense rows "
             "only. Give X.toarray()"
         )
-    check_takes_missing(family, *place)
+    check_missing_together(family, np.isnan(X))
     return True
 
 
@@ -187,8 +195,8 @@ def refilled(family, rows):
     """Return rows in groups in which missing values are those that the family needs."""
     if getattr(rows, "groups", None) is None:
         return rows
-    values = family.filling(rows.n_features)
-    return rows if values is None else rows.derive(functools.partial(_refill, values), rows.n_features)
+    values = filling_of(family, rows.n_features)
+    return rows if np.isnan(values).all() else rows.derive(functools.partial(_refill, values), rows.n_features)
 
 
 def _refill(values, chunk: Chunk) -> Chunk:
@@ -202,12 +210,12 @@ def log_base(family, chunk: Chunk) -> np.ndarray:
     """Return log h of what is observed of the rows of a chunk, (n,)."""
     if chunk.groups is None:
         return checked.log_base_measure(family, chunk.X)
-    return family.observed_log_base(chunk.X, chunk.groups.of_rows())
+    return log_base_of(family, chunk.X, chunk.groups.of_rows())
 
 
 def possible_row(family, natural) -> np.ndarray:
     """Return a value of each column, (d,), that rows of the first of some components (K, p) may have."""
     drawn = checked.sample(components(family, [0]), natural[0], 15, np.random.default_rng(0))
-    return np.sort(np.asarray(drawn, np.float64), axis=0)[len(drawn) // 2]
+    return middle(np.asarray(drawn, np.float64), together(family, drawn.shape[1]))
 
 

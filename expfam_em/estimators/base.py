@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -503,6 +503,36 @@ class BaseMixture(DensityMixin, EMEstimator):
         X, labels = self.mixture_.sample(n_samples, generator(self.random_state))
         checked.answer(self.mixture_.family, "sample", X, {"n": n_samples, "d": getattr(self, "n_features_in_", None)})
         return X, labels
+
+    @undisturbed
+    def impute(self, X: Observations, method: Literal["mean", "draw"] = "mean") -> Floats:
+        """Return rows in which each missing value, NaN, is filled in given the values that are there, (n, d).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        method : {"mean", "draw"}
+            The mean of what is missing, or a draw of it. The mean of a label is that of its number.
+        """
+        rows = self._with_gaps(X)
+        found = self.mixture_.impute(rows, method, generator(self.random_state))
+        return as_dtype(rows.dtype, found) if rows.dtype.kind == "f" else found
+
+    @undisturbed
+    def sample_missing(self, X: Observations, n_samples: int = 1) -> Floats:
+        """Return n times the rows, (n, rows, d), with draws of what is missing, NaN, given what is there."""
+        rows = self._with_gaps(X)
+        if n_samples < 1:
+            raise ValueError(f"n_samples is {n_samples!r}; at least one draw is needed")
+        return self.mixture_.sample_missing(rows, n_samples, generator(self.random_state))
+
+    def _with_gaps(self, X: Any) -> Array:
+        """Return rows as the family takes them, once they are possible."""
+        self._rows(X)
+        rows = self._prepare(self._checked_rows(X))[0]
+        if isinstance(rows, csr.CSRBlock):
+            raise ValueError("X is sparse: nothing is missing in it that could be filled in")
+        return rows
 
     # ---- criteria -------------------------------------------------------------------------------------------
 

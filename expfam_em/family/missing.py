@@ -10,6 +10,7 @@ import numpy as np
 
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.optional import components
 from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 
@@ -45,7 +46,7 @@ class MissingValues(ExponentialFamily):
 
     @property
     def takes_missing(self) -> bool:
-        """Whether this one does; a family made of others does if all of them do."""
+        """Whether this one does, by what a subclass has left as it is."""
         return True
 
     @abstractmethod
@@ -65,8 +66,12 @@ class MissingValues(ExponentialFamily):
         return checked.log_density(family, X[:, columns], eta)
 
     def filling(self, n_features: int) -> Array | None:
-        """Return what missing values have to be, (d,); None, the default, if any possible value will do."""
+        """Return what missing values have to be, (d,), NaN for any possible value; None, the default, for all NaN."""
         return None
+
+    def together(self, n_features: int) -> list[Integers]:
+        """Return lots of columns of which a row has all values or none; each column alone by default."""
+        return list(np.arange(n_features)[:, None])
 
 
 def of_columns(family: Any, natural: Array, partition: Array, mean: Array, column: Integers) -> Marginals:
@@ -95,16 +100,69 @@ def of_columns(family: Any, natural: Array, partition: Array, mean: Array, colum
     return observed
 
 
+# ---- any family: what a row lacks is lacking in all of its columns, unless the family knows better ---------------------
+
+
 def takes_missing(family: Any) -> bool:
-    """Whether the rows of a family may have missing values."""
+    """Whether some values of a row may be missing and others not."""
     return isinstance(family, MissingValues) and family.takes_missing
 
 
-def check_takes_missing(family: Any, row: int, column: int) -> None:
-    """Raise a ValueError if the rows of a family may not have missing values, as this one has."""
-    if not takes_missing(family):
-        raise ValueError(
-            f"X has NaN in row {row}, column {column}, a missing value, which {family!r} has no meaning for: the "
-            "density of the other columns alone is not of the family, or not known. Leave such rows out, fill them, or "
-            "fit independent columns, a Gaussian, or a Product of these"
-        )
+def marginals_of(family: Any, natural: Array) -> Marginals:
+    """Return `MissingValues.observed` of any family."""
+    if takes_missing(family):
+        return family.observed(natural)
+    partition, mean = checked.log_partition(family, natural), checked.to_expectation(family, natural)
+
+    def observed(which: Integers, present: Mask) -> Observed:
+        here = present.all(axis=1)[:, None]
+
+        def complete(counts: Array, sums: Array) -> Array:
+            return np.where(here[:, :, None], sums, counts[:, :, None] * mean[which])
+
+        of = components(family, which.ravel())
+        eta = np.where(here[:, :, None], natural[which], 0.0)
+        return Observed(of, eta, np.where(here, partition[which], 0.0), complete)
+
+    return observed
+
+
+def log_base_of(family: Any, X: Block, present: Mask) -> Array:
+    """Return log h of what is observed of each row, (n, d), (n, d) -> (n,)."""
+    if takes_missing(family):
+        return family.observed_log_base(X, present)
+    return np.where(present.all(axis=1), checked.log_base_measure(family, X), 0.0)
+
+
+def log_density_of(family: Any, X: Block, natural: Array, present: Mask) -> Array:
+    """Return log p of the observed columns of rows that have them in common, (n, d), (K, p), (d,) -> (n, K)."""
+    if takes_missing(family):
+        return family.observed_log_density(X, natural, present)
+    return checked.log_density(family, X, natural) if present.all() else np.zeros((len(X), len(natural)))
+
+
+def filling_of(family: Any, n_features: int) -> Array:
+    """Return what missing values have to be, (d,), NaN where any possible value will do."""
+    found = family.filling(n_features) if takes_missing(family) else None
+    return np.full(n_features, np.nan) if found is None else found
+
+
+def together(family: Any, n_features: int) -> list[Integers]:
+    """Return lots of columns of which a row has all values or none."""
+    if takes_missing(family):
+        return family.together(n_features)
+    return [np.arange(n_features)]
+
+
+def check_missing_together(family: Any, missing: Mask) -> None:
+    """Raise a ValueError if a row lacks some of the values, (n, d) bool, that it can only lack together."""
+    for columns in together(family, missing.shape[1]):
+        lot = missing[:, columns]
+        if (partly := lot.any(axis=1) & ~lot.all(axis=1)).any():
+            row = int(np.argmax(partly))
+            raise ValueError(
+                f"X has NaN in row {row}, column {columns[np.argmax(lot[row])]}, and a value in column "
+                f"{columns[np.argmin(lot[row])]}: a missing value, which {family!r} has no meaning for, because the "
+                "density of the other columns is none that it knows. Leave such rows out, make all of these columns "
+                "NaN, or fit independent columns, a Gaussian, or a Product of them"
+            )

@@ -77,14 +77,16 @@ def first_missing(X: Any) -> tuple[int, int] | None:
     return int(row), int(column)
 
 
-def grouped(rows: ArrayRows, fill: np.ndarray | None = None) -> ArrayRows:
+def grouped(rows: ArrayRows, lots: list[np.ndarray], fill: np.ndarray | None = None) -> ArrayRows:
     """Return rows sorted by which values are missing in them, with possible values in their place, as float64.
 
     Parameters
     ----------
     rows : ArrayRows
+    lots : list of (c,) int
+        Columns of which a row has all values or none.
     fill : (d,), optional
-        A possible value of each column; by default one from the middle of those observed in each data set.
+        Possible values; by default some from the middle of those observed in each data set.
 
     Raises
     ------
@@ -101,7 +103,14 @@ def grouped(rows: ArrayRows, fill: np.ndarray | None = None) -> ArrayRows:
     filled = np.array(X[order], np.float64)
     for at, (start, stop) in enumerate(zip(rows.starts[:-1], rows.starts[1:], strict=True)):
         here, gaps = filled[start:stop], missing[order[start:stop]]
-        values = _middles(here, None if weight is None else weight[start:stop], at, rows.n_data) if fill is None else fill
+        if (values := fill) is None:
+            values = middle(here if weight is None else here[weight[start:stop] > 0], lots)
+        if np.isnan(values).any():
+            of_data = "" if rows.n_data == 1 else f" of data set {at}"
+            raise ValueError(
+                f"column {np.argmax(np.isnan(values))} of X{of_data} holds nothing but NaN: no value of it is observed, "
+                "so nothing can be said of it. Leave the column out"
+            )
         here[gaps] = np.broadcast_to(values, here.shape)[gaps]
     return ArrayRows(
         filled, weight, rows.n_jobs, np.diff(rows.starts), offset=None if rows.offset is None else rows.offset[order],
@@ -109,16 +118,13 @@ def grouped(rows: ArrayRows, fill: np.ndarray | None = None) -> ArrayRows:
     )  # fmt: skip
 
 
-def _middles(X: np.ndarray, weight: np.ndarray | None, data_set: int, n_data: int) -> np.ndarray:
-    """Return a value from the middle of those observed in each column, (d,)."""
-    out = np.empty(X.shape[1])
-    for column, values in enumerate(X.T):
-        seen = values[~np.isnan(values) if weight is None else ~np.isnan(values) & (weight > 0)]
-        if not len(seen):
-            where = "" if n_data == 1 else f" of data set {data_set}"
-            raise ValueError(
-                f"column {column} of X{where} holds nothing but NaN: no value of it is observed, so nothing can be said "
-                "of it. Leave the column out"
-            )
-        out[column] = np.partition(seen, len(seen) // 2)[len(seen) // 2]
+def middle(X: np.ndarray, lots: list[np.ndarray]) -> np.ndarray:
+    """Return values from the middle of those observed, (d,): of one row for columns that go together; NaN for none."""
+    out = np.full(X.shape[1], np.nan)
+    for lot in lots:
+        seen = X[~np.isnan(X[:, lot]).any(axis=1)][:, lot]
+        if len(seen):
+            centre = np.partition(seen, len(seen) // 2, axis=0)[len(seen) // 2]
+            far = np.abs(seen - centre).sum(axis=1) if len(lot) > 1 else None
+            out[lot] = centre if far is None else seen[np.argmin(far)]
     return out

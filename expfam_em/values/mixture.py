@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +17,7 @@ from expfam_em.family.optional import Framed, components, frames_of, shared, sta
 from expfam_em.rows.csr import CSRBlock, observations
 from expfam_em.rows.threads import cached_property, undisturbed
 from expfam_em.rows.typing import Array, Block, Integers, Observations, Seed
-from expfam_em.values import conditionals
+from expfam_em.values import conditionals, missing
 from expfam_em.values.evaluate import Evaluated, evaluate
 
 ROUNDED_WEIGHTS = 1e-6
@@ -388,6 +388,44 @@ class Mixture:
         return out
 
     @undisturbed
+    def impute(self, X: ArrayLike, method: Literal["mean", "draw"] = "mean", rng: Seed = None) -> Array:
+        """Return rows (n, d) in which each missing value, NaN, is filled in given the values that are there.
+
+        Parameters
+        ----------
+        X : (n, d)
+        method : {"mean", "draw"}
+            The mean of what is missing, or a draw of it. The mean of a label is that of its number.
+        rng : numpy Generator or seed
+            For draws.
+
+        Raises
+        ------
+        ValueError
+            If a row is impossible, or of density 0.
+        NotImplementedError
+            If the family has no conditionals, or no formula for E[x].
+
+        Examples
+        --------
+        >>> import expfam_em as ef
+        >>> line = ef.Mixture.of(ef.families.Gaussian(), [1.0], means=[[0, 1]], covariances=[[[4, 2], [2, 2]]])
+        >>> line.impute([[2.0, float("nan")], [0.0, 3.0]]).round(12).tolist()
+        [[2.0, 2.0], [0.0, 3.0]]
+        """
+        if method not in missing.FILLED:
+            raise ValueError(f"method is {method!r}; it must be 'mean' or 'draw'")
+        return missing.FILLED[method](self, _with_gaps(X), np.random.default_rng(rng))
+
+    @undisturbed
+    def sample_missing(self, X: ArrayLike, n: SupportsIndex = 1, rng: Seed = None) -> Array:
+        """Return n times the rows, (n, rows, d), with draws of what is missing, NaN, given what is there.
+
+        They are the data sets of multiple imputation at these parameters.
+        """
+        return missing.draws(self, _with_gaps(X), operator.index(n), np.random.default_rng(rng))
+
+    @undisturbed
     def _given(self, columns: ArrayLike, values: ArrayLike) -> tuple[Integers, Array, Mixture, Array]:
         """Return columns and values (n, g), checked, the mixture of these columns, and its responsibilities (n, K)."""
         columns, values = _indices(columns), np.atleast_2d(np.asarray(values, np.float64))
@@ -406,6 +444,13 @@ class Mixture:
                 "said of the other columns given it"
             )
         return columns, values, marginal, found.responsibilities
+
+
+def _with_gaps(X: ArrayLike) -> Array:
+    rows = np.asarray(X, np.float64)
+    if rows.ndim != 2:
+        raise ValueError(f"X has shape {rows.shape}; it must be (n, d), one row for each observation")
+    return rows
 
 
 def _kept(array: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,7 +15,16 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals, Lot, joined
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, Monomials, form_of, needs_table, table
-from expfam_em.family.missing import Marginals, MissingValues, Observed, takes_missing
+from expfam_em.family.missing import (
+    Marginals,
+    MissingValues,
+    Observed,
+    filling_of,
+    log_base_of,
+    log_density_of,
+    marginals_of,
+    together,
+)
 from expfam_em.family.optional import frames_of
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
 from expfam_em.rows.threads import cached_property
@@ -245,13 +254,9 @@ class Product(OfParts, MissingValues):
 
     # ---- missing values -------------------------------------------------------------------------------------
 
-    @property
-    def takes_missing(self) -> bool:
-        return all(map(takes_missing, self.families))
-
     def observed(self, natural: Array) -> Marginals:
-        parts = zip(self._missing_pairs(), self.split(natural), strict=True)
-        of_parts = [(family.observed(eta), columns) for (family, columns), eta in parts]
+        parts = zip(self._pairs(), self.split(natural), strict=True)
+        of_parts = [(marginals_of(family, eta), columns) for (family, columns), eta in parts]
 
         def whole(which: Integers, present: Mask) -> Observed:
             found = [of_part(which, present[:, columns]) for of_part, columns in of_parts]
@@ -268,24 +273,21 @@ class Product(OfParts, MissingValues):
     def observed_log_base(self, X: Block, present: Mask) -> Array:
         if self.incomplete:
             return np.zeros(len(X))  # it belongs to the density of what is observed
-        found = [family.observed_log_base(X[:, at], present[:, at]) for family, at in self._missing_pairs()]
-        return np.sum(found, axis=0)
+        return np.sum([log_base_of(family, X[:, at], present[:, at]) for family, at in self._pairs()], axis=0)
 
     def observed_log_density(self, X: Block, natural: Array, present: Mask) -> Array:
-        parts = zip(self._missing_pairs(), self.split(natural), strict=True)
-        return np.sum(
-            [family.observed_log_density(X[:, at], eta, present[at]) for (family, at), eta in parts], axis=0
-        )
+        parts = zip(self._pairs(), self.split(natural), strict=True)
+        return np.sum([log_density_of(family, X[:, at], eta, present[at]) for (family, at), eta in parts], axis=0)
 
-    def filling(self, n_features: int) -> Array | None:
-        found = [(at, family.filling(len(at))) for family, at in self._missing_pairs()]
+    def filling(self, n_features: int) -> Array:
         out = np.full(n_features, np.nan)
-        for at, values in found:
-            out[at] = np.nan if values is None else values
-        return None if np.isnan(out).all() else out
+        for family, at in self._pairs():
+            out[at] = filling_of(family, len(at))
+        return out
 
-    def _missing_pairs(self) -> Any:
-        return zip(cast("list[MissingValues]", self.families), self.columns_of, strict=True)
+    def together(self, n_features: int) -> list[Integers]:
+        lots = [at[lot] for family, at in self._pairs() for lot in together(family, len(at))]
+        return lots + list(np.setdiff1d(np.arange(n_features), np.concatenate(self.columns_of))[:, None])
 
     def __repr__(self) -> str:
         parts = ", ".join(f"({family!r}, {columns.tolist()})" for family, columns in self._pairs())
