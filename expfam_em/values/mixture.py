@@ -74,7 +74,9 @@ class Mixture:
             )
         weights.flags.writeable = natural.flags.writeable = False
         if weights.ndim == 1 and frames_of(self.family) is None:  # a stack is for the driver, which does this itself
-            vars(self).update(vars(self.reframed()))
+            if (better := self.reframed()) is not self:
+                vars(self).clear()  # also of what was derived in the frame before, such as the expectation
+                vars(self).update(vars(better))
 
     @classmethod
     def of(cls, family: ExponentialFamily, weights: ArrayLike, **parameters: ArrayLike) -> Mixture:
