@@ -13,6 +13,8 @@ from tests.all_families import NAMES
 from tests.cases import CASES
 from tests.covariance_models import MODELS
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 NAN = np.nan
 WITHOUT = {"Componentwise", "Dirichlet", "Multinomial", "OneHot", "StudentT", "VonMisesFisher", "Wishart", "ZeroInflated"}
 """Families for which a missing value has no meaning, or one that is not known."""
@@ -109,3 +111,255 @@ def test_the_gradient_of_the_observed_likelihood_is_that_of_expected_complete_da
             found.append(moved.log_density(Y).sum())
         size = np.sqrt(statistics.counts.sum()) / 1e3  # of the change of log p of all rows in such a step
         assert abs((found[0] - found[1]) / 2 - h * np.sum(way * gradient)) <= 1e-4 * size
+
+
+# ---- whole fits ----------------------------------------------------------------------------------------------------
+
+
+def clusters(n=80, seed=0):
+    """Rows of two correlated clusters in three columns."""
+    rng = np.random.default_rng(seed)
+    A = np.array([[1.0, 0.8, 0.0], [0.0, 1.0, 0.4], [0.0, 0.0, 1.0]])
+    return np.concatenate([rng.normal(size=(n, 3)) @ A, rng.normal(4, 1, (n // 2, 3)) @ A.T])
+
+
+def textbook_step(X, w, weights, means, covariances):
+    """One step of EM for normal mixtures with missing values, row by row (Little & Rubin 2002, section 11.2)."""
+    n, d, K = *X.shape, len(weights)
+    R, hats, bound = np.zeros((n, K)), np.zeros((K, n, d)), 0.0
+    rest = np.zeros((K, n, d, d))
+    for i, x in enumerate(X):
+        o, m = np.flatnonzero(~np.isnan(x)), np.flatnonzero(np.isnan(x))
+        score = np.log(weights)
+        for k in range(K):
+            if len(o):
+                score[k] += stats.multivariate_normal.logpdf(x[o], means[k][o], covariances[k][np.ix_(o, o)])
+            gain = np.linalg.solve(covariances[k][np.ix_(o, o)], covariances[k][np.ix_(o, m)]).T
+            hats[k, i, o], hats[k, i, m] = x[o], means[k][m] + gain @ (x[o] - means[k][o])
+            rest[k, i][np.ix_(m, m)] = covariances[k][np.ix_(m, m)] - gain @ covariances[k][np.ix_(o, m)]
+        bound += w[i] * logsumexp(score)
+        R[i] = w[i] * np.exp(score - logsumexp(score))
+    counts = R.sum(axis=0)
+    means = np.einsum("nk,knd->kd", R, hats) / counts[:, None]
+    apart = hats - means[:, None]
+    second = np.einsum("nk,kni,knj->kij", R, apart, apart) + np.einsum("nk,knij->kij", R, rest)
+    return bound, counts / counts.sum(), means, second / counts[:, None, None]
+
+
+def test_fits_are_those_of_the_textbook():
+    X = punched(clusters())
+    w = np.random.default_rng(1).integers(0, 4, len(X)).astype(float)
+    state = np.array([0.5, 0.5]), np.array([[0.0, 0, 0], [3, 3, 3]]), np.tile(np.eye(3), (2, 1, 1))
+    start = ef.Mixture.of(families.Gaussian(), state[0], means=state[1], covariances=state[2])
+    found = ef.fit(start, X, w, max_iter=8, tol=0)
+    for bound in found.bounds[:-1]:
+        expected, *state = textbook_step(X, w, *state)
+        assert_allclose(bound, expected, rtol=1e-12)
+    named = found.mixture.parameters
+    for value, expected in zip((found.mixture.weights, named["means"], named["covariances"]), state, strict=True):
+        assert_allclose(value, expected, rtol=1e-10, atol=1e-12)
+    assert np.all(found.bounds[:-1] <= found.half_bounds) and np.all(found.half_bounds <= found.bounds[1:])
+
+
+def test_a_monotone_pattern_gives_the_factored_regressions():
+    """Where column 1 is missing only if column 2 is, p(x₀) p(x₁|x₀) p(x₂|x₀, x₁) are estimated from nested rows."""
+    X = clusters(120)[:120]
+    X[70:, 2], X[100:, 1] = NAN, NAN
+    found = ef.GaussianMixture(1, tol=1e-15, max_iter=5000, reg_covar=0.0).fit(X)
+    mean, covariance = X[:, :1].mean(axis=0), np.cov(X[:, 0], bias=True).reshape(1, 1)
+    for j, n in ((1, 100), (2, 70)):
+        design = np.column_stack([np.ones(n), X[:n, :j]])
+        slope, *_ = np.linalg.lstsq(design, X[:n, j], rcond=None)
+        left = np.mean((X[:n, j] - design @ slope) ** 2)
+        cross = covariance @ slope[1:]
+        mean = np.append(mean, slope[0] + slope[1:] @ mean)
+        covariance = np.block([[covariance, cross[:, None]], [cross[None], np.array([[left + slope[1:] @ cross]])]])
+    assert_allclose(found.means_[0], mean, rtol=0, atol=1e-6)
+    assert_allclose(found.covariances_[0], covariance, rtol=0, atol=1e-6)
+
+
+def test_far_from_zero_fits_are_the_same():
+    X = punched(clusters())
+    near = ef.GaussianMixture(2, random_state=0, tol=0, max_iter=30).fit(X)
+    far = ef.GaussianMixture(2, random_state=0, tol=0, max_iter=30).fit(X + 2.0**30)
+    assert_allclose(far.means_ - 2.0**30, near.means_, rtol=0, atol=1e-5)  # X itself is rounded to 2⁻²²
+    assert_allclose(far.covariances_, near.covariances_, rtol=1e-5, atol=1e-5)
+
+
+SETTINGS = {
+    "plain": {},
+    "weights": {"fit": {"sample_weight": np.arange(120) % 3}},
+    "annealed": {"temperature": [3.0, 2.0, 1.0]},
+    "hard": {"temperature": 0.0},
+    "accelerated": {"acceleration": "auto"},
+    "equal": {"weights": "equal"},
+    "concentration": {"concentration": 3.0},
+    "threads": {"n_jobs": 2, "n_init": 3},
+    **{f"init-{init}": {"init": init} for init in ("kmeans", "k-means++", "random", "random_from_data")},
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(
+    "family",
+    [families.Gaussian(), families.Gaussian("diag"), families.Product([(families.Gaussian("tied"), [0, 2]), (families.Poisson(), [1])])],
+    ids=["full", "diag", "product"],
+)
+def test_every_setting_takes_missing_values(family, setting):
+    X = clusters()
+    X[:, 1] = np.round(np.abs(X[:, 1]))
+    X, (how, given) = punched(X), (dict(SETTINGS[setting]), {})
+    given = how.pop("fit", {})
+    model = ef.ExponentialFamilyMixture(family, 2, random_state=0, max_iter=40, tol=0, **how).fit(X, **given)
+    steps = np.diff(model.lower_bounds_[3:])
+    assert np.isfinite(model.score(X)) and (setting == "concentration" or np.all(steps >= -1e-12))
+    if setting not in ("hard", "weights"):
+        assert_allclose(model.score(X), model.lower_bound_, rtol=1e-12)
+    again = ef.ExponentialFamilyMixture(family, 2, random_state=0, max_iter=40, tol=0, **how | {"n_jobs": 1})
+    assert np.array_equal(again.fit(X, **given).natural_parameters_, model.natural_parameters_)
+
+
+@pytest.mark.parametrize("name", [*MODELS, "full", "tied", "diag", "spherical"])
+def test_every_covariance_model_rises_to_a_maximum(name):
+    X = punched(clusters(), 0.2)
+    model = ef.GaussianMixture(2, covariance_type=name, random_state=0, tol=0, max_iter=25).fit(X)
+    assert np.all(np.diff(model.lower_bounds_) >= -1e-9)
+    log_density, R = by_marginal(model.mixture_, X)
+    assert_allclose(model.score_samples(X), log_density, rtol=1e-10, atol=1e-15)
+    assert_allclose(model.predict_proba(X), R, atol=1e-10)
+    assert_allclose(model.bic(X), model.mixture_.n_parameters * np.log(len(X)) - 2 * log_density.sum())
+
+
+def test_complete_rows_are_what_they_were():
+    X = clusters()
+    fits = [ef.GaussianMixture(2, random_state=0).fit(rows) for rows in (X, np.concatenate([X, [[NAN] * 3]]))]
+    assert_allclose(fits[0].score_samples(X), fits[0].score_samples(np.concatenate([X, [[NAN] * 3]]))[:-1], rtol=1e-15)
+    assert_allclose(fits[1].means_, fits[0].means_, rtol=1e-2)
+
+
+def test_rows_of_weight_2_are_rows_given_twice_and_order_does_not_matter():
+    X = punched(clusters())
+    start = ef.GaussianMixture(2, random_state=0, max_iter=1).fit(X).mixture_
+    w = 1.0 + np.arange(len(X)) % 2
+    fits = [
+        ef.fit(start, rows, weight, max_iter=20).mixture.natural
+        for rows, weight in ((X, w), (np.repeat(X, w.astype(int), axis=0), None), (X[::-1], w[::-1]))
+    ]
+    assert_allclose(fits[0], fits[1], rtol=1e-9, atol=1e-12)
+    assert_allclose(fits[0], fits[2], rtol=1e-9, atol=1e-12)
+
+
+def test_labels_and_responsibilities_to_start_from_are_those_of_their_rows():
+    X, label = punched(clusters()), np.repeat([0, 1], [80, 40])
+    fits = [ef.GaussianMixture(2, init=init, max_iter=0).fit(X) for init in (label, np.eye(2)[label])]
+    assert_allclose(fits[0].weights_, [2 / 3, 1 / 3])
+    assert_allclose(fits[0].means_, fits[1].means_)
+    assert fits[0].means_[0].max() < 1 < 2 < fits[0].means_[1].min()
+
+
+def test_float32_and_warm_starts():
+    X = punched(clusters()).astype(np.float32)
+    model = ef.GaussianMixture(2, random_state=0, warm_start=True, max_iter=3, tol=0).fit(X)
+    assert model.means_.dtype == np.float32 and model.score_samples(X).dtype == np.float32
+    before = model.lower_bound_
+    assert model.fit(X).lower_bound_ > before
+    assert_allclose(model.lower_bound_, model.score(X.astype(np.float64)), rtol=1e-12)
+
+
+def test_many_fits_are_single_fits():
+    lots = [punched(clusters(60, seed), seed=seed) for seed in range(3)]
+    for family in (families.Gaussian(), families.Uniform()):
+        model = ef.ExponentialFamilyMixture(family, 2, init="random_from_data", random_state=0, tol=0, max_iter=4)
+        weights = [np.random.default_rng(seed).random(len(X)) for seed, X in enumerate(lots)]
+        for one, X, w in zip(ef.fit_many(model, lots, weights), lots, weights, strict=True):
+            assert_allclose(one.lower_bound_, one.score(X, sample_weight=w), rtol=1e-12)
+
+
+def test_labels_counts_and_bits():
+    rng = np.random.default_rng(0)
+    label = rng.integers(2, size=400)
+    X = (rng.random((400, 6)) < np.where(label[:, None] == 1, 0.85, 0.15)).astype(float)
+    Y = punched(X, 0.2)
+    model = ef.BernoulliMixture(2, random_state=0).fit(Y)
+    assert_allclose(np.sort(model.probabilities_.mean(axis=1)), [0.15, 0.85], atol=0.05)
+    as_labels = ef.ExponentialFamilyMixture(families.Categorical(2), 2, init=model.predict(Y), random_state=0).fit(Y)
+    assert_allclose(as_labels.score(Y), model.score(Y), rtol=1e-6)
+    assert_allclose(ef.BernoulliMixture(2, random_state=0, binarize=2).fit(3 * Y).score(3 * Y), model.score(Y), rtol=1e-6)
+
+
+# ---- filling in -----------------------------------------------------------------------------------------------------
+
+
+def test_means_and_draws_of_what_is_missing():
+    X = punched(clusters())
+    model = ef.GaussianMixture(2, random_state=0).fit(X)
+    filled, there = model.impute(X), ~np.isnan(X)
+    assert np.array_equal(filled[there], X[there]) and not np.isnan(filled).any()
+    assert_allclose(filled[3], model.weights_ @ model.means_)
+    row = int(np.flatnonzero(there.sum(axis=1) == 2)[0])
+    shown = np.flatnonzero(there[row])
+    assert_allclose(filled[row, ~there[row]], model.mixture_.conditional_mean(shown, X[row : row + 1, shown])[0])
+    draws = model.sample_missing(X, 2000)
+    assert draws.shape == (2000, *X.shape) and np.array_equal(draws[7][there], X[there])
+    error = np.abs(draws.mean(axis=0) - filled) / (draws.std(axis=0) / np.sqrt(2000) + there)
+    assert error.max() < 5.5  # the largest of 200 standard normal numbers, once in 10⁵ times
+    assert np.array_equal(model.impute(X, "draw"), model.impute(X, "draw"))
+
+
+def test_single_rows_are_predicted():
+    model = ef.GaussianMixture(2, random_state=0).fit(punched(clusters()))
+    row = np.array([[NAN, 4.0, NAN]])
+    log_density, R = by_marginal(model.mixture_, row)
+    assert_allclose(model.score_samples(row), log_density)
+    assert_allclose(model.predict_proba(row), R)
+    assert model.predict(row) == R.argmax()
+
+
+# ---- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_what_has_no_meaning_is_refused():
+    from scipy import sparse
+
+    X = np.array([[0.6, 0.8, 0.0], [0.0, NAN, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    model = ef.ExponentialFamilyMixture(families.VonMisesFisher(), 1)
+    with pytest.raises(ValueError, match="NaN in row 1, column 1, and a value in column 0.*VonMisesFisher"):
+        model.fit(X)
+    with pytest.raises(ValueError, match="column 2 of X holds nothing but NaN"):
+        ef.GaussianMixture(1).fit(np.column_stack([X[[0, 2, 3], :2], [NAN] * 3]))
+    with pytest.raises(ValueError, match=r"sparse X holds nan in column 1 \(row 1\)"):
+        ef.BernoulliMixture(1).fit(sparse.csr_array(np.where(X > 0.5, 1.0, np.where(np.isnan(X), NAN, 0))))
+    with pytest.raises(ValueError, match=r"column 1 holds -1.0 \(row 5\)"):
+        ef.ExponentialFamilyMixture(families.Poisson(), 1).fit([[NAN, 2], [1, 2], [3, NAN], [1, NAN], [2, 2], [1, -1]])
+    with pytest.raises(ValueError, match="infinity"):
+        ef.GaussianMixture(1).fit([[NAN, 1.0], [1.0, np.inf], [2.0, 3.0]])
+    with pytest.raises(ValueError, match="method is 'mode'"):
+        ef.GaussianMixture(1).fit(clusters()).impute(clusters(), "mode")
+
+
+def test_a_part_may_be_missing_as_a_whole():
+    """A direction that is missing in all of its columns is none of the marginal."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    X = np.column_stack([X / np.linalg.norm(X, axis=1)[:, None], rng.poisson(3, 60)])
+    X[::3, :3], X[1::6, 3] = NAN, NAN
+    family = families.Product([(families.VonMisesFisher(), [0, 1, 2]), (families.Poisson(), [3])])
+    model = ef.ExponentialFamilyMixture(family, 2, random_state=0).fit(X)
+    assert_allclose(model.score(X), model.lower_bound_, rtol=1e-12)
+    log_density, R = by_marginal(model.mixture_, X)
+    assert_allclose(model.score_samples(X), log_density, rtol=1e-10)
+    one = ef.ExponentialFamilyMixture(family, 1).fit(X)
+    assert_allclose(one.parameters_["poisson_rates"], [[np.nanmean(X[:, 3])]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tags_say_which_families_take_single_missing_values(name):
+    kind = getattr(families, name)
+    arguments = {"Product": ([(families.Poisson(), [0])],), "Componentwise": ([(families.Poisson(), 1)],),
+                 "ZeroInflated": (families.Poisson(),), "Binomial": (3,), "NegativeBinomial": (2.0,)}  # fmt: skip
+    try:
+        family = kind(*arguments.get(name, ()))
+    except TypeError:
+        family = kind(2)
+    tags = ef.ExponentialFamilyMixture(family, 1).__sklearn_tags__()
+    assert tags.input_tags.allow_nan == (name not in WITHOUT)

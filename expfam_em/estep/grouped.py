@@ -22,8 +22,7 @@ from expfam_em.family.missing import (
     together,
 )
 from expfam_em.family.optional import components, is_incomplete
-from expfam_em.rows.csr import CSRBlock
-from expfam_em.rows.groups import first_missing, grouped, middle
+from expfam_em.rows.groups import grouped, has_missing, middle
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import Chunk
 
@@ -171,7 +170,7 @@ def with_groups(family, rows, fill=None):
     Raises
     ------
     ValueError
-        If a value is missing, and the family has no meaning for that, or rows are sparse.
+        If a value is missing, and the family has no meaning for that.
     """
     if not isinstance(rows, ArrayRows) or rows.groups is not None or not check_missing(family, rows.X):
         return rows
@@ -179,14 +178,9 @@ def with_groups(family, rows, fill=None):
 
 
 def check_missing(family, X) -> bool:
-    """Return whether a value of X is missing; raise a ValueError if one is and may not be, see `with_groups`."""
-    if (place := first_missing(X)) is None:
+    """Return whether a value of X is missing; raise a ValueError if one is that the family cannot do without."""
+    if not has_missing(X):
         return False
-    if isinstance(X, CSRBlock):
-        raise ValueError(
-            f"X is sparse and has NaN in row {place[0]}, column {place[1]}: missing values are taken in dense rows "
-            "only. Give X.toarray()"
-        )
     check_missing_together(family, np.isnan(X))
     return True
 

@@ -66,15 +66,9 @@ class Groups:
         return out
 
 
-def first_missing(X: Any) -> tuple[int, int] | None:
-    """Return row and column of the first value that is missing, NaN; None if all are there."""
-    values = X.values if isinstance(X, CSRBlock) else np.asarray(X)
-    if values.dtype.kind != "f" or not values.size or not np.isnan(values.min()):
-        return None
-    if isinstance(X, CSRBlock):
-        return X.place(int(np.argmax(np.isnan(values))))
-    row, column = np.argwhere(np.isnan(values))[0]
-    return int(row), int(column)
+def has_missing(X: Any) -> bool:
+    """Whether a value of dense rows is missing, NaN; sparse rows are refused before if one is."""
+    return not isinstance(X, CSRBlock) and X.dtype.kind == "f" and X.size > 0 and bool(np.isnan(X.min()))
 
 
 def grouped(rows: ArrayRows, lots: list[np.ndarray], fill: np.ndarray | None = None) -> ArrayRows:

@@ -75,7 +75,7 @@ def _of_triangle(family: Any, frames: Frames | None, natural: Array) -> Marginal
 
         def completed(counts: Array, sums: Array) -> Array:
             out = np.empty((P * K, p))
-            complete(*arrays, counts.ravel(), sums.reshape(-1, p), out)
+            complete(*arrays, counts.ravel(), np.ascontiguousarray(sums).reshape(-1, p), out)
             if turned is not None:
                 back = np.swapaxes(turned.rotation, 1, 2)
                 first, second = form.linear_and_second(out)
