@@ -129,7 +129,7 @@ REFUSED = [
     ),
     (lambda: ef.GaussianMixture(2, init=np.zeros(5, int)), [np.ones((5, 2))], "belong to one data set"),
     (lambda: ef.GaussianMixture(2, reg_covar=0), [normal_rows(9), np.ones((5, 2))], "data set 1: "),
-    (lambda: ef.GaussianMixture(2), [normal_rows(9), np.full((5, 2), np.nan)], "data set 1: Input X contains NaN"),
+    (lambda: ef.GaussianMixture(2), [normal_rows(9), np.full((5, 2), np.inf)], "data set 1: Input X contains infinity"),
 ]
 
 
@@ -142,7 +142,7 @@ def test_what_is_refused(make, data, words):
 
 
 def test_what_cannot_be_fitted_is_named_and_the_rest_is_kept():
-    flat, nan, few = np.ones((5, 2)), np.array([[0.0, np.nan], [1, 2], [3, 4]]), np.zeros((1, 2))
+    flat, nan, few = np.ones((5, 2)), np.array([[0.0, np.nan], [1, np.nan], [3, np.nan]]), np.zeros((1, 2))
     good = [normal_rows(40 + at) for at in range(5)]
     data = [good[0], flat, good[1], good[2], nan, few, good[3], good[4], good[0]]
     weights = [np.ones(len(X)) for X in data]
@@ -153,7 +153,12 @@ def test_what_cannot_be_fitted_is_named_and_the_rest_is_kept():
     error = caught.value
     assert steps
     assert sorted(error.errors) == [1, 4, 5, 8]
-    words = {1: "is a column constant", 4: "contains NaN", 5: "n_samples = 1", 8: "Sample weights must contain"}
+    words = {
+        1: "is a column constant",
+        4: "holds nothing but NaN",
+        5: "n_samples = 1",
+        8: "Sample weights must contain",
+    }
     for at, said in words.items():
         assert said in str(error.errors[at])
         assert error.fitted[at] is None

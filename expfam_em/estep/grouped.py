@@ -204,12 +204,10 @@ def log_base(family, chunk: Chunk) -> np.ndarray:
     """Return log h of what is observed of the rows of a chunk, (n,)."""
     if chunk.groups is None:
         return checked.log_base_measure(family, chunk.X)
-    return log_base_of(family, chunk.X, chunk.groups.of_rows())
+    return log_base_of(family, np.asarray(chunk.X), chunk.groups.of_rows())
 
 
 def possible_row(family, natural) -> np.ndarray:
     """Return a value of each column, (d,), that rows of the first of some components (K, p) may have."""
     drawn = checked.sample(components(family, [0]), natural[0], 15, np.random.default_rng(0))
     return middle(np.asarray(drawn, np.float64), together(family, drawn.shape[1]))
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -150,7 +150,7 @@ def plan(family, rows: Rows, n_components=1, *, once=False) -> Pass:
         elif needs_table(kernel.form) and isinstance(rows, ArrayRows):
             rows = with_table(family, kernel.form, rows)
     elif isinstance(kernel, Grouped) and isinstance(kernel.inner, Dense) and needs_table(kernel.form):
-        rows = with_table(family, kernel.form, rows)
+        rows = with_table(family, kernel.form, cast(ArrayRows, rows))
     if isinstance(kernel, Dense) and kernel.form is not None and (n_common := kernel.form.n_common):
         p = n_statistics(family, rows)
         totals, kernel = totals_of(kernel, rows, p)[:, p - n_common :], replace(kernel, n_common=n_common)

@@ -11,7 +11,7 @@ import numpy as np
 from expfam_em.estep.grouped import log_base
 from expfam_em.estep.scores import ByIndex, Outputs, Scores, Sums
 from expfam_em.family import checked
-from expfam_em.family.support import counted_from
+from expfam_em.family.support import ImpossibleRowError, counted_from
 from expfam_em.rows.protocol import Chunk
 from expfam_em.rows.threads import cached_property, run_in_order
 
@@ -246,6 +246,8 @@ def check_support(family, rows) -> None:
     """Raise the family's ValueError if a row that carries weight is outside its support."""
     found = rows.reduce(functools.partial(refusal_chunk, family), 64)
     if found.error is not None:
-        groups, row = getattr(rows, "groups", None), getattr(found.error, "row", None)
-        known = groups is not None and row is not None  # rows in groups are in another order than that of the user
-        raise found.error.counted_from(int(groups.order[row]) - row) if known else found.error
+        groups: Any = getattr(rows, "groups", None)
+        if groups is None or not isinstance(found.error, ImpossibleRowError):
+            raise found.error
+        row = found.error.row  # in the order of the groups
+        raise found.error.counted_from(int(groups.order[row]) - row)

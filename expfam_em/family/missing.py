@@ -35,11 +35,11 @@ class Observed(NamedTuple):
 
 
 Marginals = Callable[[Integers, Mask], Observed]
-"""Components of the observed columns of P lots, given which they are, (P, K), and which columns are observed, (P, d)."""
+"""Components of the observed columns of P lots, given which components they are, (P, K), and which columns, (P, d)."""
 
 
 class MissingValues(ExponentialFamily):
-    """Families whose rows may have missing values; a pattern of them, present (d,) bool, says which are there.
+    """Families of which some columns have a density too, so that single values of a row may be missing.
 
     Rows have a possible value in each place where one is missing.
     """
@@ -100,7 +100,7 @@ def of_columns(family: Any, natural: Array, partition: Array, mean: Array, colum
     return observed
 
 
-# ---- any family: what a row lacks is lacking in all of its columns, unless the family knows better ---------------------
+# ---- any family: a row lacks all of its columns or none, unless the family knows better ------------------------------
 
 
 def takes_missing(family: Any) -> bool:
@@ -115,7 +115,7 @@ def marginals_of(family: Any, natural: Array) -> Marginals:
     partition, mean = checked.log_partition(family, natural), checked.to_expectation(family, natural)
 
     def observed(which: Integers, present: Mask) -> Observed:
-        here = present.all(axis=1)[:, None]
+        here = np.all(present, axis=1, keepdims=True)
 
         def complete(counts: Array, sums: Array) -> Array:
             return np.where(here[:, :, None], sums, counts[:, :, None] * mean[which])

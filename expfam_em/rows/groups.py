@@ -60,7 +60,9 @@ class Groups:
         return Groups(self.of_row[kept], self.present, np.argsort(np.argsort(order)))
 
     def as_before(self, values: np.ndarray) -> np.ndarray:
-        """Return values by row in the order in which the rows stood before."""
+        """Return values by row in the order in which the rows stood before; none as none."""
+        if not len(values):
+            return values
         out = np.empty_like(values)
         out[self.order] = values
         return out
@@ -102,8 +104,8 @@ def grouped(rows: ArrayRows, lots: list[np.ndarray], fill: np.ndarray | None = N
         if np.isnan(values).any():
             of_data = "" if rows.n_data == 1 else f" of data set {at}"
             raise ValueError(
-                f"column {np.argmax(np.isnan(values))} of X{of_data} holds nothing but NaN: no value of it is observed, "
-                "so nothing can be said of it. Leave the column out"
+                f"column {np.argmax(np.isnan(values))} of X{of_data} holds nothing but NaN: no value of it is "
+                "observed, so nothing can be said of it. Leave the column out"
             )
         here[gaps] = np.broadcast_to(values, here.shape)[gaps]
     return ArrayRows(

@@ -56,10 +56,10 @@ def evaluate(
     Pass(family, rows, kernel, np.zeros(1)).write(scores, out, temperature)
     if log_density and not cancels(family, scores):
         rows.reduce(functools.partial(_add_log_base, family, out.evidence), LOG_BASE_WORK)
-    found = out.evidence, out.responsibilities, out.labels
-    if (groups := getattr(rows, "groups", None)) is not None:
-        found = tuple(groups.as_before(values) if len(values) else values for values in found)
-    return Evaluated(*found)
+    found = Evaluated(out.evidence, out.responsibilities, out.labels)
+    if (groups := getattr(rows, "groups", None)) is None:
+        return found
+    return Evaluated(*map(groups.as_before, found))
 
 
 def observed_rows(family: ExponentialFamily, natural: Array, X: Any, n_jobs: int | None = None) -> Any:

@@ -73,10 +73,12 @@ class Mixture:
                 f"log_partition({self.flat_natural[k]}) is {self.log_partition.ravel()[k]}"
             )
         weights.flags.writeable = natural.flags.writeable = False
-        if weights.ndim == 1 and frames_of(self.family) is None:  # a stack is for the driver, which does this itself
-            if (better := self.reframed()) is not self:
-                vars(self).clear()  # also of what was derived in the frame before, such as the expectation
-                vars(self).update(vars(better))
+        better = self  # a stack is for the driver, which does this itself
+        if weights.ndim == 1 and frames_of(self.family) is None:
+            better = self.reframed()
+        if better is not self:
+            vars(self).clear()  # also of what was derived in the frame before, such as the expectation
+            vars(self).update(vars(better))
 
     @classmethod
     def of(cls, family: ExponentialFamily, weights: ArrayLike, **parameters: ArrayLike) -> Mixture:

@@ -1,7 +1,8 @@
 """Gaussian components of the observed columns of rows, in the frame that all components share or in their own.
 
-A component with the frame z = R⁻¹ (x − a) has for the columns o the frame R_o⁻¹ (x_o − a_o), where R_o is the triangular
-factor of the rows o of R. These coordinates are some of a rotation of z; the others belong to what is missing.
+A component with the frame z = R⁻¹ (x − a) has for the columns o the frame R_o⁻¹ (x_o − a_o), where R_o is the
+triangular factor of the rows o of R. These coordinates are some of a rotation of z; the others belong to what is
+missing.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def _of_diagonal(family: Any, frames: Frames | None, natural: Array) -> Marginal
 
 def _of_triangle(family: Any, frames: Frames | None, natural: Array) -> Marginals:
     form, p, partition = family._form, natural.shape[1], family._form.log_partition(natural)
-    of_all = tuple(map(np.ascontiguousarray, form.linear_and_precision(natural)))
+    unpack, pack = form._unpack, form._pack
+    linear_of, matrix = unpack(natural, 0.5)
+    of_all = np.ascontiguousarray(linear_of), -2 * matrix
 
     def observed(which: Integers, present: Mask) -> Observed:
         (P, K), of, (linear, precision) = which.shape, which.ravel(), of_all
@@ -71,15 +74,15 @@ def _of_triangle(family: Any, frames: Frames | None, natural: Array) -> Marginal
         arrays = linear, precision, np.ascontiguousarray(of), np.ascontiguousarray(present), K
         eta, missed = np.empty((P * K, p)), np.empty(P * K)
         marginals(*arrays, eta, missed)
-        log_partition = np.where(present.any(axis=1)[:, None], (value - missed).reshape(P, K), 0.0)
+        log_partition = np.where(np.any(present, axis=1, keepdims=True), (value - missed).reshape(P, K), 0.0)
 
         def completed(counts: Array, sums: Array) -> Array:
             out = np.empty((P * K, p))
             complete(*arrays, counts.ravel(), np.ascontiguousarray(sums).reshape(-1, p), out)
             if turned is not None:
                 back = np.swapaxes(turned.rotation, 1, 2)
-                first, second = form.linear_and_second(out)
-                out = form.packed(np.einsum("eij,ej->ei", back, first), back @ second @ turned.rotation)
+                first, second = unpack(out, 1.0)
+                out = pack(np.einsum("eij,ej->ei", back, first), back @ second @ turned.rotation, 1.0)
             return out.reshape(P, K, p)
 
         return Observed(family_of, eta.reshape(P, K, p), log_partition, completed)

@@ -74,19 +74,6 @@ class Triangle:
         precision = invert(covariance)[0]
         return self._pack(np.einsum("kij,kj->ki", precision, mean), -0.5 * precision, 2.0)
 
-    def linear_and_precision(self, natural):
-        """Λ m (K, d) and Λ (K, d, d)."""
-        linear, matrix = self._unpack(natural, 0.5)
-        return linear, -2 * matrix
-
-    def linear_and_second(self, sums):
-        """Sums of z (K, d) and of z zᵀ (K, d, d)."""
-        return self._unpack(sums, 1.0)
-
-    def packed(self, linear, second):
-        """Sums of z and of z zᵀ as those of T."""
-        return self._pack(linear, second, 1.0)
-
     def carried(self, natural, root, mean):
         """Natural parameters where z = R z′, through precisions Rᵀ Λ R, and the means z′."""
         precision = np.swapaxes(root, 1, 2) @ (-2 * self._unpack(natural, 0.5)[1]) @ root
