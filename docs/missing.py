@@ -93,11 +93,11 @@ def milliseconds(mixture, X, passes):
         spent.append(time.process_time() - start)
     return 1e3 * min(spent)
 
-    """Print the largest bias of estimates from rows with missing values, in standard errors over the repeats."""
+    return 1e3 * min(spent)
 
 
 def bias(repeats=120, n=500, share=0.3):
-    """Print the largest bias of estimates from rows with missing values, in standard errors of the mean over repeats."""
+    """Print the largest bias of estimates from rows with missing values, in standard errors over the repeats."""
     weights, means = np.array([0.4, 0.6]), np.array([[-2.0, 0.0, 1.0], [2.0, 1.0, 0.0]])
     covariances = np.array([np.eye(3) + 0.5, 0.5 * np.eye(3) + 0.3])
     start = ef.Mixture.of(f.Gaussian(), weights, means=means, covariances=covariances)
