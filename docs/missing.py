@@ -93,8 +93,6 @@ def milliseconds(mixture, X, passes):
         spent.append(time.process_time() - start)
     return 1e3 * min(spent)
 
-    return 1e3 * min(spent)
-
 
 def bias(repeats=120, n=500, share=0.3):
     """Print the largest bias of estimates from rows with missing values, in standard errors over the repeats."""
