@@ -294,6 +294,21 @@ def test_labels_counts_and_bits():
     assert_allclose(tripled.score(3 * Y), model.score(Y), rtol=1e-6)
 
 
+def test_standard_errors_are_those_of_the_observed_likelihood():
+    """Independent columns: the errors of mean and variance are those of the values observed of each."""
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    X[:40, 1] = NAN
+    model = ef.ExponentialFamilyMixture(families.Gaussian("diag"), 1, tol=1e-14, max_iter=500).fit(X)
+    means, variances = model.parameters_["means"], model.parameters_["covariances"]
+    for given in (model, model.mixture_):
+        for kind in ("information", "scores"):
+            found = ef.standard_errors(given, X, kind=kind)
+            slack = 1e-4 if kind == "information" else 0.2  # the scores of 200 rows know the information to ten percent
+            assert_allclose(found["means"], np.sqrt(variances / [200, 160]), rtol=slack)
+            assert_allclose(found["covariances"], variances * np.sqrt(2 / np.array([200, 160])), rtol=2 * slack)
+    assert means.shape == (1, 2)
+
+
 # ---- filling in -----------------------------------------------------------------------------------------------------
 
 

@@ -26,10 +26,11 @@ from scipy.linalg import block_diag, null_space
 from scipy.special import softmax
 
 from expfam_em.em.options import Options
-from expfam_em.em.steps import expected_statistics, with_family
+from expfam_em.em.steps import expected_statistics, with_family, with_missing
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.family import checked
 from expfam_em.family.optional import components, is_incomplete
+from expfam_em.rows.groups import with_gaps
 from expfam_em.rows.memory import as_rows
 from expfam_em.rows.protocol import Chunk, Rows
 from expfam_em.rows.threads import cached_property, undisturbed
@@ -237,7 +238,7 @@ def standard_errors(
     if kind not in get_args(Kind):
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(map(repr, get_args(Kind)))}")
     if isinstance(model, Mixture):
-        fitted = Fitted(model, as_rows(X, sample_weight, n_jobs), Options())
+        fitted = Fitted(model, with_missing(model, as_rows(X, sample_weight, n_jobs)), Options())
     elif hasattr(model, "_fitted_to"):
         fitted = model._fitted_to(X, sample_weight, n_jobs)
     else:
@@ -474,7 +475,7 @@ def _products(mixture: Mixture, directions: _Directions, squared: bool, chunk: C
     def log_densities(which: Integers, by: float) -> Array:
         stack = directions.moved(mixture, which, by)
         return np.array([
-            evaluate(one.family, one.scores, chunk.X, n_jobs=1, log_density=True).log_density
+            evaluate(one.family, one.scores, with_gaps(chunk), n_jobs=1, log_density=True).log_density
             for one in (stack[at] for at in range(len(which)))
         ])  # fmt: skip
 

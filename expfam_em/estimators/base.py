@@ -27,6 +27,7 @@ from expfam_em.em.options import Acceleration, Options, Stop, Weights, check_pri
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.starts import INITS, Starts, initialise_all
 from expfam_em.em.state import State
+from expfam_em.em.steps import with_missing
 from expfam_em.estep.grouped import check_missing, with_groups
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
@@ -573,9 +574,11 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     def _fitted_to(self, X: Observations, sample_weight: ArrayLike | None, n_jobs: int | None) -> Fitted:
         """Return the mixture, checked rows and how it was fitted."""
-        rows, _ = self._rows(X)
-        kept = ArrayRows(rows, checked_weight(sample_weight, rows), self.n_jobs if n_jobs is None else n_jobs)
+        self._rows(X)
+        rows, _ = self._prepare(self._checked_rows(X))
+        kept = ArrayRows(rows, checked_weight(sample_weight, X), self.n_jobs if n_jobs is None else n_jobs)
         check_total(kept)
+        kept = with_missing(self.mixture_, kept)
         prior = self._prior_of(self._make_family(), self.mixture_.family)
         options = Options(
             temperature=self.temperature, prior=prior, concentration=self.concentration, weights=self.weights

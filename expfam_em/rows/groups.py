@@ -68,6 +68,11 @@ class Groups:
         return out
 
 
+def with_gaps(chunk: Any) -> Any:
+    """Return the rows of a chunk with NaN for what is missing."""
+    return chunk.X if chunk.groups is None else np.where(chunk.groups.of_rows(), chunk.X, np.nan)
+
+
 def has_missing(X: Any) -> bool:
     """Whether a value of dense rows is missing, NaN; sparse rows are refused before if one is."""
     return not isinstance(X, CSRBlock) and X.dtype.kind == "f" and X.size > 0 and bool(np.isnan(X.min()))
