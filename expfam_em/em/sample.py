@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from expfam_em.em import ranks
-from expfam_em.rows.csr import project
+from expfam_em.rows.csr import CSRBlock, project
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import Chunk
 
@@ -31,6 +31,18 @@ def ordered_sample(rows, rng, most):
     if isinstance(rows, ArrayRows) and (rows.n_data > 1 or rows.is_sparse or len(rows) <= SORTED_ROWS):
         return _sorted(rows, direction, rng, most)
     return _selected(rows, direction, rng, most)
+
+
+def distinct_sample(rows, rng, most):
+    """Return at most ``most`` rows of each data set, equal ones as one, their weights, and how many each has."""
+    X, weight, starts = ordered_sample(rows, rng, most)
+    M = X.matrix if isinstance(X, CSRBlock) else X
+    other = M[1:] != M[:-1]
+    new = np.append(True, np.diff(other.indptr) > 0 if isinstance(X, CSRBlock) else other.any(axis=1))
+    new[starts[:-1]] = True
+    first = np.flatnonzero(new)
+    sizes = np.diff(np.searchsorted(first, starts))
+    return X[first], np.add.reduceat(weight, first), sizes
 
 
 # ---- in memory: all keys are sorted ----------------------------------------------------------------------------

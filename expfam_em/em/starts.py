@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import collections
 import functools
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from expfam_em.em import loop, steps
+from expfam_em.em import labels, loop, steps
+from expfam_em.em.labels import Axes
 from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError
-from expfam_em.em.seeds import Seeding
-from expfam_em.estep.plan import n_statistics, single_pass
+from expfam_em.em.sample import distinct_sample
+from expfam_em.em.seeds import SEEDING_ENTRIES, SEEDING_ROWS, SEEDING_ROWS_EACH, Seeding
+from expfam_em.estep.plan import n_statistics, plan, single_pass
 from expfam_em.estep.reduce import GivenStep, Labelled, drawn, rows_given
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
 from expfam_em.family.optional import Framed, components, in_order_of, is_incomplete
-from expfam_em.rows.memory import count
+from expfam_em.rows.memory import ArrayRows, count
+from expfam_em.rows.threads import cached_property
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
-INITS = ("k-means++", "kmeans", "random", "random_from_data")
 HARD_STEPS = 25
+
+CANDIDATES = 6
+"""How many candidates a mixed start has for each run."""
+
+ROUNDS = ((5, 3), (5, 1))
+"""Steps of EM that the candidates of a mixed start make, and how many of the best for each run go on after them."""
 
 GUESS_STEPS = 12
 """M-steps with given responsibilities of an incomplete family, whose first one is about a guess: a scale that is much
@@ -46,7 +58,43 @@ class Starts(NamedTuple):
     collapsed: dict
 
 
-def initialise_all(pass_, data_set, n_components, init, rng=None, *, weights="free", prior=None) -> Starts:
+class Source:
+    """What starts are drawn from.
+
+    Parameters
+    ----------
+    pass_ : Pass
+        Of a family bound to the rows.
+    n_components : int
+    rng : numpy Generator
+    """
+
+    def __init__(self, pass_, n_components, rng):
+        self.pass_, self.n_components, self.rng = pass_, n_components, rng
+
+    @cached_property
+    def seeds(self) -> Seeding:
+        """Rows to draw components from."""
+        return Seeding(self.pass_.family, self.pass_.rows, self.n_components, self.rng)
+
+    @cached_property
+    def axes(self) -> list[Axes]:
+        """Coordinates of the rows of each data set, which are in memory."""
+        rows = self.pass_.rows
+        parts = (slice(*ends) for ends in itertools.pairwise(rows.starts.tolist()))
+        return [Axes.of(self.pass_.family, rows.X[part], rows.sample_weight[part]) for part in parts]
+
+    def sampled(self) -> Source:
+        """Return the same of at most some thousand distinct rows of each data set, in memory."""
+        family, rows, K = self.pass_.family, self.pass_.rows, self.n_components
+        fewest = SEEDING_ROWS_EACH * K
+        most = min(max(SEEDING_ROWS, fewest), max(SEEDING_ENTRIES // rows.n_features, fewest))
+        X, weight, sizes = distinct_sample(rows, self.rng, most)
+        sample = ArrayRows(X, weight, getattr(rows, "n_jobs", 1), sizes)
+        return Source(plan(family, sample, K), K, self.rng)
+
+
+def initialise_all(pass_, data_set, n_components, init, rng=None, *, options=Options()) -> Starts:  # noqa: B008 - frozen
     """Return the starts of B runs, each on a data set ``data_set`` (B,), all drawn at once.
 
     Parameters
@@ -58,10 +106,14 @@ def initialise_all(pass_, data_set, n_components, init, rng=None, *, weights="fr
     n_components : int
     init : str, Mixture, (n, K) responsibilities or (n,) labels
         "k-means++": rows far from one another in the family's own divergence. "kmeans": the same, followed by hard
-        assignment in that divergence. "random": random responsibilities. "random_from_data": random rows.
+        assignment in that divergence. "random": random responsibilities. "random_from_data": random rows. The
+        others begin at the M-step of labels: "kmeans_raw", "kmeans_scaled", "kmeans_whitened": k-means of columns as
+        they are, of variance 1, or of variance 1 in every direction. "ward": Ward's hierarchical clustering of half
+        of the rows, whitened. "unequal": balls of very different size around rows. "mixed": the best of all these,
+        but "kmeans", after a few steps of EM.
     rng : numpy Generator or seed
-    weights, prior
-        As in `maximize`.
+    options : Options
+        Of the runs that start there.
 
     Raises
     ------
@@ -71,29 +123,35 @@ def initialise_all(pass_, data_set, n_components, init, rng=None, *, weights="fr
     family, rows, B, K = pass_.family, pass_.rows, len(data_set), n_components
     if isinstance(init, Mixture):
         return _all_of(_repeated(_given_mixture(init, family, K), B))
-    n_groups = B // rows.n_data
     if not isinstance(init, str):
         given = _as_responsibilities(init, count(rows), K)
         groups = getattr(rows, "groups", None)
         one = functools.partial(rows_given, given if groups is None else given[groups.order], K)
-        return from_responsibilities(pass_, [one] * n_groups, K, weights, prior)
-    rng = np.random.default_rng(rng)
-    if init == "random":
-        given = [functools.partial(drawn, int(seed), K) for seed in rng.integers(2**63, size=n_groups)]
-        return from_responsibilities(pass_, given, K, weights, prior)
-    if init not in INITS:
+        return from_responsibilities(pass_, [one] * (B // rows.n_data), K, options.weights, options.prior)
+    if init not in BY_NAME:
         raise ValueError(f"init is {init!r}; it must be one of {', '.join(INITS)}, a Mixture, responsibilities, labels")
-    seeds = Seeding(family, rows, K, rng)
-    natural = seeds.draw(data_set, spread=init != "random_from_data")
-    start = Mixture(family, np.full((B, K), 1 / K), natural)
-    return _all_of(start) if init != "kmeans" else _hardened(start, pass_, data_set, seeds, weights)
+    source = Source(pass_, K, np.random.default_rng(rng))
+    return BY_NAME[init](source.sampled() if init in OF_A_SAMPLE else source, np.asarray(data_set), options)
 
 
-def _hardened(start, pass_, data_set, seeds, weights) -> Starts:
-    """Return the maximum after some steps of hard assignment."""
-    smoothing = seeds.prior(data_set)
-    options = Options(max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing)
-    results = loop.fit_all(start, pass_, data_set, options)
+def _of_rows(source, data_set, options, spread=True) -> Starts:
+    """Return rows as components."""
+    natural = source.seeds.draw(data_set, spread)
+    return _all_of(Mixture(source.pass_.family, np.full(natural.shape[:2], 1 / source.n_components), natural))
+
+
+def _at_random(source, data_set, options) -> Starts:
+    """Return the M-step of random responsibilities."""
+    keys = source.rng.integers(2**63, size=len(data_set) // source.pass_.rows.n_data)
+    given = [functools.partial(drawn, int(key), source.n_components) for key in keys]
+    return from_responsibilities(source.pass_, given, source.n_components, options.weights, options.prior)
+
+
+def _hardened(source, data_set, options) -> Starts:
+    """Return the maximum after some steps of hard assignment, which begin at rows far from one another."""
+    pass_, start, smoothing = source.pass_, _of_rows(source, data_set, options).mixture, source.seeds.prior(data_set)
+    hard_steps = Options(max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing)
+    results = loop.fit_all(start, pass_, data_set, hard_steps)
     collapsed = {b: result for b, result in enumerate(results) if isinstance(result, CollapsedError)}
     runs = np.setdiff1d(np.arange(len(results)), list(collapsed))
     if not len(runs):
@@ -105,8 +163,79 @@ def _hardened(start, pass_, data_set, seeds, weights) -> Starts:
 
     # half a row more for each component, so that an empty one is not lost
     smoothing = None if smoothing is None else smoothing[runs]
-    found = _maximum(again(hard), hard, again, smoothing, concentration=1.5, weights=weights)
+    found = _maximum(again(hard), hard, again, smoothing, concentration=1.5, weights=options.weights)
     return Starts(found.mixture, runs[found.runs], collapsed | {int(runs[b]): e for b, e in found.collapsed.items()})
+
+
+def _labelled(source, data_set, options, label, coordinates) -> Starts:
+    """Return the M-step of labels that a function finds for rows in some coordinates."""
+    pass_, K, rng, given = source.pass_, source.n_components, source.rng, []
+    for _ in range(len(data_set) // pass_.rows.n_data):
+        found = [label(axes.in_coordinates(coordinates), axes.weight, K, rng) for axes in source.axes]
+        given.append(functools.partial(rows_given, np.concatenate(found), K))
+    # a component of few rows is kept from the edge of the parameter space, which EM would not leave
+    prior = source.seeds.prior(data_set) if options.prior is None else options.prior
+    return from_responsibilities(pass_, given, K, options.weights, prior)
+
+
+def _mixed(source, data_set, options) -> Starts:
+    """Return the best of starts of every kind after a few steps of EM (emEM: Biernacki, Celeux and Govaert 2003)."""
+    D = source.pass_.rows.n_data
+    n_runs = len(data_set) // D
+    dealt = collections.Counter(itertools.islice(itertools.cycle(MENU), max(len(MENU), CANDIDATES * n_runs)))
+    lots = [BY_NAME[name](source, np.tile(np.arange(D), times), options) for name, times in dealt.items()]
+    errors = {run % D: error for lot in lots for run, error in lot.collapsed.items()}
+    mixtures = [lot.mixture[at] for lot in lots for at in range(len(lot.runs))]
+    of = np.concatenate([lot.runs % D for lot in lots])
+    for n_steps, kept in ROUNDS if mixtures else ():
+        how = replace(options, max_iter=n_steps, tol=0.0, temperature=float(options.schedule[-1]), acceleration=None)
+        results = loop.fit_all(Mixture.stack(mixtures), source.pass_, of, how)
+        errors |= {int(d): one for d, one in zip(of, results, strict=True) if isinstance(one, CollapsedError)}
+        best, rank = _best(results, of, kept * n_runs)
+        best, rank = best[order := np.argsort(rank * D + of[best])], rank[order]
+        mixtures, of, runs = [results[at].mixture for at in best], of[best], rank * D + of[best]
+        if not mixtures:
+            break
+    if not mixtures:
+        return Starts(lots[0].mixture[:0], np.empty(0, np.int64), {run: errors[run % D] for run in range(n_runs * D)})
+    left = np.setdiff1d(np.arange(n_runs * D), runs)
+    return Starts(Mixture.stack(mixtures), runs, {int(run): errors[run % D] for run in left})
+
+
+def _best(results, of, most):
+    """Return the places of at most ``most`` of the best results on each data set, and their ranks there."""
+    reached = np.array(
+        [np.nan if isinstance(one, CollapsedError) else one.bounds[-1] + one.log_priors[-1] for one in results]
+    )
+    order = np.lexsort((-reached, of))
+    order = order[~np.isnan(reached[order])]
+    rank = np.arange(len(order)) - np.searchsorted(of[order], of[order])
+    return order[rank < most], rank[rank < most]
+
+
+BY_NAME: dict[str, Callable[..., Starts]] = {
+    "k-means++": _of_rows,
+    "kmeans": _hardened,
+    "random": _at_random,
+    "random_from_data": functools.partial(_of_rows, spread=False),
+    "kmeans_raw": functools.partial(_labelled, label=labels.k_means, coordinates="raw"),
+    "kmeans_scaled": functools.partial(_labelled, label=labels.k_means, coordinates="scaled"),
+    "kmeans_whitened": functools.partial(_labelled, label=labels.k_means, coordinates="whitened"),
+    "ward": functools.partial(_labelled, label=labels.hierarchical, coordinates="whitened"),
+    "unequal": functools.partial(_labelled, label=labels.unequal, coordinates="scaled"),
+    "mixed": _mixed,
+}
+"""Functions (source, data sets, options) by the name of ``init``."""
+
+INITS = tuple(BY_NAME)
+OF_A_SAMPLE = ("kmeans_raw", "kmeans_scaled", "kmeans_whitened", "ward", "unequal", "mixed")
+"""Those that look at some thousand distinct rows only."""
+
+MENU = (
+    "kmeans_scaled", "kmeans_whitened", "random_from_data", "unequal", "random", "k-means++", "kmeans_scaled", "ward",
+    "random_from_data", "kmeans_raw",
+)  # fmt: skip
+"""What a mixed start deals its candidates from; what found the best maxima of real data most often is there twice."""
 
 
 def _all_of(mixture) -> Starts:

@@ -70,7 +70,7 @@ NOT_FINITE = (
     "the parameters of a component are not finite in the units of X: it has collapsed, or its numbers are beyond the "
     "range of float64; fit fewer components, add a prior or regularisation, or bring X to a scale near 1"
 )
-ANY_INIT = [StrOptions(set(INITS)), Mixture, "array-like"]
+ANY_INIT = [StrOptions({"auto", *INITS}), Mixture, "array-like"]
 
 
 def _named_parameters(stack: Mixture) -> dict[str, Any]:
@@ -210,10 +210,21 @@ class BaseMixture(DensityMixin, EMEstimator):
         self, pass_: Pass, data_set: Integers, rng: np.random.Generator, prior: ExpectedStatistics | None
     ) -> Starts:
         """Return where runs on the data sets ``data_set`` (B,) start."""
-        return initialise_all(pass_, data_set, self.n_components, self.init, rng, weights=self.weights, prior=prior)
+        return initialise_all(
+            pass_, data_set, self.n_components, self._init_in_use, rng, options=self._options(prior)
+        )  # fmt: skip
+
+    def _options(self, prior: ExpectedStatistics | None) -> Options:
+        """Return what the user chooses of a fit; the prior has been checked."""
+        return Options(
+            self.max_iter, self.tol, self.temperature, prior, self.concentration, self.weights, self.stop,
+            self.acceleration,
+        )  # fmt: skip
 
     @property
     def _init_in_use(self) -> Any:
+        if isinstance(self.init, str) and self.init == "auto":
+            return "mixed" if self.n_init > 1 else "k-means++"
         return self.init
 
     def __sklearn_tags__(self) -> Any:
@@ -364,10 +375,7 @@ class BaseMixture(DensityMixin, EMEstimator):
             raise ValueError(
                 f"prior has sums of shape {prior.sums.shape}; this mixture needs {starts.mixture.natural.shape[1:]}"
             )
-        options = Options(
-            self.max_iter, self.tol, self.temperature, prior, self.concentration, self.weights, self.stop,
-            self.acceleration,
-        )  # fmt: skip
+        options = self._options(prior)
         data_set, callbacks = data_set[starts.runs], [*callbacks, self._tell] if self.verbose else list(callbacks)
 
         def followed(which: Integers) -> list[Any]:

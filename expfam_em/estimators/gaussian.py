@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
-from expfam_em.em.options import Acceleration
+from expfam_em.em.options import Acceleration, Options
 from expfam_em.em.result import CollapsedError, FitResult
 from expfam_em.em.starts import INITS, Starts, from_labels_of, initialise_all
 from expfam_em.estep.plan import Pass, plan
@@ -146,7 +146,7 @@ class GaussianMixture(BaseMixture):
 
     @property
     def _init_in_use(self) -> Any:
-        return self.init_params if self.init is None else self.init
+        return self.init_params if self.init is None else super()._init_in_use
 
     @property
     def _packed_as(self) -> str:
@@ -189,10 +189,10 @@ class GaussianMixture(BaseMixture):
     ) -> Starts:
         K = self.n_components
         if not isinstance(init, str) or init != "kmeans":
-            return initialise_all(pass_, data_set, K, init, rng, weights=self.weights, prior=prior)
+            return initialise_all(pass_, data_set, K, init, rng, options=self._options(prior))
         # as in scikit-learn, k-means of the observations themselves; its labels give the first estimates
         sphere = plan(in_frame_units(bind(KnownCovariance(), pass_.rows)), pass_.rows, K)
-        centres = initialise_all(sphere, data_set, K, "kmeans", rng, weights="equal").mixture
+        centres = initialise_all(sphere, data_set, K, "kmeans", rng, options=Options(weights="equal")).mixture
         return from_labels_of(centres, pass_, K, self.weights, prior)
 
     def _given(self, d: int) -> tuple[Array | None, Array | None, Array | None]:

@@ -96,7 +96,7 @@ class ExponentialFamilyMixture(BaseMixture):
         tol: float = 1e-6,
         max_iter: int = 500,
         n_init: int = 1,
-        init: str | Mixture | ArrayLike = "k-means++",
+        init: str | Mixture | ArrayLike = "auto",
         prior: ExpectedStatistics | None = None,
         concentration: ArrayLike = 1.0,
         weights: Literal["free", "equal", "fixed"] = "free",
