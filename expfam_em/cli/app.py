@@ -56,7 +56,9 @@ def fit(
     separator: Annotated[str | None, typer.Option(help="What is between cells: a character, tab or blank.")] = None,
     header: Annotated[bool | None, typer.Option(help="Whether the first line holds names.")] = None,
     covariance_type: Annotated[str | None, typer.Option(help="full, tied, diag, spherical, or a model: VEV.")] = None,
-    init: Annotated[str | None, typer.Option(help="k-means++, kmeans, random or random_from_data.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="mixed, k-means++, kmeans, random, random_from_data or another name.")
+    ] = None,
     n_init: Annotated[int | None, typer.Option(help="Starts; the best fit is kept.")] = None,
     max_iter: Annotated[int | None, typer.Option(help="Most steps of a start.")] = None,
     tol: Annotated[float | None, typer.Option(help="Change per step at which to stop; 0 makes all steps.")] = None,

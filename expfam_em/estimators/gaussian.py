@@ -49,7 +49,9 @@ class GaussianMixture(BaseMixture):
         Added to the diagonal of the covariances, in units of x².
     max_iter : int ≥ 0
     n_init : int ≥ 1
-    init_params : {"kmeans", "k-means++", "random", "random_from_data"}
+    init_params : {"kmeans", "k-means++", "random", "random_from_data", "mixed", ...}
+        "kmeans" is k-means of the rows as they are. "mixed", which finds the best maximum more often, and the others
+        are those of ``init`` in `ExponentialFamilyMixture`.
     weights_init, means_init, precisions_init : array-like, optional
         Parameters to start from; what is missing comes from ``init_params``.
     random_state : int, RandomState, Generator, optional
@@ -104,7 +106,7 @@ class GaussianMixture(BaseMixture):
         reg_covar: float = 1e-6,
         max_iter: int = 100,
         n_init: int = 1,
-        init_params: Literal["kmeans", "k-means++", "random", "random_from_data"] = "kmeans",
+        init_params: str = "kmeans",
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,

@@ -35,8 +35,12 @@ class ExponentialFamilyMixture(BaseMixture):
     n_init : int ≥ 1
         Starts; the best fit is kept.
     init : str, Mixture, responsibilities (n, K) or labels (n,)
-        "k-means++": rows far from one another in the family's own divergence. "kmeans": the same, followed by hard
-        assignment in that divergence. "random": random responsibilities. "random_from_data": random rows.
+        "auto": "mixed" if ``n_init`` > 1, else "k-means++". "mixed": the best of starts of every kind after a few
+        steps of EM. "k-means++": rows far from one another in the family's own divergence. "kmeans": the same, followed
+        by hard assignment in that divergence. "random": random responsibilities. "random_from_data": random rows.
+        "kmeans_raw", "kmeans_scaled", "kmeans_whitened": labels by k-means of columns as they are, of variance 1, or of
+        variance 1 in every direction. "ward": labels by Ward's hierarchical clustering of half of the rows, whitened.
+        "unequal": labels by balls of very different size around rows.
     prior : ExpectedStatistics, optional
         Conjugate prior: pseudo-counts and sums of statistics of x, or what `accumulate` has returned.
     concentration : float > 0 or (K,)
