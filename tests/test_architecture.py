@@ -73,6 +73,7 @@ INTERNALS = {
     "test_sparse_kernel.py": KERNEL,
     "test_sparse_whole_rows.py": "CSR rows, and predictions in one pass",
     "test_special_functions.py": "the special functions themselves",
+    "test_starts.py": f"{ROWS}; starts, and the labels they begin at",
     "test_state.py": "states and steps",
     "test_tables.py": "the reader of tables itself",
 }
