@@ -153,6 +153,15 @@ def test_what_is_chosen_of_a_fit_holds_for_the_candidates():
             assert model.weights_ == pytest.approx([0.5, 0.5])
 
 
+def test_rows_with_missing_values_are_fitted_from_mixed_starts():
+    X = BLOBS.copy()
+    X[np.random.default_rng(6).random(X.shape) < 0.1] = np.nan
+    best = mixture(init=np.repeat([0, 1, 2], 80), max_iter=300).fit(X)
+    for init in (*OF_LABELS, "mixed"):
+        model = mixture(init=init, n_init=8, max_iter=300).fit(X)
+        assert model.lower_bound_ == pytest.approx(best.lower_bound_, abs=1e-3), init
+
+
 def test_data_sets_have_starts_of_their_own():
     X = np.stack([BLOBS, BLOBS[::-1] * 2 + 1, BLOBS + RNG.normal(size=BLOBS.shape)])
     template = mixture(n_init=3, max_iter=100)

@@ -20,6 +20,9 @@ ROWS_PER_AXIS = 4
 NARROWEST = 1e-6
 """Standard deviation along a principal axis, relative to the largest one, below which it is rounding."""
 
+UNSQUARED = 1e150
+"""Statistics whose squares float64 does not hold, as those of rows that only other components can have produced."""
+
 CENTRE_STEPS = 10
 """Steps of k-means: EM goes on from there."""
 
@@ -82,7 +85,7 @@ def _columns(family: ExponentialFamily, X: Any) -> np.ndarray:
     if form is not None:
         monomials = form.monomials
         T = T[:, : len(monomials.shift)] / monomials.inverse_scale  # in the units of the rows
-    return T[:, np.isfinite(T).all(axis=0)]
+    return T[:, np.all(np.abs(T) < UNSQUARED, axis=0)]
 
 
 def k_means(Z: Floats, weight: Array, n_components: int, rng: np.random.Generator) -> Integers:

@@ -82,11 +82,14 @@ class Source:
         """Coordinates of the rows of each data set, which are in memory."""
         rows = self.pass_.rows
         parts = (slice(*ends) for ends in itertools.pairwise(rows.starts.tolist()))
-        return [Axes.of(self.pass_.family, rows.X[part], rows.sample_weight[part]) for part in parts]
+        weight = np.ones(len(rows)) if rows.sample_weight is None else rows.sample_weight
+        return [Axes.of(self.pass_.family, rows.X[part], weight[part]) for part in parts]
 
     def sampled(self) -> Source:
         """Return the same of at most some thousand distinct rows of each data set, in memory."""
         family, rows, K = self.pass_.family, self.pass_.rows, self.n_components
+        if getattr(rows, "groups", None) is not None:
+            return self  # rows with missing values, all in memory, whose gaps only this pass knows
         fewest = SEEDING_ROWS_EACH * K
         most = min(max(SEEDING_ROWS, fewest), max(SEEDING_ENTRIES // rows.n_features, fewest))
         X, weight, sizes = distinct_sample(rows, self.rng, most)
