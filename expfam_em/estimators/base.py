@@ -31,6 +31,7 @@ from expfam_em.em.steps import with_missing
 from expfam_em.estep.grouped import check_missing, with_groups
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
+from expfam_em.estimators.guard import NO_OTHER, Guard, is_sound
 from expfam_em.estimators.shell import (
     EMEstimator,
     all_or_nothing,
@@ -92,23 +93,12 @@ def _finite_attributes(arrays: dict[str, Array], n_results: int) -> np.ndarray:
     return finite
 
 
-def is_sound(result: Any) -> bool:
-    """Whether a run has come to parameters: it has not collapsed, and its bound has not fallen."""
-    return isinstance(result, FitResult) and result.status is not Status.BOUND_FELL
-
-
-def _rank(result: Any) -> tuple[int, float]:
-    """Return what makes one result better than another: first how it ended, then its bound."""
-    if not isinstance(result, FitResult):
-        return (0, 0.0)
-    return (2 if is_sound(result) else 1, result.bounds[-1] + result.log_priors[-1])
-
-
-def _misled(results: Sequence[Any], data_set: Integers) -> np.ndarray:
-    """Return runs that were dropped as behind although every run ahead of them later failed; they must be rerun."""
-    sound = np.array([is_sound(result) for result in results])
-    behind = np.array([is_sound(result) and result.status is Status.BEHIND for result in results])
-    return np.flatnonzero(behind & ~np.isin(data_set, data_set[sound & ~behind]))
+def _misled(results: Sequence[Any], runs: Integers, guard: Guard) -> np.ndarray:
+    """Return those of some runs that were dropped as behind another that failed or is spurious; they must be rerun."""
+    leaders = guard.leaders(results, runs)
+    followed = [at for at, run in leaders.items() if run not in guard.why]
+    behind = np.array([is_sound(results[run]) and results[run].status is Status.BEHIND for run in runs], bool)
+    return runs[behind & ~np.isin(guard.data_set[runs], followed)]
 
 
 def _edge_sentences(stack: Mixture) -> list[list[str]]:
@@ -169,6 +159,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         "weights": [StrOptions({"free", "equal", "fixed"})],
         "stop": [StrOptions({"bound", "parameters"})],
         "acceleration": [StrOptions({"auto"}), None],
+        "guard": ["boolean"],
         "random_state": ["random_state", np.random.Generator],
         "n_jobs": [Integral, None],
         "warm_start": ["boolean"],
@@ -187,6 +178,7 @@ class BaseMixture(DensityMixin, EMEstimator):
     weights: Weights
     stop: Stop
     acceleration: Acceleration
+    guard: bool = False
     warm_start: bool
     verbose: int
     verbose_interval: int
@@ -198,6 +190,8 @@ class BaseMixture(DensityMixin, EMEstimator):
     lower_bound_: float
     lower_bounds_: list[float] = copied()
     start_bounds_: Array
+    support_: Array
+    sound_: bool | None
     n_iter_: int
     converged_: bool
     status_: str
@@ -276,6 +270,8 @@ class BaseMixture(DensityMixin, EMEstimator):
             raise fitted
         if self._is_unfinished(fitted):
             warn_caller(NOT_CONVERGED)
+        if fitted["sound_"] is False:
+            warn_caller(NO_OTHER.format(fitted["status_"]))
         self._set_fitted(fitted)
 
     def _fit_each(
@@ -291,12 +287,15 @@ class BaseMixture(DensityMixin, EMEstimator):
         for lot, family in _of_same_constants(plain, rows):
             numbers = np.add.outer(rows.n_data * np.arange(self.n_init), lot).ravel()  # of runs, among those of all
             told = [functools.partial(_tell_of_starts, callback, numbers) for callback in callbacks]
-            results, reached = self._best_of_starts(plain, rows.of_data(lot), told, family)
+            results, of_starts = self._best_of_starts(plain, rows.of_data(lot), told, family)
             sound = [result for result in results if is_sound(result)]
             fitted = iter(self._fitted(plain, sound, X.dtype) if sound else [])
-            for at, one, bounds in zip(lot, results, reached, strict=True):
-                kept = remembered[at] | {"start_bounds_": bounds}
-                found[at] = next(fitted) | kept if is_sound(one) else self._error(plain, one)
+            for at, one, more in zip(lot, results, of_starts, strict=True):
+                if not is_sound(one):
+                    found[at] = self._error(plain, one)
+                    continue
+                found[at] = next(fitted) | remembered[at] | more
+                found[at]["status_"] = " ".join([found[at]["status_"], *found[at].pop("why")])
         return found
 
     def _is_unfinished(self, fitted: dict[str, Any]) -> bool:
@@ -310,11 +309,11 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     def _best_of_starts(
         self, plain: ExponentialFamily, rows: ArrayRows, callbacks: Sequence[Callback], family: ExponentialFamily | None
-    ) -> tuple[list[Any], Array]:
+    ) -> tuple[list[Any], list[dict[str, Any]]]:
         """Return the best result for each data set, or the error of one where every start has collapsed.
 
-        Beside it stand the mean bounds that its starts have reached, (D, n_init). The family is bound to the rows,
-        unless it is given.
+        Beside it stand attributes that tell of the starts, and why it was chosen or not. The family is bound to the
+        rows, unless it is given.
         """
         warm = self.warm_start and hasattr(self, "mixture_")
         rows = self._without_repetition(rows, warm)
@@ -326,15 +325,21 @@ class BaseMixture(DensityMixin, EMEstimator):
             starts = initialise_all(pass_, data_set, self.n_components, self.mixture_)
         else:
             starts = self._starts(pass_, data_set, generator(self.random_state), prior)
-        results = self._run(starts, pass_, data_set, prior, callbacks) if len(starts.runs) else []
+        guard = Guard(pass_.rows, data_set[starts.runs], self._options(prior), self.guard and self.max_iter > 0)
+        results = self._run(starts, pass_, guard, callbacks) if len(starts.runs) else []
         best: list = [starts.collapsed.get(at) for at in range(rows.n_data)]
         reached = np.full(len(data_set), -np.inf)
         for run, result in zip(starts.runs, results, strict=True):
             if is_sound(result):
                 reached[run] = result.bound / result.total_weight
-            if best[data_set[run]] is None or _rank(result) > _rank(best[data_set[run]]):
-                best[data_set[run]] = result
-        return best, np.ascontiguousarray(reached.reshape(-1, rows.n_data).T)
+        more = [
+            {"start_bounds_": bounds, "why": []}
+            for bounds in np.ascontiguousarray(reached.reshape(-1, rows.n_data).T)
+        ]
+        for at, run in guard.chosen(results).items():
+            best[at] = results[run]
+            more[at] |= guard.attributes(results, run, starts.runs // rows.n_data)
+        return best, more
 
     def _without_repetition(self, rows: ArrayRows, warm: bool) -> ArrayRows:
         """Return the distinct rows with their weights, where that saves work and no start is drawn or given by row."""
@@ -366,26 +371,25 @@ class BaseMixture(DensityMixin, EMEstimator):
             raise ValueError(f"prior has sums of shape {prior.sums.shape}; this mixture needs {(self.n_components, p)}")
         return prior if prior.family is not None else replace(prior, family=plain)
 
-    def _run(
-        self, starts: Starts, pass_: Pass, data_set: Integers, prior: ExpectedStatistics | None,
-        callbacks: Sequence[Callback],
-    ) -> list[Any]:  # fmt: skip
-        """Return the result of every start; one that was dropped for another that then failed begins again."""
-        if prior is not None and prior.sums.shape != starts.mixture.natural.shape[1:]:
+    def _run(self, starts: Starts, pass_: Pass, guard: Guard, callbacks: Sequence[Callback]) -> list[Any]:
+        """Return the result of every start; one dropped for another that failed or is spurious begins again."""
+        options, data_set = guard.options, guard.data_set
+        if options.prior is not None and options.prior.sums.shape != starts.mixture.natural.shape[1:]:
             raise ValueError(
-                f"prior has sums of shape {prior.sums.shape}; this mixture needs {starts.mixture.natural.shape[1:]}"
+                f"prior has sums of shape {options.prior.sums.shape}; this mixture needs "
+                f"{starts.mixture.natural.shape[1:]}"
             )
-        options = self._options(prior)
-        data_set, callbacks = data_set[starts.runs], [*callbacks, self._tell] if self.verbose else list(callbacks)
+        callbacks = [*callbacks, self._tell] if self.verbose else list(callbacks)
 
         def followed(which: Integers) -> list[Any]:
             told = [functools.partial(_tell_of_starts, callback, starts.runs[which]) for callback in callbacks]
             start = starts.mixture if len(which) == len(data_set) else starts.mixture[which]
             return self._ranked(fit_all(start, pass_, data_set[which], options, callbacks=told, drop=True))
 
-        results = followed(np.arange(len(data_set)))
-        while len(again := _misled(results, data_set)) and not any(_was_stopped(result) for result in results):
-            for run, result in zip(again, followed(again), strict=True):
+        which = np.arange(len(data_set))
+        results = followed(which)
+        while len(which := _misled(results, which, guard)) and not any(_was_stopped(result) for result in results):
+            for run, result in zip(which, followed(which), strict=True):
                 results[run] = result
         return results
 
@@ -445,6 +449,8 @@ class BaseMixture(DensityMixin, EMEstimator):
                 "n_iter_": result.n_iter,
                 "converged_": result.converged,
                 "status_": " ".join([result.status.value, *edges]),
+                "support_": np.full(result.mixture.n_components, np.nan),
+                "sound_": None,
             }
             for at, (result, edges) in enumerate(zip(results, _edge_sentences(stack), strict=True))
         ]

@@ -59,7 +59,7 @@ class GaussianMixture(BaseMixture):
     verbose, verbose_interval : int
     init : str, Mixture, responsibilities or labels, optional
         Used instead of ``init_params`` when given.
-    temperature, prior, concentration, weights, stop, acceleration, n_jobs
+    temperature, prior, concentration, weights, stop, acceleration, guard, n_jobs
         See `ExponentialFamilyMixture`.
 
     Attributes
@@ -68,7 +68,7 @@ class GaussianMixture(BaseMixture):
     means_ : (K, d)
     covariances_, precisions_, precisions_cholesky_
         (K, d, d), tied and EEE (d, d), diag and ??I (K, d), spherical and ?II (K,).
-    converged_, n_iter_, lower_bound_, lower_bounds_, start_bounds_, mixture_, parameters_, natural_parameters_,
+    converged_, n_iter_, lower_bound_, lower_bounds_, start_bounds_, support_, sound_, mixture_, parameters_, natural_parameters_,
     expectation_parameters_
         See `ExponentialFamilyMixture`.
 
@@ -121,6 +121,7 @@ class GaussianMixture(BaseMixture):
         weights: Literal["free", "equal", "fixed"] = "free",
         stop: Literal["bound", "parameters"] = "bound",
         acceleration: Acceleration = None,
+        guard: bool = False,
         n_jobs: int | None = None,
     ) -> None:
         self.n_components = n_components
@@ -144,6 +145,7 @@ class GaussianMixture(BaseMixture):
         self.weights = weights
         self.stop = stop
         self.acceleration = acceleration
+        self.guard = guard
         self.n_jobs = n_jobs
 
     @property

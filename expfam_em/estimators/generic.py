@@ -52,6 +52,9 @@ class ExponentialFamilyMixture(BaseMixture):
     acceleration : {"auto"}, optional
         "auto" goes further than EM where past steps tell that it gains more. It needs fewer steps, each one E-step, and
         never lowers the bound, but may end at another maximum. None is EM itself. At temperature 0 both are the same.
+    guard : bool
+        Whether the best start without a spurious component is kept: one that does not predict rows it has not seen,
+        at the resolution in which they are recorded. See [Choosing](choosing.md).
     random_state : int, RandomState, Generator, optional
     n_jobs : int, optional
         Threads, all cores by default. Results do not depend on it.
@@ -73,10 +76,15 @@ class ExponentialFamilyMixture(BaseMixture):
     start_bounds_ : (n_init,)
         The same at the end of each start: of one that was left behind, where it stopped; −∞ for one that failed. One
         number after a warm start.
+    support_ : (K,)
+        How much each component adds to the log-likelihood of rows that it has not seen; ∞ where there is nothing to
+        guard, NaN without ``guard``.
+    sound_ : bool or None
+        Whether no component is spurious; None without ``guard``.
     n_iter_ : int
     converged_ : bool
     status_ : str
-        How the fit ended, as a sentence.
+        How the fit ended, as a sentence, and which components are spurious.
 
     Examples
     --------
@@ -106,6 +114,7 @@ class ExponentialFamilyMixture(BaseMixture):
         weights: Literal["free", "equal", "fixed"] = "free",
         stop: Literal["bound", "parameters"] = "bound",
         acceleration: Acceleration = None,
+        guard: bool = True,
         random_state: RandomState = None,
         n_jobs: int | None = None,
         warm_start: bool = False,
@@ -124,6 +133,7 @@ class ExponentialFamilyMixture(BaseMixture):
         self.weights = weights
         self.stop = stop
         self.acceleration = acceleration
+        self.guard = guard
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.warm_start = warm_start

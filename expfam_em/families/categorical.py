@@ -76,6 +76,7 @@ class _Labels(Translated):
     """
 
     sparse = "never"
+    bounded = True
 
     levels: int | tuple[OfColumn, ...] | None
 
@@ -433,6 +434,7 @@ class Multinomial(OfKnownWidth, Cancelling):
     """
 
     sparse = "rows"
+    bounded = True
     incidental = ("n_empty", "many")
 
     n_empty: int | None = None

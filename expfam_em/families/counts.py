@@ -46,6 +46,7 @@ class _Counts(IndependentColumns, Cancelling):
     """Columns of whole numbers with T(x) = x."""
 
     sparse = "entries"
+    bounded = True
     is_identity = True
     needs = "whole numbers from 0"
 
@@ -299,6 +300,7 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
     """
 
     order = 3
+    bounded = True
     coupled = False
     needs = "whole numbers from 0"
     possible = _Counts.possible

@@ -40,6 +40,9 @@ class ExponentialFamily(ABC):
     """ν: as a seed, a row's statistics are averaged with ν pseudo-rows of the mean of all rows, because one row alone
     is often on the boundary of the expectation space (a variance of 0, a probability of 1); 0 where it never is."""
 
+    bounded: bool = False
+    """Whether p(x) ≤ 1, as of counts and labels: no component can then be spurious by its height alone."""
+
     incidental: tuple[str, ...] = ()
     """Names of the attributes that do not change the densities: they say in which coordinates the family is, how it is
     estimated, or what is counted."""

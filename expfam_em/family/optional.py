@@ -204,6 +204,21 @@ class OfComponents(ExponentialFamily):
         """Return natural parameters (n, p) from those of the components of each of these families."""
 
 
+class PartlyBounded(ExponentialFamily):
+    """Families of which some natural parameters may belong to densities that are at most 1."""
+
+    @abstractmethod
+    def bounded_natural(self, natural: Array) -> Mask:
+        """Return which natural parameters, (K, p), these are."""
+
+
+def bounded_natural(family: ExponentialFamily, natural: Array) -> Mask:
+    """Return which natural parameters, (K, p), belong to densities that are at most 1, as those of counts."""
+    if isinstance(family, PartlyBounded):
+        return family.bounded_natural(natural)
+    return np.full(natural.shape, family.bounded)
+
+
 def cancels(family: ExponentialFamily, natural: Array) -> bool:
     """Whether the E-step of these components, (K, p), takes log-densities because their scores lack digits."""
     if not isinstance(family, Cancelling):

@@ -20,6 +20,8 @@ from expfam_em.family.optional import (
     Framed,
     Incomplete,
     OfComponents,
+    PartlyBounded,
+    bounded_natural,
     cancels,
     edge_sums_of,
     flat,
@@ -43,7 +45,7 @@ class Part(NamedTuple):
     of: Any  # a slice, or (k,) int
 
 
-class OfParts(Composed, Framed, Cancelling, Incomplete):
+class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded):
     """Families made of others, whose statistics stand side by side as a `Layout` says.
 
     Each part describes all components, or, where a subclass says so by `_parts`, some of them. A is the sum of A of the
@@ -62,6 +64,7 @@ class OfParts(Composed, Framed, Cancelling, Incomplete):
         """Take the parts, for any number of columns."""
         self.families, self.n_features = families, None
         self.regularized = any(family.regularized for family in families)
+        self.bounded = all(family.bounded for family in families)
         self.incomplete = any(map(is_incomplete, families))
         self.has_limits = any(is_incomplete(family) and family.has_limits for family in families)
 
@@ -174,6 +177,9 @@ class OfParts(Composed, Framed, Cancelling, Incomplete):
         labels = labels_of(self.families)
         found = self._each(lambda part, eta: (labels[part.number], checked.parameters(part.family, eta)), natural)
         return {f"{label}_{name}": value for label, named in found for name, value in named.items()}
+
+    def bounded_natural(self, natural: Array) -> Mask:
+        return self._map(lambda part, eta: bounded_natural(part.family, eta), natural, log_h=1.0) > 0
 
     def cancels(self, natural: Array) -> bool:
         return any(self._each(lambda part, eta: cancels(part.family, eta), natural))

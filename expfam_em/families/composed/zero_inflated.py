@@ -137,6 +137,10 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         return None  # that of the complete data would say nothing about x
 
     @property
+    def bounded(self) -> bool:  # type: ignore[override]
+        return self.family.bounded
+
+    @property
     def has_limits(self) -> bool:  # type: ignore[override]
         return self._may_lack_zeros or (is_incomplete(self.family) and self.family.has_limits)
 
