@@ -54,6 +54,7 @@ INTERNALS = {
     "test_estimators.py": f"{ROWS}; starts",
     "test_exp_log.py": KERNEL,
     "test_file_damage.py": "files of estimators that are not saved otherwise",
+    "test_guard.py": f"{ROWS}; runs in lock step; what components add to rows from anywhere",
     "test_fit_many.py": f"{ROWS}; runs in lock step",
     "test_kept_table.py": "the memory for tables of T",
     "test_k_means.py": "distances that are remembered; the k-means hook",

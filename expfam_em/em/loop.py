@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from expfam_em.em.collapse import mend
 from expfam_em.em.edges import step_to_edges
-from expfam_em.em.options import Acceleration, Options, Stop, Weights
+from expfam_em.em.options import Acceleration, Collapse, Options, Stop, Weights
 from expfam_em.em.quasi_newton import quasi_newton_step
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.state import Problem, State, begin, em_step, end, end_fallen, recorded
@@ -20,7 +22,7 @@ from expfam_em.estep.reduce import check_support
 from expfam_em.rows.memory import as_rows
 from expfam_em.rows.protocol import Rows
 from expfam_em.rows.threads import undisturbed
-from expfam_em.rows.typing import Observations
+from expfam_em.rows.typing import Array, Observations
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -50,6 +52,7 @@ def fit(
     weights: Weights = "free",
     stop: Stop = "bound",
     acceleration: Acceleration = None,
+    collapse: Collapse = "error",
     n_jobs: int | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> FitResult:
@@ -74,6 +77,12 @@ def fit(
     acceleration : {"auto"}, optional
         "auto" lets a step go further than EM where past steps tell that it gains more; see `quasi_newton_step`. Each
         step is one E-step, taken back or not. None is EM itself.
+    collapse : {"error", "keep", "drop", "repair"}
+        What becomes of a component whose M-step has no finite natural parameters. "error": the fit ends. "keep": it
+        stays as it was, and the others go on. "drop": the fit begins again without it, from where the others are; its
+        weight stays 0. "repair": the fit begins again with it at a row that the others fit badly, up to three times.
+        Where all components collapse, or are coupled so that all do, the fit ends in any case. ``notes`` of the result
+        say what was done.
     n_jobs : int, optional
         Threads; all cores if None. The result does not depend on it.
     callbacks : sequence of callable(State)
@@ -94,7 +103,7 @@ def fit(
     check_support(mixture.family, rows)
     pass_ = plan(mixture.family, rows, mixture.n_components)
     start = Mixture(mixture.family, mixture.weights[None], mixture.natural[None])
-    options = Options(max_iter, tol, temperature, prior, concentration, weights, stop, acceleration)
+    options = Options(max_iter, tol, temperature, prior, concentration, weights, stop, acceleration, collapse)
     [result] = fit_all(start, pass_, options=options, callbacks=callbacks)
     if isinstance(result, CollapsedError):
         raise result
@@ -133,8 +142,23 @@ def fit_all(
     results : list of FitResult, or of the CollapsedError of a run that ended in one
     """
     data_set = np.zeros(len(start.weights), np.int64) if data_set is None else np.asarray(data_set)
+
+    def go_on(which: Array, start: Mixture) -> list[FitResult | CollapsedError]:
+        prior = options.prior
+        if prior is not None and prior.counts.ndim > 1:
+            prior = prior[which]
+        problem = Problem(pass_, data_set[which], replace(options, prior=prior))
+        told = [functools.partial(_tell_of_runs, callback, which) for callback in callbacks]
+        return run(problem, begin(problem, start), callbacks=told, drop=drop, step=step)
+
     problem = Problem(pass_, data_set, options)
-    return run(problem, begin(problem, start), callbacks=callbacks, drop=drop, step=step)
+    results = run(problem, begin(problem, start), callbacks=callbacks, drop=drop, step=step)
+    return mend(results, pass_.rows, data_set, options, go_on)
+
+
+def _tell_of_runs(callback: Callback, which: Array, state: State) -> object:
+    """Call a callback with the numbers of the runs among all, of which only some have begun again."""
+    return callback(state._replace(run=which[state.run]))
 
 
 @undisturbed

@@ -16,6 +16,7 @@ from expfam_em.values.statistics import ExpectedStatistics
 Weights = Literal["free", "equal", "fixed"]
 Stop = Literal["bound", "parameters"]
 Acceleration = Literal["auto"] | None
+Collapse = Literal["error", "keep", "drop", "repair"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class Options:
     weights: Weights = "free"
     stop: Stop = "bound"
     acceleration: Acceleration = None
+    collapse: Collapse = "error"
 
     def __post_init__(self) -> None:
         if not (self.max_iter >= 0 and self.tol >= 0):
@@ -48,6 +50,13 @@ class Options:
             raise ValueError(f"weights is {self.weights!r}; it must be 'free', 'equal' or 'fixed'")
         if self.acceleration not in ("auto", None):
             raise ValueError(f"acceleration is {self.acceleration!r}; it must be 'auto' or None")
+        if self.collapse not in ("error", "keep", "drop", "repair"):
+            raise ValueError(f"collapse is {self.collapse!r}; it must be 'error', 'keep', 'drop' or 'repair'")
+        if self.collapse == "drop" and not (self.weights == "free" and np.all(np.asarray(self.concentration) <= 1)):
+            raise ValueError(
+                f"collapse is 'drop', which makes a weight 0, but weights is {self.weights!r} and concentration "
+                f"{self.concentration!r}: it needs weights='free' and a concentration of at most 1"
+            )
         check_temperature(self.temperature)
 
     @cached_property

@@ -5,12 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from expfam_em.rows.typing import Array
+from expfam_em.rows.typing import Array, Mask
 from expfam_em.values.mixture import Mixture
 
 
 class CollapsedError(ValueError):
-    """A component has too few or too equal observations to have finite natural parameters."""
+    """A component has too few or too equal observations to have finite natural parameters.
+
+    Attributes
+    ----------
+    before : Mixture, optional
+        What the M-step started from.
+    outside : (K,) bool, optional
+        Which components have collapsed.
+    """
+
+    before: Mixture | None = None
+    outside: Mask | None = None
 
 
 class Status(Enum):
@@ -50,6 +61,8 @@ class FitResult:
         Σ of the row weights.
     fall : float
         By how much the bound fell; 0 unless the status is BOUND_FELL.
+    notes : tuple of str
+        What was done with components that collapsed on the way, as sentences.
     """
 
     mixture: Mixture
@@ -60,6 +73,7 @@ class FitResult:
     n_iter: int
     total_weight: float
     fall: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def bound(self) -> float:

@@ -55,6 +55,14 @@ class Seeding:
         """Return natural parameters (B, K, p) of rows of each data set in ``data_set`` (B,); see `Seeds.draw`."""
         return self._placed(data_set, [seeds.draw(data_set, len(of), spread) for seeds, of in self.kinds])
 
+    def of_rows(self, pick) -> np.ndarray:
+        """Return natural parameters (K, p) of rows of the first data set: ``pick(X, weight, n)`` returns which."""
+        parts = []
+        for seeds, of in self.kinds:
+            rows = slice(seeds.starts[0], seeds.starts[1])
+            parts.append(seeds.natural(pick(seeds.X[rows], seeds.weight[rows], len(of)))[None])
+        return self._placed([0], parts)[0]
+
     def prior(self, data_set) -> ExpectedStatistics | None:
         """The smoothing as a prior of every run, which keeps hard assignment away from the boundary."""
         parts = [seeds.prior_sums(data_set, len(of)) for seeds, of in self.kinds]

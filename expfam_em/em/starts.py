@@ -323,7 +323,7 @@ def _maximum(statistics, mixture, again, prior, **how) -> Starts:
     statistics, mixture, found = steps.estimate_refined(statistics, mixture, again, prior=prior, **how)
     outside = ~np.isfinite(found.log_partition)
     lost = outside.any(axis=1)
-    errors = {int(b): steps.collapse(mixture.family, statistics[int(b)], outside[b]) for b in np.flatnonzero(lost)}
+    errors = {int(b): steps.collapse(mixture[int(b)], statistics[int(b)], outside[b]) for b in np.flatnonzero(lost)}
     runs = np.flatnonzero(~lost)
     return Starts(found[runs].reframed() if len(runs) else found[:0], runs, errors)
 

@@ -16,6 +16,7 @@ from expfam_em.em.steps import (
     estimate_refined,
     expected_gain,
     expected_statistics,
+    kept,
     log_prior,
     too_flat,
     with_family,
@@ -207,10 +208,13 @@ def improve(problem: Problem, state: State) -> tuple[State, Mixture]:
         prior=problem.prior_of(run), concentration=options.concentration, weights=options.weights,
     )  # fmt: skip
     state, outside = state._replace(mixture=before, statistics=statistics), ~np.isfinite(after.log_partition)
+    if options.collapse == "keep" and outside.any():
+        after = kept(before, after, outside)
+        outside = ~np.isfinite(after.log_partition)
     lost = outside.any(axis=1)
     if not lost.any():
         return state, after
-    errors = {int(run[at]): collapse(before.family, statistics[int(at)], outside[at]) for at in np.flatnonzero(lost)}
+    errors = {int(run[at]): collapse(before[int(at)], statistics[int(at)], outside[at]) for at in np.flatnonzero(lost)}
     return state.with_results(errors), after[~lost]
 
 

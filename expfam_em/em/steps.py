@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import replace
 from typing import Literal
@@ -105,7 +106,7 @@ def maximize(
     prior = with_family(prior, previous.family)
     found = estimate(statistics, previous, prior=prior, concentration=concentration, weights=weights)
     if (outside := ~np.isfinite(found.log_partition)).any():
-        raise collapse(previous.family, statistics, outside)
+        raise collapse(previous, statistics, outside)
     return found
 
 
@@ -140,13 +141,26 @@ def with_family(prior, family) -> ExpectedStatistics | None:
     return prior if prior is None or prior.family is not None else replace(prior, family=shared(family))
 
 
-def collapse(family, statistics, outside) -> CollapsedError:
+def collapse(before, statistics, outside) -> CollapsedError:
     """Return the error for a mixture in which some components, a mask (K,), have no finite natural parameters."""
     k = int(np.argmax(outside))
-    return CollapsedError(
+    error = CollapsedError(
         f"component {k} has collapsed: its {statistics.counts[k]:.3g} observations give no finite natural "
-        f"parameters of {family!r}; fit fewer components, start elsewhere, or add a prior or regularisation"
+        f"parameters of {before.family!r}; fit fewer components, start elsewhere, or add a prior or regularisation"
     )
+    error.before, error.outside = before, outside
+    return error
+
+
+def kept(before: Mixture, after: Mixture, outside: Mask) -> Mixture:
+    """Return a stack of M-steps in which components that have collapsed, a mask (L, K), stay as they were before.
+
+    A run of which all components have collapsed is left as it is.
+    """
+    stay = outside & ~outside.all(axis=1, keepdims=True)
+    natural = np.where(stay[..., None], before.natural, after.natural)
+    partition = np.where(stay, before.log_partition, after.log_partition)
+    return Mixture.unchecked(after.family, after.weights, natural, log_partition=partition)
 
 
 def too_flat(family, statistics, thin) -> CollapsedError:
@@ -181,6 +195,22 @@ def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="fr
 
 
 def _mapped(family, exposures, sums, previous):
+    """Return the natural parameters of statistics; NaN for mixtures of a stack that the family refuses, unless all."""
+    try:
+        return _mapped_together(family, exposures, sums, previous)
+    except ValueError:
+        if sums.ndim == 2 or len(sums) == 1:
+            raise
+        natural = np.full(sums.shape, np.nan)
+        for at in range(len(sums)):
+            with contextlib.suppress(ValueError):
+                natural[at] = _mapped_together(previous[at].family, exposures[at], sums[at], previous[at])
+        if np.isnan(natural).all():
+            raise
+        return natural
+
+
+def _mapped_together(family, exposures, sums, previous):
     """Return the natural parameters of statistics: all components at once, or mixture by mixture if they interact."""
     p = sums.shape[-1]
     if sums.ndim == 3 and family.coupled:

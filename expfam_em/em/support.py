@@ -262,7 +262,11 @@ def _without(stack: Mixture, kernel: Any, found: Gathered, dealt: Dealt, options
     if prior is not None:
         prior = with_family(prior.repeated(B * FOLDS) if prior.counts.ndim == 1 else prior, shared(stack.family))
         spent = spent & ~(prior.exposures > 0)
-    after = estimate(statistics, repeated, prior=prior, concentration=options.concentration, weights=options.weights)
+    how = {"prior": prior, "concentration": options.concentration, "weights": options.weights}
+    try:
+        after = estimate(statistics, repeated, **how)
+    except ValueError:  # the family refuses what is left in every fold
+        after, spent = repeated, np.ones_like(spent)
     held_out = np.tile(free.reshape(B, 1, K, p), (1, FOLDS, 1, 1)).reshape(repeated.natural.shape)
     gone = spent | ~np.isfinite(after.log_partition)
     natural = np.where(held_out & ~gone[..., None], after.natural, repeated.natural)
@@ -297,13 +301,8 @@ def _gains(stack: Mixture, without: Mixture, dealt: Dealt) -> tuple[Array, Array
     with np.errstate(divide="ignore"):
         log_others = np.log(1 - stack.weights)[data]
     seen_gain = _gain(own[:, 0], rest[:, 0], log_others)
-    if n_cells > 1:
-        inside = np.where(inside.any(axis=1)[:, None], inside, np.arange(n_cells) == 0)
-        unseen, rest = (_mean(values, inside) for values in (unseen, rest))
-    else:
-        unseen, rest = unseen[:, 0], rest[:, 0]
-    gain = _gain(unseen, rest, log_others)
-    weighted = dealt.stands_for[:, None] * np.concatenate([seen_gain, gain], axis=1)
+    unseen, rest = _mean(unseen, inside), _mean(rest, inside)
+    weighted = dealt.stands_for[:, None] * np.concatenate([seen_gain, _gain(unseen, rest, log_others)], axis=1)
     total = np.zeros((B, 2 * K))
     np.add.at(total, data, weighted)
     return total[:, :K], total[:, K:]
@@ -326,10 +325,13 @@ def _gain(own: Array, rest: Array, log_others: Array) -> Array:
 
 
 def _mean(values: Array, inside: Mask) -> Array:
-    """Return the logarithm of the mean density over the points of each cell that are possible."""
-    return np.logaddexp.reduce(np.where(inside[..., None], values, -np.inf), axis=1) - np.log(
-        inside.sum(axis=1)[:, None]
-    )  # fmt: skip
+    """Return the logarithm of the mean density over the points of each cell that are possible, (m, c, K) -> (m, K)."""
+    if values.shape[1] == 1:
+        return values[:, 0]
+    values = np.where(inside[..., None], values, -np.inf)
+    top = np.maximum(values.max(axis=1), -np.finfo(float).max)
+    with np.errstate(divide="ignore"):
+        return top + np.log(np.exp(values - top[:, None]).sum(axis=1) / inside.sum(axis=1)[:, None])
 
 
 def _cells(family: Any, dealt: Dealt, B: int) -> tuple[Block, int, Mask]:
@@ -347,7 +349,7 @@ def _cells(family: Any, dealt: Dealt, B: int) -> tuple[Block, int, Mask]:
     possible = checked.supports(family, points).reshape(m, 1 + SHIFTS)
     if not possible.all():
         points = np.where(possible.reshape(-1, 1), points, np.repeat(X, 1 + SHIFTS, axis=0))
-    possible[:, 0] = False
+    possible[:, 0] = ~possible[:, 1:].any(axis=1)
     return points, 1 + SHIFTS, possible
 
 

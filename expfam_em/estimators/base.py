@@ -23,7 +23,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from expfam_em.analysis.effective import why_not_frequencies
 from expfam_em.analysis.uncertainty import Fitted, standard_errors
 from expfam_em.em.loop import Callback, fit_all
-from expfam_em.em.options import Acceleration, Options, Stop, Weights, check_prior
+from expfam_em.em.options import Acceleration, Collapse, Options, Stop, Weights, check_prior
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.starts import INITS, Starts, initialise_all
 from expfam_em.em.state import State
@@ -160,6 +160,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         "stop": [StrOptions({"bound", "parameters"})],
         "acceleration": [StrOptions({"auto"}), None],
         "guard": ["boolean"],
+        "collapse": [StrOptions({"error", "keep", "drop", "repair"})],
         "random_state": ["random_state", np.random.Generator],
         "n_jobs": [Integral, None],
         "warm_start": ["boolean"],
@@ -179,6 +180,7 @@ class BaseMixture(DensityMixin, EMEstimator):
     stop: Stop
     acceleration: Acceleration
     guard: bool = False
+    collapse: Collapse = "error"
     warm_start: bool
     verbose: int
     verbose_interval: int
@@ -212,7 +214,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         """Return what the user chooses of a fit; the prior has been checked."""
         return Options(
             self.max_iter, self.tol, self.temperature, prior, self.concentration, self.weights, self.stop,
-            self.acceleration,
+            self.acceleration, self.collapse,
         )  # fmt: skip
 
     @property
@@ -448,7 +450,7 @@ class BaseMixture(DensityMixin, EMEstimator):
                 "start_bounds_": np.array([result.bound / result.total_weight]),
                 "n_iter_": result.n_iter,
                 "converged_": result.converged,
-                "status_": " ".join([result.status.value, *edges]),
+                "status_": " ".join([result.status.value, *result.notes, *edges]),
                 "support_": np.full(result.mixture.n_components, np.nan),
                 "sound_": None,
             }

@@ -59,7 +59,7 @@ class GaussianMixture(BaseMixture):
     verbose, verbose_interval : int
     init : str, Mixture, responsibilities or labels, optional
         Used instead of ``init_params`` when given.
-    temperature, prior, concentration, weights, stop, acceleration, guard, n_jobs
+    temperature, prior, concentration, weights, stop, acceleration, guard, collapse, n_jobs
         See `ExponentialFamilyMixture`.
 
     Attributes
@@ -122,6 +122,7 @@ class GaussianMixture(BaseMixture):
         stop: Literal["bound", "parameters"] = "bound",
         acceleration: Acceleration = None,
         guard: bool = False,
+        collapse: Literal["error", "keep", "drop", "repair"] = "error",
         n_jobs: int | None = None,
     ) -> None:
         self.n_components = n_components
@@ -146,6 +147,7 @@ class GaussianMixture(BaseMixture):
         self.stop = stop
         self.acceleration = acceleration
         self.guard = guard
+        self.collapse = collapse
         self.n_jobs = n_jobs
 
     @property

@@ -55,6 +55,9 @@ class ExponentialFamilyMixture(BaseMixture):
     guard : bool
         Whether the best start without a spurious component is kept: one that does not predict rows it has not seen,
         at the resolution in which they are recorded. See [Choosing](choosing.md).
+    collapse : {"error", "keep", "drop", "repair"}
+        What becomes of a component that collapses: its start fails, which is an error only if every start does; or it
+        stays as it was, goes on with weight 0, or begins again at a row that the others fit badly. See `fit`.
     random_state : int, RandomState, Generator, optional
     n_jobs : int, optional
         Threads, all cores by default. Results do not depend on it.
@@ -115,6 +118,7 @@ class ExponentialFamilyMixture(BaseMixture):
         stop: Literal["bound", "parameters"] = "bound",
         acceleration: Acceleration = None,
         guard: bool = True,
+        collapse: Literal["error", "keep", "drop", "repair"] = "error",
         random_state: RandomState = None,
         n_jobs: int | None = None,
         warm_start: bool = False,
@@ -134,6 +138,7 @@ class ExponentialFamilyMixture(BaseMixture):
         self.stop = stop
         self.acceleration = acceleration
         self.guard = guard
+        self.collapse = collapse
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.warm_start = warm_start

@@ -154,6 +154,12 @@ def _fit(
     unfinished = sum(isinstance(one, dict) and template._is_unfinished(one) for one in fitted)
     if unfinished:
         warn_caller(f"{unfinished} of {len(fitted)} fits did not converge; raise max_iter or tol")
+    spurious = sum(isinstance(one, dict) and one["sound_"] is False for one in fitted)
+    if spurious:
+        warn_caller(
+            f"{spurious} of {len(fitted)} fits have a spurious component, and no start has ended without one: their "
+            "sound_ is False, and their status_ says more; take more starts (n_init) or fewer components"
+        )
     found: list[M | ValueError] = []
     for at, attributes in enumerate(fitted):
         one = object.__new__(type(template))
