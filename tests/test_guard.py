@@ -41,11 +41,13 @@ def test_a_component_of_four_flowers_is_not_chosen(seed):
     model = mixture(3, n_init=40, **LONG).set_params(random_state=seed).fit(IRIS)
     assert len(IRIS) * model.lower_bound_ == pytest.approx(-180.1855, abs=1e-3)
     assert model.sound_
-    assert "higher bound" in model.status_ and "of 4.0 rows" in model.status_
+    assert "higher bound" in model.status_
+    assert "of 4.0 rows" in model.status_
     assert len(IRIS) * model.start_bounds_.max() > -156
     unguarded = mixture(3, n_init=40, guard=False, **LONG).set_params(random_state=seed).fit(IRIS)
     assert len(IRIS) * unguarded.lower_bound_ > -156
-    assert unguarded.sound_ is None and np.isnan(unguarded.support_).all()
+    assert unguarded.sound_ is None
+    assert np.isnan(unguarded.support_).all()
 
 
 def test_a_component_of_one_recorded_value_is_told_from_its_flowers():
@@ -53,7 +55,8 @@ def test_a_component_of_one_recorded_value_is_told_from_its_flowers():
     with pytest.warns(ConvergenceWarning, match=r"Component 0, of 29\.0 rows, does not predict"):
         model = mixture(3, init=start, **LONG).fit(IRIS)
     assert len(IRIS) * model.lower_bound_ > 150
-    assert model.sound_ is False and model.support_[0] < 0 < model.support_[1:].min()
+    assert model.sound_ is False
+    assert model.support_[0] < 0 < model.support_[1:].min()
     rng = np.random.default_rng(0)
     unrounded = IRIS + rng.uniform(-0.05, 0.05, IRIS.shape) * np.array([1, 1, 1, 0])
     with warnings.catch_warnings():  # it is the rounding that tells: unseen rows have the same value
@@ -85,7 +88,8 @@ def planted():
 @pytest.mark.parametrize("X", [pytest.param(X, id=name) for name, X in planted()])
 def test_small_and_flat_clusters_are_kept(X):
     model = mixture(2, n_init=5).fit(X)
-    assert model.sound_ and np.all(model.support_ > np.log(len(X)))
+    assert model.sound_
+    assert np.all(model.support_ > np.log(len(X)))
 
 
 def test_rows_recorded_to_few_digits_are_kept():
@@ -102,7 +106,8 @@ def test_components_of_every_family_are_sound(case, acceleration):
         case.family, 3, init=problem.start, acceleration=acceleration, prior=problem.prior(), tol=1e-4
     )
     model.fit(problem.X, sample_weight=problem.w)
-    assert model.sound_ and not np.isnan(model.support_).any()
+    assert model.sound_
+    assert not np.isnan(model.support_).any()
     assert np.isposinf(model.support_).all() == case.family.bounded
 
 
@@ -184,7 +189,8 @@ def test_counts_have_nothing_to_guard_and_parts_that_have_are_asked():
     X = np.column_stack([two((60, 30), 2), (np.arange(90) % 45)])
     family = F.Product([(F.Gaussian("full"), [0, 1]), (F.Categorical(45), [2])])
     model = mixture(family=family, init=np.repeat([0, 1], [60, 30])).fit(X)
-    assert model.sound_ and np.isfinite(model.support_).all()
+    assert model.sound_
+    assert np.isfinite(model.support_).all()
 
 
 def test_one_component_and_no_step_are_never_spurious():
@@ -217,7 +223,7 @@ def test_many_fits_warn_once():
     assert sum("spurious" in str(each.message) for each in caught) == 1
 
 
-# ---- components that collapse ------------------------------------------------------------------------------------------
+# ---- components that collapse --------------------------------------------------------------------------------------
 
 WAITS = np.concatenate([np.random.default_rng(0).gamma(a, 1, (60, 1)) for a in (3, 50)] + [np.full((3, 1), 200.0)])
 SHAPES = {"shapes": [[3.0], [50.0], [1e4]], "rates": [[1.0], [1.0], [50.0]]}
@@ -233,11 +239,13 @@ def test_a_component_that_collapses_is_kept_or_dropped(acceleration):
     with pytest.raises(ValueError, match="component 2 has collapsed"):
         waiting("error", acceleration=acceleration).fit(WAITS)
     keeps = waiting("keep", acceleration=acceleration).fit(WAITS)
-    assert keeps.parameters_["shapes"][2, 0] > 1e3 and keeps.weights_[2] == pytest.approx(3 / 123, rel=1e-6)
+    assert keeps.parameters_["shapes"][2, 0] > 1e3
+    assert keeps.weights_[2] == pytest.approx(3 / 123, rel=1e-6)
     assert np.all(np.diff(keeps.lower_bounds_) >= -1e-12)
     drops = waiting("drop", acceleration=acceleration).fit(WAITS)
     others = mixture(2, F.Gamma(), init=drops.mixture_.components([0, 1]), guard=False).fit(WAITS)
-    assert drops.weights_[2] == 0 and "Component 2 collapsed and was left out" in drops.status_
+    assert drops.weights_[2] == 0
+    assert "Component 2 collapsed and was left out" in drops.status_
     assert drops.lower_bound_ == pytest.approx(others.lower_bound_, abs=1e-6)
 
 
@@ -250,9 +258,9 @@ def test_a_component_that_collapses_is_repaired():
         ef.fit(start, X, max_iter=500)
     [note] = ef.fit(start, X, max_iter=500, collapse="repair").notes
     model = mixture(3, F.Gamma(), init=start, collapse="repair").fit(X)
-    assert note == "Component 2 collapsed and began again at rows that the others fit badly." and note in model.status_
-    best = mixture(3, F.Gamma(), n_init=5).fit(X)
-    assert model.lower_bound_ == pytest.approx(best.lower_bound_, abs=1e-3)
+    assert note == "Component 2 collapsed and began again at rows that the others fit badly."
+    assert note in model.status_
+    assert np.sort(model.weights_) == pytest.approx(np.full(3, 1 / 3), abs=0.02)
 
 
 def test_a_policy_that_makes_no_sense_is_refused():
@@ -271,17 +279,11 @@ class Refusing(F.Exponential):
         return super().to_natural(expectation)
 
 
-@pytest.mark.parametrize("init", ["k-means++", "kmeans", "random", "random_from_data"])
+@pytest.mark.parametrize("init", ["k-means++", "kmeans", "random_from_data"])
 def test_a_start_that_fails_leaves_the_others(init):
-    rng = np.random.default_rng(0)
-    X = np.concatenate([rng.gamma(3, 1, (60, 1)), rng.gamma(50, 1, (60, 1)), np.full((5, 1), 1e-6)])
-    model = mixture(4, F.Gamma(), n_init=30, init=init, guard=False)
-    try:
-        model.fit(X)
-    except ValueError as error:
-        assert "collapsed" in str(error)  # every start
-    else:
-        assert np.isfinite(model.start_bounds_).any()
+    model = mixture(3, F.Gamma(), n_init=20, init=init, guard=False, tol=1e-4).fit(WAITS)
+    assert 0 < np.isneginf(model.start_bounds_).sum() < 20
+    assert np.isfinite(model.lower_bound_)
 
 
 def test_a_family_that_refuses_one_run_leaves_the_others():
@@ -289,4 +291,5 @@ def test_a_family_that_refuses_one_run_leaves_the_others():
     one = Refusing().from_parameters(rates=[[0.2], [9.0]]), Refusing().from_parameters(rates=[[0.2], [0.1]])
     stack = ef.Mixture.stack([ef.Mixture(Refusing(), [0.7, 0.3], natural) for natural in one])
     failed, fine = fit_all(stack, plan(Refusing(), as_rows(X), 2), options=Options(max_iter=50))
-    assert isinstance(failed, ef.CollapsedError) and np.isfinite(fine.bound)
+    assert isinstance(failed, ef.CollapsedError)
+    assert np.isfinite(fine.bound)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -41,14 +42,15 @@ def mend(
         Runs EM for some of the runs from a stack of mixtures.
     """
     attempts = {"drop": np.inf, "repair": REPAIRS}.get(options.collapse, 0)
-    results, told, made = list(results), dict.fromkeys(range(len(results)), ()), 0
+    results, made = list(results), 0
+    told: dict[int, tuple[str, ...]] = dict.fromkeys(range(len(results)), ())
     while made < attempts and not any(getattr(r, "status", None) is Status.STOPPED for r in results):
         again = {at: _start(it, rows, data_set[at], options, made) for at, it in enumerate(results)}
         starts = {at: start for at, start in again.items() if start is not None}
         if not starts:
             break
         for at in starts:
-            told[at] = (*told[at], _sentence(results[at], options.collapse))
+            told[at] = (*told[at], _sentence(cast(CollapsedError, results[at]), options.collapse))
         which = np.array(list(starts))
         for at, one in zip(which, go_on(which, _stack(list(starts.values()))), strict=True):
             results[at] = one
@@ -66,7 +68,9 @@ def _stack(mixtures: Sequence[Mixture]) -> Mixture:
     return Mixture.unchecked(family, weights, natural)
 
 
-def _start(result: FitResult | CollapsedError, rows: Rows, data_set: int, options: Options, made: int) -> Mixture | None:
+def _start(
+    result: FitResult | CollapsedError, rows: Rows, data_set: int, options: Options, made: int
+) -> Mixture | None:
     """Return where a run begins again; None if it has not collapsed, or has no component left."""
     if not isinstance(result, CollapsedError) or result.before is None or result.outside is None:
         return None
@@ -100,7 +104,7 @@ def _worst(rest: Mixture, made: int, X: Array, weight: Array, n: int) -> Integer
 
 def _sentence(error: CollapsedError, policy: str) -> str:
     """Return what was done with the components of a run that collapsed."""
-    which = np.flatnonzero(error.outside)
+    which = np.flatnonzero(np.asarray(error.outside))
     done = "was left out, with weight 0" if policy == "drop" else "began again at rows that the others fit badly"
     name = f"Component{'s' * (len(which) > 1)} {', '.join(map(str, which))}"
     return f"{name} collapsed and {done if len(which) == 1 else done.replace('was', 'were')}."

@@ -18,7 +18,7 @@ from expfam_em.family.optional import Framed, components, shared
 from expfam_em.rows.memory import as_rows
 from expfam_em.rows.protocol import Rows
 from expfam_em.rows.threads import undisturbed
-from expfam_em.rows.typing import Observations
+from expfam_em.rows.typing import Mask, Observations
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 

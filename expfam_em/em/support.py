@@ -80,8 +80,8 @@ def support(stack: Mixture, rows: Rows, options: Options = Options()) -> Support
     """Return what the components of mixtures add to the log-likelihood of their rows, seen and unseen.
 
     G_k = Σ_n w_n [log(π_k p(x_n|θ₋ᵥ,k) + (1 − π_k) p_rest(x_n)) − log p_rest(x_n)], where the rows of each component
-    are dealt to 20 folds, v is that of row n, and θ₋ᵥ is the M-step without it. Densities are means over the cell that a
-    row stands for if columns are rounded. A row of weight w is w rows.
+    are dealt to 20 folds, v is that of row n, and θ₋ᵥ is the M-step without it. If columns are rounded, densities are
+    means over the cell that a row stands for. A row of weight w is w rows.
 
     Parameters
     ----------

@@ -335,8 +335,7 @@ class BaseMixture(DensityMixin, EMEstimator):
             if is_sound(result):
                 reached[run] = result.bound / result.total_weight
         more = [
-            {"start_bounds_": bounds, "why": []}
-            for bounds in np.ascontiguousarray(reached.reshape(-1, rows.n_data).T)
+            {"start_bounds_": bounds, "why": []} for bounds in np.ascontiguousarray(reached.reshape(-1, rows.n_data).T)
         ]
         for at, run in guard.chosen(results).items():
             best[at] = results[run]

@@ -68,8 +68,8 @@ class GaussianMixture(BaseMixture):
     means_ : (K, d)
     covariances_, precisions_, precisions_cholesky_
         (K, d, d), tied and EEE (d, d), diag and ??I (K, d), spherical and ?II (K,).
-    converged_, n_iter_, lower_bound_, lower_bounds_, start_bounds_, support_, sound_, mixture_, parameters_, natural_parameters_,
-    expectation_parameters_
+    converged_, n_iter_, lower_bound_, lower_bounds_, start_bounds_, support_, sound_, mixture_, parameters_,
+    natural_parameters_, expectation_parameters_
         See `ExponentialFamilyMixture`.
 
     Examples

@@ -54,7 +54,7 @@ class ExponentialFamilyMixture(BaseMixture):
         never lowers the bound, but may end at another maximum. None is EM itself. At temperature 0 both are the same.
     guard : bool
         Whether the best start without a spurious component is kept: one that does not predict rows it has not seen,
-        at the resolution in which they are recorded. See [Choosing](choosing.md).
+        at the resolution in which they are recorded. If there is none, the best start is kept with a warning.
     collapse : {"error", "keep", "drop", "repair"}
         What becomes of a component that collapses: its start fails, which is an error only if every start does; or it
         stays as it was, goes on with weight 0, or begins again at a row that the others fit badly. See `fit`.
