@@ -273,7 +273,7 @@ class Awkward:
 def wrong_attributes(model):
     """Return which fitted attribute has a number that is not finite."""
     for name in vars(model):
-        if not name.endswith("_") or name.startswith("_") or name == "start_bounds_":  # −∞ for a start that failed
+        if not name.endswith("_") or name.startswith("_") or name in ("start_bounds_", "support_"):  # −∞ or ∞ at times
             continue
         value = getattr(model, name)
         if isinstance(value, (float, int, np.ndarray, list)):
