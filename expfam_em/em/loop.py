@@ -22,7 +22,7 @@ from expfam_em.estep.reduce import check_support
 from expfam_em.rows.memory import as_rows
 from expfam_em.rows.protocol import Rows
 from expfam_em.rows.threads import undisturbed
-from expfam_em.rows.typing import Array, Observations
+from expfam_em.rows.typing import Integers, Observations
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -143,7 +143,7 @@ def fit_all(
     """
     data_set = np.zeros(len(start.weights), np.int64) if data_set is None else np.asarray(data_set)
 
-    def go_on(which: Array, start: Mixture) -> list[FitResult | CollapsedError]:
+    def go_on(which: Integers, start: Mixture) -> list[FitResult | CollapsedError]:
         prior = options.prior
         if prior is not None and prior.counts.ndim > 1:
             prior = prior[which]
@@ -156,7 +156,7 @@ def fit_all(
     return mend(results, pass_.rows, data_set, options, go_on)
 
 
-def _tell_of_runs(callback: Callback, which: Array, state: State) -> object:
+def _tell_of_runs(callback: Callback, which: Integers, state: State) -> object:
     """Call a callback with the numbers of the runs among all, of which only some have begun again."""
     return callback(state._replace(run=which[state.run]))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from expfam_em.em.options import Options
 from expfam_em.em.steps import estimate, with_family
@@ -101,7 +102,8 @@ def support(stack: Mixture, rows: Rows, options: Options = Options()) -> Support
     gather = Gather(kernel, stack.scores, temperature, begins)
     found = rows.reduce(gather, kernel.work(K, stack.natural.shape[2]))
     dealt = _dealt(found.sample, B, K, getattr(rows, "n_jobs", 1))
-    seen, unseen = _gains(stack, _without(stack, kernel, found, dealt, options, free), dealt)
+    with np.errstate(all="ignore"):  # a component may have nothing left outside a fold
+        seen, unseen = _gains(stack, _without(stack, kernel, found, dealt, options, free), dealt)
     return Support(seen, unseen, log_n)
 
 
@@ -143,9 +145,9 @@ class Sample:
         return Sample(self.X[kept], self.columns[kept], self.totals)
 
 
-def _key(number: Array) -> Array:
+def _key(number: Array) -> NDArray[np.uint64]:
     """Return a key for each row number: those of the rows below any limit are evenly spread over all rows."""
-    return number.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return np.multiply(number.astype(np.uint64), np.uint64(0x9E3779B97F4A7C15), dtype=np.uint64)
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,9 @@ class Gather(ByRow):
         weight = np.ones(len(labels)) if chunk.weight is None else chunk.weight
         stratum = data * K + labels
         number = chunk.first + np.arange(len(labels)) - self.begins[data]
-        totals = np.column_stack([np.bincount(stratum, weight**power, minlength=B * K) for power in (1, 2)])
+        totals = np.column_stack([np.bincount(stratum, weight**power, minlength=B * K) for power in (1.0, 2.0)]).astype(
+            float
+        )
         columns = [stratum, number, weight, *(() if chunk.offset is None else chunk.offset.T)]
         present = slice(None) if chunk.weight is None else np.flatnonzero(weight > 0)
         sample = Sample(chunk.X[present], np.column_stack(columns)[present].astype(np.float64), totals)
@@ -260,8 +264,9 @@ def _without(stack: Mixture, kernel: Any, found: Gathered, dealt: Dealt, options
     )  # fmt: skip
     prior = options.prior
     if prior is not None:
-        prior = with_family(prior.repeated(B * FOLDS) if prior.counts.ndim == 1 else prior, shared(stack.family))
+        prior = prior.repeated(B * FOLDS)
         spent = spent & ~(prior.exposures > 0)
+        prior = with_family(prior, shared(stack.family))
     how = {"prior": prior, "concentration": options.concentration, "weights": options.weights}
     try:
         after = estimate(statistics, repeated, **how)
@@ -281,7 +286,7 @@ def _weights_of(sample: Sample) -> Array:
 
 def _others(of_fold: Array) -> Array:
     """Return the sum over all folds but each, (B, V, ...), without subtractions."""
-    return np.einsum("uv,bv...->bu...", 1 - np.eye(FOLDS), of_fold)
+    return np.asarray(np.einsum("uv,bv...->bu...", 1 - np.eye(FOLDS), of_fold), np.float64)
 
 
 # ---- gains ---------------------------------------------------------------------------------------------------------
@@ -298,8 +303,7 @@ def _gains(stack: Mixture, without: Mixture, dealt: Dealt) -> tuple[Array, Array
     own, rest = joint(stack[np.repeat(np.arange(B), FOLDS)])
     unseen, _ = joint(without)
     data = dealt.fold // FOLDS
-    with np.errstate(divide="ignore"):
-        log_others = np.log(1 - stack.weights)[data]
+    log_others = np.log(1 - stack.weights)[data]
     seen_gain = _gain(own[:, 0], rest[:, 0], log_others)
     unseen, rest = _mean(unseen, inside), _mean(rest, inside)
     weighted = dealt.stands_for[:, None] * np.concatenate([seen_gain, _gain(unseen, rest, log_others)], axis=1)
@@ -312,15 +316,13 @@ def _log_joint(mixtures: Mixture, rows: ArrayRows, shape: tuple[int, ...]) -> tu
     """Return log π_k p_k(x) and log Σ_{j≠k} π_j p_j(x) of rows under the mixture of their fold."""
     found = evaluate(mixtures.family, mixtures.scores, rows, log_density=True, responsibilities=True)
     R = found.responsibilities
-    with np.errstate(divide="ignore", invalid="ignore"):
-        own, rest = (found.log_density[:, None] + np.log(part) for part in (R, R @ (1 - np.eye(R.shape[1]))))
+    own, rest = (found.log_density[:, None] + np.log(part) for part in (R, R @ (1 - np.eye(R.shape[1]))))
     return own.reshape(shape), rest.reshape(shape)
 
 
 def _gain(own: Array, rest: Array, log_others: Array) -> Array:
     """Return log(own + rest) − log(rest/(1 − π)), 0 where nothing is possible."""
-    with np.errstate(invalid="ignore"):
-        gain = np.logaddexp(own, rest) - (rest - log_others)
+    gain = np.logaddexp(own, rest) - (rest - log_others)
     return np.minimum(np.where(np.isnan(gain), 0.0, gain), MOST)
 
 
@@ -330,8 +332,8 @@ def _mean(values: Array, inside: Mask) -> Array:
         return values[:, 0]
     values = np.where(inside[..., None], values, -np.inf)
     top = np.maximum(values.max(axis=1), -np.finfo(float).max)
-    with np.errstate(divide="ignore"):
-        return top + np.log(np.exp(values - top[:, None]).sum(axis=1) / inside.sum(axis=1)[:, None])
+    total: Array = np.exp(values - top[:, None]).sum(axis=1)
+    return top + np.log(total / inside.sum(axis=1)[:, None])
 
 
 def _cells(family: Any, dealt: Dealt, B: int) -> tuple[Block, int, Mask]:

@@ -327,7 +327,7 @@ class BaseMixture(DensityMixin, EMEstimator):
             starts = initialise_all(pass_, data_set, self.n_components, self.mixture_)
         else:
             starts = self._starts(pass_, data_set, generator(self.random_state), prior)
-        guard = Guard(pass_.rows, data_set[starts.runs], self._options(prior), self.guard and self.max_iter > 0)
+        guard = Guard(rows, data_set[starts.runs], self._options(prior), self.guard and self.max_iter > 0)
         results = self._run(starts, pass_, guard, callbacks) if len(starts.runs) else []
         best: list = [starts.collapsed.get(at) for at in range(rows.n_data)]
         reached = np.full(len(data_set), -np.inf)
