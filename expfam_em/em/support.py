@@ -333,7 +333,7 @@ def _mean(values: Array, inside: Mask) -> Array:
     values = np.where(inside[..., None], values, -np.inf)
     top = np.maximum(values.max(axis=1), -np.finfo(float).max)
     total: Array = np.exp(values - top[:, None]).sum(axis=1)
-    return top + np.log(total / inside.sum(axis=1)[:, None])
+    return np.asarray(top + np.log(total / inside.sum(axis=1)[:, None]), np.float64)
 
 
 def _cells(family: Any, dealt: Dealt, B: int) -> tuple[Block, int, Mask]:
