@@ -281,7 +281,8 @@ def _without(stack: Mixture, kernel: Any, found: Gathered, dealt: Dealt, options
 def _weights_of(sample: Sample) -> Array:
     """Return Σ w of the rows of every stratum in a sample, a little rounded up."""
     stratum, _, weight, *_ = sample.columns.T
-    return np.bincount(stratum.astype(np.int64), weight, minlength=len(sample.totals)) * (1 + SPENT)
+    total = np.bincount(stratum.astype(np.int64), weight, minlength=len(sample.totals)).astype(np.float64)
+    return total * (1 + SPENT)
 
 
 def _others(of_fold: Array) -> Array:
@@ -333,7 +334,7 @@ def _mean(values: Array, inside: Mask) -> Array:
     values = np.where(inside[..., None], values, -np.inf)
     top = np.maximum(values.max(axis=1), -np.finfo(float).max)
     total: Array = np.exp(values - top[:, None]).sum(axis=1)
-    return np.asarray(top + np.log(total / inside.sum(axis=1)[:, None]), np.float64)
+    return top + np.log(total / inside.sum(axis=1)[:, None])
 
 
 def _cells(family: Any, dealt: Dealt, B: int) -> tuple[Block, int, Mask]:
