@@ -38,13 +38,13 @@ def two(n=(300, 60), d=2, apart=6.0, width=1.0, seed=0):
 
 @pytest.mark.parametrize("seed", [0, 2])
 def test_a_component_of_four_flowers_is_not_chosen(seed):
-    model = mixture(3, n_init=40, **LONG).set_params(random_state=seed).fit(IRIS)
+    model = mixture(3, n_init=40, init="k-means++", **LONG).set_params(random_state=seed).fit(IRIS)
     assert len(IRIS) * model.lower_bound_ == pytest.approx(-180.1855, abs=1e-3)
     assert model.sound_
     assert "higher bound" in model.status_
     assert "of 4.0 rows" in model.status_
     assert len(IRIS) * model.start_bounds_.max() > -156
-    unguarded = mixture(3, n_init=40, guard=False, **LONG).set_params(random_state=seed).fit(IRIS)
+    unguarded = mixture(3, n_init=40, init="k-means++", guard=False, **LONG).set_params(random_state=seed).fit(IRIS)
     assert len(IRIS) * unguarded.lower_bound_ > -156
     assert unguarded.sound_ is None
     assert np.isnan(unguarded.support_).all()
@@ -179,6 +179,20 @@ def test_float32_rows_and_hard_assignment():
     for how in ({"temperature": 0.0}, {"temperature": [4.0, 2.0, 1.0]}, {"weights": "equal"}, {"concentration": 2.0}):
         assert mixture(**how).fit(X).sound_
     assert mixture().fit(X.astype(np.float32)).support_ == pytest.approx(mixture().fit(X).support_, rel=1e-3)
+
+
+def test_rows_may_miss_values():
+    X = two((300, 60), 3)
+    whole = mixture().fit(X).support_
+    X[np.random.default_rng(0).random(X.shape) < 0.1] = np.nan
+    model = mixture().fit(X)
+    assert model.sound_
+    assert model.support_ == pytest.approx(whole, rel=0.3)
+    labels = np.where(IRIS[:, 3] == 0.2, 0, 1 + (IRIS[:, 3] > 0.8))
+    gaps = IRIS.copy()
+    gaps[::7, 0] = np.nan
+    with pytest.warns(ConvergenceWarning, match="Component 0, of 29"):
+        assert mixture(3, init=labels, **LONG).fit(gaps).support_[0] < 0
 
 
 def test_counts_have_nothing_to_guard_and_parts_that_have_are_asked():

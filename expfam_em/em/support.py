@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from expfam_em.em.options import Options
 from expfam_em.em.steps import estimate, with_family
+from expfam_em.estep.grouped import refilled, with_groups
 from expfam_em.estep.plan import single_pass
 from expfam_em.estep.reduce import ByRow, EStep
 from expfam_em.estep.scores import Outputs, Sums
 from expfam_em.family import checked
 from expfam_em.family.optional import bounded_natural, shared
 from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.groups import with_gaps
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import Chunk, Rows
 from expfam_em.rows.typing import Array, Block, Integers, Mask
@@ -97,13 +99,14 @@ def support(stack: Mixture, rows: Rows, options: Options = Options()) -> Support
     log_n = np.log(rows.total_weights)
     if K == 1 or not (free := ~bounded_natural(stack.family, stack.flat_natural)).any():
         return Support(np.full((B, K), np.inf), np.full((B, K), np.inf), log_n)
-    kernel, temperature = single_pass(stack.family, rows), float(options.schedule[-1])
+    rows, temperature = refilled(stack.family, rows), float(options.schedule[-1])
+    kernel = single_pass(stack.family, rows)
     begins = rows.starts[:-1] if isinstance(rows, ArrayRows) else np.zeros(B, np.int64)
     gather = Gather(kernel, stack.scores, temperature, begins)
     found = rows.reduce(gather, kernel.work(K, stack.natural.shape[2]))
     dealt = _dealt(found.sample, B, K, getattr(rows, "n_jobs", 1))
     with np.errstate(all="ignore"):  # a component may have nothing left outside a fold
-        seen, unseen = _gains(stack, _without(stack, kernel, found, dealt, options, free), dealt)
+        seen, unseen = _gains(stack, _without(stack, found, dealt, options, free), dealt)
     return Support(seen, unseen, log_n)
 
 
@@ -183,7 +186,7 @@ class Gather(ByRow):
         )
         columns = [stratum, number, weight, *(() if chunk.offset is None else chunk.offset.T)]
         present = slice(None) if chunk.weight is None else np.flatnonzero(weight > 0)
-        sample = Sample(chunk.X[present], np.column_stack(columns)[present].astype(np.float64), totals)
+        sample = Sample(with_gaps(chunk)[present], np.column_stack(columns)[present].astype(np.float64), totals)
         return Gathered(Sums(ranges[:, 2], out.counts, out.sums, out.bounds, out.exposures), sample.thinned())
 
 
@@ -245,12 +248,14 @@ def _in_folds(amount: Array) -> Array:
     return rounds[:, None] + np.clip((amount - rounds * FOLDS)[:, None] - np.arange(FOLDS), 0.0, 1.0)
 
 
-def _without(stack: Mixture, kernel: Any, found: Gathered, dealt: Dealt, options: Options, free: Mask) -> Mixture:
+def _without(stack: Mixture, found: Gathered, dealt: Dealt, options: Options, free: Mask) -> Mixture:
     """Return M(S − S_v) of every fold, a stack of B · V; a component without rows elsewhere has weight 0."""
     (B, K), p = stack.weights.shape, stack.natural.shape[2]
     repeated = stack[np.repeat(np.arange(B), FOLDS)]
+    rows = refilled(stack.family, _in_groups(stack.family, dealt.rows))
+    kernel = single_pass(stack.family, rows)
     step = EStep(kernel, repeated.scores, float(options.schedule[-1]), np.arange(B * FOLDS))
-    _, *of_fold, _, exposures = dealt.rows.reduce(step, kernel.work(K, p))
+    _, *of_fold, _, exposures = rows.reduce(step, kernel.work(K, p))
     parts = [np.asarray(part).reshape(B, FOLDS, *part.shape[1:]) for part in (*of_fold, exposures)]
     whole = [found.sums.counts, found.sums.sums, found.sums.exposures]
     few = len(found.sample.columns) == 0 or np.all(found.sample.totals[:, 0] <= _weights_of(found.sample))
@@ -278,6 +283,16 @@ def _without(stack: Mixture, kernel: Any, found: Gathered, dealt: Dealt, options
     return Mixture.unchecked(repeated.family, np.where(gone, 0.0, repeated.weights), natural)
 
 
+def _in_groups(family: Any, rows: ArrayRows) -> Any:
+    """Return rows in groups by what is missing in them, with observed values in its place; as they are if none is."""
+    return with_groups(family, rows, functools.partial(_observed, rows.X))
+
+
+def _observed(X: Array) -> Array:
+    """Return the first value of each column that is not missing, (d,): columns that go together are of one row."""
+    return X[np.argmax(~np.isnan(X), axis=0), np.arange(X.shape[1])]
+
+
 def _weights_of(sample: Sample) -> Array:
     """Return Σ w of the rows of every stratum in a sample, a little rounded up."""
     stratum, _, weight, *_ = sample.columns.T
@@ -299,7 +314,7 @@ def _gains(stack: Mixture, without: Mixture, dealt: Dealt) -> tuple[Array, Array
     X, n_cells, inside = _cells(stack.family, dealt, B)
     sizes = np.diff(dealt.rows.starts) * n_cells
     offset = None if dealt.rows.offset is None else np.repeat(dealt.rows.offset, n_cells, axis=0)
-    rows = ArrayRows(X, None, dealt.rows.n_jobs, sizes, offset=offset)
+    rows = _in_groups(stack.family, ArrayRows(X, None, dealt.rows.n_jobs, sizes, offset=offset))
     joint = functools.partial(_log_joint, rows=rows, shape=(-1, n_cells, K))
     own, rest = joint(stack[np.repeat(np.arange(B), FOLDS)])
     unseen, _ = joint(without)
@@ -349,7 +364,7 @@ def _cells(family: Any, dealt: Dealt, B: int) -> tuple[Block, int, Mask]:
     place = np.argsort(rng.random((most, SHIFTS, d)), axis=1) + rng.random((most, SHIFTS, d))
     shift = (place / SHIFTS - 0.5)[dealt.rank] * widths[dealt.fold // FOLDS][:, None]
     points = np.concatenate([X[:, None], X[:, None] + shift.astype(X.dtype)], axis=1).reshape(-1, d)
-    possible = checked.supports(family, points).reshape(m, 1 + SHIFTS)
+    possible = checked.supports(family, np.where(np.isnan(points), _observed(X), points)).reshape(m, 1 + SHIFTS)
     if not possible.all():
         points = np.where(possible.reshape(-1, 1), points, np.repeat(X, 1 + SHIFTS, axis=0))
     possible[:, 0] = ~possible[:, 1:].any(axis=1)
@@ -369,14 +384,16 @@ def resolution(family: Any, X: Block, begins: Integers) -> Array:
     for data, (start, stop) in enumerate(zip(begins, ends, strict=True)):
         if stop - start < 2:
             continue
-        values = np.sort(X[start:stop], axis=0).astype(np.float64)
-        gaps, span = np.diff(values, axis=0), values[-1] - values[0]
-        size = np.abs(values)
-        size = np.maximum(np.maximum(size[1:], size[:-1]), np.median(size, axis=0))
+        values = np.sort(X[start:stop], axis=0).astype(np.float64)  # what is missing comes last
+        n_seen = np.maximum((~np.isnan(values)).sum(axis=0), 1)
+        span, middle = (values[at, np.arange(d)] for at in (n_seen - 1, n_seen // 2))
+        span, gaps, size = span - values[0], np.diff(values, axis=0), np.abs(values)
+        size = np.maximum(np.maximum(size[1:], size[:-1]), np.abs(middle))
         gap = np.where(gaps > FLOAT_GAP * np.finfo(X.dtype).eps * size, gaps, np.inf).min(axis=0)
-        coarse = (stop - start) ** 2 * gap > ROUNDED_FROM * span
+        coarse = n_seen**2 * gap > ROUNDED_FROM * span
         widths[data] = np.where(coarse & np.isfinite(gap), gap, 0.0)
     probes = X[np.unique(np.linspace(0, len(X) - 1, PROBED_ROWS).astype(np.int64))]
+    probes = np.where(np.isnan(probes), _observed(X), probes)
     for j in np.flatnonzero(widths.any(axis=0)):
         step = 0.4 * widths[:, j].max() * (np.arange(X.shape[1]) == j)
         if not any(checked.supports(family, (probes + sign * step).astype(X.dtype)).mean() >= 0.5 for sign in (1, -1)):
