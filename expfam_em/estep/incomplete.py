@@ -52,6 +52,9 @@ class IncompletePass(Kernel):
                         R, top = out.responsibilities[rows], np.zeros(len(X))
                     else:
                         score = self.density(here, X, natural) + log_weights
+                        if scores.excess is not None:
+                            exposure = checked.exposure(here, X)
+                            score -= scores.excess[mixture] * (1.0 if exposure is None else exposure[:, None])
                         if chunk.offset is not None:
                             score += chunk.offset[rows][:, group]
                         R, top = _written(score, temperature, out.rows(rows))

@@ -52,6 +52,8 @@ class Scores(NamedTuple):
         The family in the coordinates of ``natural``, where components have coordinates of their own.
     group : (K,) int64, optional
         Column of the rows' offsets that each component takes; its own number by default.
+    excess : (B, K), optional
+        By how much ``log_partition`` is above A of ``natural``, as E[A] is above A(E[η]); nothing by default.
     """
 
     natural: np.ndarray
@@ -59,6 +61,7 @@ class Scores(NamedTuple):
     log_weights: np.ndarray
     family: Any = None
     group: np.ndarray | None = None
+    excess: np.ndarray | None = None
 
     @property
     def groups(self) -> np.ndarray:
@@ -96,7 +99,7 @@ class Scores(NamedTuple):
             return self
         return self._replace(
             natural=self.natural[mixtures], log_partition=self.log_partition[mixtures],
-            log_weights=self.log_weights[mixtures],
+            log_weights=self.log_weights[mixtures], excess=None if self.excess is None else self.excess[mixtures],
         )  # fmt: skip
 
 

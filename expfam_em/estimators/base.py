@@ -22,6 +22,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from expfam_em.analysis.effective import why_not_frequencies
 from expfam_em.analysis.uncertainty import Fitted, standard_errors
+from expfam_em.em.bayes import WEIGHTS, BayesResult, Model, WeightsPrior, check_proper, fit_bayes, weak_prior
 from expfam_em.em.loop import Callback, fit_all
 from expfam_em.em.options import Acceleration, Collapse, Options, Stop, Weights, check_prior
 from expfam_em.em.result import CollapsedError, FitResult, Status
@@ -166,7 +167,12 @@ class BaseMixture(DensityMixin, EMEstimator):
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "bayesian": ["boolean"],
+        "weights_prior": [StrOptions(set(WEIGHTS))],
     }
+
+    bayesian: bool = False
+    weights_prior: WeightsPrior = "process"
 
     n_components: int
     temperature: float | Sequence[float]
@@ -197,6 +203,7 @@ class BaseMixture(DensityMixin, EMEstimator):
     n_iter_: int
     converged_: bool
     status_: str
+    posterior_: ExpectedStatistics
 
     @abstractmethod
     def _make_family(self) -> ExponentialFamily:
@@ -274,6 +281,8 @@ class BaseMixture(DensityMixin, EMEstimator):
             warn_caller(NOT_CONVERGED)
         if fitted["sound_"] is False:
             warn_caller(NO_OTHER.format(fitted["status_"]))
+        if not self.bayesian:
+            self.__dict__.pop("posterior_", None)  # of a fit before this one
         self._set_fitted(fitted)
 
     def _fit_each(
@@ -321,13 +330,17 @@ class BaseMixture(DensityMixin, EMEstimator):
         rows = self._without_repetition(rows, warm)
         family = bind(plain, rows) if family is None else family
         pass_ = plan(family, rows, self.n_components)
-        prior = self._prior_of(plain, family)
         data_set = np.tile(np.arange(rows.n_data), 1 if warm else self.n_init)
+        prior = self._prior_of(plain, family)
+        if (model := self._model(family)) is not None:
+            prior = self._default_prior(pass_, data_set) if prior is None else prior
+            check_proper(prior, family, model)
         if warm:
             starts = initialise_all(pass_, data_set, self.n_components, self.mixture_)
         else:
             starts = self._starts(pass_, data_set, generator(self.random_state), prior)
-        guard = Guard(rows, data_set[starts.runs], self._options(prior), self.guard and self.max_iter > 0)
+        asked = self.guard and self.max_iter > 0 and model is None
+        guard = Guard(rows, data_set[starts.runs], self._options(prior), asked)
         results = self._run(starts, pass_, guard, callbacks) if len(starts.runs) else []
         best: list = [starts.collapsed.get(at) for at in range(rows.n_data)]
         reached = np.full(len(data_set), -np.inf)
@@ -375,17 +388,20 @@ class BaseMixture(DensityMixin, EMEstimator):
     def _run(self, starts: Starts, pass_: Pass, guard: Guard, callbacks: Sequence[Callback]) -> list[Any]:
         """Return the result of every start; one dropped for another that failed or is spurious begins again."""
         options, data_set = guard.options, guard.data_set
-        if options.prior is not None and options.prior.sums.shape != starts.mixture.natural.shape[1:]:
+        if options.prior is not None and options.prior.sums.shape[-2:] != starts.mixture.natural.shape[1:]:
             raise ValueError(
                 f"prior has sums of shape {options.prior.sums.shape}; this mixture needs "
                 f"{starts.mixture.natural.shape[1:]}"
             )
+        model = self._model(pass_.family)
         callbacks = [*callbacks, self._tell] if self.verbose else list(callbacks)
 
         def followed(which: Integers) -> list[Any]:
             told = [functools.partial(_tell_of_starts, callback, starts.runs[which]) for callback in callbacks]
             start = starts.mixture if len(which) == len(data_set) else starts.mixture[which]
-            return self._ranked(fit_all(start, pass_, data_set[which], options, callbacks=told, drop=True))
+            if model is None:
+                return self._ranked(fit_all(start, pass_, data_set[which], options, callbacks=told, drop=True))
+            return self._ranked(self._followed(start, pass_, starts.runs[which], data_set[which], options, told, model))
 
         which = np.arange(len(data_set))
         results = followed(which)
@@ -393,6 +409,44 @@ class BaseMixture(DensityMixin, EMEstimator):
             for run, result in zip(which, followed(which), strict=True):
                 results[run] = result
         return results
+
+    # ---- variational Bayes ----------------------------------------------------------------------------------
+
+    def _model(self, family: ExponentialFamily) -> Model | None:
+        """Return what is known of a posterior before the rows; None if parameters are estimated by maxima."""
+        if not self.bayesian:
+            return None
+        if self.weights != "free":
+            raise ValueError(f"weights is {self.weights!r}; with bayesian=True they have a posterior: give 'free'")
+        return Model(WEIGHTS[self.weights_prior](self.concentration))
+
+    def _default_prior(self, pass_: Pass, data_set: Integers) -> ExpectedStatistics:
+        """Return the prior of runs on these data sets, (B, K)."""
+        return weak_prior(pass_, data_set, self.n_components)
+
+    def _followed(
+        self, start: Mixture, pass_: Pass, runs: Integers, data_set: Integers, options: Options,
+        callbacks: Sequence[Callback], model: Model,
+    ) -> list[Any]:  # fmt: skip
+        """Return the results of variational Bayes from some starts, or from the last posterior after a warm start."""
+        prior, before = options.prior, self.__dict__.get("posterior_")
+        if prior is not None and prior.counts.ndim == 2:
+            options = replace(options, prior=prior[runs])
+        if not self.warm_start or before is None or not np.isfinite(before.counts).all():
+            return list(fit_bayes(start, pass_, data_set, options, model, callbacks=callbacks, drop=True))
+        posterior = before.repeated(len(data_set)).in_coordinates_of(start.family)
+        return list(fit_bayes(start, pass_, data_set, options, model, posterior=posterior, callbacks=callbacks))
+
+    def _of_posterior(self, result: Any) -> dict[str, Any]:
+        """Return the fitted attributes of a posterior, if there is one; NaN for a mixture that was set."""
+        if not self.bayesian:
+            return {}
+        if isinstance(result, BayesResult):
+            return {"posterior_": result.posterior}
+        unknown = np.full_like(result.mixture.natural, np.nan)
+        return {"posterior_": ExpectedStatistics(unknown[:, 0], unknown, family=result.mixture.family)}
+
+    # ---- the fitted state -----------------------------------------------------------------------------------
 
     def _ranked(self, results: list[Any]) -> list[Any]:
         """Return results fit to be compared: one whose attributes are not finite counts as collapsed."""
@@ -452,6 +506,7 @@ class BaseMixture(DensityMixin, EMEstimator):
                 "status_": " ".join([result.status.value, *result.notes, *edges]),
                 "support_": np.full(result.mixture.n_components, np.nan),
                 "sound_": None,
+                **self._of_posterior(result),
             }
             for at, (result, edges) in enumerate(zip(results, _edge_sentences(stack), strict=True))
         ]
@@ -554,6 +609,11 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     def _deviance(self, X: Observations, sample_weight: ArrayLike | None) -> tuple[float, float]:
         """Return −2 log L and n, the total row weight; warn if weights do not count rows."""
+        if self.bayesian:
+            raise ValueError(
+                "criteria count the parameters of a maximum of the likelihood, and a posterior has none: compare "
+                "lower_bound_, which bounds the log evidence, or fit with bayesian=False"
+            )
         score = self.score(X, sample_weight=sample_weight)
         weight = checked_weight(sample_weight, X)
         if weight is not None and (why := why_not_frequencies(weight)):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from expfam_em.em.bayes import WeightsPrior
 from expfam_em.em.options import Acceleration
 from expfam_em.estimators.base import BaseMixture
 from expfam_em.estimators.shell import warn_caller
@@ -36,7 +37,7 @@ class BernoulliMixture(BaseMixture):
         refuses other values where a column or most of the data are 0 or 1, for they are mistakes then; otherwise it
         takes values above 0 as 1, and warns. Sparse rows must be binary already.
     temperature, tol, max_iter, n_init, init, prior, concentration, weights, stop, acceleration, random_state,
-    n_jobs, warm_start, verbose, verbose_interval
+    n_jobs, warm_start, verbose, verbose_interval, bayesian, weights_prior
         See `ExponentialFamilyMixture`.
 
     Attributes
@@ -86,6 +87,8 @@ class BernoulliMixture(BaseMixture):
         warm_start: bool = False,
         verbose: int = 0,
         verbose_interval: int = 10,
+        bayesian: bool = False,
+        weights_prior: WeightsPrior = "process",
     ) -> None:
         self.n_components = n_components
         self.binarize = binarize
@@ -104,6 +107,8 @@ class BernoulliMixture(BaseMixture):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+        self.bayesian = bayesian
+        self.weights_prior = weights_prior
 
     def _make_family(self) -> Bernoulli:
         return Bernoulli()

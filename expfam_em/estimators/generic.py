@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
+from expfam_em.em.bayes import WeightsPrior
 from expfam_em.em.options import Acceleration
 from expfam_em.estimators.base import BaseMixture
 from expfam_em.family.base import ExponentialFamily
@@ -44,7 +45,7 @@ class ExponentialFamilyMixture(BaseMixture):
     prior : ExpectedStatistics, optional
         Conjugate prior: pseudo-counts and sums of statistics of x, or what `accumulate` has returned.
     concentration : float > 0 or (K,)
-        Dirichlet parameter of the prior on the mixing weights.
+        Dirichlet parameter of the prior on the mixing weights, or the concentration of a Dirichlet process.
     weights : {"free", "equal", "fixed"}
         Mixing weights: estimated, all 1/K, or kept as they start.
     stop : {"bound", "parameters"}
@@ -65,6 +66,14 @@ class ExponentialFamilyMixture(BaseMixture):
         Continue from the last fit.
     verbose : int
     verbose_interval : int
+    bayesian : bool
+        Estimate a posterior of all parameters by variational Bayes, for which K is the largest number of components:
+        those that the rows do not call for keep hardly any weight. Every fitted attribute then belongs to the mixture of
+        the posterior means, and bounds are bounds of the log evidence. Steps are those of variational Bayes, whatever
+        ``acceleration`` says. ``prior`` must be proper; by default it is one pseudo-observation like the mean of all
+        rows for each component.
+    weights_prior : {"process", "dirichlet"}
+        With ``bayesian``: a Dirichlet process (stick breaking), or a Dirichlet density.
 
     Attributes
     ----------
@@ -88,6 +97,10 @@ class ExponentialFamilyMixture(BaseMixture):
     converged_ : bool
     status_ : str
         How the fit ended, as a sentence, and which components are spurious.
+    posterior_ : ExpectedStatistics
+        With ``bayesian``: the rows that each component is expected to have, (K,), as ``counts``, and the parameters
+        ``sums`` χ (K, p) and ``exposures`` ν (K,) of the conjugate posterior, both with the prior. NaN after
+        ``mixture_`` has been set.
 
     Examples
     --------
@@ -124,6 +137,8 @@ class ExponentialFamilyMixture(BaseMixture):
         warm_start: bool = False,
         verbose: int = 0,
         verbose_interval: int = 10,
+        bayesian: bool = False,
+        weights_prior: WeightsPrior = "process",
     ) -> None:
         self.family = family
         self.n_components = n_components
@@ -144,6 +159,8 @@ class ExponentialFamilyMixture(BaseMixture):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+        self.bayesian = bayesian
+        self.weights_prior = weights_prior
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln, logsumexp
 
+from expfam_em.families.conjugates import OfShares
 from expfam_em.families.special.deviance import LARGE_COUNT, deviance, log_root
 from expfam_em.family import named
 from expfam_em.family.alike import alike
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
+from expfam_em.family.conjugate import Conjugate, Conjugated
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.missing import Marginals, MissingValues, of_columns
 from expfam_em.family.optional import Cancelling, OfKnownWidth, Translated
@@ -68,7 +70,7 @@ class Filled:
         return Filled(self.columns | other.columns, max(self.largest, other.largest))
 
 
-class _Labels(Translated):
+class _Labels(Translated, Conjugated):
     """Densities of variables with levels: a natural parameter for every level, A(η) = Σ_j log Σ_l e^{η_jl}, h(x) = 1.
 
     η is determined up to a number added to all of a variable: without one for the first level, its probability would be
@@ -175,6 +177,9 @@ class _Labels(Translated):
 
     def translate_expectation(self, expectation: Array, target: Any) -> Array:
         return expectation
+
+    def conjugate(self) -> Conjugate:
+        return OfShares(self, lambda p: self._pack(p).starts)
 
     def __repr__(self) -> str:
         levels = "" if self.levels is None else self.levels
@@ -414,7 +419,7 @@ class OneHot(_Labels):
             )
 
 
-class Multinomial(OfKnownWidth, Cancelling):
+class Multinomial(OfKnownWidth, Cancelling, Conjugated):
     """Counts x of e = Σ_j x_j trials: T(x) = x, e(x) = Σ_j x_j, A(η) = log Σ_j e^{η_j}, h(x) = e!/Π x_j!.
 
     η is determined up to a number added to all of it, so that T(x) = x; ``to_natural`` returns η_j = log p_j, where
@@ -517,6 +522,9 @@ class Multinomial(OfKnownWidth, Cancelling):
 
     def _n_free(self, n_features: int) -> int:
         return n_features - 1 - (self.n_empty or 0)
+
+    def conjugate(self) -> Conjugate:
+        return OfShares(self, lambda p: np.zeros(1, np.int64))
 
     def __repr__(self) -> str:
         return f"Multinomial(trials={self.trials})" if self.trials > 1 else "Multinomial()"

@@ -10,8 +10,10 @@ from scipy.special import digamma, exp1, gammaln, log1p
 from scipy.special import gamma as gamma_function
 
 from expfam_em.families.columns import CentredColumns, IndependentColumns, constant, of_columns
+from expfam_em.families.conjugates import OfWaiting
 from expfam_em.families.special import draws, gamma, shares
 from expfam_em.families.special.draws import SMALLEST, representable
+from expfam_em.family.conjugate import Conjugate, Conjugated
 from expfam_em.family.named import POSITIVE
 from expfam_em.rows.typing import Array, Block, Mask
 
@@ -42,7 +44,7 @@ class _Positive(IndependentColumns):
         return (x > 0) & np.all([np.isfinite(t) for t in (x, *self.statistics_of(x))], axis=0)
 
 
-class _Waiting(_Signed):
+class _Waiting(_Signed, Conjugated):
     """One statistic with a Gamma distribution of shape a and rate −η, an exponential one if a = 1."""
 
     signs = (-1,)
@@ -62,6 +64,9 @@ class _Waiting(_Signed):
     def draw_statistic(self, natural: Array, size: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Return numbers distributed as t."""
         return rng.standard_gamma(self.gamma_shape, size) / -natural[0]
+
+    def conjugate(self) -> Conjugate:
+        return OfWaiting(self)
 
 
 class Exponential(_Waiting):

@@ -7,11 +7,13 @@ from numpy.typing import ArrayLike
 from scipy.special import digamma, expit, gammaln, log1p, xlogy
 
 from expfam_em.families.columns import IndependentColumns, constant
+from expfam_em.families.conjugates import OfCounts, OfFailures, OfSuccesses
 from expfam_em.families.special import draws
 from expfam_em.families.special.deviance import LARGE_COUNT, log_binomial, log_negative_binomial, log_poisson
 from expfam_em.families.special.gamma import inverse_log_minus_digamma, log_beta
 from expfam_em.families.special.lattice import expected_log_base
 from expfam_em.family.base import NATURAL_LIMIT
+from expfam_em.family.conjugate import Conjugate, Conjugated
 from expfam_em.family.named import FROM_0, POSITIVE_OR_LIMIT, POSSIBLE_SUCCESS, PROBABILITY
 from expfam_em.family.optional import Cancelling, Incomplete, OfKnownWidth
 from expfam_em.rows.csr import observations
@@ -76,7 +78,7 @@ class _Counts(IndependentColumns, Cancelling):
         return None if self.cancels(natural) else super().entropy(natural)
 
 
-class Poisson(_Counts):
+class Poisson(_Counts, Conjugated):
     """Product of Poisson columns: T(x) = x, A(η) = Σ e^η, h(x) = Π 1/x!, η = log rate."""
 
     ranges = {"rates": FROM_0}
@@ -103,6 +105,9 @@ class Poisson(_Counts):
     def log_probability_of(self, x: Array, natural: Array) -> Array:
         return log_poisson(x, np.exp(natural))
 
+    def conjugate(self) -> Conjugate:
+        return OfCounts(self)
+
     def parameters_of(self, log_rate: Array) -> dict[str, Array]:
         return {"rates": _unless_cut(log_rate, np.exp(log_rate))}
 
@@ -113,7 +118,7 @@ class Poisson(_Counts):
         return draws.poisson(self.parameters_of(*natural)["rates"], size, rng)
 
 
-class _Successes(_Counts):
+class _Successes(_Counts, Conjugated):
     """Successes in n trials: T(x) = x, A(η) = Σ n log(1 + e^η), η = log(p / (1 − p))."""
 
     n: float | np.ndarray = 1.0
@@ -130,6 +135,9 @@ class _Successes(_Counts):
 
     def natural_from(self, probabilities: Array) -> tuple[Array, ...]:
         return (log_odds_of(probabilities),)
+
+    def conjugate(self) -> Conjugate:
+        return OfSuccesses(self)
 
     def possible(self, x: Array) -> Mask:
         return super().possible(x) & (x <= self.n)
@@ -197,7 +205,7 @@ class Binomial(_Successes):
         return rng.binomial(np.asarray(self.n, np.int64), self.parameters_of(*natural)["probabilities"], size)
 
 
-class _Failures(_Counts):
+class _Failures(_Counts, Conjugated):
     """Failures before the r-th success: T(x) = x, A(η) = −Σ r log(1 − e^η), η = log(1 − p)."""
 
     r: float | np.ndarray = 1.0
@@ -219,6 +227,9 @@ class _Failures(_Counts):
 
     def natural_from(self, probabilities: Array) -> tuple[Array, ...]:
         return (np.maximum(np.log1p(-np.minimum(probabilities, 1.0)), -NATURAL_LIMIT),)
+
+    def conjugate(self) -> Conjugate:
+        return OfFailures(self)
 
 
 class Geometric(_Failures):

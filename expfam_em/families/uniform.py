@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from expfam_em.families.conjugates import OfNothing
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
+from expfam_em.family.conjugate import Conjugate, Conjugated
 from expfam_em.family.missing import Marginals, MissingValues, Observed
 from expfam_em.family.support import require
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
@@ -27,7 +29,7 @@ class Corners:
         return Corners(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
 
-class Uniform(MissingValues):
+class Uniform(MissingValues, Conjugated):
     """Constant density on a box: T(x) = 0, A = 0, h(x) = 1/volume inside and 0 outside; nothing is estimated.
 
     Parameters
@@ -141,6 +143,9 @@ class Uniform(MissingValues):
     def mean(self, natural: Array) -> Array:
         low, high = self._box()
         return np.tile(0.5 * low + 0.5 * high, (len(natural), 1))
+
+    def conjugate(self) -> Conjugate:
+        return OfNothing(self)
 
     def __repr__(self) -> str:
         given = [(name, getattr(self, name)) for name in ("low", "high") if getattr(self, name) is not None]

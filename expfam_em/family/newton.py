@@ -109,13 +109,14 @@ def _hessian(slope, natural, gradient, size, groups):
     return (H + H.transpose(0, 2, 1)) / 2, size
 
 
-def groups_of(slope, point) -> list[np.ndarray]:
+def groups_of(slope, point, few=FEW) -> list[np.ndarray]:
     """Return the groups of parameters that A combines with one another, judged at one point (p,).
 
-    A parameter that is moved changes the slope along those it is combined with, and no bit of the others.
+    A parameter that is moved changes the slope along those it is combined with, and no bit of the others. Up to ``few``
+    parameters are one group.
     """
     p = len(point)
-    if p <= FEW or p > TOO_MANY:
+    if p <= few or p > TOO_MANY:
         return [np.arange(p)]
     moved = np.where(point != 0, point * (1 + 1e-3), 1e-3)
     rows = np.where(np.eye(p, dtype=bool), moved, point)

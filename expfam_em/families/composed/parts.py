@@ -10,9 +10,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from expfam_em.families.composed.layout import Layout
+from expfam_em.families.conjugates import OfFamilies
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import Composed
+from expfam_em.family.conjugate import Conjugate, Conjugated
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import Monomials, OwnFrames
 from expfam_em.family.optional import (
@@ -45,7 +47,7 @@ class Part(NamedTuple):
     of: Any  # a slice, or (k,) int
 
 
-class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded):
+class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded, Conjugated):
     """Families made of others, whose statistics stand side by side as a `Layout` says.
 
     Each part describes all components, or, where a subclass says so by `_parts`, some of them. A is the sum of A of the
@@ -180,6 +182,9 @@ class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded):
 
     def bounded_natural(self, natural: Array) -> Mask:
         return self._map(lambda part, eta: bounded_natural(part.family, eta), natural, log_h=1.0) > 0
+
+    def conjugate(self) -> Conjugate:
+        return OfFamilies(self)
 
     def cancels(self, natural: Array) -> bool:
         return any(self._each(lambda part, eta: cancels(part.family, eta), natural))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.gaussian.bulk import Values, widths
+from expfam_em.families.gaussian.conjugate import NormalWishart
 from expfam_em.families.gaussian.framed import FramedNormal, plain
 from expfam_em.families.gaussian.missing import observed
 from expfam_em.families.gaussian.models import MODELS
@@ -19,6 +20,7 @@ from expfam_em.families.special.gamma import LOG_2PI
 from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
+from expfam_em.family.conjugate import Conjugate, Conjugated
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.missing import Marginals, MissingValues
 from expfam_em.family.optional import in_own_frames
@@ -29,7 +31,7 @@ MOMENT_ENTRIES = 1 << 17
 """Entries of X that are read at a time, a megabyte: deviations are then taken of what is still in cache."""
 
 
-class Gaussian(FramedNormal, MissingValues):
+class Gaussian(FramedNormal, MissingValues, Conjugated):
     """Normal density: T(x) = (z, z zᵀ), A(η) = −¼ η₁ᵀ η₂⁻¹ η₁ − ½ log |−2 η₂|, h(x) = (2π)^(−d/2).
 
     z = (x − shift) / scale is the observation in the family's frame. The frame is the identity until ``bind`` sets
@@ -290,6 +292,21 @@ class Gaussian(FramedNormal, MissingValues):
 
     def filling(self, n_features: int) -> Array | None:
         return self._frame(n_features)[0] if self._form.isotropic else None
+
+    def conjugate(self) -> Conjugate:
+        """Return the normal-Wishart prior.
+
+        Raises
+        ------
+        ValueError
+            If components are tied by more than one covariance for all.
+        """
+        if self._model.constrain is not None:
+            raise ValueError(
+                f"{self!r} has no conjugate prior, because its covariances are constrained: take full, tied, diag or "
+                "spherical ones"
+            )
+        return NormalWishart(self)
 
     def __repr__(self) -> str:
         extra = [f"reg_covar={self.reg_covar:g}"] if self.reg_covar else []

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
+from expfam_em.families.gaussian.conjugate import NormalMean
 from expfam_em.families.gaussian.gaussian import Gaussian, read_moments
 from expfam_em.families.gaussian.models import MODELS, Model
 from expfam_em.families.gaussian.packing import Constant
 from expfam_em.family import named
+from expfam_em.family.conjugate import Conjugate
 from expfam_em.family.optional import Cancelling, Framed
 from expfam_em.rows.typing import Array, Block
 
@@ -91,6 +93,9 @@ class KnownCovariance(Gaussian, Cancelling):
         with np.errstate(all="ignore"):
             natural = self.from_moments(used["means"], np.full(len(used["means"]), self.variance))
         return named.finished(self, natural, arrays, used)
+
+    def conjugate(self) -> Conjugate:
+        return NormalMean(self)
 
     def __repr__(self) -> str:
         return f"KnownCovariance(variance={self.variance!r})"

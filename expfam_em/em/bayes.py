@@ -1,0 +1,371 @@
+"""Variational Bayes: the step from a posterior of all parameters to a better one, in the loop of EM.
+
+A posterior is q(π) Π_k q(η_k), with q(η_k) of the conjugate family. Its E-step is the kernel with E[η], E[A] and E[log π]
+(Beal 2003); its M-step adds the statistics to (χ, ν). The bound of the log evidence is that of the kernel less
+KL(q ‖ prior), which stands where the log-prior of EM stands.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import betaln, digamma, gammaln
+
+from expfam_em.em.loop import Callback, run
+from expfam_em.em.options import Options
+from expfam_em.em.result import CollapsedError, FitResult
+from expfam_em.em.state import Problem, State, begin, move
+from expfam_em.em.steps import collapse
+from expfam_em.estep.plan import Pass, n_statistics
+from expfam_em.estep.scores import Scores
+from expfam_em.family import checked
+from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
+from expfam_em.family.conjugate import Conjugate, conjugate_of
+from expfam_em.family.optional import Cancelling, components, shared
+from expfam_em.rows.threads import undisturbed
+from expfam_em.rows.typing import Array
+from expfam_em.values.mixture import Mixture
+from expfam_em.values.statistics import ExpectedStatistics
+
+WeightsPrior = Literal["process", "dirichlet"]
+
+# ---- mixing weights ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WeightsModel(ABC):
+    """Prior of the mixing weights, and what follows from counts N_k, (…, K).
+
+    Attributes
+    ----------
+    concentration : float or (K,)
+        α.
+    """
+
+    concentration: ArrayLike
+
+    @abstractmethod
+    def parameters(self, counts: Array) -> tuple[Array, ...]:
+        """Return the parameters of the posterior, each (…, K)."""
+
+    @abstractmethod
+    def expected_log(self, counts: Array) -> Array:
+        """Return E[log π], (…, K)."""
+
+    @abstractmethod
+    def mean(self, counts: Array) -> Array:
+        """Return E[π], (…, K), scaled to a sum of 1."""
+
+    @abstractmethod
+    def divergence(self, counts: Array) -> Array:
+        """Return KL(q(π) ‖ p(π)), (…)."""
+
+
+class DirichletWeights(WeightsModel):
+    """π has a Dirichlet density of parameters α, which become α + N."""
+
+    def parameters(self, counts: Array) -> tuple[Array, ...]:
+        return (counts + np.asarray(self.concentration, np.float64),)
+
+    def expected_log(self, counts: Array) -> Array:
+        (alpha,) = self.parameters(counts)
+        return digamma(alpha) - digamma(alpha.sum(axis=-1, keepdims=True))
+
+    def mean(self, counts: Array) -> Array:
+        (alpha,) = self.parameters(counts)
+        return alpha / alpha.sum(axis=-1, keepdims=True)
+
+    def divergence(self, counts: Array) -> Array:
+        ends = [self.parameters(each)[0] for each in (counts, np.zeros_like(counts))]
+        after, before = (gammaln(alpha).sum(axis=-1) - gammaln(alpha.sum(axis=-1)) for alpha in ends)
+        return np.sum(counts * self.expected_log(counts), axis=-1) - after + before
+
+
+class ProcessWeights(WeightsModel):
+    """Dirichlet process of concentration α, truncated: π_k = v_k Π_{j<k} (1 − v_j), and v_k is Beta(1, α) before.
+
+    After, v_k is Beta(1 + N_k, α + Σ_{j>k} N_j) (Blei & Jordan 2006). The last v is not 1; what it leaves of the stick
+    belongs to no component, and E[π] is scaled to a sum of 1.
+    """
+
+    def parameters(self, counts: Array) -> tuple[Array, ...]:
+        after = np.flip(np.cumsum(np.flip(counts, -1), axis=-1), -1) - counts
+        return 1.0 + counts, np.asarray(self.concentration, np.float64) + np.maximum(after, 0.0)
+
+    def expected_log(self, counts: Array) -> Array:
+        a, b = self.parameters(counts)
+        left = digamma(b) - digamma(a + b)
+        return digamma(a) - digamma(a + b) + np.cumsum(left, axis=-1) - left
+
+    def mean(self, counts: Array) -> Array:
+        a, b = self.parameters(counts)
+        left = np.cumprod(b / (a + b), axis=-1)
+        mean = a / (a + b) * np.concatenate([np.ones_like(left[..., :1]), left[..., :-1]], axis=-1)
+        return mean / mean.sum(axis=-1, keepdims=True)
+
+    def divergence(self, counts: Array) -> Array:
+        a, b = self.parameters(counts)
+        _, before = self.parameters(np.zeros_like(counts))
+        of_a, of_b, of_sum = digamma(a), digamma(b), digamma(a + b)
+        each = counts * (of_a - of_sum) + (b - before) * (of_b - of_sum) - betaln(a, b) + betaln(1.0, before)
+        return each.sum(axis=-1)
+
+
+WEIGHTS: dict[str, type[WeightsModel]] = {"process": ProcessWeights, "dirichlet": DirichletWeights}
+
+
+# ---- the posterior -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """What is known before the rows, but for (χ, ν).
+
+    Attributes
+    ----------
+    weights : WeightsModel
+    conjugate : callable(ExponentialFamily) -> Conjugate
+        The conjugate prior of a family in the coordinates it has.
+    """
+
+    weights: WeightsModel
+    conjugate: Callable[[ExponentialFamily], Conjugate] = conjugate_of
+
+
+class Posterior(Mixture):
+    """A posterior as the driver takes it: a mixture whose parameters are expectations, or a stack of them.
+
+    ``natural`` is E[η], ``log_partition`` E[A], ``log_weights`` E[log π] and ``weights`` E[π].
+
+    Attributes
+    ----------
+    posterior : ExpectedStatistics
+        The counts N are those of the rows; sums χ and exposures ν are those of the rows and the prior.
+    model : Model
+    """
+
+    posterior: ExpectedStatistics
+    model: Model
+
+    @classmethod
+    def of(cls, posterior: ExpectedStatistics, model: Model) -> Self:
+        """Return the posterior of these statistics; E[A] is not finite for components that have none."""
+        packed, family = _packed(posterior), posterior.family
+        prior = model.conjugate(family)
+        with np.errstate(all="ignore"):
+            expected = _by_mixture(prior, posterior, lambda one, its: one.to_expectation(its), model, packed)
+            log_weights, weights = model.weights.expected_log(posterior.counts), model.weights.mean(posterior.counts)
+        mixture = Mixture.unchecked(family, weights, expected[:, :-1].reshape(posterior.sums.shape))
+        return cls._made(mixture, posterior, model, -expected[:, -1].reshape(weights.shape), log_weights)
+
+    @classmethod
+    def _made(
+        cls, mixture: Mixture, posterior: ExpectedStatistics, model: Model, log_partition: Array, log_weights: Array
+    ) -> Self:
+        """Return a posterior of what is known of it."""
+        found = cls.unchecked(
+            mixture.family, mixture.weights, mixture.natural, log_partition=log_partition, log_weights=log_weights
+        )
+        vars(found).update(posterior=posterior, model=model)
+        return found
+
+    def __getitem__(self, index: Any) -> Posterior:
+        some = super().__getitem__(index)
+        return self._made(some, self.posterior[index], self.model, some.log_partition, some.log_weights)
+
+    def reframed(self, expectation: Array | None = None) -> Posterior:
+        """Return the same posterior with its components in the frames that suit its `plug_in` best."""
+        if self.family.coupled:
+            return self
+        moved = self.plug_in.reframed(self.posterior.expectation)
+        if moved.family is self.family:
+            return self
+        found = Posterior.of(self.posterior.in_coordinates_of(moved.family), self.model)
+        return found if np.isfinite(found.log_partition).all() else self
+
+    @property
+    def plug_in(self) -> Mixture:
+        """The mixture of E[π] and of the parameters that stand for each posterior; see `Conjugate.point`."""
+        packed, prior = _packed(self.posterior), self.model.conjugate(self.family)
+        with np.errstate(all="ignore"):
+            natural = _by_mixture(prior, self.posterior, lambda one, its: one.point(its), self.model, packed)
+        return Mixture.unchecked(self.family, self.weights, natural.reshape(self.natural.shape))
+
+    @property
+    def scores(self) -> Scores:
+        found = super().scores
+        if not isinstance(self.family, Cancelling):
+            return found
+        excess = self.log_partition - checked.log_partition(self.family, self.flat_natural).reshape(self.weights.shape)
+        return found._replace(excess=excess.reshape(found.log_partition.shape))
+
+    def divergence_from(self, prior: ExpectedStatistics) -> Array:
+        """Return KL(q ‖ p) of all parameters, (…)."""
+        prior = prior.in_coordinates_of(self.family)
+        after, before = _packed(self.posterior), _packed(prior)
+        expected = np.column_stack([self.flat_natural, -self.log_partition.ravel()])
+
+        def volumes(packed: Array) -> Array:
+            conjugate = self.model.conjugate(self.family)
+            return _by_mixture(conjugate, self.posterior, lambda one, its: one.log_partition(its), self.model, packed)
+
+        each = np.sum((after - before) * expected, axis=1) - volumes(after) + volumes(before)
+        of_components = each.reshape(self.weights.shape).sum(axis=-1)
+        return np.asarray(of_components + self.model.weights.divergence(self.posterior.counts))
+
+
+def _packed(statistics: ExpectedStatistics) -> Array:
+    """Return (χ, ν) of the components of all mixtures, (B·K, p + 1)."""
+    return np.column_stack([statistics.sums.reshape(-1, statistics.sums.shape[-1]), statistics.exposures.ravel()])
+
+
+def _by_mixture(prior, posterior, function, model, packed) -> Array:
+    """Return what a function of the conjugate prior says of (χ, ν): mixture by mixture if components are tied."""
+    if posterior.counts.ndim == 1 or not prior.coupled:
+        return function(prior, packed)
+    of = np.arange(posterior.counts.size).reshape(posterior.counts.shape)
+    found = [function(model.conjugate(components(posterior.family, lot)), packed[lot]) for lot in of]
+    return np.concatenate(found)
+
+
+# ---- the loop ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class BayesProblem(Problem):
+    """A problem whose mixtures are posteriors; its ``prior`` is (ν, χ) of every run."""
+
+    model: Model
+
+    def posterior(self, statistics: ExpectedStatistics, run: Any) -> Posterior:
+        """Return the posteriors of some runs: their M-step."""
+        full = statistics + self.prior_of(run)  # type: ignore[operator]
+        return Posterior.of(replace(full, counts=statistics.counts), self.model)
+
+    def log_prior(self, mixture: Any, run: Any) -> np.ndarray:
+        """Return −KL(q ‖ p) of some runs, (L,)."""
+        return -mixture.divergence_from(self.prior_of(run))
+
+
+def bayes_step(problem: Any, state: State) -> State:
+    """Return the state after every run has gone to a better posterior, and its E-step."""
+    after = problem.posterior(state.statistics, state.run)
+    outside = ~(np.isfinite(after.log_partition) & np.isfinite(after.natural).all(axis=-1))
+    if (lost := outside.any(axis=1)).any():
+        family, numbers = after.family, np.flatnonzero(lost)
+        errors = {int(state.run[at]): collapse(family, state.statistics[int(at)], outside[at]) for at in numbers}
+        state, after = state.with_results(errors), after[~lost]
+    return move(problem, state, after) if len(state.run) else state
+
+
+@dataclass(frozen=True)
+class BayesResult(FitResult):
+    """What variational Bayes returns: ``mixture`` is the plug-in one, and ``bounds`` are those of the log evidence.
+
+    Attributes
+    ----------
+    posterior, prior : ExpectedStatistics
+        See `Posterior`; the prior is in the coordinates that all components share.
+    """
+
+    posterior: Any = None
+    prior: Any = None
+
+
+@undisturbed
+def fit_bayes(
+    start: Mixture, pass_: Pass, data_set: Array, options: Options, model: Model, *,
+    posterior: ExpectedStatistics | None = None, callbacks: Sequence[Callback] = (), drop: bool = False,
+) -> list[FitResult | CollapsedError]:  # fmt: skip
+    """Run variational Bayes from every mixture of a stack, in lock step; see `fit_all`.
+
+    Parameters
+    ----------
+    start : Mixture
+        A stack of B mixtures, from whose responsibilities the first posteriors are made.
+    pass_, data_set, callbacks, drop
+        See `fit_all`.
+    options : Options
+        With a prior that is proper.
+    model : Model
+    posterior : ExpectedStatistics, optional
+        A stack of posteriors to go on from instead.
+    """
+    problem, runs = BayesProblem(pass_, np.asarray(data_set), options, model), np.arange(len(start.weights))
+    if posterior is None:
+        first = problem.posterior(problem.accumulate(start, runs, options.temperature_at(0)), runs)
+    else:
+        first = Posterior.of(posterior, model)
+    results = run(problem, begin(problem, first), callbacks=callbacks, drop=drop, step=bayes_step)
+    return [_as_result(problem, at, result) for at, result in enumerate(results)]
+
+
+def _as_result(problem: BayesProblem, run: int, result: Any) -> FitResult | CollapsedError:
+    if not isinstance(result, FitResult):
+        return result
+    of: Any = result.mixture
+    known = {field.name: getattr(result, field.name) for field in fields(FitResult)}
+    known |= {
+        "mixture": of.plug_in, "bounds": result.bounds + result.log_priors,
+        "half_bounds": result.half_bounds + result.log_priors[1:], "log_priors": np.zeros_like(result.log_priors),
+    }  # fmt: skip
+    return BayesResult(**known, posterior=of.posterior, prior=problem.prior_of([run])[0])  # type: ignore[index]
+
+
+# ---- the prior ---------------------------------------------------------------------------------------------------------
+
+
+def mean_statistics(pass_: Pass) -> tuple[Array, Array]:
+    """Return the mean of T over each data set, (D, p), per unit of exposure, and its row weight, (D,)."""
+    D, family = pass_.rows.n_data, shared(pass_.family)
+    none = Scores.none(D, 1, n_statistics(family, pass_.rows), family)
+    _, counts, sums, _, exposures = pass_.sums(none, data_set=np.arange(D))
+    return sums[:, 0] / exposures, counts[:, 0]
+
+
+def weak_prior(pass_: Pass, data_set: Array, n_components: int) -> ExpectedStatistics:
+    """Return the prior of one pseudo-observation like the mean of all rows, for every run, (B, K).
+
+    A probability of 0, or what is a boundary like it, becomes that of half an observation in the row weight n: η is
+    ± log(2n + 1) there.
+
+    Raises
+    ------
+    ValueError
+        If the rows as a whole give none.
+    """
+    family, K = shared(pass_.family), n_components
+    mean, total = mean_statistics(pass_)
+    D, p = mean.shape
+    tiled = np.repeat(mean, K, axis=0)
+    with np.errstate(all="ignore"):
+        natural = checked.to_natural(family, tiled)
+        limit = np.repeat(np.log(2 * total + 1), K)[:, None]
+        cut = np.abs(natural) >= NATURAL_LIMIT * (1 - 1e-9)
+        if cut.any():
+            inside = checked.to_expectation(family, np.where(cut, np.sign(natural) * limit, natural))
+            tiled = np.where(cut.any(axis=1, keepdims=True), inside, tiled)
+    counts = np.ones((D, K))
+    prior = ExpectedStatistics(counts, tiled.reshape(D, K, p), np.zeros(D), family=family)
+    return prior[np.asarray(data_set)]
+
+
+def check_proper(prior: ExpectedStatistics, family: ExponentialFamily, model: Model) -> None:
+    """Raise a ValueError unless a prior, or a stack of them, is a density."""
+    known = prior if prior.family is not None else replace(prior, family=shared(family))
+    known = known.in_coordinates_of(shared(family))
+    conjugate = model.conjugate(shared(family))
+    with np.errstate(all="ignore"):
+        values = _by_mixture(conjugate, known, lambda one, its: one.log_partition(its), model, _packed(known))
+    if not (fine := np.isfinite(values)).all():
+        k = int(np.argmin(fine))
+        raise ValueError(
+            f"the prior of component {k % known.counts.shape[-1]}, of {known.exposures.ravel()[k]:g} "
+            f"pseudo-observations, is no density under {family!r}: its sums must be those of rows that differ, such as "
+            "prior=ExpectedStatistics(counts, sums) of 2 or more, and a column must not be constant"
+        )
