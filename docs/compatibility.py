@@ -1,8 +1,8 @@
 """The figures of docs/compatibility.md: run ``python docs/compatibility.py [folder]``.
 
 Scikit-learn's own tests are copied from where it is installed to a folder, a temporary one by default. There
-`GaussianMixture` and `KMeans` are imported from this package instead. pytest runs them with this file as a plugin. It
-counts the tests that make one of the two.
+`GaussianMixture`, `BayesianGaussianMixture` and `KMeans` are imported from this package instead. pytest runs them with
+this file as a plugin. It counts the tests that make one of the three.
 """
 
 import collections
@@ -20,8 +20,13 @@ import sklearn
 import expfam_em as ef
 
 HERE, THERE = Path(__file__).parent, Path(sklearn.__file__).parent
-FILES = ("mixture/tests/test_gaussian_mixture.py", "mixture/tests/test_mixture.py", "cluster/tests/test_k_means.py")
-SWAPPED = ("GaussianMixture", "KMeans")
+FILES = (
+    "mixture/tests/test_gaussian_mixture.py",
+    "mixture/tests/test_bayesian_mixture.py",
+    "mixture/tests/test_mixture.py",
+    "cluster/tests/test_k_means.py",
+)
+SWAPPED = ("GaussianMixture", "BayesianGaussianMixture", "KMeans")
 
 makers, outcomes = set(), {}
 
@@ -94,7 +99,8 @@ def check():
     from sklearn.utils.estimator_checks import check_estimator
 
     gaussian = ef.ExponentialFamilyMixture(ef.families.Gaussian())
-    for estimator in (ef.GaussianMixture(), ef.KMeans(), ef.BernoulliMixture(), gaussian):
+    bayesian = ef.BayesianGaussianMixture()
+    for estimator in (ef.GaussianMixture(), bayesian, ef.KMeans(), ef.BernoulliMixture(), gaussian):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             results = check_estimator(estimator, on_fail=None, on_skip=None)

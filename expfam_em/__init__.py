@@ -19,6 +19,7 @@ from expfam_em.values.statistics import ExpectedStatistics
 if TYPE_CHECKING:
     from expfam_em.checking import FamilyError, check_family
     from expfam_em.estimators import (
+        BayesianGaussianMixture,
         BernoulliMixture,
         Bootstrap,
         ExponentialFamilyMixture,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
+    "BayesianGaussianMixture": "expfam_em.estimators",
     "BernoulliMixture": "expfam_em.estimators",
     "Bootstrap": "expfam_em.estimators",
     "ExponentialFamilyMixture": "expfam_em.estimators",
@@ -52,6 +54,7 @@ _LAZY = {
 """Names whose modules need more than NumPy, SciPy and numba: imported when first used."""
 
 __all__ = [
+    "BayesianGaussianMixture",
     "BernoulliMixture",
     "Bootstrap",
     "CollapsedError",

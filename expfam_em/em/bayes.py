@@ -28,11 +28,14 @@ from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.conjugate import Conjugate, conjugate_of
 from expfam_em.family.optional import Cancelling, components, shared
 from expfam_em.rows.threads import undisturbed
-from expfam_em.rows.typing import Array
+from expfam_em.rows.typing import Array, Mask
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
 WeightsPrior = Literal["process", "dirichlet"]
+
+CUT_ROUNDING = 1e-9
+"""By how much, as a share, η may be off the limit that it was cut to."""
 
 # ---- mixing weights ----------------------------------------------------------------------------------------------------
 
@@ -247,6 +250,27 @@ class BayesProblem(Problem):
         full = statistics + self.prior_of(run)  # type: ignore[operator]
         return Posterior.of(replace(full, counts=statistics.counts), self.model)
 
+    def of_start(self, start: Mixture, run: Any) -> ExpectedStatistics:
+        """Return the posteriors of n π_k rows with the expectation of each component, and as many of the prior.
+
+        A start that is the M-step of responsibilities and the prior has the posterior of these responsibilities. The
+        prior is added where a start is on the boundary of the parameter space.
+        """
+        _, totals, exposures = mean_statistics(self.pass_)
+        prior: Any = self.prior_of(run).in_coordinates_of(start.family)  # type: ignore[union-attr]
+        counts = start.weights * totals[self.data_set[run], None]
+        exposed = counts * (exposures / totals)[self.data_set[run], None]
+        every = exposed + prior.exposures
+
+        def posterior(sums: Array) -> ExpectedStatistics:
+            return ExpectedStatistics(counts, sums, np.zeros(len(counts)), every, start.family)
+
+        found = posterior(start.expectation * every[..., None])
+        if (inside := is_proper(found, self.model)).all():
+            return found
+        within = start.expectation * exposed[..., None] + prior.sums
+        return posterior(np.where(inside[..., None], found.sums, within))
+
     def log_prior(self, mixture: Any, run: Any) -> np.ndarray:
         """Return −KL(q ‖ p) of some runs, (L,)."""
         return -mixture.divergence_from(self.prior_of(run))
@@ -287,7 +311,7 @@ def fit_bayes(
     Parameters
     ----------
     start : Mixture
-        A stack of B mixtures, from whose responsibilities the first posteriors are made.
+        A stack of B mixtures. The first posteriors are those of as many rows like each component as its weight says.
     pass_, data_set, callbacks, drop
         See `fit_all`.
     options : Options
@@ -297,10 +321,7 @@ def fit_bayes(
         A stack of posteriors to go on from instead.
     """
     problem, runs = BayesProblem(pass_, np.asarray(data_set), options, model), np.arange(len(start.weights))
-    if posterior is None:
-        first = problem.posterior(problem.accumulate(start, runs, options.temperature_at(0)), runs)
-    else:
-        first = Posterior.of(posterior, model)
+    first = Posterior.of(problem.of_start(start, runs) if posterior is None else posterior, model)
     results = run(problem, begin(problem, first), callbacks=callbacks, drop=drop, step=bayes_step)
     return [_as_result(problem, at, result) for at, result in enumerate(results)]
 
@@ -320,49 +341,46 @@ def _as_result(problem: BayesProblem, run: int, result: Any) -> FitResult | Coll
 # ---- the prior ---------------------------------------------------------------------------------------------------------
 
 
-def mean_statistics(pass_: Pass) -> tuple[Array, Array]:
-    """Return the mean of T over each data set, (D, p), per unit of exposure, and its row weight, (D,)."""
+def mean_statistics(pass_: Pass) -> tuple[Array, Array, Array]:
+    """Return the mean of T over each data set, (D, p), per unit of exposure; its row weight and exposure, (D,)."""
     D, family = pass_.rows.n_data, shared(pass_.family)
     none = Scores.none(D, 1, n_statistics(family, pass_.rows), family)
     _, counts, sums, _, exposures = pass_.sums(none, data_set=np.arange(D))
-    return sums[:, 0] / exposures, counts[:, 0]
+    return sums[:, 0] / exposures, counts[:, 0], exposures[:, 0]
 
 
 def weak_prior(pass_: Pass, data_set: Array, n_components: int) -> ExpectedStatistics:
     """Return the prior of one pseudo-observation like the mean of all rows, for every run, (B, K).
 
-    A probability of 0, or what is a boundary like it, becomes that of half an observation in the row weight n: η is
+    Columns of a normal density have the variances of the rows and no correlation, so that no covariance is singular. A
+    probability of 0, or what is a boundary like it, becomes that of half an observation in the row weight n: η is
     ± log(2n + 1) there.
-
-    Raises
-    ------
-    ValueError
-        If the rows as a whole give none.
     """
     family, K = shared(pass_.family), n_components
-    mean, total = mean_statistics(pass_)
+    mean, total, _ = mean_statistics(pass_)
     D, p = mean.shape
-    tiled = np.repeat(mean, K, axis=0)
+    mean, limit = np.repeat(mean, K, axis=0), np.repeat(np.log(2 * total + 1), K)[:, None]
     with np.errstate(all="ignore"):
-        natural = checked.to_natural(family, tiled)
-        limit = np.repeat(np.log(2 * total + 1), K)[:, None]
-        cut = np.abs(natural) >= NATURAL_LIMIT * (1 - 1e-9)
-        if cut.any():
-            inside = checked.to_expectation(family, np.where(cut, np.sign(natural) * limit, natural))
-            tiled = np.where(cut.any(axis=1, keepdims=True), inside, tiled)
-    counts = np.ones((D, K))
-    prior = ExpectedStatistics(counts, tiled.reshape(D, K, p), np.zeros(D), family=family)
+        natural = checked.to_natural(family, checked.seeds(family, mean, mean))
+        cut = np.abs(natural) >= NATURAL_LIMIT * (1 - CUT_ROUNDING)
+        expectation = checked.to_expectation(family, np.where(cut, np.sign(natural) * limit, natural))
+    prior = ExpectedStatistics(np.ones((D, K)), expectation.reshape(D, K, p), np.zeros(D), family=family)
     return prior[np.asarray(data_set)]
+
+
+def is_proper(statistics: ExpectedStatistics, model: Model) -> Mask:
+    """Return which (χ, ν) of components have a density, (…, K)."""
+    conjugate = model.conjugate(statistics.family)  # type: ignore[arg-type]
+    with np.errstate(all="ignore"):
+        values = _by_mixture(conjugate, statistics, lambda one, its: one.log_partition(its), model, _packed(statistics))
+    return np.isfinite(values).reshape(statistics.counts.shape)
 
 
 def check_proper(prior: ExpectedStatistics, family: ExponentialFamily, model: Model) -> None:
     """Raise a ValueError unless a prior, or a stack of them, is a density."""
     known = prior if prior.family is not None else replace(prior, family=shared(family))
     known = known.in_coordinates_of(shared(family))
-    conjugate = model.conjugate(shared(family))
-    with np.errstate(all="ignore"):
-        values = _by_mixture(conjugate, known, lambda one, its: one.log_partition(its), model, _packed(known))
-    if not (fine := np.isfinite(values)).all():
+    if not (fine := is_proper(known, model).ravel()).all():
         k = int(np.argmin(fine))
         raise ValueError(
             f"the prior of component {k % known.counts.shape[-1]}, of {known.exposures.ravel()[k]:g} "

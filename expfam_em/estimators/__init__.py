@@ -1,5 +1,6 @@
 """What scikit-learn users type."""
 
+from expfam_em.estimators.bayesian import BayesianGaussianMixture
 from expfam_em.estimators.bernoulli import BernoulliMixture
 from expfam_em.estimators.gaussian import GaussianMixture
 from expfam_em.estimators.generic import ExponentialFamilyMixture
@@ -10,6 +11,7 @@ from expfam_em.estimators.summary import Summary
 from expfam_em.saving.files import load
 
 __all__ = [
+    "BayesianGaussianMixture",
     "BernoulliMixture",
     "Bootstrap",
     "ExponentialFamilyMixture",
