@@ -47,6 +47,7 @@ from expfam_em.family import checked
 from expfam_em.family.alike import alike, fingerprint
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import bind
+from expfam_em.family.conjugate import conjugate_of
 from expfam_em.family.kernel_form import form_of
 from expfam_em.family.optional import translate, translate_expectation
 from expfam_em.rows import csr
@@ -418,6 +419,7 @@ class BaseMixture(DensityMixin, EMEstimator):
             return None
         if self.weights != "free":
             raise ValueError(f"weights is {self.weights!r}; with bayesian=True they have a posterior: give 'free'")
+        conjugate_of(family)  # a family that has none says so before anything is computed
         return Model(WEIGHTS[self.weights_prior](self.concentration))
 
     def _default_prior(self, pass_: Pass, data_set: Integers) -> ExpectedStatistics:

@@ -14,7 +14,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import components, is_incomplete
 from expfam_em.rows.typing import Array, Block, Integers
 
-ASIDE, TIMES = 0.005, np.array([1.0, -1.0, 2.0, -2.0])
+ASIDE, TIMES = 0.001, np.array([1.0, -1.0, 2.0, -2.0])
 """Length of a step of a difference, in standard deviations of one row, and the steps of a five-point difference."""
 
 SCALINGS = 4
