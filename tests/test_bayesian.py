@@ -290,7 +290,7 @@ def planted(name):
 def test_three_of_ten_components_survive(name, weights):
     family, X = planted(name)
     model = ef.ExponentialFamilyMixture(
-        family, 10, bayesian=True, weights_prior=weights, concentration=0.1, n_init=10, max_iter=1000, random_state=0
+        family, 10, bayesian=True, weights_prior=weights, concentration=0.1, n_init=2, max_iter=1000, random_state=0
     ).fit(X)  # fmt: skip
     alive = model.posterior_.counts > 1
     assert alive.sum() == 3

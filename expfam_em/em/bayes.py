@@ -34,6 +34,9 @@ from expfam_em.values.statistics import ExpectedStatistics
 
 WeightsPrior = Literal["process", "dirichlet"]
 
+ALIVE, MOST_MERGERS = 0.5, 5
+"""Rows that a component must be expected to have to be merged, and mergers that are tried at a time."""
+
 CUT_ROUNDING = 1e-9
 """By how much, as a share, η may be off the limit that it was cut to."""
 
@@ -305,6 +308,7 @@ class BayesResult(FitResult):
 def fit_bayes(
     start: Mixture, pass_: Pass, data_set: Array, options: Options, model: Model, *,
     posterior: ExpectedStatistics | None = None, callbacks: Sequence[Callback] = (), drop: bool = False,
+    merge: bool = False,
 ) -> list[FitResult | CollapsedError]:  # fmt: skip
     """Run variational Bayes from every mixture of a stack, in lock step; see `fit_all`.
 
@@ -319,11 +323,15 @@ def fit_bayes(
     model : Model
     posterior : ExpectedStatistics, optional
         A stack of posteriors to go on from instead.
+    merge : bool
+        Whether to try to merge components where a run has converged. Two components that share a cluster never become
+        one by themselves if the steps have drawn them apart.
     """
     problem, runs = BayesProblem(pass_, np.asarray(data_set), options, model), np.arange(len(start.weights))
     first = Posterior.of(problem.of_start(start, runs) if posterior is None else posterior, model)
     results = run(problem, begin(problem, first), callbacks=callbacks, drop=drop, step=bayes_step)
-    return [_as_result(problem, at, result) for at, result in enumerate(results)]
+    found = [_as_result(problem, at, result) for at, result in enumerate(results)]
+    return _merged(problem, found) if merge else found
 
 
 def _as_result(problem: BayesProblem, run: int, result: Any) -> FitResult | CollapsedError:
@@ -336,6 +344,73 @@ def _as_result(problem: BayesProblem, run: int, result: Any) -> FitResult | Coll
         "half_bounds": result.half_bounds + result.log_priors[1:], "log_priors": np.zeros_like(result.log_priors),
     }  # fmt: skip
     return BayesResult(**known, posterior=of.posterior, prior=problem.prior_of([run])[0])  # type: ignore[index]
+
+
+def _merged(problem: BayesProblem, results: list[Any]) -> list[Any]:
+    """Return results after pairs of components were merged as long as the bound rises by it."""
+    going = [at for at, result in enumerate(results) if isinstance(result, BayesResult) and result.converged]
+    while going:
+        proposed = [(at, one) for at in going for one in _mergers(problem.model, results[at])]
+        left = problem.options.max_iter - max((results[at].n_iter for at, _ in proposed), default=0)
+        if not proposed or left < 1:
+            break
+        of, stack = np.array([at for at, _ in proposed]), ExpectedStatistics.concatenate([one for _, one in proposed])
+        temperature = problem.options.schedule[-1]
+        options = replace(problem.options, max_iter=left, temperature=temperature, prior=problem.prior_of(of))
+        tried = BayesProblem(problem.pass_, problem.data_set[of], options, problem.model)
+        found = run(tried, begin(tried, Posterior.of(stack, problem.model)), step=bayes_step)
+        going = []
+        for at, result in zip(of.tolist(), (_as_result(tried, at, one) for at, one in enumerate(found)), strict=True):
+            if isinstance(result, BayesResult) and result.converged and result.bound > results[at].bound:
+                results[at] = _after(results[at], result)
+                going.append(at)
+        going = sorted(set(going))
+    return results
+
+
+def _after(before: BayesResult, after: BayesResult) -> BayesResult:
+    """Return a result with the steps to another one; the bound of a step is the highest so far."""
+    bounds = np.maximum.accumulate(np.concatenate([before.bounds, after.bounds[1:]]))
+    return replace(
+        after, bounds=bounds, half_bounds=bounds[1:], log_priors=np.zeros_like(bounds),
+        n_iter=before.n_iter + after.n_iter,
+    )  # fmt: skip
+
+
+def _mergers(model: Model, result: BayesResult) -> list[ExpectedStatistics]:
+    """Return the posteriors, stacks of one, with two components merged, that may have a higher bound; the best ones.
+
+    With given responsibilities the bound is Σ B(χ_k, ν_k), a term of the counts, and the entropy of the
+    responsibilities. A merger never raises the entropy, so the others must rise.
+    """
+    family = shared(result.mixture.family)
+    if family.coupled:
+        return []
+    posterior, prior = (each.in_coordinates_of(family) for each in (result.posterior, result.prior))
+    i, j = np.triu_indices(len(posterior.counts), 1)
+    alive = posterior.counts > ALIVE
+    i, j = i[alive[i] & alive[j]], j[alive[i] & alive[j]]
+    if not len(i):
+        return []
+    conjugate, own, none, at = model.conjugate(family), _packed(posterior), _packed(prior), np.arange(len(i))
+    joined = own[i] + own[j] - none[j]
+    counts = np.tile(posterior.counts, (len(i), 1))
+    counts[at, i], counts[at, j] = counts[at, i] + counts[at, j], 0.0
+
+    def of_counts(N: Array) -> Array:
+        return np.sum(N * model.weights.expected_log(N), axis=-1) - model.weights.divergence(N)
+
+    with np.errstate(all="ignore"):
+        volumes, free = conjugate.log_partition(own), conjugate.log_partition(none)
+        gain = conjugate.log_partition(joined) + free[j] - volumes[i] - volumes[j]
+        gain += of_counts(counts) - of_counts(posterior.counts)
+    best = np.flatnonzero(gain > 0)
+    best = best[np.argsort(-gain[best])][:MOST_MERGERS]
+    sums, exposures = np.tile(posterior.sums, (len(i), 1, 1)), np.tile(posterior.exposures, (len(i), 1))
+    sums[at, i], exposures[at, i] = joined[:, :-1], joined[:, -1]
+    sums[at, j], exposures[at, j] = prior.sums[j], prior.exposures[j]
+    known = ExpectedStatistics(counts, sums, np.zeros(len(i)), exposures, family)
+    return [known[[one]] for one in best]
 
 
 # ---- the prior ---------------------------------------------------------------------------------------------------------

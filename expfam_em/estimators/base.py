@@ -174,6 +174,7 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     bayesian: bool = False
     weights_prior: WeightsPrior = "process"
+    _merges = True  # whether components are merged where the bound rises by it
 
     n_components: int
     temperature: float | Sequence[float]
@@ -435,7 +436,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         if prior is not None and prior.counts.ndim == 2:
             options = replace(options, prior=prior[runs])
         if not self.warm_start or before is None or not np.isfinite(before.counts).all():
-            return list(fit_bayes(start, pass_, data_set, options, model, callbacks=callbacks, drop=True))
+            return list(fit_bayes(start, pass_, data_set, options, model, callbacks=callbacks, drop=True, merge=self._merges))
         posterior = before.repeated(len(data_set)).in_coordinates_of(start.family)
         return list(fit_bayes(start, pass_, data_set, options, model, posterior=posterior, callbacks=callbacks))
 

@@ -111,6 +111,7 @@ class BayesianGaussianMixture(GaussianMixture):
     # what a Gaussian mixture can be given besides has no place beside these priors
     weights_init = means_init = precisions_init = prior = acceleration = None
     weights, bayesian = "free", True
+    _merges = False  # the posterior is the one that scikit-learn's steps lead to
 
     weight_concentration_: Any
     mean_precision_: Floats
