@@ -42,17 +42,19 @@ def main():
             largest = " ".join(f"{weight:.3f}" for weight in np.sort(model.weights_)[:-5:-1])
             rows.append([name, prior, ", ".join(map(str, used)), largest])
             assert used.count(3) >= 4
-    table(f"600 rows of 3 components, at most {LARGEST} allowed: how many are used", 
+    table(f"600 rows of 3 components, at most {LARGEST} allowed: how many are used",
           ["family", "prior of weights", "used, from 5 starts", "largest weights of the last"], rows)  # fmt: skip
 
     X = faithful(standardised=True)
-    alphas = (0.01, 1.0, 100.0)
-    fits = [ef.BayesianGaussianMixture(LARGEST, weight_concentration_prior=a, n_init=5, max_iter=2000, tol=1e-6,
-                                       random_state=0).fit(X) for a in alphas]  # fmt: skip
-    shown = [[f"{a:g}", int(np.sum(m.posterior_.counts > 1)), f"{m.lower_bound_ * len(X):.2f}",
-              " ".join(f"{w:.3f}" for w in np.sort(m.weights_)[:-6:-1])] for a, m in zip(alphas, fits, strict=True)]  # fmt: skip
-    table("Old Faithful, a Dirichlet process of concentration α", ["α", "used", "bound of the log evidence", "weights"],
-          shown)  # fmt: skip
+    alphas, fits, shown = (0.01, 1.0, 100.0), [], []
+    for alpha in alphas:
+        how = {"n_init": 5, "max_iter": 2000, "tol": 1e-6, "random_state": 0}
+        model = ef.BayesianGaussianMixture(LARGEST, weight_concentration_prior=alpha, **how).fit(X)
+        used, largest = int(np.sum(model.posterior_.counts > 1)), np.sort(model.weights_)[:-6:-1]
+        fits.append(model)
+        shown.append([f"{alpha:g}", used, f"{model.lower_bound_ * len(X):.2f}", " ".join(f"{w:.3f}" for w in largest)])
+    headers = ["α", "used", "bound of the log evidence", "largest weights"]
+    table("Old Faithful, a Dirichlet process of concentration α", headers, shown)
     for model in fits:
         assert np.diff(model.lower_bounds_).min() > -1e-9
 

@@ -46,6 +46,7 @@ INTERNALS = {
     "test_acceleration.py": "a fit that is kept between two steps",
     "passes.py": "the passes of the E-step themselves",
     "test_row_offsets.py": "offsets of scores, which no public name takes yet",
+    "test_bayesian.py": "conjugate priors themselves",
     "test_check_family.py": "the laws and the integrals themselves",
     "test_cli.py": "the program in this process",
     "test_concurrency.py": "chunks and threads",

@@ -40,7 +40,7 @@ def one_component(family, X, prior, **how):
     return model.fit(X).lower_bound_ * len(X)
 
 
-# ---- the evidence, by formulas that know nothing of the package --------------------------------------------------------
+# ---- the evidence, by formulas that know nothing of the package ----------------------------------------------
 
 
 def of_bernoulli(X, chi, nu):
@@ -186,7 +186,7 @@ def test_the_bound_is_below_the_evidence_summed_over_all_labels(weights):
     assert 0 < gap < 1.5  # log K! of it is that components can be numbered in K! ways
 
 
-# ---- every family ------------------------------------------------------------------------------------------------------
+# ---- every family --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", SOLVED + NUMERIC, ids=repr)
@@ -238,14 +238,14 @@ def test_what_has_no_meaning_is_refused():
         ef.ExponentialFamilyMixture(F.Gaussian("VEV"), 2, bayesian=True).fit(X)
     with pytest.raises(ValueError, match="give 'free'"):
         ef.ExponentialFamilyMixture(F.Gaussian(), 2, bayesian=True, weights="equal").fit(X)
+    prior = ef.ExpectedStatistics(np.ones(2), np.zeros((2, 5)))
     with pytest.raises(ValueError, match="is no density"):
-        prior = ef.ExpectedStatistics(np.ones(2), np.zeros((2, 5)))
         ef.ExponentialFamilyMixture(F.Gaussian(), 2, bayesian=True, prior=prior).fit(X)
     with pytest.raises(ValueError, match="lower_bound_"):
         ef.BayesianGaussianMixture(2).fit(X).bic(X)
 
 
-# ---- scikit-learn ------------------------------------------------------------------------------------------------------
+# ---- scikit-learn --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("weights", PROCESS)
@@ -270,7 +270,7 @@ def test_the_posterior_is_that_of_scikit_learn(kind, weights):
     np.testing.assert_allclose(ours.weight_concentration_, theirs.weight_concentration_, atol=1e-3)
 
 
-# ---- planted components ------------------------------------------------------------------------------------------------
+# ---- planted components --------------------------------------------------------------------------------------
 
 
 def planted(name):
@@ -298,7 +298,7 @@ def test_three_of_ten_components_survive(name, weights):
     assert model.weights_[~alive].max() < 0.01
 
 
-# ---- the ways of the estimators ----------------------------------------------------------------------------------------
+# ---- the ways of the estimators ------------------------------------------------------------------------------
 
 
 def test_weights_are_repetitions_and_sparse_rows_are_rows():

@@ -13,6 +13,8 @@ ESTIMATORS = [
     ef.GaussianMixture(2),
     ef.BernoulliMixture(),
     ef.BernoulliMixture(3, binarize=0.5),
+    ef.BayesianGaussianMixture(2),
+    ef.ExponentialFamilyMixture(ef.families.Gaussian(), 2, bayesian=True),
     ef.KMeans(),
     ef.KMeans(3),
     ef.ExponentialFamilyMixture(ef.families.Gaussian()),

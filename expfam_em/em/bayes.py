@@ -1,7 +1,7 @@
 """Variational Bayes: the step from a posterior of all parameters to a better one, in the loop of EM.
 
-A posterior is q(π) Π_k q(η_k), with q(η_k) of the conjugate family. Its E-step is the kernel with E[η], E[A] and E[log π]
-(Beal 2003); its M-step adds the statistics to (χ, ν). The bound of the log evidence is that of the kernel less
+A posterior is q(π) Π_k q(η_k), with q(η_k) of the conjugate family. Its E-step is the kernel with E[η], E[A] and
+E[log π] (Beal 2003); its M-step adds the statistics to (χ, ν). The bound of the log evidence is that of the kernel less
 KL(q ‖ prior), which stands where the log-prior of EM stands.
 """
 
@@ -40,7 +40,7 @@ ALIVE, MOST_MERGERS = 0.5, 5
 CUT_ROUNDING = 1e-9
 """By how much, as a share, η may be off the limit that it was cut to."""
 
-# ---- mixing weights ----------------------------------------------------------------------------------------------------
+# ---- mixing weights ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class ProcessWeights(WeightsModel):
 WEIGHTS: dict[str, type[WeightsModel]] = {"process": ProcessWeights, "dirichlet": DirichletWeights}
 
 
-# ---- the posterior -----------------------------------------------------------------------------------------------------
+# ---- the posterior -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,9 +159,10 @@ class Posterior(Mixture):
     model: Model
 
     @classmethod
-    def of(cls, posterior: ExpectedStatistics, model: Model) -> Self:
+    def from_statistics(cls, posterior: ExpectedStatistics, model: Model) -> Self:
         """Return the posterior of these statistics; E[A] is not finite for components that have none."""
-        packed, family = _packed(posterior), posterior.family
+        family: Any = posterior.family
+        packed = _packed(posterior)
         prior = model.conjugate(family)
         with np.errstate(all="ignore"):
             expected = _by_mixture(prior, posterior, lambda one, its: one.to_expectation(its), model, packed)
@@ -174,7 +175,7 @@ class Posterior(Mixture):
         cls, mixture: Mixture, posterior: ExpectedStatistics, model: Model, log_partition: Array, log_weights: Array
     ) -> Self:
         """Return a posterior of what is known of it."""
-        found = cls.unchecked(
+        found: Any = cls.unchecked(
             mixture.family, mixture.weights, mixture.natural, log_partition=log_partition, log_weights=log_weights
         )
         vars(found).update(posterior=posterior, model=model)
@@ -191,7 +192,7 @@ class Posterior(Mixture):
         moved = self.plug_in.reframed(self.posterior.expectation)
         if moved.family is self.family:
             return self
-        found = Posterior.of(self.posterior.in_coordinates_of(moved.family), self.model)
+        found = Posterior.from_statistics(self.posterior.in_coordinates_of(moved.family), self.model)
         return found if np.isfinite(found.log_partition).all() else self
 
     @property
@@ -230,16 +231,18 @@ def _packed(statistics: ExpectedStatistics) -> Array:
     return np.column_stack([statistics.sums.reshape(-1, statistics.sums.shape[-1]), statistics.exposures.ravel()])
 
 
-def _by_mixture(prior, posterior, function, model, packed) -> Array:
+def _by_mixture(
+    prior: Any, posterior: ExpectedStatistics, function: Callable[[Any, Array], Array], model: Model, packed: Array
+) -> Array:
     """Return what a function of the conjugate prior says of (χ, ν): mixture by mixture if components are tied."""
     if posterior.counts.ndim == 1 or not prior.coupled:
         return function(prior, packed)
     of = np.arange(posterior.counts.size).reshape(posterior.counts.shape)
-    found = [function(model.conjugate(components(posterior.family, lot)), packed[lot]) for lot in of]
+    found = [function(model.conjugate(components(prior.family, lot)), packed[lot]) for lot in of]
     return np.concatenate(found)
 
 
-# ---- the loop ----------------------------------------------------------------------------------------------------------
+# ---- the loop ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +254,7 @@ class BayesProblem(Problem):
     def posterior(self, statistics: ExpectedStatistics, run: Any) -> Posterior:
         """Return the posteriors of some runs: their M-step."""
         full = statistics + self.prior_of(run)  # type: ignore[operator]
-        return Posterior.of(replace(full, counts=statistics.counts), self.model)
+        return Posterior.from_statistics(replace(full, counts=statistics.counts), self.model)
 
     def of_start(self, start: Mixture, run: Any) -> ExpectedStatistics:
         """Return the posteriors of n π_k rows with the expectation of each component, and as many of the prior.
@@ -306,7 +309,7 @@ class BayesResult(FitResult):
 
 @undisturbed
 def fit_bayes(
-    start: Mixture, pass_: Pass, data_set: Array, options: Options, model: Model, *,
+    start: Mixture, pass_: Pass, data_set: ArrayLike, options: Options, model: Model, *,
     posterior: ExpectedStatistics | None = None, callbacks: Sequence[Callback] = (), drop: bool = False,
     merge: bool = False,
 ) -> list[FitResult | CollapsedError]:  # fmt: skip
@@ -328,7 +331,7 @@ def fit_bayes(
         one by themselves if the steps have drawn them apart.
     """
     problem, runs = BayesProblem(pass_, np.asarray(data_set), options, model), np.arange(len(start.weights))
-    first = Posterior.of(problem.of_start(start, runs) if posterior is None else posterior, model)
+    first = Posterior.from_statistics(problem.of_start(start, runs) if posterior is None else posterior, model)
     results = run(problem, begin(problem, first), callbacks=callbacks, drop=drop, step=bayes_step)
     found = [_as_result(problem, at, result) for at, result in enumerate(results)]
     return _merged(problem, found) if merge else found
@@ -358,7 +361,7 @@ def _merged(problem: BayesProblem, results: list[Any]) -> list[Any]:
         temperature = problem.options.schedule[-1]
         options = replace(problem.options, max_iter=left, temperature=temperature, prior=problem.prior_of(of))
         tried = BayesProblem(problem.pass_, problem.data_set[of], options, problem.model)
-        found = run(tried, begin(tried, Posterior.of(stack, problem.model)), step=bayes_step)
+        found = run(tried, begin(tried, Posterior.from_statistics(stack, problem.model)), step=bayes_step)
         going = []
         for at, result in zip(of.tolist(), (_as_result(tried, at, one) for at, one in enumerate(found)), strict=True):
             if isinstance(result, BayesResult) and result.converged and result.bound > results[at].bound:
@@ -413,7 +416,7 @@ def _mergers(model: Model, result: BayesResult) -> list[ExpectedStatistics]:
     return [known[[one]] for one in best]
 
 
-# ---- the prior ---------------------------------------------------------------------------------------------------------
+# ---- the prior -----------------------------------------------------------------------------------------------
 
 
 def mean_statistics(pass_: Pass) -> tuple[Array, Array, Array]:
@@ -424,7 +427,7 @@ def mean_statistics(pass_: Pass) -> tuple[Array, Array, Array]:
     return sums[:, 0] / exposures, counts[:, 0], exposures[:, 0]
 
 
-def weak_prior(pass_: Pass, data_set: Array, n_components: int) -> ExpectedStatistics:
+def weak_prior(pass_: Pass, data_set: ArrayLike, n_components: int) -> ExpectedStatistics:
     """Return the prior of one pseudo-observation like the mean of all rows, for every run, (B, K).
 
     Columns of a normal density have the variances of the rows and no correlation, so that no covariance is singular. A

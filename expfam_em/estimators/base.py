@@ -436,7 +436,9 @@ class BaseMixture(DensityMixin, EMEstimator):
         if prior is not None and prior.counts.ndim == 2:
             options = replace(options, prior=prior[runs])
         if not self.warm_start or before is None or not np.isfinite(before.counts).all():
-            return list(fit_bayes(start, pass_, data_set, options, model, callbacks=callbacks, drop=True, merge=self._merges))
+            return list(
+                fit_bayes(start, pass_, data_set, options, model, callbacks=callbacks, drop=True, merge=self._merges)
+            )
         posterior = before.repeated(len(data_set)).in_coordinates_of(start.family)
         return list(fit_bayes(start, pass_, data_set, options, model, posterior=posterior, callbacks=callbacks))
 

@@ -57,8 +57,8 @@ class BayesianGaussianMixture(GaussianMixture):
     degrees_of_freedom_prior : float > d − 1, optional
         ν₀ of the Wishart prior of precisions; d by default.
     covariance_prior : float or array-like, optional
-        W₀⁻¹ of the Wishart prior: (d, d) for "full" and "tied", (d,) for "diag", a number for "spherical"; by default the
-        covariance of the rows.
+        W₀⁻¹ of the Wishart prior: (d, d) for "full" and "tied", (d,) for "diag", a number for "spherical"; by default
+        the covariance of the rows.
     random_state : int, RandomState, Generator, optional
     warm_start : bool
         Continue from the last posterior.
@@ -172,7 +172,7 @@ class BayesianGaussianMixture(GaussianMixture):
     def _make_family(self) -> Gaussian:
         return Gaussian(self.covariance_type)
 
-    # ---- the prior --------------------------------------------------------------------------------------------
+    # ---- the prior -------------------------------------------------------------------------------------------
 
     @property
     def concentration(self) -> float:  # type: ignore[override]
@@ -240,7 +240,7 @@ class BayesianGaussianMixture(GaussianMixture):
             self._check_precisions(given)
         return given
 
-    # ---- the fit ----------------------------------------------------------------------------------------------
+    # ---- the fit ---------------------------------------------------------------------------------------------
 
     def _followed(
         self, start: Mixture, pass_: Pass, runs: Integers, data_set: Integers, options: Options,

@@ -68,8 +68,8 @@ class ExponentialFamilyMixture(BaseMixture):
     verbose_interval : int
     bayesian : bool
         Estimate a posterior of all parameters by variational Bayes, for which K is the largest number of components:
-        those that the rows do not call for keep hardly any weight. Every fitted attribute then belongs to the mixture of
-        the posterior means, and bounds are bounds of the log evidence. Steps are those of variational Bayes, whatever
+        those that the rows do not call for keep hardly any weight. Fitted attributes then belong to the mixture of the
+        posterior means, and bounds are bounds of the log evidence. Steps are those of variational Bayes, whatever
         ``acceleration`` says. ``prior`` must be proper; by default it is one pseudo-observation like the mean of all
         rows for each component.
     weights_prior : {"process", "dirichlet"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -128,7 +128,7 @@ class LaplaceConjugate(Conjugate):
             step = (at + ASIDE * size) - at
             along = np.eye(p)[:, None] * step
             change = slope((at + along).reshape(-1, p)) - slope((at - along).reshape(-1, p))
-            bend = np.einsum("jkj->kj", change.reshape(p, K, p)) / (2 * step)
+            bend: Any = np.einsum("jkj->kj", change.reshape(p, K, p)) / (2 * step)
             size = np.where(bend > 0, 1 / np.sqrt(bend), size / 100)
         return size
 
@@ -153,7 +153,8 @@ class LaplaceConjugate(Conjugate):
 
     def to_expectation(self, natural: Array) -> Array:
         (chi, nu), p, mode = split(natural), natural.shape[1] - 1, self._at_mode(natural)
-        fine, groups = np.isfinite(mode.log_dets).all(axis=1), mode.groups
+        groups = mode.groups
+        fine: Any = np.isfinite(mode.log_dets).all(axis=1)
         H = np.where(fine[:, None, None, None], mode.curvature, np.eye(groups.shape[1]))
         pull = np.empty_like(mode.at)
         with np.errstate(all="ignore"):
@@ -197,7 +198,7 @@ def _log_dets(blocks: Array) -> Array:
     return np.where(sign > 0, value, np.nan)
 
 
-def _derivative(values: Array) -> Array:
+def _derivative(values: Array) -> Any:
     """Return the derivative by the number of steps, at 0, of values at `TIMES` steps."""
     near, near_back, far, far_back = values
     return (8 * (near - near_back) - (far - far_back)) / 12
