@@ -243,6 +243,11 @@ def test_what_has_no_meaning_is_refused():
         ef.ExponentialFamilyMixture(F.Gaussian(), 2, bayesian=True, prior=prior).fit(X)
     with pytest.raises(ValueError, match="lower_bound_"):
         ef.BayesianGaussianMixture(2).fit(X).bic(X)
+    fitted = ef.BayesianGaussianMixture(2, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="posterior_ says how sure"):
+        ef.standard_errors(fitted, X)
+    with pytest.raises(ValueError, match="names components by number"):
+        fitted.reorder([1, 0])
 
 
 # ---- scikit-learn --------------------------------------------------------------------------------------------

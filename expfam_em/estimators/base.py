@@ -654,6 +654,11 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     def _fitted_to(self, X: Observations, sample_weight: ArrayLike | None, n_jobs: int | None) -> Fitted:
         """Return the mixture, checked rows and how it was fitted."""
+        if self.bayesian:
+            raise ValueError(
+                "standard errors are those of a maximum of the likelihood, and this is a posterior: posterior_ says "
+                "how sure it is, or fit with bayesian=False"
+            )
         self._rows(X)
         rows, _ = self._prepare(self._checked_rows(X))
         kept = ArrayRows(rows, checked_weight(sample_weight, X), self.n_jobs if n_jobs is None else n_jobs)
@@ -727,6 +732,11 @@ class BaseMixture(DensityMixin, EMEstimator):
     def _put_in_order(self, index: Integers) -> Self:
         if np.array_equal(index, np.arange(self.n_components)):
             return self
+        if self.bayesian:
+            raise ValueError(
+                "posterior_ names components by number, and under a Dirichlet process their order matters: take "
+                "mixture_.components(order) to have the mixture in another order"
+            )
         concentration = np.asarray(self.concentration)
         prior = [] if self.prior is None else [self.prior.counts, self.prior.exposures, self.prior.sums]
         if any(value.ndim and np.any(value != value[:1]) for value in (concentration, *prior)):
