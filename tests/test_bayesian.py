@@ -376,6 +376,32 @@ def test_components_far_from_one_another_keep_their_digits():
         assert scatter[k] == pytest.approx(1 + np.sum((rows - rows.mean()) ** 2) + pull, rel=1e-7)
 
 
+def test_missing_values_have_the_bound_of_their_expectations():
+    """One column in all rows, and one in half of them: independent columns then have evidences of their own."""
+    rng = np.random.default_rng(10)
+    X = rng.poisson([2.0, 5.0], (40, 2)).astype(float)
+    chi, nu, gaps = np.array([2.0, 3.0]), 1.5, X.copy()
+    gaps[::2, 1] = np.nan
+    model = ef.ExponentialFamilyMixture(
+        F.Poisson(), 1, bayesian=True, weights_prior="dirichlet", tol=1e-14, max_iter=3000,
+        prior=ef.ExpectedStatistics([nu], [chi]),
+    ).fit(gaps)  # fmt: skip
+    bounds = np.array(model.lower_bounds_)
+    assert np.all(np.diff(bounds) > -1e-13)
+    # one ν serves all columns, so that rows with gaps count as their expectations do: the bound is below the evidence
+    exact = of_poisson(X[:, :1], chi[:1], nu) + of_poisson(X[1::2, 1:], chi[1:], nu)
+    assert exact - 3 < model.lower_bound_ * len(X) < exact
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_missing_values_never_lower_the_bound(kind):
+    X = np.concatenate([rows_of("normal"), rows_of("normal") + 4])
+    X[::7, 0] = np.nan
+    model = ef.BayesianGaussianMixture(3, covariance_type=kind, random_state=0, tol=1e-8, max_iter=200).fit(X)
+    assert np.diff(model.lower_bounds_).min(initial=0.0) > -1e-13
+    assert np.isfinite(model.score(X))
+
+
 def test_a_constant_column_and_a_level_that_nobody_has_are_taken():
     X = np.column_stack([np.ones(40), np.zeros(40), np.arange(40) % 2]).astype(float)
     model = ef.BernoulliMixture(3, bayesian=True, random_state=0).fit(X)

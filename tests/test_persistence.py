@@ -258,7 +258,7 @@ def test_other_estimators_are_refused(path):
     class Mine(ef.KMeans):
         pass
 
-    with pytest.raises(TypeError, match="Mine cannot be saved: it must be one of BernoulliMixture"):
+    with pytest.raises(TypeError, match="Mine cannot be saved: it must be one of BayesianGaussianMixture"):
         Mine(2).fit(X).save(path)
 
 

@@ -21,12 +21,14 @@ from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, FitResult
 from expfam_em.em.state import Problem, State, begin, move
 from expfam_em.em.steps import collapse
-from expfam_em.estep.plan import Pass, n_statistics
+from expfam_em.estep.plan import Pass, n_statistics, single_pass
+from expfam_em.estep.reduce import GivenStep
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.conjugate import Conjugate, conjugate_of
-from expfam_em.family.optional import Cancelling, components, shared
+from expfam_em.family.optional import components, shared
+from expfam_em.rows.protocol import Chunk
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Mask
 from expfam_em.values.mixture import Mixture
@@ -206,8 +208,6 @@ class Posterior(Mixture):
     @property
     def scores(self) -> Scores:
         found = super().scores
-        if not isinstance(self.family, Cancelling):
-            return found
         excess = self.log_partition - checked.log_partition(self.family, self.flat_natural).reshape(self.weights.shape)
         return found._replace(excess=excess.reshape(found.log_partition.shape))
 
@@ -420,11 +420,21 @@ def _mergers(model: Model, result: BayesResult) -> list[ExpectedStatistics]:
 
 
 def mean_statistics(pass_: Pass) -> tuple[Array, Array, Array]:
-    """Return the mean of T over each data set, (D, p), per unit of exposure; its row weight and exposure, (D,)."""
-    D, family = pass_.rows.n_data, shared(pass_.family)
-    none = Scores.none(D, 1, n_statistics(family, pass_.rows), family)
-    _, counts, sums, _, exposures = pass_.sums(none, data_set=np.arange(D))
+    """Return the mean of T over each data set, (D, p), per unit of exposure; its row weight and exposure, (D,).
+
+    A missing value stands for one from the middle of those observed.
+    """
+    D, family, rows = pass_.rows.n_data, shared(pass_.family), pass_.rows
+    p, kernel = n_statistics(family, rows), single_pass(family, rows)
+    step = GivenStep(kernel, Scores.none(D, 1, p, family), [_all_alike], D)
+    _, counts, sums, _, exposures = rows.reduce(step, kernel.work(1, p))
+    exposures = exposures if exposures.any() else counts
     return sums[:, 0] / exposures, counts[:, 0], exposures[:, 0]
+
+
+def _all_alike(chunk: Chunk) -> Array:
+    """Return the responsibilities of a single component."""
+    return np.ones((len(chunk.X), 1))
 
 
 def weak_prior(pass_: Pass, data_set: ArrayLike, n_components: int) -> ExpectedStatistics:

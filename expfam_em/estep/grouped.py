@@ -129,10 +129,10 @@ def _add(lot: Lot, apart: Outputs, complete, out: Outputs) -> None:
 
 def _by_kernel(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, found: Observed, out: Outputs) -> None:
     """Fill the outputs under mixtures of the observed columns."""
-    weights = scores.log_weights[lot.mixture]
-    of_lot = Scores(
-        np.ascontiguousarray(found.natural), found.log_partition, weights, found.family, scores.group
-    )  # fmt: skip
+    weights, partition = scores.log_weights[lot.mixture], found.log_partition
+    if scores.excess is not None:
+        partition = partition + scores.excess[lot.mixture]
+    of_lot = Scores(np.ascontiguousarray(found.natural), partition, weights, found.family, scores.group)
     apart, slots = _sums_of(lot, out)
     items = np.column_stack([lot.rows, np.arange(len(lot.rows)), slots])
     kernel.inner.prepared(of_lot, *how)(chunk, items, apart)
