@@ -340,7 +340,8 @@ class BaseMixture(DensityMixin, EMEstimator):
         if warm:
             starts = initialise_all(pass_, data_set, self.n_components, self.mixture_)
         else:
-            starts = self._starts(pass_, data_set, generator(self.random_state), prior)
+            of_start = prior[0] if prior is not None and prior.counts.ndim == 2 else prior
+            starts = self._starts(pass_, data_set, generator(self.random_state), of_start)
         asked = self.guard and self.max_iter > 0 and model is None
         guard = Guard(rows, data_set[starts.runs], self._options(prior), asked)
         results = self._run(starts, pass_, guard, callbacks) if len(starts.runs) else []
