@@ -13,6 +13,7 @@ from expfam_em.analysis.merging import merge_components
 from expfam_em.analysis.uncertainty import StandardErrors, standard_errors
 from expfam_em.em.loop import CollapsedError, FitResult, Status, accumulate, fit, maximize
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.constraints import constrain
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -75,6 +76,7 @@ __all__ = [
     "check_family",
     "component_divergences",
     "component_entropies",
+    "constrain",
     "divergence",
     "effective_sample_size",
     "entropy",

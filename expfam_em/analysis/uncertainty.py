@@ -29,7 +29,7 @@ from expfam_em.em.options import Options
 from expfam_em.em.steps import expected_statistics, with_family, with_missing
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.family import checked
-from expfam_em.family.optional import components, is_incomplete
+from expfam_em.family.optional import components, is_coupled, is_incomplete
 from expfam_em.rows.groups import with_gaps
 from expfam_em.rows.memory import as_rows
 from expfam_em.rows.protocol import Chunk, Rows
@@ -405,8 +405,9 @@ def _estimates(mixture: Mixture, exposures: Array, sums: Array) -> Array:
     """Return the M-step's natural parameters of a stack of sums, (B, K, p)."""
     B, K, p = sums.shape
     family = mixture.family
-    if family.coupled:
-        return np.array([checked.next_natural(family, exposures, one) for one in sums])
+    if is_coupled(family):
+        previous = mixture.natural if family._constraints() else None  # a search under constraints begins there
+        return np.array([checked.next_natural(family, exposures, one, previous) for one in sums])
     stacked = components(family, np.tile(np.arange(K), B))
     return checked.next_natural(stacked, np.tile(exposures, B), sums.reshape(-1, p)).reshape(sums.shape)
 

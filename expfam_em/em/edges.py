@@ -11,7 +11,7 @@ import numpy as np
 from expfam_em.em.state import Problem, State, either, em_step, move
 from expfam_em.estep.grouped import Grouped
 from expfam_em.family import checked
-from expfam_em.family.optional import edge_sums_of, is_incomplete
+from expfam_em.family.optional import at_edges_of, edge_sums_of, is_incomplete
 from expfam_em.values.mixture import Mixture
 
 FIRST_TRIAL = 4
@@ -80,7 +80,7 @@ def _at_edges(problem: Problem, state: State) -> np.ndarray | None:
     found = pass_.sums(mixture.scores, state.temperature, problem.data_set[state.run])
     sums = found.sums.reshape(mixture.flat_natural.shape)
     with np.errstate(all="ignore"):
-        natural = family.at_edges(mixture.flat_natural, found.counts.ravel(), sums)
+        natural = at_edges_of(family, mixture.flat_natural, found.counts.ravel(), sums)
         fine = np.isfinite(natural).all(axis=1) & np.isfinite(checked.log_partition(family, natural))
     natural = np.where(fine[:, None], natural, mixture.flat_natural)
     return None if np.array_equal(natural, mixture.flat_natural) else natural.reshape(mixture.natural.shape)

@@ -17,7 +17,7 @@ from expfam_em.em.state import Problem, State, chosen, either, em_step, improve,
 from expfam_em.em.steps import estimate, expected_gain
 from expfam_em.family import checked
 from expfam_em.family.frames import Frames
-from expfam_em.family.optional import frames_of, is_incomplete
+from expfam_em.family.optional import frames_of, is_coupled, is_incomplete
 from expfam_em.rows.typing import Array, Mask
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
@@ -191,6 +191,8 @@ def _gradient(problem: Problem, state: State, alive: Mask) -> Array:
     if problem.options.weights != "free":
         of_weights = np.zeros_like(of_weights)
     of_natural = full.sums - full.exposures[..., None] * mixture.expectation
+    if (own := mixture.family._own_log_prior(mixture.flat_natural)) is not None:
+        of_natural = of_natural + own[1].reshape(of_natural.shape)
     joined = np.concatenate([of_weights, of_natural.reshape(len(mass), -1)], axis=1)
     return joined / problem.totals(state.run)[:, None]
 
@@ -247,10 +249,13 @@ def _trial(
     )
     weights = np.where(used[:, None], weights, after.weights)
     trial = Mixture.unchecked(family, weights, natural, log_partition=partition)
-    if not (used.any() and (family.coupled or is_incomplete(family))):
+    if not (used.any() and (is_coupled(family) or is_incomplete(family))):
         return trial, used
     counts = weights * problem.totals(state.run)[:, None]
-    own = ExpectedStatistics(counts, trial.expectation * counts[..., None], np.zeros(len(counts)), family=family)
-    inside = estimate(own, trial, weights="fixed")  # back into the model
+    plain = family._without_own_prior()
+    own = ExpectedStatistics(counts, trial.expectation * counts[..., None], np.zeros(len(counts)), family=plain)
+    tried = Mixture.unchecked(plain, trial.weights, trial.natural)
+    found = estimate(own, tried, weights="fixed")  # back into the model
+    inside = Mixture.unchecked(family, found.weights, found.natural, log_partition=found.log_partition)
     used = used & np.isfinite(inside.log_partition).all(axis=1)
     return chosen(used, inside, after), used

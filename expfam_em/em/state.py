@@ -13,6 +13,7 @@ from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.steps import (
     collapse,
+    estimate,
     estimate_refined,
     expected_gain,
     expected_statistics,
@@ -184,7 +185,7 @@ def begin(problem: Problem, start: Mixture) -> State:
     _check_concentration(options.concentration, start.n_components)
     if options.weights == "equal":
         start = Mixture(start.family, np.full(start.weights.shape, 1 / start.n_components), start.natural)
-    run, mixture, temperature = np.arange(B), start.reframed(), options.temperature_at(0)
+    run, mixture, temperature = np.arange(B), into_model(start.reframed()), options.temperature_at(0)
     statistics, bounds, log_priors = _evaluated(problem, mixture, run, temperature)
     state = State(
         run, mixture, statistics, bounds, log_priors, half_bounds=np.full(B, np.nan), gains=np.full((B, 2), np.inf),
@@ -192,6 +193,18 @@ def begin(problem: Problem, start: Mixture) -> State:
         trace=Trace(), lead=np.full(problem.pass_.rows.n_data, -np.inf), results=(None,) * B,
     )  # fmt: skip
     return recorded(problem, state)
+
+
+def into_model(mixture: Mixture) -> Mixture:
+    """Return a stack with its components under the constraints of their family: the M-step of what they expect."""
+    family = mixture.family
+    if not family._constraints():
+        return mixture
+    counts, nothing = np.array(mixture.weights), np.zeros(len(mixture.weights))
+    own = ExpectedStatistics(counts, mixture.expectation * counts[..., None], nothing, family=family)
+    inside = estimate(own, mixture, weights="fixed")
+    fine = np.asarray(np.isfinite(inside.log_partition).all(axis=1))
+    return chosen(fine, inside, mixture)
 
 
 def em_step(problem: Problem, state: State) -> State:

@@ -14,7 +14,7 @@ from expfam_em.em.result import CollapsedError
 from expfam_em.estep.grouped import possible_row, with_groups
 from expfam_em.estep.plan import plan
 from expfam_em.family import checked
-from expfam_em.family.optional import Framed, components, shared
+from expfam_em.family.optional import Framed, components, is_coupled, shared
 from expfam_em.rows.memory import as_rows
 from expfam_em.rows.protocol import Rows
 from expfam_em.rows.threads import undisturbed
@@ -187,7 +187,7 @@ def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="fr
         sums = np.where(empty[..., None], previous.expectation * nearly_none[..., None], sums)
     with np.errstate(all="ignore"):
         natural = _mapped(family, exposures, sums, previous)
-    if empty.any() and not family.coupled:
+    if empty.any() and not is_coupled(family):
         natural = np.where(empty[..., None], previous.natural, natural)
     log_partition = checked.log_partition(family, natural.reshape(previous.flat_natural.shape)).reshape(empty.shape)
     mass = _mixing_weights(statistics.counts, previous, concentration, weights)
@@ -213,7 +213,7 @@ def _mapped(family, exposures, sums, previous):
 def _mapped_together(family, exposures, sums, previous):
     """Return the natural parameters of statistics: all components at once, or mixture by mixture if they interact."""
     p = sums.shape[-1]
-    if sums.ndim == 3 and family.coupled:
+    if sums.ndim == 3 and is_coupled(family):
         of = np.arange(exposures.size).reshape(exposures.shape)
         lots = zip(of, exposures, sums, previous.natural, strict=True)
         natural = np.array([checked.next_natural(components(family, of_lot), *lot) for of_lot, *lot in lots])
@@ -254,6 +254,8 @@ def log_prior(mixture, prior=None, concentration=1.0):
         prior = prior.in_coordinates_of(mixture.family)
         value = np.sum(prior.sums * mixture.natural, axis=(-2, -1))
         value = value - np.sum(prior.exposures * mixture.log_partition, axis=-1)
+    if (own := mixture.family._own_log_prior(mixture.flat_natural)) is not None:
+        value = value + own[0].reshape(mixture.weights.shape).sum(axis=-1)
     pull = np.asarray(concentration, np.float64) - 1
     if not pull.any():
         return value

@@ -24,6 +24,7 @@ from expfam_em.analysis.effective import why_not_frequencies
 from expfam_em.analysis.uncertainty import Fitted, standard_errors
 from expfam_em.em.bayes import WEIGHTS, BayesResult, Model, WeightsPrior, check_proper, fit_bayes, weak_prior
 from expfam_em.em.loop import Callback, fit_all
+from expfam_em.em.named_priors import NAMES, named_prior
 from expfam_em.em.options import Acceleration, Collapse, Options, Stop, Weights, check_prior
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.starts import INITS, Starts, initialise_all
@@ -33,6 +34,7 @@ from expfam_em.estep.grouped import check_missing, with_groups
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
 from expfam_em.estimators.guard import NO_OTHER, Guard, is_sound
+from expfam_em.estimators.held import constrained_and_noise, starts_of, with_names_of_noise
 from expfam_em.estimators.shell import (
     EMEstimator,
     all_or_nothing,
@@ -48,6 +50,7 @@ from expfam_em.family.alike import alike, fingerprint
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import bind
 from expfam_em.family.conjugate import conjugate_of
+from expfam_em.family.constraints import Bounds, Fixed, Tied
 from expfam_em.family.kernel_form import form_of
 from expfam_em.family.optional import translate, translate_expectation
 from expfam_em.rows import csr
@@ -59,6 +62,8 @@ from expfam_em.values.evaluate import Evaluated, evaluate, observed_rows
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.order import match, order
 from expfam_em.values.statistics import ExpectedStatistics
+
+Prior = ExpectedStatistics | Literal["weak", "mclust"] | None
 
 NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
@@ -156,7 +161,11 @@ class BaseMixture(DensityMixin, EMEstimator):
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "init": ANY_INIT,
-        "prior": [ExpectedStatistics, None],
+        "prior": [ExpectedStatistics, StrOptions(set(NAMES)), None],
+        "fixed": [dict, None],
+        "tied": [dict, "array-like"],
+        "bounds": [dict, None],
+        "noise": [StrOptions({"uniform"}), None],
         "concentration": [Interval(Real, 0, None, closed="neither"), "array-like"],
         "weights": [StrOptions({"free", "equal", "fixed"})],
         "stop": [StrOptions({"bound", "parameters"})],
@@ -182,7 +191,11 @@ class BaseMixture(DensityMixin, EMEstimator):
     max_iter: int
     n_init: int
     init: Any
-    prior: ExpectedStatistics | None
+    prior: Prior
+    fixed: Fixed | None = None
+    tied: Tied = ()
+    bounds: Bounds | None = None
+    noise: Literal["uniform"] | None = None
     concentration: ArrayLike
     weights: Weights
     stop: Stop
@@ -211,6 +224,25 @@ class BaseMixture(DensityMixin, EMEstimator):
     def _make_family(self) -> ExponentialFamily:
         """Return the family as the user knows it, not yet bound to data."""
 
+    def _whole(self, family: ExponentialFamily) -> ExponentialFamily:
+        """Return a family under the constraints, and beside it that of the noise."""
+        return constrained_and_noise(family, self)
+
+    @property
+    def _n_all(self) -> int:
+        """Number of components, with that of the noise."""
+        return self.n_components + (self.noise is not None)
+
+    @property
+    def _weights_rule(self) -> Weights:
+        """How mixing weights are estimated."""
+        return "fixed" if "weights" in (self.fixed or {}) else self.weights
+
+    @property
+    def _draws_components(self) -> bool:
+        """Whether the components of a start come in any order."""
+        return isinstance(self._init_in_use, str)
+
     def _starts(
         self, pass_: Pass, data_set: Integers, rng: np.random.Generator, prior: ExpectedStatistics | None
     ) -> Starts:
@@ -222,7 +254,7 @@ class BaseMixture(DensityMixin, EMEstimator):
     def _options(self, prior: ExpectedStatistics | None) -> Options:
         """Return what the user chooses of a fit; the prior has been checked."""
         return Options(
-            self.max_iter, self.tol, self.temperature, prior, self.concentration, self.weights, self.stop,
+            self.max_iter, self.tol, self.temperature, prior, self.concentration, self._weights_rule, self.stop,
             self.acceleration, self.collapse,
         )  # fmt: skip
 
@@ -331,17 +363,14 @@ class BaseMixture(DensityMixin, EMEstimator):
         warm = self.warm_start and hasattr(self, "mixture_")
         rows = self._without_repetition(rows, warm)
         family = bind(plain, rows) if family is None else family
-        pass_ = plan(family, rows, self.n_components)
+        pass_ = plan(family, rows, self._n_all)
         data_set = np.tile(np.arange(rows.n_data), 1 if warm else self.n_init)
-        prior = self._prior_of(plain, family)
-        if (model := self._model(family)) is not None:
-            prior = self._default_prior(pass_, data_set) if prior is None else prior
-            check_proper(prior, family, model)
+        pass_, prior, model = self._prior_and_model(plain, pass_, data_set)
         if warm:
-            starts = initialise_all(pass_, data_set, self.n_components, self.mixture_)
+            starts = initialise_all(pass_, data_set, self._n_all, self.mixture_)
         else:
-            of_start = prior[0] if prior is not None and prior.counts.ndim == 2 else prior
-            starts = self._starts(pass_, data_set, generator(self.random_state), of_start)
+            of_start = prior[0] if model is not None and prior is not None and prior.counts.ndim == 2 else prior
+            starts = starts_of(self, pass_, data_set, generator(self.random_state), of_start)
         asked = self.guard and self.max_iter > 0 and model is None
         guard = Guard(rows, data_set[starts.runs], self._options(prior), asked)
         results = self._run(starts, pass_, guard, callbacks) if len(starts.runs) else []
@@ -357,6 +386,21 @@ class BaseMixture(DensityMixin, EMEstimator):
             best[at] = results[run]
             more[at] |= guard.attributes(results, run, starts.runs // rows.n_data)
         return best, more
+
+    def _prior_and_model(
+        self, plain: ExponentialFamily, pass_: Pass, data_set: Integers
+    ) -> tuple[Pass, ExpectedStatistics | None, Model | None]:
+        """Return the pass, of a family that heeds a prior by name, the prior, and what is known of a posterior."""
+        prior: ExpectedStatistics | None
+        if isinstance(self.prior, str):
+            pass_, prior = named_prior(self.prior, pass_, data_set, self._n_all)
+            prior = prior[0] if pass_.rows.n_data == 1 else prior
+        else:
+            prior = self._prior_of(plain, pass_.family)
+        if (model := self._model(pass_.family)) is not None:
+            prior = self._default_prior(pass_, data_set) if prior is None else prior
+            check_proper(prior, pass_.family, model)
+        return pass_, prior, model
 
     def _without_repetition(self, rows: ArrayRows, warm: bool) -> ArrayRows:
         """Return the distinct rows with their weights, where that saves work and no start is drawn or given by row."""
@@ -378,14 +422,14 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     def _prior_of(self, plain: ExponentialFamily, family: ExponentialFamily) -> ExpectedStatistics | None:
         """Return the prior, checked; one that has no family is in the coordinates of the observations."""
-        if (prior := self.prior) is None:
+        if (prior := self.prior) is None or isinstance(prior, str):
             return None
-        if np.shape(prior.counts) != (self.n_components,):
-            raise ValueError(f"prior has {len(prior.counts)} components; this mixture has {self.n_components}")
+        if np.shape(prior.counts) != (self._n_all,):
+            raise ValueError(f"prior has {len(prior.counts)} components; this mixture has {self._n_all}")
         check_prior(prior)
         form = form_of(family, self.n_features_in_)
         if form is not None and prior.sums.shape[1] != (p := form.monomials.n_statistics):
-            raise ValueError(f"prior has sums of shape {prior.sums.shape}; this mixture needs {(self.n_components, p)}")
+            raise ValueError(f"prior has sums of shape {prior.sums.shape}; this mixture needs {(self._n_all, p)}")
         return prior if prior.family is not None else replace(prior, family=plain)
 
     def _run(self, starts: Starts, pass_: Pass, guard: Guard, callbacks: Sequence[Callback]) -> list[Any]:
@@ -403,7 +447,10 @@ class BaseMixture(DensityMixin, EMEstimator):
             told = [functools.partial(_tell_of_starts, callback, starts.runs[which]) for callback in callbacks]
             start = starts.mixture if len(which) == len(data_set) else starts.mixture[which]
             if model is None:
-                return self._ranked(fit_all(start, pass_, data_set[which], options, callbacks=told, drop=True))
+                of_runs = options.prior
+                of_runs = of_runs if of_runs is None or of_runs.counts.ndim == 1 else of_runs[starts.runs[which]]
+                how = replace(options, prior=of_runs)
+                return self._ranked(fit_all(start, pass_, data_set[which], how, callbacks=told, drop=True))
             return self._ranked(self._followed(start, pass_, starts.runs[which], data_set[which], options, told, model))
 
         which = np.arange(len(data_set))
@@ -426,7 +473,7 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     def _default_prior(self, pass_: Pass, data_set: Integers) -> ExpectedStatistics:
         """Return the prior of runs on these data sets, (B, K)."""
-        return weak_prior(pass_, data_set, self.n_components)
+        return weak_prior(pass_, data_set, self._n_all)
 
     def _followed(
         self, start: Mixture, pass_: Pass, runs: Integers, data_set: Integers, options: Options,
@@ -471,7 +518,7 @@ class BaseMixture(DensityMixin, EMEstimator):
                 print(f"start {run}, iteration {state.n_iter}: mean bound {bound:.8f}")
 
     def _made_of(self, mixture: Mixture) -> dict[str, Any]:
-        plain, K = self._make_family(), self.n_components
+        plain, K = self._make_family(), self._n_all
         if not alike(plain, mixture.family):
             raise ValueError(f"mixture_ is set to a mixture of {mixture.family!r}; this estimator is one of {plain!r}")
         if mixture.n_components != K:
@@ -521,7 +568,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         """Return η of x, the named parameters, what is made of them, and whether each mixture is finite, (B,)."""
         with np.errstate(all="ignore"):
             natural = translate(stack.family, stack.flat_natural, self._make_family()).reshape(stack.natural.shape)
-        named = _named_parameters(stack)
+        named = with_names_of_noise(_named_parameters(stack), stack.family, self.noise)
         arrays = self._attributes(named)
         return natural, named, arrays, _finite_attributes({**arrays, "natural": natural}, len(natural))
 
@@ -543,11 +590,15 @@ class BaseMixture(DensityMixin, EMEstimator):
     def _evaluate(self, X: Any, **wanted: Any) -> Evaluated:
         return evaluate(self.mixture_.family, self.mixture_.scores, X, **wanted)
 
+    def _shown(self, labels: Integers) -> Integers:
+        """Return labels with −1 for the noise, which is the last component."""
+        return labels if self.noise is None else np.where(labels == self.n_components, -1, labels)
+
     @undisturbed
     def predict(self, X: Observations) -> Integers:
-        """Return the most probable component of each row, (n,); the lower index wins a tie."""
+        """Return the most probable component of each row, (n,); the lower index wins a tie, −1 is noise."""
         rows, _ = self._rows(X)
-        return self._evaluate(rows, labels=True).labels
+        return self._shown(self._evaluate(rows, labels=True).labels)
 
     @undisturbed
     def predict_proba(self, X: Observations) -> Floats:
@@ -579,7 +630,7 @@ class BaseMixture(DensityMixin, EMEstimator):
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
         X, labels = self.mixture_.sample(n_samples, generator(self.random_state))
         checked.answer(self.mixture_.family, "sample", X, {"n": n_samples, "d": getattr(self, "n_features_in_", None)})
-        return X, labels
+        return X, self._shown(labels)
 
     @undisturbed
     def impute(self, X: Observations, method: Literal["mean", "draw"] = "mean") -> Floats:
@@ -627,12 +678,17 @@ class BaseMixture(DensityMixin, EMEstimator):
         n = float(_num_samples(X) if weight is None else weight.sum())
         return -2 * n * score, n
 
+    @property
+    def _n_free(self) -> int:
+        """Number of free parameters; mixing weights that are held are none."""
+        return self.mixture_.n_parameters - (0 if self._weights_rule == "free" else self._n_all - 1)
+
     def aic(self, X: Observations, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's criterion −2 log L + 2 m for m free parameters; lower is better.
 
         Weights are frequencies, n = Σ w: UndefinedMetricWarning if they cannot be (see `effective_sample_size`).
         """
-        return self._deviance(X, sample_weight)[0] + 2 * self.mixture_.n_parameters
+        return self._deviance(X, sample_weight)[0] + 2 * self._n_free
 
     def bic(self, X: Observations, sample_weight: ArrayLike | None = None) -> float:
         """Return Schwarz's criterion −2 log L + m log n; lower is better.
@@ -640,7 +696,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         Weights are frequencies, n = Σ w: UndefinedMetricWarning if they cannot be (see `effective_sample_size`).
         """
         deviance, n = self._deviance(X, sample_weight)
-        return float(deviance + self.mixture_.n_parameters * np.log(n))
+        return float(deviance + self._n_free * np.log(n))
 
     def icl(self, X: Observations, sample_weight: ArrayLike | None = None) -> float:
         """Return the integrated completed likelihood, BIC + 2 Σ −r log r (Biernacki et al. 2000); lower is better.
@@ -665,9 +721,14 @@ class BaseMixture(DensityMixin, EMEstimator):
         kept = ArrayRows(rows, checked_weight(sample_weight, X), self.n_jobs if n_jobs is None else n_jobs)
         check_total(kept)
         kept = with_missing(self.mixture_, kept)
-        prior = self._prior_of(self._make_family(), self.mixture_.family)
+        family = self.mixture_.family
+        if isinstance(self.prior, str):
+            of_rows = named_prior(self.prior, plan(family, kept, once=True), np.zeros(1, np.int64), self._n_all)
+            prior: ExpectedStatistics | None = of_rows[1][0]
+        else:
+            prior = self._prior_of(self._make_family(), family)
         options = Options(
-            temperature=self.temperature, prior=prior, concentration=self.concentration, weights=self.weights
+            temperature=self.temperature, prior=prior, concentration=self.concentration, weights=self._weights_rule
         )
         return Fitted(self.mixture_, kept, options)
 
@@ -689,7 +750,7 @@ class BaseMixture(DensityMixin, EMEstimator):
             why = str(error)
         return Summary(
             f"{type(self).__name__} of {self.n_components} × {self._make_family()!r}", self.status_, n,
-            self.n_features_in_, self.n_components, self.mixture_.n_parameters, -deviance / 2,
+            self.n_features_in_, self.n_components, self._n_free, -deviance / 2,
             self.aic(X, sample_weight), self.bic(X, sample_weight), self.icl(X, sample_weight),
             {"weights": self.weights_, **self.parameters_}, errors, why,
         )  # fmt: skip
@@ -709,7 +770,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         Raises
         ------
         ValueError
-            If ``by`` is none of these, or ``prior`` or ``concentration`` differ between components.
+            If ``by`` is none of these, or ``prior``, ``concentration`` or constraints differ between components.
         """
         check_is_fitted(self, "mixture_")
         return self._put_in_order(order(self.mixture_, by))
@@ -725,13 +786,13 @@ class BaseMixture(DensityMixin, EMEstimator):
         Raises
         ------
         ValueError
-            If it is another one, or ``prior`` or ``concentration`` differ between components.
+            If it is another one, or ``prior``, ``concentration`` or constraints differ between components.
         """
         check_is_fitted(self, "mixture_")
         return self._put_in_order(match(self.mixture_, other if isinstance(other, Mixture) else other.mixture_))
 
     def _put_in_order(self, index: Integers) -> Self:
-        if np.array_equal(index, np.arange(self.n_components)):
+        if np.array_equal(index, np.arange(self._n_all)):
             return self
         if self.bayesian:
             raise ValueError(
@@ -739,7 +800,14 @@ class BaseMixture(DensityMixin, EMEstimator):
                 "mixture_.components(order) to have the mixture in another order"
             )
         concentration = np.asarray(self.concentration)
-        prior = [] if self.prior is None else [self.prior.counts, self.prior.exposures, self.prior.sums]
+        by_number = any(each.tells_components for each in self.mixture_.family._constraints())
+        if by_number or "weights" in (self.fixed or {}):
+            raise ValueError(
+                "constraints differ between components, which they name by number: the components cannot be put in "
+                "another order"
+            )
+        given = None if isinstance(self.prior, str) else self.prior
+        prior = [] if given is None else [given.counts, given.exposures, given.sums]
         if any(value.ndim and np.any(value != value[:1]) for value in (concentration, *prior)):
             raise ValueError(
                 "prior or concentration differ between components, which they name by number: the components cannot "

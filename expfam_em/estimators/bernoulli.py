@@ -12,14 +12,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from expfam_em.em.bayes import WeightsPrior
 from expfam_em.em.options import Acceleration
-from expfam_em.estimators.base import BaseMixture
+from expfam_em.estimators.base import BaseMixture, Prior
 from expfam_em.estimators.shell import warn_caller
 from expfam_em.families.counts import Bernoulli
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.typing import Array, Floats, RandomState
 from expfam_em.saving.files import saved
 from expfam_em.values.mixture import Mixture
-from expfam_em.values.statistics import ExpectedStatistics
 
 BINARY_SHARE = 0.8
 """Data with a binary column, or at least this share of 0s and 1s, are taken for binary data with mistakes."""
@@ -77,7 +76,7 @@ class BernoulliMixture(BaseMixture):
         max_iter: int = 500,
         n_init: int = 1,
         init: str | Mixture | ArrayLike = "auto",
-        prior: ExpectedStatistics | None = None,
+        prior: Prior = None,
         concentration: ArrayLike = 1.0,
         weights: Literal["free", "equal", "fixed"] = "free",
         stop: Literal["bound", "parameters"] = "bound",

@@ -15,13 +15,14 @@ from expfam_em.em.options import Acceleration, Options
 from expfam_em.em.result import CollapsedError, FitResult
 from expfam_em.em.starts import INITS, Starts, from_labels_of, initialise_all
 from expfam_em.estep.plan import Pass, plan
-from expfam_em.estimators.base import ANY_INIT, BaseMixture
+from expfam_em.estimators.base import ANY_INIT, BaseMixture, Prior
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.gaussian.known import KnownCovariance, in_frame_units
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.special.linalg import cholesky, invert
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import bind
+from expfam_em.family.constraints import Bounds, Fixed, Tied
 from expfam_em.rows.typing import Array, Floats, Integers, RandomState
 from expfam_em.saving.files import saved
 from expfam_em.values.mixture import Mixture
@@ -59,7 +60,7 @@ class GaussianMixture(BaseMixture):
     verbose, verbose_interval : int
     init : str, Mixture, responsibilities or labels, optional
         Used instead of ``init_params`` when given.
-    temperature, prior, concentration, weights, stop, acceleration, guard, collapse, n_jobs
+    temperature, prior, concentration, weights, stop, acceleration, guard, collapse, fixed, tied, bounds, noise, n_jobs
         See `ExponentialFamilyMixture`.
 
     Attributes
@@ -116,13 +117,17 @@ class GaussianMixture(BaseMixture):
         verbose_interval: int = 10,
         init: str | Mixture | ArrayLike | None = None,
         temperature: float | Sequence[float] = 1.0,
-        prior: ExpectedStatistics | None = None,
+        prior: Prior = None,
         concentration: ArrayLike = 1.0,
         weights: Literal["free", "equal", "fixed"] = "free",
         stop: Literal["bound", "parameters"] = "bound",
         acceleration: Acceleration = None,
         guard: bool = False,
         collapse: Literal["error", "keep", "drop", "repair"] = "error",
+        fixed: Fixed | None = None,
+        tied: Tied = (),
+        bounds: Bounds | None = None,
+        noise: Literal["uniform"] | None = None,
         n_jobs: int | None = None,
     ) -> None:
         self.n_components = n_components
@@ -148,7 +153,16 @@ class GaussianMixture(BaseMixture):
         self.acceleration = acceleration
         self.guard = guard
         self.collapse = collapse
+        self.fixed = fixed
+        self.tied = tied
+        self.bounds = bounds
+        self.noise = noise
         self.n_jobs = n_jobs
+
+    @property
+    def _draws_components(self) -> bool:
+        given = (self.weights_init, self.means_init, self.precisions_init)
+        return super()._draws_components and all(value is None for value in given)
 
     @property
     def _init_in_use(self) -> Any:
@@ -160,8 +174,8 @@ class GaussianMixture(BaseMixture):
         model = MODELS[self.covariance_type]
         return "tied" if model.name == "EEE" else model.free
 
-    def _make_family(self) -> Gaussian:
-        return Gaussian(self.covariance_type, variance_floor=0.0, reg_covar=self.reg_covar)
+    def _make_family(self) -> ExponentialFamily:
+        return self._whole(Gaussian(self.covariance_type, variance_floor=0.0, reg_covar=self.reg_covar))
 
     def _failure(self, plain: ExponentialFamily, result: FitResult | CollapsedError) -> ValueError:
         # a bound falls for the same reason: the mappings are right, but a component is nearly singular
@@ -199,7 +213,7 @@ class GaussianMixture(BaseMixture):
         # as in scikit-learn, k-means of the observations themselves; its labels give the first estimates
         sphere = plan(in_frame_units(bind(KnownCovariance(), pass_.rows)), pass_.rows, K)
         centres = initialise_all(sphere, data_set, K, "kmeans", rng, options=Options(weights="equal")).mixture
-        return from_labels_of(centres, pass_, K, self.weights, prior)
+        return from_labels_of(centres, pass_, K, self._weights_rule, prior)
 
     def _given(self, d: int) -> tuple[Array | None, Array | None, Array | None]:
         K = self.n_components

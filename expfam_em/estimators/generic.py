@@ -9,13 +9,13 @@ from numpy.typing import ArrayLike
 
 from expfam_em.em.bayes import WeightsPrior
 from expfam_em.em.options import Acceleration
-from expfam_em.estimators.base import BaseMixture
+from expfam_em.estimators.base import BaseMixture, Prior
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.constraints import Bounds, Fixed, Tied
 from expfam_em.family.missing import takes_missing
 from expfam_em.rows.typing import RandomState
 from expfam_em.saving.files import saved
 from expfam_em.values.mixture import Mixture
-from expfam_em.values.statistics import ExpectedStatistics
 
 
 @saved
@@ -42,8 +42,9 @@ class ExponentialFamilyMixture(BaseMixture):
         "kmeans_raw", "kmeans_scaled", "kmeans_whitened": labels by k-means of columns as they are, of variance 1, or of
         variance 1 in every direction. "ward": labels by Ward's hierarchical clustering of half of the rows, whitened.
         "unequal": labels by balls of very different size around rows.
-    prior : ExpectedStatistics, optional
-        Conjugate prior: pseudo-counts and sums of statistics of x, or what `accumulate` has returned.
+    prior : ExpectedStatistics, "weak" or "mclust", optional
+        Conjugate prior: pseudo-counts and sums of statistics of x, or what `accumulate` has returned. "weak": one
+        pseudo-row of the mean statistics of all rows for each component. "mclust": of `Gaussian`, mclust's default.
     concentration : float > 0 or (K,)
         Dirichlet parameter of the prior on the mixing weights, or the concentration of a Dirichlet process.
     weights : {"free", "equal", "fixed"}
@@ -59,6 +60,16 @@ class ExponentialFamilyMixture(BaseMixture):
     collapse : {"error", "keep", "drop", "repair"}
         What becomes of a component that collapses: its start fails, which is an error only if every start does; or it
         stays as it was, goes on with weight 0, or begins again at a row that the others fit badly. See `fit`.
+    fixed : dict of str to array, optional
+        Named parameters that are held: (K, …) arrays, NaN is free, such as ``{"means": …}``; "weights" are the mixing
+        weights. Component k of an array is component k of the fit. See `constrain`.
+    tied : sequence of str, or dict of str to (K,) factors
+        Named parameters that all components have in common, or up to factors.
+    bounds : dict of str to (low, high), optional
+        Bounds of named parameters.
+    noise : {"uniform"}, optional
+        One more component, the last, for rows of no cluster: uniform on the box of the rows. `predict` gives it the
+        label −1, ``parameters_`` have its box as "noise_low" and "noise_high".
     random_state : int, RandomState, Generator, optional
     n_jobs : int, optional
         Threads, all cores by default. Results do not depend on it.
@@ -125,13 +136,17 @@ class ExponentialFamilyMixture(BaseMixture):
         max_iter: int = 500,
         n_init: int = 1,
         init: str | Mixture | ArrayLike = "auto",
-        prior: ExpectedStatistics | None = None,
+        prior: Prior = None,
         concentration: ArrayLike = 1.0,
         weights: Literal["free", "equal", "fixed"] = "free",
         stop: Literal["bound", "parameters"] = "bound",
         acceleration: Acceleration = None,
         guard: bool = True,
         collapse: Literal["error", "keep", "drop", "repair"] = "error",
+        fixed: Fixed | None = None,
+        tied: Tied = (),
+        bounds: Bounds | None = None,
+        noise: Literal["uniform"] | None = None,
         random_state: RandomState = None,
         n_jobs: int | None = None,
         warm_start: bool = False,
@@ -154,6 +169,10 @@ class ExponentialFamilyMixture(BaseMixture):
         self.acceleration = acceleration
         self.guard = guard
         self.collapse = collapse
+        self.fixed = fixed
+        self.tied = tied
+        self.bounds = bounds
+        self.noise = noise
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.warm_start = warm_start
@@ -169,4 +188,4 @@ class ExponentialFamilyMixture(BaseMixture):
         return tags
 
     def _make_family(self) -> ExponentialFamily:
-        return self.family
+        return self._whole(self.family)

@@ -191,6 +191,9 @@ class IndependentColumns(MissingValues):
         widths = [len(value) for name in self.constants if np.ndim(value := getattr(self, name))]
         return {"column": widths[0]} if widths else {}
 
+    def _blocks(self, n_statistics: int) -> Integers:
+        return np.arange(n_statistics).reshape(self.order, -1).T
+
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         with np.errstate(all="ignore"):
             natural = self._split(natural)

@@ -313,6 +313,7 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
     order = 3
     bounded = True
     coupled = False
+    _curved = True
     needs = "whole numbers from 0"
     possible = _Counts.possible
     has_limits = True

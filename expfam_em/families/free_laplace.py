@@ -9,6 +9,7 @@ import numpy as np
 from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.constraints import Constraint
 from expfam_em.family.named import FINITE, POSITIVE
 from expfam_em.family.optional import Incomplete
 from expfam_em.rows.typing import Array, Block, Floats, Integers
@@ -78,6 +79,13 @@ class FreeLaplace(IndependentColumns, Incomplete):
         distance = np.abs(location - its_location)
         mean = distance - np.exp(distance * rate) / rate  # E|x − m′|
         return np.sum(np.log(rate / its_rate) - its_rate * mean - 1, axis=-1)
+
+    def _under(self, constraint: Constraint | None) -> Self:
+        if constraint is not None:
+            raise ValueError(
+                "FreeLaplace takes no constraints: its M-step is no maximum over A; take Laplace(location)"
+            )
+        return self
 
     def fisher_information(self, natural: Array) -> Array:
         raise NotImplementedError("FreeLaplace has no Fisher information by A: its statistics go with the component")

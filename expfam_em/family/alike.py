@@ -44,7 +44,7 @@ def alike(one: ExponentialFamily, other: ExponentialFamily) -> bool:
     if type(one) is not type(other):
         return False
     mine, its = constants(one), constants(other)
-    names = (mine.keys() | its.keys()) - set(one.incidental)
+    names = (mine.keys() | its.keys()) - {*one.incidental, "constraint"}
     if not same_order(one, other):
         return False
     pairs = ((mine.get(name), its.get(name)) for name in names)

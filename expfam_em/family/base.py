@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from expfam_em.family import checked, mappings, named, sampling
 from expfam_em.family.conditionals import Conditionals
+from expfam_em.family.constraints import Constraint
 from expfam_em.family.kernel_form import KernelForm
 from expfam_em.family.summaries import summary_of
 from expfam_em.family.support import accepted
@@ -46,6 +47,9 @@ class ExponentialFamily(ABC):
     incidental: tuple[str, ...] = ()
     """Names of the attributes that do not change the densities: they say in which coordinates the family is, how it is
     estimated, or what is counted."""
+
+    constraint: Constraint | None = None
+    """What named parameters of K components have to be, for the M-step; see `constrain`."""
 
     sparse: str | None = None
     """Whether sparse rows are accepted, for which T(x) = x, every column is treated alike, and a zero adds nothing to
@@ -100,6 +104,7 @@ class ExponentialFamily(ABC):
         """Whether the M-step of one component depends on the others; assumed of a family that defines ``maximize``."""
         return not checked.is_default(self.maximize)
 
+    @checked.default
     def parameters(self, natural: Array) -> dict[str, Array]:
         """Return the named parameters people know the family by."""
         return {"expectation": checked.to_expectation(self, np.asarray(natural, np.float64))}
@@ -295,3 +300,40 @@ class ExponentialFamily(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+    def _own_log_prior(self, natural: Array) -> tuple[Array, Array] | None:
+        """Return a log-prior that is the family's own, (K,), and its slope, (K, p); None if there is none."""
+        return None
+
+    def _without_own_prior(self) -> Self:
+        """Return the family without it."""
+        return self
+
+    # ---- constraints on named parameters ----------------------------------------------------------------------
+
+    _curved: bool = False
+    """Whether ``from_parameters`` reaches only a part of the natural parameters."""
+
+    def _under(self, constraint: Constraint | None) -> Self:
+        """Return the family with a constraint, or without any."""
+        return self if constraint is None and self.constraint is None else self.replace(constraint=constraint)
+
+    def _constraints(self) -> list[Constraint]:
+        """Return the constraints that the M-step, or that of a part, is under."""
+        return [] if self.constraint is None else [self.constraint]
+
+    def _blocks(self, n_statistics: int) -> Integers:
+        """Return groups of natural parameters, as rows of indices, that A and ``parameters`` do not combine."""
+        return np.arange(n_statistics)[None]
+
+    def _maximize_constrained(self, counts: Array, sums: Array, previous: Array | None) -> Array:
+        """Return the M-step's η under the constraint, (K,), (K, p) -> (K, p)."""
+        from expfam_em.family import restricted  # it asks families, and knows this class
+
+        return restricted.maximize(self, counts, sums, previous)
+
+    def _n_removed(self, natural: Array) -> int:
+        """Return how many free parameters of these components, (K, p), the constraint takes away."""
+        from expfam_em.family import restricted
+
+        return restricted.n_removed(self, natural)

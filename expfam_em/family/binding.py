@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.constraints import Constraint
 from expfam_em.rows.protocol import Blocks, Rows
 from expfam_em.rows.typing import Array, Floats
 
@@ -75,6 +76,9 @@ class Composed(ExponentialFamily):
     @abstractmethod
     def _with_parts(self, families: list[ExponentialFamily], n_features: int | None) -> Self:
         """Return the family with other parts, which has not computed anything from them yet."""
+
+    def _constraints(self) -> list[Constraint]:
+        return [*super()._constraints(), *(each for part, _ in self._views() for each in part._constraints())]
 
     def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         seen = ((part, None if needs_blocks(part) else view(X, sample_weight)) for part, view in self._views())

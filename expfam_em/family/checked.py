@@ -228,6 +228,8 @@ def next_natural(family: ExponentialFamily, counts: Array, sums: Array, previous
 
     A ``maximize`` that takes ``previous`` gets it.
     """
+    if family.constraint is not None:
+        return asked(family, "_maximize_constrained", dict(zip("Kp", sums.shape, strict=True)), counts, sums, previous)
     if previous is not None and is_default(family.to_natural) and is_default(family.maximize):
         return _solved_from(family, sums / counts[:, None], previous)
     K, p = sums.shape
@@ -299,7 +301,8 @@ def family_from(family: ExponentialFamily, method: str, *arguments: Any) -> Any:
             f"{type(family).__name__}.{method} returned {found!r:.80}; it must return a family of the same class: "
             "self, or a copy of it"
         )
-    return found
+    # a family that makes another one of its own parameters knows nothing of a constraint
+    return found if found.constraint is family.constraint else found._under(family.constraint)
 
 
 def some_columns(family: ExponentialFamily, method: str, natural: Array, *which: Any) -> tuple[Any, Array]:
@@ -316,7 +319,7 @@ def some_columns(family: ExponentialFamily, method: str, natural: Array, *which:
             f"{type(family).__name__}.{method} returned {found!r:.80}; it must return a family and natural parameters "
             f"of shape (K, p), here ({len(natural)}, p)"
         )
-    return found[0], answer(family, method, found[1], {"K": len(natural), "p": None})
+    return found[0]._under(None), answer(family, method, found[1], {"K": len(natural), "p": None})
 
 
 def n_parameters(family: ExponentialFamily, n_components: int) -> int | None:

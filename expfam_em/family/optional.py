@@ -232,6 +232,17 @@ def is_incomplete(family: ExponentialFamily) -> TypeGuard[Incomplete]:
     return isinstance(family, Incomplete) and family.incomplete
 
 
+def is_coupled(family: ExponentialFamily) -> bool:
+    """Whether the M-step of one component depends on the others, or on which one it is."""
+    return family.coupled or bool(family._constraints())
+
+
+def at_edges_of(family: ExponentialFamily, natural: Array, counts: Array, sums: Array) -> Array:
+    """Return what `Incomplete.at_edges` says; the parameters as they are for a family without limits, or held."""
+    has_limits = is_incomplete(family) and not family._constraints()
+    return family.at_edges(natural, counts, sums) if has_limits else natural  # type: ignore[attr-defined]
+
+
 def sums_of(family: ExponentialFamily, X: Block, responsibilities: Array, natural: Array | None = None) -> Array:
     """Return Σ_n r_nk E[T|x_n, η_k], (K, p), each component in its coordinates; without η, of the guess of T."""
     if isinstance(family, Incomplete):

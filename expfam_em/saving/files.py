@@ -26,6 +26,7 @@ import numpy as np
 
 from expfam_em.family.alike import constants
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.constraints import Constraint
 from expfam_em.family.frames import Frames
 from expfam_em.rows.typing import Block
 from expfam_em.saving import registry
@@ -40,7 +41,7 @@ PREAMBLE = struct.Struct("<8sIQQ")
 """Magic, version, length of the header, length of the arrays."""
 
 CHECKSUM_SIZE = hashlib.sha256().digest_size
-VALUES: dict[str, type] = {kind.__name__: kind for kind in (Mixture, ExpectedStatistics, Frames)}
+VALUES: dict[str, type] = {kind.__name__: kind for kind in (Mixture, ExpectedStatistics, Frames, Constraint)}
 """Frozen values that are saved field by field."""
 
 RAW_DTYPE = re.compile(r"[<|][biufcSUmM]\d+(\[\w+\])?")

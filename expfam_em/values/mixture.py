@@ -198,13 +198,17 @@ class Mixture:
     def n_parameters(self) -> int:
         """Free parameters: those of the components and K − 1 mixing weights."""
         of_components = checked.n_parameters(self.family, self.n_components)
-        return (self.natural.size if of_components is None else of_components) + self.n_components - 1
+        free = self.natural.size if of_components is None else of_components
+        return free - self.family._n_removed(self.natural) + self.n_components - 1
 
     def components(self, index: ArrayLike) -> Mixture:
         """Return the mixture of some components, in the order of an index array, with their weights rescaled."""
         index = np.atleast_1d(index)
-        weights = self.weights[index]
-        return Mixture(components(self.family, index), weights / weights.sum(), self.natural[index])
+        weights, family = self.weights[index], components(self.family, index)
+        is_order = np.array_equal(np.sort(index), np.arange(self.n_components))
+        if not is_order or any(constraint.tells_components for constraint in family._constraints()):
+            family = family._under(None)  # the constraint is one of other components
+        return Mixture(family, weights / weights.sum(), self.natural[index])
 
     def in_family(self, family: ExponentialFamily) -> Mixture:
         """Return the same mixture in the coordinates of a family, which is its own in others.

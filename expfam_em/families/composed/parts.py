@@ -15,6 +15,7 @@ from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import Composed
 from expfam_em.family.conjugate import Conjugate, Conjugated
+from expfam_em.family.constraints import Constraint
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import Monomials, OwnFrames
 from expfam_em.family.optional import (
@@ -23,6 +24,7 @@ from expfam_em.family.optional import (
     Incomplete,
     OfComponents,
     PartlyBounded,
+    at_edges_of,
     bounded_natural,
     cancels,
     edge_sums_of,
@@ -161,7 +163,7 @@ class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded, Conjugate
 
     def at_edges(self, natural: Array, counts: Array, sums: Array) -> Array:
         def one(part, eta, its):
-            return part.family.at_edges(eta, counts[part.of], its) if is_incomplete(part.family) else eta
+            return at_edges_of(part.family, eta, counts[part.of], its)
 
         return self._map(one, natural, sums)
 
@@ -185,6 +187,26 @@ class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded, Conjugate
 
     def conjugate(self) -> Conjugate:
         return OfFamilies(self)
+
+    # ---- constraints: those of the parts ----------------------------------------------------------------------
+
+    def _under(self, constraint: Constraint | None) -> Self:
+        labels, families = labels_of(self.families), list(self.families)
+        names = [] if constraint is None else constraint.names
+        for name in names:
+            if not any(name.startswith(f"{label}_") for label in labels):
+                raise ValueError(
+                    f"{self!r} has no parameter {name!r} to constrain; names begin with the label of a part: "
+                    f"{', '.join(f'{label}_…' for label in labels)}"
+                )
+        for j, label in enumerate(labels):
+            mine = {name: name.removeprefix(f"{label}_") for name in names if name.startswith(f"{label}_")}
+            if constraint is None or mine:
+                families[j] = families[j]._under(None if constraint is None else constraint.some(mine))
+        return self if all(map(operator.is_, families, self.families)) else self.replace(families=families)
+
+    def _n_removed(self, natural: Array) -> int:
+        return sum(self._each(lambda part, eta: part.family._n_removed(eta), natural))
 
     def cancels(self, natural: Array) -> bool:
         return any(self._each(lambda part, eta: cancels(part.family, eta), natural))

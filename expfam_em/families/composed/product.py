@@ -25,7 +25,7 @@ from expfam_em.family.missing import (
     marginals_of,
     together,
 )
-from expfam_em.family.optional import frames_of
+from expfam_em.family.optional import frames_of, is_coupled
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
 from expfam_em.rows.threads import cached_property
 from expfam_em.rows.typing import Array, Block, Integers, Mask
@@ -117,7 +117,7 @@ class Product(OfParts, MissingValues):
 
     @property
     def coupled(self) -> bool:
-        return any(family.coupled for family in self.families)
+        return any(is_coupled(family) for family in self.families)
 
     def kernel_form(self, n_features: int) -> KernelForm | None:
         try:

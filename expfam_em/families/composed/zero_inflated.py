@@ -19,7 +19,9 @@ from expfam_em.family.optional import (
     Framed,
     FramedBy,
     Incomplete,
+    at_edges_of,
     edge_sums_of,
+    is_coupled,
     is_incomplete,
     sums_of,
     translate,
@@ -68,6 +70,7 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         If it is no family of rows, or is zero-inflated itself.
     """
 
+    _curved = True
     sparse, framed_by, its_natural = "never", "family", slice(2, None)
 
     def __init__(self, family: ExponentialFamily) -> None:
@@ -161,7 +164,7 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
     def at_edges(self, natural: Array, counts: Array, sums: Array) -> Array:
         log_odds, of_family = self._odds(natural)
         if is_incomplete(self.family):
-            of_all = self.family.at_edges(of_family, sums[:, 1], sums[:, 2:])
+            of_all = at_edges_of(self.family, of_family, sums[:, 1], sums[:, 2:])
             natural = self._with_odds(log_odds, of_all, self.family)
         else:
             of_all = checked.next_natural(self.family, counts, sums[:, 2:], of_family)
@@ -198,7 +201,7 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
 
     @property
     def coupled(self) -> bool:
-        return self.family.coupled
+        return is_coupled(self.family)
 
     def _joined(self, share, others, of_family):
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -36,7 +36,8 @@ class FramedNormal(Framed):
 
     sparse = "never"
     incidental = (
-        "own_frames", "shift", "scale", "width", "column_variance", "variance_floor", "reg_covar", "regularized"
+        "own_frames", "shift", "scale", "width", "column_variance", "variance_floor", "reg_covar", "regularized",
+        "prior_rows",
     )  # fmt: skip
 
     coordinates = ("own_frames", "shift", "scale", "column_variance")

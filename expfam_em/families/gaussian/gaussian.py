@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from expfam_em.families.gaussian import constrained
 from expfam_em.families.gaussian.bulk import Values, widths
 from expfam_em.families.gaussian.conjugate import NormalWishart
 from expfam_em.families.gaussian.framed import FramedNormal, plain
@@ -27,6 +28,9 @@ from expfam_em.family.optional import in_own_frames
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", *(name for name in MODELS if name.isupper()))
+SHRINKAGE = 0.01
+"""κ of mclust's default prior."""
+
 MOMENT_ENTRIES = 1 << 17
 """Entries of X that are read at a time, a megabyte: deviations are then taken of what is still in cache."""
 
@@ -57,6 +61,12 @@ class Gaussian(FramedNormal, MissingValues, Conjugated):
     ValueError
         For an unknown covariance type or a number out of its range.
     """
+
+    prior_rows: float = 0.0
+    """Pseudo-rows of a prior that lie at the mean of each component, and say something of its covariance alone."""
+
+    moment_names = ("means", "covariances")
+    """What ``parameters`` calls the means and covariances."""
 
     def __init__(
         self,
@@ -144,7 +154,14 @@ class Gaussian(FramedNormal, MissingValues, Conjugated):
 
     def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
         mean, covariance = self._form.central(sums / counts[:, None])
-        coordinates, model = self._coordinates(mean.shape[1]), self._model
+        return self._natural(mean, self._fitted(counts, covariance, self._coordinates(mean.shape[1]), previous))
+
+    def _fitted(self, counts, covariance, coordinates, previous):
+        """Return the covariances of the M-step, given those of the rows about the means, in the frames."""
+        model = self._model
+        if self.prior_rows:
+            share = (counts / (counts + self.prior_rows)).reshape(-1, *[1] * (covariance.ndim - 1))
+            counts, covariance = counts + self.prior_rows, covariance * share
         if model.tied:
             pooled = np.tensordot(counts, covariance, 1) / counts.sum()
             covariance = np.broadcast_to(pooled, covariance.shape)
@@ -153,7 +170,10 @@ class Gaussian(FramedNormal, MissingValues, Conjugated):
         if model.constrain is not None:
             before = self._form.moments(previous)[1] if model.continues and previous is not None else None
             covariance = self._constrained(counts, covariance, coordinates, before)
-        return self._natural(mean, covariance)
+        return covariance
+
+    def _maximize_constrained(self, counts: Array, sums: Array, previous: Array | None) -> Array:
+        return constrained.maximize(self, counts, sums, previous)
 
     def _constrained(self, counts, covariance, coordinates, before):
         """Return covariances that satisfy the model, found in units of x, which all components have in common."""
@@ -198,13 +218,10 @@ class Gaussian(FramedNormal, MissingValues, Conjugated):
         all components, (d, d). Those of a constrained model must satisfy it to six digits.
         Where components have coordinates of their own, as after a fit, the result is in these; K is then given.
         """
-        return self._from_named(given, "means", "covariances")
-
-    def _from_named(self, given, *names):
         shared = self.with_frames(None)
-        arrays, used = read_moments(self, shared, given, names)
+        arrays, used = read_moments(self, shared, given, self.moment_names)
         with np.errstate(all="ignore"):
-            natural = shared.from_moments(*(used[name] for name in names))
+            natural = shared.from_moments(*(used[name] for name in self.moment_names))
         return in_own_frames(self, named.finished(shared, natural, arrays, used))
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
@@ -221,6 +238,64 @@ class Gaussian(FramedNormal, MissingValues, Conjugated):
             raise ValueError(f"{self!r} counts its parameters once its dimension is known: call bind first")
         d = len(self.shift)
         return n_components * d + self._model.n_parameters(n_components, d)
+
+    # ---- priors ---------------------------------------------------------------------------------------------
+
+    def default_prior(self, totals: Array, expectation: Array, n_components: int) -> tuple[Self, float, Array]:
+        """Return mclust's default prior on K components, given E[T] over all rows of D data sets, (D,), (D, p).
+
+        μ_k ~ N(x̄, Σ_k/κ) with κ = 0.01. Σ_k is inverse Wishart with ν = d + 2 degrees of freedom and scale
+        S/K^(2/d), S the covariance of all rows; variances of diagonal and spherical types are inverse Gamma with shape
+        ν/2 and scale (tr S/d)/K^(2/d)/2 (Fraley and Raftery 2007, section 3). The M-step is the mode of μ_k and Σ_k
+        together, as in the paper.
+
+        Returns
+        -------
+        family : Gaussian
+            With ``prior_rows`` c. The exponents of |Σ_k| of mean and covariance are those of κ + c rows.
+        nu : float
+            κ, the pseudo-rows of each component.
+        expectation : (D, p)
+            Mean of T of these.
+
+        Raises
+        ------
+        ValueError
+            If the covariance type is none of full, tied, diag, spherical, EEI, EII.
+        """
+        means, covariances = self.to_moments(self.to_natural(expectation))
+        d, K, nu = means.shape[1], n_components, means.shape[1] + 2.0
+        exponents = {
+            "VVV": nu + d + 2, "EEE": (nu + d + 1) / K + 1, "VVI": nu + 3, "EEI": (nu + 2) / K + 1,
+            "VII": 1 + (nu + 2) / d, "EII": 1 + (nu + 2) / (d * K),
+        }  # fmt: skip
+        name = self._model.name
+        if name not in exponents or type(self) is not Gaussian:
+            raise ValueError(
+                f"prior is 'mclust', which {self!r} has not; it is one of Gaussian(type) with type full, tied, diag, "
+                "spherical, EEI or EII"
+            )
+        shape = (-1, *[1] * (covariances.ndim - 1))
+        scale = covariances * (totals / (totals - 1)).reshape(shape) / K ** (2 / d)
+        if name in ("VVI", "EEI"):
+            scale = np.repeat(scale.mean(axis=1, keepdims=True), d, axis=1)
+        if name in ("VII", "EII"):
+            scale = scale / d
+        if name[0] == "E":  # of all components together
+            scale = scale / K
+        natural = self.from_moments(means, scale / SHRINKAGE)
+        return self.replace(prior_rows=exponents[name] - SHRINKAGE), SHRINKAGE, self.to_expectation(natural)
+
+    def _own_log_prior(self, natural: Array) -> tuple[Array, Array] | None:
+        if not self.prior_rows:
+            return None
+        mean, covariance = self._form.moments(natural)
+        half_log_volume = self.log_partition(natural) - 0.5 * np.sum(natural[:, : mean.shape[1]] * mean, axis=1)
+        slope = self._form.expectation(np.zeros_like(mean), covariance)
+        return -self.prior_rows * half_log_volume, -self.prior_rows * slope
+
+    def _without_own_prior(self) -> Self:
+        return self.replace(prior_rows=0.0) if self.prior_rows else self
 
     # ---- parts of an observation ----------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from expfam_em.families.gaussian.gaussian import Gaussian, read_moments
 from expfam_em.families.gaussian.models import MODELS, Model
 from expfam_em.families.gaussian.packing import Constant
 from expfam_em.family import named
+from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conjugate import Conjugate
 from expfam_em.family.optional import Cancelling, Framed
 from expfam_em.rows.typing import Array, Block
@@ -86,6 +87,8 @@ class KnownCovariance(Gaussian, Cancelling):
         d, (mean, covariance) = natural.shape[1], self._form.moments(natural)
         variance, squares = covariance[:, 0], np.sum(mean**2, axis=1)
         return super().expected_log_base_measure(natural) - 0.5 * (d * np.log(variance) + squares / variance + d)
+
+    _maximize_constrained = ExponentialFamily._maximize_constrained
 
     def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of means (K, d)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.special.draws import representable
@@ -22,6 +21,8 @@ class LogNormal(Gaussian):
     ``parameters`` are the means and covariances of log x. See `Gaussian` for the parameters of the constructor, all of
     which concern log x; columns may be correlated.
     """
+
+    moment_names = ("log_means", "log_covariances")
 
     def kernel_form(self, n_features: int) -> KernelForm:
         return super().kernel_form(n_features)._replace(columns=self._columns)
@@ -50,9 +51,6 @@ class LogNormal(Gaussian):
 
     def parameters(self, natural: Array) -> dict[str, Array]:
         return {f"log_{name}": value for name, value in super().parameters(natural).items()}
-
-    def from_parameters(self, **given: ArrayLike) -> Array:
-        return self._from_named(given, "log_means", "log_covariances")
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
         with np.errstate(over="ignore"):

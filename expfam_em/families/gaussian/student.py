@@ -65,6 +65,7 @@ class StudentT(FramedBy, Incomplete):
 
     sparse, framed_by, its_natural = "never", "normal", slice(None, -2)
     coupled = False
+    _curved = True
     incidental = ("bulk",)
 
     def __init__(
