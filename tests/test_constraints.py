@@ -216,7 +216,7 @@ def test_a_family_of_ones_own_is_constrained_by_its_expectation():
 
 
 @pytest.mark.parametrize("acceleration", [None, "auto"])
-@pytest.mark.parametrize("init", ["k-means++", "kmeans", "random", "random_from_data"])
+@pytest.mark.parametrize("init", ["auto", "k-means++", "kmeans", "random"])
 def test_component_k_of_the_constraint_is_component_k_of_the_fit(init, acceleration):
     far = np.random.default_rng(3).normal([-9, 5], 1, (100, 2))
     X = np.concatenate([two_clusters(), far])

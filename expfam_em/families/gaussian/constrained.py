@@ -17,7 +17,7 @@ from expfam_em.family import checked
 from expfam_em.family.constraints import Entries
 from expfam_em.rows.typing import Array
 
-ROUNDS = 200
+MOST_TURNS = 200
 """Most rounds of means and covariances."""
 
 GAINED_BY_ROUND = 1e-13
@@ -46,7 +46,7 @@ def maximize(family: Any, counts: Array, sums: Array, previous: Array | None) ->
     of_means, of_covariances = _entries(family, K, d)
     now = covariance if previous is None else form.moments(previous)[1]
     best, value = None, 0.0
-    for _ in range(ROUNDS):
+    for _ in range(MOST_TURNS):
         centre = places.mean if of_means is None else _means(of_means, places, form.transform(now, root), counts)
         step = mean if of_means is None else form.solve(root, centre)
         about = form.expectation(mean - step, covariance)
