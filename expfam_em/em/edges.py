@@ -1,4 +1,4 @@
-"""Steps to the edge of the parameter space: the limit of a shape, which M-steps approach for ever and never reach."""
+"""Steps that the M-step does not make: to the limit of a shape, which it never reaches, and to another maximum."""
 
 from __future__ import annotations
 
@@ -8,24 +8,36 @@ from typing import Any, cast
 
 import numpy as np
 
-from expfam_em.em.state import Problem, State, either, em_step, move
+from expfam_em.em.state import Problem, State, chosen, either, em_step, move
+from expfam_em.em.steps import estimate_refined, expected_gain
 from expfam_em.estep.grouped import Grouped
 from expfam_em.family import checked
-from expfam_em.family.optional import at_edges_of, edge_sums_of, is_incomplete
+from expfam_em.family.optional import InStacks, at_edges_of, edge_sums_of, is_incomplete
 from expfam_em.values.mixture import Mixture
 
 FIRST_TRIAL = 4
 """Steps after which limits are tried first; again whenever the number has doubled, and where a run would end."""
 
+LITTLE = 1e-10
+"""Gain of a search, as a share of the bound, after which a run ends all the same."""
+
 
 def step_to_edges(problem: Problem, state: State, step: Callable[[Problem, State], State] = em_step) -> State:
-    """Return the state after a step, and with shapes in their limits where the bound is higher there."""
+    """Return the state after a step, and with shapes in their limits where the bound is higher there.
+
+    And at another maximum of the expected log-likelihood, where M-steps have only gone on from the last parameters.
+    """
     found, family = step(problem, state), state.mixture.family
-    if not (len(found.run) and is_incomplete(family) and family.has_limits):
+    if not len(found.run):
         return found
     known, n_iter = found, found.n_iter
     is_time = found.done.any() or (n_iter >= FIRST_TRIAL and n_iter & (n_iter - 1) == 0)
-    if is_time and n_iter >= len(problem.options.schedule):
+    is_time &= n_iter >= len(problem.options.schedule)
+    if is_time and isinstance(family, InStacks) and family.searches:
+        return _searched(problem, found)
+    if not (is_incomplete(family) and family.has_limits):
+        return found
+    if is_time:
         found = _best(problem, found)
     # By Jensen's inequality bounds after the M-step are between those before and after the step, where the M-step
     # maximises Q, the expected log-likelihood of complete data. Near a limit it maximises the likelihood instead, and Q
@@ -55,6 +67,28 @@ def _best(problem: Problem, state: State) -> State:
         if better.any():
             state, free = _taken(state, tried, better), free & ~better
     return state
+
+
+def _searched(problem: Problem, state: State) -> State:
+    """Return the state with the M-step of a thorough search where the bound is higher there.
+
+    A run goes on after one that gains more than steps at which runs end.
+    """
+    options, run, prior = problem.options, state.run, problem.prior_of(state.run)
+    statistics, before, after = estimate_refined(
+        state.statistics, state.mixture, lambda mixture: problem.accumulate(mixture, run, state.temperature),
+        prior=prior, concentration=options.concentration, weights=options.weights,
+    )  # fmt: skip
+    refined = state._replace(statistics=statistics, mixture=before)
+    statistics = statistics if prior is None else statistics + prior
+    better = expected_gain(statistics, before, after) > 0
+    if not better.any():
+        return state
+    tried = move(problem, refined, chosen(better, after, before))
+    gain = tried.gains[:, 0]
+    better &= gain > 0
+    least = np.maximum(options.tol * problem.totals(run) * (options.stop == "bound"), LITTLE * np.abs(state.bounds))
+    return _taken(state, tried, better)._replace(done=state.done & ~(better & (gain > least)))
 
 
 def _tried(problem: Problem, state: State, natural: np.ndarray) -> State:

@@ -255,7 +255,7 @@ def _trial(
     plain = family._without_own_prior()
     own = ExpectedStatistics(counts, trial.expectation * counts[..., None], np.zeros(len(counts)), family=plain)
     tried = Mixture.unchecked(plain, trial.weights, trial.natural)
-    found = estimate(own, tried, weights="fixed")  # back into the model
+    found = estimate(own, tried, weights="fixed", search=False)  # back into the model
     inside = Mixture.unchecked(family, found.weights, found.natural, log_partition=found.log_partition)
     used = used & np.isfinite(inside.log_partition).all(axis=1)
     return chosen(used, inside, after), used

@@ -219,6 +219,7 @@ def improve(problem: Problem, state: State) -> tuple[State, Mixture]:
     statistics, before, after = estimate_refined(
         state.statistics, state.mixture, lambda mixture: problem.accumulate(mixture, run, temperature),
         prior=problem.prior_of(run), concentration=options.concentration, weights=options.weights,
+        search=state.n_iter == 0,
     )  # fmt: skip
     state, outside = state._replace(mixture=before, statistics=statistics), ~np.isfinite(after.log_partition)
     if options.collapse == "keep" and outside.any():

@@ -14,7 +14,7 @@ from expfam_em.em.result import CollapsedError
 from expfam_em.estep.grouped import possible_row, with_groups
 from expfam_em.estep.plan import plan
 from expfam_em.family import checked
-from expfam_em.family.optional import Framed, components, is_coupled, shared
+from expfam_em.family.optional import Framed, InStacks, components, is_coupled, shared
 from expfam_em.rows.memory import as_rows
 from expfam_em.rows.protocol import Rows
 from expfam_em.rows.threads import undisturbed
@@ -173,10 +173,10 @@ def too_flat(family, statistics, thin) -> CollapsedError:
     )
 
 
-def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="free") -> Mixture:
+def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="free", search=True) -> Mixture:
     """Return the mixture of the M-step, or a stack; A is not finite for components without finite parameters.
 
-    See `maximize`.
+    See `maximize`. Without ``search``, a family whose M-step has several maxima goes on from the previous parameters.
     """
     family, full = previous.family, statistics if prior is None else statistics + prior
     exposures, sums = full.exposures, full.sums
@@ -186,7 +186,7 @@ def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="fr
         exposures = np.where(empty, nearly_none, exposures)
         sums = np.where(empty[..., None], previous.expectation * nearly_none[..., None], sums)
     with np.errstate(all="ignore"):
-        natural = _mapped(family, exposures, sums, previous)
+        natural = _mapped(family, exposures, sums, previous, search)
     if empty.any() and not is_coupled(family):
         natural = np.where(empty[..., None], previous.natural, natural)
     log_partition = checked.log_partition(family, natural.reshape(previous.flat_natural.shape)).reshape(empty.shape)
@@ -194,26 +194,32 @@ def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="fr
     return Mixture.unchecked(family, mass, natural, log_partition=log_partition)
 
 
-def _mapped(family, exposures, sums, previous):
+def _mapped(family, exposures, sums, previous, search):
     """Return the natural parameters of statistics; NaN for mixtures of a stack that the family refuses, unless all."""
     try:
-        return _mapped_together(family, exposures, sums, previous)
+        return _mapped_together(family, exposures, sums, previous, search)
     except ValueError:
         if sums.ndim == 2 or len(sums) == 1:
             raise
         natural = np.full(sums.shape, np.nan)
         for at in range(len(sums)):
             with contextlib.suppress(ValueError):
-                natural[at] = _mapped_together(previous[at].family, exposures[at], sums[at], previous[at])
+                lot = exposures[at], sums[at], previous[at]
+                natural[at] = _mapped_together(previous[at].family, *lot, search)
         if np.isnan(natural).all():
             raise
         return natural
 
 
-def _mapped_together(family, exposures, sums, previous):
+def _mapped_together(family, exposures, sums, previous, search):
     """Return the natural parameters of statistics: all components at once, or mixture by mixture if they interact."""
     p = sums.shape[-1]
-    if sums.ndim == 3 and is_coupled(family):
+    if family.coupled and isinstance(family, InStacks) and family.constraint is None:
+        stack = (-1, *sums.shape[-2:])
+        natural = checked.next_natural_of_stack(
+            family, exposures.reshape(stack[:2]), sums.reshape(stack), previous.natural.reshape(stack), search
+        )
+    elif sums.ndim == 3 and is_coupled(family):
         of = np.arange(exposures.size).reshape(exposures.shape)
         lots = zip(of, exposures, sums, previous.natural, strict=True)
         natural = np.array([checked.next_natural(components(family, of_lot), *lot) for of_lot, *lot in lots])

@@ -569,11 +569,11 @@ class BaseMixture(DensityMixin, EMEstimator):
         with np.errstate(all="ignore"):
             natural = translate(stack.family, stack.flat_natural, self._make_family()).reshape(stack.natural.shape)
         named = with_names_of_noise(_named_parameters(stack), stack.family, self.noise)
-        arrays = self._attributes(named)
+        arrays = self._attributes(named, stack)
         return natural, named, arrays, _finite_attributes({**arrays, "natural": natural}, len(natural))
 
-    def _attributes(self, named: dict[str, Array]) -> dict[str, Any]:
-        """Return attributes made of the named parameters, as stacks over results."""
+    def _attributes(self, named: dict[str, Array], stack: Mixture) -> dict[str, Any]:
+        """Return attributes made of the named parameters, or of the mixtures, as stacks over results."""
         return {}
 
     # ---- using ----------------------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ class BernoulliMixture(BaseMixture):
         )
         return 0.0
 
-    def _attributes(self, named: dict[str, Array]) -> dict[str, Array]:
+    def _attributes(self, named: dict[str, Array], stack: Mixture) -> dict[str, Array]:
         return {"probabilities_": named["probabilities"]}
 
 

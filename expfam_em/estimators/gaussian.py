@@ -19,7 +19,7 @@ from expfam_em.estimators.base import ANY_INIT, BaseMixture, Prior
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.gaussian.known import KnownCovariance, in_frame_units
 from expfam_em.families.gaussian.models import MODELS
-from expfam_em.families.special.linalg import cholesky, invert
+from expfam_em.families.special.linalg import cholesky, invert, solve_lower
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import bind
 from expfam_em.family.constraints import Bounds, Fixed, Tied
@@ -265,16 +265,22 @@ class GaussianMixture(BaseMixture):
         matrices = np.broadcast_to(precisions, (self.n_components, *precisions.shape[-2:]))
         return invert(matrices)[0]
 
-    def _attributes(self, named: dict[str, Array]) -> dict[str, Array]:
+    def _attributes(self, named: dict[str, Array], stack: Mixture) -> dict[str, Array]:
         covariances = named["covariances"]
         if self._packed_as in ("diag", "spherical"):
             root = 1 / np.sqrt(covariances)
             precisions = root**2
         else:
             # the upper triangular U with precision U Uᵀ, as scikit-learn defines it
-            factor = cholesky(covariances.reshape(-1, *covariances.shape[-2:])).reshape(covariances.shape)
-            factor[np.einsum("...ii->...i", factor).min(axis=-1) == 0] = np.nan
-            root = np.swapaxes(np.linalg.inv(factor), -1, -2)  # NaN where a covariance is singular
+            family: Any = stack.family
+            roots = family.to_roots(stack.flat_natural).reshape(*stack.weights.shape, *covariances.shape[-2:])
+            roots = roots[:, 0] if self._packed_as == "tied" else roots
+            if not self.reg_covar:  # what has no inverse in units of x has collapsed
+                factor = cholesky(covariances.reshape(-1, *covariances.shape[-2:])).reshape(covariances.shape)
+                pivots = np.einsum("...ii->...i", factor).min(axis=-1)
+                roots = np.where((pivots > 0)[..., None, None], roots, np.nan)
+            eye = np.eye(roots.shape[-1])
+            root = np.swapaxes(solve_lower(roots.reshape(-1, *eye.shape), eye).reshape(roots.shape), -1, -2)
             precisions = root @ np.swapaxes(root, -1, -2)
         return {
             "means_": named["means"],

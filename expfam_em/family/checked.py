@@ -239,6 +239,14 @@ def next_natural(family: ExponentialFamily, counts: Array, sums: Array, previous
     return asked(family, "maximize", {"K": K, "p": p}, counts, sums, *more)
 
 
+def next_natural_of_stack(
+    family: ExponentialFamily, counts: Array, sums: Array, previous: Array, search: bool
+) -> Array:  # fmt: skip
+    """Return the same of all mixtures of a stack at once, (B, K), (B, K, p) -> (B, K, p), for an `InStacks` family."""
+    axes: dict[str, int | None] = dict(zip("BKp", sums.shape, strict=True))
+    return asked(family, "maximize_stack", axes, counts, sums, previous, search)
+
+
 def to_natural(family: ExponentialFamily, expectation: Array) -> Array:
     """Return the η with ∇A(η) = m, (K, p) -> (K, p)."""
     K, p = expectation.shape

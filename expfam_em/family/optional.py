@@ -162,6 +162,25 @@ class Incomplete(ExponentialFamily):
         return mean
 
 
+class InStacks(ExponentialFamily):
+    """Families that may be coupled, and whose M-step then takes the components of a whole stack of mixtures at once."""
+
+    @property
+    def searches(self) -> bool:
+        """Whether the expected log-likelihood may have several maxima, among which the M-step looks for the best."""
+        return False
+
+    @abstractmethod
+    def maximize_stack(
+        self, counts: Array, sums: Array, previous: Array | None = None, search: bool = True
+    ) -> Array:  # fmt: skip
+        """Return the M-step's η of B mixtures, (B, K), (B, K, p) -> (B, K, p); see `maximize`.
+
+        Where the expected log-likelihood has several maxima, the best one that is found is returned. Without ``search``
+        the result may be any that is no worse than ``previous``.
+        """
+
+
 class OfKnownWidth(ExponentialFamily):
     """Families that count their parameters once ``bind`` has found the number of columns."""
 

@@ -53,7 +53,8 @@ def maximize(family: Any, counts: Array, sums: Array, previous: Array | None) ->
         about[:, :d] = 0.0
         now = form.central(about)[1]
         if of_covariances is None:
-            now = free._fitted(counts, now, coordinates, previous)
+            before = None if previous is None else previous[None]
+            now = free._fitted(counts[None], now, coordinates, before)
         else:
             now = _covariances(free, of_covariances, places, now, counts)
         natural = free._natural(step, now)

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from expfam_em.families.gaussian import packing
 from expfam_em.families.gaussian.coordinates import Coordinates, frames_at
 from expfam_em.families.gaussian.models import MODELS, Model
 from expfam_em.family import checked
@@ -96,6 +97,16 @@ class FramedNormal(Framed):
         means, covariances = self._coordinates(mean.shape[1]).out_of(mean, covariance)
         return means, self._form.shown(covariances)
 
+    def to_roots(self, natural: Array) -> Array:
+        """Return lower triangular roots R of the covariances R Rᵀ in the coordinates of x, (K, d, d) or (K, d).
+
+        They have digits that a covariance of columns nearly dependent on one another has lost.
+        """
+        form, roots = self._form, self._form.root(self._form.moments(natural)[1])
+        return np.asarray(
+            form.times_root(self._coordinates(form.n_features(natural.shape[1])).of_each(len(roots))[1], roots)
+        )
+
     def from_moments(self, means: Array, covariances: Array) -> Array:
         """Return the natural parameters (K, p) of means and covariances in the coordinates of x; NaN if singular."""
         shared = self._coordinates(means.shape[1])
@@ -172,7 +183,12 @@ class FramedNormal(Framed):
     def translate(self, natural: Array, target: Any) -> Array:
         if target.covariance_type != self.covariance_type:
             raise ValueError(f"a mixture of {self!r} cannot be continued as one of {target!r}")
-        moved = target._natural(*self._transferred(target, *self._form.moments(natural)))
+        mean, covariance = self._transferred(target, *self._form.moments(natural))
+        if self._model.constrain is not None and (self.frames is not None or target.frames is not None):
+            own, there = (coordinates_of(family, mean.shape[1]).of_each(len(mean))[1] for family in (self, target))
+            step = self._form.divide(there, own)
+            covariance = self._form.square(self._form.times_root(step, packing.root_of(self._form, natural)))
+        moved = target._natural(mean, covariance)
         if (lost := ~np.isfinite(moved).all(axis=1)).any():  # a covariance that cannot be inverted there
             mean = self.mean_in(natural, target)
             own, there = (coordinates_of(family, mean.shape[1]).of_each(len(mean))[1] for family in (self, target))
@@ -207,7 +223,8 @@ class FramedNormal(Framed):
         shift, root = self._coordinates(mean.shape[1]).of_each(len(mean))
         step = form.times(root, mean)
         about = shift + step
-        here = form.times_root(root, form.root(covariance))
+        inside = form.root(covariance) if self._model.constrain is None else packing.root_of(form, natural)
+        here = form.times_root(root, inside)
         rest = form.solve(here, (shift - about) + step)
         target = self.with_frames(frames_at(wanted, about, here))
         if not self._takes_frames(mean.shape[1]):
@@ -242,6 +259,9 @@ class FramedNormal(Framed):
             pooled = form.diagonal(form.moments(natural)[1])
             variance = np.where(pooled > 0, pooled, variance)
         cancelled, flat = self._losses(mean, variance, natural, ~proper)
+        if self._model.constrain is not None:  # what others say of a component may be thinner, askew, than its rows are
+            spread = form.diagonal(form.moments(natural)[1])
+            flat |= self._losses(np.zeros_like(mean), spread, natural, ~proper)[1]
         if self.frames is not None and self._model.constrain is None:
             # a frame of its own suits it, unless the component has become far flatter, or thicker, than it was
             flat &= ~self.frames["own"] | self._losses(mean, variance, natural, ~proper, WARPED)[1]
@@ -290,10 +310,14 @@ class FramedNormal(Framed):
         diagonal = form.root_of_scale(np.sqrt(certain))
         of_each, roots = (-1, *[1] * (diagonal.ndim - 1)), diagonal
         if not cancelled.all():
-            whole = form.root(form.moments(natural)[1])
+            whole = form.root(form.moments(natural)[1]) if not self.coupled else packing.root_of(form, natural)
             if not self.coupled and (warped := self._losses(mean, variance, natural, lost, WARPED)[1]).any():
                 # the precisions have lost the digits that are wanted
                 whole = np.where(warped.reshape(of_each), form.root(form.central(expectation)[1]), whole)
+            elif self._model.tied and not np.isfinite(whole).all():  # that of the rows will do to see more
+                inside = form.central(expectation)[1]
+                inside = np.broadcast_to(inside.mean(axis=0), inside.shape)
+                whole = np.where(np.isfinite(whole), whole, form.root(inside))
             roots = np.where(cancelled.reshape(of_each), diagonal, whole)
         return self._coordinates(mean.shape[1]).floored_roots(roots)
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expfam_em.families.gaussian import constrained
+from expfam_em.families.gaussian import constrained, packing
 from expfam_em.families.gaussian.bulk import Values, widths
 from expfam_em.families.gaussian.conjugate import NormalWishart
 from expfam_em.families.gaussian.framed import FramedNormal, plain
@@ -24,18 +24,20 @@ from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.conjugate import Conjugate, Conjugated
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.missing import Marginals, MissingValues
-from expfam_em.family.optional import in_own_frames
+from expfam_em.family.optional import InStacks, in_own_frames
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", *(name for name in MODELS if name.isupper()))
 SHRINKAGE = 0.01
 """κ of mclust's default prior."""
+NARROWEST = 1e-5
+"""Share of the widest column's width that the common unit of the floor is never below, so that roots have digits."""
 
 MOMENT_ENTRIES = 1 << 17
 """Entries of X that are read at a time, a megabyte: deviations are then taken of what is still in cache."""
 
 
-class Gaussian(FramedNormal, MissingValues, Conjugated):
+class Gaussian(FramedNormal, InStacks, MissingValues, Conjugated):
     """Normal density: T(x) = (z, z zᵀ), A(η) = −¼ η₁ᵀ η₂⁻¹ η₁ − ½ log |−2 η₂|, h(x) = (2π)^(−d/2).
 
     z = (x − shift) / scale is the observation in the family's frame. The frame is the identity until ``bind`` sets
@@ -51,7 +53,8 @@ class Gaussian(FramedNormal, MissingValues, Conjugated):
         EVI, VVI, EEE, VEE, EVE, VVE, EEV, VEV, EVV, VVV.
     variance_floor : float ≥ 0
         Smallest variance in any direction, as a multiple of the squared width of the columns, which `bind` finds: that
-        of the densest quarter of their distinct values, so that no outlier moves it. The M-step is the maximum under
+        of the densest quarter of their distinct values, so that no outlier moves it; one for all columns where
+        axes or shapes are compared (EVE, VVE, EEV, VEV). The M-step is the maximum under
         this constraint, so the bound still never falls. `Mixture.edges` and ``status_`` name components at the floor.
     reg_covar : float ≥ 0
         Added to the diagonal of every covariance in the M-step (unit of x²).
@@ -104,7 +107,11 @@ class Gaussian(FramedNormal, MissingValues, Conjugated):
         scale, width = power_of_two(spread), None
         if summary.values is not None:
             width = widths(summary.values)
-            width = power_of_two(np.full_like(width, np.sqrt(np.mean(width**2))) if self._form.isotropic else width)
+            if self._form.isotropic:
+                width = np.full_like(width, np.sqrt(np.mean(width**2)))
+            elif self._model.of_one_unit:
+                width = np.full_like(width, max(width.min(), NARROWEST * width.max()))
+            width = power_of_two(width)
         shift = np.round(mean / scale * 64) / 64 * scale
         return self.replace(shift=shift, scale=scale, width=width, column_variance=variance)
 
@@ -152,39 +159,54 @@ class Gaussian(FramedNormal, MissingValues, Conjugated):
     def to_natural(self, expectation: Array) -> Array:
         return self._natural(*self._form.central(expectation))
 
-    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
-        mean, covariance = self._form.central(sums / counts[:, None])
-        return self._natural(mean, self._fitted(counts, covariance, self._coordinates(mean.shape[1]), previous))
+    @property
+    def searches(self) -> bool:
+        return self._model.continues
 
-    def _fitted(self, counts, covariance, coordinates, previous):
-        """Return the covariances of the M-step, given those of the rows about the means, in the frames."""
+    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
+        return self.maximize_stack(counts[None], sums[None], None if previous is None else previous[None])[0]
+
+    def maximize_stack(
+        self, counts: Array, sums: Array, previous: Array | None = None, search: bool = True
+    ) -> Array:  # fmt: skip
+        mean, covariance = self._form.central((sums / counts[:, :, None]).reshape(-1, sums.shape[2]))
+        covariance = self._fitted(counts, covariance, self._coordinates(mean.shape[1]), previous, search)
+        return self._natural(mean, covariance).reshape(sums.shape)
+
+    def _maximize_constrained(self, counts: Array, sums: Array, previous: Array | None) -> Array:
+        return constrained.maximize(self, counts, sums, previous)
+
+    def _fitted(self, counts, covariance, coordinates, previous, search=True):
+        """Return the covariances of the M-step, given those of the rows about the means, of a stack, in the frames."""
         model = self._model
         if self.prior_rows:
             share = (counts / (counts + self.prior_rows)).reshape(-1, *[1] * (covariance.ndim - 1))
             counts, covariance = counts + self.prior_rows, covariance * share
         if model.tied:
-            pooled = np.tensordot(counts, covariance, 1) / counts.sum()
-            covariance = np.broadcast_to(pooled, covariance.shape)
+            pooled = (
+                np.matmul(counts[:, None], covariance.reshape(*counts.shape, -1)) / counts.sum(axis=1)[:, None, None]
+            )
+            covariance = np.repeat(pooled[:, 0], counts.shape[1], axis=0).reshape(covariance.shape)
         if self.reg_covar:
             covariance = self._regularised(covariance, coordinates)
         if model.constrain is not None:
-            before = self._form.moments(previous)[1] if model.continues and previous is not None else None
-            covariance = self._constrained(counts, covariance, coordinates, before)
+            before = None
+            if model.continues and previous is not None:
+                before = packing.root_of(self._form, previous.reshape(-1, previous.shape[-1]))
+            covariance = self._constrained(counts, covariance, coordinates, before, search)
         return covariance
 
-    def _maximize_constrained(self, counts: Array, sums: Array, previous: Array | None) -> Array:
-        return constrained.maximize(self, counts, sums, previous)
-
-    def _constrained(self, counts, covariance, coordinates, before):
-        """Return covariances that satisfy the model, found in units of x, which all components have in common."""
-        form, model = self._form, self._model
-        if "V" in model.name[:2]:  # no volume, or no shape, can be said of a covariance of 0
-            covariance = coordinates.floored(covariance)
+    def _constrained(self, counts, covariance, coordinates, before, search):
+        """Return covariances that satisfy the model, found in units of x or of its widths, the same for all."""
+        form, unit = self._form, coordinates.width if coordinates.floor > 0 else np.ones_like(coordinates.scale)
         frames = coordinates.of_each(len(covariance))[1]
-        roots, before = (
-            None if inside is None else form.times_root(frames, form.root(inside)) for inside in (covariance, before)
-        )
-        return form.square(form.divide(frames, model.nearest(counts, roots, before)))
+        frames = frames / (unit[:, None] if frames.ndim == 3 else unit)
+        shape = (*counts.shape, *frames.shape[1:])
+        roots = form.times_root(frames, form.root(covariance)).reshape(shape)
+        before = None if before is None else form.times_root(frames, before).reshape(shape)
+        found = self._model.nearest(counts, roots, coordinates.floor, before, search)
+        factor = form.divide(frames, found.reshape(frames.shape))
+        return packing.representable(factor) if factor.ndim == 3 else form.square(factor)
 
     def _regularised(self, covariance, coordinates):
         form, scale = self._form, coordinates.scale

@@ -3,10 +3,14 @@
 A name says of volume λ, shape A and orientation D, in this order, whether components have them in common (E), each
 its own (V), or, of shape and orientation, that they are those of the identity (I).
 
-A constraint takes shares n_k of the rows with Σ n_k = 1 and roots R_k of covariances S_k = R_k R_kᵀ, all in the same
-units, and returns roots of the Σ_k of the model that minimise Σ_k n_k (log |Σ_k| + tr Σ_k⁻¹ S_k). It works on roots
-because their condition is the square root of a covariance's. Roots are lower triangular (K, d, d), or (K, d), the
+A constraint takes, for a stack of B mixtures, shares n_k of the rows with Σ n_k = 1 and roots R_k of covariances
+S_k = R_k R_kᵀ, all in the same units. It returns roots of the Σ_k of the model that minimise
+Σ_k n_k (log |Σ_k| + tr Σ_k⁻¹ S_k), where no variance in any direction may be below a floor. It works on roots because
+their condition is the square root of a covariance's. Roots are lower triangular (B, K, d, d), or (B, K, d), the
 diagonals of diagonal ones; those returned may be any B_k with B_k B_kᵀ = Σ_k.
+
+With the floor, too, this is the maximum and not nearly so. Given axes, the loss is convex in the logarithms of the
+variances, in which the floor is a bound, equal volumes are equal sums, and equal shapes are sums of two terms.
 """
 
 from __future__ import annotations
@@ -15,30 +19,31 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import optimize
 
 from expfam_em.families.gaussian import packing
 from expfam_em.families.special.linalg import check_positive_definite, cholesky, solve_lower
 from expfam_em.family import named
+from expfam_em.kernels.axes import NO_SQUARE, common_axes, equal_volumes
 
 NEWTON_STEPS = 100
 TURNS = 500
 """Most steps of a search; it ends long before unless components contradict the model."""
 
 SETTLED = 1e-26
-"""Expected gain of a step, per row, at which to stop: parameters are then good to its square root."""
+"""Gain of a step, per row, at which to stop: parameters are then good to its square root."""
 
 COMPARABLE = 1e-5
-"""Expected gain of a step, per row, below which searches from several starts are compared, and the best goes on."""
+"""Gain of a step, per row, below which searches from several starts are compared, and the best goes on."""
 
-MEMORY = 8
-"""Steps from which the curvature of a search is learnt."""
+ENOUGH = 0.01
+"""Gain of a step, as a share of what the search has gained, at which one ends that need not reach the maximum."""
 
-FLAT = 1e-6
-"""Standard deviation, relative to the largest, of a direction that has no variance in any component."""
+QUADRATIC = 1e-13
+"""Expected gain of a step of Newton's method, per row, after which the next one is rounding."""
 
-LARGEST_TURN = 0.5
-"""Largest angle of a step, in any plane: beyond, the curvature says little."""
-
+SAME = 1e-6
+"""Differences of variances, as a share of them, that make no directions."""
 
 FORMS = {"spherical": packing.Sphere(), "diag": packing.Squares(), "full": packing.Triangle()}
 """How covariances are packed, by the covariance type of free components."""
@@ -51,14 +56,15 @@ class Model(NamedTuple):
     ----------
     name : str
         Letters for volume, shape and orientation.
-    constrain : callable(shares, roots, previous), optional
-        Its constraint, with the roots of a member of the model to start from, or None; none if components are free.
+    constrain : callable(shares, roots, floor, previous, search), optional
+        Its constraint, with the roots of members of the model to start from, or None, and whether to look for the best
+        maximum or only for one that is no worse than these; none if components are free.
     continues : bool
         Whether the constraint has several maxima, so that the search has to begin at the previous parameters.
     """
 
     name: str
-    constrain: Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray] | None = None
+    constrain: Callable[..., np.ndarray] | None = None
     continues: bool = False
 
     @property
@@ -82,25 +88,44 @@ class Model(NamedTuple):
         volume, shape, orientation = (each[letter] for letter in self.name)
         return volume + shape * (n_features - 1) + orientation * (n_features * (n_features - 1) // 2)
 
-    def nearest(self, counts, roots, previous=None) -> np.ndarray:
-        """Return roots of the covariances of largest likelihood, given those of the free ones; NaN if not finite."""
+    @property
+    def of_one_unit(self) -> bool:
+        """Whether shapes or axes are compared, so that the model is another one in other units of some columns."""
+        return self.name in ("EVE", "VVE", "EEV", "VEV")
+
+    def nearest(self, counts, roots, floor=0.0, previous=None, search=True) -> np.ndarray:
+        """Return roots of the covariances of largest likelihood, given those of the free ones; NaN if not finite.
+
+        Parameters
+        ----------
+        counts : (B, K)
+        roots : (B, K, d, d) or (B, K, d)
+        floor : float ≥ 0
+            Smallest variance in any direction.
+        previous : like roots, optional
+            Roots of members of the model.
+        search : bool
+            Whether to look for the best maximum if there are several, or only for one no worse than ``previous``.
+        """
         if self.constrain is None:
             return roots
-        nothing = np.full_like(roots, np.nan)
-        if not np.isfinite(roots).all():
-            return nothing
-        try:
-            with np.errstate(all="ignore"):
-                return self.constrain(counts / counts.sum(), roots, previous)
-        except np.linalg.LinAlgError:  # a covariance of 0 leaves numbers that are none
-            return nothing
+        fine = np.isfinite(roots).reshape(len(roots), -1).all(axis=1)
+        if not fine.all():
+            found = np.full_like(roots, np.nan)
+            if fine.any():
+                previous = None if previous is None else previous[fine]
+                found[fine] = self.nearest(counts[fine], roots[fine], floor, previous, search)
+            return found
+        with np.errstate(all="ignore"):
+            return self.constrain(counts / counts.sum(axis=1, keepdims=True), roots, floor, previous, search)
 
     def nearest_to(self, counts, covariances, *, members=False) -> np.ndarray:
         """Return the covariances of the model that are nearest to these, which may be of the model but for rounding."""
         if self.constrain is None:
             return covariances
-        roots = self.form.root(self.form.given(covariances))
-        return self.form.shown(self.form.square(self.nearest(counts, roots, roots if members else None)))
+        roots = self.form.root(self.form.given(covariances))[None]
+        [found] = self.nearest(np.asarray(counts)[None], roots, previous=roots if members else None)
+        return self.form.shown(self.form.square(found))
 
     def parameter(self) -> named.Parameter:
         """Return what given covariances have to be; that matrices are positive definite is seen later."""
@@ -136,33 +161,59 @@ class Model(NamedTuple):
 # ---- diagonal covariances -------------------------------------------------------------------------------------
 
 
-def _equal(shares, roots, previous):
+def _pooled(mass, values):
+    """Return Σ_k m_k of values (B, K, ...), (B, ...)."""
+    return np.matmul(mass[:, None], values.reshape(*mass.shape, -1)).reshape(len(mass), *values.shape[2:])
+
+
+def _equal(shares, roots, floor, previous, search):
     """EII, EEI: Σ = Σ_k n_k S_k."""
-    return np.broadcast_to(np.sqrt(shares @ roots**2), roots.shape)
+    return np.broadcast_to(np.sqrt(np.maximum(_pooled(shares, roots**2), floor))[:, None], roots.shape)
 
 
-def _equal_shape(shares, roots, previous):
+def _equal_shape(shares, roots, floor, previous, search):
     """VEI: Σ_k = λ_k C."""
     squares = roots**2
-    scale = shares @ squares  # of its own for each column, so that none vanishes beside the others
-    squares = squares / scale
+    scale = np.maximum(_pooled(shares, squares), floor)  # of its own for each column: none vanishes beside the others
+    relative = squares / scale[:, None]
 
     def parts(mass):
-        common = mass @ squares
-        share = mass[:, None] * squares / common
-        return np.log(common).sum(), share.sum(axis=1), share
+        common = _pooled(mass, relative)
+        share = mass[:, :, None] * relative / common[:, None]
+        return np.log(common).sum(axis=1), share.sum(axis=2), share
 
-    log_volumes = _log_volumes(shares, roots.shape[1], parts)
-    common = (shares * np.exp(-log_volumes)) @ squares
-    return np.exp(log_volumes / 2)[:, None] * np.sqrt(common * scale)
+    log_volumes = _log_volumes(shares, roots.shape[2], parts)
+    common = _pooled(shares * np.exp(-log_volumes), relative) * scale
+    variances = np.exp(log_volumes)[:, :, None] * common[:, None]
+    for b in _below(variances.min(axis=(1, 2)), variances, floor):
+
+        def above_floor(mass, squares=squares[b]):
+            common = mass @ squares
+            raised = np.maximum(common, floor)
+            return np.sum(np.log(raised) + common / raised), mass * (squares @ (1 / raised)), raised
+
+        log_volumes, common = _log_volumes_above(shares[b], squares[b].mean(axis=1), roots.shape[2], floor, above_floor)
+        variances[b] = np.exp(log_volumes)[:, None] * common
+    return np.sqrt(variances)
 
 
-def _equal_volume(shares, roots, previous):
+def _below(least, found, floor):
+    """Return the mixtures whose least variance (B,) is below the floor, or in which not all numbers are finite."""
+    return np.flatnonzero(~((least >= floor) & np.isfinite(found.reshape(len(found), -1)).all(axis=1) | (floor == 0)))
+
+
+def _equal_volume(shares, roots, floor, previous, search):
     """EVI, EVV: Σ_k = λ S_k / |S_k|^(1/d) with λ = Σ_k n_k |S_k|^(1/d)."""
-    diagonals = roots if roots.ndim == 2 else np.einsum("kii->ki", roots)
-    log_volumes = 2 * np.log(np.abs(diagonals)).mean(axis=1)
-    change = np.exp((_log_mean(shares, log_volumes) - log_volumes) / 2)
-    return roots * change.reshape(-1, *[1] * (roots.ndim - 1))
+    if floor == 0:
+        diagonals = roots if roots.ndim == 3 else np.einsum("bkii->bki", roots)
+        log_volumes = 2 * np.log(np.abs(diagonals)).mean(axis=2)
+        change = np.exp((_log_mean(shares, log_volumes) - log_volumes) / 2)
+        return roots * change.reshape(*change.shape, *[1] * (roots.ndim - 2))
+    if roots.ndim == 4:
+        return _along_axes(_equal_volume)(shares, roots, floor, previous, search)
+    variances = np.empty(roots.shape)
+    equal_volumes(np.ascontiguousarray(roots**2), np.ascontiguousarray(shares), float(floor), variances)
+    return np.sqrt(variances)
 
 
 # ---- orientations of their own: the same of the variances along principal axes ----------------------------------
@@ -171,9 +222,9 @@ def _equal_volume(shares, roots, previous):
 def _along_axes(constraint):
     """Return EEV or VEV, given the constraint on variances in descending order: aligned axes have least trace."""
 
-    def constrain(shares, roots, previous):
+    def constrain(shares, roots, floor, previous, search):
         axes, deviations, _ = np.linalg.svd(roots)
-        return axes * constraint(shares, deviations, previous)[:, None, :]
+        return axes * constraint(shares, deviations, floor, previous, search)[:, :, None, :]
 
     return constrain
 
@@ -181,197 +232,190 @@ def _along_axes(constraint):
 # ---- one orientation ------------------------------------------------------------------------------------------
 
 
-def _proportional(shares, roots, previous):
+def _proportional(shares, roots, floor, previous, search):
     """VEE: Σ_k = λ_k C."""
-    d = roots.shape[1]
-    weighted = np.sqrt(shares)[:, None, None] * np.swapaxes(roots, 1, 2)
-    pooled = np.linalg.qr(weighted.reshape(-1, d))[1].T
-    white = solve_lower(np.broadcast_to(pooled, roots.shape), roots)
-    squares = white @ np.swapaxes(white, 1, 2)
+    (B, K), d = shares.shape, roots.shape[2]
+    weighted = np.sqrt(shares)[:, :, None, None] * np.swapaxes(roots, 2, 3)
+    pooled = np.swapaxes(np.linalg.qr(weighted.reshape(B, K * d, d))[1], 1, 2)
+    white = solve_lower(np.repeat(pooled, K, axis=0), roots.reshape(-1, d, d)).reshape(roots.shape)
+    squares = white @ np.swapaxes(white, 2, 3)
 
     def parts(mass):
-        factor = cholesky(np.tensordot(mass, squares, 1)[None])
-        half = solve_lower(np.broadcast_to(factor[0], white.shape), np.sqrt(mass)[:, None, None] * white)
-        share = half @ np.swapaxes(half, 1, 2)
-        return 2 * np.log(np.diag(factor[0])).sum(), np.einsum("kii->k", share), share.reshape(len(share), -1)
+        factor = cholesky(_pooled(mass, squares))
+        half = np.sqrt(mass)[:, :, None, None] * white
+        half = solve_lower(np.repeat(factor, K, axis=0), half.reshape(-1, d, d)).reshape(white.shape)
+        share = half @ np.swapaxes(half, 2, 3)
+        log_volume = 2 * np.log(np.einsum("bii->bi", factor)).sum(axis=1)
+        return log_volume, np.einsum("bkii->bk", share), share.reshape(B, K, -1)
 
     log_volumes = _log_volumes(shares, d, parts)
-    common = cholesky(np.tensordot(shares * np.exp(-log_volumes), squares, 1)[None])[0]
-    return np.exp(log_volumes / 2)[:, None, None] * (pooled @ common)
+    common = pooled @ cholesky(_pooled(shares * np.exp(-log_volumes), squares))
+    found = np.exp(log_volumes / 2)[:, :, None, None] * common[:, None]
+    if floor == 0:
+        return found
+    with_numbers = np.where(np.isfinite(common).all(axis=(1, 2)), common.T, 0.0).T
+    least = np.linalg.svd(with_numbers, compute_uv=False)[:, -1] ** 2 * np.exp(log_volumes.min(axis=1))
+    for b in _below(least, found, floor):
+
+        def above_floor(mass, roots=roots[b]):
+            axes, deviations = _principal(mass, roots)
+            raised = np.maximum(deviations**2, floor)
+            seen = np.sum((np.swapaxes(roots, 1, 2) @ (axes / np.sqrt(raised))) ** 2, axis=(1, 2))
+            return np.sum(np.log(raised) + deviations**2 / raised), mass * seen, axes * np.sqrt(raised)
+
+        sizes = np.einsum("kij,kij->k", roots[b], roots[b]) / d
+        log_volumes_of_one, common_of_one = _log_volumes_above(shares[b], sizes, d, floor, above_floor)
+        found[b] = np.exp(log_volumes_of_one / 2)[:, None, None] * common_of_one
+    return found
 
 
 def _log_volumes(shares, d, parts):
-    """Return the log λ (K,) that minimise log |C(λ)| + d Σ_k n_k log λ_k with C(λ) = Σ_k n_k S_k/λ_k.
+    """Return the log λ (B, K) that minimise log |C(λ)| + d Σ_k n_k log λ_k with C(λ) = Σ_k n_k S_k/λ_k.
 
     This is convex in log λ, so Newton's method finds the minimum wherever it starts. ``parts(m)`` returns, of
     C = Σ_k m_k S_k and P_k = C^(−½) m_k S_k C^(−½): log |C|, tr P_k and all P_k as rows.
     """
-    _, traces, _ = parts(shares)
-    log_volumes = np.log(traces / (d * shares))
-    root = np.sqrt(shares)  # components of few rows have as much to say about their own volume as others
-    value, traces, share = parts(shares * np.exp(-log_volumes))
-    value += d * shares @ log_volumes
+
+    def at(log_volumes):
+        value, traces, share = parts(shares * np.exp(-log_volumes))
+        return value + d * np.sum(shares * log_volumes, axis=1), traces, share
+
+    log_volumes = np.log(parts(shares)[1] / (d * shares))
+    root, eye = np.sqrt(shares), np.eye(shares.shape[1])  # few rows have as much to say about their own volume as many
+    value, traces, share = at(log_volumes)
     for _ in range(NEWTON_STEPS):
         gradient = (d * shares - traces) / root
-        rows = share / root[:, None]
+        rows = share / root[:, :, None]
         # λ is free up to a factor that C takes back; the ridge is for components that share no direction at all
-        curvature = np.diag(traces / shares) - rows @ rows.T + np.outer(root, root) + 1e-14 * d * np.eye(len(root))
-        step = -np.linalg.solve(curvature, gradient)
-        gain = -gradient @ step
-        if not gain > SETTLED:
+        curvature = (traces / shares + 1e-14 * d)[:, :, None] * eye - rows @ np.swapaxes(rows, 1, 2)
+        curvature += root[:, :, None] * root[:, None, :]
+        curvature = np.where(np.isfinite(curvature).all(axis=(1, 2), keepdims=True), curvature, eye)
+        step = -np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
+        gain = -np.sum(gradient * step, axis=1)
+        goes_on = gain > SETTLED
+        if not goes_on.any():
             break
-        length = 1.0
+        length = np.where(goes_on, 1.0, 0.0)
         while True:
-            there = log_volumes + length * step / root
-            new, traces, share = parts(shares * np.exp(-there))
-            new += d * shares @ there
-            if not new > value - 0.1 * length * gain + _rounding(value, d) or length < 1e-6:
+            there = np.where(goes_on[:, None], log_volumes + length[:, None] * step / root, log_volumes)
+            new, traces, share = at(there)
+            long = goes_on & (new > value - 0.1 * length * gain + _rounding(value, d)) & (length > 1e-6)
+            if not long.any():
                 break
-            length /= 2
+            length = np.where(long, length / 2, length)
         log_volumes, value = there, new
+        if not np.any(goes_on & ((gain > QUADRATIC) | (length < 1))):
+            break
     return log_volumes
 
 
-def _common_axes(equal_volume):
+def _log_volumes_above(shares, sizes, d, floor, above_floor):
+    """Return the log λ ≥ 0 (K,) of one mixture and the C of least loss that has no variance below the floor.
+
+    All Σ_k = λ_k C are then above the floor, and all that are can be written so: the least λ is 1. ``sizes`` (K,) are
+    mean variances. ``above_floor(m)`` returns the least log |C| + tr C⁻¹ Σ_k m_k S_k, the m_k tr C⁻¹ S_k, and C.
+    """
+    sizes, root = np.maximum(sizes, floor), np.sqrt(shares)
+
+    def loss(scaled):
+        log_volumes = scaled / root
+        value, traces, _ = above_floor(shares * np.exp(-log_volumes))
+        return value + d * shares @ log_volumes, (d * shares - traces) / root
+
+    start = np.log(sizes / sizes.min()) * root
+    found = optimize.minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(root),
+        options={"ftol": 0.0, "gtol": 1e-13, "maxiter": TURNS, "maxcor": 20},
+    )  # fmt: skip
+    log_volumes = found.x / root
+    for _ in range(3):  # components of few rows, whose volume the loss hardly sees; each of these steps lowers it
+        traces = above_floor(mass := shares * np.exp(-log_volumes))[1]
+        log_volumes = np.maximum(np.log(traces / (d * mass)), 0.0)
+    return log_volumes, above_floor(shares * np.exp(-log_volumes))[2]
+
+
+def _common_axes(equal):
     """Return EVE or VVE, whose axes D are common principal components (Flury 1984; Browne & McNicholas 2014).
 
     Given D, the variances along the axes are those of VVI or EVI, so D alone is searched for. There may be several
     minima: the best one that is reached from the axes of the previous parameters, of the pooled covariance and of
-    each component is taken, so that the result is never worse than the previous parameters. Directions without
-    variance, up to the floor, keep out of the search but for its last steps: they would make it slow and say nothing.
+    each component is taken, so that the result is never worse than the previous parameters. Without ``search`` only the
+    first of these axes are turned, until it gains little more: a generalised EM step (Dempster et al. 1977).
     """
 
-    def objective(shares, squares):
-        """The logarithm of the volume to minimise, and the weight of each component in its gradient."""
-        log_volumes = np.log(squares).sum(axis=1)
-        if not equal_volume:
-            return shares @ log_volumes, shares
-        d = squares.shape[1]
-        mean = _log_mean(shares, log_volumes / d)
-        return d * mean, shares * np.exp(log_volumes / d - mean)
-
-    def constrain(shares, roots, previous):
-        span, rest = _spanned(shares, roots)
-        there = span.T @ roots
-        starts = [span @ axes for axes in (_axes(shares, there), *np.linalg.svd(there)[0])]
-        odd = np.exp(np.cos(np.arange(len(shares))))  # with odd weights variances differ
-        if previous is not None:
-            starts.append(span @ _axes(odd, span.T @ previous))
-        others = _squares(roots, rest)
-
-        def with_others(shares, squares):
-            return objective(shares, np.concatenate([squares, others], axis=1))
-
-        found = [_turned(axes, shares, roots, with_others, COMPARABLE) for axes in starts]
-        value, best = found[int(np.argmin([value for value, _ in found]))]
-        best = np.concatenate([best, rest], axis=1)
-        if previous is not None and rest.size:
-            before = _axes(odd, previous)
-            best = before if objective(shares, _squares(roots, before))[0] < value else best
-        axes = _turned(best, shares, roots, objective, SETTLED)[1]
-        deviations = np.linalg.norm(np.swapaxes(roots, 1, 2) @ axes, axis=1)
-        if equal_volume:
-            deviations = _equal_volume(shares, deviations, None)
-        return axes * deviations[:, None, :]
+    def constrain(shares, roots, floor, previous, search):
+        odd = np.broadcast_to(np.exp(np.cos(np.arange(shares.shape[1]))), shares.shape)  # variances then differ
+        span, rest = _spanned(shares, roots, floor)
+        seen = np.swapaxes(span, 1, 2)[:, None] @ roots
+        before = [] if previous is None else [_axes(odd, np.swapaxes(span, 1, 2)[:, None] @ previous)]
+        if search or previous is None:
+            own = np.linalg.svd(seen, full_matrices=False)[0]
+            starts = np.stack([*before, _axes(shares, seen), *np.swapaxes(own, 0, 1)], axis=1)
+            (B, S, r, _), d = starts.shape, roots.shape[2]
+            starts = np.concatenate([span[:, None] @ starts, np.repeat(rest[:, None], S, axis=1)], axis=3)
+            many = np.repeat(roots, S, axis=0), np.repeat(shares, S, axis=0)
+            found, _, losses = _turned(many[0], starts.reshape(-1, d, d), r, many[1], floor, equal, COMPARABLE)
+            best = np.argmin(losses.reshape(B, S), axis=1)
+            start = found.reshape(B, S, d, d)[np.arange(B), best]
+        else:
+            start = np.concatenate([span @ before[0], rest], axis=2)
+        fraction = 0.0 if search or previous is None else ENOUGH
+        axes, variances, _ = _turned(roots, start, span.shape[2], shares, floor, equal, fraction=fraction)
+        return axes[:, None] * np.sqrt(variances)[:, :, None, :]
 
     return constrain
 
 
+def _turned(roots, axes, n_turned, shares, floor, equal, settled=SETTLED, fraction=0.0):
+    """Return axes of least loss near others, (P, d, d) in columns, variances along them (P, K, d), and losses (P,)."""
+    axes = np.array(np.swapaxes(axes, 1, 2), order="C")
+    G = np.ascontiguousarray(axes[:, None] @ roots)
+    variances, losses = np.empty(G.shape[:3]), np.empty(len(G))
+    common_axes(
+        G, axes, n_turned, np.ascontiguousarray(shares), float(floor), equal, TURNS, settled, fraction, variances,
+        losses,
+    )  # fmt: skip
+    return np.swapaxes(axes, 1, 2), variances, losses
+
+
+def _spanned(shares, roots, floor):
+    """Return directions (B, d, r) in which components differ, and others (B, d, d − r) in which each of them is round.
+
+    Turns of the others say nothing. There are some where rows span fewer dimensions than there are columns.
+    """
+    d = roots.shape[2]
+    axes, deviations = _principal(shares, roots)
+    rank = int(np.sum((deviations > (1 + SAME) * np.maximum(deviations[:, -1:], np.sqrt(floor))).any(axis=0)))
+    rest = axes[:, :, rank:]
+    if rank + 1 < d:
+        seen = np.swapaxes(rest, 1, 2)[:, None] @ roots
+        squares = np.sum(seen**2, axis=3)
+        mean = squares.mean(axis=2, keepdims=True)
+        if np.all((np.abs(squares - mean) <= SAME * mean) | (squares <= floor)):
+            return axes[:, :, :rank], rest
+    return np.broadcast_to(np.eye(d), axes.shape), np.empty((len(axes), d, 0))  # then no bit depends on the others
+
+
 def _axes(weights, roots):
-    """Return the principal axes of Σ_k w_k S_k/tr S_k, (d, d)."""
-    return _principal(weights / np.einsum("kij,kij->k", roots, roots), roots)[0]
+    """Return the principal axes of Σ_k w_k S_k/tr S_k, (B, d, d)."""
+    return _principal(weights / np.maximum(np.einsum("bkij,bkij->bk", roots, roots), NO_SQUARE), roots)[0]
 
 
 def _principal(weights, roots):
     """Return the principal axes of Σ_k w_k S_k, and the standard deviations along them."""
-    side_by_side = (roots * np.sqrt(weights)[:, None, None]).transpose(1, 0, 2).reshape(roots.shape[1], -1)
-    return np.linalg.svd(side_by_side, full_matrices=False)[:2]
-
-
-def _spanned(shares, roots):
-    """Return the directions (d, r) in which components have variances, and the others (d, d − r)."""
-    axes, deviations = _principal(shares, roots)
-    rank = int(np.sum(deviations > FLAT * deviations[0]))
-    # without others, the axes as they are: then no bit depends on these
-    return (axes[:, :rank], axes[:, rank:]) if rank < len(axes) else (np.eye(rank), np.empty((rank, 0)))
-
-
-def _squares(roots, axes):
-    """Return the variances along some axes, (K, d, d), (d, r) -> (K, r)."""
-    seen = np.swapaxes(roots, 1, 2) @ axes
-    return np.einsum("kij,kij->kj", seen, seen)
-
-
-def _turned(axes, shares, roots, objective, settled):
-    """Return the least objective near some axes, and the axes D, by quasi-Newton steps D ← D exp(Ω), Ω skew.
-
-    With M_k = Dᵀ S_k D, the gradient is g_ij = 2 Σ_k w_k M_kij (1/M_kjj − 1/M_kii). Where the M_k are nearly diagonal
-    the curvature is 2 Σ_k w_k (M_kii − M_kjj)²/(M_kii M_kjj) in each plane and nothing between planes (Pham 2001);
-    limited memory adds what is missing (Nocedal 1980).
-    """
-    d = axes.shape[1]
-    i, j = np.triu_indices(d, 1)
-    seen = np.swapaxes(roots, 1, 2) @ axes
-    squares = np.einsum("kij,kij->kj", seen, seen)
-    value, weights = objective(shares, squares)
-    history: list[tuple[np.ndarray, np.ndarray]] = []
-    before = None
-    for _ in range(TURNS):
-        cross = np.einsum("kij,kil->kjl", seen, seen)[:, i, j]
-        gradient = 2 * weights @ (cross * (1 / squares[:, j] - 1 / squares[:, i]))
-        curvature = 2 * weights @ ((squares[:, i] - squares[:, j]) ** 2 / (squares[:, i] * squares[:, j]))
-        curvature = np.maximum(curvature, 1e-8 * weights.sum())
-        if before is not None:
-            history = [*history, (before[0], gradient - before[1])][-MEMORY:]
-            history = [(s, y) for s, y in history if s @ y > 1e-10 * np.sqrt(s @ s * (y @ y))]
-        step = _direction(gradient, curvature, history)
-        if not gradient @ step < 0:
-            step, history = -gradient / curvature, []
-        gain = -gradient @ step
-        if not gain > settled:
-            break
-        step *= min(1.0, LARGEST_TURN / np.abs(step).max())
-        gain = -gradient @ step
-        length = 1.0
-        while True:
-            skew = np.zeros((d, d))
-            skew[i, j] = length * step / 2
-            skew -= skew.T
-            turn = np.linalg.solve(np.eye(d) - skew, np.eye(d) + skew)  # Cayley's, orthogonal as exp(Ω) is
-            there = seen @ turn
-            new_squares = np.einsum("kij,kij->kj", there, there)
-            new, new_weights = objective(shares, new_squares)
-            if new <= value - 1e-4 * length * gain + _rounding(value, d):
-                break
-            length /= 2
-            if length < 1e-12:
-                return value, axes
-        before = (length * step, gradient)
-        axes, seen, squares, value, weights = axes @ turn, there, new_squares, new, new_weights
-    return value, axes
-
-
-def _direction(gradient, curvature, history):
-    """Return minus the gradient over the curvature, corrected by (step, change of the gradient) of the last steps."""
-    rest, along = gradient, []
-    for s, y in reversed(history):
-        along.append((s @ rest) / (s @ y))
-        rest = rest - along[-1] * y
-    step = rest / curvature
-    for (s, y), a in zip(history, reversed(along), strict=True):
-        step = step + (a - (y @ step) / (s @ y)) * s
-    return -step
+    weighted = np.moveaxis(roots * np.sqrt(weights)[..., None, None], -3, -2)
+    return np.linalg.svd(weighted.reshape(*weighted.shape[:-2], -1), full_matrices=False)[:2]
 
 
 def _log_mean(shares, logarithms):
-    """Return log Σ_k n_k exp(l_k)."""
-    top = logarithms.max()
-    return top + np.log(shares @ np.exp(logarithms - top))
+    """Return log Σ_k n_k exp(l_k), (B, 1)."""
+    top = logarithms.max(axis=1, keepdims=True)
+    return top + np.log(np.sum(shares * np.exp(logarithms - top), axis=1, keepdims=True))
 
 
 def _rounding(value, d):
     """Return what of a difference of values may be rounding."""
-    return 4 * np.finfo(float).eps * (abs(value) + d)
+    return 4 * np.finfo(float).eps * (np.abs(value) + d)
 
 
 # ---- the table ------------------------------------------------------------------------------------------------

@@ -11,6 +11,9 @@ import numpy as np
 
 from expfam_em.families.special.linalg import cholesky, eigh, invert, solve_lower
 
+THIN = 1e-12
+"""Variance of a direction that is barely seen beside those of the columns it is made of."""
+
 
 @functools.cache
 def pairs(d) -> tuple[np.ndarray, np.ndarray]:
@@ -25,6 +28,28 @@ def _read_only(*columns):
     products = np.ascontiguousarray(np.column_stack(columns), np.int64)
     products.flags.writeable = False
     return products
+
+
+def representable(factor) -> np.ndarray:
+    """F Fᵀ (K, d, d), made thicker where it has no inverse in float64: that leads to a frame in which it has one."""
+    covariance = factor @ np.swapaxes(factor, 1, 2)
+    pivots, variances = np.einsum("kii->ki", cholesky(covariance)) ** 2, np.einsum("kii->ki", covariance)
+    low = ~np.all(pivots > THIN * variances, axis=1) & np.isfinite(covariance).all(axis=(1, 2))
+    if low.any():
+        size = np.sqrt(variances[low])[:, :, None]
+        axes, deviations, _ = np.linalg.svd(factor[low] / size)
+        thicker = size * axes * np.maximum(deviations, np.sqrt(THIN))[:, None, :]
+        covariance[low] = thicker @ np.swapaxes(thicker, 1, 2)
+    return covariance
+
+
+def root_of(form, natural) -> np.ndarray:
+    """Roots of the covariances, from the precisions: the covariances themselves would lose half of the digits."""
+    covariance = form.moments(natural)[1]
+    if covariance.ndim == 2 or not np.isfinite(covariance).all():
+        return form.root(covariance)
+    half = cholesky(-2 * form._unpack(natural, 0.5)[1])
+    return form.lower(np.swapaxes(solve_lower(half, np.eye(half.shape[-1])), 1, 2))
 
 
 class Triangle:
