@@ -42,7 +42,7 @@ ENOUGH = 0.01
 QUADRATIC = 1e-13
 """Expected gain of a step of Newton's method, per row, after which the next one is rounding."""
 
-SAME = 1e-6
+ALIKE_VARIANCES = 1e-6
 """Differences of variances, as a share of them, that make no directions."""
 
 FORMS = {"spherical": packing.Sphere(), "diag": packing.Squares(), "full": packing.Triangle()}
@@ -385,13 +385,15 @@ def _spanned(shares, roots, floor):
     """
     d = roots.shape[2]
     axes, deviations = _principal(shares, roots)
-    rank = int(np.sum((deviations > (1 + SAME) * np.maximum(deviations[:, -1:], np.sqrt(floor))).any(axis=0)))
+    rank = int(
+        np.sum((deviations > (1 + ALIKE_VARIANCES) * np.maximum(deviations[:, -1:], np.sqrt(floor))).any(axis=0))
+    )
     rest = axes[:, :, rank:]
     if rank + 1 < d:
         seen = np.swapaxes(rest, 1, 2)[:, None] @ roots
         squares = np.sum(seen**2, axis=3)
         mean = squares.mean(axis=2, keepdims=True)
-        if np.all((np.abs(squares - mean) <= SAME * mean) | (squares <= floor)):
+        if np.all((np.abs(squares - mean) <= ALIKE_VARIANCES * mean) | (squares <= floor)):
             return axes[:, :, :rank], rest
     return np.broadcast_to(np.eye(d), axes.shape), np.empty((len(axes), d, 0))  # then no bit depends on the others
 
