@@ -264,8 +264,8 @@ def covariance_models() -> list[str]:
             "Covariances Σₖ = λₖ Dₖ Aₖ Dₖᵀ have a volume λ, a shape A with |A| = 1, and an orientation D. The letters "
             "of a model say of each, in this order, whether components have it in common (E), each its own (V), or "
             "that of the identity (I). The numbers are those of free parameters of K covariances in d columns. Where "
-            "there is a search, the M-step has several maxima and goes on from the previous parameters; it looks for better ones at "
-            "the start, after 4, 8, 16, … steps and where a run ends.",
+            "there is a search, the M-step has several maxima and goes on from the previous parameters; it looks for "
+            "better ones at the start, after 4, 8, 16, … steps and where a run ends.",
             WIDTH,
         ),
         "![The models, fitted to the same three clusters](images/families/covariance_models.png)",
