@@ -99,7 +99,7 @@ def _tried(problem: Problem, state: State, natural: np.ndarray) -> State:
 
 def _taken(state: State, tried: State, better: np.ndarray) -> State:
     """Return the state with what was tried where it is better: a part of the same step, after which runs go on."""
-    gains = np.stack([state.gains[:, 0] + tried.gains[:, 0], state.gains[:, 1]], axis=1)
+    gains = np.column_stack([state.gains[:, 0] + tried.gains[:, 0], state.gains[:, 1:]])
     whole = tried._replace(
         gains=gains, half_bounds=state.half_bounds, done=np.zeros(len(better), bool), fell=np.zeros(len(better), bool)
     )  # fmt: skip

@@ -45,12 +45,12 @@ def fit(
     sample_weight: ArrayLike | None = None,
     *,
     max_iter: int = 100,
-    tol: float = 1e-6,
+    tol: float = 1e-8,
     temperature: float | Sequence[float] = 1.0,
     prior: ExpectedStatistics | None = None,
     concentration: ArrayLike = 1.0,
     weights: Weights = "free",
-    stop: Stop = "bound",
+    stop: Stop = "maximum",
     acceleration: Acceleration = None,
     collapse: Collapse = "error",
     n_jobs: int | None = None,
@@ -219,7 +219,7 @@ def _behind(problem: Problem, state: State) -> np.ndarray:
     """
     if len(state.run) < 2:
         return np.zeros(len(state.run), bool)
-    gains, before = state.gains.T
+    gains, before, _ = state.gains.T
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = np.clip(np.where(before > 0, gains / before, 0.0), 0.0, 0.98)
     reach = state.bounds + state.log_priors + MORE_GAIN * np.maximum(gains, 0.0) / (1 - rate)

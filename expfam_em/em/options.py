@@ -14,7 +14,7 @@ from expfam_em.rows.threads import cached_property
 from expfam_em.values.statistics import ExpectedStatistics
 
 Weights = Literal["free", "equal", "fixed"]
-Stop = Literal["bound", "parameters"]
+Stop = Literal["maximum", "bound", "parameters"]
 Acceleration = Literal["auto"] | None
 Collapse = Literal["error", "keep", "drop", "repair"]
 
@@ -30,12 +30,12 @@ class Options:
     """
 
     max_iter: int = 100
-    tol: float = 1e-6
+    tol: float = 1e-8
     temperature: float | Sequence[float] = 1.0
     prior: ExpectedStatistics | None = None
     concentration: ArrayLike = 1.0
     weights: Weights = "free"
-    stop: Stop = "bound"
+    stop: Stop = "maximum"
     acceleration: Acceleration = None
     collapse: Collapse = "error"
 
@@ -44,8 +44,8 @@ class Options:
             raise ValueError(f"max_iter is {self.max_iter!r} and tol {self.tol!r}; neither may be negative")
         if self.prior is not None:
             check_prior(self.prior)
-        if self.stop not in ("bound", "parameters"):
-            raise ValueError(f"stop is {self.stop!r}; it must be 'bound' or 'parameters'")
+        if self.stop not in ("maximum", "bound", "parameters"):
+            raise ValueError(f"stop is {self.stop!r}; it must be 'maximum', 'bound' or 'parameters'")
         if self.weights not in ("free", "equal", "fixed"):
             raise ValueError(f"weights is {self.weights!r}; it must be 'free', 'equal' or 'fixed'")
         if self.acceleration not in ("auto", None):

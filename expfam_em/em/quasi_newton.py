@@ -42,7 +42,7 @@ ROUNDING = 1e-14
 """By how much a step may gain less than EM was certain to gain, as a share of the bound."""
 
 UNDERESTIMATED = 5.0
-"""How many times what a quadratic model says is left to gain must be less than the tolerance."""
+"""How many times what its quadratic model says is left to gain may be."""
 
 
 class Memory(NamedTuple):
@@ -138,17 +138,16 @@ def quasi_newton_step(problem: Problem, state: State) -> State:
     promised, of_em = (np.sum(step * memory.gradient, axis=1) for step in (direction, memory.step))
     used = memory.curvature.any(axis=1) & (promised > of_em) & _same_support(before, after)
     trial, used = _trial(problem, state, after, memory, direction, used)
-    moved = move(problem, state, trial, reframe=_needs_frames(after, memory))
+    left = UNDERESTIMATED / 2 * np.maximum(promised, of_em) * problem.totals(state.run)
+    moved = move(problem, state, trial, reframe=_needs_frames(after, memory), left=left)
     lost = _reframed(before, moved.mixture)
     certain = half_bounds + problem.log_prior(after, state.run)
     # where statistics go with the component, Q as A has it says nothing of the bound
     certain = np.maximum(certain, state.bounds + state.log_priors) - ROUNDING * np.abs(state.bounds)
     rejected = used & ~(moved.bounds + moved.log_priors >= certain)
-    left = 0.5 * UNDERESTIMATED * np.maximum(promised, of_em)
     anchor = np.where(lost[:, None, None], moved.mixture.natural, memory.anchor)
     memory = memory._replace(moved=~rejected, anchor=anchor).forgotten(rejected | lost)
-    done = moved.done & (left < problem.options.tol)
-    moved = moved._replace(done=done, memory=memory, half_bounds=half_bounds)
+    moved = moved._replace(memory=memory, half_bounds=half_bounds)
     if not rejected.any():
         return moved
     none = np.zeros(len(rejected), bool)  # a run that is back where it was goes on
@@ -254,8 +253,8 @@ def _trial(
     counts = weights * problem.totals(state.run)[:, None]
     plain = family._without_own_prior()
     own = ExpectedStatistics(counts, trial.expectation * counts[..., None], np.zeros(len(counts)), family=plain)
-    tried = Mixture.unchecked(plain, trial.weights, trial.natural)
-    found = estimate(own, tried, weights="fixed", search=False)  # back into the model
+    near = Mixture.unchecked(plain, weights, after.natural)  # in the same limits
+    found = estimate(own, near, weights="fixed", search=False)  # back into the model
     inside = Mixture.unchecked(family, found.weights, found.natural, log_partition=found.log_partition)
     used = used & np.isfinite(inside.log_partition).all(axis=1)
     return chosen(used, inside, after), used

@@ -120,8 +120,8 @@ class State(NamedTuple):
         Bound and log-prior of these mixtures.
     half_bounds : (L,)
         Bound after the last M-step, with the responsibilities of before; NaN at the start.
-    gains : (L, 2)
-        What the last two steps have gained, the last one first.
+    gains : (L, 3)
+        What the last three steps have gained, the last one first.
     best : (L,)
         Highest bound plus log-prior so far.
     done, fell : (L,) bool
@@ -188,7 +188,7 @@ def begin(problem: Problem, start: Mixture) -> State:
     run, mixture, temperature = np.arange(B), into_model(start.reframed()), options.temperature_at(0)
     statistics, bounds, log_priors = _evaluated(problem, mixture, run, temperature)
     state = State(
-        run, mixture, statistics, bounds, log_priors, half_bounds=np.full(B, np.nan), gains=np.full((B, 2), np.inf),
+        run, mixture, statistics, bounds, log_priors, half_bounds=np.full(B, np.nan), gains=np.full((B, 3), np.inf),
         best=bounds + log_priors, done=np.zeros(B, bool), fell=np.zeros(B, bool), temperature=temperature, n_iter=0,
         trace=Trace(), lead=np.full(problem.pass_.rows.n_data, -np.inf), results=(None,) * B,
     )  # fmt: skip
@@ -232,7 +232,9 @@ def improve(problem: Problem, state: State) -> tuple[State, Mixture]:
     return state.with_results(errors), after[~lost]
 
 
-def move(problem: Problem, state: State, after: Mixture, reframe: Mask | None = None) -> State:
+def move(
+    problem: Problem, state: State, after: Mixture, reframe: Mask | None = None, left: Array | None = None
+) -> State:
     """Return the state after every run has gone to another mixture, in frames that suit it: the E-step there.
 
     No run ends here: ``fell`` says where the bound is lower than rounding allows, ``gains`` what was gained.
@@ -246,6 +248,8 @@ def move(problem: Problem, state: State, after: Mixture, reframe: Mask | None = 
         A stack in the frames of ``state.mixture``: the M-step, or what an acceleration makes of it.
     reframe : (L,) bool, optional
         Runs whose components are given frames that suit them; the others keep those they have. All by default.
+    left : (L,), optional
+        What was left to gain before the step; by default estimated from what the last steps have gained.
     """
     run, was, before = state.run, state.temperature, state.mixture
     half_bounds = state.statistics.bound + expected_gain(state.statistics, before, after)
@@ -257,11 +261,12 @@ def move(problem: Problem, state: State, after: Mixture, reframe: Mask | None = 
         mixture = mixture if reframe is None or reframe.all() else chosen(reframe, mixture, after)
     statistics, bounds, log_priors = _evaluated(problem, mixture, run, temperature)
     gain = bounds + log_priors - state.bounds - state.log_priors
+    gains = np.column_stack([gain, state.gains[:, :-1]])
     settled = temperature == was and state.n_iter + 2 >= len(problem.options.schedule)
     return State(
         run, mixture, statistics, bounds, log_priors, half_bounds,
-        gains=np.stack([gain, state.gains[:, 0]], axis=1), best=np.maximum(state.best, bounds + log_priors),
-        done=_small(problem, run, gain, before, after) if settled else np.zeros(len(run), bool),
+        gains=gains, best=np.maximum(state.best, bounds + log_priors),
+        done=_done(problem, run, gains, left, before, after) if settled else np.zeros(len(run), bool),
         fell=_fallen(problem, gain, temperature == was, near, before, after),
         temperature=temperature, n_iter=state.n_iter + 1, trace=state.trace, lead=state.lead, results=state.results,
         memory=state.memory,
@@ -371,12 +376,28 @@ def _fallen(
     return fell & (gain < -_rounding(statistics, before)) if fell.any() else fell
 
 
-def _small(problem: Problem, run: Integers, gain: Array, before: Mixture, after: Mixture) -> Mask:
-    """Return which runs have changed by less than tol, (L,)."""
-    tol = problem.options.tol
-    if problem.options.stop == "bound":
-        return np.abs(gain) < tol * problem.totals(run)
-    return _distance(before, after, shared(before.family)) <= tol
+def _done(
+    problem: Problem, run: Integers, gains: Array, left: Array | None, before: Mixture, after: Mixture
+) -> Mask:  # fmt: skip
+    """Return which runs have reached tol, (L,)."""
+    options, gained = problem.options, np.abs(gains[:, 0])
+    if options.stop == "parameters":
+        return _distance(before, after, shared(before.family)) <= options.tol
+    if options.stop == "maximum":
+        gained = np.maximum(gained, left_to_gain(gains) if left is None else left)
+    return gained < options.tol * problem.totals(run)
+
+
+def left_to_gain(gains: Array) -> Array:
+    """Return what EM has left to gain, (L,), of the gains of its last three steps, (L, 3); ∞ as long as they grow.
+
+    Near a maximum each step gains ρ times what the last one has, so that the rest is g ρ/(1 − ρ) (Aitken 1926). Of the
+    two ratios the greater one counts: the first steps of a fit gain fast along some directions before the slow ones show.
+    """
+    sizes = np.abs(gains)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.nan_to_num(sizes[:, :2] / sizes[:, 1:], nan=0.0).max(axis=1)
+        return np.where((rate < 1) & np.isfinite(sizes[:, 1]), sizes[:, 0] * rate / (1 - rate), np.inf)
 
 
 def _distance(before: Mixture, after: Mixture, base: ExponentialFamily) -> Array:

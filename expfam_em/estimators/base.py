@@ -168,7 +168,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         "noise": [StrOptions({"uniform"}), None],
         "concentration": [Interval(Real, 0, None, closed="neither"), "array-like"],
         "weights": [StrOptions({"free", "equal", "fixed"})],
-        "stop": [StrOptions({"bound", "parameters"})],
+        "stop": [StrOptions({"maximum", "bound", "parameters"})],
         "acceleration": [StrOptions({"auto"}), None],
         "guard": ["boolean"],
         "collapse": [StrOptions({"error", "keep", "drop", "repair"})],

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from expfam_em.em.bayes import WeightsPrior
-from expfam_em.em.options import Acceleration
+from expfam_em.em.options import Acceleration, Stop
 from expfam_em.estimators.base import BaseMixture, Prior
 from expfam_em.estimators.shell import warn_caller
 from expfam_em.families.counts import Bernoulli
@@ -72,15 +72,15 @@ class BernoulliMixture(BaseMixture):
         *,
         binarize: float | Literal["auto"] | None = "auto",
         temperature: float | Sequence[float] = 1.0,
-        tol: float = 1e-6,
+        tol: float = 1e-8,
         max_iter: int = 500,
         n_init: int = 1,
         init: str | Mixture | ArrayLike = "auto",
         prior: Prior = None,
         concentration: ArrayLike = 1.0,
         weights: Literal["free", "equal", "fixed"] = "free",
-        stop: Literal["bound", "parameters"] = "bound",
-        acceleration: Acceleration = None,
+        stop: Stop = "maximum",
+        acceleration: Acceleration = "auto",
         random_state: RandomState = None,
         n_jobs: int | None = None,
         warm_start: bool = False,

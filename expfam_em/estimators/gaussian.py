@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
-from expfam_em.em.options import Acceleration, Options
+from expfam_em.em.options import Acceleration, Options, Stop
 from expfam_em.em.result import CollapsedError, FitResult
 from expfam_em.em.starts import INITS, Starts, from_labels_of, initialise_all
 from expfam_em.estep.plan import Pass, plan
@@ -120,7 +120,7 @@ class GaussianMixture(BaseMixture):
         prior: Prior = None,
         concentration: ArrayLike = 1.0,
         weights: Literal["free", "equal", "fixed"] = "free",
-        stop: Literal["bound", "parameters"] = "bound",
+        stop: Stop = "bound",
         acceleration: Acceleration = None,
         guard: bool = False,
         collapse: Literal["error", "keep", "drop", "repair"] = "error",

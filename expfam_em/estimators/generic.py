@@ -8,7 +8,7 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike
 
 from expfam_em.em.bayes import WeightsPrior
-from expfam_em.em.options import Acceleration
+from expfam_em.em.options import Acceleration, Stop
 from expfam_em.estimators.base import BaseMixture, Prior
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.constraints import Bounds, Fixed, Tied
@@ -132,15 +132,15 @@ class ExponentialFamilyMixture(BaseMixture):
         n_components: int = 1,
         *,
         temperature: float | Sequence[float] = 1.0,
-        tol: float = 1e-6,
+        tol: float = 1e-8,
         max_iter: int = 500,
         n_init: int = 1,
         init: str | Mixture | ArrayLike = "auto",
         prior: Prior = None,
         concentration: ArrayLike = 1.0,
         weights: Literal["free", "equal", "fixed"] = "free",
-        stop: Literal["bound", "parameters"] = "bound",
-        acceleration: Acceleration = None,
+        stop: Stop = "maximum",
+        acceleration: Acceleration = "auto",
         guard: bool = True,
         collapse: Literal["error", "keep", "drop", "repair"] = "error",
         fixed: Fixed | None = None,
