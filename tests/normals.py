@@ -53,8 +53,8 @@ def row_weights(n, seed=2):
 
 
 def fitted(kind, X, K, w=None, generic=False, **parameters):
-    """Fit without regularisation; ``generic`` is the estimator of any family."""
-    parameters = {"tol": 0, "max_iter": 5, "random_state": 0} | parameters
+    """Fit by EM itself, without regularisation; ``generic`` is the estimator of any family."""
+    parameters = {"tol": 0, "max_iter": 5, "random_state": 0, "acceleration": None} | parameters
     if generic:
         model = ef.ExponentialFamilyMixture(ef.families.Gaussian(kind, variance_floor=0.0), K, **parameters)
     else:

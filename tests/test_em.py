@@ -309,7 +309,7 @@ def test_stopping_by_the_bound_or_by_the_parameters():
     path = [ef.fit(problem.start, problem.X, max_iter=steps, tol=0) for steps in range(40)]
     gains = np.diff(path[-1].bounds) / len(problem.X)
     for tol in (1e-2, 1e-4):
-        by_bound = ef.fit(problem.start, problem.X, tol=tol)
+        by_bound = ef.fit(problem.start, problem.X, tol=tol, stop="bound")
         assert by_bound.n_iter == 1 + np.argmax(np.abs(gains) < tol)
         by_parameters = ef.fit(problem.start, problem.X, tol=tol, stop="parameters")
         moves = [
@@ -325,7 +325,7 @@ def test_stopping_by_the_bound_or_by_the_parameters():
         )
     settled = ef.fit(problem.start, problem.X, tol=0, stop="parameters", temperature=0, max_iter=100)
     assert settled.converged  # hard assignment reaches a point that nothing changes
-    with pytest.raises(ValueError, match="stop is 'gradient'; it must be 'bound' or 'parameters'"):
+    with pytest.raises(ValueError, match="stop is 'gradient'; it must be 'maximum', 'bound' or 'parameters'"):
         ef.fit(problem.start, problem.X, stop="gradient")
 
 

@@ -165,7 +165,7 @@ def test_an_unfinished_fit_says_so():
 @unfinished
 @each_model
 def test_the_best_of_several_starts_is_kept(name):
-    args = {"tol": 0, "max_iter": 2, start_of(name): "random_from_data"}
+    args = {"tol": 0, "max_iter": 2, "acceleration": None, start_of(name): "random_from_data"}
     together = make(name, n_init=3, random_state=np.random.default_rng(4), **args).fit(rows_of(name))
     rows = ArrayRows(np.asarray(rows_of(name), np.float64))
     family = together._make_family().bind(rows)
@@ -180,8 +180,8 @@ def test_the_best_of_several_starts_is_kept(name):
 @each_model
 def test_warm_starts_continue(name):
     X = rows_of(name)
-    whole = make(name, tol=0, max_iter=12).fit(X)
-    warm = make(name, tol=0, max_iter=5, warm_start=True).fit(X)
+    whole = make(name, tol=0, max_iter=12, acceleration=None).fit(X)
+    warm = make(name, tol=0, max_iter=5, acceleration=None, warm_start=True).fit(X)
     warm.set_params(max_iter=7).fit(X)
     assert warm.lower_bound_ == pytest.approx(whole.lower_bound_, rel=1e-12)
     assert warm.weights_ == pytest.approx(whole.weights_, rel=1e-9)

@@ -33,13 +33,16 @@ KINDS = {
         kind: (lambda kind=kind: ef.GaussianMixture(2, covariance_type=kind, tol=0, max_iter=15), normal_rows)
         for kind in ("full", "tied", "diag", "spherical")
     },
-    "generic": (lambda: ef.ExponentialFamilyMixture(ef.families.Gaussian(), 2, tol=0, max_iter=15), normal_rows),
+    "generic": (
+        lambda: ef.ExponentialFamilyMixture(ef.families.Gaussian(), 2, tol=0, max_iter=15, acceleration=None),
+        normal_rows,
+    ),
     "bernoulli": (
-        lambda: ef.BernoulliMixture(2, tol=0, max_iter=15),
+        lambda: ef.BernoulliMixture(2, tol=0, max_iter=15, acceleration=None),
         lambda n: (RNG.random((n, 6)) < np.repeat([0.2, 0.8], [n // 2, n - n // 2])[:, None]).astype(float),
     ),
     "rayleigh": (
-        lambda: ef.ExponentialFamilyMixture(Rayleigh(), 2, tol=0, max_iter=15),
+        lambda: ef.ExponentialFamilyMixture(Rayleigh(), 2, tol=0, max_iter=15, acceleration=None),
         lambda n: RNG.rayleigh(np.repeat([1.0, 6.0], [n // 2, n - n // 2])[:, None]),
     ),
 }
@@ -216,7 +219,9 @@ def test_sparse_data_sets_are_fitted_as_the_dense_ones_are(family, weighted):
     for X in dense:
         X[:, 0] = 1
     weights = [rng.uniform(0.1, 2, n) for n in SIZES] if weighted else None
-    model = ef.ExponentialFamilyMixture(family, 3, random_state=0, n_init=2, max_iter=30, concentration=1.5)
+    # η of a share that is 1 but for rounding jumps, which EM does not notice and the memory of an acceleration does
+    how = {"n_init": 2, "max_iter": 30, "concentration": 1.5, "acceleration": None}
+    model = ef.ExponentialFamilyMixture(family, 3, random_state=0, **how)
     expected = ef.fit_many(model, dense, weights)
     found = ef.fit_many(model, [sparse.coo_array(X) for X in dense], weights)
     assert [one.status_ for one in found] == [one.status_ for one in expected]

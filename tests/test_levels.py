@@ -40,7 +40,7 @@ def coded(ranks, codes):
 
 
 def fitted(family, X, K=2, **options):
-    options = {"init": HALVES, "tol": 1e-10, "max_iter": 2000} | options
+    options = {"init": HALVES, "tol": 1e-10, "max_iter": 2000, "acceleration": None} | options  # a ridge of maxima
     return ef.ExponentialFamilyMixture(family, K, **options).fit(X)
 
 

@@ -106,7 +106,9 @@ def test_divergence_of_gaussians_one_apart(variance, expected):
 def deaths(**parameters):
     family = ef.families.Poisson()
     start = ef.Mixture(family, [0.5, 0.5], np.log([[1.0], [3.0]]))
-    model = ef.ExponentialFamilyMixture(family, 2, init=start, stop="parameters", max_iter=10_000, **parameters)
+    model = ef.ExponentialFamilyMixture(
+        family, 2, init=start, stop="parameters", max_iter=10_000, acceleration=None, **parameters
+    )
     return model.fit(np.arange(10.0)[:, None], sample_weight=DEATHS)
 
 

@@ -16,8 +16,9 @@ from scipy.special import softmax
 from expfam_em.em.state import Problem, State, chosen, either, em_step, improve, move
 from expfam_em.em.steps import estimate, expected_gain
 from expfam_em.family import checked
+from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
-from expfam_em.family.optional import frames_of, is_coupled, is_incomplete
+from expfam_em.family.optional import components, frames_of, is_coupled, is_incomplete
 from expfam_em.rows.typing import Array, Mask
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
@@ -34,6 +35,12 @@ CURVED = 1e-8
 
 SHORTENINGS = 5
 """How often a step that leaves the parameter space is halved before EM's own is taken instead."""
+
+WAY_POINTS = 5
+"""At how many points on the way to a quasi-Newton point A is looked at, both ends among them."""
+
+CONVEX = 1e-8
+"""By how much rounding may make A less than convex there, as a share of A."""
 
 DRIFT = 3.0
 """Divergence of a component from what it was when its coordinates were chosen, above which others are."""
@@ -124,8 +131,9 @@ def _pushed(new: Array, old: Array, where: Mask) -> Array:
 def quasi_newton_step(problem: Problem, state: State) -> State:
     """Return the state after one E-step of every run, at the quasi-Newton point or at that of EM.
 
-    A run goes on from the quasi-Newton point only if it has gained as much as EM was certain to gain. If not it is back
-    where it was, without its memory, and its next step is one of EM.
+    A run goes on from the quasi-Newton point only if it has gained as much as EM was certain to gain. Near the limit of
+    a shape, where EM may not raise Q, it must not have lost. If not it is back where it was, without its memory, and
+    its next step is one of EM.
     """
     if state.temperature == 0 or state.n_iter + 1 < len(problem.options.schedule):
         return em_step(problem, state)
@@ -223,6 +231,23 @@ def _needs_frames(after: Mixture, memory: Memory) -> Mask:
     return np.asarray(~(far.reshape(after.weights.shape) < DRIFT).all(axis=1))
 
 
+def _on_the_way(family: ExponentialFamily, before: Mixture, natural: Array) -> tuple[Array, Mask]:
+    """Return A at other natural parameters, (L, K), and in which runs the way there is inside their space, (L,).
+
+    A is finite and convex there. Where a family goes on with finite numbers beyond, as log |Γ| does beyond a pole, A
+    has been higher on the way.
+    """
+    parts = np.linspace(0, 1, WAY_POINTS)[1:, None, None, None]
+    family = components(family, np.tile(np.arange(before.weights.size), len(parts)))
+    with np.errstate(all="ignore"):
+        way = before.natural + parts * (natural - before.natural)
+        way[-1] = natural
+        partition = checked.log_partition(family, way.reshape(-1, way.shape[-1])).reshape(way.shape[:-1])
+        values = np.concatenate([before.log_partition[None], partition])
+        convex = np.diff(values, 2, axis=0) >= -CONVEX * (1 + np.abs(values).max(axis=0))
+    return partition[-1], np.asarray(convex.all(axis=(0, 2)) & np.isfinite(partition[-1]).all(axis=1))
+
+
 def _trial(
     problem: Problem, state: State, after: Mixture, memory: Memory, direction: Array, used: Mask
 ) -> tuple[Mixture, Mask]:
@@ -234,9 +259,8 @@ def _trial(
     for _ in range(SHORTENINGS):
         theta = memory.point + length[:, None] * direction
         natural = np.ascontiguousarray(theta[:, shape[1] :]).reshape(shape)
-        with np.errstate(all="ignore"):
-            partition = checked.log_partition(family, natural.reshape(-1, shape[2])).reshape(alive.shape)
-        outside = used & ~np.isfinite(partition).all(axis=1)
+        partition, stays = _on_the_way(family, state.mixture, natural)
+        outside = used & ~stays
         if not outside.any():
             break
         length[outside] /= 2
@@ -248,7 +272,7 @@ def _trial(
     )
     weights = np.where(used[:, None], weights, after.weights)
     trial = Mixture.unchecked(family, weights, natural, log_partition=partition)
-    if not (used.any() and (is_coupled(family) or is_incomplete(family))):
+    if not (used.any() and (is_coupled(family) or is_incomplete(family) or trial.edges)):
         return trial, used
     counts = weights * problem.totals(state.run)[:, None]
     plain = family._without_own_prior()

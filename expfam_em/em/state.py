@@ -392,7 +392,7 @@ def left_to_gain(gains: Array) -> Array:
     """Return what EM has left to gain, (L,), of the gains of its last three steps, (L, 3); ∞ as long as they grow.
 
     Near a maximum each step gains ρ times what the last one has, so that the rest is g ρ/(1 − ρ) (Aitken 1926). Of the
-    two ratios the greater one counts: the first steps of a fit gain fast along some directions before the slow ones show.
+    two ratios the greater one counts: at first a fit gains fast along some directions, and slow ones do not show.
     """
     sizes = np.abs(gains)
     with np.errstate(divide="ignore", invalid="ignore"):
