@@ -66,14 +66,17 @@ def fit(
     sample_weight : (n,), optional
     max_iter : int ≥ 0
     tol : float ≥ 0
-        For stop="bound": change of bound plus log-prior per unit of row weight; 0 makes exactly max_iter steps.
+        For stop="maximum": what is left to gain of bound plus log-prior, per unit of row weight. For stop="bound": its
+        change in the last step, per unit of row weight. With both, 0 makes exactly max_iter steps.
         For stop="parameters": Euclidean norm of the change of the weights and expectation parameters; 0 stops when
         nothing changes at all.
     temperature : float ≥ 0, or a sequence of them
         One per step, the last one staying; convergence is tested once it is reached.
     prior, concentration, weights
         See `maximize`.
-    stop : {"bound", "parameters"}
+    stop : {"maximum", "bound", "parameters"}
+        What ``tol`` is compared with. What is left to gain is estimated: by Aitken's rule from the gains of the last
+        three steps, with acceleration from its model of the curvature; never less than the last gain.
     acceleration : {"auto"}, optional
         "auto" lets a step go further than EM where past steps tell that it gains more; see `quasi_newton_step`. Each
         step is one E-step, taken back or not. None is EM itself.

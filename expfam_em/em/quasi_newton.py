@@ -112,11 +112,12 @@ class Memory(NamedTuple):
     def direction(self) -> Array:
         """The quasi-Newton step, (L, q): the two-loop recursion (Nocedal 1980), with I⁻¹ q carried along."""
         q, r, along = self.gradient, self.step, []
-        for i in range(self.curvature.shape[1]):
+        known = np.flatnonzero(self.curvature.any(axis=0))  # a slot that is empty in every run costs nothing
+        for i in known:
             a = self.curvature[:, i] * np.sum(self.steps[:, i] * q, axis=1)
             along.append(a)
             q, r = q - a[:, None] * self.gradients[:, i], r - a[:, None] * self.em_steps[:, i]
-        for i, a in reversed(list(enumerate(along))):
+        for i, a in zip(known[::-1], along[::-1], strict=True):
             b = self.curvature[:, i] * np.sum(self.gradients[:, i] * r, axis=1)
             r = r + (a - b)[:, None] * self.steps[:, i]
         return r

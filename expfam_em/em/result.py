@@ -27,7 +27,7 @@ class CollapsedError(ValueError):
 class Status(Enum):
     """How a fit ended; the value is the sentence for the user."""
 
-    CONVERGED = "The last step changed the bound, or the parameters, by less than tol."
+    CONVERGED = "What is left to gain, or the last change of the bound or the parameters, is less than tol."
     MAX_ITER = "max_iter steps were made without reaching tol: raise max_iter, or tol, or start elsewhere."
     BEHIND = "Another start was ahead, by more than this one seemed able to gain."
     GIVEN = "The parameters were set; no fit has been made."

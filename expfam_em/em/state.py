@@ -395,7 +395,7 @@ def left_to_gain(gains: Array) -> Array:
     two ratios the greater one counts: at first a fit gains fast along some directions, and slow ones do not show.
     """
     sizes = np.abs(gains)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         rate = np.nan_to_num(sizes[:, :2] / sizes[:, 1:], nan=0.0).max(axis=1)
         return np.where((rate < 1) & np.isfinite(sizes[:, 1]), sizes[:, 0] * rate / (1 - rate), np.inf)
 

@@ -45,7 +45,8 @@ class GaussianMixture(BaseMixture):
     covariance_type : {"full", "tied", "diag", "spherical"}, or a model such as "VEV"
         See `Gaussian` for the fourteen models.
     tol : float ≥ 0
-        Change of the mean bound per step at which to stop; 0 makes exactly max_iter steps.
+        Change of the mean bound per step at which to stop; 0 makes exactly max_iter steps. A small change is not yet a
+        maximum: stop="maximum", tol=1e-8, acceleration="auto" ends there.
     reg_covar : float ≥ 0
         Added to the diagonal of the covariances, in units of x².
     max_iter : int ≥ 0

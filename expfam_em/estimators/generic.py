@@ -30,8 +30,8 @@ class ExponentialFamilyMixture(BaseMixture):
     temperature : float ≥ 0, or a sequence of them
         1 is EM, 0 hard assignment; a sequence anneals, one value per step.
     tol : float ≥ 0
-        Change of the mean bound per step at which to stop (for stop="parameters", of the parameters); 0 makes
-        exactly max_iter steps.
+        What may be left to gain, per unit of row weight: tol · n in log-likelihood, 0.01 for a million rows at the
+        default. 0 makes exactly max_iter steps. See ``stop``.
     max_iter : int ≥ 0
     n_init : int ≥ 1
         Starts; the best fit is kept.
@@ -49,8 +49,9 @@ class ExponentialFamilyMixture(BaseMixture):
         Dirichlet parameter of the prior on the mixing weights, or the concentration of a Dirichlet process.
     weights : {"free", "equal", "fixed"}
         Mixing weights: estimated, all 1/K, or kept as they start.
-    stop : {"bound", "parameters"}
-        What ``tol`` refers to.
+    stop : {"maximum", "bound", "parameters"}
+        What ``tol`` is compared with: an estimate of what is left to gain; what the last step has gained, as in
+        scikit-learn; or how far the parameters have moved. The first two are per unit of row weight.
     acceleration : {"auto"}, optional
         "auto" goes further than EM where past steps tell that it gains more. It needs fewer steps, each one E-step, and
         never lowers the bound, but may end at another maximum. None is EM itself. At temperature 0 both are the same.
