@@ -135,11 +135,14 @@ def single_starts(n_problems):
 def best_of_ten(n_problems):
     """Print how often single starts, and the best of ten, end at another maximum than EM's."""
     single, best = {"worse": 0, "better": 0}, {"worse": 0, "better": 0}
-    for number, (_, family, X, K) in enumerate(islice(problems(np.random.default_rng(1)), n_problems)):
+    for number, (name, family, X, K) in enumerate(islice(problems(np.random.default_rng(1)), n_problems)):
         (em, _), (fast, _) = compared(family, X, K, number, 10)
         pairs = [pair for pair in zip(em, fast, strict=True) if all(isinstance(one, ef.FitResult) for one in pair)]
         verdicts = [verdict(*pair, len(X)) for pair in pairs]
         top = [max(side, key=lambda result: result.bound) for side in zip(*pairs, strict=True)]
+        if verdict(*top, len(X)) == "worse":
+            low = top[0].bound - top[1].bound
+            print(f"worse: problem {number}, {name}, K = {K}: the best of ten is {low:.2g} lower", flush=True)
         for tally, found in ((single, verdicts), (best, [verdict(*top, len(X))])):
             for one in filter(None, found):
                 tally[one] += 1

@@ -39,7 +39,7 @@ SHORTENINGS = 5
 WAY_POINTS = 5
 """At how many points on the way to a quasi-Newton point A is looked at, both ends among them."""
 
-CONVEX = 1e-8
+LEAST_CONVEXITY = 1e-8
 """By how much rounding may make A less than convex there, as a share of A."""
 
 DRIFT = 3.0
@@ -245,7 +245,7 @@ def _on_the_way(family: ExponentialFamily, before: Mixture, natural: Array) -> t
         way[-1] = natural
         partition = checked.log_partition(family, way.reshape(-1, way.shape[-1])).reshape(way.shape[:-1])
         values = np.concatenate([before.log_partition[None], partition])
-        convex = np.diff(values, 2, axis=0) >= -CONVEX * (1 + np.abs(values).max(axis=0))
+        convex = np.diff(values, 2, axis=0) >= -LEAST_CONVEXITY * (1 + np.abs(values).max(axis=0))
     return partition[-1], np.asarray(convex.all(axis=(0, 2)) & np.isfinite(partition[-1]).all(axis=1))
 
 
@@ -278,8 +278,8 @@ def _trial(
     counts = weights * problem.totals(state.run)[:, None]
     plain = family._without_own_prior()
     own = ExpectedStatistics(counts, trial.expectation * counts[..., None], np.zeros(len(counts)), family=plain)
-    near = Mixture.unchecked(plain, weights, after.natural)  # in the same limits
-    found = estimate(own, near, weights="fixed", search=False)  # back into the model
+    tried = Mixture.unchecked(plain, trial.weights, trial.natural)
+    found = estimate(own, tried, weights="fixed", search=False)  # back into the model, and above floors
     inside = Mixture.unchecked(family, found.weights, found.natural, log_partition=found.log_partition)
     used = used & np.isfinite(inside.log_partition).all(axis=1)
     return chosen(used, inside, after), used

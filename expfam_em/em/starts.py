@@ -153,7 +153,7 @@ def _at_random(source, data_set, options) -> Starts:
 def _hardened(source, data_set, options) -> Starts:
     """Return the maximum after some steps of hard assignment, which begin at rows far from one another."""
     pass_, start, smoothing = source.pass_, _of_rows(source, data_set, options).mixture, source.seeds.prior(data_set)
-    hard_steps = Options(max_iter=HARD_STEPS, tol=1e-4, temperature=0.0, weights="equal", prior=smoothing)
+    hard_steps = Options(HARD_STEPS, 1e-4, temperature=0.0, weights="equal", prior=smoothing, stop="bound")
     results = loop.fit_all(start, pass_, data_set, hard_steps)
     collapsed = {b: result for b, result in enumerate(results) if isinstance(result, CollapsedError)}
     runs = np.setdiff1d(np.arange(len(results)), list(collapsed))
