@@ -80,6 +80,14 @@ def test_a_model_with_a_constraint_is_fitted(kind, name):
     _check(model.fit(X), X)
 
 
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+@pytest.mark.parametrize("name", ["EVE", "VVE"])
+def test_components_of_equal_rows_have_common_axes(name):
+    X = _rows("rare ones", name, 3)
+    model = ef.ExponentialFamilyMixture(Gaussian(name), 3, random_state=3, n_jobs=1, max_iter=30, guard=False)
+    _check(model.fit(X), X)
+
+
 @pytest.mark.parametrize("covariance_type", ["full", "tied"])
 def test_precisions_keep_digits_that_covariances_have_lost(covariance_type):
     X = ROWS["one far"](np.random.default_rng(0))

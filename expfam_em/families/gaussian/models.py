@@ -385,9 +385,8 @@ def _spanned(shares, roots, floor):
     """
     d = roots.shape[2]
     axes, deviations = _principal(shares, roots)
-    rank = int(
-        np.sum((deviations > (1 + ALIKE_VARIANCES) * np.maximum(deviations[:, -1:], np.sqrt(floor))).any(axis=0))
-    )
+    least = np.maximum(deviations[:, -1:], np.sqrt(floor))
+    rank = max(1, int(np.sum((deviations > (1 + ALIKE_VARIANCES) * least).any(axis=0))))
     rest = axes[:, :, rank:]
     if rank + 1 < d:
         seen = np.swapaxes(rest, 1, 2)[:, None] @ roots
