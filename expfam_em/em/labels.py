@@ -17,7 +17,7 @@ from expfam_em.rows.typing import Array, Floats, Integers
 ROWS_PER_AXIS = 4
 """Rows there must be for each principal axis: with fewer of them, whitened rows are all equally far apart."""
 
-NARROWEST = 1e-6
+NARROWEST_STATISTIC = 1e-6
 """Standard deviation along a principal axis, relative to the largest one, below which it is rounding."""
 
 UNSQUARED = 1e150
@@ -61,11 +61,11 @@ class Axes(NamedTuple):
         share = weight / weight.sum()
         centred = raw - share @ raw
         width = np.sqrt(share @ centred**2)
-        varies = width > NARROWEST * np.abs(raw).max(axis=0, initial=0.0)
+        varies = width > NARROWEST_STATISTIC * np.abs(raw).max(axis=0, initial=0.0)
         scaled = centred[:, varies] / width[varies]
         _, deviation, axes = np.linalg.svd(np.sqrt(share)[:, None] * scaled, full_matrices=False)
         q = min(len(deviation), max(1, len(raw) // ROWS_PER_AXIS))
-        kept = np.flatnonzero(deviation[:q] > NARROWEST * deviation.max(initial=0.0))
+        kept = np.flatnonzero(deviation[:q] > NARROWEST_STATISTIC * deviation.max(initial=0.0))
         return cls(scaled @ axes[kept].T / deviation[kept], deviation[kept], raw, weight)
 
     def in_coordinates(self, name: str) -> np.ndarray:

@@ -24,7 +24,7 @@ from expfam_em.values.statistics import ExpectedStatistics
 if TYPE_CHECKING:
     from expfam_em.estimators.base import BaseMixture
 
-ASIDE = 1e-3
+TOWARDS_MIDDLE = 1e-3
 """How far a row is moved towards the middle of the box, column by column, to see whether its family has a density."""
 
 
@@ -50,7 +50,7 @@ def constrained_and_noise(family: ExponentialFamily, estimator: BaseMixture) -> 
 
 def _check_density(family: ExponentialFamily, row: Array, box: Any) -> None:
     """Raise a ValueError unless rows beside one, (1, d), are possible too, in every direction: it has a density."""
-    aside = ASIDE / np.arange(2, 2 + row.shape[1]) * (0.5 * (box.low + box.high) - row)
+    aside = TOWARDS_MIDDLE / np.arange(2, 2 + row.shape[1]) * (0.5 * (box.low + box.high) - row)
     if not family.supports(row + aside)[0]:
         raise ValueError(
             f"noise='uniform' is a density on the box of the rows; {family!r} has none there with which it could be "
