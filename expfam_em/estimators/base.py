@@ -392,12 +392,17 @@ class BaseMixture(DensityMixin, EMEstimator):
     ) -> tuple[Pass, ExpectedStatistics | None, Model | None]:
         """Return the pass, of a family that heeds a prior by name, the prior, and what is known of a posterior."""
         prior: ExpectedStatistics | None
+        model = self._model(pass_.family)
         if isinstance(self.prior, str):
+            if self.noise is not None:
+                raise ValueError(
+                    f"prior={self.prior!r} is one of components of one family, and noise is another: give one"
+                )
             pass_, prior = named_prior(self.prior, pass_, data_set, self._n_all)
             prior = prior[0] if pass_.rows.n_data == 1 else prior
         else:
             prior = self._prior_of(plain, pass_.family)
-        if (model := self._model(pass_.family)) is not None:
+        if model is not None:
             prior = self._default_prior(pass_, data_set) if prior is None else prior
             check_proper(prior, pass_.family, model)
         return pass_, prior, model
@@ -468,6 +473,9 @@ class BaseMixture(DensityMixin, EMEstimator):
             return None
         if self.weights != "free":
             raise ValueError(f"weights is {self.weights!r}; with bayesian=True they have a posterior: give 'free'")
+        held = [name for name in ("fixed", "tied", "bounds", "noise") if getattr(self, name, None)]
+        if held:
+            raise ValueError(f"bayesian=True goes without {' and '.join(held)}: these hold estimates, not posteriors")
         conjugate_of(family)  # a family that has none says so before anything is computed
         return Model(WEIGHTS[self.weights_prior](self.concentration))
 
