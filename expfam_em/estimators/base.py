@@ -395,9 +395,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         model = self._model(pass_.family)
         if isinstance(self.prior, str):
             if self.noise is not None:
-                raise ValueError(
-                    f"prior={self.prior!r} is one of components of one family, and noise is another: give one"
-                )
+                raise ValueError(f"prior={self.prior!r} is of components of one family, noise of another: give either")
             pass_, prior = named_prior(self.prior, pass_, data_set, self._n_all)
             prior = prior[0] if pass_.rows.n_data == 1 else prior
         else:
