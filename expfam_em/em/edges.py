@@ -110,7 +110,8 @@ def _taken(state: State, tried: State, better: np.ndarray) -> State:
 def _at_edges(problem: Problem, state: State) -> np.ndarray | None:
     """Return natural parameters with shapes in their limits, or out of them again, (L, K, p); None if none is."""
     mixture, family = state.mixture, cast(Any, state.mixture.family)
-    pass_ = replace(problem.pass_, kernel=replace(problem.pass_.kernel, of_rows=edge_sums_of))
+    pass_: Any = problem.pass_
+    pass_ = replace(pass_, kernel=pass_.kernel.adding(edge_sums_of))
     found = pass_.sums(mixture.scores, state.temperature, problem.data_set[state.run])
     sums = found.sums.reshape(mixture.flat_natural.shape)
     with np.errstate(all="ignore"):

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from expfam_em.em.informed import Certain, certain_rows
 from expfam_em.em.sample import ordered_sample
 from expfam_em.estep.plan import n_statistics
 from expfam_em.family import checked
@@ -47,9 +48,10 @@ class Seeding:
 
     def __init__(self, family: ExponentialFamily, rows, n_components, rng):
         self.family, self.n_components = family, n_components
-        self.kinds = [
-            (Seeds(kind, _possible(kind, rows), len(of), rng), of) for kind, of in kinds(family, n_components)
-        ]
+        self.kinds = []
+        for kind, of in kinds(family, n_components):
+            possible = _possible(kind, rows)
+            self.kinds.append((Seeds(kind, possible, len(of), rng, certain_rows(kind, possible, of)), of))
 
     def draw(self, data_set, spread=True) -> np.ndarray:
         """Return natural parameters (B, K, p) of rows of each data set in ``data_set`` (B,); see `Seeds.draw`."""
@@ -108,8 +110,8 @@ class Seeds:
     a row of weight 2 and the same row given twice are then the same thing, draw by draw.
     """
 
-    def __init__(self, family: ExponentialFamily, rows, n_components, rng):
-        self.family, self.rng = family, rng
+    def __init__(self, family: ExponentialFamily, rows, n_components, rng, certain: Certain | None = None):
+        self.family, self.rng, self.certain = family, rng, certain
         self._numeric = is_solved_numerically(family)
         p = n_statistics(family, rows)
         fewest = SEEDING_ROWS_EACH * n_components
@@ -149,8 +151,10 @@ class Seeds:
 
     def natural(self, chosen) -> np.ndarray:
         """Return natural parameters of rows, (m, p); a row that no component can be like moves towards the mean."""
-        which = np.arange(len(self.weight))[chosen]
-        m = self.expectation(chosen)
+        return self._inside(self.expectation(chosen), np.arange(len(self.weight))[chosen])
+
+    def _inside(self, m, which) -> np.ndarray:
+        """Return natural parameters of expectation parameters of the data sets of some rows, (m, p)."""
         eta = self._solved(m, which)
         for _ in range(APPROACHES):
             outside = ~np.isfinite(checked.log_partition(self.family, eta))
@@ -190,22 +194,43 @@ class Seeds:
     def draw(self, data_set, n_components, spread=True) -> np.ndarray:
         """Return natural parameters (B, K, p) of rows of each data set in ``data_set`` (B,).
 
-        Rows are drawn by weight, or ("spread") by weight times divergence from the nearest of those already drawn.
+        Rows are drawn by weight, or ("spread") by weight times divergence from the nearest of those already drawn. A
+        component that rows are known to belong to is at their mean.
         """
         rows = [slice(self.starts[i], self.starts[i + 1]) for i in data_set]
-        one = self._spread_out if spread else lambda rows, K: self._by(self.weight[rows], rows, K)
-        chosen = np.concatenate([one(here, n_components) for here in rows])
-        return self.natural(chosen).reshape(len(data_set), n_components, self.mean.shape[1])
+        one = self._spread_out if spread else lambda rows, K, near: self._by(self.weight[rows], rows, K - len(near))
+        known, at_mean = self._at_certain_rows(n_components)
+        chosen = np.concatenate(
+            [one(here, n_components, at_mean[at][known[at]]) for at, here in zip(data_set, rows, strict=True)]
+        )
+        found, known = at_mean[data_set], known[data_set]
+        found[~known] = self.natural(chosen) if len(chosen) else np.empty((0, found.shape[2]))
+        return found
 
-    def _spread_out(self, rows, n_components):
+    def _at_certain_rows(self, n_components):
+        """Return which components rows are known to belong to, (D, K), and natural parameters there, (D, K, p)."""
+        D, p = self.mean.shape
+        known, natural = np.zeros((D, n_components), bool), np.zeros((D, n_components, p))
+        if self.certain is None:
+            return known, natural
+        known = self.certain.exposures > 0
+        which = self.starts[:-1][np.nonzero(known)[0]]  # some row of each data set
+        if len(which):
+            mean = self.certain.sums[known] / self.certain.exposures[known][:, None]
+            at = checked.seeds(self.family, mean, self.mean if len(self.mean) == 1 else self._mean_of(which))
+            natural[known] = self._inside(at, which)
+        return known, natural
+
+    def _spread_out(self, rows, n_components, near):
+        """Return rows far from one another, and from components (m, p) that there are already."""
         weight = self.weight[rows]
         weight = np.ldexp(weight, -np.frexp(weight.sum())[1])  # exact; sums of divergences then stay in range
-        chosen = self._by(weight, rows, 1)
-        closest = self._divergence(rows, chosen)[:, 0]
+        chosen = np.empty(0, np.int64) if len(near) else self._by(weight, rows, 1)
+        closest = self._divergence_from(rows, near if len(near) else self.natural(chosen)).min(axis=1)
         trials = 2 + int(np.log(n_components))
-        for _ in range(1, n_components):
+        for _ in range(len(chosen) + len(near), n_components):
             candidates = self._by(weight * self._bounded(weight, closest), rows, trials)
-            reach = np.minimum(closest[:, None], self._divergence(rows, candidates))
+            reach = np.minimum(closest[:, None], self._divergence_from(rows, self.natural(candidates)))
             best = int(np.argmin(weight @ reach))
             chosen = np.append(chosen, candidates[best])
             closest = reach[:, best]
@@ -226,12 +251,11 @@ class Seeds:
         at = np.searchsorted(cumulative, self.rng.random(size) * cumulative[-1], side="right")
         return rows.start + np.minimum(at, len(mass) - 1)
 
-    def _divergence(self, rows, chosen):
+    def _divergence_from(self, rows, eta):
         """KL(row as a component ‖ candidate) = φ(m) − ⟨η, m⟩ + A(η) with φ(m) = ⟨η_m, m⟩ − A(η_m), (n, candidates).
 
         Of an incomplete family, what the row loses of its log-density: where tails are heavy, that grows slowly.
         """
-        eta = self.natural(chosen)
         if is_incomplete(self.family):
             return np.maximum(self._own[rows, None] - self.family.log_density(self.X[rows], eta), 0.0)
         step = len(self.weight) if self._held is not None else self._step

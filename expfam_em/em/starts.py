@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_em.em import labels, loop, steps
+from expfam_em.em.informed import as_known, in_known_order, is_known, labels_in_known_order, some_rows
 from expfam_em.em.labels import Axes
 from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError
@@ -88,10 +89,12 @@ class Source:
     def sampled(self) -> Source:
         """Return the same of at most some thousand distinct rows of each data set, in memory."""
         family, rows, K = self.pass_.family, self.pass_.rows, self.n_components
-        if getattr(rows, "groups", None) is not None:
-            return self  # rows with missing values, all in memory, whose gaps only this pass knows
         fewest = SEEDING_ROWS_EACH * K
         most = min(max(SEEDING_ROWS, fewest), max(SEEDING_ENTRIES // rows.n_features, fewest))
+        if is_known(rows):
+            return Source(plan(family, some_rows(rows, most), K), K, self.rng)
+        if getattr(rows, "groups", None) is not None:
+            return self  # rows with missing values, all in memory, whose gaps only this pass knows
         X, weight, sizes = distinct_sample(rows, self.rng, most)
         sample = ArrayRows(X, weight, getattr(rows, "n_jobs", 1), sizes)
         return Source(plan(family, sample, K), K, self.rng)
@@ -139,14 +142,14 @@ def initialise_all(pass_, data_set, n_components, init, rng=None, *, options=Opt
 
 def _of_rows(source, data_set, options, spread=True) -> Starts:
     """Return rows as components."""
-    natural = source.seeds.draw(data_set, spread)
+    natural = in_known_order(source.pass_, source.seeds.draw(data_set, spread))
     return _all_of(Mixture(source.pass_.family, np.full(natural.shape[:2], 1 / source.n_components), natural))
 
 
 def _at_random(source, data_set, options) -> Starts:
     """Return the M-step of random responsibilities."""
     keys = source.rng.integers(2**63, size=len(data_set) // source.pass_.rows.n_data)
-    given = [functools.partial(drawn, int(key), source.n_components) for key in keys]
+    given = [as_known(functools.partial(drawn, int(key), source.n_components), source.pass_.rows) for key in keys]
     return from_responsibilities(source.pass_, given, source.n_components, options.weights, options.prior)
 
 
@@ -175,7 +178,8 @@ def _labelled(source, data_set, options, label, coordinates) -> Starts:
     pass_, K, rng, given = source.pass_, source.n_components, source.rng, []
     for _ in range(len(data_set) // pass_.rows.n_data):
         found = [label(axes.in_coordinates(coordinates), axes.weight, K, rng) for axes in source.axes]
-        given.append(functools.partial(rows_given, np.concatenate(found), K))
+        in_order = labels_in_known_order(pass_.family, pass_.rows, np.concatenate(found), K)
+        given.append(as_known(functools.partial(rows_given, in_order, K), pass_.rows))
     # a component of few rows is kept from the edge of the parameter space, which EM would not leave
     prior = source.seeds.prior(data_set) if options.prior is None else options.prior
     return from_responsibilities(pass_, given, K, options.weights, prior)

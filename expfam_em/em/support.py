@@ -52,6 +52,9 @@ PROBED_ROWS = 16
 MOST = 700.0
 """What one row may gain at most: log p of the other components may be −∞."""
 
+FORBIDDEN = 1e3
+"""What the score of a component to which a row cannot belong is lowered by: more than it may gain."""
+
 SPENT = 1e-9
 """Share of a component's rows below which nothing is left of it outside a fold."""
 
@@ -184,10 +187,19 @@ class Gather(ByRow):
         totals = np.column_stack([np.bincount(stratum, weight**power, minlength=B * K) for power in (1.0, 2.0)]).astype(
             float
         )
-        columns = [stratum, number, weight, *(() if chunk.offset is None else chunk.offset.T)]
+        known = _known(chunk)
+        columns = [stratum, number, weight, *(() if known is None else known.T)]
         present = slice(None) if chunk.weight is None else np.flatnonzero(weight > 0)
         sample = Sample(with_gaps(chunk)[present], np.column_stack(columns)[present].astype(np.float64), totals)
         return Gathered(Sums(ranges[:, 2], out.counts, out.sums, out.bounds, out.exposures), sample.thinned())
+
+
+def _known(chunk: Chunk) -> Array | None:
+    """Return what is known of the components of rows as offsets, (m, K), finite: a fold may lose a component."""
+    allowed = None if chunk.groups is None else chunk.groups.allowed_of_rows()
+    if allowed is None:
+        return chunk.offset
+    return np.asarray(np.where(allowed, 0.0 if chunk.offset is None else chunk.offset, -FORBIDDEN), np.float64)
 
 
 # ---- folds ---------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from expfam_em.estep.incomplete import IncompletePass
+from expfam_em.estep.masked import STACK_ENTRIES, in_common, masked
 from expfam_em.estep.scores import Kernel, Outputs, Scores, cancels
 from expfam_em.family import checked
 from expfam_em.family.missing import (
@@ -26,17 +27,14 @@ from expfam_em.rows.groups import grouped, has_missing, middle
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import Chunk
 
-STACK_ENTRIES = 1 << 20
-"""Entries of natural parameters, 8 MB, of mixtures that stand for others that are made at a time."""
-
 
 @dataclass(frozen=True)
 class Grouped(Kernel):
-    """The pass of a family over rows in groups by which values are missing in them.
+    """The pass of a family over rows in groups by which values are missing in them, and what they may belong to.
 
-    A mixture of the stack and a group make another mixture, of the columns that are observed, whose natural parameters
-    are laid out as those of all columns. Sums over the group are those of what is observed, to which the expectation of
-    the rest is added.
+    A mixture of the stack and a group make another mixture: of the columns that are observed, with natural parameters
+    laid out as those of all columns, and of the components that the rows may belong to, the others having weight 0.
+    Sums over the group are those of what is observed, to which the expectation of the rest is added.
 
     Attributes
     ----------
@@ -79,6 +77,8 @@ class Lot:
         Components of the mixtures, among those of the stack.
     present : (P, d) bool
         Columns that are observed.
+    allowed : (P, K) bool, or None
+        Components that the rows may belong to; None if all.
     """
 
     rows: np.ndarray
@@ -86,23 +86,26 @@ class Lot:
     slot: np.ndarray
     which: np.ndarray
     present: np.ndarray
+    allowed: np.ndarray | None
+
+    def log_weights(self, scores: Scores) -> np.ndarray:
+        """Return the log-weights of the mixtures, (P, K): −∞ for components that the rows cannot belong to."""
+        found = scores.log_weights[self.mixture]
+        return found if self.allowed is None else masked(found, self.allowed)
 
 
 def _lots(chunk: Chunk, items, scores: Scores) -> Iterator[Lot]:
     """Yield the ranges that items and groups of rows have in common, not too many at a time."""
-    starts, present = chunk.groups
+    _, _, present, allowed = chunk.groups
     _, K, p = scores.natural.shape
-    first = np.searchsorted(starts, items[:, 0], side="right") - 1
-    n_groups = np.searchsorted(starts, items[:, 1], side="left") - first
-    item = np.repeat(np.arange(len(items)), n_groups)
-    group = np.arange(len(item)) - np.repeat(np.cumsum(n_groups) - n_groups, n_groups) + first[item]
-    rows = np.column_stack([np.maximum(starts[group], items[item, 0]), np.minimum(starts[group + 1], items[item, 1])])
+    rows, item, group = in_common(chunk.groups.starts, items)
     step = max(1, STACK_ENTRIES // (K * p))
     for begin in range(0, len(item), step):
         at = slice(begin, begin + step)
         mixture = items[item[at], 2]
         which = K * mixture[:, None] + np.arange(K)
-        yield Lot(rows[at], mixture, items[item[at], 3], which, present[group[at]])
+        may_be = None if allowed is None else allowed[group[at]]
+        yield Lot(rows[at], mixture, items[item[at], 3], which, present[group[at]], may_be)
 
 
 def _sums_of(lot: Lot, out: Outputs) -> tuple[Outputs, np.ndarray]:
@@ -129,7 +132,7 @@ def _add(lot: Lot, apart: Outputs, complete, out: Outputs) -> None:
 
 def _by_kernel(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, found: Observed, out: Outputs) -> None:
     """Fill the outputs under mixtures of the observed columns."""
-    weights, partition = scores.log_weights[lot.mixture], found.log_partition
+    weights, partition = lot.log_weights(scores), found.log_partition
     if scores.excess is not None:
         partition = partition + scores.excess[lot.mixture]
     of_lot = Scores(np.ascontiguousarray(found.natural), partition, weights, found.family, scores.group)
@@ -142,10 +145,12 @@ def _by_kernel(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, fou
 def _by_density(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, found: Observed, out: Outputs) -> None:
     """Fill the outputs from densities of the observed columns and, where sums are wanted, E[T] of complete data."""
     apart, slots = _sums_of(lot, out)
+    weights, log_weights = lot.log_weights(scores), scores.log_weights.copy()
     for at, present in enumerate(lot.present):
         one = IncompletePass(kernel.family, density=functools.partial(_observed_density, present))
+        log_weights[lot.mixture[at]] = weights[at]
         item = np.array([[*lot.rows[at], lot.mixture[at], slots[at]]])
-        one.prepared(scores, *how)(chunk, item, apart)
+        one.prepared(scores._replace(log_weights=log_weights), *how)(chunk, item, apart)
     _add(lot, apart, found.complete, out)
 
 
@@ -156,8 +161,8 @@ def _observed_density(present, family, X, natural):
 # ---- rows ----------------------------------------------------------------------------------------------------------
 
 
-def with_groups(family, rows, fill=None):
-    """Return rows in groups, with a possible value in place of each one that is missing; as they are if none is.
+def with_groups(family, rows, fill=None, allowed=None):
+    """Return rows in groups, with a possible value in place of each one that is missing; as they are if they are alike.
 
     Parameters
     ----------
@@ -166,15 +171,19 @@ def with_groups(family, rows, fill=None):
         In memory; of others none may be missing.
     fill : callable () -> (d,), optional
         Returns a possible value of each column; by default one that is observed in it.
+    allowed : (n, K) bool, optional
+        Components that each row may belong to; all by default.
 
     Raises
     ------
     ValueError
         If a value is missing, and the family has no meaning for that.
     """
-    if not isinstance(rows, ArrayRows) or rows.groups is not None or not check_missing(family, rows.X):
+    if not isinstance(rows, ArrayRows) or rows.groups is not None:
         return rows
-    return grouped(rows, together(family, rows.n_features), None if fill is None else fill())
+    if not check_missing(family, rows.X):
+        return rows if allowed is None else grouped(rows, [], allowed=allowed)
+    return grouped(rows, together(family, rows.n_features), None if fill is None else fill(), allowed)
 
 
 def check_missing(family, X) -> bool:
@@ -187,7 +196,8 @@ def check_missing(family, X) -> bool:
 
 def refilled(family, rows):
     """Return rows in groups in which missing values are those that the family needs."""
-    if getattr(rows, "groups", None) is None:
+    groups = getattr(rows, "groups", None)
+    if groups is None or groups.present is None:
         return rows
     values = filling_of(family, rows.n_features)
     return rows if np.isnan(values).all() else rows.derive(functools.partial(_refill, values), rows.n_features)
@@ -202,7 +212,7 @@ def _refill(values, chunk: Chunk) -> Chunk:
 
 def log_base(family, chunk: Chunk) -> np.ndarray:
     """Return log h of what is observed of the rows of a chunk, (n,)."""
-    if chunk.groups is None:
+    if chunk.groups is None or chunk.groups.present is None:
         return checked.log_base_measure(family, chunk.X)
     return log_base_of(family, np.asarray(chunk.X), chunk.groups.of_rows())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,10 @@ class IncompletePass(Kernel):
 
     of_rows: Callable = sums_of
     density: Callable = checked.log_density
+
+    def adding(self, of_rows: Callable) -> IncompletePass:
+        """Return the pass that adds up something else."""
+        return replace(self, of_rows=of_rows)
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         family = self.family if scores.family is None else scores.family

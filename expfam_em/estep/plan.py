@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from expfam_em.estep.bits import Bits, coded
+from expfam_em.estep.bits import CODE_STACK_ENTRIES, CODE_TABLE_ENTRIES, Bits, coded
 from expfam_em.estep.dense import Dense, check_width, table_of
 from expfam_em.estep.grouped import Grouped, refilled
 from expfam_em.estep.incomplete import IncompletePass
+from expfam_em.estep.masked import Masked
 from expfam_em.estep.reduce import EStep, OfData, Write, log_base_chunk
 from expfam_em.estep.scores import Kernel, Outputs, Scores, Sums, cancels, check_temperature
 from expfam_em.estep.sparse import Sparse
@@ -24,6 +25,9 @@ from expfam_em.rows.protocol import Chunk, Rows
 
 TABLE_ENTRIES = 1 << 25
 """Entries of T, 256 MB, that are kept for the length of a fit where the kernel cannot make them itself."""
+
+MOST_CODED = CODE_STACK_ENTRIES // CODE_TABLE_ENTRIES
+"""Groups of rows up to which a table of codes is made for each."""
 
 LOG_BASE_WORK = 64
 """Multiply-adds that log h of a row is taken to cost."""
@@ -39,7 +43,7 @@ class Pass:
         In the coordinates that all components share.
     rows : Rows
         With the tables that the kernel takes.
-    kernel : Dense, Sparse, Bits or IncompletePass
+    kernel : Dense, Sparse, Bits, IncompletePass, Masked or Grouped
     log_base : (D,)
         Σ sample_weight · log h over each data set.
     totals : (D, c), optional
@@ -69,7 +73,7 @@ class Pass:
         kernel = self.kernel
         if kernel.n_common and frames_of(scores.family) is not None:
             kernel = replace(kernel, n_common=0)  # components have nothing in common in coordinates of their own
-        at_a_time = kernel.most_mixtures(scores) if isinstance(kernel, Bits) else B
+        at_a_time = kernel.most_mixtures(scores)
         lots = [np.arange(first, min(first + at_a_time, B)) for first in range(0, B, at_a_time)]
         found = [self._reduced(kernel, scores.of(lot), temperature, data_set[lot]) for lot in lots]
         parts = zip(*found, strict=True)
@@ -85,7 +89,7 @@ class Pass:
     def check_width(self, scores: Scores) -> None:
         """Raise a ValueError unless the rows have the statistics that a mixture has natural parameters for."""
         d, kernel = self.rows.n_features, self.kernel
-        kernel = kernel.inner if isinstance(kernel, Grouped) else kernel
+        kernel = getattr(kernel, "inner", kernel)
         if isinstance(kernel, Dense):
             if kernel.form is not None:
                 check_width(kernel.form.monomials.n_statistics, scores, d, self.family)
@@ -140,20 +144,22 @@ def plan(family, rows: Rows, n_components=1, *, once=False) -> Pass:
         rows = refilled(family, rows)
     if once:
         return Pass(family, rows, kernel, total_log_base(family, rows))
-    totals = None
-    if isinstance(kernel, Sparse):
+    totals, inner = None, getattr(kernel, "inner", kernel)
+    if isinstance(inner, Sparse):
         if checked.exposure(family, CSRBlock.empty(rows.n_features, rows.dtype)) is not None:
             rows = rows.derive(functools.partial(with_exposure, family), LOG_BASE_WORK)
-    elif isinstance(kernel, Dense):
-        if (with_bits := coded(rows, kernel.form, n_components)) is not None:
-            rows, kernel = with_bits, Bits(family)
-        elif needs_table(kernel.form) and isinstance(rows, ArrayRows):
-            rows = with_table(family, kernel.form, rows)
-    elif isinstance(kernel, Grouped) and isinstance(kernel.inner, Dense) and needs_table(kernel.form):
-        rows = with_table(family, kernel.form, cast(ArrayRows, rows))
-    if isinstance(kernel, Dense) and kernel.form is not None and (n_common := kernel.form.n_common):
+    elif isinstance(inner, Dense):
+        n_groups = len(kernel.allowed) if isinstance(kernel, Masked) else 1
+        codes = not isinstance(kernel, Grouped) and n_groups <= MOST_CODED
+        if codes and (with_bits := coded(rows, inner.form, n_components)) is not None:
+            rows, inner = with_bits, Bits(family)
+            kernel = replace(kernel, inner=inner) if isinstance(kernel, Masked) else inner
+        elif needs_table(inner.form) and isinstance(rows, ArrayRows):
+            rows = with_table(family, inner.form, rows)
+    complete = isinstance(inner, Dense) and not isinstance(kernel, Grouped)
+    if complete and inner.form is not None and (n_common := inner.form.n_common):
         p = n_statistics(family, rows)
-        totals, kernel = totals_of(kernel, rows, p)[:, p - n_common :], replace(kernel, n_common=n_common)
+        totals, kernel = totals_of(inner, rows, p)[:, p - n_common :], replace(kernel, n_common=n_common)
     return Pass(family, rows, kernel, total_log_base(family, rows), totals)
 
 
@@ -166,9 +172,12 @@ def single_pass(family, rows: Rows):
         If the rows are sparse and the family cannot take them.
     """
     family = shared(family)
-    if isinstance(rows, ArrayRows) and rows.groups is not None:
-        return Grouped(family, inner=_pass_of_chunks(family, rows))
-    return _pass_of_chunks(family, rows)
+    kernel = _pass_of_chunks(family, rows)
+    if not isinstance(rows, ArrayRows) or rows.groups is None:
+        return kernel
+    if rows.groups.present is None:
+        return Masked(family, inner=kernel, allowed=rows.groups.allowed)
+    return Grouped(family, inner=kernel)
 
 
 def _pass_of_chunks(family, rows: Rows):

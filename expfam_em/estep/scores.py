@@ -211,6 +211,10 @@ class Kernel(ABC):
         """Return the multiply-adds that a row costs, on which the grid of chunks depends; see `Rows.reduce`."""
         return n_components * (self.n_sums(n_statistics) + 8)
 
+    def most_mixtures(self, scores: Scores) -> int:
+        """Return how many mixtures of a stack to take at a time: all of them by default."""
+        return len(scores.natural)
+
     @abstractmethod
     def prepared(self, scores: Scores, temperature=1.0, given=False) -> Callable[[Chunk, np.ndarray, Outputs], None]:
         """Return ``run(chunk, items, out)``, which fills the outputs from ranges of rows of a chunk.

@@ -23,7 +23,8 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from expfam_em.analysis.effective import why_not_frequencies
 from expfam_em.analysis.uncertainty import Fitted, standard_errors
 from expfam_em.em.bayes import WEIGHTS, BayesResult, Model, WeightsPrior, check_proper, fit_bayes, weak_prior
-from expfam_em.em.loop import Callback, fit_all
+from expfam_em.em.informed import check_known, is_known
+from expfam_em.em.loop import Callback, checked_callbacks, fit_all
 from expfam_em.em.named_priors import NAMES, named_prior
 from expfam_em.em.options import Acceleration, Collapse, Options, Stop, Weights, check_prior
 from expfam_em.em.result import CollapsedError, FitResult, Status
@@ -35,12 +36,14 @@ from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
 from expfam_em.estimators.guard import NO_OTHER, Guard, is_sound
 from expfam_em.estimators.held import constrained_and_noise, starts_of, with_names_of_noise
+from expfam_em.estimators.known import ROWS_KNOWN, Known, known_rows, warn_if_labels
 from expfam_em.estimators.shell import (
     EMEstimator,
     all_or_nothing,
     as_dtype,
     checked_weight,
     copied,
+    fit_context,
     generator,
     warn_caller,
 )
@@ -172,6 +175,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         "acceleration": [StrOptions({"auto"}), None],
         "guard": ["boolean"],
         "collapse": [StrOptions({"error", "keep", "drop", "repair"})],
+        "labelled": ["boolean"],
         "random_state": ["random_state", np.random.Generator],
         "n_jobs": [Integral, None],
         "warm_start": ["boolean"],
@@ -202,6 +206,7 @@ class BaseMixture(DensityMixin, EMEstimator):
     acceleration: Acceleration
     guard: bool = False
     collapse: Collapse = "error"
+    labelled: bool = False
     warm_start: bool
     verbose: int
     verbose_interval: int
@@ -267,6 +272,7 @@ class BaseMixture(DensityMixin, EMEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.target_tags.required = self.labelled
         return tags
 
     def _validated(self, X: Observations, reset: bool = True) -> Any:
@@ -292,12 +298,67 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     # ---- fitting --------------------------------------------------------------------------------------------
 
+    @undisturbed
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None, *,
+        allowed: ArrayLike | None = None, log_prior: ArrayLike | None = None, callbacks: Sequence[Callback] = (),
+    ) -> Self:  # fmt: skip
+        """Fit the mixture to rows, of which the components may be known.
+
+        What is fitted is Σ_n w_n log Σ_k π_k q_nk p(x_n|η_k): q is 1, or 0 for a component that a row cannot belong to
+        by y or ``allowed``, times exp(``log_prior``) (Côme et al. 2009). Temperatures act on π q p.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n, d)
+            Sparse where the family keeps zeros, as Bernoulli and Poisson do.
+        y : (n,) int, optional
+            With ``labelled``: k for a row of component k, −1 for one whose component is unknown. Otherwise ignored.
+        sample_weight : array-like of shape (n,), optional
+            Non-negative; a weight of 2 is the same as the row given twice, a weight of 0 as its absence.
+        allowed : (n, K) bool, optional
+            Components that each row may belong to.
+        log_prior : (n, K), optional
+            log q: what is known of each row besides X, as log-probabilities. Only differences within a row count for
+            the fit. −∞ for a component that the row cannot belong to.
+        callbacks : sequence of callable(State), optional
+            Called after every step with where the runs stand: ``run`` (which of the starts), ``n_iter``, ``mixture``
+            (a stack), ``bounds``, ``mean_bounds``. The fit ends if one of them returns True.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For rows outside the family's support, fewer rows than components, or a component that collapses; for a row
+            that may belong to no component, or a component to which no row may belong.
+
+        Warns
+        -----
+        UserWarning
+            If y looks like labels, some of them −1, and is ignored.
+        """
+        with all_or_nothing(self):
+            rows = self._validated(X)
+            weight, K, n = checked_weight(sample_weight, rows), self._n_all, len(rows)
+            if not self.labelled:
+                warn_if_labels(y, K)
+            elif y is None:
+                raise ValueError("labelled is True, which requires y to be passed, but the target y is None")
+            known = known_rows(y if self.labelled else None, allowed, log_prior, K, n, weight)
+            self._fit(rows, weight, checked_callbacks(callbacks), known)
+        return self
+
     def fit_predict(
         self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None, *,
-        callbacks: Sequence[Callback] = (),
+        allowed: ArrayLike | None = None, log_prior: ArrayLike | None = None, callbacks: Sequence[Callback] = (),
     ) -> Integers:  # fmt: skip
-        """Fit the mixture and return the label of each row, (n,)."""
-        return self.fit(X, y, sample_weight, callbacks=callbacks).predict(X)
+        """Fit the mixture and return what `predict` says of each row, (n,), without what is known of it; see `fit`."""
+        fitted = self.fit(X, y, sample_weight, allowed=allowed, log_prior=log_prior, callbacks=callbacks)
+        return fitted.predict(X)
 
     def _check_size(self, n: int) -> None:
         """Raise a ValueError for fewer rows than components."""
@@ -306,9 +367,15 @@ class BaseMixture(DensityMixin, EMEstimator):
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {n}"
             )
 
-    def _fit(self, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> None:
+    def _fit(
+        self,
+        X: Any,
+        weight: Array | None,
+        callbacks: Sequence[Callback],
+        known: Known = Known(),  # noqa: B008 - a tuple
+    ) -> None:
         self._check_size(len(X))
-        [fitted] = self._fit_each(X, weight, callbacks=callbacks)
+        [fitted] = self._fit_each(X, weight, None, callbacks, known)
         if isinstance(fitted, ValueError):
             raise fitted
         if self._is_unfinished(fitted):
@@ -317,16 +384,17 @@ class BaseMixture(DensityMixin, EMEstimator):
             warn_caller(NO_OTHER.format(fitted["status_"]))
         if not self.bayesian:
             self.__dict__.pop("posterior_", None)  # of a fit before this one
-        self._set_fitted(fitted)
+        self._set_fitted(fitted | ({"status_": f"{fitted['status_']} {ROWS_KNOWN}"} if known else {}))
 
     def _fit_each(
-        self, X: Any, weight: Array | None, sizes: Sequence[int] | None = None, callbacks: Sequence[Callback] = ()
-    ) -> list[dict[str, Any] | ValueError]:
+        self, X: Any, weight: Array | None, sizes: Sequence[int] | None, callbacks: Sequence[Callback],
+        known: Known = Known(),  # noqa: B008 - a tuple
+    ) -> list[dict[str, Any] | ValueError]:  # fmt: skip
         """Return the fitted attributes for each data set of so many rows, or the error in which its fit ends."""
         prepared, remembered = self._prepare_each(X, sizes)
-        plain, rows = self._make_family(), ArrayRows(prepared, weight, self.n_jobs, sizes)
+        plain, rows = self._make_family(), ArrayRows(prepared, weight, self.n_jobs, sizes, offset=known.log_prior)
         check_total(rows)
-        rows = with_groups(plain, rows)
+        rows = with_groups(plain, rows, allowed=known.allowed)
         check_support(plain, rows)
         found: list[Any] = [None] * rows.n_data
         for lot, family in _of_same_constants(plain, rows):
@@ -363,6 +431,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         warm = self.warm_start and hasattr(self, "mixture_")
         rows = self._without_repetition(rows, warm)
         family = bind(plain, rows) if family is None else family
+        check_known(family, rows)
         pass_ = plan(family, rows, self._n_all)
         data_set = np.tile(np.arange(rows.n_data), 1 if warm else self.n_init)
         pass_, prior, model = self._prior_and_model(plain, pass_, data_set)
@@ -409,7 +478,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         """Return the distinct rows with their weights, where that saves work and no start is drawn or given by row."""
         init = self._init_in_use
         by_row = not warm and (init == "random" if isinstance(init, str) else not isinstance(init, Mixture))
-        if by_row or rows.n_data > 1 or rows.groups is not None or isinstance(rows.X, csr.CSRBlock):
+        if by_row or rows.n_data > 1 or is_known(rows) or rows.groups is not None or rows.is_sparse:
             return rows
         found = distinct(rows.X, rows.sample_weight)
         return rows if found is None else ArrayRows(*found, self.n_jobs)
@@ -723,6 +792,11 @@ class BaseMixture(DensityMixin, EMEstimator):
                 "how sure it is, or fit with bayesian=False"
             )
         self._rows(X)
+        if ROWS_KNOWN in self.status_:
+            raise ValueError(
+                "the model was fitted with labels, allowed components or prior probabilities of rows, which X does not "
+                "tell: its parameters are not at the maximum of the likelihood of X alone"
+            )
         rows, _ = self._prepare(self._checked_rows(X))
         kept = ArrayRows(rows, checked_weight(sample_weight, X), self.n_jobs if n_jobs is None else n_jobs)
         check_total(kept)
@@ -824,6 +898,8 @@ class BaseMixture(DensityMixin, EMEstimator):
         made = self._made_of(self.mixture_.components(index))
         ended = next(status.value for status in Status if self.status_.startswith(status.value))
         status = made["status_"].replace(Status.GIVEN.value, ended, 1)
+        if ROWS_KNOWN in self.status_:
+            status = f"{status} {ROWS_KNOWN}"
         with all_or_nothing(self):
             self._set_fitted(made | kept | {"status_": status})
         return self

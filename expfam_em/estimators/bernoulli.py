@@ -35,8 +35,8 @@ class BernoulliMixture(BaseMixture):
         A float makes x > binarize a 1, as in scikit-learn's BernoulliNB. None refuses everything but 0 and 1. "auto"
         refuses other values where a column or most of the data are 0 or 1, for they are mistakes then; otherwise it
         takes values above 0 as 1, and warns. Sparse rows must be binary already.
-    temperature, tol, max_iter, n_init, init, prior, concentration, weights, stop, acceleration, random_state,
-    n_jobs, warm_start, verbose, verbose_interval, bayesian, weights_prior
+    temperature, tol, max_iter, n_init, init, prior, concentration, weights, stop, acceleration, labelled,
+    random_state, n_jobs, warm_start, verbose, verbose_interval, bayesian, weights_prior
         See `ExponentialFamilyMixture`.
 
     Attributes
@@ -81,6 +81,7 @@ class BernoulliMixture(BaseMixture):
         weights: Literal["free", "equal", "fixed"] = "free",
         stop: Stop = "maximum",
         acceleration: Acceleration = "auto",
+        labelled: bool = False,
         random_state: RandomState = None,
         n_jobs: int | None = None,
         warm_start: bool = False,
@@ -101,6 +102,7 @@ class BernoulliMixture(BaseMixture):
         self.weights = weights
         self.stop = stop
         self.acceleration = acceleration
+        self.labelled = labelled
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.warm_start = warm_start

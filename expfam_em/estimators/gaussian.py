@@ -61,7 +61,8 @@ class GaussianMixture(BaseMixture):
     verbose, verbose_interval : int
     init : str, Mixture, responsibilities or labels, optional
         Used instead of ``init_params`` when given.
-    temperature, prior, concentration, weights, stop, acceleration, guard, collapse, fixed, tied, bounds, noise, n_jobs
+    temperature, prior, concentration, weights, stop, acceleration, guard, collapse, fixed, tied, bounds, noise,
+    labelled, n_jobs
         See `ExponentialFamilyMixture`.
 
     Attributes
@@ -129,6 +130,7 @@ class GaussianMixture(BaseMixture):
         tied: Tied = (),
         bounds: Bounds | None = None,
         noise: Literal["uniform"] | None = None,
+        labelled: bool = False,
         n_jobs: int | None = None,
     ) -> None:
         self.n_components = n_components
@@ -158,6 +160,7 @@ class GaussianMixture(BaseMixture):
         self.tied = tied
         self.bounds = bounds
         self.noise = noise
+        self.labelled = labelled
         self.n_jobs = n_jobs
 
     @property

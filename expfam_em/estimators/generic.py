@@ -71,6 +71,8 @@ class ExponentialFamilyMixture(BaseMixture):
     noise : {"uniform"}, optional
         One more component, the last, for rows of no cluster: uniform on the box of the rows. `predict` gives it the
         label −1, ``parameters_`` have its box as "noise_low" and "noise_high".
+    labelled : bool
+        Whether y of `fit` holds the component of each row, −1 where it is unknown. Otherwise y is ignored.
     random_state : int, RandomState, Generator, optional
     n_jobs : int, optional
         Threads, all cores by default. Results do not depend on it.
@@ -148,6 +150,7 @@ class ExponentialFamilyMixture(BaseMixture):
         tied: Tied = (),
         bounds: Bounds | None = None,
         noise: Literal["uniform"] | None = None,
+        labelled: bool = False,
         random_state: RandomState = None,
         n_jobs: int | None = None,
         warm_start: bool = False,
@@ -174,6 +177,7 @@ class ExponentialFamilyMixture(BaseMixture):
         self.tied = tied
         self.bounds = bounds
         self.noise = noise
+        self.labelled = labelled
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.warm_start = warm_start

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from expfam_em.em.held import held
+from expfam_em.em.informed import is_known, of_first
 from expfam_em.em.starts import Starts, initialise_all
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.families.composed.componentwise import Componentwise
@@ -71,10 +72,11 @@ def starts_of(
         found = initialise_all(free, data_set, estimator._n_all, estimator._init_in_use)
     else:
         _check_density(whole.families[0], np.asarray(cast(Any, pass_.rows).X[:1], np.float64), whole.families[1])
-        clusters = bind(whole.families[0]._under(None), pass_.rows)
-        alone = estimator._starts(plan(clusters, pass_.rows, estimator.n_components), data_set, rng, None)
+        rows = of_first(pass_.rows, estimator.n_components)
+        clusters = bind(whole.families[0]._under(None), rows)
+        alone = estimator._starts(plan(clusters, rows, estimator.n_components), data_set, rng, None)
         found = _with_noise(alone, free.family) if len(alone.runs) else alone
-    found = held(found, pass_, data_set, in_any_order=estimator._draws_components)
+    found = held(found, pass_, data_set, in_any_order=estimator._draws_components and not is_known(pass_.rows))
     if "weights" not in (estimator.fixed or {}) or not len(found.runs):
         return found
     weights = np.broadcast_to(_checked_weights(estimator), found.mixture.weights.shape)

@@ -98,6 +98,8 @@ def fit_many(
         raise ValueError(
             "init holds labels or responsibilities, which belong to one data set: give a name or a Mixture"
         )
+    if estimator.labelled:
+        raise ValueError("labelled is True, but the data sets come without labels: fit them one by one")
     datasets = list(datasets)  # of a generator, too
     names = _common_names(datasets)
     are_sparse = [sparse.issparse(X) for X in datasets]
