@@ -274,6 +274,53 @@ def test_components_of_different_families_have_the_numbers_of_the_labels():
     assert np.mean(model.predict(X)[:-30] == z) > 0.95
 
 
+# ---- with what else an estimator may be asked ----------------------------------------------------------------------
+
+
+def far_clusters():
+    X, z = clusters(100)
+    return X + 2 * CENTRES[z], z, some_of(z)
+
+
+@pytest.mark.parametrize("kind", ["labels", "prior", "missing, labels", "rounded, labels"])
+def test_the_guard_knows_what_is_known(kind):
+    X, z, y = far_clusters()
+    X = X.round(1) if "rounded" in kind else X
+    X[np.arange(len(X)) % 5 == 1, 0] = np.nan if "missing" in kind else 0.1
+    known = {"log_prior": np.where(np.arange(3) == z[:, None], 3.0, 0.0)} if kind == "prior" else {"y": y}
+    model = fit(families.Gaussian("full"), X, known, n_init=3, tol=1e-6, guard=True)
+    assert model.sound_
+    assert np.all(model.support_ > np.log(len(X)))
+    one = fit(families.Gaussian("full"), X, {"y": z}, tol=1e-6, guard=True)  # all rows are of one component
+    assert one.sound_
+
+
+def test_noise_is_the_label_behind_those_of_the_components():
+    X, z, y = far_clusters()
+    X = np.concatenate([X, np.random.default_rng(0).uniform(-20, 20, (40, 2))])
+    y = np.concatenate([y, np.full(37, FREE), [3, 3, 3]])
+    prior = np.where(np.arange(4) == np.concatenate([z, np.full(40, 3)])[:, None], 3.0, 0.0)
+    for init in ("auto", "ward"):
+        for known in ({"y": y}, {"log_prior": prior}):
+            model = fit(families.Gaussian("full"), X, known, noise="uniform", init=init, n_init=3, tol=1e-6)
+            assert np.mean(model.predict(X[: len(z)]) == z) > 0.95
+
+
+def test_a_posterior_counts_labels():
+    X, z, _ = far_clusters()
+    model = fit(families.Gaussian("full"), X, {"y": z}, bayesian=True, tol=1e-6)
+    assert_allclose(model.posterior_.counts, np.bincount(z))
+
+
+def test_components_with_fixed_parameters_keep_the_numbers_of_the_labels():
+    X, z, y = far_clusters()
+    means = np.full((3, 2), np.nan)
+    means[1] = 9.0, 0.0
+    model = fit(families.Gaussian("full"), X, {"y": y}, fixed={"means": means}, tol=1e-6)
+    assert np.array_equal(model.predict(X), z)
+    assert_allclose(model.parameters_["means"][1], means[1], atol=1e-12)
+
+
 # ---- what stays as it is -------------------------------------------------------------------------------------------
 
 
