@@ -25,18 +25,14 @@ class Case:
     """What is fitted; features change it, one after the other."""
 
     def __init__(self, family, X):
-        self.family, self.X, self.named = (
-            family,
-            X,
-            next(iter(family.bind([(X, None)]).parameters(start_of(family, X)))),
-        )
+        self.family, self.X = family, X
+        self.named = next(iter(family.parameters(start_of(family, X))))
         self.how, self.data = {"max_iter": 40, "random_state": 0}, {}
 
 
 def start_of(family, X):
-    bound = family.bind([(X, None)])
-    mean = bound.sufficient_statistics(X).mean(axis=0, keepdims=True)
-    return bound.to_natural(np.repeat(mean, 2, axis=0))
+    mean = family.sufficient_statistics(X).mean(axis=0, keepdims=True)
+    return family.to_natural(np.repeat(mean, 2, axis=0))
 
 
 def setting(**how):
@@ -119,14 +115,16 @@ def test_two_features_go_together_or_an_error_says_which_do_not(family, X, pair,
     model = ef.ExponentialFamilyMixture(case.family, 2, **case.how)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fit that is short, or has few rows
+        refused = ""
         try:
             model.fit(case.X, **case.data)
             if case.how.get("warm_start"):
                 model.fit(case.X, **case.data)
         except (ValueError, TypeError) as error:
-            words = [word for name in pair for word in WORDS.get(name, (name,))]
-            assert any(word in str(error) for word in words), f"{pair}: {error}"
-            return
+            refused = str(error)
+    if refused:
+        assert any(word in refused for name in pair for word in WORDS.get(name, (name,))), refused
+        return
     assert np.isfinite(model.lower_bound_)
     bounds = np.array(model.lower_bounds_)
     if "temperature" not in pair:
