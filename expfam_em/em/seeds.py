@@ -14,7 +14,7 @@ from expfam_em.estep.plan import n_statistics
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import is_solved_numerically
-from expfam_em.family.optional import is_incomplete, kinds, place
+from expfam_em.family.optional import for_seeds, is_incomplete, kinds, place
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.threads import cached_property
 from expfam_em.values.statistics import ExpectedStatistics
@@ -51,7 +51,8 @@ class Seeding:
         self.kinds = []
         for kind, of in kinds(family, n_components):
             possible = _possible(kind, rows)
-            self.kinds.append((Seeds(kind, possible, len(of), rng, certain_rows(kind, possible, of)), of))
+            certain = certain_rows(kind, possible, of)
+            self.kinds.append((Seeds(for_seeds(kind), possible, len(of), rng, certain), of))
 
     def draw(self, data_set, spread=True) -> np.ndarray:
         """Return natural parameters (B, K, p) of rows of each data set in ``data_set`` (B,); see `Seeds.draw`."""

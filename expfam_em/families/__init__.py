@@ -6,6 +6,7 @@ Each family is T, A and the mappings between their parameters.
 from expfam_em.families.categorical import Categorical, Multinomial, OneHot
 from expfam_em.families.columns import CentredColumns, IndependentColumns
 from expfam_em.families.composed.componentwise import Componentwise
+from expfam_em.families.composed.of_intervals import Censored, Truncated
 from expfam_em.families.composed.product import Product
 from expfam_em.families.composed.zero_inflated import ZeroInflated
 from expfam_em.families.continuous import (
@@ -42,6 +43,7 @@ __all__ = [
     "Beta",
     "Binomial",
     "Categorical",
+    "Censored",
     "Centred",
     "CentredColumns",
     "Componentwise",
@@ -72,6 +74,7 @@ __all__ = [
     "Product",
     "Rayleigh",
     "StudentT",
+    "Truncated",
     "Uniform",
     "VonMises",
     "VonMisesFisher",

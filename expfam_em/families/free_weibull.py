@@ -26,6 +26,10 @@ LOGARITHMS = (-745.2, 709.8)
 SAME_SUMS = 1e-9
 """Difference between the first statistics and what the others say they must be, up to which it is rounding."""
 
+FARTHEST = 42.0
+LOG_FARTHEST = float(np.log(FARTHEST))
+"""Where u < −FARTHEST, and where e^u > FARTHEST, there is less of a Weibull density than rounding."""
+
 SHAPE_CHANGES = (0.25, 4.0)
 """How many times a shape may become in an M-step."""
 
@@ -53,6 +57,8 @@ class FreeWeibull(IndependentColumns, Incomplete):
     incidental = ("spread", "low", "high")
     needs = "positive numbers"
     ranges = {"shapes": POSITIVE, "scales": POSITIVE}
+    open_range = False
+    """Whether numbers that are only known up to intervals may lie outside the range of the rows."""
 
     def __init__(self) -> None:
         self.spread: Array | None = None
@@ -68,6 +74,9 @@ class FreeWeibull(IndependentColumns, Incomplete):
         """Return a copy that knows the range and the standard deviation of the logarithms of the columns."""
         of_logs, corners = summary.summaries
         return self.replace(spread=np.sqrt(of_logs.scatter / of_logs.total), low=corners.low, high=corners.high)
+
+    def for_intervals(self) -> Self:
+        return self.replace(open_range=True)
 
     def possible(self, x: Array) -> Mask:
         return (x > 0) & (x < np.inf)
@@ -156,7 +165,10 @@ class FreeWeibull(IndependentColumns, Incomplete):
             low, high = LOGARITHMS if self.low is None or self.high is None else (self.low, self.high)
             mean = times_u / total
             variance = np.maximum(squared / total - mean**2, 0.0)
-            above, below = shape * (high - log_scale) - mean, mean - shape * (low - log_scale)
+            most, least = shape * (high - log_scale), shape * (low - log_scale)
+            if self.open_range:  # of an interval's middle, or its end, what is not negligible lies within these
+                most, least = np.logaddexp(most + shape * np.log(2), LOG_FARTHEST), np.minimum(least, -FARTHEST)
+            above, below = most - mean, mean - least
             step, log_power = _shape_step(mean_u, mean, variance, above, below)
             shape = shape * (1 + step)
             log_scale = log_scale + (np.log(total) + log_power) / shape

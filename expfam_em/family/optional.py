@@ -157,6 +157,10 @@ class Incomplete(ExponentialFamily):
         """
         return natural
 
+    def for_intervals(self) -> Self:
+        """Return the family for numbers of which only intervals may be known."""
+        return self
+
     def typical(self, mean: Array) -> Array:
         """Return the mean of T(x), (D, p), without the rows that a component about all rows should not follow."""
         return mean
@@ -179,6 +183,14 @@ class InStacks(ExponentialFamily):
         Where the expected log-likelihood has several maxima, the best one that is found is returned. Without ``search``
         the result may be any that is no worse than ``previous``.
         """
+
+
+class Seeded(ExponentialFamily):
+    """Families whose seeds are drawn under a simpler law of the same natural parameters."""
+
+    @abstractmethod
+    def for_seeds(self) -> ExponentialFamily:
+        """Return the family of that law; its rows are the same."""
 
 
 class OfKnownWidth(ExponentialFamily):
@@ -277,6 +289,11 @@ def sums_of(family: ExponentialFamily, X: Block, responsibilities: Array, natura
 def edge_sums_of(family: ExponentialFamily, X: Block, responsibilities: Array, natural: Array) -> Array:
     """Return what `Incomplete.at_edges` has to know of rows, (K, p); 0 for a family that has no limits."""
     return family.edge_sums(X, natural, responsibilities) if is_incomplete(family) else np.zeros_like(natural)
+
+
+def for_seeds(family: ExponentialFamily) -> ExponentialFamily:
+    """Return the family under which seeds are drawn."""
+    return family.for_seeds() if isinstance(family, Seeded) else family
 
 
 def frames_of(family: ExponentialFamily) -> Frames | None:

@@ -24,11 +24,13 @@ from expfam_em.family.optional import (
     Incomplete,
     OfComponents,
     PartlyBounded,
+    Seeded,
     at_edges_of,
     bounded_natural,
     cancels,
     edge_sums_of,
     flat,
+    for_seeds,
     frames_of,
     is_incomplete,
     kernel_frames,
@@ -49,7 +51,7 @@ class Part(NamedTuple):
     of: Any  # a slice, or (k,) int
 
 
-class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded, Conjugated):
+class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded, Conjugated, Seeded):
     """Families made of others, whose statistics stand side by side as a `Layout` says.
 
     Each part describes all components, or, where a subclass says so by `_parts`, some of them. A is the sum of A of the
@@ -71,6 +73,10 @@ class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded, Conjugate
         self.bounded = all(family.bounded for family in families)
         self.incomplete = any(map(is_incomplete, families))
         self.has_limits = any(is_incomplete(family) and family.has_limits for family in families)
+
+    def for_seeds(self) -> ExponentialFamily:
+        families = [for_seeds(family) for family in self.families]
+        return self if all(map(operator.is_, families, self.families)) else self._with_parts(families, self.n_features)
 
     @property
     @abstractmethod

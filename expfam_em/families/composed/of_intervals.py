@@ -1,0 +1,495 @@
+"""One number of which only a part is seen: rows in a window, and rows that are known up to an interval."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from expfam_em.families.composed.parts import check_family_argument
+from expfam_em.family import checked, intervals, mappings
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.binding import Composed
+from expfam_em.family.frames import Frames
+from expfam_em.family.intervals import Line, Nodes
+from expfam_em.family.kernel_form import KernelForm, OwnFrames
+from expfam_em.family.optional import (
+    Cancelling,
+    Framed,
+    FramedBy,
+    Incomplete,
+    Seeded,
+    cancels,
+    components,
+    edge_sums_of,
+    is_incomplete,
+    kernel_frames,
+    sums_of,
+    translate,
+    translate_expectation,
+)
+from expfam_em.family.support import require, require_rows
+from expfam_em.rows.typing import Array, Block, Floats, Mask
+
+UNBOUNDED = float(np.finfo(np.float32).max)
+"""The end of an interval from which it is infinite: the largest number of float32, 3.4e38."""
+
+STEPS_WITH_UNSEEN_ROWS = 20
+"""EM steps about the rows outside a window, where Newton's method finds no maximum inside the parameter space."""
+
+
+class OfOneColumn(Composed, FramedBy, Seeded):
+    """What is known of one number that follows a family; natural parameters, their names and T are its own."""
+
+    sparse, framed_by, its_natural = "never", "family", slice(None)
+    family: Any
+
+    def _take(self, family: ExponentialFamily) -> None:
+        """Take the family, once it is one of a single number with parameters."""
+        check_family_argument(family)
+        if isinstance(family, Composed):
+            raise ValueError(f"{family!r} is made of others: put each of its parts that needs it into intervals")
+        Line.of(family)
+        if np.any(checked.exposure(family, np.ones((1, 1))) is not None):
+            raise ValueError(f"{family!r} has an exposure, which intervals of one number have not")
+        self.family = family
+        self.seed_smoothing, self.regularized = family.seed_smoothing, family.regularized
+
+    def _with_parts(self, families: list, n_features: int | None) -> Any:
+        return self.replace(family=families[0])
+
+    def _alone(self, n: int) -> list[ExponentialFamily]:
+        """Return the family of each of n components."""
+        return [self.family if self.frames is None else components(self.family, np.array([k])) for k in range(n)]
+
+    @property
+    def coupled(self) -> bool:
+        return bool(self.family.coupled)
+
+    def n_parameters(self, n_components: int) -> int | None:
+        return checked.n_parameters(self.family, n_components)
+
+    def seed(self, expectation: Array, mean: Array) -> Array:
+        return checked.seeds(self.family, expectation, mean)
+
+    def edges(self, natural: Array) -> dict[str, Mask]:
+        return self.family.edges(natural)
+
+    def parameters(self, natural: Array) -> dict[str, Array]:
+        return checked.parameters(self.family, natural)
+
+    def from_parameters(self, **given: ArrayLike) -> Array:
+        """Return the natural parameters of the names that the family itself has."""
+        return self.family.from_parameters(**given)
+
+    def choose_frames(self, natural: Array, expectation: Array) -> tuple[Frames | None, Array] | None:
+        return self.family.choose_frames(natural, expectation) if isinstance(self.family, Framed) else None
+
+    def rescue_frames(self, natural: Array, expectation: Array, proper: Mask) -> Frames | None:
+        its = self.family
+        return its.rescue_frames(natural, expectation, proper) if isinstance(its, Framed) else None
+
+    def translate(self, natural: Array, target: Any) -> Array:
+        return translate(self.family, natural, target.family)
+
+    def translate_expectation(self, expectation: Array, target: Any) -> Array:
+        return translate_expectation(self.family, expectation, target.family)
+
+    @abstractmethod
+    def for_seeds(self) -> ExponentialFamily:
+        """Return the family of the same parameters that seeds are drawn from."""
+
+
+class Truncated(OfOneColumn, Cancelling):
+    """Rows that are only seen from low to high: p(x) = p₀(x)/P(low ≤ X ≤ high) there, and 0 elsewhere.
+
+    T, η and their names are those of the family, which is that of all rows, seen and unseen: `parameters` tells of
+    these. A(η) = A₀(η) + log P_η(low ≤ X ≤ high), and ∇A(η) = E[T | low ≤ X ≤ high]. The M-step solves ∇A(η) = m with
+    Newton's method. Where no η does, because the density becomes ever flatter or steeper, it takes EM steps about the
+    unseen rows instead (Dempster, Laird & Rubin 1977, section 4.2); the bound never falls.
+
+    Ends are counted in: of counts, ``low=1`` leaves out zeros.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+        Of one column, such as ``Gaussian()`` or ``Poisson()``.
+    low, high : float, optional
+        Ends of the window; None where there is none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no family of one number with fixed statistics, or no number of the family lies in the window.
+    """
+
+    def __init__(self, family: ExponentialFamily, *, low: float | None = None, high: float | None = None) -> None:
+        self._take(family)
+        if is_incomplete(family):
+            raise ValueError(f"{family!r} has unobserved parts, so that a window has no M-step: no T tells of all rows")
+        if family.coupled or family.regularized:
+            raise ValueError(
+                f"{family!r} adds something to the M-step, or shares parameters among components, which has no meaning "
+                "for rows in a window: take another covariance type, and reg_covar=0"
+            )
+        self.low, self.high = (None if end is None else float(end) for end in (low, high))
+        line, (start, stop) = Line.of(family), self._window
+        start, stop = max(start, line.low), min(stop, line.high)
+        if not (np.floor(stop) >= np.ceil(start) if line.is_whole else stop > start):
+            raise ValueError(f"no number that {family!r} accepts lies between low = {low} and high = {high}")
+
+    @property
+    def _window(self) -> tuple[float, float]:
+        return -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
+
+    def _views(self) -> list[tuple[ExponentialFamily, Callable]]:
+        return [(self.family, lambda X, weight: (X, weight))]
+
+    def for_seeds(self) -> ExponentialFamily:
+        return self.family
+
+    def _nodes(self, family: ExponentialFamily, natural: Array) -> Nodes:
+        return intervals.nodes(family, natural, *(np.array([end]) for end in self._window))
+
+    def _log_mass(self, natural: Array) -> Floats:
+        """Return log P(low ≤ X ≤ high), (K,); NaN outside the natural-parameter space."""
+        if self.low is None and self.high is None:
+            return np.zeros(len(natural))
+        inside = np.isfinite(checked.log_partition(self.family, natural))
+        out = np.full(len(natural), np.nan)
+        for k in np.flatnonzero(inside):
+            out[k] = self._nodes(self._alone(len(natural))[k], natural[k]).log_mass[0]
+        return out
+
+    def sufficient_statistics(self, X: Block) -> Array:
+        return checked.statistics(self.family, X)[0]
+
+    def log_base_measure(self, X: Block) -> Array:
+        return np.where(self._seen(X), checked.log_base_measure(self.family, X), -np.inf)
+
+    def log_partition(self, natural: Array) -> Array:
+        found = checked.log_partition(self.family, natural) + self._log_mass(natural)
+        return np.where(np.isfinite(found), found, np.inf)
+
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
+        return self._means(natural, lambda family, x: checked.log_base_measure(family, x)[:, None])[:, 0]
+
+    def to_expectation(self, natural: Array) -> Array:
+        flat = natural.reshape(-1, natural.shape[-1])
+        if self.low is None and self.high is None:
+            return checked.to_expectation(self.family, natural)
+        out = np.full(flat.shape, np.nan)
+        for k, family in enumerate(self._alone(len(flat))):
+            if np.isfinite(checked.log_partition(family, flat[k : k + 1])[0]):
+                out[k] = _mean_of_statistics(family, self._nodes(family, flat[k]))
+        return out.reshape(natural.shape)
+
+    def _means(self, natural: Array, of_rows: Callable) -> Array:
+        """Return E[f(X) | low ≤ X ≤ high] of each component, (K, ·)."""
+        found = []
+        for family, eta in zip(self._alone(len(natural)), natural, strict=True):
+            [x], [weight], _ = self._nodes(family, eta)
+            found.append(weight[weight != 0] @ of_rows(family, x[weight != 0, None]))
+        return np.array(found)
+
+    def to_natural(self, expectation: Array) -> Array:
+        return self._solved(expectation, checked.to_natural(self.family, expectation))
+
+    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
+        mean = sums / counts[:, None]
+        return self._solved(mean, checked.to_natural(self.family, mean) if previous is None else previous)
+
+    def _solved(self, expectation: Array, start: Array) -> Array:
+        """Return η with ∇A(η) = m, (K, p), or where there is none, one that is likelier than the start."""
+        if self.low is None and self.high is None:
+            return checked.to_natural(self.family, expectation)
+        out = np.full(expectation.shape, np.nan)
+        for k, family in enumerate(self._alone(len(expectation))):
+            here = slice(k, k + 1)
+            if not np.isfinite([expectation[here], start[here]]).all():
+                continue
+            alone = self.replace(family=family)
+            value, slope = _row_by_row(alone.log_partition), _row_by_row(alone.to_expectation)
+            with contextlib.suppress(ValueError):  # no solution is found
+                out[here] = mappings.inverse_gradient(
+                    value, expectation[here], slope, start[here], repr(self), lenient=True
+                )
+            if not np.isfinite(out[here]).all():
+                out[here] = alone._with_unseen_rows(expectation[here], start[here])
+        return out
+
+    def _with_unseen_rows(self, expectation: Array, natural: Array) -> Array:
+        """Return η after EM steps: the mean over all rows is ∇A₀(η) + P (m − E[T | seen])."""
+        for _ in range(STEPS_WITH_UNSEEN_ROWS):
+            unexplained = np.exp(self._log_mass(natural))[:, None] * (expectation - self.to_expectation(natural))
+            step = checked.to_natural(self.family, checked.to_expectation(self.family, natural) + unexplained)
+            if not np.isfinite(self.log_partition(step)).all():
+                break
+            natural = step
+        return natural
+
+    # ---- rows ------------------------------------------------------------------------------------------------
+
+    def kernel_form(self, n_features: int) -> KernelForm | None:
+        return self.family.kernel_form(n_features)
+
+    def kernel_frames(self) -> OwnFrames | None:
+        return kernel_frames(self.family)
+
+    def cancels(self, natural: Array) -> bool:
+        return cancels(self.family, natural)
+
+    def sums(self, X: Block, responsibilities: Array) -> Array:
+        return sums_of(self.family, X, responsibilities)
+
+    def log_density(self, X: Block, natural: Array) -> Array:
+        natural = np.atleast_2d(natural)
+        found = checked.log_density(self.family, X, natural) - self._log_mass(natural)
+        return np.where(self._seen(X)[:, None], found, -np.inf)
+
+    def _seen(self, X: Block) -> Mask:
+        low, high = self._window
+        return np.all((np.asarray(X) >= low) & (np.asarray(X) <= high), axis=1)
+
+    def supports(self, X: Block) -> Mask:
+        return self._seen(X) & checked.supports(self.family, X)
+
+    def check_support(self, X: Block) -> None:
+        _require_columns(self, X, 1, "the number")
+        checked.check_rows(self.family, X)
+        low, high = self._window
+        needs = f"{type(self).__name__} needs numbers from low = {self.low} to high = {self.high}"
+        require((np.asarray(X) >= low) & (np.asarray(X) <= high), X, needs)
+
+    def mean(self, natural: Array) -> Array:
+        return self._means(natural, lambda family, x: x)
+
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
+        family = self._alone(1)[0] if self.frames is not None else self.family
+        return intervals.draw(family, natural, *self._window, n, rng)[:, None]
+
+    def __repr__(self) -> str:
+        ends = (f", {name}={end:g}" for name, end in (("low", self.low), ("high", self.high)) if end is not None)
+        return f"Truncated({self.family!r}{''.join(ends)})"
+
+
+class Censored(OfOneColumn, Incomplete):
+    """One number in two columns (low, high): observed where they are equal, otherwise only known to lie between them.
+
+    The density of an interval is log P_η(low ≤ X ≤ high), and the E-step takes E[T | low ≤ X ≤ high] (Dempster, Laird &
+    Rubin 1977, section 4.2). A, the M-step and named parameters are those of the family. Ends are counted in: of
+    counts, (3, 5) stands for 3, 4 or 5.
+
+    An interval without a lower or upper end has ∓3.4028235e38 there, the largest number of float32, because
+    scikit-learn refuses infinite entries: `Censored.rows` writes infinite ends so. Intervals may reach beyond the
+    numbers that the family accepts: of waiting times, 0 is as good as no lower end.
+
+    Starts take the middle of an interval, or its end where it has only one. Sampled rows are observed exactly.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+        Of one column, such as ``FreeWeibull()`` or ``Gaussian()``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no family of one number.
+    """
+
+    def __init__(self, family: ExponentialFamily) -> None:
+        self._take(family)
+        if is_incomplete(family):
+            self.family = family.for_intervals()
+        self.as_points = False
+
+    @staticmethod
+    def rows(low: ArrayLike, high: ArrayLike) -> Array:
+        """Return the two columns of a censored number, (n, 2), from ends that may be infinite.
+
+        Parameters
+        ----------
+        low, high : (n,)
+            Ends of each interval; equal where the number was observed.
+
+        Returns
+        -------
+        X : (n, 2) array
+            The ends, ±3.4028235e38 in the place of infinite ones.
+        """
+        ends = np.broadcast_arrays(np.asarray(low, np.float64), np.asarray(high, np.float64))
+        return np.clip(np.column_stack([end.ravel() for end in ends]), -UNBOUNDED, UNBOUNDED)
+
+    @property
+    def incomplete(self) -> bool:  # type: ignore[override]
+        return not self.as_points or is_incomplete(self.family)
+
+    def _views(self) -> list[tuple[ExponentialFamily, Callable]]:
+        return [(self.family, lambda X, weight: (self._points(X), weight))]
+
+    def for_seeds(self) -> ExponentialFamily:
+        return self.replace(as_points=True)
+
+    def _ends(self, X: Block) -> tuple[Array, Array, Mask]:
+        """Return the ends of the intervals, maybe infinite, and which rows are observed, each (n,)."""
+        low, high = np.asarray(X, np.float64).T
+        exact = low == high
+        unbounded = UNBOUNDED * (1 - 1e-7)
+        low = np.where(~exact & (low <= -unbounded), -np.inf, low)
+        return low, np.where(~exact & (high >= unbounded), np.inf, high), exact
+
+    def _points(self, X: Block) -> Array:
+        """Return one number for each row that the family accepts, if there is one, (n, 1)."""
+        low, high, exact = self._ends(X)
+        line = Line.of(self.family)
+        low, high = np.where(exact, low, np.maximum(low, line.low)), np.where(exact, high, np.minimum(high, line.high))
+        with np.errstate(invalid="ignore", over="ignore"):
+            middle = low + 0.5 * (high - low)
+        bounded = np.isfinite(low) & np.isfinite(high)
+        one = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, 1.0))
+        x = np.where(bounded, middle, one)
+        x = np.where(exact, low, np.floor(x) if line.is_whole else x)
+        wrong = ~exact & ~checked.supports(self.family, x[:, None])
+        if wrong.any():  # an end that the family just does not reach, such as 0
+            beside = np.stack([np.nextafter(x, np.inf), x + 1, x - 1, np.ones_like(x)])
+            fine = [checked.supports(self.family, row[:, None]) & (row >= low) & (row <= high) for row in beside]
+            best = np.argmax(fine[1:] + fine[:1], axis=0)
+            x = np.where(wrong, np.concatenate([beside[1:], beside[:1]])[best, np.arange(len(x))], x)
+        return np.asarray(x[:, None])
+
+    def sufficient_statistics(self, X: Block) -> Array:
+        return checked.statistics(self.family, self._points(X))[0]
+
+    def log_base_measure(self, X: Block) -> Array:
+        return checked.log_base_measure(self.family, self._points(X)) if self.as_points else np.zeros(len(X))
+
+    def log_partition(self, natural: Array) -> Array:
+        return checked.log_partition(self.family, natural)
+
+    def expected_log_base_measure(self, natural: Array) -> Array | None:
+        return None  # that of the numbers themselves would say nothing about intervals
+
+    def to_expectation(self, natural: Array) -> Array:
+        return checked.to_expectation(self.family, natural)
+
+    def to_natural(self, expectation: Array) -> Array:
+        return checked.to_natural(self.family, expectation)
+
+    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
+        return checked.next_natural(self.family, counts, sums, previous)
+
+    # ---- the E-step ------------------------------------------------------------------------------------------
+
+    def log_density(self, X: Block, natural: Array) -> Array:
+        natural = np.atleast_2d(natural)
+        if self.as_points:
+            return checked.log_density(self.family, self._points(X), natural)
+        low, high, exact = self._ends(X)
+        out = np.empty((len(low), len(natural)))
+        if exact.any():
+            out[exact] = checked.log_density(self.family, low[exact, None], natural)
+        if not exact.all():
+            ends, which = _distinct(low[~exact], high[~exact])
+            for k, (family, eta) in enumerate(zip(self._alone(len(natural)), natural, strict=True)):
+                out[~exact, k] = intervals.nodes(family, eta, *ends).log_mass[which]
+        return out
+
+    def paired_log_density(self, X: Block, natural: Array) -> Array:
+        return self.family.paired_log_density(self._points(X), natural)  # of seeds, which are points
+
+    def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
+        return self._summed(sums_of, X, natural, responsibilities)
+
+    def guess(self, X: Block, responsibilities: Array) -> Array:
+        return sums_of(self.family, self._points(X), responsibilities)
+
+    def _summed(self, of_rows: Callable, X: Block, natural: Array, responsibilities: Array) -> Array:
+        """Return sums over rows, (K, p), in which each interval stands for the numbers in it."""
+        if self.as_points:
+            return of_rows(self.family, self._points(X), responsibilities, natural)
+        low, high, exact = self._ends(X)
+        out = np.zeros(natural.shape)
+        if exact.any():
+            out += of_rows(self.family, low[exact, None], responsibilities[exact], natural)
+        if exact.all():
+            return out
+        ends, which = _distinct(low[~exact], high[~exact])
+        for k, (family, eta) in enumerate(zip(self._alone(len(natural)), natural, strict=True)):
+            found = intervals.nodes(family, eta, *ends)
+            of_interval = np.bincount(which, responsibilities[~exact, k], len(ends[0]))
+            weight = of_interval[:, None] * found.weight
+            used = weight != 0
+            if used.any():
+                out[k] += of_rows(family, found.x[used][:, None], weight[used][:, None], eta[None])[0]
+        return out
+
+    @property
+    def has_limits(self) -> bool:  # type: ignore[override]
+        return is_incomplete(self.family) and self.family.has_limits
+
+    def edge_sums(self, X: Block, natural: Array, responsibilities: Array) -> Array:
+        return self._summed(edge_sums_of, X, natural, responsibilities)
+
+    def at_edges(self, natural: Array, counts: Array, sums: Array) -> Array:
+        return self.family.at_edges(natural, counts, sums) if self.has_limits else natural
+
+    def typical(self, mean: Array) -> Array:
+        return self.family.typical(mean) if is_incomplete(self.family) else mean
+
+    # ---- rows ------------------------------------------------------------------------------------------------
+
+    def _possible(self, X: Block) -> Mask:
+        """Return which rows are intervals, or numbers, that the family may have produced, (n,)."""
+        low, high, exact = self._ends(X)
+        line = Line.of(self.family)
+        low, high = np.maximum(low, line.low), np.minimum(high, line.high)
+        between = np.ceil(low) <= np.floor(high) if line.is_whole else low < high
+        return np.where(exact, checked.supports(self.family, np.where(exact, low, 0.0)[:, None]), between)
+
+    def supports(self, X: Block) -> Mask:
+        return self._possible(X) if np.shape(X)[1] == 2 else np.zeros(len(X), bool)
+
+    def check_support(self, X: Block) -> None:
+        _require_columns(self, X, 2, "low and high")
+        low, high = np.asarray(X, np.float64).T
+        name = type(self).__name__
+        require_rows(low <= high, f"{name} needs rows (low, high) with low ≤ high; low is {{value}} (row {{row}})", low)
+        checked.check_present(self.family, np.where(low == high, low, 1.0)[:, None], low == high)
+        sentence = f"no number that {self.family!r} accepts lies in the interval from {{value}} (row {{row}})"
+        require_rows(self._possible(X), sentence, low)
+
+    def mean(self, natural: Array) -> Array:
+        return np.repeat(self.family.mean(natural), 2, axis=1)
+
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
+        return np.repeat(checked.sample(self.family, natural, n, rng, 1), 2, axis=1)
+
+    def __repr__(self) -> str:
+        return f"Censored({self.family!r})"
+
+
+def _distinct(low: Array, high: Array) -> tuple[tuple[Array, Array], Array]:
+    """Return the ends of the distinct intervals, and which of them each row has."""
+    ends, which = np.unique(np.column_stack([low, high]), axis=0, return_inverse=True)
+    return (ends[:, 0], ends[:, 1]), which.ravel()
+
+
+def _mean_of_statistics(family: ExponentialFamily, found: Nodes) -> Array:
+    """Return E[T | interval], (p,), in the coordinates of the one component."""
+    [x], [weight], _ = found
+    used = weight != 0
+    return sums_of(family, x[used, None], weight[used, None])[0]
+
+
+def _row_by_row(function: Callable) -> Callable:
+    """Return a function of many natural parameters, (m, p), from one of a single component's."""
+    return lambda natural: np.concatenate([function(natural[k : k + 1]) for k in range(len(natural))])
+
+
+def _require_columns(family: ExponentialFamily, X: Block, n: int, what: str) -> None:
+    if np.shape(X)[1] != n:
+        raise ValueError(f"{family!r} needs {n} column{'s' * (n > 1)}, {what}; X has {np.shape(X)[1]}")

@@ -1,0 +1,364 @@
+"""Probabilities of intervals, and expectations given an interval, of any family of one column.
+
+They are quadratures: an interval becomes nodes xⱼ with weights wⱼ, so that E[f(X) | a ≤ X ≤ b] = Σ wⱼ f(xⱼ).
+Log-densities are taken relative to the largest in the interval, so that intervals far out in a tail keep their digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.integrate import cumulative_trapezoid
+from scipy.special import expit, log_expit, logit
+
+from expfam_em.family import checked
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.sampling import CELLS, PROBES
+from expfam_em.rows.typing import Array, Floats
+
+FAR_PROBES = np.unique(
+    np.concatenate([PROBES, PROBES + 0.25, *(s * 10.0 ** np.arange(-300, 301, 4.0) for s in (1, -1))])
+)
+FAR_PROBES.flags.writeable = False
+"""Where a density is looked for."""
+
+NEGLIGIBLE_DROP = 42.0
+"""By how much the logarithm of a density falls from its largest in an interval to where the rest is left out: e⁻⁴² is
+6e-19."""
+
+WIDTH_DROP = 2.0
+"""By how much the logarithm of a density falls within the width by which the whole line is bent: the peak of a normal
+density stays a peak."""
+
+HALVED_PANELS = 10
+"""Panels on each side of the largest density: each is twice as long as the one before."""
+
+ABSCISSAE, PANEL_WEIGHTS = np.polynomial.legendre.leggauss(14)
+ABSCISSAE.flags.writeable = PANEL_WEIGHTS.flags.writeable = False
+
+STRAIGHT = 0.5
+"""Length up to which an interval is not bent, in units of the bent line."""
+
+MOST_TERMS = 1 << 22
+"""Whole numbers that are added up for each interval, at most."""
+
+LEAST_KEPT = 0.02
+"""Probability of an interval from which draws of the whole line are kept where they lie in it."""
+
+CLIMBS = 200
+HALVINGS_OF_LINE = 2.0 ** -np.arange(0, 54)
+HALVINGS_OF_LINE.flags.writeable = False
+
+
+class Nodes(NamedTuple):
+    """Quadratures over intervals.
+
+    Attributes
+    ----------
+    x, weight : (m, J)
+        Nodes, and their weights, which sum to 1 in each row; 0 in an interval of probability 0.
+    log_mass : (m,)
+        Logarithms of the probabilities of the intervals.
+    """
+
+    x: Array
+    weight: Array
+    log_mass: Floats
+
+
+class Line(NamedTuple):
+    """The numbers that a family of one column accepts: those from low to high, or the whole ones among them."""
+
+    low: float
+    high: float
+    is_whole: bool
+
+    @classmethod
+    def of(cls, family: ExponentialFamily) -> Line:
+        """Find the numbers by asking `supports`.
+
+        Raises
+        ------
+        ValueError
+            If the family needs more columns than one, or accepts no number that is tried.
+        """
+
+        def accepts(x: Array) -> Array:
+            return checked.supports(family, x[:, None])
+
+        try:
+            possible, whole = accepts(FAR_PROBES), accepts(np.round(PROBES))
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"{family!r} is not a family of one column, which intervals need: {error}") from error
+        is_whole = bool(whole.any()) and not bool((possible & (FAR_PROBES != np.round(FAR_PROBES))).any())
+        found = np.round(PROBES)[whole] if is_whole else FAR_PROBES[possible]
+        if not len(found):
+            raise ValueError(f"{family!r} accepts none of the numbers that were tried, so that it has no intervals")
+        return cls(_end(accepts, found.min(), -1, is_whole), _end(accepts, found.max(), 1, is_whole), is_whole)
+
+
+def _end(accepts: Callable, inside: float, sign: int, is_whole: bool) -> float:
+    """Return where the numbers that a family accepts end on one side; infinite if they do not."""
+    outside = sign * np.finfo(float).max
+    if is_whole:
+        outside = sign * 2.0**53
+    if accepts(np.array([outside]))[0]:
+        return sign * np.inf
+    ratio = sign * inside < 0 or inside == 0  # the signs differ: first look for the order of magnitude
+    for _ in range(40):
+        if sign * outside - sign * inside <= (0.5 if is_whole else 0.0):
+            break
+        if ratio or abs(outside) > 4 * abs(inside) > 0:
+            size = 2.0 ** np.arange(-1074, 1024, 16.0)
+            trials = np.unique(np.concatenate([-size, [0.0], size]))
+        else:
+            trials = np.linspace(inside, outside, 66)
+        trials = np.round(trials) if is_whole else trials
+        trials = np.sort(trials[(sign * trials > sign * inside) & (sign * trials < sign * outside)] * sign) * sign
+        ratio = False
+        if not len(trials):
+            trials = np.linspace(inside, outside, 66)[1:-1]
+            trials = np.unique(np.round(trials)) if is_whole else trials
+            trials = trials[(trials != inside) & (trials != outside)][::1]
+            trials = np.sort(trials * sign) * sign
+            if not len(trials):
+                break
+        fine = accepts(trials)
+        last = int(np.argmin(fine)) if not fine.all() else len(fine)
+        inside = trials[last - 1] if last else inside
+        outside = trials[last] if last < len(trials) else outside
+    return float(inside)
+
+
+class _Bent(NamedTuple):
+    """A component's line in a coordinate u in which its density has tails that fall at least exponentially."""
+
+    x: Callable  # of u
+    u: Callable  # of x
+    log_slope: Callable  # log dx/du, of u
+    beyond: Callable  # (x₀, u₀, v) -> x(u₀ + v), with the digits of x − x₀
+    low: float
+    high: float
+
+
+def _bent(line: Line, centre: float = 0.0, width: float = 1.0) -> _Bent:
+    if line.is_whole or line.low < 0 or not line.low >= 0:
+        if line.is_whole:
+            return _Bent(lambda u: u, lambda x: x, np.zeros_like, lambda x, u, v: x + v, -np.inf, np.inf)
+        return _Bent(
+            lambda u: centre + width * np.sinh(u),
+            lambda x: np.arcsinh((x - centre) / width),
+            lambda u: np.log(width) + np.logaddexp(u, -u) - np.log(2),
+            lambda x, u, v: x + 2 * width * np.cosh(u + 0.5 * v) * np.sinh(0.5 * v),
+            -650.0,
+            650.0,
+        )
+    if line.high <= 1:
+        return _Bent(expit, logit, lambda u: log_expit(u) + log_expit(-u), lambda x, u, v: expit(u + v), -700.0, 30.0)
+    return _Bent(np.exp, np.log, lambda u: u, lambda x, u, v: x * np.exp(v), -707.0, 709.0)
+
+
+def nodes(family: ExponentialFamily, natural: Array, low: Array, high: Array) -> Nodes:
+    """Return quadratures over intervals, (m,), of one component, (p,); ends may be infinite.
+
+    The density must have one peak, along the line that is bent so that tails are exponential.
+    """
+    line = Line.of(family)
+    natural = np.asarray(natural, np.float64)[None]
+
+    def log_density(x: Array) -> Array:
+        with np.errstate(all="ignore"):
+            found = checked.log_density(family, x.reshape(-1, 1), natural)[:, 0]
+        return np.where(np.isnan(found), -np.inf, found).reshape(x.shape)
+
+    low, high = np.maximum(low, line.low), np.minimum(high, line.high)
+    peak = _peak(log_density, line, _hint(family, natural))
+    with np.errstate(all="ignore"):
+        if line.is_whole:
+            return _terms(log_density, np.ceil(low), np.floor(high), peak)
+        bent = _bent(line)
+        if bent.x is not np.exp and bent.x is not expit:
+            bent = _bent(line, peak, _width(log_density, peak))
+        return _quadrature(log_density, bent, low, high, peak)
+
+
+def _hint(family: ExponentialFamily, natural: Array) -> list[float]:
+    """Return E[x], if the family has a formula for it: a place to look for the peak."""
+    try:
+        return [float(checked.answer(family, "mean", family.mean(natural), {"K": 1, "d": 1})[0, 0])]
+    except (NotImplementedError, ValueError):
+        return []
+
+
+def _peak(log_density: Callable, line: Line, hint: list[float]) -> float:
+    """Return where the density along the bent line is largest, as x."""
+    bent = _bent(line)
+    probes = np.concatenate([FAR_PROBES, hint, np.nextafter([line.low, line.high], 0.0)])
+    probes = probes[np.isfinite(probes) & (probes >= line.low) & (probes <= line.high)]
+    probes = np.round(probes) if line.is_whole else probes
+
+    def g(u: Array) -> Array:
+        x = np.clip(bent.x(u), line.low, line.high)
+        if line.is_whole:
+            return log_density(np.round(x))
+        # the whole line is bent about the peak, which it is looked for without
+        return log_density(x) + (bent.log_slope(u) if line.low >= 0 else 0.0)
+
+    if line.low < 0 and not line.is_whole:
+        bent = bent._replace(x=lambda u: u, u=lambda x: x, low=-np.inf, high=np.inf)
+    with np.errstate(all="ignore"):
+        starts = np.clip(bent.u(probes), bent.low, bent.high)
+        values = g(starts)
+        u, best = starts[np.argmax(values)], values.max()
+        for _ in range(CLIMBS):
+            steps = max(abs(u), 1.0) * HALVINGS_OF_LINE
+            trials = np.clip(np.concatenate([u - steps, u + steps]), bent.low, bent.high)
+            values = g(trials)
+            if not values.max() > best:
+                break
+            u, best = trials[np.argmax(values)], values.max()
+        x = float(np.clip(bent.x(u), line.low, line.high))
+    return float(np.round(x)) if line.is_whole else x
+
+
+def _width(log_density: Callable, peak: float) -> float:
+    """Return how far from the peak the density has fallen by `WIDTH_DROP` on both sides."""
+    sizes = max(abs(peak), 1.0) * np.concatenate([2.0 ** np.arange(60, 0, -0.5), 2.0 ** -np.arange(0, 120, 0.5)])
+    top = log_density(np.array([peak]))
+    fallen = np.maximum(log_density(peak + sizes), log_density(peak - sizes)) < top - WIDTH_DROP
+    return float(sizes[fallen].min(initial=sizes.max()))
+
+
+def _quadrature(log_density: Callable, bent: _Bent, low: Array, high: Array, peak: float) -> Nodes:
+    m = len(low)
+    empty = ~(low < high)
+    low, high = np.where(empty, peak, low), np.where(empty, peak, high)
+    middle = np.clip(peak, low, high)
+    ends = np.clip(bent.u(np.stack([low, middle, high])), bent.low, bent.high)
+    straight = (ends[2] - ends[0] < STRAIGHT) & np.isfinite(low) & np.isfinite(high)
+    start = np.where(np.isfinite(middle), middle, bent.x(ends[1]))
+    slope = bent.log_slope(ends[1])
+
+    def at(v: Array) -> Array:
+        shape = (m,) + (1,) * (v.ndim - 1)
+        x0, u0, line = (each.reshape(shape) for each in (start, ends[1], straight))
+        x = np.where(line, x0 + v, bent.beyond(x0, u0, np.where(line, 0.0, v)))
+        return np.clip(x, low.reshape(shape), high.reshape(shape))
+
+    def g(v: Array) -> Array:
+        shape = (m,) + (1,) * (v.ndim - 1)
+        u0, line = ends[1].reshape(shape), straight.reshape(shape)
+        return log_density(at(v)) + np.where(line, 0.0, bent.log_slope(u0 + np.where(line, 0.0, v)))
+
+    top = log_density(start) + np.where(straight, 0.0, slope)
+    spans = np.where(straight, middle - low, ends[1] - ends[0]), np.where(straight, high - middle, ends[2] - ends[1])
+    xs, weights = [], []
+    fractions = np.concatenate([[0.0], 2.0 ** np.arange(1 - HALVED_PANELS, 1)])
+    half = 0.5 * np.diff(fractions)
+    places = (fractions[:-1, None] + half[:, None] * (1 + ABSCISSAE)).ravel()
+    lengths = (half[:, None] * PANEL_WEIGHTS).ravel()
+    for sign, span in zip((-1.0, 1.0), spans, strict=True):
+        reach = _reach(lambda v, sign=sign: g(sign * v), top, span)
+        v = reach[:, None] * places
+        xs.append(at(sign * v))
+        weights.append(reach[:, None] * lengths * np.exp(g(sign * v) - top[:, None]))
+        cut = (reach == span) & ~straight & ((ends[0] <= bent.low) if sign < 0 else (ends[2] >= bent.high))
+        if cut.any():
+            x, weight = _tail(g, at, top, sign, span, cut)
+            xs.append(x)
+            weights.append(weight)
+    x, weight = np.concatenate(xs, axis=1), np.concatenate(weights, axis=1)
+    weight = np.where(weight == 0, 0.0, weight)
+    total = weight.sum(axis=1)
+    none = empty | ~np.isfinite(top) | ~(total > 0)
+    weight = np.where(none[:, None], 0.0, weight / np.where(none, 1.0, total)[:, None])
+    return Nodes(np.where(none[:, None], start[:, None], x), weight, np.where(none, -np.inf, top + np.log(total)))
+
+
+def _reach(g: Callable, top: Array, span: Array) -> Array:
+    """Return how far from the top, (m,), the density is not negligible; no more than the span."""
+    inside, outside = np.zeros_like(span), np.array(span)
+    pending = ~(g(span) >= top - NEGLIGIBLE_DROP) & (span > 0)
+    if not pending.any():
+        return span
+    trials = span[:, None] * 4.0 ** -np.arange(1, 27)
+    within = g(trials) >= (top - NEGLIGIBLE_DROP)[:, None]
+    first = np.where(within.any(axis=1), np.argmax(within, axis=1), within.shape[1] - 1)
+    rows = np.arange(len(span))
+    inside = np.where(pending, trials[rows, first], inside)
+    outside = np.where(pending & (first > 0), trials[rows, np.maximum(first - 1, 0)], outside)
+    for _ in range(4):
+        between = np.sqrt(inside * outside)
+        fine = g(between) >= top - NEGLIGIBLE_DROP
+        inside, outside = np.where(fine, between, inside), np.where(fine, outside, between)
+    return np.where(pending, outside, span)
+
+
+def _tail(g: Callable, at: Callable, top: Array, sign: float, span: Array, cut: Array) -> tuple[Array, Array]:
+    """Return nodes for what is beyond the range of float64, where log-densities and statistics are linear in u.
+
+    With slope s there, ∫ e^(−s v) (T + T′ v) dv = (T + T′/s)/s, and T′ is the difference of T over the last unit.
+    """
+    edge, before = g(sign * span), g(sign * (span - 1))
+    slope = before - edge
+    mass = np.where(cut & (slope > 0), np.exp(edge - top) / slope, np.where(cut & (edge > -np.inf), np.nan, 0.0))
+    mass = np.where(cut & (edge - top < -NEGLIGIBLE_DROP), 0.0, mass)
+    step = np.where(slope > 0, 1 / slope, 0.0)
+    x = np.stack([at(sign * span), at(sign * (span - 1))], axis=1)
+    return x, np.stack([mass * (1 + step), -mass * step], axis=1)
+
+
+def _terms(log_density: Callable, low: Array, high: Array, peak: float) -> Nodes:
+    empty = ~(low <= high)
+    low, high = np.where(empty, peak, low), np.where(empty, peak, high)
+    middle = np.clip(peak, low, high)
+    top = log_density(middle)
+    ends = []
+    for sign, end in ((-1.0, low), (1.0, high)):
+        span = np.minimum(np.abs(end - middle), 2.0**53)
+
+        def g(v: Array, sign: float = sign) -> Array:
+            return log_density(middle.reshape((len(middle),) + (1,) * (v.ndim - 1)) + sign * np.ceil(v))
+
+        ends.append(middle + sign * np.ceil(np.minimum(_reach(g, top, span), span)))
+    first, count = ends[0], ends[1] - ends[0] + 1
+    if count.max(initial=1) > MOST_TERMS:
+        raise ValueError(
+            f"an interval has {count.max():.3g} whole numbers that matter; up to {MOST_TERMS} are added up"
+        )
+    x = first[:, None] + np.arange(int(count.max(initial=1)))
+    inside = x <= ends[1][:, None]
+    x = np.where(inside, x, middle[:, None])
+    weight = np.where(inside & ~empty[:, None], np.exp(log_density(x) - top[:, None]), 0.0)
+    total = weight.sum(axis=1)
+    none = empty | ~np.isfinite(top) | ~(total > 0)
+    weight = np.where(none[:, None], 0.0, weight / np.where(none, 1.0, total)[:, None])
+    return Nodes(x, weight, np.where(none, -np.inf, top + np.log(total)))
+
+
+def draw(family: Any, natural: Array, low: float, high: float, n: int, rng: np.random.Generator) -> Array:
+    """Return n numbers of one component, (p,) -> (n,), from low to high.
+
+    Draws of the family are kept where the interval has a good part of the probability. Elsewhere the distribution
+    function is tabulated and inverted.
+    """
+    found = nodes(family, natural, np.array([low]), np.array([high]))
+    [x], [weight], [log_mass] = found
+    if log_mass > np.log(LEAST_KEPT):
+        kept: list[Array] = []
+        while sum(map(len, kept)) < n:
+            rows = checked.sample(family, natural, int(2 * n / np.exp(log_mass)) + 1, rng, 1)[:, 0]
+            kept.append(rows[(rows >= low) & (rows <= high)])
+        return np.concatenate(kept)[:n].astype(np.float64)
+    used = weight > 0
+    x, weight = x[used], weight[used]
+    if Line.of(family).is_whole:
+        return rng.choice(x, n, p=weight / weight.sum())
+    cells = np.linspace(x.min(), x.max(), CELLS + 1)
+    with np.errstate(all="ignore"):
+        log_density = checked.log_density(family, cells[:, None], np.asarray(natural)[None])[:, 0]
+        mass = np.exp(log_density - np.max(log_density[np.isfinite(log_density)]))
+    cumulative = cumulative_trapezoid(np.where(np.isfinite(mass), mass, 0.0), cells, initial=0.0)
+    return np.interp(rng.random(n) * cumulative[-1], cumulative, cells)
