@@ -15,8 +15,9 @@ from scipy.special import expit, log_expit, logit
 
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.optional import cancels, frames_of, is_incomplete
 from expfam_em.family.sampling import CELLS, PROBES
-from expfam_em.rows.typing import Array, Floats
+from expfam_em.rows.typing import Array, Floats, Mask
 
 FAR_PROBES = np.unique(
     np.concatenate([PROBES, PROBES + 0.25, *(s * 10.0 ** np.arange(-300, 301, 4.0) for s in (1, -1))])
@@ -32,11 +33,24 @@ WIDTH_DROP = 2.0
 """By how much the logarithm of a density falls within the width by which the whole line is bent: the peak of a normal
 density stays a peak."""
 
-HALVED_PANELS = 10
-"""Panels on each side of the largest density: each is twice as long as the one before."""
+HALVED_PANELS, NODES_EACH = 8, 18
+"""Panels on each side of the largest density, each twice as long as the one before, and the nodes in one."""
 
-ABSCISSAE, PANEL_WEIGHTS = np.polynomial.legendre.leggauss(14)
-ABSCISSAE.flags.writeable = PANEL_WEIGHTS.flags.writeable = False
+TRIED_REACHES = 4.0 ** -np.arange(1, 27)
+TRIED_REACHES.flags.writeable = False
+"""How far a density reaches, as tried first, in units of the interval."""
+
+
+def _panels() -> tuple[Array, Array]:
+    """Return the nodes and weights of all panels between 0 and 1 (Gauss-Legendre)."""
+    abscissae, weights = np.polynomial.legendre.leggauss(NODES_EACH)
+    ends = np.concatenate([[0.0], 2.0 ** np.arange(1 - HALVED_PANELS, 1)])
+    half = 0.5 * np.diff(ends)[:, None]
+    return (ends[:-1, None] + half * (1 + abscissae)).ravel(), (half * weights).ravel()
+
+
+PLACES, LENGTHS = _panels()
+PLACES.flags.writeable = LENGTHS.flags.writeable = False
 
 STRAIGHT = 0.5
 """Length up to which an interval is not bent, in units of the bent line."""
@@ -156,7 +170,7 @@ def _bent(line: Line, centre: float = 0.0, width: float = 1.0) -> _Bent:
             650.0,
         )
     if line.high <= 1:
-        return _Bent(expit, logit, lambda u: log_expit(u) + log_expit(-u), lambda x, u, v: expit(u + v), -700.0, 30.0)
+        return _Bent(expit, logit, lambda u: log_expit(u) + log_expit(-u), lambda x, u, v: expit(u + v), -700.0, 20.0)
     return _Bent(np.exp, np.log, lambda u: u, lambda x, u, v: x * np.exp(v), -707.0, 709.0)
 
 
@@ -168,11 +182,7 @@ def nodes(family: ExponentialFamily, natural: Array, low: Array, high: Array) ->
     line = Line.of(family)
     natural = np.asarray(natural, np.float64)[None]
 
-    def log_density(x: Array) -> Array:
-        with np.errstate(all="ignore"):
-            found = checked.log_density(family, x.reshape(-1, 1), natural)[:, 0]
-        return np.where(np.isnan(found), -np.inf, found).reshape(x.shape)
-
+    log_density = _log_density_of(family, natural)
     low, high = np.maximum(low, line.low), np.minimum(high, line.high)
     peak = _peak(log_density, line, _hint(family, natural))
     with np.errstate(all="ignore"):
@@ -182,6 +192,24 @@ def nodes(family: ExponentialFamily, natural: Array, low: Array, high: Array) ->
         if bent.x is not np.exp and bent.x is not expit:
             bent = _bent(line, peak, _width(log_density, peak))
         return _quadrature(log_density, bent, low, high, peak)
+
+
+def _log_density_of(family: ExponentialFamily, natural: Array) -> Callable:
+    """Return the log-density of one component, (1, p), as a function of arrays of x; −∞ where there is none."""
+    plain = not (is_incomplete(family) or cancels(family, natural) or frames_of(family) is not None)
+    partition = checked.log_partition(family, natural)[0] if plain else 0.0
+
+    def log_density(x: Array) -> Array:
+        rows = x.reshape(-1, 1)
+        with np.errstate(all="ignore"):
+            if plain:  # as `ExponentialFamily.log_density` has it, with A once for all
+                found = checked.statistics(family, rows)[0] @ natural[0] - partition
+                found = found + checked.log_base_measure(family, rows)
+            else:
+                found = checked.log_density(family, rows, natural)[:, 0]
+        return np.where(np.isnan(found), -np.inf, found).reshape(x.shape)
+
+    return log_density
 
 
 def _hint(family: ExponentialFamily, natural: Array) -> list[float]:
@@ -231,83 +259,93 @@ def _width(log_density: Callable, peak: float) -> float:
     return float(sizes[fallen].min(initial=sizes.max()))
 
 
+class _Ways(NamedTuple):
+    """Ways from where the density of each interval is largest, along the bent line, or straight if it is short."""
+
+    log_density: Callable
+    bent: _Bent
+    x: Array
+    u: Array
+    straight: Mask
+    low: Array
+    high: Array
+
+    def take(self, which: Mask) -> _Ways:
+        return _Ways(self.log_density, self.bent, *(values[which] for values in self[2:]))
+
+    def at(self, v: Array) -> Array:
+        """Return x after steps v, (m, ·) -> (m, ·)."""
+        x, u, straight, low, high = (values[:, None] for values in self[2:])
+        there = np.where(straight, x + v, self.bent.beyond(x, u, np.where(straight, 0.0, v)))
+        return np.clip(there, low, high)
+
+    def log_values(self, v: Array) -> Array:
+        """Return the logarithm of the density of v, (m, ·) -> (m, ·)."""
+        slope = self.bent.log_slope(self.u[:, None] + np.where(self.straight[:, None], 0.0, v))
+        return self.log_density(self.at(v)) + np.where(self.straight[:, None], 0.0, slope)
+
+
 def _quadrature(log_density: Callable, bent: _Bent, low: Array, high: Array, peak: float) -> Nodes:
-    m = len(low)
     empty = ~(low < high)
     low, high = np.where(empty, peak, low), np.where(empty, peak, high)
     middle = np.clip(peak, low, high)
-    ends = np.clip(bent.u(np.stack([low, middle, high])), bent.low, bent.high)
-    straight = (ends[2] - ends[0] < STRAIGHT) & np.isfinite(low) & np.isfinite(high)
-    start = np.where(np.isfinite(middle), middle, bent.x(ends[1]))
-    slope = bent.log_slope(ends[1])
-
-    def at(v: Array) -> Array:
-        shape = (m,) + (1,) * (v.ndim - 1)
-        x0, u0, line = (each.reshape(shape) for each in (start, ends[1], straight))
-        x = np.where(line, x0 + v, bent.beyond(x0, u0, np.where(line, 0.0, v)))
-        return np.clip(x, low.reshape(shape), high.reshape(shape))
-
-    def g(v: Array) -> Array:
-        shape = (m,) + (1,) * (v.ndim - 1)
-        u0, line = ends[1].reshape(shape), straight.reshape(shape)
-        return log_density(at(v)) + np.where(line, 0.0, bent.log_slope(u0 + np.where(line, 0.0, v)))
-
-    top = log_density(start) + np.where(straight, 0.0, slope)
-    spans = np.where(straight, middle - low, ends[1] - ends[0]), np.where(straight, high - middle, ends[2] - ends[1])
-    xs, weights = [], []
-    fractions = np.concatenate([[0.0], 2.0 ** np.arange(1 - HALVED_PANELS, 1)])
-    half = 0.5 * np.diff(fractions)
-    places = (fractions[:-1, None] + half[:, None] * (1 + ABSCISSAE)).ravel()
-    lengths = (half[:, None] * PANEL_WEIGHTS).ravel()
-    for sign, span in zip((-1.0, 1.0), spans, strict=True):
-        reach = _reach(lambda v, sign=sign: g(sign * v), top, span)
-        v = reach[:, None] * places
-        xs.append(at(sign * v))
-        weights.append(reach[:, None] * lengths * np.exp(g(sign * v) - top[:, None]))
-        cut = (reach == span) & ~straight & ((ends[0] <= bent.low) if sign < 0 else (ends[2] >= bent.high))
-        if cut.any():
-            x, weight = _tail(g, at, top, sign, span, cut)
-            xs.append(x)
-            weights.append(weight)
-    x, weight = np.concatenate(xs, axis=1), np.concatenate(weights, axis=1)
-    weight = np.where(weight == 0, 0.0, weight)
+    first, here, last = np.clip(bent.u(np.stack([low, middle, high])), bent.low, bent.high)
+    straight = (last - first < STRAIGHT) & np.isfinite(low) & np.isfinite(high)
+    start = np.where(np.isfinite(middle) & (middle != 0), middle, bent.x(here))
+    ways = _Ways(log_density, bent, np.clip(start, low, high), here, straight, low, high)
+    top = ways.log_values(np.zeros((len(low), 1)))[:, 0]
+    below, above = (
+        np.where(straight, middle - low, here - first),
+        np.where(straight, high - middle, last - here),
+    )
+    cut = ~straight & (first <= bent.low), ~straight & (last >= bent.high)
+    x = np.tile(ways.x[:, None], (1, 2 * len(PLACES) + 4))
+    weight = np.zeros_like(x)
+    half = len(PLACES) + 2
+    for sign, span, is_cut, columns in (
+        (-1.0, below, cut[0], slice(0, half)),
+        (1.0, above, cut[1], slice(half, 2 * half)),
+    ):
+        if (on := (span > 0) & np.isfinite(top)).any():
+            x[on, columns], weight[on, columns] = _side(ways.take(on), top[on], sign, span[on], is_cut[on])
     total = weight.sum(axis=1)
-    none = empty | ~np.isfinite(top) | ~(total > 0)
+    none = empty | ~np.isfinite(top) | (total == 0)
     weight = np.where(none[:, None], 0.0, weight / np.where(none, 1.0, total)[:, None])
-    return Nodes(np.where(none[:, None], start[:, None], x), weight, np.where(none, -np.inf, top + np.log(total)))
+    x = np.where(weight != 0, x, ways.x[:, None])
+    return Nodes(x, weight, np.where(none, -np.inf, top + np.log(total)))
 
 
-def _reach(g: Callable, top: Array, span: Array) -> Array:
+def _side(ways: _Ways, top: Array, sign: float, span: Array, cut: Mask) -> tuple[Array, Array]:
+    """Return nodes, and their weights in units of the largest density, on one side of where that is, (m, ·)."""
+    reach = _reach(lambda v: ways.log_values(sign * v), top, span)
+    v = sign * reach[:, None] * PLACES
+    weight = reach[:, None] * LENGTHS * np.exp(ways.log_values(v) - top[:, None])
+    # Beyond the range of float64 log-densities and statistics are linear in u: with slope s of the former,
+    # ∫ e^(−s v) (T + T′ v) dv = (T + T′/s)/s, and T′ is the difference of T over the last unit.
+    ends = sign * np.stack([span, span - 1], axis=1)
+    of_ends = ways.log_values(ends)
+    cut = cut & (of_ends[:, 0] - top > -NEGLIGIBLE_DROP)
+    slope = np.where(cut, of_ends[:, 1] - of_ends[:, 0], 1.0)
+    mass = np.where(cut, np.exp(of_ends[:, 0] - top) / np.where(slope > 0, slope, np.nan), 0.0)
+    beyond = np.stack([mass * (1 + 1 / slope), -mass / slope], axis=1)
+    return np.concatenate([ways.at(v), ways.at(ends)], axis=1), np.concatenate([weight, beyond], axis=1)
+
+
+def _reach(log_values: Callable, top: Array, span: Array) -> Array:
     """Return how far from the top, (m,), the density is not negligible; no more than the span."""
-    inside, outside = np.zeros_like(span), np.array(span)
-    pending = ~(g(span) >= top - NEGLIGIBLE_DROP) & (span > 0)
+    least = (top - NEGLIGIBLE_DROP)[:, None]
+    pending = ~(log_values(span[:, None]) >= least)[:, 0]
     if not pending.any():
         return span
-    trials = span[:, None] * 4.0 ** -np.arange(1, 27)
-    within = g(trials) >= (top - NEGLIGIBLE_DROP)[:, None]
-    first = np.where(within.any(axis=1), np.argmax(within, axis=1), within.shape[1] - 1)
-    rows = np.arange(len(span))
-    inside = np.where(pending, trials[rows, first], inside)
-    outside = np.where(pending & (first > 0), trials[rows, np.maximum(first - 1, 0)], outside)
-    for _ in range(4):
+    trials = span[:, None] * TRIED_REACHES
+    within = log_values(trials) >= least
+    rows, first = np.arange(len(span)), np.where(within.any(axis=1), np.argmax(within, axis=1), -1)
+    inside, outside = trials[rows, first], np.where(first > 0, trials[rows, np.maximum(first - 1, 0)], span)
+    for _ in range(3):
         between = np.sqrt(inside * outside)
-        fine = g(between) >= top - NEGLIGIBLE_DROP
+        fine = (log_values(between[:, None]) >= least)[:, 0]
         inside, outside = np.where(fine, between, inside), np.where(fine, outside, between)
     return np.where(pending, outside, span)
-
-
-def _tail(g: Callable, at: Callable, top: Array, sign: float, span: Array, cut: Array) -> tuple[Array, Array]:
-    """Return nodes for what is beyond the range of float64, where log-densities and statistics are linear in u.
-
-    With slope s there, ∫ e^(−s v) (T + T′ v) dv = (T + T′/s)/s, and T′ is the difference of T over the last unit.
-    """
-    edge, before = g(sign * span), g(sign * (span - 1))
-    slope = before - edge
-    mass = np.where(cut & (slope > 0), np.exp(edge - top) / slope, np.where(cut & (edge > -np.inf), np.nan, 0.0))
-    mass = np.where(cut & (edge - top < -NEGLIGIBLE_DROP), 0.0, mass)
-    step = np.where(slope > 0, 1 / slope, 0.0)
-    x = np.stack([at(sign * span), at(sign * (span - 1))], axis=1)
-    return x, np.stack([mass * (1 + step), -mass * step], axis=1)
 
 
 def _terms(log_density: Callable, low: Array, high: Array, peak: float) -> Nodes:
@@ -320,9 +358,9 @@ def _terms(log_density: Callable, low: Array, high: Array, peak: float) -> Nodes
         span = np.minimum(np.abs(end - middle), 2.0**53)
 
         def g(v: Array, sign: float = sign) -> Array:
-            return log_density(middle.reshape((len(middle),) + (1,) * (v.ndim - 1)) + sign * np.ceil(v))
+            return log_density(middle[:, None] + sign * np.ceil(v))
 
-        ends.append(middle + sign * np.ceil(np.minimum(_reach(g, top, span), span)))
+        ends.append(middle + sign * np.ceil(_reach(g, top, span)))
     first, count = ends[0], ends[1] - ends[0] + 1
     if count.max(initial=1) > MOST_TERMS:
         raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.composed.parts import check_family_argument
-from expfam_em.family import checked, intervals, mappings
+from expfam_em.family import checked, intervals
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import Composed
 from expfam_em.family.frames import Frames
@@ -37,6 +36,14 @@ from expfam_em.rows.typing import Array, Block, Floats, Mask
 
 UNBOUNDED = float(np.finfo(np.float32).max)
 """The end of an interval from which it is infinite: the largest number of float32, 3.4e38."""
+
+NEWTON_STEPS, LONGEST_HALVING = 50, 30
+
+NEWTON_SOLVED = 1e-7
+"""Length of a Newton step, in standard deviations of one row, after which the next is rounding."""
+
+ROUNDING_OF_VALUE = 1e-14
+"""Rounding of ⟨η, m⟩ − A(η), as a share of its terms."""
 
 STEPS_WITH_UNSEEN_ROWS = 20
 """EM steps about the rows outside a window, where Newton's method finds no maximum inside the parameter space."""
@@ -209,25 +216,48 @@ class Truncated(OfOneColumn, Cancelling):
             return checked.to_natural(self.family, expectation)
         out = np.full(expectation.shape, np.nan)
         for k, family in enumerate(self._alone(len(expectation))):
-            here = slice(k, k + 1)
-            if not np.isfinite([expectation[here], start[here]]).all():
-                continue
-            alone = self.replace(family=family)
-            value, slope = _row_by_row(alone.log_partition), _row_by_row(alone.to_expectation)
-            with contextlib.suppress(ValueError):  # no solution is found
-                out[here] = mappings.inverse_gradient(
-                    value, expectation[here], slope, start[here], repr(self), lenient=True
-                )
-            if not np.isfinite(out[here]).all():
-                out[here] = alone._with_unseen_rows(expectation[here], start[here])
+            if np.isfinite([expectation[k], start[k]]).all():
+                alone = self.replace(family=family)
+                found = alone._newton(expectation[k], start[k])
+                out[k] = alone._with_unseen_rows(expectation[k], start[k]) if found is None else found
         return out
 
+    def _newton(self, expectation: Array, natural: Array) -> Array | None:
+        """Return η with ∇A(η) = m of one component, (p,), by Newton's method, ∇²A = Cov T; None if it ends early."""
+        found = self._nodes(self.family, natural)
+        value = expectation @ natural - self._partition_of(natural, found)
+        for _ in range(NEWTON_STEPS):
+            residual = expectation - _mean_of_statistics(self.family, found)
+            step = _solved_with(_covariance_of_statistics(self.family, found), residual)
+            decrement = step @ residual
+            if not decrement >= 0:
+                return None
+            for halving in range(LONGEST_HALVING):
+                trial = natural + step / 2**halving
+                its = self._nodes(self.family, trial)
+                new = expectation @ trial - self._partition_of(trial, its)
+                rounding = ROUNDING_OF_VALUE * (np.abs(expectation) @ np.abs(trial) + np.abs(new))
+                if np.isfinite(new) and new >= value + 1e-4 * decrement / 2**halving - rounding:
+                    break
+            else:
+                return None
+            natural, found, value = trial, its, new
+            if decrement < NEWTON_SOLVED**2:  # the step after this one is rounding
+                return natural
+        return None
+
+    def _partition_of(self, natural: Array, found: Nodes) -> float:
+        value = checked.log_partition(self.family, natural[None])[0] + found.log_mass[0]
+        return float(value) if np.isfinite(value) else np.inf
+
     def _with_unseen_rows(self, expectation: Array, natural: Array) -> Array:
-        """Return η after EM steps: the mean over all rows is ∇A₀(η) + P (m − E[T | seen])."""
+        """Return η of one component, (p,), after EM steps: the mean over all rows is ∇A₀(η) + P (m − E[T | seen])."""
         for _ in range(STEPS_WITH_UNSEEN_ROWS):
-            unexplained = np.exp(self._log_mass(natural))[:, None] * (expectation - self.to_expectation(natural))
-            step = checked.to_natural(self.family, checked.to_expectation(self.family, natural) + unexplained)
-            if not np.isfinite(self.log_partition(step)).all():
+            found = self._nodes(self.family, natural)
+            unexplained = expectation - _mean_of_statistics(self.family, found)
+            of_all = checked.to_expectation(self.family, natural[None])[0] + np.exp(found.log_mass[0]) * unexplained
+            [step] = checked.to_natural(self.family, of_all[None])
+            if not np.isfinite(self.log_partition(step[None])).all():
                 break
             natural = step
         return natural
@@ -485,9 +515,24 @@ def _mean_of_statistics(family: ExponentialFamily, found: Nodes) -> Array:
     return sums_of(family, x[used, None], weight[used, None])[0]
 
 
-def _row_by_row(function: Callable) -> Callable:
-    """Return a function of many natural parameters, (m, p), from one of a single component's."""
-    return lambda natural: np.concatenate([function(natural[k : k + 1]) for k in range(len(natural))])
+def _covariance_of_statistics(family: Any, found: Nodes) -> Array:
+    """Return Cov[T | interval], (p, p), in the coordinates of the one component."""
+    [x], [weight], _ = found
+    used = weight != 0
+    framed = isinstance(family, Framed) and family.frames is not None
+    shared = family.with_frames(None) if framed else family
+    T = checked.statistics(shared, x[used, None])[0]
+    if framed:
+        T = shared.translate_expectation(T, family.with_frames(family.frames.take(np.zeros(len(T), int))))
+    centred = T - weight[used] @ T
+    return np.asarray((weight[used, None] * centred).T @ centred)
+
+
+def _solved_with(covariance: Array, residual: Array) -> Array:
+    """Return C⁻¹ r; along what hardly varies there is no step."""
+    size = np.sqrt(np.diagonal(covariance))
+    size = np.where(size > 0, size, 1.0)
+    return np.linalg.pinv(covariance / np.outer(size, size), rcond=1e-13, hermitian=True) @ (residual / size) / size
 
 
 def _require_columns(family: ExponentialFamily, X: Block, n: int, what: str) -> None:
