@@ -6,6 +6,7 @@ Each family is T, A and the mappings between their parameters.
 from expfam_em.families.categorical import Categorical, Multinomial, OneHot
 from expfam_em.families.columns import CentredColumns, IndependentColumns
 from expfam_em.families.composed.componentwise import Componentwise
+from expfam_em.families.composed.exposed import Exposed
 from expfam_em.families.composed.of_intervals import Censored, Truncated
 from expfam_em.families.composed.product import Product
 from expfam_em.families.composed.zero_inflated import ZeroInflated
@@ -49,6 +50,7 @@ __all__ = [
     "Componentwise",
     "Dirichlet",
     "Exponential",
+    "Exposed",
     "FreeLaplace",
     "FreeWeibull",
     "Gamma",

@@ -15,7 +15,7 @@ from expfam_em.families.special.lattice import expected_log_base
 from expfam_em.family.base import NATURAL_LIMIT
 from expfam_em.family.conjugate import Conjugate, Conjugated
 from expfam_em.family.named import FROM_0, POSITIVE_OR_LIMIT, POSSIBLE_SUCCESS, PROBABILITY
-from expfam_em.family.optional import Cancelling, Incomplete, OfKnownWidth
+from expfam_em.family.optional import Cancelling, Incomplete, OfKnownWidth, OverTime
 from expfam_em.rows.csr import observations
 from expfam_em.rows.typing import Array, Block, Mask
 
@@ -78,7 +78,7 @@ class _Counts(IndependentColumns, Cancelling):
         return None if self.cancels(natural) else super().entropy(natural)
 
 
-class Poisson(_Counts, Conjugated):
+class Poisson(_Counts, Conjugated, OverTime):
     """Product of Poisson columns: T(x) = x, A(η) = Σ e^η, h(x) = Π 1/x!, η = log rate."""
 
     ranges = {"rates": FROM_0}
@@ -107,6 +107,10 @@ class Poisson(_Counts, Conjugated):
 
     def conjugate(self) -> Conjugate:
         return OfCounts(self)
+
+    def log_density_over(self, exposure: Array, X: Block, natural: Array) -> Array:
+        each = [self.log_probability_of(X, np.maximum(eta, -NATURAL_LIMIT) + np.log(exposure)) for eta in natural]
+        return np.stack([values.sum(axis=1) for values in each], axis=1)
 
     def parameters_of(self, log_rate: Array) -> dict[str, Array]:
         return {"rates": _unless_cut(log_rate, np.exp(log_rate))}
@@ -295,7 +299,7 @@ class NegativeBinomial(_Failures):
         return draws.poisson(rng.standard_gamma(self.r, size) * odds, size, rng)
 
 
-class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
+class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete, OverTime):
     """Poisson counts x of unobserved rates λ that follow a Gamma density: the negative binomial law with r free.
 
     The complete data are counts and rates: T(x, λ) = (log λ, λ, x), A(η) = Σ log Γ(r) − r log(1 − η₂ − e^η₃),
@@ -336,27 +340,33 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete):
     def paired_log_density(self, X: Block, natural: Array) -> Array:
         return self._log_probability(np.asarray(X, np.float64), natural)
 
-    def _log_probability(self, x: Array, natural: Array) -> Array:
+    def log_density_over(self, exposure: Array, X: Block, natural: Array) -> Array:
+        return self._log_probability(X[:, None, :], natural, exposure[:, :, None])
+
+    def _log_probability(self, x: Array, natural: Array, exposure: ArrayLike = 1.0) -> Array:
         shape, rate = self._shape_and_rate(natural)
+        rate = rate / exposure  # of the Gamma density of e λ
         with np.errstate(all="ignore"):
             binomial = np.where(x == 0, 0.0, -np.log(x + shape) - log_beta(x + 1, shape))
             value = binomial - shape * np.log1p(1 / rate) - x * np.log1p(rate)
             if np.any(large := np.minimum(x, shape) > LARGE_COUNT):
                 value = np.where(large, log_negative_binomial(x, shape, -np.log1p(1 / rate), -np.log1p(rate)), value)
             if np.any(in_limit := _in_limit(shape, rate)):
-                x, mean = np.broadcast_to(x, value.shape)[..., in_limit], (shape / rate)[in_limit]
-                value[..., in_limit] = log_poisson(x, mean)
+                value = np.where(in_limit, log_poisson(x, shape / rate), value)
         return value.sum(axis=-1)
 
     def expected_log_base_measure(self, natural: Array) -> Array | None:
         return None  # that of the rates would say nothing about counts
 
     def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
+        return self.complete_over(np.ones((len(X), 1)), X, natural, responsibilities)
+
+    def complete_over(self, exposure: Array, X: Block, natural: Array, responsibilities: Array) -> Array:
         shape, rate = self._shape_and_rate(natural)
-        total = np.asarray(X, np.float64)[:, None, :] + shape
-        log_rates, rates = digamma(total) - np.log1p(rate), total / (1 + rate)
+        total, longer = np.asarray(X, np.float64)[:, None, :] + shape, exposure[:, :, None] - 1
+        log_rates, rates = digamma(total) - np.log1p(longer + rate), total / (1 + (longer + rate))
         sums = [np.einsum("nk,nkd->kd", responsibilities, part) for part in (log_rates, rates)]
-        return np.concatenate([*sums, responsibilities.T @ np.asarray(X, np.float64)], axis=1)
+        return np.concatenate([*sums, responsibilities.T @ (np.asarray(X, np.float64) / exposure)], axis=1)
 
     def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
         log_mean, mean, of_counts = self._split(sums / counts[:, None])

@@ -185,6 +185,18 @@ class InStacks(ExponentialFamily):
         """
 
 
+class OverTime(ExponentialFamily):
+    """Families of counts that say what counts are over other times than 1."""
+
+    @abstractmethod
+    def log_density_over(self, exposure: Array, X: Block, natural: Array) -> Array:
+        """Return log p(x|η_k) of counts over times, (n, 1), (n, d), (K, p) -> (n, K)."""
+
+    def complete_over(self, exposure: Array, X: Block, natural: Array, responsibilities: Array) -> Array:
+        """Return what `Incomplete.complete` does, of counts over times (n, 1)."""
+        raise NotImplementedError
+
+
 class Seeded(ExponentialFamily):
     """Families whose seeds are drawn under a simpler law of the same natural parameters."""
 
