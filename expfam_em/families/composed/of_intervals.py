@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from expfam_em.families.categorical import Categorical
 from expfam_em.families.composed.parts import check_family_argument
+from expfam_em.families.directional import VonMises
+from expfam_em.families.uniform import Uniform
 from expfam_em.family import checked, intervals
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import Composed
@@ -33,6 +36,13 @@ from expfam_em.family.optional import (
 )
 from expfam_em.family.support import require, require_rows
 from expfam_em.rows.typing import Array, Block, Floats, Mask
+
+WITHOUT_INTERVALS = {
+    Uniform: "nothing is estimated, so that a window or an interval only changes its box",
+    VonMises: "angles lie on a circle, and not on a line",
+    Categorical: "labels have no order",
+}
+"""Families of one column without intervals, and why."""
 
 UNBOUNDED = float(np.finfo(np.float32).max)
 """The end of an interval from which it is infinite: the largest number of float32, 3.4e38."""
@@ -60,6 +70,9 @@ class OfOneColumn(Composed, FramedBy, Seeded):
         check_family_argument(family)
         if isinstance(family, Composed):
             raise ValueError(f"{family!r} is made of others: put each of its parts that needs it into intervals")
+        for kind, reason in WITHOUT_INTERVALS.items():
+            if isinstance(family, kind):
+                raise ValueError(f"{family!r} has no use for intervals: {reason}")
         Line.of(family)
         if np.any(checked.exposure(family, np.ones((1, 1))) is not None):
             raise ValueError(f"{family!r} has an exposure, which intervals of one number have not")
@@ -71,7 +84,9 @@ class OfOneColumn(Composed, FramedBy, Seeded):
 
     def _alone(self, n: int) -> list[ExponentialFamily]:
         """Return the family of each of n components."""
-        return [self.family if self.frames is None else components(self.family, np.array([k])) for k in range(n)]
+        if self.frames is None:
+            return [self.family] * n
+        return [components(self.family, np.array([k])) for k in range(n)]
 
     @property
     def coupled(self) -> bool:
@@ -167,9 +182,9 @@ class Truncated(OfOneColumn, Cancelling):
         if self.low is None and self.high is None:
             return np.zeros(len(natural))
         inside = np.isfinite(checked.log_partition(self.family, natural))
-        out = np.full(len(natural), np.nan)
+        out, alone = np.full(len(natural), np.nan), self._alone(len(natural))
         for k in np.flatnonzero(inside):
-            out[k] = self._nodes(self._alone(len(natural))[k], natural[k]).log_mass[0]
+            out[k] = self._nodes(alone[k], natural[k]).log_mass[0]
         return out
 
     def sufficient_statistics(self, X: Block) -> Array:
@@ -204,22 +219,27 @@ class Truncated(OfOneColumn, Cancelling):
         return np.array(found)
 
     def to_natural(self, expectation: Array) -> Array:
-        return self._solved(expectation, checked.to_natural(self.family, expectation))
+        """Return η with ∇A(η) = m, (K, p), NaN where there is none."""
+        return self._solved(expectation, checked.to_natural(self.family, expectation), np.nan)
 
     def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
         mean = sums / counts[:, None]
         return self._solved(mean, checked.to_natural(self.family, mean) if previous is None else previous)
 
-    def _solved(self, expectation: Array, start: Array) -> Array:
-        """Return η with ∇A(η) = m, (K, p), or where there is none, one that is likelier than the start."""
+    def _solved(self, expectation: Array, start: Array, otherwise: float | None = None) -> Array:
+        """Return η with ∇A(η) = m, (K, p); where there is none, one that is likelier than the start, or a value."""
         if self.low is None and self.high is None:
             return checked.to_natural(self.family, expectation)
         out = np.full(expectation.shape, np.nan)
         for k, family in enumerate(self._alone(len(expectation))):
-            if np.isfinite([expectation[k], start[k]]).all():
-                alone = self.replace(family=family)
-                found = alone._newton(expectation[k], start[k])
-                out[k] = alone._with_unseen_rows(expectation[k], start[k]) if found is None else found
+            if not np.isfinite([expectation[k], start[k]]).all():
+                continue
+            alone, m = self.replace(family=family), expectation[k]
+            found = alone._newton(m, start[k])
+            if found is None:
+                likelier = alone._with_unseen_rows(m, start[k])
+                found = alone._newton(m, likelier)
+            out[k] = found if found is not None else likelier if otherwise is None else otherwise
         return out
 
     def _newton(self, expectation: Array, natural: Array) -> Array | None:
