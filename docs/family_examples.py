@@ -15,7 +15,7 @@ KINDS = {
     "Shares": ["Beta", "Dirichlet"],
     "Directions": ["VonMises", "VonMisesFisher"],
     "Matrices": ["Wishart"],
-    "Made of others": ["Product", "Componentwise", "ZeroInflated"],
+    "Made of others": ["Product", "Componentwise", "ZeroInflated", "Truncated", "Censored", "Exposed"],
 }  # fmt: skip
 """Families by what they describe, in the order of the page."""
 
@@ -192,5 +192,19 @@ EXAMPLES = {
         two("rng.poisson(3, (300, 1)) * (rng.random((300, 1)) > 0.4)", "rng.poisson(12, (300, 1))"),
         "ef.families.ZeroInflated(ef.families.Poisson())",
         [[2.0, 0.0, 0.7], [4.6, 0.0, 1.8], [9.0, 0.0, 2.4]], COUNTS,
+    ),
+    "Truncated": Example(
+        two("rng.normal(2, 2, (300, 1))", "rng.normal(8, 1, (300, 1))") + "\nX = X[X[:, 0] > 0]",
+        "ef.families.Truncated(ef.families.Gaussian(), low=0)", [[0.0, -0.125], [2.0, -0.5], [-1.0, -0.5]], (-1, 6),
+    ),
+    "Censored": Example(
+        "np.concatenate([2 * rng.weibull(1.5, 300), 9 * rng.weibull(6, 300)])\n"
+        "X = ef.families.Censored.rows(np.minimum(X, 9), np.where(X < 9, X, np.inf))",
+        "ef.families.Censored(ef.families.FreeWeibull())", [],
+    ),
+    "Exposed": Example(
+        "rng.uniform(1, 9, 600)\n"
+        "X = np.column_stack([rng.poisson(np.repeat([1, 4], 300) * X), X])",
+        "ef.families.Exposed(ef.families.Poisson())", [],
     ),
 }  # fmt: skip

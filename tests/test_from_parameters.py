@@ -147,6 +147,9 @@ OTHERS = [
     (families.GammaPoisson(), COUNTS),
     (families.FreeLaplace(), REAL),
     (families.FreeWeibull(), np.exp(REAL / 4)),
+    (families.Truncated(families.Gaussian(), low=-1.0), REAL[REAL[:, :1].ravel() > -1, :1]),
+    (families.Censored(families.FreeWeibull()), np.exp(np.repeat(REAL[:, :1], 2, axis=1) / 4)),
+    (families.Exposed(families.GammaPoisson()), np.column_stack([COUNTS, np.ones(60)])),
     (families.ZeroInflated(families.Poisson()), COUNTS * RNG.integers(0, 2, (60, 1))),
     (families.ZeroInflated(families.Gamma()), (COUNTS + 1) * RNG.integers(0, 2, (60, 1))),
     (

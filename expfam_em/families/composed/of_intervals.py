@@ -47,7 +47,7 @@ WITHOUT_INTERVALS = {
 UNBOUNDED = float(np.finfo(np.float32).max)
 """The end of an interval from which it is infinite: the largest number of float32, 3.4e38."""
 
-NEWTON_STEPS, LONGEST_HALVING = 50, 30
+NEWTON_STEPS, LONGEST_HALVING = 25, 20
 
 NEWTON_SOLVED = 1e-7
 """Length of a Newton step, in standard deviations of one row, after which the next is rounding."""
@@ -235,15 +235,14 @@ class Truncated(OfOneColumn, Cancelling):
             if not np.isfinite([expectation[k], start[k]]).all():
                 continue
             alone, m = self.replace(family=family), expectation[k]
-            found = alone._newton(m, start[k])
-            if found is None:
-                likelier = alone._with_unseen_rows(m, start[k])
-                found = alone._newton(m, likelier)
-            out[k] = found if found is not None else likelier if otherwise is None else otherwise
+            found, is_solved = alone._newton(m, start[k])
+            if not is_solved and np.array_equal(found, start[k]):
+                found, is_solved = alone._newton(m, alone._with_unseen_rows(m, found))
+            out[k] = found if is_solved or otherwise is None else otherwise
         return out
 
-    def _newton(self, expectation: Array, natural: Array) -> Array | None:
-        """Return η with ∇A(η) = m of one component, (p,), by Newton's method, ∇²A = Cov T; None if it ends early."""
+    def _newton(self, expectation: Array, natural: Array) -> tuple[Array, bool]:
+        """Return η of one component, (p,), after steps of Newton's method to ∇A(η) = m, and whether that is solved."""
         found = self._nodes(self.family, natural)
         value = expectation @ natural - self._partition_of(natural, found)
         for _ in range(NEWTON_STEPS):
@@ -251,7 +250,7 @@ class Truncated(OfOneColumn, Cancelling):
             step = _solved_with(_covariance_of_statistics(self.family, found), residual)
             decrement = step @ residual
             if not decrement >= 0:
-                return None
+                break
             for halving in range(LONGEST_HALVING):
                 trial = natural + step / 2**halving
                 its = self._nodes(self.family, trial)
@@ -260,14 +259,15 @@ class Truncated(OfOneColumn, Cancelling):
                 if np.isfinite(new) and new >= value + 1e-4 * decrement / 2**halving - rounding:
                     break
             else:
-                return None
+                break
             natural, found, value = trial, its, new
             if decrement < NEWTON_SOLVED**2:  # the step after this one is rounding
-                return natural
-        return None
+                return natural, True
+        return natural, False
 
     def _partition_of(self, natural: Array, found: Nodes) -> float:
-        value = checked.log_partition(self.family, natural[None])[0] + found.log_mass[0]
+        with np.errstate(invalid="ignore"):
+            value = checked.log_partition(self.family, natural[None])[0] + found.log_mass[0]
         return float(value) if np.isfinite(value) else np.inf
 
     def _with_unseen_rows(self, expectation: Array, natural: Array) -> Array:
@@ -396,7 +396,10 @@ class Censored(OfOneColumn, Incomplete):
         """Return one number for each row that the family accepts, if there is one, (n, 1)."""
         low, high, exact = self._ends(X)
         line = Line.of(self.family)
-        low, high = np.where(exact, low, np.maximum(low, line.low)), np.where(exact, high, np.minimum(high, line.high))
+        if abs(line.low) < UNBOUNDED:
+            low = np.where(exact, low, np.maximum(low, line.low))
+        if abs(line.high) < UNBOUNDED:
+            high = np.where(exact, high, np.minimum(high, line.high))
         with np.errstate(invalid="ignore", over="ignore"):
             middle = low + 0.5 * (high - low)
         bounded = np.isfinite(low) & np.isfinite(high)
