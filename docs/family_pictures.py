@@ -313,6 +313,8 @@ OWN = {
     "Wishart": draw_matrices,
     "Product": draw_mixture,
     "Componentwise": draw_mixture,
+    "Censored": draw_mixture,
+    "Exposed": draw_mixture,
 }
 """Pictures of families that have no density of one number on a line."""
 

@@ -343,7 +343,7 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete, OverTime):
     def log_density_over(self, exposure: Array, X: Block, natural: Array) -> Array:
         return self._log_probability(X[:, None, :], natural, exposure[:, :, None])
 
-    def _log_probability(self, x: Array, natural: Array, exposure: ArrayLike = 1.0) -> Array:
+    def _log_probability(self, x: Array, natural: Array, exposure: Array | float = 1.0) -> Array:
         shape, rate = self._shape_and_rate(natural)
         rate = rate / exposure  # of the Gamma density of e λ
         with np.errstate(all="ignore"):

@@ -35,7 +35,7 @@ from expfam_em.family.optional import (
     translate_expectation,
 )
 from expfam_em.family.support import require, require_rows
-from expfam_em.rows.typing import Array, Block, Floats, Mask
+from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 WITHOUT_INTERVALS = {
     Uniform: "nothing is estimated, so that a window or an interval only changes its box",
@@ -525,7 +525,7 @@ class Censored(OfOneColumn, Incomplete):
         return f"Censored({self.family!r})"
 
 
-def _distinct(low: Array, high: Array) -> tuple[tuple[Array, Array], Array]:
+def _distinct(low: Array, high: Array) -> tuple[tuple[Array, Array], Integers]:
     """Return the ends of the distinct intervals, and which of them each row has."""
     ends, which = np.unique(np.column_stack([low, high]), axis=0, return_inverse=True)
     return (ends[:, 0], ends[:, 1]), which.ravel()
