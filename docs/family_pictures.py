@@ -302,6 +302,41 @@ def draw_mixture(name):
     return figure
 
 
+def labelled_rows(name):
+    """Return the rows of the example and the components they most likely belong to."""
+    shown = EXAMPLES[name]
+    names = {"np": np, "ef": ef, "rng": np.random.default_rng(0)}
+    exec(f"X = {shown.rows}", names)
+    model = ef.ExponentialFamilyMixture(eval(shown.family, names), shown.n_components, random_state=0).fit(names["X"])
+    return names["X"], model.predict(names["X"])
+
+
+def draw_intervals(name):
+    """Draw some rows of the example as points and as lines that end where the picture does."""
+    X, labels = (each[::8] for each in labelled_rows(name))
+    order = np.argsort(X[:, 0], kind="stable")
+    figure, (ax,) = panels()
+    end = 1.15 * X[:, 0].max()
+    for i, ((low, high), k) in enumerate(zip(X[order], labels[order], strict=True)):
+        ax.plot([low, min(high, end)], [i, i], color=COLOURS[k], linewidth=0.8)
+        ax.plot([low], [i], ".", color=COLOURS[k], markersize=3)
+    ax.set_xlim(0, end)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.set_yticks([])
+    return figure
+
+
+def draw_exposures(name):
+    """Draw the counts of the example over their exposures, coloured by their component."""
+    X, labels = labelled_rows(name)
+    figure, (ax,) = panels()
+    ax.scatter(X[:, 1], X[:, 0], color=np.array(COLOURS)[labels], **STYLE)
+    ax.set_xlabel("exposure", fontsize="x-small", color=INK)
+    ax.set_ylabel("count", fontsize="x-small", color=INK)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 OWN = {
     "Categorical": draw_labels,
     "OneHot": draw_indicators,
@@ -313,8 +348,8 @@ OWN = {
     "Wishart": draw_matrices,
     "Product": draw_mixture,
     "Componentwise": draw_mixture,
-    "Censored": draw_mixture,
-    "Exposed": draw_mixture,
+    "Censored": draw_intervals,
+    "Exposed": draw_exposures,
 }
 """Pictures of families that have no density of one number on a line."""
 

@@ -100,7 +100,7 @@ class Line(NamedTuple):
             If the family needs more columns than one, or accepts no number that is tried.
         """
 
-        def accepts(x: Array) -> Array:
+        def accepts(x: Array) -> Mask:
             return checked.supports(family, x[:, None])
 
         try:
@@ -116,7 +116,7 @@ class Line(NamedTuple):
 
 def _end(accepts: Callable, inside: float, sign: int, is_whole: bool) -> float:
     """Return where the numbers that a family accepts end on one side; infinite if they do not."""
-    outside = sign * np.finfo(float).max
+    outside = sign * float(np.finfo(float).max)
     if is_whole:
         outside = sign * 2.0**53
     if accepts(np.array([outside]))[0]:
@@ -272,7 +272,8 @@ class _Ways(NamedTuple):
     high: Array
 
     def take(self, which: Mask) -> _Ways:
-        return _Ways(self.log_density, self.bent, *(values[which] for values in self[2:]))
+        x, u, straight, low, high = (values[which] for values in self[2:])
+        return self._replace(x=x, u=u, straight=straight, low=low, high=high)
 
     def at(self, v: Array) -> Array:
         """Return x after steps v, (m, ·) -> (m, ·)."""
