@@ -53,6 +53,7 @@ INTERNALS = {
     "test_concurrency.py": "chunks and threads",
     "test_distinct.py": "equal rows themselves, and where they are looked for",
     "test_em.py": "the size of chunks",
+    "test_intervals.py": "quadratures over intervals",
     "test_estimators.py": f"{ROWS}; starts",
     "test_exp_log.py": KERNEL,
     "test_file_damage.py": "files of estimators that are not saved otherwise",

@@ -26,9 +26,9 @@ LOGARITHMS = (-745.2, 709.8)
 SAME_SUMS = 1e-9
 """Difference between the first statistics and what the others say they must be, up to which it is rounding."""
 
-FARTHEST = 42.0
-LOG_FARTHEST = float(np.log(FARTHEST))
-"""Where u < −FARTHEST, and where e^u > FARTHEST, there is less of a Weibull density than rounding."""
+POWER_SEEN = 42.0
+LOG_POWER_SEEN = float(np.log(POWER_SEEN))
+"""Where u < −POWER_SEEN, and where e^u > POWER_SEEN, there is less of a Weibull density than rounding."""
 
 SHAPE_CHANGES = (0.25, 4.0)
 """How many times a shape may become in an M-step."""
@@ -167,7 +167,7 @@ class FreeWeibull(IndependentColumns, Incomplete):
             variance = np.maximum(squared / total - mean**2, 0.0)
             most, least = shape * (high - log_scale), shape * (low - log_scale)
             if self.open_range:  # of an interval's middle, or its end, what is not negligible lies within these
-                most, least = np.logaddexp(most + shape * np.log(2), LOG_FARTHEST), np.minimum(least, -FARTHEST)
+                most, least = np.logaddexp(most + shape * np.log(2), LOG_POWER_SEEN), np.minimum(least, -POWER_SEEN)
             above, below = most - mean, mean - least
             step, log_power = _shape_step(mean_u, mean, variance, above, below)
             shape = shape * (1 + step)

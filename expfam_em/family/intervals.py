@@ -272,8 +272,8 @@ class _Ways(NamedTuple):
     high: Array
 
     def take(self, which: Mask) -> _Ways:
-        x, u, straight, low, high = (values[which] for values in self[2:])
-        return self._replace(x=x, u=u, straight=straight, low=low, high=high)
+        x, u, straight, low, high = self.x, self.u, self.straight, self.low, self.high
+        return _Ways(self.log_density, self.bent, x[which], u[which], straight[which], low[which], high[which])
 
     def at(self, v: Array) -> Array:
         """Return x after steps v, (m, ·) -> (m, ·)."""

@@ -47,7 +47,7 @@ WITHOUT_INTERVALS = {
 UNBOUNDED = float(np.finfo(np.float32).max)
 """The end of an interval from which it is infinite: the largest number of float32, 3.4e38."""
 
-NEWTON_STEPS, LONGEST_HALVING = 25, 20
+WINDOW_STEPS, LONGEST_HALVING = 25, 20
 
 NEWTON_SOLVED = 1e-7
 """Length of a Newton step, in standard deviations of one row, after which the next is rounding."""
@@ -245,7 +245,7 @@ class Truncated(OfOneColumn, Cancelling):
         """Return η of one component, (p,), after steps of Newton's method to ∇A(η) = m, and whether that is solved."""
         found = self._nodes(self.family, natural)
         value = expectation @ natural - self._partition_of(natural, found)
-        for _ in range(NEWTON_STEPS):
+        for _ in range(WINDOW_STEPS):
             residual = expectation - _mean_of_statistics(self.family, found)
             step = _solved_with(_covariance_of_statistics(self.family, found), residual)
             decrement = step @ residual
