@@ -329,7 +329,7 @@ def test_the_memory_of_a_fit_follows_the_entries(family, init, sparse_stays_spar
 def test_the_seeds_of_wide_rows_are_made_dense_a_few_at_a_time(family, sparse_stays_sparse):
     n, d, n_components = 400, 50_000, 20
     X = wide_rows(family, n, d)
-    how = {"max_iter": 1, "tol": 0, "random_state": 0}
+    how = {"max_iter": 1, "tol": 0, "random_state": 0, "acceleration": None}  # which would remember whole steps
     tracemalloc.start()
     try:
         ef.ExponentialFamilyMixture(family, n_components, **how).fit(X)
