@@ -27,10 +27,12 @@ if TYPE_CHECKING:
         FitManyError,
         GaussianMixture,
         KMeans,
+        Selection,
         Summary,
         bootstrap,
         fit_many,
         load,
+        select,
     )
     from expfam_em.saving.registry import register
 
@@ -45,12 +47,14 @@ _LAZY = {
     "FitManyError": "expfam_em.estimators",
     "GaussianMixture": "expfam_em.estimators",
     "KMeans": "expfam_em.estimators",
+    "Selection": "expfam_em.estimators",
     "Summary": "expfam_em.estimators",
     "bootstrap": "expfam_em.estimators",
     "check_family": "expfam_em.checking",
     "fit_many": "expfam_em.estimators",
     "load": "expfam_em.estimators",
     "register": "expfam_em.saving.registry",
+    "select": "expfam_em.estimators",
 }
 """Names whose modules need more than NumPy, SciPy and numba: imported when first used."""
 
@@ -68,6 +72,7 @@ __all__ = [
     "GaussianMixture",
     "KMeans",
     "Mixture",
+    "Selection",
     "StandardErrors",
     "Status",
     "Summary",
@@ -90,6 +95,7 @@ __all__ = [
     "maximize",
     "merge_components",
     "register",
+    "select",
     "standard_errors",
 ]
 

@@ -186,17 +186,33 @@ def _labelled(source, data_set, options, label, coordinates) -> Starts:
 
 
 def _mixed(source, data_set, options) -> Starts:
-    """Return the best of starts of every kind after a few steps of EM (emEM: Biernacki, Celeux and Govaert 2003)."""
+    """Return the best of starts of every kind after a few steps of EM."""
     D = source.pass_.rows.n_data
     n_runs = len(data_set) // D
     dealt = collections.Counter(itertools.islice(itertools.cycle(MENU), max(len(MENU), CANDIDATES * n_runs)))
     lots = [BY_NAME[name](source, np.tile(np.arange(D), times), options) for name, times in dealt.items()]
+    return best_after_few_steps(lots, source.pass_, options, n_runs)
+
+
+def best_after_few_steps(lots, pass_, options, n_runs) -> Starts:
+    """Return the best starts for each data set after a few steps of EM (emEM: Biernacki, Celeux and Govaert 2003).
+
+    Parameters
+    ----------
+    lots : list of Starts
+        Candidates, in each one data set after another, again and again.
+    pass_ : Pass
+    options : Options
+    n_runs : int
+        How many are wanted for each data set.
+    """
+    D = pass_.rows.n_data
     errors = {run % D: error for lot in lots for run, error in lot.collapsed.items()}
     mixtures = [lot.mixture[at] for lot in lots for at in range(len(lot.runs))]
     of = np.concatenate([lot.runs % D for lot in lots])
     for n_steps, kept in ROUNDS if mixtures else ():
         how = replace(options, max_iter=n_steps, tol=0.0, temperature=float(options.schedule[-1]), acceleration=None)
-        results = loop.fit_all(Mixture.stack(mixtures), source.pass_, of, how)
+        results = loop.fit_all(Mixture.stack(mixtures), pass_, of, how)
         errors |= {int(d): one for d, one in zip(of, results, strict=True) if isinstance(one, CollapsedError)}
         best, rank = _best(results, of, kept * n_runs)
         best, rank = best[order := np.argsort(rank * D + of[best])], rank[order]

@@ -7,6 +7,7 @@ from expfam_em.estimators.generic import ExponentialFamilyMixture
 from expfam_em.estimators.kmeans import KMeans
 from expfam_em.estimators.many import FitManyError, fit_many
 from expfam_em.estimators.resampling import Bootstrap, bootstrap
+from expfam_em.estimators.selection import Selection, select
 from expfam_em.estimators.summary import Summary
 from expfam_em.saving.files import load
 
@@ -18,8 +19,10 @@ __all__ = [
     "FitManyError",
     "GaussianMixture",
     "KMeans",
+    "Selection",
     "Summary",
     "bootstrap",
     "fit_many",
     "load",
+    "select",
 ]

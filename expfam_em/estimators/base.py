@@ -13,13 +13,13 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from scipy.special import entr
 from sklearn.base import DensityMixin
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from expfam_em.analysis.criteria import Sharpness, criteria
 from expfam_em.analysis.effective import why_not_frequencies
 from expfam_em.analysis.uncertainty import Fitted, standard_errors
 from expfam_em.em.bayes import WEIGHTS, BayesResult, Model, WeightsPrior, check_proper, fit_bayes, weak_prior
@@ -773,14 +773,26 @@ class BaseMixture(DensityMixin, EMEstimator):
         deviance, n = self._deviance(X, sample_weight)
         return float(deviance + self._n_free * np.log(n))
 
-    def icl(self, X: Observations, sample_weight: ArrayLike | None = None) -> float:
-        """Return the integrated completed likelihood, BIC + 2 Σ −r log r (Biernacki et al. 2000); lower is better.
+    def icl(
+        self, X: Observations, sample_weight: ArrayLike | None = None, kind: Literal["entropy", "classification"] = "entropy"
+    ) -> float:
+        """Return the integrated completed likelihood; lower is better.
 
-        Weights are frequencies, as in `bic`.
+        Parameters
+        ----------
+        X : (n, d)
+        sample_weight : (n,), optional
+            Frequencies, as in `bic`.
+        kind : {"entropy", "classification"}
+            BIC + 2 Σ −r log r, or BIC − 2 Σ log max r with each row in its most probable component (Biernacki, Celeux
+            and Govaert 2000). mclust prints the second one with the other sign.
         """
-        entropy = entr(self.predict_proba(X)).sum(axis=1)
-        weight = checked_weight(sample_weight, X)
-        return self.bic(X, sample_weight) + 2 * float(entropy.sum() if weight is None else weight @ entropy)
+        if kind not in ("entropy", "classification"):
+            raise ValueError(f"kind is {kind!r}; it must be 'entropy' or 'classification'")
+        deviance, n = self._deviance(X, sample_weight)
+        sharpness = Sharpness.of(self.predict_proba(X), checked_weight(sample_weight, X))
+        found = criteria(-deviance / 2, self._n_free, n, sharpness)
+        return found.icl if kind == "entropy" else found.icl_classification
 
     # ---- uncertainty and order ------------------------------------------------------------------------------
 
