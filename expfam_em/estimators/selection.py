@@ -45,6 +45,12 @@ LABELS: tuple[tuple[Any, str], ...] = (
 ROWS_AS_COMPONENTS = 4
 """Starts of each cell at random rows."""
 
+MORE = 5
+"""How many times as many starts are followed where all that were are spurious."""
+
+LEFT = 1e-3
+"""What may be left to gain of the log-likelihood of all rows, unless ``tol`` is given: criteria are good to 0.002."""
+
 NEVER = ("family", "n_components", "init", "n_init", "random_state", "n_jobs", "warm_start", "bayesian")
 """Arguments of the mixture that belong to `select` or make no sense there."""
 
@@ -177,14 +183,16 @@ def select(
     weight = checked_weight(sample_weight, given)
     if weight is not None and (why := why_not_frequencies(weight)):
         raise ValueError(NOT_FREQUENCIES.format(why))
+    n = float(_num_samples(X) if weight is None else weight.sum())
     shared = Shared(int(generator(random_state).integers(2**63)))
     fits: dict[tuple[str, int], Any] = {}
     for K in sorted({1, *numbers}):
         for name, family in families.items():
             before = [other for (_, k), other in fits.items() if k == K] + [fits.get((name, K - 1))]
-            cell = _Cell(family, K, n_init=n_init, n_jobs=n_jobs, **fit)
-            fits[name, K] = cell.fitted(X, weight, shared, [one for one in before if isinstance(one, _Cell)])
-    return _compared(X, weight, criterion, tuple(families), numbers, fits)
+            cell = _Cell(family, K, n_init=n_init, n_jobs=n_jobs, **{"tol": LEFT / n, **fit})
+            cell._shared, cell._before = shared, [one for one in before if isinstance(one, _Cell)]
+            fits[name, K] = cell.fitted(X, weight)
+    return _compared(X, weight, n, criterion, tuple(families), numbers, fits)
 
 
 def _families(models: Models | None) -> dict[str, ExponentialFamily]:
@@ -236,9 +244,11 @@ class Shared:
 class _Cell(ExponentialFamilyMixture):
     """One fit of several, which starts where others have ended, too."""
 
-    def fitted(self, X: Any, weight: Array | None, shared: Shared, before: list[_Cell]) -> Any:
+    _shared: Shared
+    _before: list[_Cell]
+
+    def fitted(self, X: Any, weight: Array | None) -> Any:
         """Return the fit, or the ValueError in which it has ended."""
-        self._shared, self._before = shared, before
         self._validate_params()
         rows = self._validated(X)
         if self.n_components > 1:
@@ -247,6 +257,11 @@ class _Cell(ExponentialFamilyMixture):
             except ValueError as error:
                 return error
         [found] = self._fit_each(rows, weight)
+        if self.n_components > 1 and (isinstance(found, ValueError) or found["sound_"] is False):
+            self.n_init *= MORE
+            [again] = self._fit_each(rows, weight)
+            self.n_init //= MORE
+            found = found if isinstance(again, ValueError) else again
         if isinstance(found, ValueError):
             return found
         self._set_fitted(found)
@@ -309,10 +324,9 @@ def _splits(R: Array, axes: Axes) -> list[Array]:
 
 
 def _compared(
-    X: Any, weight: Array | None, criterion: Criterion, names: tuple[str, ...], numbers: tuple[int, ...],
+    X: Any, weight: Array | None, n: float, criterion: Criterion, names: tuple[str, ...], numbers: tuple[int, ...],
     fits: dict[tuple[str, int], Any],
 ) -> Selection:  # fmt: skip
-    n = float(_num_samples(X) if weight is None else weight.sum())
     records = []
     for name in names:
         one = fits[name, 1]
