@@ -20,11 +20,16 @@ from expfam_em.values.mixture import Mixture
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from expfam_em.estimators.selection import Selection
+
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours that stand out on white, apart from one another under every colour blindness."""
 
 E_STEP, M_STEP = PALETTE[:2]
 INK, FAINT = "#222222", "#888888"
+FAR = 3.0
+"""How far above the best fit a picture of criteria goes, in units of the distance of the median fit."""
+
 CERTAIN = 0.95
 """A row with a responsibility of at least this is said to belong to one component."""
 
@@ -176,6 +181,58 @@ def plot_prototypes(
         if shares is not None:
             ax.set_title(f"π = {shares[k]:.3f}", fontsize="small", pad=3)
     return images[:K]
+
+
+def plot_selection(selection: Selection, criterion: str | None = None, ax: Axes | None = None) -> Axes:
+    """Draw a criterion against the number of components, one line for each model; the best fit has a ring.
+
+    Parameters
+    ----------
+    selection : Selection
+        What `select` has returned.
+    criterion : str, optional
+        That of the selection by default.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    ValueError
+        If there is no such criterion.
+    """
+    name = criterion or selection.criterion
+    if name in ("log_likelihood", "n_parameters", "relative_entropy"):
+        raise ValueError(f"criterion is {name!r}; it must be one of which less is better, such as 'bic'")
+    values = selection.values(name)
+    ax = _axes(ax)
+    from matplotlib.ticker import MaxNLocator
+
+    K, best = np.array(selection.n_components), np.nanmin(values, axis=1)
+    order = np.argsort(best)  # NaN comes last
+    coloured = order[: len(PALETTE)] if len(order) > len(PALETTE) else np.arange(len(order))
+    for i in order[::-1]:
+        at = np.flatnonzero(i == coloured)
+        style: Any = {"color": PALETTE[at[0]], "linewidth": 1.4} if at.size else {"color": FAINT, "linewidth": 0.6}
+        ax.plot(K, values[i], marker="o", markersize=3.5 if at.size else 2, **style)
+    i, j = np.unravel_index(np.nanargmin(values), values.shape)
+    ax.plot(K[j], values[i, j], "o", markersize=10, markerfacecolor="none", markeredgecolor=INK)
+    handles = [ax.plot([], [], color=PALETTE[at], marker="o", markersize=3.5)[0] for at in range(len(coloured))]
+    names = [selection.models[i] for i in coloured]
+    if len(order) > len(coloured):
+        handles, names = [*handles, ax.plot([], [], color=FAINT, linewidth=0.6)[0]], [*names, "others"]
+    ax.legend(handles, names, frameon=False, fontsize="small", ncols=2)
+    near = values[coloured][np.isfinite(values[coloured])]
+    reach = max(FAR * (np.median(near) - near.min()), 1e-6 * abs(near.min()))
+    ax.set_ylim(near.min() - 0.1 * reach, min(near.min() + reach, near.max()) + 0.3 * reach)
+    ax.set(xlabel="number of components K", ylabel=f"{name.upper().replace('_', ' ')}, lower is better")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _title(ax, f"Lowest for {selection.models[i]} with {K[j]} components: {values[i, j]:.2f}")
+    return ax
 
 
 # ---- clusters -----------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ PUBLIC = {
     "expfam_em": {*ef.__all__, "estimators", "plots"},
     "expfam_em.estimators": set(estimators.__all__),
     "expfam_em.families": set(ef.families.__all__),
-    "expfam_em.plots": {"plot_bounds", "plot_clusters", "plot_prototypes"},
+    "expfam_em.plots": {"plot_bounds", "plot_clusters", "plot_prototypes", "plot_selection"},
 }
 """The modules that users import, and the names that they import from them."""
 

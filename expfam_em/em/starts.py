@@ -204,7 +204,7 @@ def best_after_few_steps(lots, pass_, options, n_runs) -> Starts:
     pass_ : Pass
     options : Options
     n_runs : int
-        How many are wanted for each data set.
+        How many are wanted for each data set; there may be fewer candidates.
     """
     D = pass_.rows.n_data
     errors = {run % D: error for lot in lots for run, error in lot.collapsed.items()}
@@ -221,8 +221,8 @@ def best_after_few_steps(lots, pass_, options, n_runs) -> Starts:
             break
     if not mixtures:
         return Starts(lots[0].mixture[:0], np.empty(0, np.int64), {run: errors[run % D] for run in range(n_runs * D)})
-    left = np.setdiff1d(np.arange(n_runs * D), runs)
-    return Starts(Mixture.stack(mixtures), runs, {int(run): errors[run % D] for run in left})
+    left = [int(run) for run in np.setdiff1d(np.arange(n_runs * D), runs) if run % D in errors]
+    return Starts(Mixture.stack(mixtures), runs, {run: errors[run % D] for run in left})
 
 
 def _best(results, of, most):

@@ -6,6 +6,12 @@ from expfam_em.estimators.gaussian import GaussianMixture
 from expfam_em.estimators.generic import ExponentialFamilyMixture
 from expfam_em.estimators.kmeans import KMeans
 from expfam_em.estimators.many import FitManyError, fit_many
+from expfam_em.estimators.model_tests import (
+    GoodnessOfFit,
+    LikelihoodRatioTest,
+    goodness_of_fit,
+    likelihood_ratio_test,
+)
 from expfam_em.estimators.resampling import Bootstrap, bootstrap
 from expfam_em.estimators.selection import Selection, select
 from expfam_em.estimators.summary import Summary
@@ -18,11 +24,15 @@ __all__ = [
     "ExponentialFamilyMixture",
     "FitManyError",
     "GaussianMixture",
+    "GoodnessOfFit",
     "KMeans",
+    "LikelihoodRatioTest",
     "Selection",
     "Summary",
     "bootstrap",
     "fit_many",
+    "goodness_of_fit",
+    "likelihood_ratio_test",
     "load",
     "select",
 ]

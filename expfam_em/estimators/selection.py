@@ -45,7 +45,7 @@ LABELS: tuple[tuple[Any, str], ...] = (
 ROWS_AS_COMPONENTS = 4
 """Starts of each cell at random rows."""
 
-MORE = 5
+MORE = 4
 """How many times as many starts are followed where all that were are spurious."""
 
 LEFT = 1e-3
@@ -124,7 +124,7 @@ def select(
     n_components: int | Iterable[int] = range(1, 10),
     *,
     criterion: Criterion = "bic",
-    n_init: int = 3,
+    n_init: int = 5,
     sample_weight: ArrayLike | None = None,
     random_state: RandomState = None,
     n_jobs: int | None = None,
