@@ -14,11 +14,11 @@ def main():
     true = ef.Mixture(family, [0.4, 0.35, 0.25], family.from_moments(means, np.array([np.eye(2)] * 3)))
     X, _ = true.sample(600, rng=0)
     counts = range(1, 8)
-    fits = [ef.GaussianMixture(K, n_init=50, tol=1e-6, max_iter=1000, random_state=0).fit(X) for K in counts]
-    criteria = {name: np.array([getattr(fit, name)(X) for fit in fits]) for name in ("aic", "bic", "icl")}
-    likelihood = np.array([fit.lower_bound_ * len(X) for fit in fits])
-    rows = [[K, fit.mixture_.n_parameters, f"{likelihood[i]:.2f}", *(f"{criteria[name][i]:.1f}" for name in criteria)]
-            for i, (K, fit) in enumerate(zip(counts, fits, strict=True))]  # fmt: skip
+    selection = ef.select(X, "VVV", counts, random_state=0)
+    criteria = {name: selection.values(name)[0] for name in ("aic", "bic", "icl")}
+    likelihood, m = (selection.values(name)[0] for name in ("log_likelihood", "n_parameters"))
+    rows = [[K, int(m[i]), f"{likelihood[i]:.2f}", *(f"{criteria[name][i]:.1f}" for name in criteria)]
+            for i, K in enumerate(counts)]  # fmt: skip
     table("600 rows of three Gaussians", ["K", "parameters", "log-likelihood", "AIC", "BIC", "ICL"], rows)
     chosen = {name: counts[int(np.argmin(values))] for name, values in criteria.items()}
     print("\nlowest at K =", ", ".join(f"{K} ({name.upper()})" for name, K in chosen.items()), "(expected 3)")
@@ -26,7 +26,7 @@ def main():
     assert chosen["bic"] == 3
     assert chosen["icl"] == 3
     assert np.all(np.diff(likelihood) > -1e-6 * len(X))  # more components never fit worse: likelihood cannot choose K
-    m = np.array([6 * K - 1 for K in counts])  # 2 means, 3 covariances and a weight each, less one
+    assert list(m) == [6 * K - 1 for K in counts]  # 2 means, 3 covariances and a weight each, less one
     assert np.allclose(criteria["bic"], -2 * likelihood + m * np.log(len(X)))
     assert np.all(criteria["icl"] >= criteria["bic"])
 

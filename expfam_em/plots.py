@@ -27,7 +27,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 E_STEP, M_STEP = PALETTE[:2]
 INK, FAINT = "#222222", "#888888"
-FAR = 3.0
+DRAWN_REACH = 3.0
 """How far above the best fit a picture of criteria goes, in units of the distance of the median fit."""
 
 CERTAIN = 0.95
@@ -227,7 +227,7 @@ def plot_selection(selection: Selection, criterion: str | None = None, ax: Axes 
         handles, names = [*handles, ax.plot([], [], color=FAINT, linewidth=0.6)[0]], [*names, "others"]
     ax.legend(handles, names, frameon=False, fontsize="small", ncols=2)
     near = values[coloured][np.isfinite(values[coloured])]
-    reach = max(FAR * (np.median(near) - near.min()), 1e-6 * abs(near.min()))
+    reach = max(DRAWN_REACH * (np.median(near) - near.min()), 1e-6 * abs(near.min()))
     ax.set_ylim(near.min() - 0.1 * reach, min(near.min() + reach, near.max()) + 0.3 * reach)
     ax.set(xlabel="number of components K", ylabel=f"{name.upper().replace('_', ' ')}, lower is better")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -29,7 +29,10 @@ def test_old_faithful_is_as_mclust_has_it(of_faithful, faithful):
     [row] = of_faithful.table.query("model == 'EEE' and n_components == 3").to_dict("records")
     assert -row["icl_classification"] == pytest.approx(-2358.39, abs=0.01)
     # mclust's table, K = 1 to 4, is nowhere better
-    mclust = {"EEE": [-2607.6225, -2325.2199, -2314.3163, -2331.2226], "VVV": [-2607.6225, -2322.1920, -2349.6963, -2351.4932]}
+    mclust = {
+        "EEE": [-2607.6225, -2325.2199, -2314.3163, -2331.2226],
+        "VVV": [-2607.6225, -2322.1920, -2349.6963, -2351.4932],
+    }
     for name, values in mclust.items():
         assert np.all(-of_faithful.values()[of_faithful.models.index(name)] >= np.array(values) - 0.01)
 
@@ -59,7 +62,8 @@ def test_criteria_are_their_formulas(of_faithful, faithful):
     with pytest.raises(ValueError, match="kind is 'map'; it must be 'entropy' or 'classification'"):
         fit.icl(faithful, kind="map")
     one = of_faithful.table.query("n_components == 1")
-    assert np.all(one["nec"] == 1) and one["relative_entropy"].isna().all()
+    assert np.all(one["nec"] == 1)
+    assert one["relative_entropy"].isna().all()
 
 
 def test_families_are_compared():
@@ -102,12 +106,14 @@ def test_cells_without_a_sound_fit_are_not_available(capsys):
     X = np.random.default_rng(0).normal(size=(12, 2))
     found = ef.select(X, ["VVV", "EII"], [1, 2, 6, 20], random_state=0)
     cells = found.table.set_index(["model", "n_components"])
-    assert np.isnan(cells.loc[("VVV", 6), "bic"]) and not cells.loc[("VVV", 6), "sound"]
+    assert np.isnan(cells.loc[("VVV", 6), "bic"])
+    assert not cells.loc[("VVV", 6), "sound"]
     assert "does not predict rows" in cells.loc[("VVV", 6), "status"]
     assert "n_components = 20" in cells.loc[("EII", 20), "status"]
     print(found)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[2:4]] == ["VVV", "EII"] and "NA" in lines[2]
+    assert [line.split()[0] for line in lines[2:4]] == ["VVV", "EII"]
+    assert "NA" in lines[2]
     assert len({len(line) for line in lines[1:4]}) == 1
     with pytest.raises(ValueError, match="n_components = 20"):
         found["EII", 20]
@@ -120,7 +126,8 @@ def test_cells_without_a_sound_fit_are_not_available(capsys):
 def test_without_pandas_the_table_is_a_list(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     found = ef.select(IRIS, "EII", [1, 2], random_state=0)
-    assert isinstance(found.table, list) and found.table[1]["n_components"] == 2
+    assert isinstance(found.table, list)
+    assert found.table[1]["n_components"] == 2
     assert found.values("aic")[0, 1] == found.table[1]["aic"]
 
 
@@ -161,7 +168,7 @@ def test_the_picture_has_a_line_for_each_model_and_a_ring_about_the_best(of_fait
     importlib.import_module("matplotlib.pyplot").close("all")
 
 
-# ---- tests of a number of components, and of tables ---------------------------------------------------------------------
+# ---- tests of a number of components, and of tables --------------------------------------------------------------
 
 
 def test_the_bootstrap_finds_two_components_and_no_third():

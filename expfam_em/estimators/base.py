@@ -774,7 +774,10 @@ class BaseMixture(DensityMixin, EMEstimator):
         return float(deviance + self._n_free * np.log(n))
 
     def icl(
-        self, X: Observations, sample_weight: ArrayLike | None = None, kind: Literal["entropy", "classification"] = "entropy"
+        self,
+        X: Observations,
+        sample_weight: ArrayLike | None = None,
+        kind: Literal["entropy", "classification"] = "entropy",
     ) -> float:
         """Return the integrated completed likelihood; lower is better.
 

@@ -218,7 +218,9 @@ def _counted(model: BaseMixture, cells: Array) -> int:
     try:
         total = float(np.exp(np.asarray(model.score_samples(table), float)).sum())
     except ValueError as error:
-        raise ValueError(f"not every combination of the values of the columns is possible; give n_cells ({error})") from None
+        raise ValueError(
+            f"not every combination of the values of the columns is possible; give n_cells ({error})"
+        ) from None
     if abs(total - 1) > WHOLE:
         raise ValueError(
             f"the {n_cells} combinations of the values of the columns have a probability of {total:.6g} together, so "

@@ -48,7 +48,7 @@ ROWS_AS_COMPONENTS = 4
 MORE = 4
 """How many times as many starts are followed where all that were are spurious."""
 
-LEFT = 1e-3
+NOT_GAINED = 1e-3
 """What may be left to gain of the log-likelihood of all rows, unless ``tol`` is given: criteria are good to 0.002."""
 
 NEVER = ("family", "n_components", "init", "n_init", "random_state", "n_jobs", "warm_start", "bayesian")
@@ -68,10 +68,17 @@ class Selection:
     criterion : str
         What the best fit has least of.
     models : tuple of str
+        Their names.
     n_components : tuple of int
+        In ascending order.
     best_ : ExponentialFamilyMixture
         The fit with the lowest criterion among those that are not spurious.
     best_model_ : str
+        Its name among the models.
+    fits : dict of (str, int) to estimator or ValueError
+        All fits, or the errors in which they have ended, by model and number of components.
+    records : tuple of dict
+        The rows of the table.
     """
 
     table: Any
@@ -108,11 +115,16 @@ class Selection:
     def __str__(self) -> str:
         digits = 4 if self.criterion == "nec" else 2
         shown = [["NA" if np.isnan(v) else f"{v:.{digits}f}" for v in line] for line in self.values()]
-        rows = [["", *map(str, self.n_components)], *([name, *line] for name, line in zip(self.models, shown, strict=True))]
+        rows = [
+            ["", *map(str, self.n_components)],
+            *([name, *line] for name, line in zip(self.models, shown, strict=True)),
+        ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         body = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
         best = f"best: {self.best_model_}, {self.best_.n_components} components"
-        return "\n".join([f"{self.criterion.upper()} of models and numbers of components; lower is better", *body, best])
+        return "\n".join(
+            [f"{self.criterion.upper()} of models and numbers of components; lower is better", *body, best]
+        )
 
     __repr__ = __str__
 
@@ -145,8 +157,7 @@ def select(
         likelihoods must be comparable: densities of the same rows, or probabilities.
     n_components : int or iterable of int
     criterion : {"bic", "aic", "sabic", "icl", "icl_classification", "nec"}
-        All of them are in the table. Lower is better; mclust and flexmix print BIC and ICL with other signs: mclust's is
-        minus ours.
+        What the best fit has least of; all of them are in the table. mclust's BIC and ICL have the other sign.
     n_init : int ≥ 1
         Starts of each fit that are followed to the end; they are the best of more after a few steps of EM.
     sample_weight : (n,), optional
@@ -189,7 +200,7 @@ def select(
     for K in sorted({1, *numbers}):
         for name, family in families.items():
             before = [other for (_, k), other in fits.items() if k == K] + [fits.get((name, K - 1))]
-            cell = _Cell(family, K, n_init=n_init, n_jobs=n_jobs, **{"tol": LEFT / n, **fit})
+            cell = _Cell(family, K, n_init=n_init, n_jobs=n_jobs, **{"tol": NOT_GAINED / n, **fit})
             cell._shared, cell._before = shared, [one for one in before if isinstance(one, _Cell)]
             fits[name, K] = cell.fitted(X, weight)
     return _compared(X, weight, n, criterion, tuple(families), numbers, fits)
@@ -227,12 +238,13 @@ class Shared:
 
     def labels(self, axes: Axes, n_components: int) -> list[Integers]:
         """Return labels (m,) of rows, found once for families that see the same columns of them."""
-        for same, found in self.known:
-            if np.array_equal(same.raw, axes.raw) and np.array_equal(same.weight, axes.weight):
-                break
-        else:
-            same, found = axes, {}
-            self.known.append((same, found))
+        known = (
+            found for same, found in self.known
+            if np.array_equal(same.raw, axes.raw) and np.array_equal(same.weight, axes.weight)
+        )  # fmt: skip
+        if (found := next(known, None)) is None:
+            found = {}
+            self.known.append((axes, found))
         if n_components not in found:
             rng = np.random.default_rng([self.seed, n_components])
             found[n_components] = [
@@ -309,7 +321,8 @@ class _Cell(ExponentialFamilyMixture):
 
 def _splits(R: Array, axes: Axes) -> list[Array]:
     """Return responsibilities in which one component is split across the direction in which it is longest."""
-    Z, found = axes.in_coordinates("scaled"), []
+    found: list[Array] = []
+    Z = axes.in_coordinates("scaled")
     for k in range(R.shape[1]):
         share = R[:, k] * axes.weight
         share = share / share.sum()
@@ -345,9 +358,7 @@ def _compared(
     return Selection(_frame(records), criterion, names, numbers, chosen, best["model"], asked, tuple(records))
 
 
-def _record(
-    name: str, K: int, fit: Any, X: Any, weight: Array | None, n: float, of_one: float
-) -> dict[str, Any]:
+def _record(name: str, K: int, fit: Any, X: Any, weight: Array | None, n: float, of_one: float) -> dict[str, Any]:
     """Return the row of the table of a fit."""
     head = {"model": name, "n_components": K}
     missing = dict.fromkeys(Criteria._fields, np.nan)
