@@ -309,7 +309,7 @@ class _Cell(ExponentialFamilyMixture):
 
     def _warm(self, rows: Any, axes: Axes) -> list[Array]:
         """Return responsibilities of rows that fits before have ended with, (m, K)."""
-        found = []
+        found: list[Array] = []
         for fit in self._before:
             mixture: Mixture = fit.mixture_
             R = evaluate(mixture.family, mixture.scores, rows, responsibilities=True).responsibilities
