@@ -268,10 +268,10 @@ class _Cell(ExponentialFamilyMixture):
                 self._check_size(len(rows))
             except ValueError as error:
                 return error
-        [found] = self._fit_each(rows, weight)
+        [found] = self._fit_each(rows, weight, None, ())
         if self.n_components > 1 and (isinstance(found, ValueError) or found["sound_"] is False):
             self.n_init *= MORE
-            [again] = self._fit_each(rows, weight)
+            [again] = self._fit_each(rows, weight, None, ())
             self.n_init //= MORE
             found = found if isinstance(again, ValueError) else again
         if isinstance(found, ValueError):
