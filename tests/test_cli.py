@@ -366,6 +366,7 @@ CHOICES = {  # rows of a family, and its constants
     "dirichlet": (RNG.dirichlet([1, 2, 3], 60), []),
     "exponential": (RNG.exponential(2, (60, 1)), []),
     "free-laplace": (X, []),
+    "free-weibull": (np.exp(X), []),
     "gamma": (RNG.gamma(2, 1, (60, 1)), []),
     "gamma-poisson": (RNG.negative_binomial(2, 0.2, (60, 1)), []),
     "gaussian": (X, []),

@@ -269,6 +269,14 @@ class GaussianMixture(BaseMixture):
         matrices = np.broadcast_to(precisions, (self.n_components, *precisions.shape[-2:]))
         return invert(matrices)[0]
 
+    def _roots(self, covariances: Array, stack: Mixture) -> Array:
+        """Return lower triangular roots of covariances, of the precisions, whose digits these may have lost."""
+        if self.noise is not None:
+            return cholesky(covariances.reshape(-1, *covariances.shape[-2:])).reshape(covariances.shape)
+        family: Any = stack.family
+        roots = family.to_roots(stack.flat_natural).reshape(*stack.weights.shape, *covariances.shape[-2:])
+        return roots[:, 0] if self._packed_as == "tied" else roots
+
     def _attributes(self, named: dict[str, Array], stack: Mixture) -> dict[str, Array]:
         covariances = named["covariances"]
         if self._packed_as in ("diag", "spherical"):
@@ -276,9 +284,7 @@ class GaussianMixture(BaseMixture):
             precisions = root**2
         else:
             # the upper triangular U with precision U Uᵀ, as scikit-learn defines it
-            family: Any = stack.family
-            roots = family.to_roots(stack.flat_natural).reshape(*stack.weights.shape, *covariances.shape[-2:])
-            roots = roots[:, 0] if self._packed_as == "tied" else roots
+            roots = self._roots(covariances, stack)
             if not self.reg_covar:  # what has no inverse in units of x has collapsed
                 factor = cholesky(covariances.reshape(-1, *covariances.shape[-2:])).reshape(covariances.shape)
                 pivots = np.einsum("...ii->...i", factor).min(axis=-1)

@@ -361,6 +361,7 @@ def _common_axes(equal):
             start = np.concatenate([span @ before[0], rest], axis=2)
         fraction = 0.0 if search or previous is None else ENOUGH
         axes, variances, _ = _turned(roots, start, span.shape[2], shares, floor, equal, fraction=fraction)
+        variances = np.where(variances > NO_SQUARE, variances, 0.0)
         return axes[:, None] * np.sqrt(variances)[:, :, None, :]
 
     return constrain

@@ -34,7 +34,8 @@ def representable(factor) -> np.ndarray:
     """F Fᵀ (K, d, d), made thicker where it has no inverse in float64: that leads to a frame in which it has one."""
     covariance = factor @ np.swapaxes(factor, 1, 2)
     pivots, variances = np.einsum("kii->ki", cholesky(covariance)) ** 2, np.einsum("kii->ki", covariance)
-    low = ~np.all(pivots > THIN * variances, axis=1) & np.isfinite(covariance).all(axis=(1, 2))
+    known = np.isfinite(covariance).all(axis=(1, 2)) & (variances > 0).all(axis=1)
+    low = ~np.all(pivots > THIN * variances, axis=1) & known
     if low.any():
         size = np.sqrt(variances[low])[:, :, None]
         axes, deviations, _ = np.linalg.svd(factor[low] / size)
