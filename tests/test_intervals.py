@@ -187,9 +187,9 @@ def test_a_window_around_everything_is_the_family_itself(family, rows):
 
 def test_a_window_without_a_maximum_ends_where_the_bound_no_longer_rises():
     X = np.linspace(0, 1, 101)[:, None] ** 0.7  # more rows at the upper end: no normal law has a finite maximum
-    model = ef.ExponentialFamilyMixture(Truncated(f.Exponential(), low=0, high=1), 1, tol=1e-6).fit(X)
+    model = ef.ExponentialFamilyMixture(Truncated(f.Exponential(), low=0, high=1), 1, tol=0, max_iter=3).fit(X)
     assert np.diff(model.lower_bounds_).min(initial=0) >= -1e-12
-    assert model.parameters_["rates"][0, 0] < 0.1
+    assert model.parameters_["rates"][0, 0] < 0.1  # three steps on the way to 0
     assert np.isnan(Truncated(f.Exponential(), low=0, high=1).to_natural(np.array([[0.6]]))).all()
 
 
