@@ -16,7 +16,10 @@ RNG = np.random.default_rng(12)
 DEEP = 1e-11
 """Relative error of what went through inverses of covariances with conditions up to 1e2."""
 WITHOUT_MEAN = {"VonMises"}
-WITHOUT_PARTS = {"Dirichlet", "Multinomial", "OneHot", "VonMisesFisher", "Wishart", "ZeroInflated"}
+WITHOUT_PARTS = {
+    "Censored", "Dirichlet", "Exposed", "Multinomial", "OneHot", "Truncated", "VonMisesFisher", "Wishart",
+    "ZeroInflated",
+}  # fmt: skip
 
 
 def roots(d, K=3):

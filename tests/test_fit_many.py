@@ -295,8 +295,8 @@ def test_starts_left_behind_one_that_collapses_begin_again():
 class OnlyWide(ef.GaussianMixture):
     """Counts a start as singular if one of its covariances is narrow, as the last Cholesky factor may find it."""
 
-    def _attributes(self, named):
-        arrays = super()._attributes(named)
+    def _attributes(self, named, stack):
+        arrays = super()._attributes(named, stack)
         narrow = np.linalg.det(named["covariances"]).min(axis=1) < 0.02
         return arrays | {"means_": np.where(narrow[:, None, None], np.nan, arrays["means_"])}
 

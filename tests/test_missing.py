@@ -378,11 +378,12 @@ def test_a_part_may_be_missing_as_a_whole():
 @pytest.mark.parametrize("name", NAMES)
 def test_tags_say_which_families_take_single_missing_values(name):
     kind = getattr(families, name)
+    of_counts = dict.fromkeys(["ZeroInflated", "Censored", "Exposed", "Truncated"], (families.Poisson(),))
     arguments = {"Product": ([(families.Poisson(), [0])],), "Componentwise": ([(families.Poisson(), 1)],),
-                 "ZeroInflated": (families.Poisson(),), "Binomial": (3,), "NegativeBinomial": (2.0,)}  # fmt: skip
+                 "Binomial": (3,), "NegativeBinomial": (2.0,), **of_counts}  # fmt: skip
     try:
         family = kind(*arguments.get(name, ()))
     except TypeError:
         family = kind(2)
     tags = ef.ExponentialFamilyMixture(family, 1).__sklearn_tags__()
-    assert tags.input_tags.allow_nan == (name not in WITHOUT)
+    assert tags.input_tags.allow_nan == (name not in WITHOUT | {"Censored", "Exposed", "Truncated"})
