@@ -93,8 +93,8 @@ class Memory(NamedTuple):
     def with_point(self, point: Array, gradient: Array, step: Array) -> Memory:
         """Return the memory with the pair between the last point and this one, where it tells of curvature."""
         s, y, e = point - self.point, self.gradient - gradient, self.step - step
-        product = np.sum(s * y, axis=1)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no number tells of no curvature
+            product = np.sum(s * y, axis=1)
             told = self.moved & (product > CURVED * np.sqrt(np.sum(s * s, axis=1) * np.sum(y * y, axis=1)))
         inverse = 1 / np.where(told, product, 1.0)
         pairs = zip((s, y, e, inverse), (self.steps, self.gradients, self.em_steps, self.curvature), strict=True)
@@ -123,6 +123,13 @@ class Memory(NamedTuple):
         return r
 
 
+def _along(step: Array, gradient: Array) -> Array:
+    """Return what a step gains to first order, (L,); 0 where that is no number, as of rows of 1e150."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = np.sum(step * gradient, axis=1)
+    return np.where(np.isnan(found), 0.0, found)
+
+
 def _pushed(new: Array, old: Array, where: Mask) -> Array:
     """Return an array (L, m, ...) with one more entry in front, and without its last one, for some runs."""
     moved = np.concatenate([new[:, None], old[:, :-1]], axis=1)
@@ -144,7 +151,7 @@ def quasi_newton_step(problem: Problem, state: State) -> State:
     before, memory = state.mixture, _remembered(problem, known, state, after)
     half_bounds = state.bounds + expected_gain(state.statistics, before, after)
     direction = memory.direction
-    promised, of_em = (np.sum(step * memory.gradient, axis=1) for step in (direction, memory.step))
+    promised, of_em = (_along(step, memory.gradient) for step in (direction, memory.step))
     used = memory.curvature.any(axis=1) & (promised > of_em) & _same_support(before, after)
     trial, used = _trial(problem, state, after, memory, direction, used)
     left = UNDERESTIMATED / 2 * np.maximum(promised, of_em) * problem.totals(state.run)
