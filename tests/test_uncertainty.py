@@ -449,6 +449,48 @@ def test_bootstrap(draws):
     assert np.array_equal(again.replicates, found.replicates)
 
 
+def test_bootstrap_with_missing_values():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 2))
+    X[rng.random(400) < 0.6, 1] = np.nan
+    fit = ef.GaussianMixture(covariance_type="diag", random_state=0, tol=1e-10).fit(X)
+    errors = ef.standard_errors(fit, X)
+    for draws in ("nonparametric", "weighted"):
+        found = ef.bootstrap(fit, X, n_replicates=200, draws=draws, random_state=0)
+        for name in ("means", "covariances"):
+            assert np.allclose(found[name], errors[name], rtol=4 / np.sqrt(2 * 200), atol=0)
+    with pytest.raises(ValueError, match="missing values, NaN, and drawn rows would have none: take draws="):
+        ef.bootstrap(fit, X, draws="parametric")
+    with pytest.raises(ValueError, match="missing values, NaN, and drawn rows would have none: compare the fits"):
+        ef.likelihood_ratio_test(ef.GaussianMixture(), X)
+
+
+def test_bootstrap_of_rows_under_a_threshold():
+    X = 3.0 * np.random.default_rng(0).integers(0, 2, (400, 2))
+    model, how = ef.BernoulliMixture(1, binarize=2.0), {"n_replicates": 20, "random_state": 0}
+    assert np.allclose(ef.bootstrap(model.fit(X), X, **how).replicates[:, 1:], 0.5, atol=0.15)
+    assert np.std(ef.likelihood_ratio_test(model.set_params(random_state=0), X, **how).replicates)
+
+
+def test_draws_that_would_not_be_seen_as_the_rows_are():
+    rng = np.random.default_rng(0)
+    ends, counts = np.sort(rng.normal(size=(50, 2))), np.column_stack([rng.poisson(3.0, 50), rng.uniform(1, 2, 50)])
+    both, beside = np.column_stack([ends, counts]), np.column_stack([counts, ends])
+    censored, exposed = families.Censored(families.Gaussian()), families.Exposed(families.GammaPoisson())
+    for family, X in (
+        (censored, ends),
+        (exposed, counts),
+        (families.ZeroInflated(exposed), counts),
+        (families.Product([(censored, [0, 1]), (exposed, [2, 3])]), both),
+        (families.Product([(families.Poisson(), [0]), (families.Exponential(), [1]), (censored, [2, 3])]), beside),
+    ):
+        model = ef.ExponentialFamilyMixture(family, max_iter=20, random_state=0, tol=1e-2).fit(X)
+        with pytest.raises(ValueError, match="seen in another way than drawn rows would be: take draws="):
+            ef.bootstrap(model, X, draws="parametric")
+        with pytest.raises(ValueError, match="seen in another way than drawn rows would be: compare the fits"):
+            ef.likelihood_ratio_test(model, X)
+
+
 def test_bootstrap_keeps_constants_and_counts_failures():
     rng = np.random.default_rng(0)
     labels = np.where(rng.random((60, 2)) < 0.95, rng.integers(0, 2, (60, 2)), 2).astype(float)  # 2 is rare

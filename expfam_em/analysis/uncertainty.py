@@ -505,17 +505,20 @@ def _inverse_root(matrix: Array) -> Array:
     return vectors / np.sqrt(values)
 
 
+def flattened(named: Mapping[str, Any]) -> Array:
+    """Return all numbers of estimates, name after name, (P,)."""
+    return np.concatenate([np.ravel(value) for value in named.values()])
+
+
 def _named(
     mixture: Mixture, directions: _Directions, root: Array, held: Mask, distance: float, share: float, n_weights: int
 ) -> StandardErrors:
     """Return the standard errors of the named parameters, by the delta method."""
 
-    def flat(of: Mixture) -> Array:
-        return np.concatenate([of.weights, *(np.ravel(value) for value in of.parameters.values())])
-
     def numbers(which: Integers, by: float) -> Array:
         stack = directions.moved(mixture, which, by)
-        return np.array([flat(stack[at]) for at in range(len(which))])
+        there = (stack[at] for at in range(len(which)))
+        return np.array([flattened({"weights": one.weights, **one.parameters}) for one in there])
 
     estimates = {"weights": mixture.weights, **mixture.parameters}
     q, P = len(directions.natural), sum(value.size for value in estimates.values())
@@ -534,14 +537,14 @@ def _named(
 def _at_edges(mixture: Mixture, estimates: dict[str, Array], held: Mask, factor: Array) -> Mask:
     """Return which numbers of the estimates, (P,), are at the edge of what is possible, and so have no error."""
     K = mixture.n_components
-    flat = np.concatenate([np.ravel(value) for value in estimates.values()])
+    flat = flattened(estimates)
     still = np.linalg.norm(np.nan_to_num(factor), axis=1) <= NOTHING * np.abs(flat)
 
     def change(natural: Array) -> Array:
         """Return by which share the numbers change, (P,)."""
         with np.errstate(all="ignore"):
             named = checked.parameters(mixture.family, natural)
-            moved = np.concatenate([mixture.weights, *(np.ravel(value) for value in named.values())])
+            moved = flattened({"weights": mixture.weights, **named})
             share = np.abs(moved - flat) / np.where(flat == 0, np.abs(moved), np.abs(flat))
         return np.where(moved == flat, 0.0, share)
 

@@ -125,6 +125,18 @@ def fit_many(
     return sound
 
 
+def fits_or_none(
+    estimator: M, datasets: Sequence[Any], sample_weights: Sequence[ArrayLike] | None = None
+) -> list[M | None]:
+    """Return one fitted estimator for each data set of rows as the family takes them, None where there is no fit."""
+    if "binarize" in estimator.get_params(deep=False):  # they are binary
+        estimator = clone(estimator).set_params(binarize=None)
+    try:
+        return [*fit_many(estimator, datasets, sample_weights)]
+    except FitManyError as error:
+        return error.fitted
+
+
 def _fit_or_halve(
     estimator: M, arrays: list[Any], weights: list[Array] | None, callbacks: Sequence[Callback]
 ) -> list[M | ValueError]:

@@ -11,9 +11,9 @@ from scipy import stats
 from sklearn.base import clone
 
 from expfam_em.estimators.base import BaseMixture
-from expfam_em.estimators.many import FitManyError, fit_many
+from expfam_em.estimators.many import fits_or_none
+from expfam_em.estimators.resampling import check_drawn_alike
 from expfam_em.estimators.shell import checked_weight, generator
-from expfam_em.family import checked
 from expfam_em.family.optional import bounded_natural
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Observations, RandomState
@@ -81,8 +81,9 @@ def likelihood_ratio_test(
     Raises
     ------
     ValueError
-        If an argument is out of range, starts are given, rows have sizes of their own, which drawn ones would not
-        have, or more than half of the drawn data sets cannot be fitted.
+        If an argument is out of range, or starts are given; if drawn rows would not be seen as the rows of X are, for
+        these have missing values or sizes of their own, or the family is `Censored` or `Exposed`; or if more than half
+        of the drawn data sets cannot be fitted.
 
     Examples
     --------
@@ -107,8 +108,8 @@ def likelihood_ratio_test(
     if abs(n - round(n)) > WHOLE:
         raise ValueError(f"sample_weight sums to {n}; it must say how often rows occur, and so sum to a whole number")
     mixture = both[0].mixture_
-    if checked.exposure(mixture.family, both[0]._prepare(both[0]._validated(X, reset=False))[0]) is not None:
-        raise ValueError(f"rows of {mixture.family!r} have sizes of their own, which drawn rows would not have")
+    rows = both[0]._prepare(both[0]._validated(X, reset=False))[0]
+    check_drawn_alike(mixture, rows, "compare the fits by a criterion, as ef.select does")
     rng = generator(random_state)
     sets = [mixture.sample(round(n), rng)[0] for _ in range(n_replicates)]
     null, alternative = (_log_likelihoods(one, sets) for one in both)
@@ -123,10 +124,7 @@ def likelihood_ratio_test(
 
 def _log_likelihoods(estimator: BaseMixture, sets: list[Any]) -> Array:
     """Return the log-likelihood per row of the fit of each data set, (B,); NaN where there is none."""
-    try:
-        fits: list[Any] = fit_many(clone(estimator), sets)
-    except FitManyError as error:
-        fits = error.fitted
+    fits = fits_or_none(clone(estimator), sets)
     return np.array([np.nan if one is None else one.lower_bound_ for one in fits])
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
-from expfam_em.analysis.uncertainty import StandardErrors
+from expfam_em.analysis.uncertainty import StandardErrors, flattened
 from expfam_em.estimators.base import BaseMixture
-from expfam_em.estimators.many import FitManyError, fit_many
+from expfam_em.estimators.many import fits_or_none
 from expfam_em.estimators.shell import generator
 from expfam_em.family import checked
 from expfam_em.family.optional import shared
 from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.groups import has_missing, with_gaps
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Observations, RandomState
 from expfam_em.values.mixture import Mixture
@@ -89,8 +90,8 @@ def bootstrap(
     Raises
     ------
     ValueError
-        If the rows of X have sizes of their own, which parametric draws cannot have; if more than half of the fits
-        fail, or an argument is out of range.
+        If parametric draws would not be seen as the rows of X are: these have missing values or sizes of their own, or
+        the family is `Censored` or `Exposed`. If more than half of the fits fail, or an argument is out of range.
 
     Examples
     --------
@@ -110,13 +111,16 @@ def bootstrap(
     rows: Any = fitted_to  # in memory, as an estimator's are
     rng, weight = generator(random_state), rows.sample_weight
     weight = np.ones(len(rows)) if weight is None else weight
-    drawn, block = _drawn(mixture, rows.X, weight, draws, rng), rows.X
+    block = with_gaps(rows)
+    drawn = _drawn(mixture, block, weight, draws, rng)
     X = block.matrix if isinstance(block, CSRBlock) else block
     found: list[Mixture] = []
     at_once = max(1, int(ENTRIES_AT_ONCE // (len(weight) * rows.n_features)))
     for first in range(0, n_replicates, at_once):
         sets = [drawn(X) for _ in range(min(at_once, n_replicates - first))]
-        found += _fits(_template(model), [one for one, _ in sets], [weights for _, weights in sets])
+        lots: Any = None if sets[0][1] is None else [lot for _, lot in sets]
+        fits = fits_or_none(_template(model), [one for one, _ in sets], lots)
+        found += [one.mixture_ for one in fits if one is not None]
     estimates = {"weights": mixture.weights, **mixture.parameters}
     numbers = _numbers(mixture, found, {name: np.shape(value) for name, value in estimates.items()})
     return _summarised(estimates, numbers, n_replicates)
@@ -137,12 +141,27 @@ def _drawn(
     n = round(float(total))
     if draws == "nonparametric":
         return lambda X: (X, rng.multinomial(n, weight / total).astype(np.float64))
-    if checked.exposure(mixture.family, X) is not None:
-        raise ValueError(
-            f"rows of {mixture.family!r} have sizes of their own, which parametric draws would not have: take "
-            "draws='nonparametric' or 'weighted'"
-        )
+    check_drawn_alike(mixture, X, "take draws='nonparametric' or 'weighted'")
     return lambda X: (mixture.sample(n, rng)[0], None)
+
+
+def check_drawn_alike(mixture: Mixture, X: Any, instead: str) -> None:
+    """Raise a ValueError unless rows drawn from a mixture are seen as its rows X are.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    X : (n, d) array or CSRBlock
+    instead : str
+        What to do instead, the end of the sentence.
+    """
+    family = mixture.family
+    if checked.exposure(family, X) is not None:
+        raise ValueError(f"rows of {family!r} have sizes of their own, which drawn rows would not have: {instead}")
+    if not family.samples_alike:
+        raise ValueError(f"rows of {family!r} are seen in another way than drawn rows would be: {instead}")
+    if has_missing(X):
+        raise ValueError(f"X has missing values, NaN, and drawn rows would have none: {instead}")
 
 
 def _template(model: BaseMixture) -> BaseMixture:
@@ -153,15 +172,6 @@ def _template(model: BaseMixture) -> BaseMixture:
     return template
 
 
-def _fits(template: BaseMixture, datasets: list[Any], weights: list[Any]) -> list[Mixture]:
-    """Return the mixtures of the data sets that can be fitted."""
-    try:
-        fits = fit_many(template, datasets, None if weights[0] is None else weights)
-    except FitManyError as error:
-        fits = [one for one in error.fitted if one is not None]
-    return [one.mixture_ for one in fits]
-
-
 def _numbers(mixture: Mixture, found: list[Mixture], shapes: dict[str, tuple[int, ...]]) -> Array:
     """Return the estimates of fits, (B, P), with their components in the order of those of a mixture."""
     out = []
@@ -169,7 +179,7 @@ def _numbers(mixture: Mixture, found: list[Mixture], shapes: dict[str, tuple[int
         there = one.components(match(one, mixture))
         named = {"weights": there.weights, **there.parameters}
         if {name: np.shape(value) for name, value in named.items()} == shapes:
-            out.append(np.concatenate([np.ravel(value) for value in named.values()]))
+            out.append(flattened(named))
     return np.array(out)
 
 

@@ -44,6 +44,10 @@ class ExponentialFamily(ABC):
     bounded: bool = False
     """Whether p(x) ≤ 1, as of counts and labels: no component can then be spurious by its height alone."""
 
+    samples_alike: bool = True
+    """Whether drawn rows are seen as the rows of a fit are; they are not where these are intervals, or counts over times
+    that differ."""
+
     incidental: tuple[str, ...] = ()
     """Names of the attributes that do not change the densities: they say in which coordinates the family is, how it is
     estimated, or what is counted."""

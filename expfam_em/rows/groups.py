@@ -70,6 +70,11 @@ class Groups:
         keys = (None if key is None else key[here] for key in (self.present, self.allowed))
         return Ranges(starts, here, *keys)
 
+    def of_rows(self) -> np.ndarray:
+        """Return the columns that are observed in each row, (n, d) bool, where something is missing."""
+        assert self.present is not None
+        return self.present[self.of_row]
+
     def take(self, kept: Any) -> Groups:
         """Return the groups of some rows, in their order."""
         order = self.order[kept]
@@ -85,7 +90,7 @@ class Groups:
 
 
 def with_gaps(chunk: Any) -> Any:
-    """Return the rows of a chunk with NaN for what is missing."""
+    """Return the rows of a chunk, or all rows in memory, with NaN for what is missing."""
     return (
         chunk.X
         if chunk.groups is None or chunk.groups.present is None

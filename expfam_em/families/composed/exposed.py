@@ -39,7 +39,7 @@ class Exposed(Composed, Incomplete):
         If the family is another one.
     """
 
-    sparse = "never"
+    sparse, samples_alike = "never", False
     family: Any
 
     def __init__(self, family: ExponentialFamily) -> None:

@@ -351,6 +351,8 @@ class Censored(OfOneColumn, Incomplete):
         If it is no family of one number.
     """
 
+    samples_alike = False
+
     def __init__(self, family: ExponentialFamily) -> None:
         self._take(family)
         if is_incomplete(family):

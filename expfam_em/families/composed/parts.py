@@ -74,6 +74,10 @@ class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded, Conjugate
         self.incomplete = any(map(is_incomplete, families))
         self.has_limits = any(is_incomplete(family) and family.has_limits for family in families)
 
+    @property
+    def samples_alike(self) -> bool:  # type: ignore[override]
+        return all(family.samples_alike for family in self.families)
+
     def for_seeds(self) -> ExponentialFamily:
         families = [for_seeds(family) for family in self.families]
         return self if all(map(operator.is_, families, self.families)) else self._with_parts(families, self.n_features)

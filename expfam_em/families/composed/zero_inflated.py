@@ -144,6 +144,10 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         return self.family.bounded
 
     @property
+    def samples_alike(self) -> bool:  # type: ignore[override]
+        return self.family.samples_alike
+
+    @property
     def has_limits(self) -> bool:  # type: ignore[override]
         return self._may_lack_zeros or (is_incomplete(self.family) and self.family.has_limits)
 
