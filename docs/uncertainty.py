@@ -71,15 +71,14 @@ def table() -> None:
 
 
 def picture() -> None:
-    """Draw estimates of one mixture with intervals of three kinds, and the estimates of many data sets beside them."""
+    """Draw estimates of one mixture with intervals of three kinds, and the estimates of 400 other data sets beside them."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     truth = TRUTHS["Poisson"]
-    data, fits = fits_of(truth, 400, 300, seed=1)
-    model, X = fits[0], data[0]
+    (X, *_), (model, *rest) = fits_of(truth, 401, 300, seed=1)
     found = {
         "information": ef.standard_errors(model, X),
         "robust": ef.standard_errors(model, X, kind="robust"),
@@ -87,7 +86,7 @@ def picture() -> None:
     }
     labels = [f"rates[{k}, {j}]" for k in range(2) for j in range(2)]
     true = truth.parameters["rates"].ravel()
-    others = np.array([fit.parameters_["rates"].ravel() for fit in fits])
+    others = np.array([fit.parameters_["rates"].ravel() for fit in rest])
     figure, axes = plt.subplots(1, 4, figsize=(10, 3.2), layout="constrained")
     for j, axis in enumerate(axes):
         axis.axhline(true[j], color="0.3", lw=1, ls="--")

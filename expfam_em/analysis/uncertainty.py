@@ -14,7 +14,6 @@ directions of η only, so nothing else has to say which parameters are free, sha
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import NormalDist
@@ -30,6 +29,7 @@ from expfam_em.em.steps import expected_statistics, with_family, with_missing
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.family import checked
 from expfam_em.family.optional import components, is_coupled, is_incomplete
+from expfam_em.rows.caller import warn_caller
 from expfam_em.rows.groups import with_gaps
 from expfam_em.rows.memory import as_rows
 from expfam_em.rows.protocol import Chunk, Rows
@@ -194,7 +194,10 @@ def standard_errors(
     model: Any, X: Observations | Rows, sample_weight: ArrayLike | None = None, *, kind: Kind = "information",
     n_jobs: int | None = None,
 ) -> StandardErrors:  # fmt: skip
-    """Return standard errors of the parameters of a fitted mixture, of any family.
+    """Return standard errors of the parameters of a fitted mixture, of every family that has an information.
+
+    Without an information: `FreeLaplace`, whose median has no second derivative; `FreeWeibull`, whose statistics go
+    with the component; counts of `GammaPoisson` in the Poisson limit: take `bootstrap`.
 
     They are those of an estimate at a maximum: fit with a small ``tol``. With a prior they are those of the posterior
     density in its normal approximation.
@@ -223,8 +226,8 @@ def standard_errors(
     Raises
     ------
     ValueError
-        If a direction of the parameters cannot be told from the rows, as where two components coincide; if the
-        estimates are not near a maximum, or not of a likelihood.
+        If the family has no information; if a direction of the parameters cannot be told from the rows, as where two
+        components coincide; if the estimates are not near a maximum, or not of a likelihood.
 
     Examples
     --------
@@ -309,7 +312,7 @@ def _checked_distance(distance: float) -> float:
     if not distance <= TOO_DISTANT:
         raise ValueError(message)
     if distance > DISTANT:
-        warnings.warn(message, stacklevel=5)
+        warn_caller(message, UserWarning)
     return distance
 
 
@@ -332,7 +335,7 @@ def _fisher_information(mixture: Mixture) -> Array:
         return checked.told(mixture.family, "fisher_information", mixture.natural)
     except NotImplementedError as error:
         raise ValueError(
-            f"{mixture.family!r} has a likelihood without second derivatives: take ef.bootstrap instead"
+            f"{mixture.family!r} has no information of complete data ({error}): take ef.bootstrap instead"
         ) from error
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import sys
-import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -19,7 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from expfam_em.em.loop import Callback, checked_callbacks
-from expfam_em.rows import csr
+from expfam_em.rows import caller, csr
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Floats, Observations, RandomState
 from expfam_em.saving.files import save
@@ -59,10 +57,7 @@ def as_dtype(dtype: Any, value: Array) -> Floats:
 
 def warn_caller(message: str, category: type[Warning] = ConvergenceWarning) -> None:
     """Warn at the line of the first caller outside this package and scikit-learn."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("expfam_em", "sklearn"):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    caller.warn_caller(message, category)
 
 
 @contextlib.contextmanager

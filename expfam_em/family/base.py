@@ -45,8 +45,8 @@ class ExponentialFamily(ABC):
     """Whether p(x) ≤ 1, as of counts and labels: no component can then be spurious by its height alone."""
 
     samples_alike: bool = True
-    """Whether drawn rows are seen as the rows of a fit are; they are not where these are intervals, or counts over times
-    that differ."""
+    """Whether drawn rows are seen as the rows of a fit are; they are not where these are intervals, or counts over
+    several times."""
 
     incidental: tuple[str, ...] = ()
     """Names of the attributes that do not change the densities: they say in which coordinates the family is, how it is
