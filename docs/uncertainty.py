@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import expfam_em as ef
+from expfam_em.analysis.uncertainty import flattened
 
 DATA_SETS, ROWS = 1000, 2000
 
@@ -41,19 +42,14 @@ def fits_of(truth: ef.Mixture, n_data: int, n: int, seed: int = 0):
     return data, ef.fit_many(model, data)
 
 
-def numbers(named) -> np.ndarray:
-    """Return all numbers of named parameters."""
-    return np.concatenate([np.ravel(value) for value in named.values()])
-
-
 def coverage(truth: ef.Mixture) -> np.ndarray:
     """Return for each parameter how often its interval contains it."""
     data, fits = fits_of(truth, DATA_SETS, ROWS)
-    true = numbers({"weights": truth.weights, **truth.parameters})
+    true = flattened({"weights": truth.weights, **truth.parameters})
     hits = []
     for X, fit in zip(data, fits, strict=True):
         ends = ef.standard_errors(fit, X, n_jobs=1).intervals()
-        low, high = (numbers({name: pair[side] for name, pair in ends.items()}) for side in (0, 1))
+        low, high = (flattened({name: pair[side] for name, pair in ends.items()}) for side in (0, 1))
         hits.append((low <= true) & (true <= high))
     return np.mean(hits, axis=0)
 
@@ -71,7 +67,7 @@ def table() -> None:
 
 
 def picture() -> None:
-    """Draw estimates of one mixture with intervals of three kinds, and the estimates of 400 other data sets beside them."""
+    """Draw estimates of one mixture with intervals of three kinds, and the estimates of 400 other data sets."""
     import matplotlib
 
     matplotlib.use("Agg")
