@@ -10,6 +10,7 @@ from sklearn.datasets import load_iris
 
 import expfam_em as ef
 from expfam_em import plots
+from expfam_em.estimators import selection
 from tests.test_reference_numbers import CARCINOMA
 
 IRIS = load_iris().data
@@ -121,6 +122,22 @@ def test_cells_without_a_sound_fit_are_not_available(capsys):
         found["EEE", 2]
     with pytest.raises(ValueError, match="no fit is sound"):
         ef.select(X, "VVV", [20])
+
+
+def test_more_starts_that_are_interrupted_change_no_argument(monkeypatch):
+    found = []
+
+    def fit_each(cell, *arguments):
+        if cell.n_init > 3:
+            found.append((cell, cell.n_init))
+            raise KeyboardInterrupt
+        return [ValueError("no start has ended well")]
+
+    monkeypatch.setattr(selection._Cell, "_fit_each", fit_each)
+    with pytest.raises(KeyboardInterrupt):
+        ef.select(IRIS, ["EEE"], [2], n_init=3, random_state=0)
+    [(cell, tried)] = found
+    assert (cell.n_init, tried) == (3, 3 * selection.MORE)
 
 
 def test_without_pandas_the_table_is_a_list(monkeypatch):

@@ -270,9 +270,12 @@ class _Cell(ExponentialFamilyMixture):
                 return error
         [found] = self._fit_each(rows, weight, None, ())
         if self.n_components > 1 and (isinstance(found, ValueError) or found["sound_"] is False):
-            self.n_init *= MORE
-            [again] = self._fit_each(rows, weight, None, ())
-            self.n_init //= MORE
+            given = self.n_init
+            self.n_init = MORE * given
+            try:
+                [again] = self._fit_each(rows, weight, None, ())
+            finally:
+                self.n_init = given
             found = found if isinstance(again, ValueError) else again
         if isinstance(found, ValueError):
             return found
