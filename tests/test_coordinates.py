@@ -5,6 +5,7 @@ import pytest
 from scipy.special import digamma, gammaln
 
 import expfam_em as ef
+from expfam_em.families.gaussian.framed import coordinates_of
 
 Gaussian = ef.families.Gaussian
 
@@ -39,6 +40,14 @@ def test_statistics_under_two_mixtures_add_up():
             assert covariances[k, 0, 0] == pytest.approx(rows.var(), rel=1e-9)
     turned = ef.accumulate(m1, Y) + ef.accumulate(m0, X)
     assert moments(ef.maximize(turned, m0))[1] == pytest.approx(covariances, rel=1e-9)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_frames_of_single_components_lie_row_after_row(covariance_type):
+    X = np.random.default_rng(0).normal(np.repeat([[0, 0], [1e6, 0]], 200, axis=0))
+    mixture = gaussian(X, 2, covariance_type=covariance_type).mixture_
+    assert mixture.family.frames is not None
+    assert all(values.flags.c_contiguous for values in coordinates_of(mixture.family, 2).of_each(2))
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "VEV"])

@@ -48,7 +48,8 @@ class Coordinates(NamedTuple):
         shifts = np.broadcast_to(self.shift, (n_components, len(self.shift)))
         roots = np.broadcast_to(root, (n_components, *root.shape))
         if self.frames is not None:
-            shifts, roots, frames = np.array(shifts), np.array(roots), self.own(n_components)
+            shifts, roots = (np.array(values, order="C") for values in (shifts, roots))
+            frames = self.own(n_components)
             own = frames["own"]
             shifts[own], roots[own] = frames["shift"][own], frames["root"][own]
         return shifts, roots
