@@ -67,6 +67,11 @@ HALVINGS_OF_LINE = 2.0 ** -np.arange(0, 54)
 HALVINGS_OF_LINE.flags.writeable = False
 
 
+SIZES = np.unique([sign * 2.0 ** np.arange(-1074, 1024, 16.0) for sign in (-1, 0, 1)])
+SIZES.flags.writeable = False
+"""Numbers of all orders of magnitude."""
+
+
 class Nodes(NamedTuple):
     """Quadratures over intervals.
 
@@ -116,30 +121,22 @@ class Line(NamedTuple):
 
 def _end(accepts: Callable, inside: float, sign: int, is_whole: bool) -> float:
     """Return where the numbers that a family accepts end on one side; infinite if they do not."""
-    outside = sign * float(np.finfo(float).max)
-    if is_whole:
-        outside = sign * 2.0**53
+    outside = sign * (2.0**53 if is_whole else float(np.finfo(float).max))
     if accepts(np.array([outside]))[0]:
         return sign * np.inf
-    ratio = sign * inside < 0 or inside == 0  # the signs differ: first look for the order of magnitude
+
+    def between(trials: Array) -> Array:
+        """Return those between the two ends, in the order from the inside to the outside."""
+        trials = np.unique(np.round(trials) if is_whole else trials)
+        return trials[(sign * trials > sign * inside) & (sign * trials < sign * outside)][::sign]
+
+    is_far = sign * inside <= 0  # the signs differ: first look for the order of magnitude
     for _ in range(40):
-        if sign * outside - sign * inside <= (0.5 if is_whole else 0.0):
-            break
-        if ratio or abs(outside) > 4 * abs(inside) > 0:
-            size = 2.0 ** np.arange(-1074, 1024, 16.0)
-            trials = np.unique(np.concatenate([-size, [0.0], size]))
-        else:
-            trials = np.linspace(inside, outside, 66)
-        trials = np.round(trials) if is_whole else trials
-        trials = np.sort(trials[(sign * trials > sign * inside) & (sign * trials < sign * outside)] * sign) * sign
-        ratio = False
+        trials = between(SIZES) if is_far or abs(outside) > 4 * abs(inside) > 0 else SIZES[:0]
+        trials = trials if len(trials) else between(np.linspace(inside, outside, 66))
         if not len(trials):
-            trials = np.linspace(inside, outside, 66)[1:-1]
-            trials = np.unique(np.round(trials)) if is_whole else trials
-            trials = trials[(trials != inside) & (trials != outside)][::1]
-            trials = np.sort(trials * sign) * sign
-            if not len(trials):
-                break
+            break
+        is_far = False
         fine = accepts(trials)
         last = int(np.argmin(fine)) if not fine.all() else len(fine)
         inside = trials[last - 1] if last else inside
@@ -158,10 +155,11 @@ class _Bent(NamedTuple):
     high: float
 
 
+NOT_BENT = _Bent(lambda u: u, lambda x: x, np.zeros_like, lambda x, u, v: x + v, -np.inf, np.inf)
+
+
 def _bent(line: Line, centre: float = 0.0, width: float = 1.0) -> _Bent:
-    if line.is_whole or line.low < 0 or not line.low >= 0:
-        if line.is_whole:
-            return _Bent(lambda u: u, lambda x: x, np.zeros_like, lambda x, u, v: x + v, -np.inf, np.inf)
+    if line.low < 0:
         return _Bent(
             lambda u: centre + width * np.sinh(u),
             lambda x: np.arcsinh((x - centre) / width),
@@ -189,9 +187,7 @@ def nodes(family: ExponentialFamily, natural: Array, low: Array, high: Array) ->
     with np.errstate(all="ignore"):
         if line.is_whole:
             return _terms(log_density, np.ceil(low), np.floor(high), peak)
-        bent = _bent(line)
-        if bent.x is not np.exp and bent.x is not expit:
-            bent = _bent(line, peak, _width(log_density, peak))
+        bent = _bent(line, peak, _width(log_density, peak)) if line.low < 0 else _bent(line)
         return _quadrature(log_density, bent, low, high, peak)
 
 
@@ -223,20 +219,16 @@ def _hint(family: ExponentialFamily, natural: Array) -> list[float]:
 
 def _peak(log_density: Callable, line: Line, hint: list[float]) -> float:
     """Return where the density along the bent line is largest, as x."""
-    bent = _bent(line)
+    # the whole line is bent about the peak, which is looked for without
+    bent = NOT_BENT if line.is_whole or line.low < 0 else _bent(line)
     probes = np.concatenate([FAR_PROBES, hint, np.nextafter([line.low, line.high], 0.0)])
     probes = probes[np.isfinite(probes) & (probes >= line.low) & (probes <= line.high)]
     probes = np.round(probes) if line.is_whole else probes
 
     def g(u: Array) -> Array:
         x = np.clip(bent.x(u), line.low, line.high)
-        if line.is_whole:
-            return log_density(np.round(x))
-        # the whole line is bent about the peak, which it is looked for without
-        return log_density(x) + (bent.log_slope(u) if line.low >= 0 else 0.0)
+        return log_density(np.round(x) if line.is_whole else x) + bent.log_slope(u)
 
-    if line.low < 0 and not line.is_whole:
-        bent = bent._replace(x=lambda u: u, u=lambda x: x, low=-np.inf, high=np.inf)
     with np.errstate(all="ignore"):
         starts = np.clip(bent.u(probes), bent.low, bent.high)
         values = g(starts)
