@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from expfam_em.families.composed.parts import check_family_argument
+from expfam_em.families.composed.parts import OfAnother, check_family_argument
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.binding import Composed
 from expfam_em.family.optional import Incomplete, OverTime, is_incomplete
 from expfam_em.family.support import require
 from expfam_em.rows.typing import Array, Block, Mask
 
 
-class Exposed(Composed, Incomplete):
+class Exposed(OfAnother, Incomplete):
     """Counts over different times: the last column of X is the exposure e > 0 of the row, and rates are those of e = 1.
 
     Counts of ``Poisson()`` have the law x | e ~ Poisson(e λ): T(x) = x, e(x) = e, and h(x) = Π eˣ/x!. Those of
@@ -40,7 +37,6 @@ class Exposed(Composed, Incomplete):
     """
 
     sparse, samples_alike = "never", False
-    family: Any
 
     def __init__(self, family: ExponentialFamily) -> None:
         check_family_argument(family)
@@ -58,9 +54,6 @@ class Exposed(Composed, Incomplete):
     def _views(self) -> list[tuple[ExponentialFamily, Callable]]:
         return [(self.family, lambda X, weight: (X[:, :-1], weight))]
 
-    def _with_parts(self, families: list, n_features: int | None) -> Any:
-        return self.replace(family=families[0])
-
     def exposure(self, X: Block) -> Array | None:
         return None if self.incomplete else np.asarray(X, np.float64)[:, -1]
 
@@ -74,24 +67,8 @@ class Exposed(Composed, Incomplete):
         counts, exposure = _split(X)
         return checked.log_base_measure(self.family, counts) + np.sum(counts * np.log(exposure), axis=1)
 
-    def log_partition(self, natural: Array) -> Array:
-        return checked.log_partition(self.family, natural)
-
     def expected_log_base_measure(self, natural: Array) -> Array | None:
         return None  # it depends on the exposure
-
-    def to_expectation(self, natural: Array) -> Array:
-        return checked.to_expectation(self.family, natural)
-
-    def to_natural(self, expectation: Array) -> Array:
-        return checked.to_natural(self.family, expectation)
-
-    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
-        return checked.next_natural(self.family, counts, sums, previous)
-
-    @property
-    def coupled(self) -> bool:
-        return bool(self.family.coupled)
 
     def log_density(self, X: Block, natural: Array) -> Array:
         counts, exposure = _split(X)
@@ -102,9 +79,6 @@ class Exposed(Composed, Incomplete):
     def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
         counts, exposure = _split(X)
         return np.asarray(self.family.complete_over(exposure, counts, natural, responsibilities))
-
-    def seed(self, expectation: Array, mean: Array) -> Array:
-        return checked.seeds(self.family, expectation, mean)
 
     # ---- rows ------------------------------------------------------------------------------------------------
 
@@ -122,19 +96,6 @@ class Exposed(Composed, Incomplete):
         require(fine, X, f"{type(self).__name__} needs positive exposures in the last column")
 
     # ---- as users know it ------------------------------------------------------------------------------------
-
-    def edges(self, natural: Array) -> dict[str, Mask]:
-        return self.family.edges(natural)
-
-    def parameters(self, natural: Array) -> dict[str, Array]:
-        return checked.parameters(self.family, natural)
-
-    def from_parameters(self, **given: ArrayLike) -> Array:
-        """Return the natural parameters of the names that the family itself has, for an exposure of 1."""
-        return self.family.from_parameters(**given)
-
-    def n_parameters(self, n_components: int) -> int | None:
-        return checked.n_parameters(self.family, n_components)
 
     def mean(self, natural: Array) -> Array:
         of_counts = self.family.mean(natural)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.categorical import Categorical
-from expfam_em.families.composed.parts import check_family_argument
+from expfam_em.families.composed.parts import OfAnother, check_family_argument
 from expfam_em.families.directional import VonMises
 from expfam_em.families.uniform import Uniform
 from expfam_em.family import checked, intervals
@@ -59,11 +59,10 @@ STEPS_WITH_UNSEEN_ROWS = 20
 """EM steps about the rows outside a window, where Newton's method finds no maximum inside the parameter space."""
 
 
-class OfOneColumn(Composed, FramedBy, Seeded):
+class OfOneColumn(OfAnother, FramedBy, Seeded):
     """What is known of one number that follows a family; natural parameters, their names and T are its own."""
 
     sparse, framed_by, its_natural = "never", "family", slice(None)
-    family: Any
 
     def _take(self, family: ExponentialFamily) -> None:
         """Take the family, once it is one of a single number with parameters."""
@@ -79,34 +78,11 @@ class OfOneColumn(Composed, FramedBy, Seeded):
         self.family = family
         self.seed_smoothing, self.regularized = family.seed_smoothing, family.regularized
 
-    def _with_parts(self, families: list, n_features: int | None) -> Any:
-        return self.replace(family=families[0])
-
     def _alone(self, n: int) -> list[ExponentialFamily]:
         """Return the family of each of n components."""
         if self.frames is None:
             return [self.family] * n
         return [components(self.family, np.array([k])) for k in range(n)]
-
-    @property
-    def coupled(self) -> bool:
-        return bool(self.family.coupled)
-
-    def n_parameters(self, n_components: int) -> int | None:
-        return checked.n_parameters(self.family, n_components)
-
-    def seed(self, expectation: Array, mean: Array) -> Array:
-        return checked.seeds(self.family, expectation, mean)
-
-    def edges(self, natural: Array) -> dict[str, Mask]:
-        return self.family.edges(natural)
-
-    def parameters(self, natural: Array) -> dict[str, Array]:
-        return checked.parameters(self.family, natural)
-
-    def from_parameters(self, **given: ArrayLike) -> Array:
-        """Return the natural parameters of the names that the family itself has."""
-        return self.family.from_parameters(**given)
 
     def choose_frames(self, natural: Array, expectation: Array) -> tuple[Frames | None, Array] | None:
         return self.family.choose_frames(natural, expectation) if isinstance(self.family, Framed) else None
@@ -422,20 +398,8 @@ class Censored(OfOneColumn, Incomplete):
     def log_base_measure(self, X: Block) -> Array:
         return checked.log_base_measure(self.family, self._points(X)) if self.as_points else np.zeros(len(X))
 
-    def log_partition(self, natural: Array) -> Array:
-        return checked.log_partition(self.family, natural)
-
     def expected_log_base_measure(self, natural: Array) -> Array | None:
         return None  # that of the numbers themselves would say nothing about intervals
-
-    def to_expectation(self, natural: Array) -> Array:
-        return checked.to_expectation(self.family, natural)
-
-    def to_natural(self, expectation: Array) -> Array:
-        return checked.to_natural(self.family, expectation)
-
-    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
-        return checked.next_natural(self.family, counts, sums, previous)
 
     # ---- the E-step ------------------------------------------------------------------------------------------
 

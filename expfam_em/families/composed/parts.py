@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from expfam_em.families.composed.layout import Layout
 from expfam_em.families.conjugates import OfFamilies
@@ -41,6 +42,50 @@ from expfam_em.family.optional import (
     translate_expectation,
 )
 from expfam_em.rows.typing import Array, Block, Mask
+
+
+class OfAnother(Composed):
+    """Families whose rows are seen otherwise than those of another family, which is an attribute.
+
+    A, the mappings, the M-step and named parameters are those of the other, unless a subclass says more.
+    """
+
+    family: Any
+
+    def _with_parts(self, families: list, n_features: int | None) -> Any:
+        return self.replace(family=families[0])
+
+    def log_partition(self, natural: Array) -> Array:
+        return checked.log_partition(self.family, natural)
+
+    def to_expectation(self, natural: Array) -> Array:
+        return checked.to_expectation(self.family, natural)
+
+    def to_natural(self, expectation: Array) -> Array:
+        return checked.to_natural(self.family, expectation)
+
+    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
+        return checked.next_natural(self.family, counts, sums, previous)
+
+    @property
+    def coupled(self) -> bool:
+        return bool(self.family.coupled)
+
+    def n_parameters(self, n_components: int) -> int | None:
+        return checked.n_parameters(self.family, n_components)
+
+    def seed(self, expectation: Array, mean: Array) -> Array:
+        return checked.seeds(self.family, expectation, mean)
+
+    def edges(self, natural: Array) -> dict[str, Mask]:
+        return self.family.edges(natural)
+
+    def parameters(self, natural: Array) -> dict[str, Array]:
+        return checked.parameters(self.family, natural)
+
+    def from_parameters(self, **given: ArrayLike) -> Array:
+        """Return the natural parameters of the names that the family itself has."""
+        return self.family.from_parameters(**given)
 
 
 class Part(NamedTuple):
