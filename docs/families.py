@@ -18,8 +18,9 @@ from generated import write_or_check
 import expfam_em as ef
 from expfam_em import estimators
 from expfam_em.cli.names import COMPOSED
+from expfam_em.families.composed.parts import OfAnother
 from expfam_em.families.gaussian.models import MODELS
-from expfam_em.family import checked
+from expfam_em.family import checked, intervals
 from expfam_em.family.optional import is_incomplete
 
 HERE = Path(__file__).parent
@@ -30,6 +31,14 @@ SYMBOL = r"(?:T|A|h|e|η)(?:\(\w\))? [=∝] "
 SIZES = ((3, 2), (3, 10))
 """K and d for which parameters of covariances are counted."""
 
+NEEDS = {
+    **dict.fromkeys(COMPOSED, "what the families need"),
+    ef.families.Truncated: "numbers of the family, from low to high",
+    ef.families.Censored: "low and high, with a number of the family from one to the other",
+    ef.families.Exposed: "counts of the family, and a positive exposure in the last column",
+}
+"""What rows of families that are made of others have to be."""
+
 INTRODUCTION = """\
 # Families
 
@@ -37,8 +46,9 @@ INTRODUCTION = """\
 
 The families that come with the package, each with its statistics T, log-partition A, base measure h and natural
 parameters η ([Notation](notation.md)). All are fitted by the same driver and have what it has: row weights, conjugate
-priors, restarts, temperatures, threads, saving, samples. The rest is said for each: an entropy that has a formula,
-marginals and conditionals of some columns, sparse rows, and whether η is found from E[T] by a formula or by iteration.
+priors, restarts, temperatures, threads, saving, samples. The rest is said for each: an entropy by a formula or by
+quadrature, marginals and conditionals of some columns, sparse rows, and whether η is found from E[T] by a formula or by
+iteration.
 [Add a family](add_a_family.md) has the way to one of your own.
 
 ```python
@@ -67,9 +77,13 @@ def statistics(kind) -> str:
     """Return what T is, in the words of the docstring."""
     words = " ".join(description(kind))
     found = re.search(
-        rf"T(?:\(\w\))?(?:, A and η)? (?:=|is|are) (.+?)(?:, (?:and )?(?:{SYMBOL}|η_k is)| with |\.(?: |$))", words
+        rf"T(?:\([^)]+\))?(?:, (?:A and η|[\w, -]+?))? (?:=|is|are) "
+        rf"(.+?)(?:, (?:and )?(?:{SYMBOL}|η_k is)|, which | with |\.(?: |$))",
+        words,
     )
-    return found[1] if found else "none"
+    if not found:
+        raise ValueError(f"the docstring of {kind.__name__} does not say what T is")
+    return found[1]
 
 
 def constants(kind) -> list[tuple[str, str, str]]:
@@ -91,25 +105,40 @@ def method_of(kind, method):
     return next(vars(base)[method] for base in bases if method in vars(base))
 
 
-def iterates(function, seen=None) -> bool:
-    """Whether a function of the package, or one that it calls, has a loop."""
+def called(function, kind, seen=None) -> set:
+    """Return a function and all functions of the package that it calls: of modules, and of a family itself."""
     seen = set() if seen is None else seen
-    if function in seen or not inspect.isfunction(function) or not function.__module__.startswith("expfam_em"):
-        return False
+    if not inspect.isfunction(function) or function in seen or not function.__module__.startswith("expfam_em"):
+        return seen
     seen.add(function)
-    if re.search(r"^\s*(?:for|while) ", inspect.getsource(function), re.MULTILINE):
-        return True
     names, known = function.__code__.co_names, function.__globals__
     places = [known, *(vars(known[name]) for name in names if inspect.ismodule(known.get(name)))]
-    return any(iterates(inspect.unwrap(place.get(name)), seen) for name in names for place in places)
+    own = re.findall(r"\bself\.(\w+)\(", inspect.getsource(function))
+    found = [place.get(name) for name in names for place in places]
+    for each in [*found, *(getattr(kind, name, None) for name in own)]:
+        called(inspect.unwrap(each), kind, seen)
+    return seen
+
+
+def iterates(function, kind) -> bool:
+    """Whether a function of the package, or one that it calls, has a loop."""
+    loop = re.compile(r"^\s*(?:for|while) ", re.MULTILINE)
+    return any(loop.search(inspect.getsource(each)) for each in called(function, kind))
 
 
 def inverse(kind) -> str:
     """Return how η is found from E[T]."""
     if issubclass(kind, COMPOSED):
         return "those of the families"
+    if method_of(kind, "to_natural") is OfAnother.to_natural:
+        return "that of the family"
     own = getattr(kind, "natural_of", method_of(kind, "to_natural"))
-    return "by iteration" if iterates(own) or not overrides(kind, "to_natural") else "by a formula"
+    return "by iteration" if iterates(own, kind) or not overrides(kind, "to_natural") else "by a formula"
+
+
+def is_quadrature(kind) -> bool:
+    """Whether E[log h] is a sum over nodes in an interval."""
+    return intervals.nodes in called(method_of(kind, "expected_log_base_measure"), kind)
 
 
 def estimator_of(name) -> str:
@@ -139,9 +168,7 @@ class Subject:
     @property
     def support(self) -> str:
         """What rows have to be: as the class says it, or its errors about impossible rows."""
-        if issubclass(self.kind, COMPOSED):
-            return "what the families need"
-        if needs := getattr(self.kind, "needs", ""):
+        if needs := NEEDS.get(self.kind) or getattr(self.kind, "needs", ""):
             return needs
         found = []
         for value in (np.nan, -1.5, 0.25, 1.0):
@@ -159,9 +186,11 @@ class Subject:
         return self.made.sparse in ("entries", "rows")
 
     @property
-    def has_entropy(self) -> bool:
-        """Whether the entropy has a formula."""
-        return self.family.entropy(self.natural) is not None
+    def entropy(self) -> str:
+        """How the entropy is found."""
+        if self.family.entropy(self.natural) is None:
+            return "from samples"
+        return "by quadrature" if is_quadrature(self.kind) else "by a formula"
 
     @property
     def code(self) -> str:
@@ -221,7 +250,7 @@ def section(one) -> str:
         *([f"`{constant}`", f"{what}. {meaning}"] for constant, what, meaning in told),
         ["parameters", ", ".join(f"`{parameter}`" for parameter in one.family.parameters(one.natural))],
         ["η from E[T]", inverse(one.kind)],
-        ["entropy", "by a formula" if one.has_entropy else "from samples"],
+        ["entropy", one.entropy],
         ["parts of a row", parts_of_rows(one.kind)],
         ["sparse rows", "yes" if one.sparse else "no"],
     ]

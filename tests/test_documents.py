@@ -53,6 +53,21 @@ def test_examples_in_docstrings(module):
     assert results.failed == 0
 
 
+def test_the_page_of_families_says_what_rows_windows_and_intervals_are():
+    text = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
+    overview = [line.split(" | ") for line in text.splitlines() if line.startswith("| [")]
+    assert len(overview) > 30
+    assert not [row[0] for row in overview if row[2] == "none"]
+    assert not [row[0] for row in overview if "None" in row[1]]
+    sections = {part.split("\n", 1)[0]: part.splitlines() for part in text.split("\n## ")[1:]}
+    assert "| x | numbers of the family, from low to high |" in sections["Truncated"]
+    assert "| η from E[T] | by iteration |" in sections["Truncated"]
+    assert "| entropy | by quadrature |" in sections["Truncated"]
+    assert "| entropy | by a formula |" in sections["Gamma"]
+    assert "| x | low and high, with a number of the family from one to the other |" in sections["Censored"]
+    assert "| x | counts of the family, and a positive exposure in the last column |" in sections["Exposed"]
+
+
 def test_every_estimator_shows_an_example():
     for name in ("GaussianMixture", "BernoulliMixture", "KMeans", "ExponentialFamilyMixture"):
         assert doctest.DocTestFinder(recurse=False).find(getattr(ef, name), name)[0].examples

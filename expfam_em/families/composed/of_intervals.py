@@ -307,7 +307,7 @@ class Censored(OfOneColumn, Incomplete):
     """One number in two columns (low, high): observed where they are equal, otherwise only known to lie between them.
 
     The density of an interval is log P_η(low ≤ X ≤ high), and the E-step takes E[T | low ≤ X ≤ high] (Dempster, Laird &
-    Rubin 1977, section 4.2). A, the M-step and named parameters are those of the family. Ends are counted in: of
+    Rubin 1977, section 4.2). T, A, the M-step and named parameters are those of the family. Ends are counted in: of
     counts, (3, 5) stands for 3, 4 or 5.
 
     An interval without a lower or upper end has ∓3.4028235e38 there, the largest number of float32, because
