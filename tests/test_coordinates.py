@@ -5,7 +5,6 @@ import pytest
 from scipy.special import digamma, gammaln
 
 import expfam_em as ef
-from expfam_em.families.gaussian.framed import coordinates_of
 
 Gaussian = ef.families.Gaussian
 
@@ -47,7 +46,7 @@ def test_frames_of_single_components_lie_row_after_row(covariance_type):
     X = np.random.default_rng(0).normal(np.repeat([[0, 0], [1e6, 0]], 200, axis=0))
     mixture = gaussian(X, 2, covariance_type=covariance_type).mixture_
     assert mixture.family.frames is not None
-    assert all(values.flags.c_contiguous for values in coordinates_of(mixture.family, 2).of_each(2))
+    assert all(values.flags.c_contiguous for values in mixture.family._coordinates(2).of_each(2))
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "VEV"])
