@@ -195,6 +195,20 @@ def test_rows_may_miss_values():
         assert mixture(3, init=labels, **LONG).fit(gaps).support_[0] < 0
 
 
+def test_a_column_may_be_observed_in_none_of_the_rows_that_are_asked_about(monkeypatch):
+    monkeypatch.setattr(guard, "ROWS_EACH", 40)
+    X = two((1000, 1000), 3).round(1)
+    rare, family = np.random.default_rng(1).permutation(2000)[:12], F.Gaussian("diag")
+    X[np.setdiff1d(np.arange(2000), rare[:6]), 1] = np.nan
+    X[np.setdiff1d(np.arange(2000), rare[6:]), 2] = np.nan
+    model = mixture(family=family).fit(X)
+    assert model.sound_
+    assert model.lower_bound_ == mixture(family=family, guard=False).fit(X).lower_bound_
+    stack = ef.Mixture.stack([model.mixture_])
+    X[rare[6:], 2] = np.nan  # the first column is recorded to one digit, whatever is known of the last
+    assert guard.resolution(stack, X, np.zeros(1, np.int64))[0, [0, 2]] == pytest.approx([0.1, 0])
+
+
 def test_counts_have_nothing_to_guard_and_parts_that_have_are_asked():
     rng = np.random.default_rng(0)
     counts = rng.poisson(3, (60, 5)).astype(float)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from expfam_em.em.options import Options
 from expfam_em.em.steps import estimate, with_family
-from expfam_em.estep.grouped import refilled, with_groups
+from expfam_em.estep.grouped import possible_row, refilled, with_groups
 from expfam_em.estep.plan import single_pass
 from expfam_em.estep.reduce import ByRow, EStep
 from expfam_em.estep.scores import Outputs, Sums
@@ -264,7 +264,7 @@ def _without(stack: Mixture, found: Gathered, dealt: Dealt, options: Options, fr
     """Return M(S − S_v) of every fold, a stack of B · V; a component without rows elsewhere has weight 0."""
     (B, K), p = stack.weights.shape, stack.natural.shape[2]
     repeated = stack[np.repeat(np.arange(B), FOLDS)]
-    rows = refilled(stack.family, _in_groups(stack.family, dealt.rows))
+    rows = refilled(stack.family, _in_groups(stack, dealt.rows))
     kernel = single_pass(stack.family, rows)
     step = EStep(kernel, repeated.scores, float(options.schedule[-1]), np.arange(B * FOLDS))
     _, *of_fold, _, exposures = rows.reduce(step, kernel.work(K, p))
@@ -295,14 +295,25 @@ def _without(stack: Mixture, found: Gathered, dealt: Dealt, options: Options, fr
     return Mixture.unchecked(repeated.family, np.where(gone, 0.0, repeated.weights), natural)
 
 
-def _in_groups(family: Any, rows: ArrayRows) -> Any:
-    """Return rows in groups by what is missing in them, with observed values in its place; as they are if none is."""
-    return with_groups(family, rows, functools.partial(_observed, rows.X))
+def _in_groups(stack: Mixture, rows: ArrayRows) -> Any:
+    """Return rows in groups by what is missing in them, with possible values in its place; as they are if none is."""
+    return with_groups(stack.family, rows, functools.partial(_possible, stack, rows.X))
 
 
-def _observed(X: Array) -> Array:
-    """Return the first value of each column that is not missing, (d,): columns that go together are of one row."""
-    return X[np.argmax(~np.isnan(X), axis=0), np.arange(X.shape[1])]
+def _possible(stack: Mixture, X: Array) -> Array:
+    """Return the first value of each column that is not missing, (d,): columns that go together are of one row.
+
+    A column of which the sample has no value gets one that the first mixture may have.
+    """
+    first = X[np.argmax(~np.isnan(X), axis=0), np.arange(X.shape[1])]
+    if (unseen := np.isnan(first)).any():
+        first[unseen] = possible_row(stack[0].family, stack[0].natural)[unseen]
+    return first
+
+
+def _without_gaps(stack: Mixture, values: Array, X: Array) -> Array:
+    """Return rows like those of X with possible values in place of missing ones."""
+    return np.where(gaps, _possible(stack, X), values) if (gaps := np.isnan(values)).any() else values
 
 
 def _weights_of(sample: Sample) -> Array:
@@ -323,10 +334,10 @@ def _others(of_fold: Array) -> Array:
 def _gains(stack: Mixture, without: Mixture, dealt: Dealt) -> tuple[Array, Array]:
     """Return what each component adds to the rows, and to rows that it has not seen, (B, K)."""
     B, K = stack.weights.shape
-    X, n_cells, inside = _cells(stack.family, dealt, B)
+    X, n_cells, inside = _cells(stack, dealt)
     sizes = np.diff(dealt.rows.starts) * n_cells
     offset = None if dealt.rows.offset is None else np.repeat(dealt.rows.offset, n_cells, axis=0)
-    rows = _in_groups(stack.family, ArrayRows(X, None, dealt.rows.n_jobs, sizes, offset=offset))
+    rows = _in_groups(stack, ArrayRows(X, None, dealt.rows.n_jobs, sizes, offset=offset))
     joint = functools.partial(_log_joint, rows=rows, shape=(-1, n_cells, K))
     own, rest = joint(stack[np.repeat(np.arange(B), FOLDS)])
     unseen, _ = joint(without)
@@ -364,10 +375,11 @@ def _mean(values: Array, inside: Mask) -> Array:
     return top + np.log(total / inside.sum(axis=1)[:, None])
 
 
-def _cells(family: Any, dealt: Dealt, B: int) -> tuple[Block, int, Mask]:
+def _cells(stack: Mixture, dealt: Dealt) -> tuple[Block, int, Mask]:
     """Return rows and points of the cells they stand for, each row first, how many, and which are possible, (m, c)."""
     X, m = dealt.rows.X, len(dealt.rows)
-    widths = None if isinstance(X, CSRBlock) else resolution(family, X, np.searchsorted(dealt.fold // FOLDS, range(B)))
+    begins = np.searchsorted(dealt.fold // FOLDS, np.arange(len(stack.weights)))
+    widths = None if isinstance(X, CSRBlock) else resolution(stack, X, begins)
     if widths is None or not widths.any():
         return X, 1, np.ones((m, 1), bool)
     d = X.shape[1]
@@ -376,14 +388,14 @@ def _cells(family: Any, dealt: Dealt, B: int) -> tuple[Block, int, Mask]:
     place = np.argsort(rng.random((most, SHIFTS, d)), axis=1) + rng.random((most, SHIFTS, d))
     shift = (place / SHIFTS - 0.5)[dealt.rank] * widths[dealt.fold // FOLDS][:, None]
     points = np.concatenate([X[:, None], X[:, None] + shift.astype(X.dtype)], axis=1).reshape(-1, d)
-    possible = checked.supports(family, np.where(np.isnan(points), _observed(X), points)).reshape(m, 1 + SHIFTS)
+    possible = checked.supports(stack.family, _without_gaps(stack, points, X)).reshape(m, 1 + SHIFTS)
     if not possible.all():
         points = np.where(possible.reshape(-1, 1), points, np.repeat(X, 1 + SHIFTS, axis=0))
     possible[:, 0] = ~possible[:, 1:].any(axis=1)
     return points, 1 + SHIFTS, possible
 
 
-def resolution(family: Any, X: Block, begins: Integers) -> Array:
+def resolution(stack: Mixture, X: Block, begins: Integers) -> Array:
     """Return the width of the cell that values of each column are rounded to, of each data set, (B, d); 0 if none.
 
     It is the smallest gap between two values, if no continuous column has so large a smallest gap, and if the family
@@ -405,9 +417,9 @@ def resolution(family: Any, X: Block, begins: Integers) -> Array:
         coarse = n_seen**2 * gap > ROUNDED_FROM * span
         widths[data] = np.where(coarse & np.isfinite(gap), gap, 0.0)
     probes = X[np.unique(np.linspace(0, len(X) - 1, PROBED_ROWS).astype(np.int64))]
-    probes = np.where(np.isnan(probes), _observed(X), probes)
+    probes = _without_gaps(stack, probes, X)
     for j in np.flatnonzero(widths.any(axis=0)):
         step = 0.4 * widths[:, j].max() * (np.arange(X.shape[1]) == j)
-        if not any(checked.supports(family, (probes + sign * step).astype(X.dtype)).mean() >= 0.5 for sign in (1, -1)):
+        if not any(checked.supports(stack.family, (probes + sign * step).astype(X.dtype)).mean() >= 0.5 for sign in (1, -1)):
             widths[:, j] = 0.0
     return widths
