@@ -425,6 +425,10 @@ def test_a_row_of_density_0_is_named(weight):
     with pytest.warns(ConvergenceWarning):
         model.fit(X, sample_weight=absent)
     assert model.score_samples(X)[7] == -np.inf
+    allowed = np.ones((100, 2), bool)
+    allowed[::2, 1] = False  # rows 1, 3, ... come after these; row 7 is the fourth of them
+    with pytest.raises(ValueError, match=r"log h of row 7 is −∞ under Rayleigh"):
+        ef.ExponentialFamilyMixture(Rayleigh(), 2, random_state=0).fit(X, sample_weight=weight, allowed=allowed)
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "VEV"])
@@ -436,4 +440,6 @@ def test_rows_whose_density_no_float_can_hold_are_named(covariance_type, far):
     for method in (model.predict, model.predict_proba):
         with pytest.raises(ValueError, match=r"row 3 is so far from every component of Gaussian.*: leave it out"):
             method(rows)
+        with pytest.raises(ValueError, match=r"row 3 is so far from every component of Gaussian.*: leave it out"):
+            method(np.concatenate([[[np.nan, 0.0]], rows[1:]]))
     assert np.isfinite(model.predict_proba(X)).all()

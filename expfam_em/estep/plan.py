@@ -13,12 +13,13 @@ from expfam_em.estep.dense import Dense, check_width, table_of
 from expfam_em.estep.grouped import Grouped, refilled
 from expfam_em.estep.incomplete import IncompletePass
 from expfam_em.estep.masked import Masked
-from expfam_em.estep.reduce import EStep, OfData, Write, log_base_chunk
+from expfam_em.estep.reduce import EStep, OfData, Write, as_given, log_base_chunk
 from expfam_em.estep.scores import Kernel, Outputs, Scores, Sums, cancels, check_temperature
 from expfam_em.estep.sparse import Sparse
 from expfam_em.family import checked
 from expfam_em.family.kernel_form import form_of, needs_table, table
 from expfam_em.family.optional import frames_of, is_incomplete, shared
+from expfam_em.family.support import ImpossibleRowError
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import Chunk, Rows
@@ -116,7 +117,10 @@ class Pass:
         self.check_width(scores)
         check_temperature(temperature, single=True)
         _, K, p = scores.natural.shape
-        self.rows.reduce(Write(self.kernel, scores, out, temperature), self.kernel.work(K, p))
+        try:
+            self.rows.reduce(Write(self.kernel, scores, out, temperature), self.kernel.work(K, p))
+        except ImpossibleRowError as error:
+            raise as_given(error, self.rows) from None
 
 
 def n_statistics(family, rows: Rows) -> int:
@@ -222,5 +226,8 @@ def totals_of(kernel, rows: Rows, p) -> np.ndarray:
 
 def total_log_base(family, rows: Rows) -> np.ndarray:
     """Return Σ sample_weight · log h(x) over each data set, (D,)."""
-    found: OfData = rows.reduce(functools.partial(log_base_chunk, family), LOG_BASE_WORK)
+    try:
+        found: OfData = rows.reduce(functools.partial(log_base_chunk, family), LOG_BASE_WORK)
+    except ImpossibleRowError as error:
+        raise as_given(error, rows) from None
     return found.values

@@ -39,7 +39,7 @@ class EStep(Prepared):
 
     Parameters
     ----------
-    kernel : Dense, Sparse, Bits or IncompletePass
+    kernel : Kernel
     scores : Scores
     temperature : float ≥ 0
     data_set : (B,) int, optional
@@ -93,7 +93,7 @@ class GivenStep(Prepared):
 
     Parameters
     ----------
-    kernel : Dense, Sparse or IncompletePass
+    kernel : Kernel
     scores : Scores
         Of 0, in the coordinates of the statistics; see `Scores.none`.
     given : list of functions of a chunk
@@ -161,7 +161,7 @@ class Write(ByRow):
 
     Raises
     ------
-    ValueError
+    ImpossibleRowError
         If the log-density of a row is no number, or −∞ under every component where they are to be compared.
     """
 
@@ -176,10 +176,10 @@ class Write(ByRow):
         self.fill(chunk, out._replace(evidence=evidence))
         unknown = ~np.isfinite(evidence) if compared else np.isnan(evidence)
         if unknown.any():
-            row = int(np.argmax(unknown))
-            raise ValueError(
-                f"row {chunk.first + row} is so far from every component of {self.kernel.family!r} that float64 cannot "
-                "hold its log-density: leave it out"
+            raise ImpossibleRowError(
+                f"row {{row}} is so far from every component of {self.kernel.family!r} that float64 cannot hold its "
+                "log-density: leave it out",
+                chunk.first + int(np.argmax(unknown)),
             )
         return 0
 
@@ -197,7 +197,7 @@ def log_base_chunk(family, chunk: Chunk) -> OfData:
     Raises
     ------
     ValueError
-        If a row that carries weight has density 0 under all parameters.
+        If a row that carries weight has density 0 under all parameters; see `as_given` for rows in groups.
     """
     log_h, ranges = log_base(family, chunk), chunk.of_data()
     present = True if chunk.weight is None else chunk.weight > 0
@@ -208,10 +208,10 @@ def log_base_chunk(family, chunk: Chunk) -> OfData:
         checked.check_numbers(family, "log_base_measure", unknown, "x", chunk.first)
     impossible = (log_h == -np.inf) & present
     if impossible.any():
-        row = int(np.argmax(impossible))
-        raise ValueError(
-            f"log h of row {chunk.first + row} is −∞ under {family!r}, so its density is 0 whatever the parameters: "
-            "leave the row out, or give the family a check_support that says which rows are possible"
+        raise ImpossibleRowError(
+            f"log h of row {{row}} is −∞ under {family!r}, so its density is 0 whatever the parameters: leave the row "
+            "out, or give the family a check_support that says which rows are possible",
+            chunk.first + int(np.argmax(impossible)),
         )
     if chunk.weight is not None:
         log_h = chunk.weight * np.where(chunk.weight > 0, log_h, 0.0)  # an absent row may be impossible
@@ -246,8 +246,12 @@ def check_support(family, rows) -> None:
     """Raise the family's ValueError if a row that carries weight is outside its support."""
     found = rows.reduce(functools.partial(refusal_chunk, family), 64)
     if found.error is not None:
-        groups: Any = getattr(rows, "groups", None)
-        if groups is None or not isinstance(found.error, ImpossibleRowError):
-            raise found.error
-        row = found.error.row  # in the order of the groups
-        raise found.error.counted_from(int(groups.order[row]) - row)
+        raise as_given(found.error, rows)
+
+
+def as_given(error: ValueError, rows: Any) -> ValueError:
+    """Return an error whose row is counted in the order in which rows were given, not in that of their groups."""
+    groups = getattr(rows, "groups", None)
+    if groups is None or not isinstance(error, ImpossibleRowError):
+        return error
+    return error.counted_from(int(groups.order[error.row]) - error.row)
