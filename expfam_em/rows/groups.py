@@ -129,7 +129,7 @@ def grouped(
     data_set = np.repeat(np.arange(rows.n_data), np.diff(rows.starts))
     given = [key for key in (missing, allowed) if key is not None]
     bits = np.packbits(np.concatenate(given, axis=1), axis=1)
-    keys, of_row = np.unique(_as_words(bits), return_inverse=True)
+    keys, of_row = np.unique(as_words(bits), return_inverse=True)
     order = np.argsort(of_row, kind="stable") if rows.n_data == 1 else np.lexsort((of_row, data_set))
     first = np.zeros(len(keys), np.int64)
     first[of_row] = np.arange(len(of_row))  # some row of each group
@@ -142,7 +142,7 @@ def grouped(
     return ArrayRows(X, weight, rows.n_jobs, np.diff(rows.starts), offset=offset, groups=groups)
 
 
-def _as_words(bits: np.ndarray) -> np.ndarray:
+def as_words(bits: np.ndarray) -> np.ndarray:
     """Return bytes of rows, (n, b) uint8, as one value for each row, in the same order."""
     if (n_bytes := bits.shape[1]) > 8:
         return np.ascontiguousarray(bits).view(f"V{n_bytes}").ravel()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from expfam_em.rows.groups import as_words
 from expfam_em.rows.typing import Array, Integers
 
 if TYPE_CHECKING:
@@ -40,11 +41,13 @@ def draws(mixture: Mixture, X: Array, n: int, rng: np.random.Generator) -> Array
 def _patterns(X: Array) -> Iterator[tuple[Integers, Integers, Integers]]:
     """Yield the rows that miss the same values, which columns they miss, and which not."""
     some = np.flatnonzero(np.isnan(X).any(axis=1))
-    patterns, of_row = np.unique(np.isnan(X[some]), axis=0, return_inverse=True)
-    order = np.argsort(of_row.ravel(), kind="stable")
-    ends = np.cumsum(np.bincount(of_row.ravel(), minlength=len(patterns)))
-    for missing, lot in zip(patterns, np.split(some[order], ends[:-1]), strict=True):
-        yield lot, np.flatnonzero(missing), np.flatnonzero(~missing)
+    missing = np.isnan(X[some])
+    _, of_row = np.unique(as_words(np.packbits(missing, axis=1)), return_inverse=True)
+    order = np.argsort(of_row, kind="stable")
+    begins = np.flatnonzero(np.diff(of_row[order], prepend=-1))
+    for lot in np.split(order, begins[1:]) if len(some) else ():
+        gaps = missing[lot[0]]
+        yield some[lot], np.flatnonzero(gaps), np.flatnonzero(~gaps)
 
 
 FILLED: dict[str, Callable[..., Any]] = {
