@@ -81,6 +81,11 @@ class FitResult:
         return float(self.bounds[-1])
 
     @property
+    def objective(self) -> float:
+        """The bound plus the log-prior at the parameters returned: what a fit maximises."""
+        return float(self.bounds[-1] + self.log_priors[-1])
+
+    @property
     def converged(self) -> bool:
         """Whether tol was reached."""
         return self.status is Status.CONVERGED

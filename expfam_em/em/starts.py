@@ -227,9 +227,7 @@ def best_after_few_steps(lots, pass_, options, n_runs) -> Starts:
 
 def _best(results, of, most):
     """Return the places of at most ``most`` of the best results on each data set, and their ranks there."""
-    reached = np.array(
-        [np.nan if isinstance(one, CollapsedError) else one.bounds[-1] + one.log_priors[-1] for one in results]
-    )
+    reached = np.array([np.nan if isinstance(one, CollapsedError) else one.objective for one in results])
     order = np.lexsort((-reached, of))
     order = order[~np.isnan(reached[order])]
     rank = np.arange(len(order)) - np.searchsorted(of[order], of[order])

@@ -44,13 +44,8 @@ class Grouped(Kernel):
 
     inner: Any = None
 
-    @property
-    def form(self) -> Any:
-        """What the family says of its kernel."""
-        return getattr(self.inner, "form", None)
-
     def prepared(self, scores: Scores, temperature=1.0, given=False):
-        if given and not scores.natural.any():  # statistics of rows in which gaps are filled, to start from
+        if given and scores.are_none:  # statistics of rows in which gaps are filled, to start from
             return self.inner.prepared(scores, temperature, given)
         how, p = (float(temperature), given), scores.natural.shape[2]
         family = self.family if scores.family is None else scores.family

@@ -42,7 +42,7 @@ class IncompletePass(Kernel):
         K, p = scores.natural.shape[1:]
         group = scores.groups
         step, temperature = max(64, STATISTICS_BLOCK // (K + p)), float(temperature)
-        guessed = given and not scores.natural.any()  # see `Scores.none`
+        guessed = given and scores.are_none
 
         def run(chunk: Chunk, items, out: Outputs):
             for start, stop, mixture, slot in items.tolist():

@@ -60,7 +60,7 @@ class Masked(Kernel):
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         inner, G = replace(self.inner, n_common=self.n_common), len(self.allowed)
-        if given and not scores.natural.any():
+        if given and scores.are_none:
             return inner.prepared(scores, temperature, given)
         B, K, p = scores.natural.shape
         if at_once := B * G * K * p <= STACK_ENTRIES or isinstance(inner, Bits):

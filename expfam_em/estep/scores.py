@@ -75,6 +75,11 @@ class Scores(NamedTuple):
         return cls(np.zeros((n_mixtures, n_components, n_statistics)), nothing, nothing, family)
 
     @property
+    def are_none(self) -> bool:
+        """Whether they are those of `Scores.none`: there are no parameters yet."""
+        return not self.natural.any()
+
+    @property
     def offset(self) -> np.ndarray:
         """log π_k − A(η_k), relative to the largest π: equal weights round nothing, equal distances stay equal."""
         return (self.log_weights - self.level[:, None]) - self.log_partition

@@ -29,7 +29,7 @@ def rank(result: Any) -> tuple[int, float]:
     """Return what makes one result better than another: first how it ended, then its bound."""
     if not isinstance(result, FitResult):
         return (0, 0.0)
-    return (2 if is_sound(result) else 1, result.bounds[-1] + result.log_priors[-1])
+    return (2 if is_sound(result) else 1, result.objective)
 
 
 class Guard:

@@ -63,7 +63,7 @@ def evaluate(
 
 
 def observed_rows(family: ExponentialFamily, natural: Array, X: Any, n_jobs: int | None = None) -> Any:
-    """Return X as rows, in groups by which values are missing, NaN, in them; rows are returned as they are.
+    """Return X as rows, in groups by which values are missing, NaN, in them; rows in groups are returned as they are.
 
     What is missing is filled with what components with these parameters (K, p) may have.
     """
