@@ -8,6 +8,7 @@ from scipy.special import logsumexp
 
 import expfam_em as ef
 from expfam_em import families
+from expfam_em.em.starts import INITS
 from tests.all_families import NAMES
 from tests.cases import CASES
 from tests.covariance_models import MODELS
@@ -195,7 +196,7 @@ SETTINGS = {
     "equal": {"weights": "equal"},
     "concentration": {"concentration": 3.0},
     "threads": {"n_jobs": 2, "n_init": 3},
-    **{f"init-{init}": {"init": init} for init in ("kmeans", "k-means++", "random", "random_from_data")},
+    **{f"init-{init}": {"init": init} for init in INITS},
 }
 
 
@@ -328,6 +329,13 @@ def test_means_and_draws_of_what_is_missing():
     error = np.abs(draws.mean(axis=0) - filled) / (draws.std(axis=0) / np.sqrt(2000) + there)
     assert error.max() < 5.5  # the largest of 200 standard normal numbers, once in 10⁵ times
     assert np.array_equal(model.impute(X, "draw"), model.impute(X, "draw"))
+
+
+def test_nothing_is_filled_into_complete_rows():
+    X = clusters()
+    model = ef.GaussianMixture(2, random_state=0).fit(X)
+    assert np.array_equal(model.impute(X), X)
+    assert np.array_equal(model.sample_missing(X, 2), [X, X])
 
 
 def test_single_rows_are_predicted():
