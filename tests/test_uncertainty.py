@@ -1,5 +1,7 @@
 """Standard errors: the curvature of the log-likelihood, R's numbers, closed forms, and what must be refused."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -437,6 +439,24 @@ def test_a_value_to_be_read():
     assert (summary.bic, summary.aic, summary.icl) == (fit.bic(X), fit.aic(X), fit.icl(X))
     assert summary.log_likelihood == pytest.approx(fit.score(X) * len(X))
     assert f"{len(X)} rows of 2 columns, 2 components, 5 free parameters" in str(summary)
+    weight = np.full(len(X), 0.25)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        summary = fit.summary(X, weight)
+        assert len(caught) == 1
+        criteria = fit.bic(X, weight), fit.aic(X, weight), fit.icl(X, weight)
+    assert (summary.bic, summary.aic, summary.icl) == criteria
+
+
+def test_rows_are_validated_once(monkeypatch):
+    fit, X = two_poissons()
+    fit.fit(X)
+    seen, validated = [], ef.ExponentialFamilyMixture._validated
+    monkeypatch.setattr(type(fit), "_validated", lambda *at, **how: seen.append(at) or validated(*at, **how))
+    for ask in (fit.impute, fit.sample_missing, lambda X: ef.standard_errors(fit, X)):
+        seen.clear()
+        ask(X)
+        assert len(seen) == 1
 
 
 # ---- bootstrap -------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from expfam_em.analysis.criteria import Sharpness, criteria
+from expfam_em.analysis.criteria import Criteria, Sharpness, criteria
 from expfam_em.analysis.effective import why_not_frequencies
 from expfam_em.analysis.uncertainty import Fitted, standard_errors
 from expfam_em.em.bayes import WEIGHTS, BayesResult, Model, WeightsPrior, check_proper, fit_bayes, weak_prior
@@ -32,7 +32,7 @@ from expfam_em.em.starts import INITS, Starts, initialise_all
 from expfam_em.em.state import State
 from expfam_em.em.steps import with_missing
 from expfam_em.estep.grouped import check_missing, with_groups
-from expfam_em.estep.plan import Pass, plan
+from expfam_em.estep.plan import Pass, plan, single_pass
 from expfam_em.estep.reduce import check_support
 from expfam_em.estimators.guard import NO_OTHER, Guard, is_sound
 from expfam_em.estimators.held import constrained_and_noise, starts_of, with_names_of_noise
@@ -460,15 +460,8 @@ class BaseMixture(DensityMixin, EMEstimator):
         self, plain: ExponentialFamily, pass_: Pass, data_set: Integers
     ) -> tuple[Pass, ExpectedStatistics | None, Model | None]:
         """Return the pass, of a family that heeds a prior by name, the prior, and what is known of a posterior."""
-        prior: ExpectedStatistics | None
         model = self._model(pass_.family)
-        if isinstance(self.prior, str):
-            if self.noise is not None:
-                raise ValueError(f"prior={self.prior!r} is of components of one family, noise of another: give either")
-            pass_, prior = named_prior(self.prior, pass_, data_set, self._n_all)
-            prior = prior[0] if pass_.rows.n_data == 1 else prior
-        else:
-            prior = self._prior_of(plain, pass_.family)
+        pass_, prior = self._with_prior(plain, pass_, data_set)
         if model is not None:
             prior = self._default_prior(pass_, data_set) if prior is None else prior
             check_proper(prior, pass_.family, model)
@@ -492,17 +485,27 @@ class BaseMixture(DensityMixin, EMEstimator):
             f"{result.n_iter + 1} ({plain!r})."
         )
 
-    def _prior_of(self, plain: ExponentialFamily, family: ExponentialFamily) -> ExpectedStatistics | None:
-        """Return the prior, checked; one that has no family is in the coordinates of the observations."""
-        if (prior := self.prior) is None or isinstance(prior, str):
-            return None
+    def _with_prior(
+        self, plain: ExponentialFamily, pass_: Pass, data_set: Integers
+    ) -> tuple[Pass, ExpectedStatistics | None]:
+        """Return the pass, of a family that heeds a prior by name, and the prior, checked.
+
+        A prior that has no family is in the coordinates of the observations.
+        """
+        if (prior := self.prior) is None:
+            return pass_, None
+        if isinstance(prior, str):
+            if self.noise is not None:
+                raise ValueError(f"prior={prior!r} is of components of one family, noise of another: give either")
+            pass_, of_runs = named_prior(prior, pass_, data_set, self._n_all)
+            return pass_, of_runs[0] if pass_.rows.n_data == 1 else of_runs
         if np.shape(prior.counts) != (self._n_all,):
             raise ValueError(f"prior has {len(prior.counts)} components; this mixture has {self._n_all}")
         check_prior(prior)
-        form = form_of(family, self.n_features_in_)
+        form = form_of(pass_.family, self.n_features_in_)
         if form is not None and prior.sums.shape[1] != (p := form.monomials.n_statistics):
             raise ValueError(f"prior has sums of shape {prior.sums.shape}; this mixture needs {(self._n_all, p)}")
-        return prior if prior.family is not None else replace(prior, family=plain)
+        return pass_, prior if prior.family is not None else replace(prior, family=plain)
 
     def _run(self, starts: Starts, pass_: Pass, guard: Guard, callbacks: Sequence[Callback]) -> list[Any]:
         """Return the result of every start; one dropped for another that failed or is spurious begins again."""
@@ -655,12 +658,17 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     @undisturbed
     def _rows(self, X: Any) -> tuple[Any, Any]:
+        """Return rows in groups by what is missing in them, once they are possible, and the dtype of answers."""
         X = self._checked_rows(X)
-        dtype = np.float32 if X.dtype == np.float32 else np.float64
+        return self._possible(X)[1], np.float32 if X.dtype == np.float32 else np.float64
+
+    @undisturbed
+    def _possible(self, X: Any) -> tuple[Any, Any]:
+        """Return validated rows as the family takes them, and in groups, once they are possible."""
         X, _ = self._prepare(X)
         rows = observed_rows(self.mixture_.family, self.mixture_.natural, X, self.n_jobs)
         check_support(self.mixture_.family, rows)
-        return rows, dtype
+        return X, rows
 
     def _evaluate(self, X: Any, **wanted: Any) -> Evaluated:
         return evaluate(self.mixture_.family, self.mixture_.scores, X, **wanted)
@@ -731,8 +739,7 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     def _with_gaps(self, X: Any) -> Array:
         """Return rows as the family takes them, once they are possible."""
-        self._rows(X)
-        rows = self._prepare(self._checked_rows(X))[0]
+        rows, _ = self._possible(self._checked_rows(X))
         if isinstance(rows, csr.CSRBlock):
             raise ValueError("X is sparse: nothing is missing in it that could be filled in")
         return rows
@@ -752,6 +759,12 @@ class BaseMixture(DensityMixin, EMEstimator):
             warn_caller(NOT_FREQUENCIES.format(why), UndefinedMetricWarning)
         n = float(_num_samples(X) if weight is None else weight.sum())
         return -2 * n * score, n
+
+    def _criteria(self, X: Observations, sample_weight: ArrayLike | None) -> tuple[float, float, Criteria]:
+        """Return log L, n and the criteria; warn if weights do not count rows."""
+        deviance, n = self._deviance(X, sample_weight)
+        sharpness = Sharpness.of(self.predict_proba(X), checked_weight(sample_weight, X))
+        return -deviance / 2, n, criteria(-deviance / 2, self._n_free, n, sharpness)
 
     @property
     def _n_free(self) -> int:
@@ -792,9 +805,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         """
         if kind not in ("entropy", "classification"):
             raise ValueError(f"kind is {kind!r}; it must be 'entropy' or 'classification'")
-        deviance, n = self._deviance(X, sample_weight)
-        sharpness = Sharpness.of(self.predict_proba(X), checked_weight(sample_weight, X))
-        found = criteria(-deviance / 2, self._n_free, n, sharpness)
+        *_, found = self._criteria(X, sample_weight)
         return found.icl if kind == "entropy" else found.icl_classification
 
     # ---- uncertainty and order ------------------------------------------------------------------------------
@@ -806,22 +817,18 @@ class BaseMixture(DensityMixin, EMEstimator):
                 "standard errors are those of a maximum of the likelihood, and this is a posterior: posterior_ says "
                 "how sure it is, or fit with bayesian=False"
             )
-        self._rows(X)
+        rows, _ = self._possible(self._checked_rows(X))
         if ROWS_KNOWN in self.status_:
             raise ValueError(
                 "the model was fitted with labels, allowed components or prior probabilities of rows, which X does not "
                 "tell: its parameters are not at the maximum of the likelihood of X alone"
             )
-        rows, _ = self._prepare(self._checked_rows(X))
         kept = ArrayRows(rows, checked_weight(sample_weight, X), self.n_jobs if n_jobs is None else n_jobs)
         check_total(kept)
         kept = with_missing(self.mixture_, kept)
         family = self.mixture_.family
-        if isinstance(self.prior, str):
-            of_rows = named_prior(self.prior, plan(family, kept, once=True), np.zeros(1, np.int64), self._n_all)
-            prior: ExpectedStatistics | None = of_rows[1][0]
-        else:
-            prior = self._prior_of(self._make_family(), family)
+        pass_ = Pass(family, kept, single_pass(family, kept), np.zeros(1))
+        _, prior = self._with_prior(self._make_family(), pass_, np.zeros(1, np.int64))
         options = Options(
             temperature=self.temperature, prior=prior, concentration=self.concentration, weights=self._weights_rule
         )
@@ -837,7 +844,7 @@ class BaseMixture(DensityMixin, EMEstimator):
         sample_weight : (n,), optional
             Those of the fit; they are frequencies, as in `bic`.
         """
-        deviance, n = self._deviance(X, sample_weight)
+        log_likelihood, n, found = self._criteria(X, sample_weight)
         errors, why = None, ""
         try:
             errors = standard_errors(self, X, sample_weight)
@@ -845,8 +852,8 @@ class BaseMixture(DensityMixin, EMEstimator):
             why = str(error)
         return Summary(
             f"{type(self).__name__} of {self.n_components} × {self._make_family()!r}", self.status_, n,
-            self.n_features_in_, self.n_components, self._n_free, -deviance / 2,
-            self.aic(X, sample_weight), self.bic(X, sample_weight), self.icl(X, sample_weight),
+            self.n_features_in_, self.n_components, self._n_free, log_likelihood,
+            found.aic, found.bic, found.icl,
             {"weights": self.weights_, **self.parameters_}, errors, why,
         )  # fmt: skip
 
