@@ -63,6 +63,7 @@ INTERNALS = {
     "test_k_means.py": "distances that are remembered; the k-means hook",
     "test_kernels.py": KERNEL,
     "test_legendre.py": "the solver of mappings itself",
+    "test_missing.py": "the kinds of starts",
     "test_monotone.py": f"{ROWS}; runs in lock step",
     "test_nearest.py": KERNEL,
     "test_pages.py": "the table of covariance models",

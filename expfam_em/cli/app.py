@@ -61,7 +61,9 @@ def fit(
     ] = None,
     n_init: Annotated[int | None, typer.Option(help="Starts; the best fit is kept.")] = None,
     max_iter: Annotated[int | None, typer.Option(help="Most steps of a start.")] = None,
-    tol: Annotated[float | None, typer.Option(help="What may be left to gain per row, or the change per step; 0 makes all steps.")] = None,
+    tol: Annotated[
+        float | None, typer.Option(help="What may be left to gain per row, or the change per step; 0 makes all steps.")
+    ] = None,
     temperature: Annotated[float | None, typer.Option(help="1 is EM, 0 hard assignment.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the fit repeatable.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,

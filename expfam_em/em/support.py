@@ -420,6 +420,7 @@ def resolution(stack: Mixture, X: Block, begins: Integers) -> Array:
     probes = _without_gaps(stack, probes, X)
     for j in np.flatnonzero(widths.any(axis=0)):
         step = 0.4 * widths[:, j].max() * (np.arange(X.shape[1]) == j)
-        if not any(checked.supports(stack.family, (probes + sign * step).astype(X.dtype)).mean() >= 0.5 for sign in (1, -1)):
+        moved = ((probes + sign * step).astype(X.dtype) for sign in (1, -1))
+        if not any(checked.supports(stack.family, rows).mean() >= 0.5 for rows in moved):
             widths[:, j] = 0.0
     return widths
