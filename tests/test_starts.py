@@ -7,7 +7,8 @@ from scipy import sparse
 import expfam_em as ef
 from expfam_em import families
 from expfam_em.em.labels import Axes, hierarchical, k_means, unequal
-from expfam_em.em.starts import INITS, initialise_all
+from expfam_em.em.starts import INITS, Source, initialise_all
+from expfam_em.estep.grouped import with_groups
 from expfam_em.estep.plan import plan
 from expfam_em.family.binding import bind
 from expfam_em.rows.memory import ArrayRows
@@ -160,6 +161,28 @@ def test_rows_with_missing_values_are_fitted_from_mixed_starts():
     for init in (*OF_LABELS, "mixed"):
         model = mixture(init=init, n_init=8, max_iter=300).fit(X)
         assert model.lower_bound_ == pytest.approx(best.lower_bound_, abs=1e-3), init
+
+
+def test_candidates_look_at_some_thousand_of_many_rows_with_missing_values():
+    rng = np.random.default_rng(8)
+    X = rng.normal(np.repeat([[0.0, 0.0, 0.0], [6.0, 6.0, 6.0]], 15_000, axis=0), 1)
+    X[rng.random(X.shape) < 0.2] = np.nan
+
+    def sampled(X):
+        rows = with_groups(families.Gaussian(), ArrayRows(X))
+        return Source(plan(bind(families.Gaussian(), rows), rows, 2), 2, rng).sampled().pass_.rows
+
+    rows = sampled(X)
+    assert len(rows) < 8_000
+    assert rows.sample_weight.sum() == pytest.approx(30_000)
+    assert len(sampled(X[:2_000])) == 2_000
+    model = mixture(K=2, n_init=2, max_iter=50).fit(X)
+    assert np.sort(model.parameters_["means"][:, 0]) == pytest.approx([0, 6], abs=0.1)
+    X = np.where(rng.random((30_000, 11)) < 0.5, np.nan, rng.normal(size=(30_000, 11)))
+    X[:, 0] = np.nan
+    X[:18] = np.nan
+    X[:18, 0] = rng.normal(size=18)  # one of a thousand patterns has all values of a column
+    assert len(sampled(X)) == 30_000
 
 
 def test_data_sets_have_starts_of_their_own():

@@ -170,7 +170,7 @@ def of_first(rows: Any, n_components: int) -> Any:
 
 
 def some_rows(rows: Any, most: int) -> Any:
-    """Return some thousand rows of which something is known, with the weights they stand for.
+    """Return some thousand rows of one data set, in groups or with offsets, with the weights they stand for.
 
     They lie at equal distances in each group; a small group has more of its rows than its share.
     """
@@ -186,3 +186,16 @@ def some_rows(rows: Any, most: int) -> Any:
     offset = None if rows.offset is None else rows.offset[kept]
     groups = None if rows.groups is None else rows.groups.take(kept)
     return ArrayRows(rows.X[kept], weight, rows.n_jobs, offset=offset, groups=groups)
+
+
+def keeps_values(some: Any, rows: Any, fewest: int) -> bool:
+    """Whether some of the rows have ``fewest`` observed values of each column, or all that there are."""
+    left, before = _n_observed(some), _n_observed(rows)
+    return bool(np.all(left >= np.minimum(fewest, before)))
+
+
+def _n_observed(rows: Any) -> np.ndarray:
+    """Return how many values of each column are observed in rows that carry weight, (d,)."""
+    of_row, present = rows.groups.of_row, rows.groups.present
+    of_row = of_row if rows.sample_weight is None else of_row[rows.sample_weight > 0]
+    return np.bincount(of_row, minlength=len(present)) @ present

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from expfam_em.em import labels, loop, steps
-from expfam_em.em.informed import as_known, in_known_order, is_known, labels_in_known_order, some_rows
+from expfam_em.em.informed import as_known, in_known_order, is_known, keeps_values, labels_in_known_order, some_rows
 from expfam_em.em.labels import Axes
 from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError
@@ -87,14 +87,20 @@ class Source:
         return [Axes.of(self.pass_.family, rows.X[part], weight[part]) for part in parts]
 
     def sampled(self) -> Source:
-        """Return the same of at most some thousand distinct rows of each data set, in memory."""
+        """Return the same of at most some thousand distinct rows of each data set, in memory.
+
+        Where values are missing, all rows stay if there are several data sets, or if some rows alone would leave too
+        few values of a column.
+        """
         family, rows, K = self.pass_.family, self.pass_.rows, self.n_components
         fewest = SEEDING_ROWS_EACH * K
         most = min(max(SEEDING_ROWS, fewest), max(SEEDING_ENTRIES // rows.n_features, fewest))
         if is_known(rows):
             return Source(plan(family, some_rows(rows, most), K), K, self.rng)
-        if getattr(rows, "groups", None) is not None:
-            return self  # rows with missing values, all in memory, whose gaps only this pass knows
+        if getattr(rows, "groups", None) is not None:  # values are missing
+            some = rows if rows.n_data > 1 else some_rows(rows, most)
+            keeps = some is not rows and keeps_values(some, rows, fewest)
+            return Source(plan(family, some, K), K, self.rng) if keeps else self
         X, weight, sizes = distinct_sample(rows, self.rng, most)
         sample = ArrayRows(X, weight, getattr(rows, "n_jobs", 1), sizes)
         return Source(plan(family, sample, K), K, self.rng)
