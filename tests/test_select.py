@@ -102,6 +102,18 @@ def test_missing_values_noise_and_priors_are_those_of_the_mixture():
         assert fit.bic(X) == pytest.approx(found.values()[0, 0])
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_fits_of_before_are_gone_on_from_in_any_order_of_rows_with_missing_values():
+    X = IRIS.copy()
+    X[np.random.default_rng(0).random(X.shape) < 0.1] = np.nan
+    by_pattern = X[np.lexsort(np.isnan(X).T[::-1])]
+    values = [
+        ef.select(rows, ["VVV", "EEE", "VVI"], [1, 2, 3], random_state=0, n_init=1, max_iter=1).values()
+        for rows in (X, by_pattern)
+    ]
+    np.testing.assert_allclose(*values, rtol=1e-9)
+
+
 def test_cells_without_a_sound_fit_are_not_available(capsys):
     X = np.random.default_rng(0).normal(size=(12, 2))
     found = ef.select(X, ["VVV", "EII"], [1, 2, 6, 20], random_state=0)

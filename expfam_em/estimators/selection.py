@@ -316,6 +316,7 @@ class _Cell(ExponentialFamilyMixture):
         for fit in self._before:
             mixture: Mixture = fit.mixture_
             R = evaluate(mixture.family, mixture.scores, rows, responsibilities=True).responsibilities
+            R = R if rows.groups is None else R[rows.groups.order]
             R = R[:, : fit.n_components] + np.finfo(float).tiny  # without the noise
             R = R / R.sum(axis=1, keepdims=True)
             found += [R] if fit.n_components == self.n_components else _splits(R, axes)
