@@ -76,7 +76,8 @@ def n_removed(family: Any, natural: Array) -> int:
     """Return how many free parameters the constraint takes away: the rank of what it holds in each component."""
     if family.constraint is None:
         return 0
-    search = _Search(family, np.ones(len(natural)), np.zeros_like(natural), natural)
+    expectation = np.asarray(checked.to_expectation(family._under(None), natural))
+    search = _Search(family, np.ones(len(natural)), expectation, natural)  # statistics whose maximum they are
     names = search.slopes(search.at(natural)).names
     G, K = len(names), len(natural)
     at = np.arange(K)
