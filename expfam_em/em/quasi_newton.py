@@ -14,14 +14,13 @@ import numpy as np
 from scipy.special import softmax
 
 from expfam_em.em.state import Problem, State, chosen, either, em_step, improve, move
-from expfam_em.em.steps import estimate, expected_gain
+from expfam_em.em.steps import expected_gain, projected
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
 from expfam_em.family.optional import components, frames_of, is_coupled, is_incomplete
 from expfam_em.rows.typing import Array, Mask
 from expfam_em.values.mixture import Mixture
-from expfam_em.values.statistics import ExpectedStatistics
 
 PAIRS = 10
 """Past steps that are remembered of each run."""
@@ -282,11 +281,6 @@ def _trial(
     trial = Mixture.unchecked(family, weights, natural, log_partition=partition)
     if not (used.any() and (is_coupled(family) or is_incomplete(family) or trial.edges)):
         return trial, used
-    counts = weights * problem.totals(state.run)[:, None]
-    plain = family._without_own_prior()
-    own = ExpectedStatistics(counts, trial.expectation * counts[..., None], np.zeros(len(counts)), family=plain)
-    tried = Mixture.unchecked(plain, trial.weights, trial.natural)
-    found = estimate(own, tried, weights="fixed", search=False)  # back into the model, and above floors
-    inside = Mixture.unchecked(family, found.weights, found.natural, log_partition=found.log_partition)
+    inside = projected(trial, problem.totals(state.run))
     used = used & np.isfinite(inside.log_partition).all(axis=1)
     return chosen(used, inside, after), used

@@ -13,12 +13,12 @@ from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.steps import (
     collapse,
-    estimate,
     estimate_refined,
     expected_gain,
     expected_statistics,
     kept,
     log_prior,
+    projected,
     too_flat,
     with_family,
 )
@@ -197,12 +197,9 @@ def begin(problem: Problem, start: Mixture) -> State:
 
 def into_model(mixture: Mixture) -> Mixture:
     """Return a stack with its components under the constraints of their family: the M-step of what they expect."""
-    family = mixture.family
-    if not family._constraints():
+    if not mixture.family._constraints():
         return mixture
-    counts, nothing = np.array(mixture.weights), np.zeros(len(mixture.weights))
-    own = ExpectedStatistics(counts, mixture.expectation * counts[..., None], nothing, family=family)
-    inside = estimate(own, mixture, weights="fixed")
+    inside = projected(mixture, np.ones(len(mixture.weights)))
     fine = np.asarray(np.isfinite(inside.log_partition).all(axis=1))
     return chosen(fine, inside, mixture)
 

@@ -194,6 +194,18 @@ def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="fr
     return Mixture.unchecked(family, mass, natural, log_partition=log_partition)
 
 
+def projected(mixture, totals) -> Mixture:
+    """Return the M-step of what a stack expects of as many rows, (L,): back into the model, and above floors.
+
+    A prior that the family has of its own is left out; it would count twice.
+    """
+    plain, counts = mixture.family._without_own_prior(), mixture.weights * totals[:, None]
+    own = ExpectedStatistics(counts, mixture.expectation * counts[..., None], np.zeros(len(counts)), family=plain)
+    previous = Mixture.unchecked(plain, mixture.weights, mixture.natural)
+    found = estimate(own, previous, weights="fixed", search=False)
+    return Mixture.unchecked(mixture.family, found.weights, found.natural, log_partition=found.log_partition)
+
+
 def _mapped(family, exposures, sums, previous, search):
     """Return the natural parameters of statistics; NaN for mixtures of a stack that the family refuses, unless all."""
     try:
