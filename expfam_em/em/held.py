@@ -75,5 +75,5 @@ def _best_order(mixture: Mixture) -> Integers:
             changed = into_model(placed)
             cost[np.arange(K), order] = changed.family.divergence(placed.flat_natural, changed.flat_natural)
     largest = 1e6 + 2 * np.max(cost, where=np.isfinite(cost), initial=0.0)
-    rows, order = linear_sum_assignment(np.where(np.isfinite(cost), cost, largest * K))
-    return np.asarray(order[np.argsort(rows)])
+    _, order = linear_sum_assignment(np.where(np.isfinite(cost), cost, largest * K))
+    return np.asarray(order)

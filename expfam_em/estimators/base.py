@@ -543,7 +543,7 @@ class BaseMixture(DensityMixin, EMEstimator):
             return None
         if self.weights != "free":
             raise ValueError(f"weights is {self.weights!r}; with bayesian=True they have a posterior: give 'free'")
-        held = [name for name in ("fixed", "tied", "bounds", "noise") if getattr(self, name, None)]
+        held = [name for name in ("fixed", "tied", "bounds", "noise") if getattr(self, name)]
         if held:
             raise ValueError(f"bayesian=True goes without {' and '.join(held)}: these hold estimates, not posteriors")
         conjugate_of(family)  # a family that has none says so before anything is computed

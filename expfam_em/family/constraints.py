@@ -118,6 +118,8 @@ class Constraint:
                 )
             shape = shapes[name]
             fixed = _shaped(f"fixed {name}", self.fixed.get(name, np.nan), shape)
+            if np.isinf(fixed).any():
+                raise ValueError(f"fixed {name} is infinite; it must be finite, NaN: free")
             low, high = (_shaped(f"bounds of {name}", end, shape) for end in self.bounds.get(name, (-np.inf, np.inf)))
             factor = np.full(shape, np.nan)
             if name in self.tied:
@@ -184,6 +186,4 @@ def _shaped(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     fits = array.ndim in (0, len(shape)) and all(a in (1, b) for a, b in zip(array.shape, shape, strict=False))
     if not fits:
         raise ValueError(f"{name} has shape {array.shape}; it must be {shape}, an entry for each of the components")
-    if np.isinf(array).any() and name.startswith("fixed"):
-        raise ValueError(f"{name} is infinite; it must be finite, NaN: free")
     return np.broadcast_to(array, shape)

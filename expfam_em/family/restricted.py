@@ -130,6 +130,7 @@ class _Search:
     def _take_constraint(self) -> None:
         G, K = len(self.blocks), self.n_components
         entries = self.constrained.constraint.entries(self.constrained, {n: v.shape for n, v in self.all.items()})
+        self.entries = entries
         if G > 1 and any(self.all[name][0].size != G for name in entries):
             self.blocks, G = self.blocks.T.reshape(1, -1), 1
 
@@ -301,8 +302,7 @@ class _Search:
         """
         last, stalls = np.inf, 0
         for _ in range(RETURNS):
-            stalls += 0 if point.value > -np.inf else STALLS + 1
-            if stalls > STALLS:
+            if point.value == -np.inf or stalls > STALLS:
                 return None
             reached, worst = self._missed(point, reached)
             if worst <= 4 * np.finfo(float).eps or (worst <= KEPT and worst > 0.5 * last):
@@ -401,18 +401,17 @@ class _Search:
         """Return natural parameters made of named ones, fixed and bounded ones as they have to be; maybe none."""
         with np.errstate(all="ignore"):
             named = {name: np.array(value) for name, value in checked.parameters(self.free, near).items()}
-        entries = self.constrained.constraint.entries(self.constrained, {n: v.shape for n, v in self.all.items()})
-        for name, e in entries.items():
+        for name, e in self.entries.items():
             value = np.clip(np.where(np.isfinite(e.fixed), e.fixed, named[name]), e.low, e.high)
             weight = np.where(np.isfinite(e.factor), self.counts.reshape(-1, *[1] * (value.ndim - 1)), 0.0)
             with np.errstate(all="ignore"):
                 common = np.sum(weight * value / e.factor, axis=0, where=weight > 0) / weight.sum(axis=0)
             named[name] = np.where(np.isfinite(e.factor), e.factor * common, value)
-        others = [name for name in named if name not in entries]
+        others = [name for name in named if name not in self.entries]
         for size in range(len(others), -1, -1):
             for more in itertools.combinations(others, size):
                 try:
-                    return [self.free.from_parameters(**{name: named[name] for name in (*entries, *more)})]
+                    return [self.free.from_parameters(**{name: named[name] for name in (*self.entries, *more)})]
                 except (TypeError, NotImplementedError):  # these names are too few, or there is no way back
                     continue
                 except ValueError as error:

@@ -95,10 +95,15 @@ def _entries(family: Any, K: int, d: int) -> tuple[Entries | None, Entries | Non
 
 def _is_settled(e: Entries, of_covariances: Entries | None) -> bool:
     """Whether means do not depend on covariances: those of a component are all fixed, or all free."""
+    return _is_whole(e) or (of_covariances is not None and bool(np.isfinite(of_covariances.fixed).all()))
+
+
+def _is_whole(e: Entries) -> bool:
+    """Whether the means of each component are all fixed or all free, and none has a bound or is in common."""
     fixed = np.isfinite(e.fixed)
-    others = np.isfinite(e.factor).any() or _has_bounds(e)
-    known = of_covariances is not None and np.isfinite(of_covariances.fixed).all()
-    return bool(known or (not others and np.all(fixed.any(axis=1) == fixed.all(axis=1))))
+    if np.isfinite(e.factor).any() or _has_bounds(e):
+        return False
+    return bool(np.all(fixed.any(axis=1) == fixed.all(axis=1)))
 
 
 def _has_bounds(e: Entries) -> bool:
@@ -109,7 +114,7 @@ def _means(e: Entries, places: Places, covariance: Array, counts: Array) -> Arra
     """Return the means of largest likelihood given covariances, in x − shift, (K, d)."""
     fixed, tied = np.isfinite(e.fixed), np.isfinite(e.factor)
     start = np.where(fixed, e.fixed - places.shift, places.mean)
-    if not tied.any() and np.all(fixed.any(axis=1) == fixed.all(axis=1)) and not _has_bounds(e):
+    if _is_whole(e):
         return start
     K, d = start.shape
     columns, low, high = [], [], []
