@@ -181,6 +181,11 @@ class BayesianGaussianMixture(GaussianMixture):
         return 1.0 / self.n_components if alpha is None else alpha
 
     @property
+    def weights_prior(self) -> WeightsPrior:  # type: ignore[override]
+        """The prior of the weights by the name it has here."""
+        return PRIOR_TYPES[self.weight_concentration_prior_type]
+
+    @property
     def _beta(self) -> float:
         return 1.0 if self.mean_precision_prior is None else self.mean_precision_prior
 
@@ -198,9 +203,9 @@ class BayesianGaussianMixture(GaussianMixture):
             )
         return float(freedom)
 
-    def _model(self, family: Any) -> Model:
-        weights = WEIGHTS[PRIOR_TYPES[self.weight_concentration_prior_type]](self.concentration)
-        return Model(weights, functools.partial(NormalWishart, extra=self._extra(len(family.shift))))
+    def _model(self, family: Any) -> Model | None:
+        conjugate = functools.partial(NormalWishart, extra=self._extra(len(family.shift)))
+        return replace(super()._model(family), conjugate=conjugate)  # type: ignore[type-var]
 
     def _extra(self, d: int) -> float:
         """Return by how much the degrees of freedom of a Wishart density are more than ν of its components."""
@@ -235,9 +240,9 @@ class BayesianGaussianMixture(GaussianMixture):
             if given is not None and (given.ndim or not 0 < given < np.inf):
                 raise ValueError(f"covariance_prior is {given}; of spherical components it is one positive number")
             return given
-        given = self._checked(f"{self.covariance_type} covariance_prior", self.covariance_prior, shape)
-        if given is not None:
-            self._check_precisions(given)
+        name = f"{self.covariance_type} covariance_prior"
+        if (given := self._checked(name, self.covariance_prior, shape)) is not None:
+            self._check_precisions(given, name)
         return given
 
     # ---- the fit ---------------------------------------------------------------------------------------------
@@ -260,8 +265,7 @@ class BayesianGaussianMixture(GaussianMixture):
         means, covariances = coordinates_of(prior.family, d).out_of(*form.central(prior.expectation[:1]))
         added = form.square(form.root_of_scale(self._added(d)))
         [covariance] = form.shown(covariances * (self._beta * self._sharing) - added)
-        weights = WEIGHTS[PRIOR_TYPES[self.weight_concentration_prior_type]](self.concentration)
-        concentration = weights.parameters(posterior.counts)
+        concentration = WEIGHTS[self.weights_prior](self.concentration).parameters(posterior.counts)
         return {
             **found,
             "weight_concentration_": concentration if len(concentration) > 1 else concentration[0],

@@ -237,7 +237,7 @@ class GaussianMixture(BaseMixture):
         shape = {"full": (K, d, d), "tied": (d, d), "diag": (K, d), "spherical": (K,)}[self._packed_as]
         precisions = self._checked(f"{self.covariance_type} precision", self.precisions_init, shape)
         if precisions is not None:
-            self._check_precisions(precisions)
+            self._check_precisions(precisions, f"{self.covariance_type} precision")
         return weights, means, precisions
 
     def _checked(self, name: str, value: ArrayLike | None, shape: tuple[int, ...]) -> Array | None:
@@ -248,15 +248,15 @@ class GaussianMixture(BaseMixture):
             raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
         return array
 
-    def _check_precisions(self, precisions: Array) -> None:
+    def _check_precisions(self, precisions: Array, name: str) -> None:
         if self._packed_as in ("diag", "spherical"):
             if np.any(precisions <= 0):
-                raise ValueError(f"'{self.covariance_type} precision' should be positive")
+                raise ValueError(f"'{name}' should be positive")
             return
         matrices = np.atleast_3d(precisions.T).T
         symmetric = np.allclose(matrices, matrices.transpose(0, 2, 1))
         if not symmetric or np.any(np.linalg.eigvalsh(matrices) <= 0):
-            raise ValueError(f"'{self.covariance_type} precision' should be symmetric, positive-definite")
+            raise ValueError(f"'{name}' should be symmetric, positive-definite")
 
     def _covariances(self, precisions: Array, weights: Array | None) -> Array:
         """Return the covariances of the model nearest to those given; the first step then does not lower the bound."""
