@@ -9,12 +9,13 @@ import numpy as np
 from expfam_em.families.composed.parts import OfAnother, check_family_argument
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.conjugate import Conjugate, Conjugated, conjugate_of
 from expfam_em.family.optional import Incomplete, OverTime, is_incomplete
 from expfam_em.family.support import require
 from expfam_em.rows.typing import Array, Block, Mask
 
 
-class Exposed(OfAnother, Incomplete):
+class Exposed(OfAnother, Incomplete, Conjugated):
     """Counts over different times: the last column of X is the exposure e > 0 of the row, and rates are those of e = 1.
 
     Counts of ``Poisson()`` have the law x | e ~ Poisson(e λ): T(x) = x, e(x) = e, and h(x) = Π eˣ/x!. Those of
@@ -69,6 +70,10 @@ class Exposed(OfAnother, Incomplete):
 
     def expected_log_base_measure(self, natural: Array) -> Array | None:
         return None  # it depends on the exposure
+
+    def conjugate(self) -> Conjugate:
+        """Return that of the family: ν is a sum of exposures already."""
+        return conjugate_of(self.family)
 
     def log_density(self, X: Block, natural: Array) -> Array:
         counts, exposure = _split(X)
