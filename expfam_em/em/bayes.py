@@ -20,15 +20,13 @@ from expfam_em.em.loop import Callback, run
 from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, FitResult
 from expfam_em.em.state import Problem, State, begin, move
-from expfam_em.em.steps import collapse
-from expfam_em.estep.plan import Pass, n_statistics, single_pass
-from expfam_em.estep.reduce import GivenStep
+from expfam_em.em.steps import collapse, of_all_rows
+from expfam_em.estep.plan import Pass
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.conjugate import Conjugate, conjugate_of
-from expfam_em.family.optional import components, shared
-from expfam_em.rows.protocol import Chunk
+from expfam_em.family.optional import Framed, components, shared
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Mask
 from expfam_em.values.mixture import Mixture
@@ -144,6 +142,22 @@ class Model:
     weights: WeightsModel
     conjugate: Callable[[ExponentialFamily], Conjugate] = conjugate_of
 
+    def of(
+        self, statistics: ExpectedStatistics, method: Literal["log_partition", "to_expectation", "point"],
+        packed: Array | None = None,
+    ) -> Array:  # fmt: skip
+        """Return what a method of the conjugate prior says of (χ, ν): mixture by mixture if components are tied.
+
+        Other (χ, ν) of as many components, (B·K, p + 1), may be given instead of those of the statistics.
+        """
+        family: Any = statistics.family
+        prior: Any = self.conjugate(family)
+        packed = _packed(statistics) if packed is None else packed
+        if statistics.counts.ndim == 1 or not prior.coupled:
+            return np.asarray(getattr(prior, method)(packed))
+        of = np.arange(statistics.counts.size).reshape(statistics.counts.shape)
+        return np.concatenate([getattr(self.conjugate(components(family, lot)), method)(packed[lot]) for lot in of])
+
 
 class Posterior(Mixture):
     """A posterior as the driver takes it: a mixture whose parameters are expectations, or a stack of them.
@@ -164,10 +178,8 @@ class Posterior(Mixture):
     def from_statistics(cls, posterior: ExpectedStatistics, model: Model) -> Self:
         """Return the posterior of these statistics; E[A] is not finite for components that have none."""
         family: Any = posterior.family
-        packed = _packed(posterior)
-        prior = model.conjugate(family)
         with np.errstate(all="ignore"):
-            expected = _by_mixture(prior, posterior, lambda one, its: one.to_expectation(its), model, packed)
+            expected = model.of(posterior, "to_expectation")
             log_weights, weights = model.weights.expected_log(posterior.counts), model.weights.mean(posterior.counts)
         mixture = Mixture.unchecked(family, weights, expected[:, :-1].reshape(posterior.sums.shape))
         return cls._made(mixture, posterior, model, -expected[:, -1].reshape(weights.shape), log_weights)
@@ -189,7 +201,7 @@ class Posterior(Mixture):
 
     def reframed(self, expectation: Array | None = None) -> Posterior:
         """Return the same posterior with its components in the frames that suit its `plug_in` best."""
-        if self.family.coupled:
+        if self.family.coupled or not isinstance(self.family, Framed):
             return self
         moved = self.plug_in.reframed(self.posterior.expectation)
         if moved.family is self.family:
@@ -200,9 +212,8 @@ class Posterior(Mixture):
     @property
     def plug_in(self) -> Mixture:
         """The mixture of E[π] and of the parameters that stand for each posterior; see `Conjugate.point`."""
-        packed, prior = _packed(self.posterior), self.model.conjugate(self.family)
         with np.errstate(all="ignore"):
-            natural = _by_mixture(prior, self.posterior, lambda one, its: one.point(its), self.model, packed)
+            natural = self.model.of(self.posterior, "point")
         return Mixture.unchecked(self.family, self.weights, natural.reshape(self.natural.shape))
 
     @property
@@ -216,12 +227,8 @@ class Posterior(Mixture):
         prior = prior.in_coordinates_of(self.family)
         after, before = _packed(self.posterior), _packed(prior)
         expected = np.column_stack([self.flat_natural, -self.log_partition.ravel()])
-
-        def volumes(packed: Array) -> Array:
-            conjugate = self.model.conjugate(self.family)
-            return _by_mixture(conjugate, self.posterior, lambda one, its: one.log_partition(its), self.model, packed)
-
-        each = np.sum((after - before) * expected, axis=1) - volumes(after) + volumes(before)
+        volumes = [self.model.of(self.posterior, "log_partition", packed) for packed in (after, before)]
+        each = np.sum((after - before) * expected, axis=1) - volumes[0] + volumes[1]
         of_components = each.reshape(self.weights.shape).sum(axis=-1)
         return np.asarray(of_components + self.model.weights.divergence(self.posterior.counts))
 
@@ -229,17 +236,6 @@ class Posterior(Mixture):
 def _packed(statistics: ExpectedStatistics) -> Array:
     """Return (χ, ν) of the components of all mixtures, (B·K, p + 1)."""
     return np.column_stack([statistics.sums.reshape(-1, statistics.sums.shape[-1]), statistics.exposures.ravel()])
-
-
-def _by_mixture(
-    prior: Any, posterior: ExpectedStatistics, function: Callable[[Any, Array], Array], model: Model, packed: Array
-) -> Array:
-    """Return what a function of the conjugate prior says of (χ, ν): mixture by mixture if components are tied."""
-    if posterior.counts.ndim == 1 or not prior.coupled:
-        return function(prior, packed)
-    of = np.arange(posterior.counts.size).reshape(posterior.counts.shape)
-    found = [function(model.conjugate(components(prior.family, lot)), packed[lot]) for lot in of]
-    return np.concatenate(found)
 
 
 # ---- the loop ------------------------------------------------------------------------------------------------
@@ -424,17 +420,8 @@ def mean_statistics(pass_: Pass) -> tuple[Array, Array, Array]:
 
     A missing value stands for one from the middle of those observed.
     """
-    D, family, rows = pass_.rows.n_data, shared(pass_.family), pass_.rows
-    p, kernel = n_statistics(family, rows), single_pass(family, rows)
-    step = GivenStep(kernel, Scores.none(D, 1, p, family), [_all_alike], D)
-    _, counts, sums, _, exposures = rows.reduce(step, kernel.work(1, p))
-    exposures = exposures if exposures.any() else counts
-    return sums[:, 0] / exposures, counts[:, 0], exposures[:, 0]
-
-
-def _all_alike(chunk: Chunk) -> Array:
-    """Return the responsibilities of a single component."""
-    return np.ones((len(chunk.X), 1))
+    found = of_all_rows(pass_)
+    return found.expectation[:, 0], found.counts[:, 0], found.exposures[:, 0]
 
 
 def weak_prior(pass_: Pass, data_set: ArrayLike, n_components: int) -> ExpectedStatistics:
@@ -458,9 +445,8 @@ def weak_prior(pass_: Pass, data_set: ArrayLike, n_components: int) -> ExpectedS
 
 def is_proper(statistics: ExpectedStatistics, model: Model) -> Mask:
     """Return which (χ, ν) of components have a density, (…, K)."""
-    conjugate = model.conjugate(statistics.family)  # type: ignore[arg-type]
     with np.errstate(all="ignore"):
-        values = _by_mixture(conjugate, statistics, lambda one, its: one.log_partition(its), model, _packed(statistics))
+        values = model.of(statistics, "log_partition")
     return np.isfinite(values).reshape(statistics.counts.shape)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from expfam_em.estep.plan import Pass, n_statistics, single_pass
-from expfam_em.estep.reduce import GivenStep, drawn
-from expfam_em.estep.scores import Scores
+from expfam_em.em.steps import of_all_rows
+from expfam_em.estep.plan import Pass
 from expfam_em.family.optional import is_incomplete, shared
 from expfam_em.rows.typing import Integers
 from expfam_em.values.statistics import ExpectedStatistics
@@ -50,7 +48,7 @@ def named_prior(name: str, pass_: Pass, data_set: Integers, n_components: int) -
         raise ValueError(
             f"prior is {name!r}, which is made of whole rows, but values of X are missing; give an ExpectedStatistics"
         )
-    found = _of_all(pass_, family)
+    found = of_all_rows(pass_)
     if np.any(np.abs(found.sums) > IMPOSSIBLY_LARGE * found.counts[..., None]):
         raise ValueError(f"prior is {name!r}, but some rows are impossible for one of the families of {family!r}")
     K, mean = n_components, found.sums / found.counts[..., None]
@@ -67,13 +65,3 @@ def named_prior(name: str, pass_: Pass, data_set: Integers, n_components: int) -
     sums = np.repeat(mean[data_set], K, axis=1) * counts[..., None]
     prior = ExpectedStatistics(counts, sums, np.zeros(len(data_set)), exposures, family)
     return (pass_ if name == "weak" else replace(pass_, family=family)), prior
-
-
-def _of_all(pass_: Pass, family: Any) -> ExpectedStatistics:
-    """Return the counts and sums of all rows of each data set, (D, 1), (D, 1, p)."""
-    rows, kernel = pass_.rows, single_pass(family, pass_.rows)
-    p = n_statistics(family, rows)
-    ones = functools.partial(drawn, 0, 1)
-    step = GivenStep(kernel, Scores.none(rows.n_data, 1, p, family), [ones], rows.n_data)
-    _, counts, sums, bounds, exposures = rows.reduce(step, kernel.work(1, p))
-    return ExpectedStatistics(counts, sums, bounds, exposures if exposures.any() else counts, family)

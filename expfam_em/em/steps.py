@@ -12,11 +12,13 @@ from numpy.typing import ArrayLike
 
 from expfam_em.em.result import CollapsedError
 from expfam_em.estep.grouped import possible_row, with_groups
-from expfam_em.estep.plan import plan
+from expfam_em.estep.plan import n_statistics, plan, single_pass
+from expfam_em.estep.reduce import GivenStep
+from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
 from expfam_em.family.optional import Framed, InStacks, components, is_coupled, shared
 from expfam_em.rows.memory import as_rows
-from expfam_em.rows.protocol import Rows
+from expfam_em.rows.protocol import Chunk, Rows
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Mask, Observations
 from expfam_em.values.mixture import Mixture
@@ -68,6 +70,23 @@ def expected_statistics(pass_, mixture, temperature=1.0, data_set=None) -> Expec
     _, counts, sums, bounds, exposures = pass_.sums(mixture.scores, temperature, data_set)
     stack = ExpectedStatistics(counts, sums, bounds, exposures, mixture.family)
     return stack if mixture.weights.ndim == 2 else stack[0]
+
+
+def of_all_rows(pass_) -> ExpectedStatistics:
+    """Return the statistics of all rows of each data set as one component, (D, 1), (D, 1, p), without log h.
+
+    They are in the coordinates that all components share.
+    """
+    rows, family = pass_.rows, shared(pass_.family)
+    p, kernel = n_statistics(family, rows), single_pass(family, rows)
+    step = GivenStep(kernel, Scores.none(rows.n_data, 1, p, family), [_all_alike], rows.n_data)
+    _, counts, sums, bounds, exposures = rows.reduce(step, kernel.work(1, p))
+    return ExpectedStatistics(counts, sums, bounds, exposures if exposures.any() else counts, family)
+
+
+def _all_alike(chunk: Chunk):
+    """Return the responsibilities of a single component."""
+    return np.ones((len(chunk.X), 1))
 
 
 @undisturbed
