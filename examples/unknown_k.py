@@ -28,7 +28,7 @@ def planted(name, n=600):
 
 def main():
     folder = output_folder()
-    rows = []
+    rows, of_all = [], []
     for name in ("Gaussian", "Bernoulli", "Poisson", "Gamma"):
         family, X = planted(name)
         for prior in ("process", "dirichlet"):
@@ -41,9 +41,11 @@ def main():
                 used.append(int(np.sum(model.posterior_.counts > 1)))
             largest = " ".join(f"{weight:.3f}" for weight in np.sort(model.weights_)[:-5:-1])
             rows.append([name, prior, ", ".join(map(str, used)), largest])
+            of_all += used
             assert used.count(3) >= 4
     table(f"600 rows of 3 components, at most {LARGEST} allowed: how many are used",
           ["family", "prior of weights", "used, from 5 starts", "largest weights of the last"], rows)  # fmt: skip
+    print(f"3 are left in {of_all.count(3)} of {len(of_all)} starts\n")
 
     X = faithful(standardised=True)
     alphas, fits, shown = (0.01, 1.0, 100.0), [], []
