@@ -49,6 +49,7 @@ INTERNALS = {
     "test_bayesian.py": "conjugate priors themselves",
     "test_check_family.py": "the laws and the integrals themselves",
     "test_cli.py": "the program in this process",
+    "test_constraints.py": "the search under constraints itself",
     "test_convergence.py": "the estimate of what is left to gain",
     "test_concurrency.py": "chunks and threads",
     "test_distinct.py": "equal rows themselves, and where they are looked for",

@@ -25,13 +25,19 @@ NUMERIC = [case for case in CASES if case.name == "Rayleigh"]
 
 INCOMPLETE = {
     "StudentT": (F.StudentT(), "normal"), "GammaPoisson": (F.GammaPoisson(), "counts"),
-    "FreeLaplace": (F.FreeLaplace(), "normal"),
+    "FreeLaplace": (F.FreeLaplace(), "normal"), "FreeWeibull": (F.FreeWeibull(), "positive"),
+    "ZeroInflated": (F.ZeroInflated(F.Poisson()), "counts"), "Censored": (F.Censored(F.Exponential()), "intervals"),
+    "Exposed": (F.Exposed(F.GammaPoisson()), "positive"),
 }  # fmt: skip
 
 
 def rows_of(kind, n=40):
     rng = np.random.default_rng(5)
-    return rng.poisson(4, (n, 2)).astype(float) if kind == "counts" else rng.normal(size=(n, 2))
+    if kind == "counts":
+        return rng.poisson(4, (n, 2)).astype(float)
+    if kind == "intervals":
+        return np.sort(rng.exponential(size=(n, 2)))
+    return rng.integers(1, 9, (n, 2)).astype(float) if kind == "positive" else rng.normal(size=(n, 2))
 
 
 def one_component(family, X, prior, **how):
@@ -81,6 +87,13 @@ def of_known(X, chi, nu):
     return sum(stats.multivariate_normal.logpdf(X[:, j], np.full(n, chi[j] / nu), covariance) for j in range(d))
 
 
+def of_exposed(X, chi, nu):
+    counts, exposure = X[:, :-1], X[:, -1:]
+    after = nu + np.cumsum(exposure, axis=0)
+    before = chi + np.cumsum(counts, axis=0) - counts
+    return np.sum(stats.nbinom.logpmf(counts, before, (after - exposure) / after))
+
+
 def _before(X):
     return zip(X, np.cumsum(X, axis=0) - X, strict=True)
 
@@ -91,6 +104,13 @@ EVIDENCE = {
     "Exponential": (F.Exponential(), lambda g: g.exponential(3, (30, 2)), [2.5, 0.7], 1.5, of_exponential),
     "Geometric": (F.Geometric(), lambda g: g.geometric(0.3, (30, 2)) - 1, [2.5, 0.7], 1.5, of_geometric),
     "Categorical": (F.Categorical(3), lambda g: g.integers(0, 3, (30, 1)), [0.5, 1.0, 2.0], 3.5, of_categorical),
+    "Exposed": (
+        F.Exposed(F.Poisson()),
+        lambda g: np.column_stack([g.poisson(3, (30, 2)), g.uniform(0.2, 2, 30)]),
+        [2.5, 0.7],
+        1.5,
+        of_exposed,
+    ),
     "Known": (F.KnownCovariance(1.7), lambda g: g.normal(2, 1, (30, 2)), [0.3, 0.2], 0.7, of_known),
 }
 
@@ -225,6 +245,17 @@ def test_the_expectations_are_the_gradient_of_the_log_partition(case):
     assert np.all(np.abs(conjugate.to_expectation(packed) - numeric) <= 1e-7 * size)
 
 
+@pytest.mark.parametrize("case", NUMERIC, ids=repr)
+def test_without_frames_the_mixture_that_stands_for_a_posterior_is_made_once(case, monkeypatch):
+    """Its numeric mapping is needed at the end alone, and not at every step."""
+    X, asked = case.draw(case.components[0], 40, np.random.default_rng(5)), []
+    prior = type(conjugate_of(case.family))
+    point = prior.point
+    monkeypatch.setattr(prior, "point", lambda self, natural: asked.append(1) or point(self, natural))
+    ef.ExponentialFamilyMixture(case.family, 2, bayesian=True, random_state=0, tol=0, max_iter=5).fit(X)
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("name", INCOMPLETE)
 def test_incomplete_families_say_that_they_have_no_conjugate_prior(name):
     family, kind = INCOMPLETE[name]
@@ -241,6 +272,18 @@ def test_what_has_no_meaning_is_refused():
     prior = ef.ExpectedStatistics(np.ones(2), np.zeros((2, 5)))
     with pytest.raises(ValueError, match="is no density"):
         ef.ExponentialFamilyMixture(F.Gaussian(), 2, bayesian=True, prior=prior).fit(X)
+    with pytest.raises(ValueError, match="'full covariance_prior' should be symmetric"):
+        ef.BayesianGaussianMixture(2, covariance_prior=[[1.0, 2.0], [0.0, 1.0]]).fit(X)
+    with pytest.raises(ValueError, match="'diag covariance_prior' should be positive"):
+        ef.BayesianGaussianMixture(2, covariance_type="diag", covariance_prior=[1.0, 0.0]).fit(X)
+    for name in ("weak", "mclust"):
+        with pytest.raises(ValueError, match=f"prior='{name}' is of components of one family"):
+            ef.ExponentialFamilyMixture(F.Gaussian(), 2, prior=name, noise="uniform").fit(X)
+    held = {"fixed": {"means": [[0, 0], [np.nan, np.nan]]}, "tied": ("means",), "bounds": {"means": (0, 1)},
+            "noise": "uniform"}  # fmt: skip
+    for name, value in held.items():
+        with pytest.raises(ValueError, match=f"goes without {name}"):
+            ef.ExponentialFamilyMixture(F.Gaussian(), 2, bayesian=True, **{name: value}).fit(X)
     with pytest.raises(ValueError, match="lower_bound_"):
         ef.BayesianGaussianMixture(2).fit(X).bic(X)
     fitted = ef.BayesianGaussianMixture(2, random_state=0).fit(X)

@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from scipy.stats import gamma, multivariate_normal, norm, poisson
 
 import expfam_em as ef
+from expfam_em.family import restricted
 from tests.cases import CASES
 
 NAN = np.nan
@@ -118,6 +119,19 @@ def test_a_tied_shape_of_gamma_is_at_the_maximum():
     shape = model.parameters_["shapes"]
     np.testing.assert_allclose(shape, np.exp(best.x[1]), rtol=1e-4)
     assert model.mixture_.n_parameters == 4
+
+
+@pytest.mark.parametrize("family", [F.Poisson(), F.Gamma(), F.Bernoulli()], ids=repr)
+def test_what_is_free_is_counted_at_the_parameters_themselves(family, monkeypatch):
+    named = {"Poisson": {"rates"}, "Gamma": {"shapes", "rates"}, "Bernoulli": {"probabilities"}}[type(family).__name__]
+    held, seen = ef.constrain(family, tied=(min(named),)), []
+    values = {name: [[0.3, 0.6], [0.3, 0.6]] for name in named}
+    mixture = ef.Mixture.of(held, [0.5, 0.5], **values)
+    slopes = restricted._Search.slopes
+    monkeypatch.setattr(restricted._Search, "slopes", lambda self, at: seen.append(self.start) or slopes(self, at))
+    assert mixture.n_parameters == 2 * len(named) * 2 + 1 - 2
+    [start] = seen  # the M-step of the statistics of the search
+    np.testing.assert_allclose(start, mixture.natural, rtol=1e-9)
 
 
 def test_tied_covariances_are_the_tied_covariance_type():
