@@ -182,7 +182,7 @@ class BayesianGaussianMixture(GaussianMixture):
 
     @property
     def weights_prior(self) -> WeightsPrior:  # type: ignore[override]
-        """The prior of the weights by the name it has here."""
+        """`weight_concentration_prior_type` by the name that `ExponentialFamilyMixture` has for it."""
         return PRIOR_TYPES[self.weight_concentration_prior_type]
 
     @property
