@@ -32,8 +32,8 @@ SERIAL_WORK = 15_000_000
 ROW_WORK, CHECK_WORK, MOVE_WORK, COPY_WORK = 300, 60, 1000, 500
 """What a row costs besides its scores, and to see that it need not be searched, to change its cluster, to copy it."""
 
-FAST_WORK, FAST_SHARE = 32_000, 16
-"""From this K · d on, one centre in 16, those that moved most, is looked at apart from the others."""
+FAST_WORK, FAST_SHARE, FAST_STEP = 32_000, 16, 8
+"""From this K · d on, one centre in 16, those that moved most, is looked at apart from the others; eight at least."""
 
 INDISTINCT_SQUARES = 16 * 2.0**-52
 """Squared distance, in units of |z|², that scores may not tell from 0: a centre there might not get the row."""
@@ -254,7 +254,7 @@ class _Search(ABC):
         self.rows, self.frame, self.X = rows, frame, _typed(rows.X)
         self.weight = _or_empty(rows.sample_weight)
         self.centres = np.zeros((K, d))
-        self.n_fast = -(-K // (FAST_SHARE * GROUP_CENTRES)) * GROUP_CENTRES if K * d >= FAST_WORK else 0
+        self.n_fast = -(-K // (FAST_SHARE * FAST_STEP)) * FAST_STEP if K * d >= FAST_WORK else 0
         self.groups, self.fast = _groups(K, d), (*_groups(self.n_fast, d), *_others(K, d, self.n_fast))
         self.accumulated, self.drift = np.zeros(K + 1), np.zeros(K + 1, np.float32)
         self.counts, self.sums = np.zeros((3, K)), np.zeros((2, K, d))

@@ -8,7 +8,8 @@ squares s and variances v.
 import numpy as np
 from numba import types
 
-from expfam_em.kernels.jit import EXACT, SUMS, array, entry, inner
+from expfam_em.kernels.jit import EXACT, array, entry, inner
+from expfam_em.kernels.sums import product
 
 NO_SQUARE = 1e-300  # stands for a square of 0, which has no inverse
 ROUNDED_TOTAL = 1e-14  # relative step of a total that is rounding
@@ -16,15 +17,6 @@ MEMORY = 8  # steps from which the curvature of a search is learnt
 LARGEST_TURN = 0.5  # largest angle of a step, in any plane: beyond, the curvature says little
 LEAST_CURVATURE = 1e-8  # where components are round in a plane
 HALVED = 1e-10  # length of a step below which a search ends
-
-
-@inner(SUMS)
-def product(x, y):
-    """Return ⟨x, y⟩."""
-    total = 0.0
-    for i in range(x.shape[0]):
-        total += x[i] * y[i]
-    return total
 
 
 @inner(EXACT)

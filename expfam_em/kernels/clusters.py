@@ -31,7 +31,7 @@ def follow(exact, offset, previous, fresh, n_fast, accumulated, drift, groups, f
     ----------
     exact, offset, previous : (K, d), (K,), (K, d) centres now, −½|c|², and centres before
     fresh : whether there is no before
-    n_fast : centres to be counted as fast, a multiple of GROUP_CENTRES
+    n_fast : centres to be counted as fast
     accumulated, drift : (K + 1,) float64, and float32 rounded up; the last is the largest step of any label
     groups, fast : see `search_rows`; without the errors, updated
 

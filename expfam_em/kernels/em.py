@@ -15,10 +15,11 @@ import numpy as np
 from numba import types
 
 from expfam_em.kernels.elementwise import exp_nonpositive, log_positive
-from expfam_em.kernels.jit import EXACT, SUMS, array, entry, inner
+from expfam_em.kernels.jit import EXACT, array, entry, inner
 from expfam_em.kernels.load import LINE_ENTRIES, clear_absent, multiply, scale, transpose
 from expfam_em.kernels.matmul import PANEL, TILE, add_product, aligned, product_transposed, round_up
 from expfam_em.kernels.own_frames import collect_own, score_own, whiten
+from expfam_em.kernels.sums import scaled_sum, weighted_sum
 
 L1_ENTRIES, L2_ENTRIES = 6144, 65536  # 48 and 512 kilobytes
 SMALL_PARAMETERS = 96  # up to this p·K a block stays in L1
@@ -120,18 +121,14 @@ def harden(S, K, label, factor):
             S[k, i] = 1.0 if label[i] == k else 0.0
 
 
-@inner(SUMS)
+@inner(EXACT)
 def weigh(S, factor, weight, counts):
     """Multiply the responsibilities by their factors and the weights of the rows, and add them to counts."""
     rows = weight.shape[0]
     for i in range(rows):
         factor[i] *= weight[i]
     for k in range(counts.shape[0]):
-        total = 0.0
-        for i in range(rows):
-            S[k, i] *= factor[i]
-            total += S[k, i]
-        counts[k] += total
+        counts[k] += scaled_sum(S[k], factor)
         S[k, rows:] = 0.0
 
 
@@ -149,16 +146,6 @@ def collect(S, parts, products, d, T, frame, sums, scratch):
                 sums[k, j] += scratch[k, j]
 
 
-@inner(SUMS)
-def weighted_sum(top, weight):
-    """Σ weight · top over the rows that are present."""
-    total = 0.0
-    for i in range(top.shape[0]):
-        # a row of weight zero is absent, even where its log-density is −∞
-        total += weight[i] * top[i] if weight[i] > 0.0 else 0.0
-    return total
-
-
 @inner(EXACT)
 def assign(S, offset, level, weight, temperature, soft_wanted, labels_wanted, top, factor, label):
     """Turn scores without offsets into responsibilities up to a factor; return Σ weight · (τ logsumexp + level)."""
@@ -174,7 +161,7 @@ def assign(S, offset, level, weight, temperature, soft_wanted, labels_wanted, to
         harden(S, offset.shape[0], label, factor)
     for i in range(top.shape[0]):
         top[i] += level
-    return weighted_sum(top, weight)
+    return weighted_sum(weight, top)
 
 
 @inner(EXACT)

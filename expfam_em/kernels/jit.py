@@ -11,8 +11,7 @@ from numba import njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 # No flag that assumes the absence of NaN or infinity: an infinite score is meaningful here.
-EXACT = {"contract"}  # a·b + c may be fused; nothing is reordered
-SUMS = {"contract", "reassoc"}  # sums may be reordered, so that they vectorise
+EXACT = {"contract"}  # a·b + c may be fused; nothing is reordered, for bits would then depend on the machine
 
 
 _compiling = threading.RLock()

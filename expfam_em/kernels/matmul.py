@@ -4,22 +4,22 @@ One operand has a row for each component and the other a column for each row of 
 cache. A tile of the result stays in vector registers until it is finished. For 4 to 64 components that takes a half to
 a quarter of the time of a BLAS call, which is made for large matrices.
 
-Matrices are padded: components to a multiple of TILE, rows of a block to a multiple of PANEL.
+Matrices are padded: components to a multiple of TILE, rows of a block to a multiple of PANEL. A sum over rows adds
+LANES of them side by side, in one vector register or in several, so that it has the same bits on every machine.
 """
 
 from typing import Any
 
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from expfam_em.kernels.jit import EXACT, inner
-from expfam_em.kernels.vectors import DOUBLE, code_of, has_avx512, ir, jit_is_off, number
+from expfam_em.kernels.vectors import DOUBLE, LANES, code_of, has_avx512, ir, jit_is_off, number
 
-TILE = 4
+TILE, PANEL = 4, 32
 # 16 accumulators in the 32 registers of AVX-512; on other machines 8 in 16
 DOUBLE_LANES, VECTORS = (8, 4) if has_avx512 else (4, 2)
-PANEL = DOUBLE_LANES * VECTORS
+COLUMNS = DOUBLE_LANES * VECTORS
 DOUBLES = ir.VectorType(DOUBLE, DOUBLE_LANES)
 
 
@@ -57,25 +57,29 @@ def _times_transposed_tile(typing, R, k, T, q, rows, out, column):
     """Write the code of `times_transposed_tile`."""
 
     def generate(code, R, k, T, q, rows, out, column):
-        kind, name = ir.FunctionType(DOUBLE, [DOUBLE, DOUBLES]), f"llvm.vector.reduce.fadd.v{DOUBLE_LANES}f64"
-        add = cgutils.get_or_insert_function(code.builder.module, kind, name)
         row, other = ([code.builder.add(first, number(c)) for c in range(TILE)] for first in (k, q))
         r = [code.at(R.first, code.times(row[c], R.width)) for c in range(TILE)]
         t = [code.at(T.first, code.times(other[j], T.width)) for j in range(TILE)]
-
-        def factors(i):
-            return [[code.load(pointer, i) for pointer in pointers] for pointers in (r, t)]
-
         begun = {(c, j): code.zero() for c in range(TILE) for j in range(TILE)}
-        for (c, j), value in code.sum_products(rows, DOUBLE_LANES, begun, factors).items():
-            total = code.builder.call(add, [ir.Constant(DOUBLE, 0.0), value], fastmath=("reassoc",))
-            code.builder.store(total, code.at(out.first, code.times(row[c], out.width), column, q, j))
+
+        def part(lane):
+            """Some of the lanes of all sums."""
+
+            def factors(i):
+                return [[code.load(code.at(pointer, i), lane) for pointer in pointers] for pointers in (r, t)]
+
+            return code.sum_products(rows, LANES, begun, factors)
+
+        parts = [part(lane) for lane in range(0, LANES, DOUBLE_LANES)]
+        for c, j in begun:
+            place = code.at(out.first, code.times(row[c], out.width), column, q, j)
+            code.builder.store(code.fold([lanes[c, j] for lanes in parts]), place)
 
     return code_of(generate, DOUBLES, R, types.intp, T, types.intp, types.intp, out, types.intp)
 
 
 def _times_tile_in_numpy(A, k, column, T, n, i, S):
-    S[k : k + TILE, i : i + PANEL] += A[k : k + TILE, column : column + n] @ T[:n, i : i + PANEL]
+    S[k : k + TILE, i : i + COLUMNS] += A[k : k + TILE, column : column + n] @ T[:n, i : i + COLUMNS]
 
 
 def _times_transposed_tile_in_numpy(R, k, T, q, rows, out, column):
@@ -95,7 +99,7 @@ def add_product(A, column, T, n, lower, S):
     """S += A[:, column : column + n] T[:n]; of a lower triangular A only what may differ from 0 is read."""
     for k in range(0, A.shape[0], TILE):
         last = min(n, k + TILE) if lower else n
-        for i in range(0, S.shape[1], PANEL):
+        for i in range(0, S.shape[1], COLUMNS):
             times_tile(A, k, column, T, last, i, S)
 
 

@@ -24,7 +24,7 @@ that exceeds the accumulated drift. Constants round it down.
 import numpy as np
 from numba import types
 
-from expfam_em.kernels.jit import EXACT, SUMS, array, entry, inner
+from expfam_em.kernels.jit import EXACT, array, entry, inner
 from expfam_em.kernels.tiles import SINGLE_LANES, WIDTH, tile, turn_lanes
 
 DOWN = np.float32(1 - 2.0**-20)  # more than the 8 roundings on the way to a gap, and the one of storing it
@@ -131,18 +131,22 @@ def measure(panels, row, d, error, top, second, gap):
         gap[i] = DOWN * (SQRT_2 * margin / np.sqrt(TWO * (q - (top[i] + second[i])) + SIXTEEN * off))
 
 
-@inner(SUMS)
+@inner(EXACT)
 def rank_exactly(X, row, shift, inverse_scale, centres, offset, error, z):
     """Nearest centre and gap of one row, in float64; a gap that is still unproven is −∞."""
     K, d = centres.shape
-    q = 0.0
+    whole, q = d // 4 * 4, 0.0
     for j in range(d):
         z[j] = (number(X, row, j) - shift[j]) * inverse_scale[j]
         q += z[j] * z[j]
     top, second, label = -np.inf, -np.inf, 0
     for k in range(K):
         score = 0.0
-        for j in range(d):
+        for j in range(0, whole, 4):  # as above
+            a, b = centres[k, j] * z[j], centres[k, j + 1] * z[j + 1]
+            c, e = centres[k, j + 2] * z[j + 2], centres[k, j + 3] * z[j + 3]
+            score += (a + b) + (c + e)
+        for j in range(whole, d):
             score += centres[k, j] * z[j]
         score += offset[k]
         if score > top:
@@ -206,7 +210,7 @@ def search_rows(
     frame : shift and inverse scale, (d,)
     exact : centres c in the frame (K, d), −½|c|² (K,), and slope and level of the error, (2,), in float64
     groups : the same in float32, in groups of C = GROUP_CENTRES padded with −∞: (G, d, C), (G, C), (2,)
-    fast : the centres that moved most, (F, d, C), (F, C), and which they are, (F · C,); the drift that does
+    fast : the centres that moved most, (F, d, C), (F, C), and which they are; the drift that does
         not count them, (K,); all centres (K, d) and −½|c|² (K,); whether a centre is not among the fast, (K,)
     drift : (K,) accumulated drift, rounded up
     fresh : whether no row has a label yet

@@ -5,8 +5,10 @@ sums then lose nothing to cancellation. In such a frame a Gaussian is nearly sta
 natural parameters are 0 and are skipped; its second moments are one product Z diag(r) Zᵀ.
 """
 
-from expfam_em.kernels.jit import EXACT, SUMS, inner
-from expfam_em.kernels.matmul import DOUBLE_LANES, add_product, aligned, product_transposed, round_up
+from expfam_em.kernels.jit import EXACT, inner
+from expfam_em.kernels.matmul import add_product, aligned, product_transposed, round_up
+from expfam_em.kernels.sums import add, add_products
+from expfam_em.kernels.vectors import LANES
 
 
 @inner(EXACT)
@@ -101,27 +103,21 @@ def present_rows(r, d, n, Z, present, weighted):
     weighted[d:] = 0.0
 
 
-@inner(SUMS)
+@inner(EXACT)
 def collect_own(r, products, d, Z, space, second, sums):
     """Add Σ r T(z) to sums, from the rows with r > 0 only."""
     n = count_present(r)
     if n == 0:
         return
-    width = round_up(n, DOUBLE_LANES)
+    width = round_up(n, LANES)
     present, weighted = aligned(space[0], Z.shape[0], width), aligned(space[1], Z.shape[0], width)
     present_rows(r, d, n, Z, present, weighted)
     for j in range(d):
-        total = 0.0
-        for i in range(width):
-            total += weighted[j, i]
-        sums[j] += total
+        sums[j] += add(weighted[j], width)
     if products.shape[0] <= d:
         for q in range(products.shape[0]):
             a, b = weighted[products[q, 0]], present[products[q, 1]]
-            total = 0.0
-            for i in range(width):
-                total += a[i] * b[i]
-            sums[products[q, 2]] += total
+            sums[products[q, 2]] += add_products(a, b, width)
         return
     product_transposed(weighted, present, d, True, second, 0)
     for q in range(products.shape[0]):

@@ -19,7 +19,7 @@ from expfam_em.kernels.em import assign, block_weights, weigh
 from expfam_em.kernels.jit import EXACT, array, entry, inner
 from expfam_em.kernels.load import LINE_ENTRIES
 from expfam_em.kernels.matmul import DOUBLE_LANES, DOUBLES
-from expfam_em.kernels.vectors import INT64, code_of, jit_is_off
+from expfam_em.kernels.vectors import INT64, LANES, code_of, jit_is_off
 
 BITS = 4  # with 8, tables outgrow the caches; to make them and add them up took longer than what they saved
 PATTERNS = 1 << BITS
@@ -107,8 +107,8 @@ collect_tile: Any = _collect_tile_in_numpy if jit_is_off else _collect_tile
 
 
 def table_size(n_columns, n_components):
-    """Return how many numbers the table of a mixture has."""
-    return -(-n_components // DOUBLE_LANES) * -(-n_columns // BITS) * PATTERNS * DOUBLE_LANES
+    """Return how many numbers the table of a mixture has, or would have if a register held LANES of them."""
+    return -(-n_components // LANES) * LANES * -(-n_columns // BITS) * PATTERNS
 
 
 def pack(ones, codes):
@@ -221,11 +221,9 @@ def _em_patterns(
 
 def em_patterns(codes, items, tables, offset, level, sample_weight, temperature, counts, sums, bounds, block=None):
     """Run the pass with room for a block of rows, which is some tiles; see `_em_patterns`."""
-    shape = tables.shape[1:]
+    shape, lanes = tables.shape[1:], -(-offset.shape[1] // LANES) * LANES
     if block is None:
-        block = max(
-            FEWEST_CODED_ROWS,
-            min(MOST_CODED_ROWS, CODED_BLOCK_ENTRIES // (shape[0] * DOUBLE_LANES) // TILE_ROWS * TILE_ROWS),
-        )
+        rows = CODED_BLOCK_ENTRIES // lanes // TILE_ROWS * TILE_ROWS
+        block = max(FEWEST_CODED_ROWS, min(MOST_CODED_ROWS, rows))
     room = lines(shape[0] * DOUBLE_LANES * block), lines(math.prod(shape)).reshape(shape)
     _em_patterns(codes, items, tables, offset, level, sample_weight, temperature, *room, counts, sums, bounds)

@@ -15,7 +15,7 @@ from expfam_em.kernels.vectors import DOUBLE, INT32, INT64, SINGLE, code_of, has
 
 # 16 accumulators of 16 numbers fill the registers of AVX-512, 12 of 8 those of other machines
 SINGLE_LANES, GROUP_CENTRES = (16, 8) if has_avx512 else (8, 6)
-WIDTH = 2 * SINGLE_LANES
+WIDTH = 32
 SINGLES, WIDE_DOUBLES, INDICES = (ir.VectorType(element, SINGLE_LANES) for element in (SINGLE, DOUBLE, INT32))
 
 
@@ -28,28 +28,33 @@ def _tile(typing, panels, row, centres, offsets, group, top, second, label):
         panel, offset = code.at(panels.first, code.times(row, WIDTH)), code.at(offsets.first, first)
         d = centres.shape[1]
         centre = code.at(centres.first, code.times(first, d))
-
-        def factors(j):
-            z = code.at(panel, code.times(j, WIDTH))
-            spread = [code.splat(code.value(centre, code.times(j, GROUP_CENTRES), c)) for c in cells]
-            return spread, [code.load(z, r * SINGLE_LANES) for r in range(2)]
-
         start = [code.splat(code.value(offset, c)) for c in cells]
-        scores = code.sum_products(d, 1, {(c, r): start[c] for c in cells for r in range(2)}, factors)
-        for r in range(2):
-            at = r * SINGLE_LANES
-            best, next_best = code.load(top.first, at), code.load(second.first, at)
-            index = code.load(label.first, at, INDICES)
-            for c in cells:
-                score = scores[c, r]
-                wins = builder.fcmp_ordered(">", score, best)
-                loser = builder.select(wins, best, score)
-                next_best = builder.select(builder.fcmp_ordered(">", loser, next_best), loser, next_best)
-                best = builder.select(wins, score, best)
-                k = builder.trunc(builder.add(first, number(c)), INT32)
-                index = builder.select(wins, code.splat(k), index)
-            for vector, out in ((best, top), (next_best, second), (index, label)):
-                code.store(vector, out.first, at)
+
+        def rank(places):
+            """Score the rows at some places of the panel, and update the two best."""
+
+            def factors(j):
+                z = code.at(panel, code.times(j, WIDTH))
+                spread = [code.splat(code.value(centre, code.times(j, GROUP_CENTRES), c)) for c in cells]
+                return spread, {at: code.load(z, at) for at in places}
+
+            scores = code.sum_products(d, 1, {(c, at): start[c] for c in cells for at in places}, factors)
+            for at in places:
+                best, next_best = code.load(top.first, at), code.load(second.first, at)
+                index = code.load(label.first, at, INDICES)
+                for c in cells:
+                    score = scores[c, at]
+                    wins = builder.fcmp_ordered(">", score, best)
+                    loser = builder.select(wins, best, score)
+                    next_best = builder.select(builder.fcmp_ordered(">", loser, next_best), loser, next_best)
+                    best = builder.select(wins, score, best)
+                    k = builder.trunc(builder.add(first, number(c)), INT32)
+                    index = builder.select(wins, code.splat(k), index)
+                for vector, out in ((best, top), (next_best, second), (index, label)):
+                    code.store(vector, out.first, at)
+
+        for at in range(0, WIDTH, 2 * SINGLE_LANES):
+            rank((at, at + SINGLE_LANES))
 
     return code_of(generate, SINGLES, panels, types.intp, centres, offsets, types.intp, top, second, label)
 

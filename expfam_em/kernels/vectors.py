@@ -6,7 +6,17 @@ from numba import config, types
 from numba.core import cgutils, codegen
 
 jit_is_off = bool(getattr(config, "DISABLE_JIT", False))
-has_avx512 = bool(codegen.ll.get_host_cpu_features().get("avx512f"))
+LANES = 8
+"""Numbers that a sum adds side by side. It is the same for every machine, so that sums have the same bits on all."""
+
+
+def _has_avx512():
+    """Whether code is made for AVX-512. It decides the shapes of tiles, and the bits of nothing."""
+    features = config.CPU_FEATURES
+    return "+avx512f" in features if features is not None else bool(codegen.ll.get_host_cpu_features().get("avx512f"))
+
+
+has_avx512 = _has_avx512()
 
 ir = cgutils.ir
 DOUBLE, SINGLE, INT32, INT64 = ir.DoubleType(), ir.FloatType(), ir.IntType(32), ir.IntType(64)
@@ -95,39 +105,63 @@ class Code:  # pragma: no cover - runs in the compiler
             half //= 2
         return v
 
-    def repeat(self, stop, step, begun, turn):
-        """Let values pass ``turn(i, values)`` for i = 0, step, … below stop, at least once; return the last."""
-        builder = self.builder
+    def repeat(self, stop, step, begun, turn, start=None):
+        """Let values pass ``turn(i, values)`` for i = start (0), start + step, … below stop, and return the last."""
+        builder, start = self.builder, number(0) if start is None else start
         before, here, after = builder.block, builder.append_basic_block("turn"), builder.append_basic_block("done")
-        builder.branch(here)
+        builder.cbranch(builder.icmp_signed("<", start, stop), here, after)
         builder.position_at_end(here)
         i, values = builder.phi(INT64), [builder.phi(first.type) for first in begun]
         new = turn(i, values)
         following = builder.add(i, number(step))
-        for value, first, last in zip([i, *values], [number(0), *begun], [following, *new], strict=True):
+        for value, first, last in zip([i, *values], [start, *begun], [following, *new], strict=True):
             value.add_incoming(first, before)
             value.add_incoming(last, here)
         builder.cbranch(builder.icmp_signed("<", following, stop), here, after)
         builder.position_at_end(after)
-        return new
+        found = [builder.phi(first.type) for first in begun]
+        for value, first, last in zip(found, begun, new, strict=True):
+            value.add_incoming(first, before)
+            value.add_incoming(last, here)
+        return found
+
+    def fma(self, a, b, total):
+        """Return a b + total, rounded once."""
+        name = f"llvm.fma.v{self.kind.count}f{64 if self.kind.element == DOUBLE else 32}"
+        kind = ir.FunctionType(self.kind, [self.kind] * 3)
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), [a, b, total])
 
     def sum_products(self, stop, step, begun, factors):
         """Add Σ a_c b_v over a loop to vectors {(c, v): vector}; ``factors(i)`` returns the a_c and b_v of a turn."""
-        name = f"llvm.fma.v{self.kind.count}f{64 if self.kind.element == DOUBLE else 32}"
-        kind = ir.FunctionType(self.kind, [self.kind] * 3)
-        fma = cgutils.get_or_insert_function(self.builder.module, kind, name)
 
         def turn(i, totals):
             a, b = factors(i)
-            return [self.builder.call(fma, [a[c], b[v], total]) for (c, v), total in zip(begun, totals, strict=True)]
+            return [self.fma(a[c], b[v], total) for (c, v), total in zip(begun, totals, strict=True)]
 
         return dict(zip(begun, self.repeat(stop, step, list(begun.values()), turn), strict=True))
 
+    def fold(self, vectors):
+        """Return the sum of all numbers in vectors: the second half is added to the first, and so on."""
+        while len(vectors) > 1:
+            half = len(vectors) // 2
+            vectors = [self.builder.fadd(*pair) for pair in zip(vectors[:half], vectors[half:], strict=True)]
+        [vector], size = vectors, self.kind.count
+        while size > 1:
+            size //= 2
+            masks = ir.VectorType(INT32, size)
+            low, high = (
+                self.builder.shuffle_vector(vector, vector, ir.Constant(masks, [*range(first, first + size)]))
+                for first in (0, size)
+            )
+            vector = self.builder.fadd(low, high)
+        return self.builder.extract_element(vector, ir.Constant(INT32, 0))
 
-def code_of(generate, kind, *argument_types):  # pragma: no cover - runs in the compiler
-    """Return what an intrinsic returns: its signature, and what writes its code; it returns nothing.
 
-    ``generate(code, *arguments)`` is given a `Code` for vectors of a kind. An array is given as a `Matrix`.
+def code_of(generate, kind, *argument_types, result=types.void):  # pragma: no cover - runs in the compiler
+    """Return what an intrinsic returns: its signature, and what writes its code.
+
+    ``generate(code, *arguments)`` is given a `Code` for vectors of a kind, and returns the result if there is one. An
+    array is given as a `Matrix`.
     """
 
     def matrix(context, builder, kind, argument):
@@ -139,7 +173,7 @@ def code_of(generate, kind, *argument_types):  # pragma: no cover - runs in the 
 
     def generated(context, builder, signature, arguments):
         pairs = zip(signature.args, arguments, strict=True)
-        generate(Code(builder, kind), *(matrix(context, builder, *pair) for pair in pairs))
-        return context.get_dummy_value()
+        value = generate(Code(builder, kind), *(matrix(context, builder, *pair) for pair in pairs))
+        return context.get_dummy_value() if value is None else value
 
-    return types.void(*argument_types), generated
+    return result(*argument_types), generated
