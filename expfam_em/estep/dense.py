@@ -75,19 +75,20 @@ def _kernel(monomials: Monomials, scores: Scores, own: OwnFrames | None, tempera
     else:
         check_own(own, B * K, len(monomials.shift), scores.family)
         frame = np.ascontiguousarray(own.frame.reshape(B, K))
-    most_own = int((frame >= 0).sum(axis=1).max())
+    n_own = (frame >= 0).sum(axis=1)
     fixed = *monomials, frame, own.shift, own.whitener, padded(scores.natural), scores.offset, scores.level
     nothing, group = np.empty(0), scores.groups
 
     def run(X, weight, offset, items, out):
         X = X if X.dtype in KERNEL_DTYPES else X.astype(np.float64)
-        block = block_rows(p, K, most_own * X.shape[1])
         weight = nothing if weight is None else weight
-        em_rows(
-            X, items, *fixed, weight, temperature, given, block, out.counts, out.sums, out.bounds,
-            out.responsibilities, out.evidence, out.labels,
-            row_offset=NO_OFFSET if offset is None else np.ascontiguousarray(offset, np.float64), group=group,
-        )  # fmt: skip
+        offset = NO_OFFSET if offset is None else np.ascontiguousarray(offset, np.float64)
+        for own in set(n_own.tolist()):  # each mixture in blocks of the size that it would have alone
+            em_rows(
+                X, items[n_own[items[:, 2]] == own], *fixed, weight, temperature, given,
+                block_rows(p, K, own * X.shape[1]), out.counts, out.sums, out.bounds, out.responsibilities,
+                out.evidence, out.labels, row_offset=offset, group=group,
+            )  # fmt: skip
 
     return run
 

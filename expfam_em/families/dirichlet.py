@@ -183,10 +183,12 @@ def _inverse(expectation: Array) -> Array:
         possible = np.isfinite(expectation).all(axis=1) & (room > 0)
         m = np.where(possible[:, None], expectation, -2 * np.log(expectation.shape[1] + 1))
         alpha = _by_total(m, np.where(possible, room, 0.5))
+        done = np.zeros((len(m), 1), bool)  # a row ends where it would alone
         for _ in range(ALPHA_STEPS):
             step = _newton_step(m, alpha)
-            alpha = np.where(step > -0.5 * alpha, alpha + step, alpha / 2)
-            if np.all(np.abs(step) <= LAST_STEP * alpha):
+            alpha = np.where(done, alpha, np.where(step > -0.5 * alpha, alpha + step, alpha / 2))
+            done |= np.all(np.abs(step) <= LAST_STEP * alpha, axis=1, keepdims=True)
+            if done.all():
                 break
         return np.where(possible[:, None], alpha, np.nan)
 
@@ -197,6 +199,7 @@ def _by_total(m: Array, room: Array) -> Array:
     low, high = np.full(len(m), LOG_RANGE[0]), np.full(len(m), LOG_RANGE[1])
     # for large t, 1 − Σ e^m ≈ (d − 1)/(2t); for small t, m_j ≈ 1/t − 1/α_j
     at = np.clip(np.log((d - 1) / (2 * room)) - np.log1p(np.maximum(0, -m.max(axis=1))), *LOG_RANGE)
+    done = np.zeros(len(m), bool)
     for _ in range(TOTAL_STEPS):
         total = np.exp(at)
         alpha = gamma.inverse_digamma(m + digamma(total)[:, None])
@@ -206,9 +209,10 @@ def _by_total(m: Array, room: Array) -> Array:
         slope = (gamma.trigamma(total)[:, None] / gamma.trigamma(alpha)).sum(axis=1) / share - 1
         step = -np.log(share) / slope
         inside = (at + step > low) & (at + step < high)
-        following = np.where(inside, at + step, (low + high) / 2)
+        following = np.where(done, at, np.where(inside, at + step, (low + high) / 2))
         moved, at = np.abs(following - at), following
-        if np.all(moved < CLOSE_LOG_TOTAL):
+        done |= moved < CLOSE_LOG_TOTAL
+        if done.all():
             break
     return gamma.inverse_digamma(m + digamma(np.exp(at))[:, None])
 

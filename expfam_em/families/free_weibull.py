@@ -213,7 +213,7 @@ def _shape_step(mean_u: Array, mean: Array, variance: Array, above: Array, below
     b = np.maximum(np.where(slope >= 0, above, below), np.sqrt(variance) + np.finfo(float).tiny)
     w = b + variance / b
     low, high = np.zeros_like(slope), np.where(slope >= 0, SHAPE_CHANGES[1] - 1, 1 - SHAPE_CHANGES[0])
-    t = np.zeros_like(slope)  # |δ|
+    t, settled = np.zeros_like(slope), np.zeros(slope.shape, bool)  # |δ|, and where the search has ended
     for _ in range(STEPS_TO_SHAPE):
         q = np.exp(-t * w)
         D = b * b * q + variance
@@ -222,7 +222,8 @@ def _shape_step(mean_u: Array, mean: Array, variance: Array, above: Array, below
         low, high = np.where(derivative >= 0, t, low), np.where(derivative < 0, t, high)
         newton = t - derivative / curvature
         new = np.where((newton > low) & (newton < high), newton, 0.5 * (low + high))
-        settled = np.abs(new - t) <= 1e-14 * new
+        new = np.where(settled, t, new)
+        settled |= np.abs(new - t) <= 1e-14 * new
         t = new
         if settled.all():
             break

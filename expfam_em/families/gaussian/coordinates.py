@@ -87,6 +87,14 @@ class Coordinates(NamedTuple):
         offset = self.form.solve(target_root, shift - target_shift)
         return offset + self.form.times(step, mean), self.form.transform(covariance, step)
 
+    def shared_with(self, target: Coordinates, n_components: int) -> Mask:
+        """Return which components are in the one frame that both share, so that their numbers stay as they are, (K,)."""
+        found = np.full(n_components, (self.shift == target.shift).all() and (self.scale == target.scale).all())
+        for frames in (self.frames, target.frames):
+            if frames is not None:
+                found &= ~frames["own"]
+        return found
+
     def same_as(self, other: Coordinates) -> bool:
         """Whether numbers mean the same here as there."""
         if self.frames is not other.frames:

@@ -193,7 +193,7 @@ class FramedNormal(Framed):
             mean = self.mean_in(natural, target)
             own, there = (coordinates_of(family, mean.shape[1]).of_each(len(mean))[1] for family in (self, target))
             moved[lost] = self._form.carried(natural, self._form.divide(own, there), mean)[lost]
-        return moved
+        return self._kept(natural, moved, target, mean.shape[1])
 
     def mean_in(self, natural: Array, target: Any) -> Array:
         """Return the means (K, d) in the frames of ``target``, the same family in other coordinates."""
@@ -203,7 +203,15 @@ class FramedNormal(Framed):
         d = self._form.n_features(expectation.shape[1])
         if self._coordinates(d).same_as(target._coordinates(d)):
             return expectation
-        return target._form.expectation(*self._transferred(target, *self._form.central(expectation)))
+        moved = target._form.expectation(*self._transferred(target, *self._form.central(expectation)))
+        return self._kept(expectation, moved, target, d)
+
+    def _kept(self, here, there, target, n_features):
+        """Return numbers in the frames of ``target``: components that stay in the shared frame keep every bit."""
+        if self.frames is None and target.frames is None:
+            return there
+        stays = self._coordinates(n_features).shared_with(target._coordinates(n_features), len(here))
+        return np.where(stays[:, None], here, there)
 
     def _takes_frames(self, n_features) -> bool:
         """Whether the kernel makes T as this class does: a subclass may have another way."""

@@ -210,11 +210,13 @@ class Gaussian(FramedNormal, InStacks, MissingValues, Conjugated):
 
     def _regularised(self, covariance, coordinates):
         form, scale = self._form, coordinates.scale
+        variances = (self.reg_covar / scale**2)[: covariance.shape[-1]]  # or one for all columns
+        shared = covariance + form.root_of_scale(variances)
         if self.frames is None:
-            variances = (self.reg_covar / scale**2)[: covariance.shape[-1]]  # or one for all columns
-            return covariance + form.root_of_scale(variances)
+            return shared
         added = form.root_of_scale(np.full((len(covariance), len(scale)), np.sqrt(self.reg_covar)))
-        return covariance + form.square(form.divide(coordinates.of_each(len(covariance))[1], added))
+        whole = covariance + form.square(form.divide(coordinates.of_each(len(covariance))[1], added))
+        return np.where(self.frames["own"].reshape(-1, *[1] * (covariance.ndim - 1)), whole, shared)
 
     def seed(self, expectation: Array, mean: Array) -> Array:
         """Return components at the rows, with the variances of the columns and no correlation."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from expfam_em.families.gaussian.packing import Constant, Triangle
-from expfam_em.families.special.linalg import solve_lower
+from expfam_em.families.special.linalg import apply, solve_lower
 from expfam_em.family.frames import Frames
 from expfam_em.family.missing import Marginals, Observed, of_columns
 from expfam_em.kernels.marginals import complete, marginals
@@ -69,7 +69,7 @@ def _of_triangle(family: Any, frames: Frames | None, natural: Array) -> Marginal
         if frames is not None and (its := frames.take(of)) is not None:
             turned = _turned(its, np.repeat(present, K, axis=0), np.log(family._frame(present.shape[1])[1]))
             Q, value = turned.rotation, value + turned.log_volume
-            linear, precision = np.einsum("eij,ej->ei", Q, linear[of]), Q @ precision[of] @ np.swapaxes(Q, 1, 2)
+            linear, precision = apply(Q, linear[of]), Q @ precision[of] @ np.swapaxes(Q, 1, 2)
             family_of, of = family.with_frames(turned.frames), np.arange(P * K)
         arrays = linear, precision, np.ascontiguousarray(of), np.ascontiguousarray(present), K
         eta, missed = np.empty((P * K, p)), np.empty(P * K)
@@ -82,7 +82,7 @@ def _of_triangle(family: Any, frames: Frames | None, natural: Array) -> Marginal
             if turned is not None:
                 back = np.swapaxes(turned.rotation, 1, 2)
                 first, second = unpack(out, 1.0)
-                out = pack(np.einsum("eij,ej->ei", back, first), back @ second @ turned.rotation, 1.0)
+                out = pack(apply(back, first), back @ second @ turned.rotation, 1.0)
             return out.reshape(P, K, p)
 
         return Observed(family_of, eta.reshape(P, K, p), log_partition, completed)

@@ -263,7 +263,7 @@ def _proportional(shares, roots, floor, previous, search):
             seen = np.sum((np.swapaxes(roots, 1, 2) @ (axes / np.sqrt(raised))) ** 2, axis=(1, 2))
             return np.sum(np.log(raised) + deviations**2 / raised), mass * seen, axes * np.sqrt(raised)
 
-        sizes = np.einsum("kij,kij->k", roots[b], roots[b]) / d
+        sizes = _total_variances(roots[b]) / d
         log_volumes_of_one, common_of_one = _log_volumes_above(shares[b], sizes, d, floor, above_floor)
         found[b] = np.exp(log_volumes_of_one / 2)[:, None, None] * common_of_one
     return found
@@ -344,8 +344,16 @@ def _common_axes(equal):
     """
 
     def constrain(shares, roots, floor, previous, search):
+        axes, rank = _spanned(shares, roots, floor)
+        found = np.empty(roots.shape)
+        for r in np.unique(rank):
+            of = rank == r
+            before = None if previous is None else previous[of]
+            found[of] = turned(shares[of], roots[of], axes[of][:, :, :r], axes[of][:, :, r:], floor, before, search)
+        return found
+
+    def turned(shares, roots, span, rest, floor, previous, search):
         odd = np.broadcast_to(np.exp(np.cos(np.arange(shares.shape[1]))), shares.shape)  # variances then differ
-        span, rest = _spanned(shares, roots, floor)
         seen = np.swapaxes(span, 1, 2)[:, None] @ roots
         before = [] if previous is None else [_axes(odd, np.swapaxes(span, 1, 2)[:, None] @ previous)]
         if search or previous is None:
@@ -380,27 +388,32 @@ def _turned(roots, axes, n_turned, shares, floor, equal, settled=SETTLED, fracti
 
 
 def _spanned(shares, roots, floor):
-    """Return directions (B, d, r) in which components differ, and others (B, d, d − r) in which each of them is round.
+    """Return axes (B, d, d) and a number r (B,): in the first r components differ, in the others each of them is round.
 
-    Turns of the others say nothing. There are some where rows span fewer dimensions than there are columns.
+    Turns of the others say nothing. There are some where rows span fewer dimensions than there are columns; otherwise
+    axes are those of the columns, so that no bit depends on the others, and r is d.
     """
     d = roots.shape[2]
     axes, deviations = _principal(shares, roots)
     least = np.maximum(deviations[:, -1:], np.sqrt(floor))
-    rank = max(1, int(np.sum((deviations > (1 + ALIKE_VARIANCES) * least).any(axis=0))))
-    rest = axes[:, :, rank:]
-    if rank + 1 < d:
-        seen = np.swapaxes(rest, 1, 2)[:, None] @ roots
-        squares = np.sum(seen**2, axis=3)
-        mean = squares.mean(axis=2, keepdims=True)
-        if np.all((np.abs(squares - mean) <= ALIKE_VARIANCES * mean) | (squares <= floor)):
-            return axes[:, :, :rank], rest
-    return np.broadcast_to(np.eye(d), axes.shape), np.empty((len(axes), d, 0))  # then no bit depends on the others
+    rank = np.maximum(1, np.sum(deviations > (1 + ALIKE_VARIANCES) * least, axis=1))
+    rest = np.arange(d) >= rank[:, None, None]
+    squares = np.sum((np.swapaxes(axes, 1, 2)[:, None] @ roots) ** 2, axis=3)
+    mean = np.sum(squares * rest, axis=2, keepdims=True) / np.maximum(d - rank, 1)[:, None, None]
+    alike = (np.abs(squares - mean) <= ALIKE_VARIANCES * mean) | (squares <= floor) | ~rest
+    few = (rank + 1 < d) & alike.all(axis=(1, 2))
+    return np.where(few[:, None, None], axes, np.eye(d)), np.where(few, rank, d)
 
 
 def _axes(weights, roots):
     """Return the principal axes of Σ_k w_k S_k/tr S_k, (B, d, d)."""
-    return _principal(weights / np.maximum(np.einsum("bkij,bkij->bk", roots, roots), NO_SQUARE), roots)[0]
+    return _principal(weights / np.maximum(_total_variances(roots), NO_SQUARE), roots)[0]
+
+
+def _total_variances(roots):
+    """Return tr R Rᵀ of each root, (..., d, r) -> (...), with bits that do not depend on how they lie in memory."""
+    entries = np.ascontiguousarray(roots).reshape(*roots.shape[:-2], -1)
+    return np.einsum("...i,...i->...", entries, entries)
 
 
 def _principal(weights, roots):

@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-from expfam_em.families.special.linalg import cholesky, eigh, invert, solve_lower
+from expfam_em.families.special.linalg import apply, cholesky, eigh, invert, solve_lower
 
 THIN = 1e-12
 """Variance of a direction that is barely seen beside those of the columns it is made of."""
@@ -94,16 +94,16 @@ class Triangle:
     def moments(self, natural):
         linear, matrix = self._unpack(natural, 0.5)
         covariance = invert(-2 * matrix)[0]
-        return np.einsum("kij,kj->ki", covariance, linear), covariance
+        return apply(covariance, linear), covariance
 
     def natural(self, mean, covariance):
         precision = invert(covariance)[0]
-        return self._pack(np.einsum("kij,kj->ki", precision, mean), -0.5 * precision, 2.0)
+        return self._pack(apply(precision, mean), -0.5 * precision, 2.0)
 
     def carried(self, natural, root, mean):
         """Natural parameters where z = R z′, through precisions Rᵀ Λ R, and the means z′."""
         precision = np.swapaxes(root, 1, 2) @ (-2 * self._unpack(natural, 0.5)[1]) @ root
-        return self._pack(np.einsum("kij,kj->ki", precision, mean), -0.5 * precision, 2.0)
+        return self._pack(apply(precision, mean), -0.5 * precision, 2.0)
 
     def expectation(self, mean, covariance):
         return self._pack(mean, covariance + mean[:, :, None] * mean[:, None, :], 1.0)
@@ -158,7 +158,7 @@ class Triangle:
 
     def times(self, root, mean):
         """R m."""
-        return np.einsum("kij,kj->ki", root, mean)
+        return apply(root, mean)
 
     def times_root(self, root, other):
         """R R′."""

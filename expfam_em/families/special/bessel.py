@@ -142,14 +142,16 @@ def inverse_ratio(order, mean) -> np.ndarray:
         rho = np.where(inside, mean, 0.5)
         n = 2 * order + 2
         x = rho * (n - rho * rho) / ((1 - rho) * (1 + rho))
+        done = np.zeros(np.shape(x), bool)
         for _ in range(RATIO_STEPS):
             here = ratio(order, x)
             slope = x * (1 - here * here - (2 * order + 1) * (here / x)) / (here * (1 - here))
             # for small x the bracket is the difference of two numbers near 1, for large x of two near 0
             slope = np.where((x > 1e4 * n) | (x < 1e-4) | ~((slope > 0.5) & (slope < 2)), 1.0, slope)
             step = np.log(here / rho * ((1 - rho) / (1 - here))) / slope
-            x = x * np.exp(-step)
+            x = np.where(done, x, x * np.exp(-step))  # each ends where it would alone
             # near 1 the ratio itself is rounded, which moves x by that much
-            if np.all(np.abs(step) <= LOG_STEP_SOLVED + np.finfo(float).eps / (1 - rho)):
+            done |= np.abs(step) <= LOG_STEP_SOLVED + np.finfo(float).eps / (1 - rho)
+            if done.all():
                 break
         return np.where(inside, x, np.where(mean == 0, 0.0, np.where(mean > ALMOST_ONE, np.inf, np.nan)))

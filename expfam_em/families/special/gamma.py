@@ -211,6 +211,7 @@ def inverse_log_minus_multidigamma(value, order):
         target = np.where(possible, value, 1.0)
         s = (1 + order * (order + 1) / 4 * (target < 1)) / target
         below = np.arange(order) / 2
+        done = np.zeros(np.shape(s), bool)
         for _ in range(MULTIDIGAMMA_STEPS):
             found = log_minus_multidigamma(s, order)
             arguments = s[..., None] + below
@@ -218,7 +219,8 @@ def inverse_log_minus_multidigamma(value, order):
             # the difference has lost its digits where s is large, but there the slope is known
             slope = np.where((s > 1e6 * order) | ~(slope < 0), -1.0, slope)
             step = np.clip(np.log(found / target) / slope, -LONGEST_LOG_STEP, LONGEST_LOG_STEP)
-            s = s * np.exp(-step)
-            if np.all(np.abs(step) <= 1e-15):
+            s = np.where(done, s, s * np.exp(-step))  # each ends where it would alone
+            done |= np.abs(step) <= 1e-15
+            if done.all():
                 break
         return np.where(possible, s, np.nan)

@@ -84,6 +84,11 @@ def check_positive_definite(name, matrices, *, shared=False) -> np.ndarray:
     return matrices
 
 
+def apply(matrices, vectors) -> np.ndarray:
+    """M v of each, (K, d, d), (K, d) -> (K, d), with bits that do not depend on how arrays lie in memory."""
+    return np.einsum("kij,kj->ki", np.ascontiguousarray(matrices), np.ascontiguousarray(vectors))
+
+
 def solve_lower(factors, right) -> np.ndarray:
     """L⁻¹ B for lower triangular L (K, d, d) and B (K, d, m); NaN where an L is singular."""
     right = np.broadcast_to(right, (len(factors), *right.shape[-2:]))

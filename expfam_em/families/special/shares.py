@@ -46,11 +46,14 @@ def from_means(g, curved, m):
     """Return Σα, (…, 1), and z, (…, d), with α_j = Σα m_j e^{z_j}, of E[g] and E[Σ m_j g_j]; NaN if there are none."""
     z, curved = g, curved[..., None]
     total, spread = np.ones_like(curved), np.full_like(curved, (g.shape[-1] - 1) / 2)
+    done = np.zeros(curved.shape, bool)
     for _ in range(SHARE_STEPS):
         of_mean = -np.sum(m * log1p_less(np.expm1(z)), axis=-1, keepdims=True)  # Σ m (e^z − 1 − z)
-        before, total = total, total * (spread / above_rounding(-curved - of_mean, curved, of_mean))
+        new = total * (spread / above_rounding(-curved - of_mean, curved, of_mean))
+        before, total = total, np.where(done, total, new)  # each ends where it would alone
         each, whole = log_minus_digamma(total * m * np.exp(z)), log_minus_digamma(total)
-        spread, z = np.sum(m * each, axis=-1, keepdims=True) - whole, g + each - whole
-        if np.all(~(np.abs(total - before) > SHARES_SOLVED * total)):
+        spread, z = np.sum(m * each, axis=-1, keepdims=True) - whole, np.where(done, z, g + each - whole)
+        done |= ~(np.abs(total - before) > SHARES_SOLVED * total)
+        if done.all():
             break
     return total, z
