@@ -87,13 +87,12 @@ class Coordinates(NamedTuple):
         offset = self.form.solve(target_root, shift - target_shift)
         return offset + self.form.times(step, mean), self.form.transform(covariance, step)
 
-    def shared_with(self, target: Coordinates, n_components: int) -> Mask:
-        """Return which components are in the one frame that both share, so that their numbers stay as they are, (K,)."""
-        found = np.full(n_components, (self.shift == target.shift).all() and (self.scale == target.scale).all())
-        for frames in (self.frames, target.frames):
-            if frames is not None:
-                found &= ~frames["own"]
-        return found
+    def agree(self, target: Coordinates, n_components: int) -> Mask:
+        """Return which components have the same frame here as there, (K,)."""
+        pairs = zip(self.of_each(n_components), target.of_each(n_components), strict=True)
+        same = [(one == other).reshape(n_components, -1).all(axis=1) for one, other in pairs]
+        own = [np.zeros(n_components, bool) if it.frames is None else it.frames["own"] for it in (self, target)]
+        return same[0] & same[1] & (own[0] == own[1])
 
     def same_as(self, other: Coordinates) -> bool:
         """Whether numbers mean the same here as there."""

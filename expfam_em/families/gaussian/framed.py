@@ -207,10 +207,10 @@ class FramedNormal(Framed):
         return self._kept(expectation, moved, target, d)
 
     def _kept(self, here, there, target, n_features):
-        """Return numbers in the frames of ``target``: components that stay in the shared frame keep every bit."""
+        """Return numbers in the frames of ``target``: components whose frame stays the same keep every bit."""
         if self.frames is None and target.frames is None:
             return there
-        stays = self._coordinates(n_features).shared_with(target._coordinates(n_features), len(here))
+        stays = self._coordinates(n_features).agree(target._coordinates(n_features), len(here))
         return np.where(stays[:, None], here, there)
 
     def _takes_frames(self, n_features) -> bool:
