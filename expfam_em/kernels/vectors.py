@@ -12,7 +12,7 @@ LANES = 8
 
 def _has_avx512():
     """Whether code is made for AVX-512. It decides the shapes of tiles, and the bits of nothing."""
-    features = config.CPU_FEATURES
+    features = getattr(config, "CPU_FEATURES", None)
     return "+avx512f" in features if features is not None else bool(codegen.ll.get_host_cpu_features().get("avx512f"))
 
 
