@@ -73,6 +73,7 @@ INTERNALS = {
     "row_sources.py": "rows that are nowhere in one piece",
     "test_registry.py": REGISTRY,
     "test_repeatable.py": "the size of chunks",
+    "test_same_bits.py": "fits of a given start in a stack, and sums of the kernels",
     "test_rows.py": "rows, chunks and what is made of them",
     "test_sparse.py": f"{ROWS}; CSR rows, and predictions in one pass",
     "test_sparse_k_means.py": "CSR rows and distances that are remembered",
