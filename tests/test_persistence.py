@@ -435,7 +435,7 @@ def killed(file, *parts):
     file.flush()
     os._exit(7)
 
-files._write_parts = killed
+files.write_parts = killed
 ef.GaussianMixture(random_state=0).fit(np.arange(8.0)[:, None]).save(sys.argv[1])
 """
 

@@ -7,6 +7,7 @@ KL(q ‖ prior), which stands where the log-prior of EM stands.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betaln, digamma, gammaln
 
-from expfam_em.em.loop import Callback, run
+from expfam_em.em.keeping import Callback, followed
+from expfam_em.em.loop import run
 from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, FitResult
-from expfam_em.em.state import Problem, State, begin, move
+from expfam_em.em.state import Problem, State, move
 from expfam_em.em.steps import collapse, of_all_rows
 from expfam_em.estep.plan import Pass
 from expfam_em.estep.scores import Scores
@@ -328,7 +330,7 @@ def fit_bayes(
     """
     problem, runs = BayesProblem(pass_, np.asarray(data_set), options, model), np.arange(len(start.weights))
     first = Posterior.from_statistics(problem.of_start(start, runs) if posterior is None else posterior, model)
-    results = run(problem, begin(problem, first), callbacks=callbacks, drop=drop, step=bayes_step)
+    results = followed(problem, first, functools.partial(run, problem, drop=drop, step=bayes_step), callbacks)
     found = [_as_result(problem, at, result) for at, result in enumerate(results)]
     return _merged(problem, found) if merge else found
 
@@ -357,7 +359,8 @@ def _merged(problem: BayesProblem, results: list[Any]) -> list[Any]:
         temperature = problem.options.schedule[-1]
         options = replace(problem.options, max_iter=left, temperature=temperature, prior=problem.prior_of(of))
         tried = BayesProblem(problem.pass_, problem.data_set[of], options, problem.model)
-        found = run(tried, begin(tried, Posterior.from_statistics(stack, problem.model)), step=bayes_step)
+        merged = Posterior.from_statistics(stack, problem.model)
+        found = followed(tried, merged, functools.partial(run, tried, step=bayes_step))
         going = []
         for at, result in zip(of.tolist(), (_as_result(tried, at, one) for at, one in enumerate(found)), strict=True):
             if isinstance(result, BayesResult) and result.converged and result.bound > results[at].bound:

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from expfam_em.em.options import Options
-from expfam_em.em.result import CollapsedError, FitResult, Status
+from expfam_em.em.result import CollapsedError, FitResult
 from expfam_em.em.seeds import Seeding
 from expfam_em.family.optional import components, shared, stacked
 from expfam_em.rows.memory import ArrayRows
@@ -44,7 +44,7 @@ def mend(
     attempts = {"drop": np.inf, "repair": REPAIRS}.get(options.collapse, 0)
     results, made = list(results), 0
     told: dict[int, tuple[str, ...]] = dict.fromkeys(range(len(results)), ())
-    while made < attempts and not any(getattr(r, "status", None) is Status.STOPPED for r in results):
+    while made < attempts and not any(getattr(r, "ended_early", False) for r in results):
         again = {at: _start(it, rows, data_set[at], options, made) for at, it in enumerate(results)}
         starts = {at: start for at, start in again.items() if start is not None}
         if not starts:

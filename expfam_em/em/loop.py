@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from expfam_em.em.belonging import belonging
 from expfam_em.em.collapse import mend
 from expfam_em.em.edges import step_to_edges
+from expfam_em.em.keeping import EVERY, Callback, asks_to_stop, followed, has_ended, keeping
 from expfam_em.em.options import Acceleration, Collapse, Options, Stop, Weights
 from expfam_em.em.quasi_newton import quasi_newton_step
 from expfam_em.em.result import CollapsedError, FitResult, Status
-from expfam_em.em.state import Problem, State, begin, em_step, end, end_fallen, recorded
+from expfam_em.em.state import Problem, State, em_step, end, end_fallen, recorded
 from expfam_em.em.steps import accumulate, maximize, with_missing
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
@@ -28,7 +31,6 @@ from expfam_em.values.statistics import ExpectedStatistics
 
 __all__ = ["CollapsedError", "FitResult", "Options", "Status", "accumulate", "fit", "fit_all", "maximize", "run"]
 
-Callback = Callable[[State], object]
 Step = Callable[[Problem, State], State]
 
 HEAD_START = 20
@@ -55,6 +57,8 @@ def fit(
     collapse: Collapse = "error",
     n_jobs: int | None = None,
     callbacks: Sequence[Callback] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = EVERY,
 ) -> FitResult:
     """Run EM from a mixture until it converges or max_iter steps are made.
 
@@ -91,6 +95,11 @@ def fit(
     callbacks : sequence of callable(State)
         Called after every step with where the fit stands: ``n_iter``, ``mixture`` (a stack of one), ``bounds``,
         ``mean_bounds`` and the other fields of `State`. The fit ends if one of them returns True.
+    checkpoint : str or path, optional
+        A file that says where the fit stands, until it has ended. If it is there already the fit goes on from it, to
+        the same bits. See docs/checkpoints.md.
+    checkpoint_every : float ≥ 0
+        Seconds between two times that the file is written; 0 writes it after every step.
 
     Returns
     -------
@@ -100,14 +109,20 @@ def fit(
     ------
     ValueError
         If a row is outside the family's support, a component collapses, an argument is out of range, or the bound is
-        not a number.
+        not a number; if the checkpoint is that of another fit, or damaged.
+    OSError
+        If the checkpoint cannot be written when the fit begins.
     """
     rows = with_missing(mixture, as_rows(X, sample_weight, n_jobs))
     check_support(mixture.family, rows)
     pass_ = plan(mixture.family, rows, mixture.n_components)
     start = Mixture(mixture.family, mixture.weights[None], mixture.natural[None])
     options = Options(max_iter, tol, temperature, prior, concentration, weights, stop, acceleration, collapse)
-    [result] = fit_all(start, pass_, options=options, callbacks=callbacks)
+    with keeping(checkpoint, checkpoint_every) as keeper:
+        given = {each.name: getattr(options, each.name) for each in fields(options)}
+        keeper.open(lambda: belonging({"the fit": "ef.fit", "mixture": mixture, **given}, rows))
+        [result] = fit_all(start, pass_, options=options, callbacks=callbacks)
+        has_ended()
     if isinstance(result, CollapsedError):
         raise result
     return result
@@ -144,6 +159,7 @@ def fit_all(
     -------
     results : list of FitResult, or of the CollapsedError of a run that ended in one
     """
+    callbacks = checked_callbacks(callbacks)
     data_set = np.zeros(len(start.weights), np.int64) if data_set is None else np.asarray(data_set)
 
     def go_on(which: Integers, start: Mixture) -> list[FitResult | CollapsedError]:
@@ -152,10 +168,10 @@ def fit_all(
             prior = prior[which]
         problem = Problem(pass_, data_set[which], replace(options, prior=prior))
         told = [functools.partial(_tell_of_runs, callback, which) for callback in callbacks]
-        return run(problem, begin(problem, start), callbacks=told, drop=drop, step=step)
+        return followed(problem, start, functools.partial(run, problem, drop=drop, step=step), told)
 
     problem = Problem(pass_, data_set, options)
-    results = run(problem, begin(problem, start), callbacks=callbacks, drop=drop, step=step)
+    results = followed(problem, start, functools.partial(run, problem, drop=drop, step=step), callbacks)
     return mend(results, pass_.rows, data_set, options, go_on)
 
 
@@ -195,8 +211,7 @@ def run(
         if stopped or not len(state.run) or state.n_iter >= problem.options.max_iter:
             break
         state = end_fallen(problem, state, recorded(problem, step(problem, state)))
-        answers = [callback(state) for callback in callbacks if len(state.run)]
-        stopped = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
+        stopped = bool(len(state.run)) and asks_to_stop(callbacks, state)
     status = Status.STOPPED if stopped else Status.MAX_ITER
     return cast(list, list(end(problem, state, np.ones(len(state.run), bool), status).results))
 

@@ -32,6 +32,7 @@ class Status(Enum):
     BEHIND = "Another start was ahead, by more than this one seemed able to gain."
     GIVEN = "The parameters were set; no fit has been made."
     STOPPED = "A callback ended the fit."
+    INTERRUPTED = "Ctrl-C ended the fit after its last finished step."
     BOUND_FELL = (
         "The bound fell although an EM step cannot lower it: the mappings, log_partition and sufficient_statistics "
         "of the family contradict one another."
@@ -84,6 +85,11 @@ class FitResult:
     def objective(self) -> float:
         """The bound plus the log-prior at the parameters returned: what a fit maximises."""
         return float(self.bounds[-1] + self.log_priors[-1])
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether somebody ended the fit: a callback, or Ctrl-C."""
+        return self.status in (Status.STOPPED, Status.INTERRUPTED)
 
     @property
     def converged(self) -> bool:

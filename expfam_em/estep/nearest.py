@@ -70,6 +70,20 @@ class NearestPass:
         """Shift and inverse scale of z, each (d,)."""
         return self.kernel.form.monomials[:2]
 
+    @property
+    def memory(self) -> tuple[np.ndarray, ...] | None:
+        """Centres of the last E-step, −½|c|², and the counts and sums of their rows; set it to go on from there."""
+        search = self._search
+        return None if search is None else (search.centres, search.offset, search.counts, search.sums)
+
+    @memory.setter
+    def memory(self, memory: tuple[np.ndarray, ...] | None) -> None:
+        self._search = None
+        if memory is not None:
+            centres, offset, counts, sums = memory
+            search = self._follow(centres, offset)
+            search.counts[:], search.sums[:] = counts, sums  # they depend on earlier centres, in the last digits
+
     def sums(self, scores: Scores, temperature=1.0, data_set=None) -> Sums:
         """Return counts, sums and bounds, without log h, which does not depend on the centres; see `Pass.sums`."""
         if temperature > 0 or not is_nearest_centre(scores, self.rows):
@@ -182,12 +196,15 @@ class NearestPass:
             return math.inf
 
     def _searched(self, scores: Scores):
-        K, d = scores.natural.shape[1:]
+        return self._follow(scores.natural[0], -scores.log_partition[0])
+
+    def _follow(self, centres, offset):
+        K, d = centres.shape
         if self._search is None or K != len(self._search.centres):
             few = d <= PANEL_COLUMNS and K <= PANEL_CENTRES
             panels = few if self.strategy == "auto" else self.strategy == "panels"
             self._search = (_PanelSearch if panels else _RowSearch)(self.rows, self.frame, K)
-        self._search.follow(scores.natural[0], -scores.log_partition[0])
+        self._search.follow(centres, offset)
         return self._search
 
 
@@ -253,7 +270,7 @@ class _Search(ABC):
         n, d, K = len(rows), rows.n_features, n_centres
         self.rows, self.frame, self.X = rows, frame, _typed(rows.X)
         self.weight = _or_empty(rows.sample_weight)
-        self.centres = np.zeros((K, d))
+        self.centres, self.offset = np.zeros((K, d)), np.zeros(K)
         self.n_fast = -(-K // (FAST_SHARE * FAST_STEP)) * FAST_STEP if K * d >= FAST_WORK else 0
         self.groups, self.fast = _groups(K, d), (*_groups(self.n_fast, d), *_others(K, d, self.n_fast))
         self.accumulated, self.drift = np.zeros(K + 1), np.zeros(K + 1, np.float32)
@@ -274,7 +291,7 @@ class _Search(ABC):
         if not moved and not self.fresh:
             return
         self.update_sums()
-        self.centres = centres
+        self.centres, self.offset = centres, offset
         K, d = centres.shape
         single = np.nextafter(_error(d, largest, 2.0**-24, 2.0**-149).astype(np.float32), np.float32(np.inf))
         exact = centres, offset, _error(d, largest, 2.0**-53, 2.0**-1074)

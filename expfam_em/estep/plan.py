@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -56,6 +56,9 @@ class Pass:
     kernel: Kernel
     log_base: np.ndarray
     totals: np.ndarray | None = None
+
+    memory: ClassVar[None] = None
+    """What it remembers of earlier E-steps: nothing."""
 
     def sums(self, scores: Scores, temperature=1.0, data_set=None) -> Sums:
         """Return counts, sums and bounds, with log h, of every mixture of a stack.

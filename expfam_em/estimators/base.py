@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from expfam_em.analysis.effective import why_not_frequencies
 from expfam_em.analysis.uncertainty import Fitted, standard_errors
 from expfam_em.em.bayes import WEIGHTS, BayesResult, Model, WeightsPrior, check_proper, fit_bayes, weak_prior
 from expfam_em.em.informed import check_known, is_known
+from expfam_em.em.keeping import EVERY, drawn, has_ended, interruption, keeping
 from expfam_em.em.loop import Callback, checked_callbacks, fit_all
 from expfam_em.em.named_priors import NAMES, named_prior
 from expfam_em.em.options import Acceleration, Collapse, Options, Stop, Weights, check_prior
@@ -144,8 +146,8 @@ def _of_same_constants(plain: ExponentialFamily, rows: ArrayRows) -> list[tuple[
     return [(np.array(lot), family_of(key, lot)) for key, lot in lots.items()]
 
 
-def _was_stopped(result: Any) -> bool:
-    return isinstance(result, FitResult) and result.status is Status.STOPPED
+def _ended_early(result: Any) -> bool:
+    return isinstance(result, FitResult) and result.ended_early
 
 
 def _tell_of_starts(callback: Callback, starts: Integers, state: State) -> object:
@@ -303,6 +305,7 @@ class BaseMixture(DensityMixin, EMEstimator):
     def fit(
         self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None, *,
         allowed: ArrayLike | None = None, log_prior: ArrayLike | None = None, callbacks: Sequence[Callback] = (),
+        checkpoint: str | os.PathLike[str] | None = None, checkpoint_every: float = EVERY,
     ) -> Self:  # fmt: skip
         """Fit the mixture to rows, of which the components may be known.
 
@@ -325,6 +328,11 @@ class BaseMixture(DensityMixin, EMEstimator):
         callbacks : sequence of callable(State), optional
             Called after every step with where the runs stand: ``run`` (which of the starts), ``n_iter``, ``mixture``
             (a stack), ``bounds``, ``mean_bounds``. The fit ends if one of them returns True.
+        checkpoint : str or path, optional
+            A file that says where the fit stands, until it has ended. If it is there already the fit goes on from it,
+            to the same bits. See docs/checkpoints.md.
+        checkpoint_every : float ≥ 0
+            Seconds between two times that the file is written; 0 writes it after every step.
 
         Returns
         -------
@@ -334,14 +342,19 @@ class BaseMixture(DensityMixin, EMEstimator):
         ------
         ValueError
             For rows outside the family's support, fewer rows than components, or a component that collapses; for a row
-            that may belong to no component, or a component to which no row may belong.
+            that may belong to no component, or a component to which no row may belong; if the checkpoint is that of
+            another fit, or damaged.
+        OSError
+            If the checkpoint cannot be written when the fit begins.
+        KeyboardInterrupt
+            At Ctrl-C, once a step is finished: after the estimator has been given the last one. ``status_`` says so.
 
         Warns
         -----
         UserWarning
             If y looks like labels, some of them −1, and is ignored.
         """
-        with all_or_nothing(self):
+        with keeping(checkpoint, checkpoint_every) as keeper, all_or_nothing(self):
             rows = self._validated(X)
             weight, K, n = checked_weight(sample_weight, rows), self._n_all, len(rows)
             if not self.labelled:
@@ -349,6 +362,7 @@ class BaseMixture(DensityMixin, EMEstimator):
             elif y is None:
                 raise ValueError("labelled is True, which requires y to be passed, but the target y is None")
             known = known_rows(y if self.labelled else None, allowed, log_prior, K, n, weight)
+            keeper.open(lambda: self._belonging(rows, weight, allowed=known.allowed, log_prior=known.log_prior))
             self._fit(rows, weight, checked_callbacks(callbacks), known)
         return self
 
@@ -376,8 +390,11 @@ class BaseMixture(DensityMixin, EMEstimator):
     ) -> None:
         self._check_size(len(X))
         [fitted] = self._fit_each(X, weight, None, callbacks, known)
+        has_ended()
         if isinstance(fitted, ValueError):
-            raise fitted
+            raise interruption() or fitted
+        if interruption() is not None and not fitted["status_"].startswith(ended := Status.INTERRUPTED.value):
+            fitted |= {"status_": f"{ended} {fitted['status_']}", "converged_": False}
         if self._is_unfinished(fitted):
             warn_caller(NOT_CONVERGED)
         if fitted["sound_"] is False:
@@ -413,7 +430,8 @@ class BaseMixture(DensityMixin, EMEstimator):
 
     def _is_unfinished(self, fitted: dict[str, Any]) -> bool:
         """Whether a fit should have gone on: it has not converged, and nobody has ended it or asked for no step."""
-        return self.max_iter > 0 and not fitted["converged_"] and not fitted["status_"].startswith(Status.STOPPED.value)
+        early = (Status.STOPPED.value, Status.INTERRUPTED.value)
+        return self.max_iter > 0 and not fitted["converged_"] and not fitted["status_"].startswith(early)
 
     def _error(self, plain: ExponentialFamily, result: FitResult | CollapsedError) -> ValueError:
         error = self._failure(plain, result)
@@ -439,7 +457,8 @@ class BaseMixture(DensityMixin, EMEstimator):
             starts = initialise_all(pass_, data_set, self._n_all, self.mixture_)
         else:
             of_start = prior[0] if model is not None and prior is not None and prior.counts.ndim == 2 else prior
-            starts = starts_of(self, pass_, data_set, generator(self.random_state), of_start)
+            rng = generator(self.random_state)
+            starts = Starts(*drawn(pass_.family, rng, lambda: tuple(starts_of(self, pass_, data_set, rng, of_start))))
         asked = self.guard and self.max_iter > 0 and model is None
         guard = Guard(rows, data_set[starts.runs], self._options(prior), asked)
         results = self._run(starts, pass_, guard, callbacks) if len(starts.runs) else []
@@ -530,7 +549,7 @@ class BaseMixture(DensityMixin, EMEstimator):
 
         which = np.arange(len(data_set))
         results = followed(which)
-        while len(which := _misled(results, which, guard)) and not any(_was_stopped(result) for result in results):
+        while len(which := _misled(results, which, guard)) and not any(map(_ended_early, results)):
             for run, result in zip(which, followed(which), strict=True):
                 results[run] = result
         return results

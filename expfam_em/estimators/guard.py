@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from expfam_em.em.keeping import interruptible, interruption
 from expfam_em.em.options import Options
 from expfam_em.em.result import FitResult, Status
 from expfam_em.em.support import support
@@ -54,8 +55,12 @@ class Guard:
     def ask(self, results: Sequence[Any], runs: Iterable[int]) -> None:
         """Find out about some runs, no two of one data set."""
         runs = sorted((r for r in runs if self.on and is_sound(results[r])), key=lambda r: self.data_set[r])
-        if not runs:
+        if not runs or interruption() is not None:
             return
+        with interruptible():
+            self._ask(results, runs)
+
+    def _ask(self, results: Sequence[Any], runs: Sequence[int]) -> None:
         stack = Mixture.stack([results[run].mixture for run in runs])
         found = support(stack, self.rows.of_data(self.data_set[runs]), self.options)
         for at, run in enumerate(runs):

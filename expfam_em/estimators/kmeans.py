@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfor
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from expfam_em.em.keeping import drawn, has_ended, interruptible, interruption
 from expfam_em.em.loop import Callback, fit_all
 from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, Status
@@ -73,6 +74,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
     distortions_ : list of float
         J after every E-step and every M-step in turn.
     mixture_ : Mixture
+    status_ : str
+        How the best start ended, as a sentence.
 
     Examples
     --------
@@ -99,6 +102,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
     inertia_: float
     n_iter_: int
     distortions_: list[float] = copied()
+    status_: str
 
     def __init__(
         self,
@@ -146,15 +150,22 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         variance = checked_variance(pass_.column_variance()) if rows.is_sparse else pass_.family.column_variance
         rng = generator(self.random_state)
         found: list[dict[str, Any]] = []
+        ended_early = False
         for _ in range(self._starts()):
-            start = self._start(pass_, rng)
-            with np.errstate(over="ignore", invalid="ignore"):  # J may be beyond the range of float64
-                one, status = self._followed(pass_, start, variance.mean(), callbacks)
-            found = [min([*found, one], key=operator.itemgetter("inertia_"))]  # no more than one is held
-            if status is Status.STOPPED:
+            with interruptible():
+                start = drawn(pass_.family, rng, lambda: self._start(pass_, rng))
+                with np.errstate(over="ignore", invalid="ignore"):  # J may be beyond the range of float64
+                    one, ended_early = self._followed(pass_, start, variance.mean(), callbacks)
+                found = [min([*found, one], key=operator.itemgetter("inertia_"))]  # no more than one is held
+            if ended_early or interruption() is not None:
                 break
+        if not found:
+            raise cast(KeyboardInterrupt, interruption())
         [best] = found
-        self._set_fitted(best | {"cluster_centers_": best["cluster_centers_"].astype(X.dtype)})
+        has_ended()
+        status = best["status_"] if interruption() is None else Status.INTERRUPTED.value
+        best |= {"cluster_centers_": best["cluster_centers_"].astype(X.dtype), "status_": status}
+        self._set_fitted(best)
         if (distinct := np.count_nonzero(np.bincount(self.labels_))) < self.n_clusters:
             warn_caller(
                 f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({self.n_clusters}). Possibly "
@@ -173,7 +184,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
                 f"mixture_ is set to centres of {centres.shape[1]} columns; the estimator was fitted with "
                 f"{self.n_features_in_}: use a new one for rows of other columns"
             )
-        for of_rows in ("labels_", "inertia_", "n_iter_", "distortions_"):
+        for of_rows in ("labels_", "inertia_", "n_iter_", "distortions_", "status_"):
             self.__dict__.pop(of_rows, None)
         bound: Any = KnownCovariance().bind([(centres, None)])
         return {
@@ -190,8 +201,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
 
     def _followed(
         self, pass_: Any, start: Mixture, spread: float, callbacks: Sequence[Callback]
-    ) -> tuple[dict[str, Any], Status]:
-        """Return the fitted attributes that a start leads to, and how it ended: EM at temperature 0.
+    ) -> tuple[dict[str, Any], bool]:
+        """Return the fitted attributes that a start leads to, and whether it ended early: EM at temperature 0.
 
         ``spread`` is the mean variance of the columns.
         """
@@ -221,8 +232,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             "inertia_": inertia,
             "n_iter_": result.n_iter,
             "distortions_": np.where(np.isnan(distortions), np.inf, distortions).tolist(),
+            "status_": result.status.value,
         }
-        return found, result.status
+        return found, result.ended_early
 
     def _starts(self) -> int:
         if self.n_init == "auto":

@@ -16,8 +16,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from expfam_em.em.belonging import Belonging, belonging
+from expfam_em.em.keeping import EVERY, keeping
 from expfam_em.em.loop import Callback, checked_callbacks
 from expfam_em.rows import caller, csr
+from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Floats, Observations, RandomState
 from expfam_em.saving.files import save
@@ -58,6 +61,10 @@ def as_dtype(dtype: Any, value: Array) -> Floats:
 def warn_caller(message: str, category: type[Warning] = ConvergenceWarning) -> None:
     """Warn at the line of the first caller outside this package and scikit-learn."""
     caller.warn_caller(message, category)
+
+
+NO_MATTER = frozenset({"n_jobs", "verbose", "verbose_interval"})
+"""Parameters that the result of a fit does not depend on."""
 
 
 @contextlib.contextmanager
@@ -202,6 +209,8 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         sample_weight: ArrayLike | None = None,
         *,
         callbacks: Sequence[Callback] = (),
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: float = EVERY,
     ) -> Self:
         """Fit the model to rows.
 
@@ -216,6 +225,11 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             Called after every step with where the runs stand: ``run`` (which of the starts), ``n_iter``, ``mixture``
             (a stack), ``bounds``, ``mean_bounds``. The fit ends if one of them returns True. `KMeans` follows one start
             after another; ``run`` is then 0.
+        checkpoint : str or path, optional
+            A file that says where the fit stands, until it has ended. If it is there already the fit goes on from it,
+            to the same bits. See docs/checkpoints.md.
+        checkpoint_every : float ≥ 0
+            Seconds between two times that the file is written; 0 writes it after every step.
 
         Returns
         -------
@@ -225,12 +239,28 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         ------
         ValueError
             For rows outside the family's support, fewer rows than components or clusters, or a component that
-            collapses.
+            collapses; if the checkpoint is that of another fit, or damaged.
+        OSError
+            If the checkpoint cannot be written when the fit begins.
+        KeyboardInterrupt
+            At Ctrl-C, once a step is finished: after the estimator has been given the last one.
         """
-        with all_or_nothing(self):
+        with keeping(checkpoint, checkpoint_every) as keeper, all_or_nothing(self):
             rows = self._validated(X)
-            self._fit(rows, checked_weight(sample_weight, rows), checked_callbacks(callbacks))
+            weight = checked_weight(sample_weight, rows)
+            keeper.open(lambda: self._belonging(rows, weight))
+            self._fit(rows, weight, checked_callbacks(callbacks))
         return self
+
+    def _belonging(self, rows: Any, weight: Array | None, **given: Any) -> Belonging:
+        """Return what tells a fit from others; ``given`` is what else it has been given."""
+        parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in NO_MATTER}
+        if isinstance(drawn := parameters["random_state"], (np.random.Generator, np.random.RandomState)):
+            bits = drawn.bit_generator if isinstance(drawn, np.random.Generator) else drawn
+            parameters["random_state"] = type(bits).__name__  # its state is in the file
+        if getattr(self, "warm_start", False):
+            parameters["the fit before"] = [self.__dict__.get("mixture_"), self.__dict__.get("posterior_")]
+        return belonging({"the estimator": type(self).__name__, **parameters, **given}, ArrayRows(rows, weight))
 
     @abstractmethod
     def _fit(self, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> None:

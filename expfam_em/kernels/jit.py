@@ -9,6 +9,7 @@ from pathlib import Path
 
 from numba import njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.registry import cpu_target
 
 # No flag that assumes the absence of NaN or infinity: an infinite score is meaningful here.
 EXACT = {"contract"}  # a·b + c may be fused; nothing is reordered, for bits would then depend on the machine
@@ -30,6 +31,13 @@ def _source_stamp():
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def target() -> str:
+    """Return what kernels are compiled for, in a few words: the processor, and a digest of their code."""
+    _, processor, features = cpu_target.target_context.codegen().magic_tuple()
+    of_features = hashlib.sha256(features.encode()).hexdigest()
+    return f"{processor} (features {of_features[:8]}, kernels {_source_stamp()[:8]})"
 
 
 class _ForgivingCache(FunctionCache):

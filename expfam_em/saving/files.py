@@ -88,7 +88,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     name = type(estimator).__name__
     if _estimators.get(name) is not type(estimator):
         raise TypeError(f"{name} cannot be saved: it must be one of {', '.join(sorted(_estimators))}")
-    writer, parameters = _Writer(), estimator.get_params(deep=False)
+    writer, parameters = Writer(), estimator.get_params(deep=False)
     fitted = {key: value for key, value in vars(estimator).items() if _is_fitted(key)}
     if isinstance(parameters.get("random_state"), (np.random.RandomState, np.random.Generator)):
         parameters["random_state"] = None  # the state of a generator is no result of the fit
@@ -109,10 +109,9 @@ def _is_fitted(name: str) -> bool:
 
 
 def _write(path: Path, header: bytes, arrays: list[bytes]) -> None:
-    preamble = PREAMBLE.pack(MAGIC, VERSION, len(header), sum(map(len, arrays)))
     if path.exists() and not path.is_file():  # a device or a pipe takes the bytes, and stays what it is
         with open(path, "wb") as file:
-            _write_parts(file, preamble, header, arrays)
+            write_parts(file, header, arrays)
         return
     path = Path(os.path.realpath(path))  # a link stays a link
     if not path.parent.is_dir():
@@ -123,15 +122,26 @@ def _write(path: Path, header: bytes, arrays: list[bytes]) -> None:
     try:
         # a file without a name is gone if the process is killed
         with contextlib.suppress(OSError), open(_nameless(path.parent, mode), "wb") as file:
-            _finish(file, older, preamble, header, arrays)
+            _finish(file, older, header, arrays)
             os.link(f"/proc/self/fd/{file.fileno()}", temporary, src_dir_fd=file.fileno())  # follows the link
         if not temporary.exists():
             with open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
-                _finish(file, older, preamble, header, arrays)
+                _finish(file, older, header, arrays)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names of a folder to the disk, where the system can: a file renamed there then survives a power cut."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _nameless(folder: Path, mode: int) -> int:
@@ -143,7 +153,7 @@ def _nameless(folder: Path, mode: int) -> int:
 
 def _finish(file: IO[bytes], older: os.stat_result | None, *content: Any) -> None:
     """Write a file to the disk, and let those read it who might read an older one, as far as the system allows."""
-    _write_parts(file, *content)
+    write_parts(file, *content)
     file.flush()
     os.fsync(file.fileno())
     if older is None:
@@ -157,16 +167,16 @@ def _finish(file: IO[bytes], older: os.stat_result | None, *content: Any) -> Non
         os.chmod(file.fileno(), mode)
 
 
-def _write_parts(file: IO[bytes], preamble: bytes, header: bytes, arrays: list[bytes]) -> None:
+def write_parts(file: IO[bytes], header: bytes, arrays: list[bytes]) -> None:
     """Write preamble, header and arrays, and their checksum."""
-    checksum = hashlib.sha256()
+    checksum, preamble = hashlib.sha256(), PREAMBLE.pack(MAGIC, VERSION, len(header), sum(map(len, arrays)))
     for part in (preamble, header, *arrays):
         file.write(part)
         checksum.update(part)
     file.write(checksum.digest())
 
 
-class _Writer:
+class Writer:
     """Turns values into what JSON can say, and collects the bytes of the arrays in the order they are met."""
 
     def __init__(self) -> None:
@@ -260,15 +270,15 @@ def load(path: str | os.PathLike[str]) -> Any:
     OSError
         If the file cannot be read.
     """
-    header, arrays = _read(path)
+    header, arrays = read(path)
     try:
-        return _estimator(_parsed(header), _Reader(arrays))
+        return _estimator(parsed(header), Reader(arrays))
     except Exception as error:  # a family made of other attributes than its own may raise anything
         reason = f"its header lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path} cannot be loaded: {reason}") from error
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
+def read(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
     """Return header and arrays of a file whose lengths and checksum are right."""
     file: IO[bytes]
     with open(path, "rb") as file:
@@ -300,7 +310,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
     return header, arrays
 
 
-def _parsed(header: bytes) -> Any:
+def parsed(header: bytes) -> Any:
     """Return the values of a header, which is UTF-8, names every key once and has no number that JSON lacks."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -318,7 +328,9 @@ def _parsed(header: bytes) -> Any:
     return json.loads(header.decode("utf-8"), object_pairs_hook=unique, parse_constant=unknown, parse_float=finite)
 
 
-def _estimator(header: dict[str, Any], reader: _Reader) -> Any:
+def _estimator(header: dict[str, Any], reader: Reader) -> Any:
+    if "checkpoint" in header:
+        raise ValueError("it is the checkpoint of a fit that has not ended: give it to fit(..., checkpoint=...)")
     if unknown := [key for key in header if key not in ("estimator", "parameters", "fitted")]:
         raise ValueError(f"its header has {', '.join(unknown)} besides estimator, parameters and fitted")
     if (name := header["estimator"]) not in _estimators:
@@ -383,8 +395,8 @@ def _try_out(mixture: Mixture, n_features: int | None) -> None:
         raise ValueError("its mixture_ gives no responsibilities of rows drawn from it")
 
 
-class _Reader:
-    """The inverse of `_Writer`: arrays are taken from the bytes one after the other, each byte once."""
+class Reader:
+    """The inverse of `Writer`: arrays are taken from the bytes one after the other, each byte once."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
