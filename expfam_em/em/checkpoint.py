@@ -261,7 +261,7 @@ class CheckpointFile:
                 self.new.unlink(missing_ok=True)
             if not (self.path.exists() or self.previous.exists()):
                 raise type(error)(
-                    error.errno, f"the checkpoint cannot be written ({error.strerror}); give another name", self.path
+                    error.errno, f"the checkpoint cannot be written ({error.strerror}); give another name", str(self.path)
                 ) from error
             warn_caller(
                 f"the checkpoint {self.path} cannot be written ({error}): the fit goes on, and the file is that of "

@@ -51,6 +51,7 @@ def keeping(checkpoint: str | os.PathLike[str] | None = None, every: float = EVE
     try:
         yield keeper
     except Exception:
+        keeper.has_ended |= not keeper.has_steps  # nothing is lost
         keeper.close()
         raise
     finally:
@@ -73,7 +74,7 @@ class Keeper:
         self.draws: Part | None = None
         """State of the generator that starts are drawn with."""
         self.interruption: KeyboardInterrupt | None = None
-        self.has_steps = self.has_ended = False
+        self.is_open = self.has_steps = self.has_ended = False
 
     def open(self, belongs: Callable[[], Belonging]) -> None:
         """Read the file, or begin one; without a file nothing is asked what the fit belongs to."""
@@ -86,6 +87,7 @@ class Keeper:
         self.has_steps = bool({RESULTS, STATE} & by_kind.keys())
         if not kept:
             self.write()
+        self.is_open = True
 
     def write(self, state: Part | None = None) -> None:
         """Write the file."""
@@ -94,7 +96,7 @@ class Keeper:
 
     def close(self) -> None:
         """Remove the file of a fit that has ended."""
-        if self.file is not None and self.has_ended:
+        if self.file is not None and self.is_open and self.has_ended:
             self.file.remove()
 
     def told(self, kind: str) -> Part | None:

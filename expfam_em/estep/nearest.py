@@ -58,12 +58,13 @@ class NearestPass:
         give the same labels; "auto" decides by the numbers of columns and centres.
     """
 
+    _search: _Search | None = None
+
     def __init__(self, family, rows: ArrayRows, strategy="auto"):
         if strategy not in STRATEGIES:
             raise ValueError(f"strategy is {strategy!r}; it must be one of {', '.join(STRATEGIES)}")
         self.family, self.rows, self.strategy = family, adjacent(rows), strategy
         self.kernel: Any = Dense(family, form=form_of(family, rows.n_features))
-        self._search: _Search | None = None
 
     @property
     def frame(self) -> tuple[np.ndarray, np.ndarray]:
