@@ -260,9 +260,8 @@ class CheckpointFile:
             with contextlib.suppress(OSError):
                 self.new.unlink(missing_ok=True)
             if not (self.path.exists() or self.previous.exists()):
-                raise type(error)(
-                    error.errno, f"the checkpoint cannot be written ({error.strerror}); give another name", str(self.path)
-                ) from error
+                why = f"the checkpoint cannot be written ({error.strerror}); give another name"
+                raise type(error)(error.errno, why, str(self.path)) from error
             warn_caller(
                 f"the checkpoint {self.path} cannot be written ({error}): the fit goes on, and the file is that of "
                 "earlier steps",

@@ -458,7 +458,8 @@ class BaseMixture(DensityMixin, EMEstimator):
         else:
             of_start = prior[0] if model is not None and prior is not None and prior.counts.ndim == 2 else prior
             rng = generator(self.random_state)
-            starts = Starts(*drawn(pass_.family, rng, lambda: tuple(starts_of(self, pass_, data_set, rng, of_start))))
+            found: Any = drawn(pass_.family, rng, lambda: tuple(starts_of(self, pass_, data_set, rng, of_start)))
+            starts = Starts(*found)
         asked = self.guard and self.max_iter > 0 and model is None
         guard = Guard(rows, data_set[starts.runs], self._options(prior), asked)
         results = self._run(starts, pass_, guard, callbacks) if len(starts.runs) else []
