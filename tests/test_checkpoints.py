@@ -327,9 +327,9 @@ def test_a_full_disk_leaves_the_fit_and_the_files(path):
         if state.n_iter == 4:
             resource.setrlimit(resource.RLIMIT_FSIZE, (64, limit[1]))
 
+    stopping = [fill, after(9, KeyboardInterrupt)]
     try:
         with pytest.warns(RuntimeWarning, match=r"cannot be written .*File too large.*: the fit goes on") as caught:
-            stopping = [fill, after(9, KeyboardInterrupt)]
             gaussian().fit(X, checkpoint=path, checkpoint_every=0, callbacks=stopping)
     except KeyboardInterrupt:
         pass

@@ -33,7 +33,9 @@ def test_a_saved_model_says_what_it_said(path):
 
 def test_every_format_and_every_estimator_is_among_them():
     formats = {path.parent.name for path in MODELS}
-    assert formats == {f"format_{version}" for version in range(2, files.VERSION + 1)}, "run python -m tests.saved_models"
+    assert formats == {f"format_{version}" for version in range(2, files.VERSION + 1)}, (
+        "run python -m tests.saved_models"
+    )
     for folder in FOLDER.iterdir():
         expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
         assert {one["estimator"] for one in expected.values()} == set(files._estimators)
