@@ -76,6 +76,8 @@ INTERNALS = {
     "test_repeatable.py": "the size of chunks",
     "test_same_bits.py": "fits of a given start in a stack, and sums of the kernels",
     "test_rows.py": "rows, chunks and what is made of them",
+    "saved_models.py": "the version of the format",
+    "test_saved_models.py": "the version of the format, and which estimators can be saved",
     "test_sparse.py": f"{ROWS}; CSR rows, and predictions in one pass",
     "test_sparse_k_means.py": "CSR rows and distances that are remembered",
     "test_sparse_kernel.py": KERNEL,

@@ -29,7 +29,7 @@ T = TypeVar("T")
 EVERY = 30.0
 """Seconds between two times that a checkpoint is written, unless the user says otherwise."""
 
-STARTS, RESULTS, STATE, DRAWS = "starts", "results", "state", "draws"
+OF_STARTS, OF_RESULTS, OF_STATE, OF_DRAWS = "starts", "results", "state", "draws"
 """What the parts of a checkpoint are."""
 
 _keeper: ContextVar[Keeper | None] = ContextVar("_keeper", default=None)
@@ -82,9 +82,9 @@ class Keeper:
             return
         kept = self.file.open(belongs())
         by_kind = {part.kind: part for part in kept}
-        self.going, self.draws = by_kind.get(STATE), by_kind.get(DRAWS)
-        self.parts = [part for part in kept if part.kind in (STARTS, RESULTS)]
-        self.has_steps = bool({RESULTS, STATE} & by_kind.keys())
+        self.going, self.draws = by_kind.get(OF_STATE), by_kind.get(OF_DRAWS)
+        self.parts = [part for part in kept if part.kind in (OF_STARTS, OF_RESULTS)]
+        self.has_steps = bool({OF_RESULTS, OF_STATE} & by_kind.keys())
         if not kept:
             self.write()
         self.is_open = True
@@ -125,13 +125,13 @@ class Keeper:
             return make()
         if self.draws is not None:  # of the file, or of this generator before
             rng.bit_generator.state = decoded(self.draws, base)
-        if (part := self.told(STARTS)) is not None:
+        if (part := self.told(OF_STARTS)) is not None:
             return decoded(part, base)
-        self.draws = encoded(DRAWS, rng.bit_generator.state, base)
+        self.draws = encoded(OF_DRAWS, rng.bit_generator.state, base)
         self.write()
         found = make()
-        self.draws = encoded(DRAWS, rng.bit_generator.state, base)
-        self.add(STARTS, found, base)
+        self.draws = encoded(OF_DRAWS, rng.bit_generator.state, base)
+        self.add(OF_STARTS, found, base)
         return found
 
     # ---- the runs ---------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class Keeper:
     ) -> Results:  # fmt: skip
         """Return the results of runs, from their start or from where the file has them; see `followed`."""
         base = problem.pass_.family
-        if (part := self.told(RESULTS)) is not None:
+        if (part := self.told(OF_RESULTS)) is not None:
             results, memory = decoded(part, base, start)
             _remember(problem, memory)
             return results
@@ -159,7 +159,7 @@ class Keeper:
             if self.interruption is None:
                 state = self._begun(problem, start)
                 results = go(state, callbacks=[keep])
-                self.add(RESULTS, (results, problem.pass_.memory), base)
+                self.add(OF_RESULTS, (results, problem.pass_.memory), base)
                 return results
         except BaseException as error:
             if state is not None and state.n_iter:
@@ -182,7 +182,7 @@ class Keeper:
 
 
 def _state_part(problem: Problem, state: State) -> Part:
-    return encoded(STATE, (state, problem.pass_.memory), problem.pass_.family)
+    return encoded(OF_STATE, (state, problem.pass_.memory), problem.pass_.family)
 
 
 def _remember(problem: Problem, memory: Any) -> None:
