@@ -96,6 +96,29 @@ def test_clusters_far_apart_and_of_other_widths():
     assert fast.n_iter < 0.4 * em.n_iter
 
 
+def test_a_fit_that_em_ends_quickly_is_that_of_em():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(150, 2)), rng.normal(6, 1, (150, 2))])
+    how = {"init": np.repeat([0, 1], 150), "tol": 1e-8}
+    em, fast = (
+        ef.ExponentialFamilyMixture(ef.families.Gaussian(), 2, acceleration=a, **how).fit(X) for a in (None, "auto")
+    )
+    assert fast.n_iter_ == em.n_iter_
+    assert np.array_equal(fast.natural_parameters_, em.natural_parameters_)
+
+
+def test_steps_do_not_depend_on_units():
+    """η of Gamma rows is a shape and a rate, and only the rate has a unit."""
+    rng = np.random.default_rng(0)
+    X, groups = rng.gamma([[2.0]] * 200 + [[6.0]] * 200), np.repeat([0, 1], 200)
+    steps = {}
+    for unit, acceleration in ((1.0, None), (1.0, "auto"), (1e10, "auto"), (1e-10, "auto")):
+        how = {"init": groups, "acceleration": acceleration, "max_iter": 2000}
+        steps[unit, acceleration] = ef.ExponentialFamilyMixture(ef.families.Gamma(), 2, **how).fit(unit * X).n_iter_
+    em, *fast = steps.values()
+    assert max(fast) < em / 4
+
+
 @pytest.mark.parametrize("temperature", [0.0, [4.0, 2.0, 1.0, 0.0]])
 def test_hard_assignment_is_not_accelerated(temperature):
     X = overlapping()

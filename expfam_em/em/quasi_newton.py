@@ -22,6 +22,12 @@ from expfam_em.family.optional import components, frames_of, is_coupled, is_inco
 from expfam_em.rows.typing import Array, Mask
 from expfam_em.values.mixture import Mixture
 
+SLOW = 0.3
+"""Gain of a step, as a share of that of the step before, above which EM is slow; two in a row begin an acceleration."""
+
+QUIET = 4e-4
+"""Gain of a step per unit of row weight below which an acceleration may begin: before, a run may go to any maximum."""
+
 PAIRS = 10
 """Past steps that are remembered of each run."""
 
@@ -30,7 +36,7 @@ MEMORY_ENTRIES = 1 << 24
 """Most numbers remembered of all runs together, unless `FEWEST_PAIRS` take more."""
 
 CURVED = 1e-8
-"""Least cosine between a step and the change of the gradient along it; below it the curvature is rounding."""
+"""Least curvature along a step, as a share of that of the complete data; below it the curvature is rounding."""
 
 SHORTENINGS = 5
 """How often a step that leaves the parameter space is halved before EM's own is taken instead."""
@@ -60,8 +66,10 @@ class Memory(NamedTuple):
         θ, g and f before the last step.
     anchor : (L, K, p)
         Natural parameters when the coordinates of the components were chosen.
+    begun : (L,) bool
+        Whether EM has been slow, so that steps are accelerated since.
     moved : (L,) bool
-        Whether the last step was kept.
+        Whether the last step was kept, and was made since then.
     steps, gradients, em_steps : (L, m, q)
         Differences of θ, −g and −f between steps that were kept.
     curvature : (L, m)
@@ -72,6 +80,7 @@ class Memory(NamedTuple):
     gradient: Array
     step: Array
     anchor: Array
+    begun: Mask
     moved: Mask
     steps: Array
     gradients: Array
@@ -83,18 +92,22 @@ class Memory(NamedTuple):
         """Return the memory of L runs that have no past; all B runs share the room."""
         L, q = point.shape
         m = int(np.clip(MEMORY_ENTRIES // (3 * n_runs * q), FEWEST_PAIRS, PAIRS))
-        nothing, pairs = np.zeros((L, q)), np.zeros((L, m, q))
-        return cls(nothing, nothing, nothing, anchor, np.zeros(L, bool), pairs, pairs, pairs, np.zeros((L, m)))
+        nothing, pairs, none = np.zeros((L, q)), np.zeros((L, m, q)), np.zeros(L, bool)
+        return cls(nothing, nothing, nothing, anchor, none, none, pairs, pairs, pairs, np.zeros((L, m)))
 
     def __getitem__(self, which: Any) -> Memory:  # type: ignore[override]  # runs, not fields
         return Memory(*(getattr(self, name)[which] for name in self._fields))
 
     def with_point(self, point: Array, gradient: Array, step: Array) -> Memory:
-        """Return the memory with the pair between the last point and this one, where it tells of curvature."""
+        """Return the memory with the pair between the last point and this one, where it tells of curvature.
+
+        ⟨s, y⟩ = ⟨s, I₀ s⟩ and ⟨y, I⁻¹ y⟩ for the information I₀ of the observed data: their ratio is the share of
+        I that I₀ has along the step, in any coordinates.
+        """
         s, y, e = point - self.point, self.gradient - gradient, self.step - step
         with np.errstate(over="ignore", invalid="ignore"):  # what is no number tells of no curvature
             product = np.sum(s * y, axis=1)
-            told = self.moved & (product > CURVED * np.sqrt(np.sum(s * s, axis=1) * np.sum(y * y, axis=1)))
+            told = self.moved & (product > 0) & (np.sum(y * e, axis=1) > CURVED * product)
         inverse = 1 / np.where(told, product, 1.0)
         pairs = zip((s, y, e, inverse), (self.steps, self.gradients, self.em_steps, self.curvature), strict=True)
         steps, gradients, em_steps, curvature = (_pushed(new, old, told) for new, old in pairs)
@@ -138,11 +151,13 @@ def _pushed(new: Array, old: Array, where: Mask) -> Array:
 def quasi_newton_step(problem: Problem, state: State) -> State:
     """Return the state after one E-step of every run, at the quasi-Newton point or at that of EM.
 
-    A run goes on from the quasi-Newton point only if it has gained as much as EM was certain to gain. Near the limit of
-    a shape, where EM may not raise Q, it must not have lost. If not it is back where it was, without its memory, and
-    its next step is one of EM.
+    Steps are those of EM until EM is slow: a run that EM ends quickly costs no more, and where it goes at first is
+    where EM goes. Then a run goes on from the quasi-Newton point only if it has gained as much as EM was certain to
+    gain. Near the limit of a shape, where EM may not raise Q, it must not have lost. If not it is back where it was,
+    without its memory, and its next step is one of EM.
     """
-    if state.temperature == 0 or state.n_iter + 1 < len(problem.options.schedule):
+    quick = state.memory is None and not _is_slow(problem, state).any()
+    if quick or state.temperature == 0 or state.n_iter + 1 < len(problem.options.schedule):
         return em_step(problem, state)
     known, (state, after) = state, improve(problem, state)
     if not len(state.run):
@@ -154,6 +169,7 @@ def quasi_newton_step(problem: Problem, state: State) -> State:
     used = memory.curvature.any(axis=1) & (promised > of_em) & _same_support(before, after)
     trial, used = _trial(problem, state, after, memory, direction, used)
     left = UNDERESTIMATED / 2 * np.maximum(promised, of_em) * problem.totals(state.run)
+    left = np.where(memory.begun, left, np.nan)
     moved = move(problem, state, trial, reframe=_needs_frames(after, memory), left=left)
     lost = _reframed(before, moved.mixture)
     certain = half_bounds + problem.log_prior(after, state.run)
@@ -161,7 +177,7 @@ def quasi_newton_step(problem: Problem, state: State) -> State:
     certain = np.maximum(certain, state.bounds + state.log_priors) - ROUNDING * np.abs(state.bounds)
     rejected = used & ~(moved.bounds + moved.log_priors >= certain)
     anchor = np.where(lost[:, None, None], moved.mixture.natural, memory.anchor)
-    memory = memory._replace(moved=~rejected, anchor=anchor).forgotten(rejected | lost)
+    memory = memory._replace(moved=memory.begun & ~rejected, anchor=anchor).forgotten(rejected | lost)
     moved = moved._replace(memory=memory, half_bounds=half_bounds)
     if not rejected.any():
         return moved
@@ -182,7 +198,15 @@ def _remembered(problem: Problem, known: State, state: State, after: Mixture) ->
         changed = _reframed(known.mixture if stay.all() else known.mixture[stay], before)
         anchor = np.where(changed[:, None, None], natural, memory.anchor)
         memory = memory._replace(anchor=anchor).forgotten(changed)
+    memory = memory._replace(begun=memory.begun | _is_slow(problem, state))
     return memory.with_point(point, _gradient(problem, state, alive), step)
+
+
+def _is_slow(problem: Problem, state: State) -> Mask:
+    """Return in which runs the last steps of EM have gained little, and hardly less from one to the next, (L,)."""
+    gains = state.gains
+    slow = (gains[:, :2] > SLOW * np.maximum(gains[:, 1:], 0)).all(axis=1)
+    return np.asarray(slow & (gains[:, 0] < QUIET * problem.totals(state.run)))
 
 
 def _point(mixture: Mixture) -> Array:
@@ -235,7 +259,7 @@ def _needs_frames(after: Mixture, memory: Memory) -> Mask:
     anchor = memory.anchor.reshape(after.flat_natural.shape)
     with np.errstate(all="ignore"):
         far = after.family.divergence(after.flat_natural, anchor)
-    return np.asarray(~(far.reshape(after.weights.shape) < DRIFT).all(axis=1))
+    return np.asarray(~memory.begun | ~(far.reshape(after.weights.shape) < DRIFT).all(axis=1))
 
 
 def _on_the_way(family: ExponentialFamily, before: Mixture, natural: Array) -> tuple[Array, Mask]:

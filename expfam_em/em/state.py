@@ -246,7 +246,8 @@ def move(
     reframe : (L,) bool, optional
         Runs whose components are given frames that suit them; the others keep those they have. All by default.
     left : (L,), optional
-        What was left to gain before the step; by default estimated from what the last steps have gained.
+        What was left to gain before the step. By default, and where it is NaN, that is estimated from what the last
+        steps have gained.
     """
     run, was, before = state.run, state.temperature, state.mixture
     half_bounds = state.statistics.bound + expected_gain(state.statistics, before, after)
@@ -381,7 +382,8 @@ def _done(
     if options.stop == "parameters":
         return _distance(before, after, shared(before.family)) <= options.tol
     if options.stop == "maximum":
-        gained = np.maximum(gained, left_to_gain(gains) if left is None else left)
+        of_gains = left_to_gain(gains)
+        gained = np.maximum(gained, of_gains if left is None else np.where(np.isnan(left), of_gains, left))
     return gained < options.tol * problem.totals(run)
 
 
