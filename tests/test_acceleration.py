@@ -78,7 +78,7 @@ def test_fewer_passes_to_a_maximum_no_lower(family, how):
         start = model.fit(X).mixture_
     em, fast = (ef.fit(start, X, acceleration=a, max_iter=400, tol=1e-8, **how) for a in (None, "auto"))
     assert objective(fast)[-1] >= objective(em)[-1] - 1e-3
-    assert fast.n_iter < 0.7 * em.n_iter
+    assert fast.n_iter < 0.8 * em.n_iter
     if how.get("weights"):
         assert np.array_equal(fast.mixture.weights, em.mixture.weights)
 
@@ -98,7 +98,7 @@ def test_clusters_far_apart_and_of_other_widths():
 
 def test_a_fit_that_em_ends_quickly_is_that_of_em():
     rng = np.random.default_rng(0)
-    X = np.concatenate([rng.normal(size=(150, 2)), rng.normal(6, 1, (150, 2))])
+    X = np.concatenate([rng.normal(size=(150, 2)), rng.normal(4, 1, (150, 2))])
     how = {"init": np.repeat([0, 1], 150), "tol": 1e-8}
     em, fast = (
         ef.ExponentialFamilyMixture(ef.families.Gaussian(), 2, acceleration=a, **how).fit(X) for a in (None, "auto")
