@@ -22,10 +22,10 @@ from expfam_em.family.optional import components, frames_of, is_coupled, is_inco
 from expfam_em.rows.typing import Array, Mask
 from expfam_em.values.mixture import Mixture
 
-SLOW = 0.3
+SLOW_RATIO = 0.3
 """Gain of a step, as a share of that of the step before, above which EM is slow; two in a row begin an acceleration."""
 
-QUIET = 4e-4
+SMALL_GAIN = 4e-4
 """Gain of a step per unit of row weight below which an acceleration may begin: before, a run may go to any maximum."""
 
 PAIRS = 10
@@ -205,8 +205,8 @@ def _remembered(problem: Problem, known: State, state: State, after: Mixture) ->
 def _is_slow(problem: Problem, state: State) -> Mask:
     """Return in which runs the last steps of EM have gained little, and hardly less from one to the next, (L,)."""
     gains = state.gains
-    slow = (gains[:, :2] > SLOW * np.maximum(gains[:, 1:], 0)).all(axis=1)
-    return np.asarray(slow & (gains[:, 0] < QUIET * problem.totals(state.run)))
+    slow = (gains[:, :2] > SLOW_RATIO * np.maximum(gains[:, 1:], 0)).all(axis=1)
+    return np.asarray(slow & (gains[:, 0] < SMALL_GAIN * problem.totals(state.run)))
 
 
 def _point(mixture: Mixture) -> Array:
