@@ -78,7 +78,7 @@ def test_fewer_passes_to_a_maximum_no_lower(family, how):
         start = model.fit(X).mixture_
     em, fast = (ef.fit(start, X, acceleration=a, max_iter=400, tol=1e-8, **how) for a in (None, "auto"))
     assert objective(fast)[-1] >= objective(em)[-1] - 1e-3
-    assert fast.n_iter < 0.8 * em.n_iter
+    assert fast.n_iter < 0.7 * em.n_iter + 3  # of EM: two gains that tell that it is slow, and a first pair
     if how.get("weights"):
         assert np.array_equal(fast.mixture.weights, em.mixture.weights)
 

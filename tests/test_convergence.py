@@ -68,3 +68,11 @@ def test_a_component_in_its_limit_does_not_make_the_bound_fall():
     model = ef.ExponentialFamilyMixture(families.GammaPoisson(), 2, random_state=0).fit(X)
     assert model.mixture_.edges
     assert np.diff(model.lower_bounds_).min() >= -1e-12
+
+
+def test_gains_of_rounding_promise_nothing():
+    """Such gains go up and down for ever: read as a series that grows, they would keep a fit from its end."""
+    up, down = np.array([[1e-12, -1e-12, 0.0]]), np.array([[-1e-12, 0.0, 1e-12]])
+    assert left_to_gain(up) == [np.inf]
+    assert left_to_gain(np.concatenate([up, down]), np.array([2e-12, 2e-12])).tolist() == [0.0, 0.0]
+    assert left_to_gain(np.array([[1e-3, 2e-3, 4e-3]]), 2e-12) == pytest.approx([1e-3])

@@ -35,6 +35,9 @@ TRACE_BLOCK = 256
 TOLD = 1e-6
 """Fall of the bound, as a share of its size and of the row weight, that is never taken for rounding without a word."""
 
+GAIN_ULPS = 64
+"""Ulps of the bound up to which a gain may be rounding alone."""
+
 
 class Trace(NamedTuple):
     """The bounds, the bounds after the M-step and the log-priors of all B runs at every step.
@@ -258,13 +261,13 @@ def move(
         mixture = after.reframed(near.expectation)
         mixture = mixture if reframe is None or reframe.all() else chosen(reframe, mixture, after)
     statistics, bounds, log_priors = _evaluated(problem, mixture, run, temperature)
-    gain = bounds + log_priors - state.bounds - state.log_priors
+    gain, size = bounds + log_priors - state.bounds - state.log_priors, np.abs(bounds) + np.abs(log_priors)
     gains = np.column_stack([gain, state.gains[:, :-1]])
     settled = temperature == was and state.n_iter + 2 >= len(problem.options.schedule)
     return State(
         run, mixture, statistics, bounds, log_priors, half_bounds,
         gains=gains, best=np.maximum(state.best, bounds + log_priors),
-        done=_done(problem, run, gains, left, before, after) if settled else np.zeros(len(run), bool),
+        done=_done(problem, run, gains, left, size, before, after) if settled else np.zeros(len(run), bool),
         fell=_fallen(problem, gain, temperature == was, near, before, after),
         temperature=temperature, n_iter=state.n_iter + 1, trace=state.trace, lead=state.lead, results=state.results,
         memory=state.memory,
@@ -375,25 +378,27 @@ def _fallen(
 
 
 def _done(
-    problem: Problem, run: Integers, gains: Array, left: Array | None, before: Mixture, after: Mixture
+    problem: Problem, run: Integers, gains: Array, left: Array | None, size: Array, before: Mixture, after: Mixture
 ) -> Mask:  # fmt: skip
-    """Return which runs have reached tol, (L,)."""
+    """Return which runs have reached tol, (L,), whose bounds and log-priors are of a size (L,)."""
     options, gained = problem.options, np.abs(gains[:, 0])
     if options.stop == "parameters":
         return _distance(before, after, shared(before.family)) <= options.tol
     if options.stop == "maximum":
-        of_gains = left_to_gain(gains)
+        of_gains = left_to_gain(gains, GAIN_ULPS * np.finfo(float).eps * size)
         gained = np.maximum(gained, of_gains if left is None else np.where(np.isnan(left), of_gains, left))
     return gained < options.tol * problem.totals(run)
 
 
-def left_to_gain(gains: Array) -> Array:
+def left_to_gain(gains: Array, rounding: Array | float = 0.0) -> Array:
     """Return what EM has left to gain, (L,), of the gains of its last three steps, (L, 3); ∞ as long as they grow.
 
     Near a maximum each step gains ρ times what the last one has, so that the rest is g ρ/(1 − ρ) (Aitken 1926). Of the
-    two ratios the greater one counts: at first a fit gains fast along some directions, and slow ones do not show.
+    two ratios the greater one counts: at first a fit gains fast along some directions, and slow ones do not show. Gains
+    up to ``rounding`` (L,) count as none, for they may have any sign and any order.
     """
     sizes = np.abs(gains)
+    sizes = np.where(sizes <= np.reshape(rounding, (-1, 1)), 0.0, sizes)
     with np.errstate(all="ignore"):
         rate = np.nan_to_num(sizes[:, :2] / sizes[:, 1:], nan=0.0).max(axis=1)
         return np.where((rate < 1) & np.isfinite(sizes[:, 1]), sizes[:, 0] * rate / (1 - rate), np.inf)
