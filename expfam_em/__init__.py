@@ -19,6 +19,7 @@ from expfam_em.values.statistics import ExpectedStatistics
 
 if TYPE_CHECKING:
     from expfam_em.checking import FamilyError, check_family
+    from expfam_em.cost import Cost, estimated_cost
     from expfam_em.estimators import (
         BayesianGaussianMixture,
         BernoulliMixture,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         load,
         select,
     )
+    from expfam_em.progress import Progress
     from expfam_em.saving.registry import register
 
 __version__ = "0.1.0"
@@ -46,6 +48,7 @@ _LAZY = {
     "BayesianGaussianMixture": "expfam_em.estimators",
     "BernoulliMixture": "expfam_em.estimators",
     "Bootstrap": "expfam_em.estimators",
+    "Cost": "expfam_em.cost",
     "ExponentialFamilyMixture": "expfam_em.estimators",
     "FamilyError": "expfam_em.checking",
     "FitManyError": "expfam_em.estimators",
@@ -53,10 +56,12 @@ _LAZY = {
     "GoodnessOfFit": "expfam_em.estimators",
     "KMeans": "expfam_em.estimators",
     "LikelihoodRatioTest": "expfam_em.estimators",
+    "Progress": "expfam_em.progress",
     "Selection": "expfam_em.estimators",
     "Summary": "expfam_em.estimators",
     "bootstrap": "expfam_em.estimators",
     "check_family": "expfam_em.checking",
+    "estimated_cost": "expfam_em.cost",
     "fit_many": "expfam_em.estimators",
     "goodness_of_fit": "expfam_em.estimators",
     "likelihood_ratio_test": "expfam_em.estimators",
@@ -71,6 +76,7 @@ __all__ = [
     "BernoulliMixture",
     "Bootstrap",
     "CollapsedError",
+    "Cost",
     "ExpectedStatistics",
     "ExponentialFamily",
     "ExponentialFamilyMixture",
@@ -82,6 +88,7 @@ __all__ = [
     "KMeans",
     "LikelihoodRatioTest",
     "Mixture",
+    "Progress",
     "Selection",
     "StandardErrors",
     "Status",
@@ -95,6 +102,7 @@ __all__ = [
     "divergence",
     "effective_sample_size",
     "entropy",
+    "estimated_cost",
     "expected_log_likelihood",
     "families",
     "fit",

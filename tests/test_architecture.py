@@ -24,6 +24,7 @@ OUTSIDE = {
     "rows": NUMBERS | {"threadpoolctl"},
     "estimators": NUMBERS | {"sklearn"},
     "plots": NUMBERS | {"matplotlib"},
+    "progress": NUMBERS | {"tqdm"},
     "cli": NUMBERS | {"matplotlib", "pyarrow", "rich", "typer"},
 }
 """What layers may import from outside, if not just NumPy and SciPy."""
@@ -51,6 +52,7 @@ INTERNALS = {
     "test_check_family.py": "the laws and the integrals themselves",
     "test_cli.py": "the program in this process",
     "test_constraints.py": "the search under constraints itself",
+    "test_cost.py": "how much is measured",
     "test_convergence.py": "the estimate of what is left to gain",
     "test_concurrency.py": "chunks and threads",
     "test_distinct.py": "equal rows themselves, and where they are looked for",

@@ -2,9 +2,9 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -253,25 +253,25 @@ def test_a_registered_family_can_be_fitted(csv, monkeypatch):
 
 
 @pytest.mark.parametrize(("patience", "shown"), [(60.0, False), (0.0, True)])
-def test_the_bar_waits_and_leaves_nothing_behind(patience, shown, monkeypatch, folder):
-    from rich.console import Console
-
+def test_a_terminal_shows_a_bar_of_a_fit_that_takes_long_and_nothing_of_it_stays(patience, shown, monkeypatch, csv):
     monkeypatch.setattr(app, "SECONDS_WITHOUT_BAR", patience)
-    X, written, states = np.random.default_rng(0).normal(size=(100, 2)), folder / "bar.txt", []
-    ef.GaussianMixture(2, random_state=0).fit(X, callbacks=[states.append, lambda state: state.n_iter == 3])
-    with (
-        open(written, "w", encoding="utf-8") as file,
-        app._bar(5, Console(file=file, force_terminal=True, width=100)) as show,
-    ):
-        show(states[-1])
-        for _ in range(200 if shown else 1):
-            time.sleep(0.05)
-            file.flush()
-            if f"step 3 of at most 5, mean bound {states[-1].mean_bounds[0]:.6g}" in written.read_text("utf-8"):
-                break
-        else:
-            assert not shown
-    assert bool(written.read_text("utf-8")) == shown
+    monkeypatch.setattr(app.Console, "is_terminal", True)
+    done = run("fit", csv, "-k", 2, "--seed", 0)
+    assert ("starting" in done.stderr) == shown
+    if shown:
+        assert done.stderr.split("\r")[-2].strip() == ""  # erased
+
+
+@pytest.mark.parametrize(("family", "said"), [("gaussian", True), ("bernoulli", True), ("kmeans", False)])
+def test_the_cost_of_a_fit_to_a_large_file_is_said_before_it(family, said, monkeypatch):
+    monkeypatch.setattr(app, "LARGE_ENTRIES", 200)
+    np.savetxt("bits.csv", RNG.integers(2, size=(100, 2)), delimiter=",", header="a,b", comments="")
+    line = r"100 rows of 2 columns: about [\d.]+ \S+ a step, [\d.]+ \S+ for \d+ steps, [\d.]+ \S+ beyond the data\n"
+    fit = "fit", "bits.csv", "-f", family, "-k", 2, "--seed", 0
+    assert bool(re.match(line, run(*fit).stderr)) == said
+    assert not re.search("a step", run(*fit, "--quiet").stderr)
+    monkeypatch.setattr(app, "LARGE_ENTRIES", 201)
+    assert not re.search("a step", run(*fit).stderr)
 
 
 def test_compact():

@@ -6,9 +6,8 @@ import csv
 import os
 import re
 import sys
-import threading
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,21 +15,25 @@ import numpy as np
 
 from expfam_em.cli.names import describe, make_estimator, parse_constants
 from expfam_em.cli.tables import counting_columns, open_table
+from expfam_em.cost import DRAWN_ROWS, estimated_cost
 from expfam_em.estimators import load
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
 from expfam_em.plots import plot_clusters
+from expfam_em.progress import Progress
 
 try:
     import typer
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Table
 except ImportError:  # the extra is missing; `main` says so
     typer = None  # type: ignore[assignment]
 
 SECONDS_WITHOUT_BAR = 1.0
 """How long a fit may take before a progress bar appears."""
+
+LARGE_ENTRIES = 10_000_000
+"""Rows times columns from which the cost of a fit is said before it begins."""
 
 SHOWN, MATRIX = 6, 4
 """Numbers shown of a longer vector; rows and columns of the largest matrix that is shown."""
@@ -225,10 +228,25 @@ def _write_csv(path, header, rows):
 
 
 def _fit(estimator, X, weight, quiet):
-    console = Console(stderr=True)
-    bar = _bar(estimator.max_iter, console) if console.is_terminal and not quiet else nullcontext()
-    with _warnings_said(quiet), bar as show:
-        estimator.fit(X, sample_weight=weight, callbacks=[show] if show else [])
+    shown = Console(stderr=True).is_terminal and not quiet
+    with _warnings_said(quiet):
+        if X.size >= LARGE_ENTRIES and not quiet:
+            _say_cost(estimator, X)
+        bar = [Progress(delay=SECONDS_WITHOUT_BAR, leave=False)] if shown else []
+        estimator.fit(X, sample_weight=weight, callbacks=bar)
+
+
+def _say_cost(estimator, X):
+    """Say what a fit of a mixture will cost; nothing of k-means, whose steps become cheaper and cheaper."""
+    if not hasattr(estimator, "n_components"):
+        return
+    with suppress(ValueError):  # of rows that cannot be fitted, which the fit itself says
+        some, _ = estimator._prepare(X[:: -(-len(X) // DRAWN_ROWS)])
+        family, (n, d) = estimator._make_family(), X.shape
+        cost = estimated_cost(
+            family, n, d, estimator.n_components, X=some, n_init=estimator.n_init, n_steps=estimator.max_iter
+        )
+        _say(f"{n:,} rows of {d} columns: {cost}")
 
 
 @contextmanager
@@ -239,27 +257,6 @@ def _warnings_said(quiet=False):
         yield
     for message in [] if quiet else dict.fromkeys(str(warning.message) for warning in caught):
         _say(f"warning: {message}")
-
-
-@contextmanager
-def _bar(max_iter, console):
-    """Give a callback that shows step and best mean bound, once the fit has taken SECONDS_WITHOUT_BAR seconds."""
-    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    progress = Progress(*columns, console=console, transient=True)
-    task = progress.add_task("fitting", total=None)
-
-    def show(state):
-        words = f"step {state.n_iter} of at most {max_iter}, mean bound {state.mean_bounds.max():.6g}"
-        progress.update(task, total=max_iter, completed=state.n_iter, description=words)
-
-    timer = threading.Timer(SECONDS_WITHOUT_BAR, progress.start)
-    timer.start()
-    try:
-        yield show
-    finally:
-        timer.cancel()
-        timer.join()
-        progress.stop()
 
 
 # ---- what a fit looks like ----------------------------------------------------------------------------------

@@ -20,9 +20,10 @@ from expfam_em.em.quasi_newton import quasi_newton_step
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.state import Problem, State, em_step, end, end_fallen, recorded
 from expfam_em.em.steps import accumulate, maximize, with_missing
+from expfam_em.em.watching import Fitting, checked_callbacks, watched
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
-from expfam_em.rows.memory import as_rows
+from expfam_em.rows.memory import as_rows, count
 from expfam_em.rows.protocol import Rows
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Integers, Observations
@@ -94,7 +95,8 @@ def fit(
         Threads; all cores if None. The result does not depend on it.
     callbacks : sequence of callable(State)
         Called after every step with where the fit stands: ``n_iter``, ``mixture`` (a stack of one), ``bounds``,
-        ``mean_bounds`` and the other fields of `State`. The fit ends if one of them returns True.
+        ``mean_bounds`` and the other fields of `State`, whose arrays are read-only. The fit ends if one of them returns
+        True. `Progress` is one that shows a bar.
     checkpoint : str or path, optional
         A file that says where the fit stands, until it has ended. If it is there already the fit goes on from it, to
         the same bits. See docs/checkpoints.md.
@@ -121,7 +123,8 @@ def fit(
     with keeping(checkpoint, checkpoint_every) as keeper:
         given = {each.name: getattr(options, each.name) for each in fields(options)}
         keeper.open(lambda: belonging({"the fit": "ef.fit", "mixture": mixture, **given}, rows))
-        [result] = fit_all(start, pass_, options=options, callbacks=callbacks)
+        with watched(callbacks, lambda: Fitting.of(options, count(rows), rows.total_weights)) as told:
+            [result] = fit_all(start, pass_, options=options, callbacks=told)
         has_ended()
     if isinstance(result, CollapsedError):
         raise result
@@ -177,7 +180,7 @@ def fit_all(
 
 def _tell_of_runs(callback: Callback, which: Integers, state: State) -> object:
     """Call a callback with the numbers of the runs among all, of which only some have begun again."""
-    return callback(state._replace(run=which[state.run]))
+    return callback(state._replace(run=which[state.run]).frozen())
 
 
 @undisturbed
@@ -211,6 +214,7 @@ def run(
         if stopped or not len(state.run) or state.n_iter >= problem.options.max_iter:
             break
         state = end_fallen(problem, state, recorded(problem, step(problem, state)))
+        state = state.frozen() if callbacks else state
         stopped = bool(len(state.run)) and asks_to_stop(callbacks, state)
     status = Status.STOPPED if stopped else Status.MAX_ITER
     return cast(list, list(end(problem, state, np.ones(len(state.run), bool), status).results))
@@ -220,13 +224,6 @@ def usual_step(options: Options) -> Step:
     """Return a step of EM, or of its acceleration, and on to the edge of the parameter space where that is better."""
     inner = em_step if options.acceleration is None else quasi_newton_step
     return functools.partial(step_to_edges, step=inner)
-
-
-def checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
-    """Return callbacks as a list, once each can be called."""
-    if callable(callbacks) or not np.iterable(callbacks) or not all(map(callable, callbacks := list(callbacks))):
-        raise TypeError(f"callbacks is {callbacks!r}; it must be a list of functions of one argument, the State")
-    return list(callbacks)
 
 
 def _behind(problem: Problem, state: State) -> np.ndarray:

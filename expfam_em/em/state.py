@@ -163,6 +163,14 @@ class State(NamedTuple):
         """Bound per unit of row weight, (L,)."""
         return self.bounds / self.statistics.counts.sum(axis=1)
 
+    def frozen(self) -> State:
+        """Return the state, in which no array can be written to any more."""
+        own = [getattr(self, name) for name in PER_RUN if name not in ("mixture", "statistics")]
+        statistics = self.statistics
+        for array in (*own, statistics.counts, statistics.sums, statistics.bound, statistics.exposures, self.lead):
+            array.flags.writeable = False
+        return self
+
     def take(self, which: Any) -> State:
         """Return the state of some of the runs, by a mask or an index array."""
         if np.asarray(which).dtype == np.bool_ and which.all():

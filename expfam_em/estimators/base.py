@@ -26,13 +26,14 @@ from expfam_em.analysis.uncertainty import Fitted, standard_errors
 from expfam_em.em.bayes import WEIGHTS, BayesResult, Model, WeightsPrior, check_proper, fit_bayes, weak_prior
 from expfam_em.em.informed import check_known, is_known
 from expfam_em.em.keeping import EVERY, drawn, has_ended, interruption, keeping
-from expfam_em.em.loop import Callback, checked_callbacks, fit_all
+from expfam_em.em.loop import fit_all
 from expfam_em.em.named_priors import NAMES, named_prior
 from expfam_em.em.options import Acceleration, Collapse, Options, Stop, Weights, check_prior
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.starts import INITS, Starts, initialise_all
 from expfam_em.em.state import State
 from expfam_em.em.steps import with_missing
+from expfam_em.em.watching import Callback, Fitting, tell, watched
 from expfam_em.estep.grouped import check_missing, with_groups
 from expfam_em.estep.plan import Pass, plan, single_pass
 from expfam_em.estep.reduce import check_support
@@ -152,7 +153,7 @@ def _ended_early(result: Any) -> bool:
 
 def _tell_of_starts(callback: Callback, starts: Integers, state: State) -> object:
     """Call a callback with the numbers of the starts instead of those of the runs."""
-    return callback(state._replace(run=starts[state.run]))
+    return callback(state._replace(run=starts[state.run]).frozen())
 
 
 class BaseMixture(DensityMixin, EMEstimator):
@@ -363,7 +364,8 @@ class BaseMixture(DensityMixin, EMEstimator):
                 raise ValueError("labelled is True, which requires y to be passed, but the target y is None")
             known = known_rows(y if self.labelled else None, allowed, log_prior, K, n, weight)
             keeper.open(lambda: self._belonging(rows, weight, allowed=known.allowed, log_prior=known.log_prior))
-            self._fit(rows, weight, checked_callbacks(callbacks), known)
+            with watched(callbacks, lambda: Fitting.of(self, n, weight)) as told:
+                self._fit(rows, weight, told, known)
         return self
 
     def fit_predict(
@@ -610,10 +612,10 @@ class BaseMixture(DensityMixin, EMEstimator):
         return results
 
     def _tell(self, state: State) -> None:
-        """Print where the runs stand, at every interval."""
+        """Say where the runs stand, at every interval."""
         if state.n_iter % self.verbose_interval == 0:
             for run, bound in zip(state.run, state.mean_bounds, strict=True):
-                print(f"start {run}, iteration {state.n_iter}: mean bound {bound:.8f}")
+                tell(f"start {run}, iteration {state.n_iter}: mean bound {bound:.8f}")
 
     def _made_of(self, mixture: Mixture) -> dict[str, Any]:
         plain, K = self._make_family(), self._n_all

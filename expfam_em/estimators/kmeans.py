@@ -15,11 +15,12 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from expfam_em.em.keeping import drawn, has_ended, interruptible, interruption
-from expfam_em.em.loop import Callback, fit_all
+from expfam_em.em.loop import fit_all
 from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, Status
 from expfam_em.em.starts import initialise_all
 from expfam_em.em.state import Problem, State, em_step
+from expfam_em.em.watching import Callback, tell
 from expfam_em.estep.nearest import NearestPass
 from expfam_em.estep.nearest_sparse import SparseNearestPass
 from expfam_em.estimators.shell import EMEstimator, as_dtype, checked_weight, copied, generator, warn_caller
@@ -215,7 +216,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         )  # fmt: skip
         stack = Mixture(family, start.weights[None], start.natural[None])
         if self.verbose:
-            print("Initialization complete")
+            tell("Initialization complete")
             callbacks = [*callbacks, _teller(pass_, _centres(start), self.tol * spread)]
         [result] = fit_all(stack, pass_, options=options, callbacks=callbacks, step=_step)
         if isinstance(result, CollapsedError):
@@ -343,19 +344,19 @@ def _filled(pass_: NearestPass, statistics: ExpectedStatistics, mixture: Mixture
 
 
 def _teller(pass_: NearestPass, centres: Array, tolerance: float) -> Callback:
-    """Return a callback that prints the inertia after every step, and how far the centres moved in the last one."""
+    """Return a callback that says the inertia after every step, and how far the centres moved in the last one."""
 
-    def tell(state: State) -> None:
+    def say(state: State) -> None:
         nonlocal centres
         mixture, before = state.mixture[0], centres
         centres = _centres(mixture)
-        print(f"Iteration {state.n_iter}, inertia {pass_.inertia(centres, pass_.labels(mixture.scores)):.8g}.")
+        tell(f"Iteration {state.n_iter}, inertia {pass_.inertia(centres, pass_.labels(mixture.scores)):.8g}.")
         if state.done.all():
             shift = np.sum((centres - before) ** 2)
             how = f"center shift {shift:.3g} within tolerance {tolerance:.3g}" if shift else "strict convergence"
-            print(f"Converged at iteration {state.n_iter}: {how}.")
+            tell(f"Converged at iteration {state.n_iter}: {how}.")
 
-    return tell
+    return say
 
 
 def _mixture_of(family: Any, centres: Array) -> Mixture:

@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.validation import _get_feature_names
 
-from expfam_em.em.loop import Callback, checked_callbacks
+from expfam_em.em.watching import Callback, Fitting, watched
 from expfam_em.estimators.base import BaseMixture
 from expfam_em.estimators.shell import checked_weight, warn_caller
 from expfam_em.rows.csr import CSRBlock
@@ -115,7 +115,9 @@ def fit_many(
     weights = None if sample_weights is None else [np.asarray(w, np.float64) for w in sample_weights]
     _check_weights(arrays, weights)
     estimator._validate_params()
-    found = _fit_or_halve(estimator, arrays, weights, checked_callbacks(callbacks))
+    n_rows, all_weights = sum(array.shape[0] for array in arrays), None if weights is None else np.concatenate(weights)
+    with watched(callbacks, lambda: Fitting.of(estimator, n_rows, all_weights)) as told:
+        found = _fit_or_halve(estimator, arrays, weights, told)
     sound = [one for one in found if not isinstance(one, ValueError)]
     for one in sound if names is not None else []:
         one.feature_names_in_ = names.copy()

@@ -18,7 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from expfam_em.em.belonging import Belonging, belonging
 from expfam_em.em.keeping import EVERY, keeping
-from expfam_em.em.loop import Callback, checked_callbacks
+from expfam_em.em.watching import Callback, Fitting, watched
 from expfam_em.rows import caller, csr
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.threads import undisturbed
@@ -249,7 +249,8 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             rows = self._validated(X)
             weight = checked_weight(sample_weight, rows)
             keeper.open(lambda: self._belonging(rows, weight))
-            self._fit(rows, weight, checked_callbacks(callbacks))
+            with watched(callbacks, lambda: Fitting.of(self, len(rows), weight)) as told:
+                self._fit(rows, weight, told)
         return self
 
     def _belonging(self, rows: Any, weight: Array | None, **given: Any) -> Belonging:

@@ -1,0 +1,398 @@
+"""What a fit will cost in seconds and bytes on this machine, measured on a few rows."""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+import time
+import tracemalloc
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+from scipy import sparse
+
+from expfam_em.em.options import Options
+from expfam_em.em.starts import initialise_all
+from expfam_em.em.state import Problem, begin, em_step
+from expfam_em.estep.dense import Dense
+from expfam_em.estep.grouped import with_groups
+from expfam_em.estep.plan import TABLE_ENTRIES, n_statistics, plan, single_pass
+from expfam_em.estep.reduce import check_support
+from expfam_em.families import Product
+from expfam_em.family.alike import fingerprint
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.binding import bind
+from expfam_em.family.kernel_form import needs_table, table
+from expfam_em.rows.grid import MOST_ROWS, rows_per_chunk
+from expfam_em.rows.memory import ArrayRows, as_rows
+from expfam_em.rows.threads import undisturbed
+from expfam_em.rows.typing import Array, Observations
+
+DRAWN_ROWS = 1 << 12
+"""Rows that are looked at first."""
+
+SAMPLE_ENTRIES = 1 << 21
+"""Most entries of a sample, 16 MB."""
+
+SAMPLE_SECONDS, MOST_SAMPLE_SECONDS = 0.03, 0.3
+"""How long a pass over a sample should take, and how long it may take for every thread to have a chunk."""
+
+FEW_ROWS = 16
+"""Rows of a step that is all M-step."""
+
+SETTLING_STEPS = 3
+"""Steps before one is timed: the first M-steps of a family solved numerically take longer."""
+
+Draw = Callable[[int], Any]
+
+KINDS: tuple[Callable[[np.random.Generator, int, int], Array], ...] = (
+    lambda rng, n, d: rng.uniform(0.01, 0.99, (n, d)),
+    lambda rng, n, d: np.minimum(rng.poisson(3.0, (n, d)), 8.0),
+    lambda rng, n, d: rng.binomial(1, 0.4, (n, d)).astype(float),
+    lambda rng, n, d: 1.0 + rng.gamma(2.0, size=(n, d)),
+    lambda rng, n, d: 1.0 + np.minimum(rng.poisson(3.0, (n, d)), 7.0),
+    lambda rng, n, d: rng.dirichlet(np.full(d, 2.0), n),
+    lambda rng, n, d: _unit(rng.normal(size=(n, d)) + 1.0),
+    lambda rng, n, d: np.sort(rng.gamma(2.0, size=(n, d)), axis=1),
+    lambda rng, n, d: _definite(rng, n, d),
+)
+"""Rows of many supports, of which a family is given the first that it can be fitted to. Rows in the first are numbers,
+positive numbers and shares."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a fit will cost.
+
+    Attributes
+    ----------
+    e_step, m_step : float
+        Seconds of each E-step, in proportion to n, and of each M-step, with all else that a step costs however few rows
+        there are; of all runs together.
+    start : float
+        Seconds before the first step: checks, constants of the family, tables and starts.
+    n_steps : int
+    bytes : int
+        Memory beyond the data at the most.
+    """
+
+    e_step: float
+    m_step: float
+    start: float
+    n_steps: int
+    bytes: int
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Seconds of one step of all runs."""
+        return self.e_step + self.m_step
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the fit: the start, with a first E-step, and ``n_steps`` steps."""
+        return self.start + self.e_step + self.n_steps * self.seconds_per_step
+
+    def __str__(self) -> str:
+        return (
+            f"about {_seconds(self.seconds_per_step)} a step, {_seconds(self.seconds)} for {self.n_steps} steps, "
+            f"{_bytes(self.bytes)} beyond the data"
+        )
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What has been measured, for each row and however few there are; chunks in hand grow up to so many rows."""
+
+    e_step: float
+    m_step: float
+    start: tuple[float, float]
+    held: tuple[float, float]
+    passing: tuple[float, float]
+    in_hand: int
+
+
+@undisturbed
+def estimated_cost(
+    family: ExponentialFamily,
+    n: int,
+    d: int,
+    n_components: int,
+    *,
+    X: Observations | None = None,
+    dtype: DTypeLike = np.float64,
+    n_init: int = 1,
+    n_steps: int | None = None,
+    n_jobs: int | None = None,
+) -> Cost:
+    """Return what a fit will cost on this machine, from passes over a few rows that take some tenths of a second.
+
+    Seconds are a + b n: the work of a row is that of the rows measured, all different. Equal rows that a fit counts
+    once make it cheaper, and so do runs that end early. The start is "k-means++", or "mixed" if there are several runs;
+    `GaussianMixture` by default makes up to 25 steps of k-means instead. Measurements are kept as long as Python runs.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+    n, d, n_components : int ≥ 1
+        Rows, columns and components.
+    X : (m, d) array or sparse matrix, optional
+        Rows like those to be fitted, with as many zeros or missing values. By default they are guessed: the first of
+        some kinds that the family takes, without missing values.
+    dtype : numpy dtype
+        float64 or float32; that of dense rows.
+    n_init : int ≥ 1
+        Runs, all of which make their steps together.
+    n_steps : int, optional
+        Steps of the fit; 100 by default, the most that a fit makes by default.
+    n_jobs : int, optional
+        Threads; all cores by default.
+
+    Returns
+    -------
+    Cost
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, no rows can be guessed, or the family cannot be fitted to X.
+
+    Examples
+    --------
+    >>> import expfam_em as ef
+    >>> cost = ef.estimated_cost(ef.families.Poisson(), 1_000_000, 8, 4, n_jobs=1)
+    >>> str(cost).startswith("about ")
+    True
+    """
+    steps = 100 if n_steps is None else n_steps
+    sizes = {"n": n, "d": d, "n_components": n_components, "n_init": n_init, "n_steps": steps + 1}
+    for name, value in sizes.items():
+        if operator.index(value) < 1:
+            raise ValueError(f"{name} is {value - (name == 'n_steps')!r}; it is too small a number")
+    if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype is {dtype!r}; it must be float64 or float32")
+    with np.errstate(all="ignore"):  # of rows that a family does not say that it refuses
+        draw = guessed(family, d, n_components) if X is None else _repeated(X, d)
+        return _cost(family, lambda m: draw(m).astype(dtype), X is None, n, n_components, n_init, steps, n_jobs)
+
+
+def _cost(
+    family: ExponentialFamily, draw: Draw, guessed: bool, n: int, n_components: int, n_init: int, steps: int,
+    n_jobs: int | None,
+) -> Cost:  # fmt: skip
+    """Return what a fit to rows like those drawn will cost."""
+    few = _rows(family, draw(DRAWN_ROWS), n_jobs)
+    check_support(family, few)
+    bound = bind(family, few)
+    kernel = single_pass(bound, few)
+    p = n_statistics(bound, few)
+    tabled = isinstance(kernel, Dense) and needs_table(kernel.form)
+    kept = not tabled or n * table(bound, kernel.form, few.X[:1]).shape[1] <= TABLE_ENTRIES
+    chunk = rows_per_chunk(kernel.work(n_components, p))
+    threads = min(few.n_jobs, max(1, math.ceil(n / chunk) * n_init))
+    measure = functools.partial(_measured, family, draw, few.n_features, n_components, n_init, threads, chunk, kept)
+    if guessed:
+        key = fingerprint(family), few.n_features, n_components, n_init, few.dtype.str, threads, kept
+        rates = _KEPT[key] if key in _KEPT else _KEPT.setdefault(key, measure())
+    else:
+        rates = measure()
+    at = (rates.held, n), (rates.passing, min(n, rates.in_hand))
+    size = sum(per_row * rows + fixed for (per_row, fixed), rows in at)
+    start = rates.start[0] * n + rates.start[1]
+    return Cost(rates.e_step * n * n_init, rates.m_step, start, steps, math.ceil(size))
+
+
+_KEPT: dict[Hashable, Rates] = {}
+
+
+# ---- rows ----------------------------------------------------------------------------------------------------
+
+
+def guessed(family: ExponentialFamily, d: int, n_components: int = 1) -> Draw:
+    """Return a function that draws rows, m -> (m, d), to which so many components of a family can be fitted.
+
+    Raises
+    ------
+    ValueError
+        If the family takes none of the kinds that are tried.
+    """
+    if isinstance(family, Product):
+        return _side_by_side(family, d)
+    natural = np.zeros(d)  # of the families of labels, whose supports only they know
+    kinds = (*KINDS, lambda rng, n, d: family.sample(natural, n, rng))
+    why: Exception | None = None
+    for kind in kinds:
+        try:
+            rows = kind(np.random.default_rng(0), DRAWN_ROWS, d)
+            check_support(family, as_rows(rows, None, 1))
+            few = as_rows(rows[: FEW_ROWS + 2 * n_components], None, 1)
+            _, state = _started(family, few, K=n_components, kept=False)
+        except (ValueError, TypeError, NotImplementedError, FloatingPointError) as error:
+            why = why or error
+        else:
+            if state is not None and np.isfinite(state.bounds).all():
+                return functools.partial(_drawn, kind, d)
+    raise ValueError(f"no rows of {d} columns could be guessed that {family!r} takes: give some as X") from why
+
+
+def _drawn(kind: Callable[[np.random.Generator, int, int], Array], d: int, m: int) -> Array:
+    return kind(np.random.default_rng(0), m, d)
+
+
+def _unit(X: Array) -> Array:
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def _definite(rng: np.random.Generator, n: int, d: int) -> Array:
+    """Return positive definite matrices, row by row, if d is a square; a ValueError if not."""
+    q = math.isqrt(d)
+    if q * q != d:
+        raise ValueError(f"{d} columns are no square matrix")
+    roots = rng.normal(size=(n, q, q + 2))
+    return (roots @ roots.transpose(0, 2, 1)).reshape(n, d)
+
+
+def _side_by_side(family: Product, d: int) -> Draw:
+    """Return a function that draws the columns of each part."""
+    parts = [
+        (guessed(part, len(columns)), columns) for part, columns in zip(family.families, family.columns_of, strict=True)
+    ]
+
+    def draw(m: int) -> Array:
+        out = np.zeros((m, d))
+        for draw_part, columns in parts:
+            out[:, columns] = draw_part(m)
+        return out
+
+    return draw
+
+
+def _repeated(X: Any, d: int) -> Draw:
+    """Return a function that gives as many of some rows as wanted, again and again."""
+    X = X.tocsr() if sparse.issparse(X) else np.asarray(X)
+    if X.ndim != 2 or X.shape[1] != d or not X.shape[0]:
+        raise ValueError(f"X has shape {X.shape}; it must have some rows of d = {d} columns")
+    return lambda m: X[np.arange(m) % X.shape[0]]
+
+
+# ---- measuring -----------------------------------------------------------------------------------------------
+
+
+def _measured(
+    family: ExponentialFamily, draw: Draw, d: int, K: int, B: int, threads: int, chunk: int, kept: bool
+) -> Rates:
+    """Return the rates of a fit of B runs."""
+    started = functools.partial(_started, family, K=K, kept=kept)
+    few = _rows(family, draw(max(FEW_ROWS, 2 * K)), 1)
+    problem, state = started(_rows(family, draw(max(DRAWN_ROWS // 2, 2 * K)), 1))
+    short = replace(problem, pass_=plan(problem.pass_.family, few, K, once=not kept))
+    for _ in range(SETTLING_STEPS):
+        state = em_step(problem, state)
+    m_step = _time(lambda: em_step(short, state))
+    first = max(_time(lambda: em_step(problem, state)) - m_step, 1e-9) / len(problem.pass_.rows)
+    m, used = _sample_size(first, d, chunk, threads)
+    rows = _rows(family, draw(m), used)
+    long = replace(problem, pass_=plan(problem.pass_.family, rows, K, once=not kept))
+    e_step = max(_time(lambda: em_step(long, state)) - m_step, 1e-9) / (m - len(few))
+    state = state.take(np.zeros(B, np.int64))
+    of_all = _time(lambda: em_step(short, state)) - len(few) * B * e_step
+    affordable = min(2 * MOST_ROWS, SAMPLE_ENTRIES // d, int(MOST_SAMPLE_SECONDS / (first * B)))
+    most = max(4 * K, DRAWN_ROWS // 4, affordable)
+    start, held, passing = _of_start(family, started, draw, B, threads, (max(2 * K, most // 4), most))
+    return Rates(e_step * used / threads, max(of_all, 1e-9), start, held, passing, max(most, MOST_ROWS))
+
+
+def _rows(family: ExponentialFamily, X: Any, n_jobs: int | None) -> ArrayRows:
+    """Return rows, in groups by what is missing in them."""
+    return with_groups(family, as_rows(X, None, n_jobs))
+
+
+def _started(
+    family: ExponentialFamily, rows: ArrayRows, *, K: int, kept: bool, init: str = "random", B: int = 1
+) -> Any:
+    """Return a problem and its state after the first E-step, made as an estimator makes it."""
+    check_support(family, rows)
+    pass_ = plan(bind(family, rows), rows, K, once=not kept)
+    data_set = np.zeros(B, np.int64)
+    starts = initialise_all(pass_, data_set, K, init, 0)
+    problem = Problem(pass_, data_set[: len(starts.runs)], Options())
+    return problem, begin(problem, starts.mixture) if len(starts.runs) else None
+
+
+def _sample_size(seconds_of_row: float, d: int, chunk: int, threads: int) -> tuple[int, int]:
+    """Return how many rows to measure, and by how many threads: each has a chunk, if that is not too much."""
+    most = max(SAMPLE_ENTRIES // d, chunk)
+    wanted = max(FEW_ROWS, min(most, int(SAMPLE_SECONDS / seconds_of_row)))
+    if chunk * seconds_of_row > MOST_SAMPLE_SECONDS:
+        return max(wanted, DRAWN_ROWS // 2), 1
+    used = min(threads, max(1, most // chunk))
+    return chunk * used * max(1, min(wanted // chunk, most // (chunk * used))), used
+
+
+def _of_start(
+    family: ExponentialFamily, started: Callable[..., Any], draw: Draw, B: int, threads: int, sizes: tuple[int, int]
+) -> Any:
+    """Return seconds, bytes held and bytes that come and go of a start, each for a row and however few there are."""
+    init = "k-means++" if B == 1 else "mixed"
+    found = []
+    for m in sizes:
+        rows = _rows(family, draw(m), threads)
+        made = functools.partial(started, rows, init=init, B=B)
+        seconds, held, passing = _traced(made)
+        found.append((_time(made) if seconds < MOST_SAMPLE_SECONDS else seconds, held, passing))
+    return (_line(sizes, pair) for pair in zip(*found, strict=True))
+
+
+def _line(at: tuple[int, int], values: tuple[float, float]) -> tuple[float, float]:
+    """Return the slope and what is left at 0 of the line through two points, neither below 0."""
+    slope = max(0.0, (values[1] - values[0]) / (at[1] - at[0]))
+    return slope, max(0.0, values[0] - slope * at[0])
+
+
+def _time(function: Callable[[], object]) -> float:
+    """Return the seconds that a call takes: the shortest of three, as long as these are short."""
+    found: list[float] = []
+    while not found or (len(found) < 3 and sum(found) < SAMPLE_SECONDS):
+        start = time.perf_counter()
+        function()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def _traced(function: Callable[[], object]) -> tuple[float, float, float]:
+    """Return the seconds that a call takes, the bytes that its value holds, and those that came and went meanwhile."""
+    traced = tracemalloc.is_tracing()
+    if not traced:
+        tracemalloc.start()
+    try:
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        start = time.perf_counter()
+        value = function()
+        seconds = time.perf_counter() - start
+        after, peak = tracemalloc.get_traced_memory()
+        del value
+    finally:
+        if not traced:
+            tracemalloc.stop()
+    return seconds, float(after - before), float(peak - after)
+
+
+# ---- words ---------------------------------------------------------------------------------------------------
+
+
+def _seconds(value: float) -> str:
+    return _in_units(value, {"h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6})
+
+
+def _bytes(value: float) -> str:
+    return _in_units(value, {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3, "bytes": 1.0})
+
+
+def _in_units(value: float, units: dict[str, float]) -> str:
+    """Return a number with two digits and the largest unit that it reaches."""
+    unit, size = next((pair for pair in units.items() if value >= pair[1]), list(units.items())[-1])
+    return f"{value / size:.{0 if value >= 10 * size else 1}f} {unit}"

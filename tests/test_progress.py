@@ -1,0 +1,212 @@
+"""Who watches a fit: frozen states, the bar, logging and verbose."""
+
+import io
+import logging
+
+import numpy as np
+import pytest
+
+import expfam_em as ef
+
+RNG = np.random.default_rng(0)
+X = np.concatenate([RNG.normal(0, 1, (300, 2)), RNG.normal(2.5, 1, (200, 2))])
+START = ef.Mixture.of(ef.families.Gaussian("full"), [0.5, 0.5], means=[[0, 0], [1, 1]], covariances=[np.eye(2)] * 2)
+
+
+def gaussian(**options):
+    return ef.GaussianMixture(2, random_state=0, **options)
+
+
+FITS = {
+    "GaussianMixture": lambda callbacks: gaussian(tol=1e-6).fit(X, callbacks=callbacks),
+    "n_init": lambda callbacks: gaussian(tol=1e-6, n_init=3).fit(X, callbacks=callbacks),
+    "weights": lambda callbacks: gaussian(tol=1e-6).fit(X, sample_weight=np.full(500, 2.5), callbacks=callbacks),
+    "BayesianGaussianMixture": lambda callbacks: ef.BayesianGaussianMixture(2, random_state=0, tol=1e-6).fit(
+        X, callbacks=callbacks
+    ),
+    "fit_many": lambda callbacks: ef.fit_many(gaussian(), [X[:250], X], callbacks=callbacks),
+    "KMeans": lambda callbacks: ef.KMeans(3, random_state=0, n_init=2).fit(X, callbacks=callbacks),
+    "fit": lambda callbacks: ef.fit(START, X, max_iter=30, callbacks=callbacks),
+}
+
+
+class Recorder(io.StringIO):
+    """A file that remembers what a bar has shown."""
+
+    @property
+    def shown(self):
+        return [line.strip() for line in self.getvalue().replace("\n", "\r").split("\r") if line.strip()]
+
+
+def bar(**options):
+    file = Recorder()
+    return ef.Progress(file=file, mininterval=0, **({"ncols": 120, "dynamic_ncols": False} | options)), file
+
+
+# ---- callbacks -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fit", FITS.values(), ids=FITS)
+def test_a_state_cannot_be_written_to(fit):
+    seen = []
+
+    def look(state):
+        arrays = [value for value in state if isinstance(value, np.ndarray)]
+        arrays += [value for part in (state.mixture, state.statistics) for value in vars(part).values()]
+        seen.extend(value.flags.writeable for value in arrays if isinstance(value, np.ndarray))
+
+    fit([look])
+    assert seen
+    assert not any(seen)
+
+
+@pytest.mark.parametrize("fit", FITS.values(), ids=FITS)
+@pytest.mark.parametrize("failure", [None, RuntimeError, KeyboardInterrupt])
+def test_a_watching_callback_is_told_when_a_fit_begins_and_ends(fit, failure):
+    told = []
+
+    class Watcher:
+        def watch(self, fitting):
+            told.append(fitting)
+            return self
+
+        def __enter__(self):
+            told.append("begins")
+
+        def __exit__(self, kind, *_):
+            told.append(kind)
+
+        def __call__(self, state):
+            told.append("step")
+            if failure:
+                raise failure
+
+    if failure:
+        with pytest.raises(failure):
+            fit([Watcher()])
+    else:
+        fit([Watcher()])
+    (fitting, begins, *steps), end = told[:-1], told[-1]
+    assert begins == "begins"
+    assert set(steps) == {"step"}
+    assert end is failure
+    assert fitting.n_rows in (500, 750)
+    assert fitting.total_weight in (500, 750, 1250)
+
+
+# ---- the bar -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fit", FITS.values(), ids=FITS)
+def test_the_bar_shows_step_bound_time_left_and_rows(fit):
+    progress, file = bar()
+    steps = []
+    fit([lambda state: steps.append((state.n_iter, state.mean_bounds.max())), progress])
+    first, *shown, last = file.shown
+    assert first.endswith("| starting")
+    assert {line.split("|")[0] for line in shown} >= {
+        f"step {n}/{first.split('/')[1].split()[0]} " for n, _ in steps[:-1]
+    }
+    assert any(f"bound {bound:.6g}" in shown[0] for _, bound in steps)
+    later = [line for line in shown if "rows/s" in line]
+    assert all("left" in line for line in later)
+    n = steps[-1][0]
+    assert last.startswith(f"step {n}/{n} |")
+    assert "left" not in last
+    assert last.endswith("in all")
+    assert file.getvalue().endswith("\n")
+
+
+def test_the_rest_is_told_by_the_rate_of_convergence_or_as_the_most_that_it_can_be():
+    # one slow direction: each step gains the same share of the one before
+    progress, file = bar()
+    model = gaussian(tol=1e-9, max_iter=5000).fit(X, callbacks=[progress])
+    assert model.converged_
+    about = [(int(line[5:].split("/")[0]), line) for line in file.shown if "about" in line]
+    assert "at most" in file.shown[2]  # two steps tell nothing
+    assert len(about) > model.n_iter_ / 3
+    exact, most = bar(), bar()
+    gaussian(tol=0, max_iter=20).fit(X, callbacks=[exact[0], lambda state: state.n_iter == 19])
+    ef.KMeans(3, random_state=0, n_init=1).fit(X, callbacks=[most[0]])
+    assert not any("about" in line for line in (*exact[1].shown, *most[1].shown))
+
+
+def test_predicted_steps_are_those_that_a_fit_makes():
+    predicted = []
+
+    class Watcher(ef.Progress):
+        def __call__(self, state):
+            super().__call__(state)
+            steps, told = self._steps_left(state)
+            predicted.append((state.n_iter, steps, told))
+
+    model = gaussian(tol=1e-9, max_iter=5000).fit(X, callbacks=[Watcher(disable=True)])
+    late = [(n, steps) for n, steps, told in predicted if told and n > model.n_iter_ / 2]
+    assert late
+    # a rate of convergence still moves in the second half of a fit, by less than what it has left
+    assert all(n + 0.5 * steps <= model.n_iter_ <= n + 2 * steps + 2 for n, steps in late)
+
+
+def test_rounds_are_counted_where_a_start_follows_another():
+    progress, file = bar()
+    ef.KMeans(3, random_state=0, n_init=3, init="random").fit(X, callbacks=[progress])
+    assert "round 3" in file.shown[-1]
+    assert not any("round 1" in line for line in file.shown)
+
+
+def test_a_narrow_terminal_shows_the_bound_on_one_line():
+    progress, file = bar(ncols=40)
+    FITS["GaussianMixture"]([progress])
+    assert all(len(line) <= 40 for line in file.shown)
+    assert all("bound -" in line for line in file.shown[1:])
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_the_bar_is_closed_where_a_fit_fails_and_serves_the_next_one(failure):
+    def fail(state):
+        if state.n_iter == 3:
+            raise failure
+
+    progress, file = bar()
+    with pytest.raises(failure):
+        gaussian(tol=0, max_iter=9).fit(X, callbacks=[progress, fail])
+    assert file.shown[-1].startswith("step 3/9")
+    assert file.getvalue().endswith("\n")
+    gaussian(tol=0, max_iter=5).fit(X, callbacks=[progress, lambda state: state.n_iter == 5])
+    assert file.shown[-1].startswith("step 5/5")
+
+
+def test_a_bar_changes_nothing_and_says_where_it_belongs():
+    plain, watched = gaussian().fit(X), gaussian().fit(X, callbacks=[bar()[0]])
+    np.testing.assert_array_equal(plain.means_, watched.means_)
+    with pytest.raises(RuntimeError, match=r"callbacks=\[Progress\(\)\]"):
+        ef.Progress()(None)
+
+
+# ---- logging and verbose -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fit", FITS.values(), ids=FITS)
+def test_steps_and_ends_are_logged_and_nothing_is_by_default(fit, caplog, capsys):
+    fit([])
+    assert not caplog.records
+    with caplog.at_level(logging.DEBUG, "expfam_em"):
+        fit([])
+    steps = [record for record in caplog.records if record.levelname == "DEBUG"]
+    [end] = [record for record in caplog.records if record.levelname == "INFO"]
+    assert steps
+    assert all(record.name == "expfam_em" and record.getMessage().startswith("step ") for record in steps)
+    assert "rows fitted in" in end.getMessage()
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("model", [gaussian(verbose=1, verbose_interval=1), ef.KMeans(2, verbose=1, random_state=0)])
+def test_verbose_prints_unless_logging_takes_what_it_says(model, caplog, capsys):
+    model.fit(X)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed
+    assert not caplog.records
+    with caplog.at_level(logging.INFO, "expfam_em"):
+        model.fit(X)
+    assert [record.getMessage() for record in caplog.records][:-1] == printed
+    assert capsys.readouterr().out == ""
