@@ -67,17 +67,15 @@ def compared(which):
     )
     warnings.simplefilter("ignore")
     model.fit(X[:1000])  # compiled code is loaded
-    cost = ef.estimated_cost(family, n, d, K, n_jobs=n_jobs, n_steps=STEPS)
     times = []
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak is counted from here
     before, start = memory("VmRSS"), time.perf_counter()
     model.fit(X, callbacks=[lambda state: times.append(time.perf_counter())])
-    seconds = time.perf_counter() - start
-    actual = np.median(np.diff(times)), seconds, memory("VmHWM") - before
-    return [
-        float(value) for value in (cost.seconds_per_step, *actual[:1], cost.seconds, seconds, cost.bytes, actual[2])
-    ]
+    seconds, peak = time.perf_counter() - start, memory("VmHWM") - before
+    cost = ef.estimated_cost(family, n, d, K, n_jobs=n_jobs, n_steps=STEPS)  # after it: no memory is used again
+    step = float(np.median(np.diff(times)))
+    return [cost.seconds_per_step, step, cost.seconds, seconds, cost.bytes, peak]
 
 
 def memory(name):
