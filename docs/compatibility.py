@@ -1,8 +1,8 @@
 """The figures of docs/compatibility.md: run ``python docs/compatibility.py [folder]``.
 
 Scikit-learn's own tests are copied from where it is installed to a folder, a temporary one by default. There
-`GaussianMixture`, `BayesianGaussianMixture` and `KMeans` are imported from this package instead. pytest runs them with
-this file as a plugin. It counts the tests that make one of the three.
+`GaussianMixture`, `BayesianGaussianMixture`, `KMeans` and `MiniBatchKMeans` are imported from this package instead.
+pytest runs them with this file as a plugin. It counts the tests that make one of the four.
 """
 
 import collections
@@ -26,7 +26,7 @@ FILES = (
     "mixture/tests/test_mixture.py",
     "cluster/tests/test_k_means.py",
 )
-SWAPPED = ("GaussianMixture", "BayesianGaussianMixture", "KMeans")
+SWAPPED = ("GaussianMixture", "BayesianGaussianMixture", "KMeans", "MiniBatchKMeans")
 
 makers, outcomes = set(), {}
 
@@ -100,7 +100,14 @@ def check():
 
     gaussian = ef.ExponentialFamilyMixture(ef.families.Gaussian())
     bayesian = ef.BayesianGaussianMixture()
-    for estimator in (ef.GaussianMixture(), bayesian, ef.KMeans(), ef.BernoulliMixture(), gaussian):
+    for estimator in (
+        ef.GaussianMixture(),
+        bayesian,
+        ef.KMeans(),
+        ef.MiniBatchKMeans(),
+        ef.BernoulliMixture(),
+        gaussian,
+    ):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             results = check_estimator(estimator, on_fail=None, on_skip=None)

@@ -12,6 +12,7 @@ from expfam_em.analysis.effective import effective_sample_size
 from expfam_em.analysis.merging import merge_components
 from expfam_em.analysis.uncertainty import StandardErrors, standard_errors
 from expfam_em.em.loop import CollapsedError, FitResult, Status, accumulate, fit, maximize
+from expfam_em.em.online import StepSize, Stream, fit_incremental
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.constraints import constrain
 from expfam_em.values.mixture import Mixture
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         GoodnessOfFit,
         KMeans,
         LikelihoodRatioTest,
+        MiniBatchKMeans,
         Selection,
         Summary,
         bootstrap,
@@ -56,6 +58,7 @@ _LAZY = {
     "GoodnessOfFit": "expfam_em.estimators",
     "KMeans": "expfam_em.estimators",
     "LikelihoodRatioTest": "expfam_em.estimators",
+    "MiniBatchKMeans": "expfam_em.estimators",
     "Progress": "expfam_em.progress",
     "Selection": "expfam_em.estimators",
     "Summary": "expfam_em.estimators",
@@ -87,11 +90,14 @@ __all__ = [
     "GoodnessOfFit",
     "KMeans",
     "LikelihoodRatioTest",
+    "MiniBatchKMeans",
     "Mixture",
     "Progress",
     "Selection",
     "StandardErrors",
     "Status",
+    "StepSize",
+    "Stream",
     "Summary",
     "accumulate",
     "bootstrap",
@@ -106,6 +112,7 @@ __all__ = [
     "expected_log_likelihood",
     "families",
     "fit",
+    "fit_incremental",
     "fit_many",
     "gap",
     "goodness_of_fit",

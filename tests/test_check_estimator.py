@@ -17,6 +17,7 @@ ESTIMATORS = [
     ef.ExponentialFamilyMixture(ef.families.Gaussian(), 2, bayesian=True),
     ef.KMeans(),
     ef.KMeans(3),
+    ef.MiniBatchKMeans(),
     ef.ExponentialFamilyMixture(ef.families.Gaussian()),
     ef.ExponentialFamilyMixture(ef.families.Gaussian("diag"), 2),
 ]

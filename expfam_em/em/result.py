@@ -31,6 +31,7 @@ class Status(Enum):
     MAX_ITER = "max_iter steps were made without reaching tol: raise max_iter, or tol, or start elsewhere."
     BEHIND = "Another start was ahead, by more than this one seemed able to gain."
     GIVEN = "The parameters were set; no fit has been made."
+    STREAM = "The rows came batch by batch, and each was seen once."
     STOPPED = "A callback ended the fit."
     INTERRUPTED = "Ctrl-C ended the fit after its last finished step."
     BOUND_FELL = (

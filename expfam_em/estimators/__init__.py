@@ -6,6 +6,7 @@ from expfam_em.estimators.gaussian import GaussianMixture
 from expfam_em.estimators.generic import ExponentialFamilyMixture
 from expfam_em.estimators.kmeans import KMeans
 from expfam_em.estimators.many import FitManyError, fit_many
+from expfam_em.estimators.mini_batch import MiniBatchKMeans
 from expfam_em.estimators.model_tests import (
     GoodnessOfFit,
     LikelihoodRatioTest,
@@ -27,6 +28,7 @@ __all__ = [
     "GoodnessOfFit",
     "KMeans",
     "LikelihoodRatioTest",
+    "MiniBatchKMeans",
     "Selection",
     "Summary",
     "bootstrap",

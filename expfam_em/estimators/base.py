@@ -40,8 +40,8 @@ from expfam_em.estep.reduce import check_support
 from expfam_em.estimators.guard import NO_OTHER, Guard, is_sound
 from expfam_em.estimators.held import constrained_and_noise, starts_of, with_names_of_noise
 from expfam_em.estimators.known import ROWS_KNOWN, Known, known_rows, warn_if_labels
+from expfam_em.estimators.online import Streamed
 from expfam_em.estimators.shell import (
-    EMEstimator,
     all_or_nothing,
     as_dtype,
     checked_weight,
@@ -156,7 +156,7 @@ def _tell_of_starts(callback: Callback, starts: Integers, state: State) -> objec
     return callback(state._replace(run=starts[state.run]).frozen())
 
 
-class BaseMixture(DensityMixin, EMEstimator):
+class BaseMixture(DensityMixin, Streamed):
     """Estimators of mixtures: the subclass says which family and where to start, this class does the rest."""
 
     _finite = "allow-nan"

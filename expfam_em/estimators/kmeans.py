@@ -98,6 +98,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         "n_jobs": [Integral, None],
     }
 
+    _n_drawn = 10
+    """Starts by default, where they are drawn at random."""
+
     cluster_centers_: Floats
     labels_: Integers
     inertia_: float
@@ -185,7 +188,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
                 f"mixture_ is set to centres of {centres.shape[1]} columns; the estimator was fitted with "
                 f"{self.n_features_in_}: use a new one for rows of other columns"
             )
-        for of_rows in ("labels_", "inertia_", "n_iter_", "distortions_", "status_"):
+        for of_rows in ("labels_", "inertia_", "n_iter_", "n_steps_", "distortions_", "status_"):
             self.__dict__.pop(of_rows, None)
         bound: Any = KnownCovariance().bind([(centres, None)])
         return {
@@ -239,13 +242,14 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
 
     def _starts(self) -> int:
         if self.n_init == "auto":
-            return 10 if callable(self.init) or (isinstance(self.init, str) and self.init == "random") else 1
+            drawn = callable(self.init) or (isinstance(self.init, str) and self.init == "random")
+            return self._n_drawn if drawn else 1
         if isinstance(self.init, str) or callable(self.init):
             return self.n_init
         if self.n_init != 1:
             warn_caller(
-                "Explicit initial center position passed: performing only one init in KMeans instead of "
-                f"n_init={self.n_init}.",
+                "Explicit initial center position passed: performing only one init in "
+                f"{type(self).__name__} instead of n_init={self.n_init}.",
                 RuntimeWarning,
             )
         return 1

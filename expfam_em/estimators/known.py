@@ -56,15 +56,15 @@ def known_rows(
     ValueError
         If shapes or values make no sense, a row is left without a component, or a component without rows.
     """
-    masks, prior = [], None
+    masks: list[Mask] = []
+    prior = None
     if y is not None:
-        labels = _labels(y, n, n_components)
-        masks.append((labels[:, None] == np.arange(n_components)) | (labels[:, None] == UNKNOWN))
+        masks.append(allowed_by(checked_labels(y, n, n_components), n_components))
     if allowed is not None:
         mask = _by_component("allowed", allowed, n, n_components)
         if mask.dtype != np.bool_:
             raise ValueError(f"allowed has dtype {mask.dtype}; it must be bool: True where a row may be of a component")
-        masks.append(mask)
+        masks.append(mask.astype(np.bool_))
     if log_prior is not None:
         prior = _by_component("log_prior", log_prior, n, n_components).astype(np.float64)
         if (odd := np.isnan(prior) | (prior == np.inf)).any():
@@ -100,7 +100,14 @@ def _agreed(masks: list[Mask], weight: Array | None) -> Mask | None:
     return None if found.all() else found
 
 
-def _labels(y: Any, n: int, n_components: int) -> Integers:
+def allowed_by(labels: Integers, n_components: int) -> Mask:
+    """Return which components rows may belong to by their labels, (n, K)."""
+    found: Mask = (labels[:, None] == np.arange(n_components)) | (labels[:, None] == UNKNOWN)
+    return found
+
+
+def checked_labels(y: Any, n: int, n_components: int) -> Integers:
+    """Return labels once they are whole numbers, those of components or −1, (n,)."""
     found = np.asarray(y)
     if found.shape != (n,):
         raise ValueError(f"y has shape {found.shape}; it must be ({n},), the component of each row")
