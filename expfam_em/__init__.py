@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     )
     from expfam_em.progress import Progress
     from expfam_em.saving.registry import register
+    from expfam_em.sources import rows_from
 
 __version__ = "0.1.0"
 
@@ -70,6 +71,7 @@ _LAZY = {
     "likelihood_ratio_test": "expfam_em.estimators",
     "load": "expfam_em.estimators",
     "register": "expfam_em.saving.registry",
+    "rows_from": "expfam_em.sources",
     "select": "expfam_em.estimators",
 }
 """Names whose modules need more than NumPy, SciPy and numba: imported when first used."""
@@ -122,6 +124,7 @@ __all__ = [
     "maximize",
     "merge_components",
     "register",
+    "rows_from",
     "select",
     "standard_errors",
 ]

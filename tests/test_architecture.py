@@ -22,6 +22,7 @@ NUMBERS = {"numpy", "scipy"}
 OUTSIDE = {
     "kernels": {"numpy", "numba"},
     "rows": NUMBERS | {"threadpoolctl"},
+    "sources": NUMBERS | {"h5py", "pyarrow", "zarr"},
     "estimators": NUMBERS | {"sklearn"},
     "plots": NUMBERS | {"matplotlib"},
     "progress": NUMBERS | {"tqdm"},

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from expfam_em.rows.grid import ENTRY_WORK
+from expfam_em.rows.protocol import Chunk, Rows, is_rows
 from expfam_em.rows.typing import Array
 
 TOO_FEW = 1 - 1e-6
@@ -43,13 +47,26 @@ def effective_sample_size(sample_weight: ArrayLike) -> float:
     return float(relative.sum() ** 2 / np.sum(relative**2))
 
 
-def why_not_frequencies(weight: Array) -> str | None:
-    """Return why weights (n,) cannot say how often rows occur; None if they can.
+def why_not_frequencies(weight: Array | Rows | None) -> str | None:
+    """Return why weights (n,), or those of rows, cannot say how often rows occur; None if they can.
 
     Frequencies have Σ w² ≥ Σ w, so their sum is at least the effective sample size. Weights below 1 have not.
     """
-    size, total = effective_sample_size(weight), float(weight.sum())
+    if weight is None:
+        return None
+    if is_rows(weight):
+        rows: Any = weight
+        n, total, squares = rows.reduce(_moments, ENTRY_WORK * rows.n_features).tolist()
+        size = total**2 / squares
+    else:
+        known: Any = weight
+        n, total, size = np.count_nonzero(known), float(known.sum()), effective_sample_size(known)
     if total >= TOO_FEW * size:
         return None
-    n = int(np.count_nonzero(weight))
-    return f"the weights of {n} rows sum to {total:.6g}, but are worth {size:.6g} rows of equal weight"
+    return f"the weights of {n:.0f} rows sum to {total:.6g}, but are worth {size:.6g} rows of equal weight"
+
+
+def _moments(chunk: Chunk) -> Array:
+    """Return how many rows of a chunk have a weight, Σ w and Σ w²."""
+    w = np.ones(len(chunk.X)) if chunk.weight is None else chunk.weight
+    return np.array([np.count_nonzero(w), w.sum(), w @ w])

@@ -16,6 +16,7 @@ from expfam_em.family.alike import constants
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.kernels.jit import target
 from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.grid import ENTRY_WORK
 from expfam_em.rows.protocol import Chunk, Rows
 from expfam_em.values.mixture import Mixture
 
@@ -23,9 +24,6 @@ Belonging = dict[str, list[str]]
 """By the name of what a fit was given: what it is in a few words, and its digest."""
 
 PACKAGES = ("numpy", "scipy", "numba")
-
-DIGEST_WORK = 64
-"""Multiply-adds that the checksum of a row is taken to cost."""
 
 FEW_WORDS = 60
 """Characters of a value that are shown."""
@@ -43,7 +41,7 @@ def belonging(given: dict[str, Any], rows: Rows) -> Belonging:
     """
     found = {name: [_shown(value), digest(value)] for name, value in given.items()}
     kind = "sparse " if rows.is_sparse else ""
-    sums = rows.reduce(_row_sums, DIGEST_WORK)
+    sums = rows.reduce(_row_sums, ENTRY_WORK * rows.n_features)
     found["X"] = [f"{kind}{rows.dtype} of {rows.n_features} columns", digest((str(rows.dtype), rows.n_features, sums))]
     found["the version of expfam_em"] = [sys.modules["expfam_em"].__version__, ""]
     for name in PACKAGES:

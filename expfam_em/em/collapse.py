@@ -13,7 +13,7 @@ from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, FitResult
 from expfam_em.em.seeds import Seeding
 from expfam_em.family.optional import components, shared, stacked
-from expfam_em.rows.memory import ArrayRows
+from expfam_em.rows.memory import of_data
 from expfam_em.rows.protocol import Rows
 from expfam_em.rows.typing import Array, Integers
 from expfam_em.values.evaluate import evaluate
@@ -81,7 +81,7 @@ def _start(
     rest = Mixture.unchecked(before.family, left / left.sum(), before.natural)
     if options.collapse == "drop":
         return rest
-    here = rows.of_data([data_set]) if isinstance(rows, ArrayRows) else rows
+    here = of_data(rows, [data_set])
     seeds = Seeding(shared(before.family), here, before.n_components, np.random.default_rng(0))
     natural = seeds.of_rows(functools.partial(_worst, rest, made))
     K = before.n_components

@@ -16,6 +16,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import is_solved_numerically
 from expfam_em.family.optional import for_seeds, is_incomplete, kinds, place
 from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.grid import ENTRY_WORK
 from expfam_em.rows.threads import cached_property
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -50,7 +51,7 @@ class Seeding:
         self.family, self.n_components = family, n_components
         self.kinds = []
         for kind, of in kinds(family, n_components):
-            possible = _possible(kind, rows)
+            possible = rows if len(of) == n_components else _possible(kind, rows)  # all rows are of the support
             certain = certain_rows(kind, possible, of)
             self.kinds.append((Seeds(for_seeds(kind), possible, len(of), rng, certain), of))
 
@@ -84,9 +85,10 @@ class Seeding:
 
 def _possible(family, rows):
     """Return the rows with weight 0 for each row that the family cannot have produced."""
-    if rows.is_sparse or not rows.reduce(functools.partial(_impossible, family), 64):
+    work = ENTRY_WORK * rows.n_features
+    if rows.is_sparse or not rows.reduce(functools.partial(_impossible, family), work):
         return rows
-    possible = rows.derive(functools.partial(_absent_if_impossible, family), 64)
+    possible = rows.derive(functools.partial(_absent_if_impossible, family), work)
     if family.n_parameters(1) == 0:
         return rows  # there is nothing to draw: it gets the weight that the rows leave it, which may be 0
     if not np.all(possible.total_weights > 0):

@@ -29,6 +29,10 @@ class Dense(Kernel):
 
     form: KernelForm | None = None
 
+    @property
+    def takes_any_order(self) -> bool:
+        return self.form is not None and not needs_table(self.form)
+
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         if cancels(self.family, scores):
             return IncompletePass(self.family).prepared(scores, temperature, given)

@@ -21,6 +21,7 @@ from expfam_em.family.kernel_form import form_of, needs_table, table
 from expfam_em.family.optional import frames_of, is_incomplete, shared
 from expfam_em.family.support import ImpossibleRowError
 from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.grid import ENTRY_WORK
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import Chunk, Rows
 
@@ -29,9 +30,6 @@ TABLE_ENTRIES = 1 << 25
 
 MOST_CODED = CODE_STACK_ENTRIES // CODE_TABLE_ENTRIES
 """Groups of rows up to which a table of codes is made for each."""
-
-LOG_BASE_WORK = 64
-"""Multiply-adds that log h of a row is taken to cost."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ def plan(family, rows: Rows, n_components=1, *, once=False) -> Pass:
     totals, inner = None, getattr(kernel, "inner", kernel)
     if isinstance(inner, Sparse):
         if checked.exposure(family, CSRBlock.empty(rows.n_features, rows.dtype)) is not None:
-            rows = rows.derive(functools.partial(with_exposure, family), LOG_BASE_WORK)
+            rows = rows.derive(functools.partial(with_exposure, family), ENTRY_WORK * rows.n_features)
     elif isinstance(inner, Dense):
         n_groups = len(kernel.allowed) if isinstance(kernel, Masked) else 1
         codes = not isinstance(kernel, Grouped) and n_groups <= MOST_CODED
@@ -230,7 +228,7 @@ def totals_of(kernel, rows: Rows, p) -> np.ndarray:
 def total_log_base(family, rows: Rows) -> np.ndarray:
     """Return Σ sample_weight · log h(x) over each data set, (D,)."""
     try:
-        found: OfData = rows.reduce(functools.partial(log_base_chunk, family), LOG_BASE_WORK)
+        found: OfData = rows.reduce(functools.partial(log_base_chunk, family), ENTRY_WORK * rows.n_features)
     except ImpossibleRowError as error:
         raise as_given(error, rows) from None
     return found.values

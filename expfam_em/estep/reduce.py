@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from expfam_em.estep.grouped import log_base
-from expfam_em.estep.scores import ByIndex, Outputs, Scores, Sums
+from expfam_em.estep.scores import ByIndex, Outputs, Scores, Sums, cancels
 from expfam_em.family import checked
 from expfam_em.family.support import ImpossibleRowError, counted_from
+from expfam_em.rows.grid import ENTRY_WORK
 from expfam_em.rows.protocol import Chunk
 from expfam_em.rows.threads import cached_property, run_in_order
 
@@ -51,6 +52,11 @@ class EStep(Prepared):
     def __init__(self, kernel, scores: Scores, temperature=1.0, data_set=None, threads=1):
         super().__init__(kernel, scores, temperature)
         self.data_set, self.threads = data_set, threads
+
+    @property
+    def takes_any_order(self) -> bool:
+        """Whether bits do not depend on the order in which the entries of a chunk lie in memory."""
+        return self.kernel.takes_any_order and not cancels(self.kernel.family, self.scores)
 
     @cached_property
     def _mixtures_of(self):
@@ -146,6 +152,25 @@ class ByRow(Prepared):
         ranges = chunk.of_data()
         self._run(chunk._replace(weight=None), np.column_stack([ranges, np.zeros(len(ranges), np.int64)]), out)
 
+    def fill_checked(self, chunk: Chunk, out: Outputs) -> None:
+        """Fill the outputs by row of a chunk.
+
+        Raises
+        ------
+        ImpossibleRowError
+            If the log-density of a row is no number, or −∞ under every component where they are to be compared.
+        """
+        compared = out.responsibilities.size > 0 or out.labels.size > 0
+        evidence = out.evidence if out.evidence.size else np.empty(len(chunk.X))
+        self.fill(chunk, out._replace(evidence=evidence))
+        unknown = ~np.isfinite(evidence) if compared else np.isnan(evidence)
+        if unknown.any():
+            raise ImpossibleRowError(
+                f"row {{row}} is so far from every component of {self.kernel.family!r} that float64 cannot hold its "
+                "log-density: leave it out",
+                chunk.first + int(np.argmax(unknown)),
+            )
+
 
 class Labelled(ByRow):
     """Returns the responsibilities of the rows of a chunk, (m, K): 1 for the component of the highest score."""
@@ -157,31 +182,62 @@ class Labelled(ByRow):
 
 
 class Write(ByRow):
-    """Fills outputs by row; rows in memory only.
-
-    Raises
-    ------
-    ImpossibleRowError
-        If the log-density of a row is no number, or −∞ under every component where they are to be compared.
-    """
+    """Fills outputs by row; rows in memory only. See `ByRow.fill_checked`."""
 
     def __init__(self, kernel, scores: Scores, out: Outputs, temperature=1.0):
         super().__init__(kernel, scores, temperature)
         self.out = out
 
     def __call__(self, chunk: Chunk) -> int:
-        out = self.out.rows(slice(chunk.first, chunk.first + len(chunk.X)))
-        compared = out.responsibilities.size > 0 or out.labels.size > 0
-        evidence = out.evidence if out.evidence.size else np.empty(len(chunk.X))
-        self.fill(chunk, out._replace(evidence=evidence))
-        unknown = ~np.isfinite(evidence) if compared else np.isnan(evidence)
-        if unknown.any():
-            raise ImpossibleRowError(
-                f"row {{row}} is so far from every component of {self.kernel.family!r} that float64 cannot hold its "
-                "log-density: leave it out",
-                chunk.first + int(np.argmax(unknown)),
-            )
+        self.fill_checked(chunk, self.out.rows(slice(chunk.first, chunk.first + len(chunk.X))))
         return 0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Arrays by row of some chunks, each with the number of its first row; ``+`` joins two lists."""
+
+    chunks: tuple
+
+    def __add__(self, other: Parts) -> Parts:
+        return Parts(self.chunks + other.chunks)
+
+    def joined(self) -> list[np.ndarray]:
+        """Return one array of each kind, in the order of the rows."""
+        in_order = (arrays for _, arrays in sorted(self.chunks, key=lambda chunk: chunk[0]))
+        return [np.concatenate(parts) for parts in zip(*in_order, strict=True)]
+
+
+class Tell(ByRow):
+    """Returns what is asked for of the rows of a chunk, as `Parts` of log p, responsibilities and labels.
+
+    Parameters
+    ----------
+    kernel, scores, temperature
+        See `EStep`.
+    wanted : tuple of bool
+        Which of the three are asked for; the others have length 0.
+    """
+
+    def __init__(self, kernel, scores: Scores, temperature=1.0, wanted=(True, True, True)):
+        super().__init__(kernel, scores, temperature)
+        self.wanted = wanted
+
+    @property
+    def work(self) -> float:
+        """Multiply-adds per row."""
+        return self.kernel.work(*self.scores.natural.shape[1:])
+
+    def __call__(self, chunk: Chunk) -> Parts:
+        density, responsibilities, labels = (len(chunk.X) if wanted else 0 for wanted in self.wanted)
+        out = Outputs(
+            evidence=np.empty(density), labels=np.empty(labels, np.int64),
+            responsibilities=np.empty((responsibilities, self.scores.natural.shape[1])),
+        )  # fmt: skip
+        self.fill_checked(chunk, out)
+        if density and not cancels(self.kernel.family, self.scores):
+            out.evidence[:] += log_base(self.kernel.family, chunk)
+        return Parts(((chunk.first, (out.evidence, out.responsibilities, out.labels)),))
 
 
 @dataclass(frozen=True)
@@ -244,7 +300,7 @@ def refusal_chunk(family, chunk: Chunk) -> Refusal:
 
 def check_support(family, rows) -> None:
     """Raise the family's ValueError if a row that carries weight is outside its support."""
-    found = rows.reduce(functools.partial(refusal_chunk, family), 64)
+    found = rows.reduce(functools.partial(refusal_chunk, family), ENTRY_WORK * rows.n_features)
     if found.error is not None:
         raise as_given(found.error, rows)
 

@@ -208,6 +208,11 @@ class Kernel(ABC):
     by_statistic: ClassVar[bool] = False
     """Whether sums are laid out by statistic, as for CSR rows."""
 
+    @property
+    def takes_any_order(self) -> bool:
+        """Whether the sums of a chunk have the same bits in whatever order its entries lie in memory."""
+        return False
+
     def n_sums(self, n_statistics) -> int:
         """Return the number of statistics that are summed."""
         return n_statistics - self.n_common

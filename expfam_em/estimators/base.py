@@ -6,10 +6,10 @@ import functools
 import itertools
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,11 +32,12 @@ from expfam_em.em.options import Acceleration, Collapse, Options, Stop, Weights,
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.starts import INITS, Starts, initialise_all
 from expfam_em.em.state import State
-from expfam_em.em.steps import with_missing
+from expfam_em.em.steps import accumulate, with_missing
 from expfam_em.em.watching import Callback, Fitting, tell, watched
 from expfam_em.estep.grouped import check_missing, with_groups
 from expfam_em.estep.plan import Pass, plan, single_pass
 from expfam_em.estep.reduce import check_support
+from expfam_em.estimators.elsewhere import in_dtype, looked_at, set_or_check_columns, sharpness_chunk, weights_in
 from expfam_em.estimators.guard import NO_OTHER, Guard, is_sound
 from expfam_em.estimators.held import constrained_and_noise, starts_of, with_names_of_noise
 from expfam_em.estimators.known import ROWS_KNOWN, Known, known_rows, warn_if_labels
@@ -48,6 +49,7 @@ from expfam_em.estimators.shell import (
     copied,
     fit_context,
     generator,
+    refuse_rows,
     warn_caller,
 )
 from expfam_em.estimators.summary import Summary
@@ -61,10 +63,13 @@ from expfam_em.family.kernel_form import form_of
 from expfam_em.family.optional import translate, translate_expectation
 from expfam_em.rows import csr
 from expfam_em.rows.distinct import distinct
-from expfam_em.rows.memory import ArrayRows, check_total
+from expfam_em.rows.memory import ArrayRows, check_total, count, of_data
+from expfam_em.rows.protocol import Chunk, is_rows
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask, Observations
-from expfam_em.values.evaluate import Evaluated, evaluate, observed_rows
+from expfam_em.sources.open import Source
+from expfam_em.sources.writing import Out, write_by_row
+from expfam_em.values.evaluate import Evaluated, evaluate, observed_rows, telling
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.order import match, order
 from expfam_em.values.statistics import ExpectedStatistics
@@ -128,7 +133,7 @@ def _edge_sentences(stack: Mixture) -> list[list[str]]:
 
 def _of_same_constants(plain: ExponentialFamily, rows: ArrayRows) -> list[tuple[Integers, ExponentialFamily | None]]:
     """Return lots of data sets, by number, and the family with the constants of each; None where one is by itself."""
-    if rows.n_data == 1:
+    if rows.n_data == 1:  # as all rows are that are not in memory
         return [(np.arange(1), None)]
     whole = bind(plain, rows)
     if fingerprint(whole) == fingerprint(plain):
@@ -278,12 +283,19 @@ class BaseMixture(DensityMixin, Streamed):
         tags.target_tags.required = self.labelled
         return tags
 
-    def _validated(self, X: Observations, reset: bool = True) -> Any:
+    def _validated(self, X: Any, reset: bool = True) -> Any:
         if sparse.issparse(X):
             checked.refuse_sparse(self._make_family())
         rows = super()._validated(X, reset)
-        check_missing(self._make_family(), rows)
+        if not is_rows(rows):
+            check_missing(self._make_family(), rows)
         return rows
+
+    def _checked_elsewhere(self, rows: Any, reset: bool) -> Any:
+        set_or_check_columns(self, rows, reset)
+        if rows.is_sparse:
+            checked.refuse_sparse(self._make_family())
+        return in_dtype(rows, self._dtypes)
 
     def _prepare(self, X: Any, fitting: bool = False) -> tuple[Any, dict[str, Any]]:
         """Return validated rows as the family takes them, and what is to be remembered of it."""
@@ -291,6 +303,9 @@ class BaseMixture(DensityMixin, Streamed):
 
     def _prepare_each(self, X: Any, sizes: Sequence[int] | None) -> tuple[Any, tuple[dict[str, Any], ...]]:
         """Return the rows of data sets of so many rows as the family takes them, and what is to be kept of each."""
+        if is_rows(X):
+            rows, kept = self._prepare(X, fitting=True)
+            return rows, (kept,)
         starts = np.cumsum([0, *([len(X)] if sizes is None else sizes)])
         pairs = [self._prepare(X[start:stop], fitting=True) for start, stop in itertools.pairwise(starts)]
         parts, remembered = zip(*pairs, strict=True)
@@ -304,7 +319,7 @@ class BaseMixture(DensityMixin, Streamed):
     @undisturbed
     @fit_context(prefer_skip_nested_validation=False)
     def fit(
-        self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None, *,
+        self, X: Observations | Source, y: object = None, sample_weight: ArrayLike | None = None, *,
         allowed: ArrayLike | None = None, log_prior: ArrayLike | None = None, callbacks: Sequence[Callback] = (),
         checkpoint: str | os.PathLike[str] | None = None, checkpoint_every: float = EVERY,
     ) -> Self:  # fmt: skip
@@ -315,8 +330,9 @@ class BaseMixture(DensityMixin, Streamed):
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n, d)
-            Sparse where the family keeps zeros, as Bernoulli and Poisson do.
+        X : array-like or sparse matrix of shape (n, d), or source
+            Sparse where the family keeps zeros, as Bernoulli and Poisson do. A source is what `rows_from` takes and
+            returns: a path, an HDF5 dataset, a function that returns batches. Its rows are read again in each step.
         y : (n,) int, optional
             With ``labelled``: k for a row of component k, −1 for one whose component is unknown. Otherwise ignored.
         sample_weight : array-like of shape (n,), optional
@@ -357,19 +373,22 @@ class BaseMixture(DensityMixin, Streamed):
         """
         with keeping(checkpoint, checkpoint_every) as keeper, all_or_nothing(self):
             rows = self._validated(X)
-            weight, K, n = checked_weight(sample_weight, rows), self._n_all, len(rows)
+            weight, K = checked_weight(sample_weight, rows), self._n_all
             if not self.labelled:
                 warn_if_labels(y, K)
+                y = None
             elif y is None:
                 raise ValueError("labelled is True, which requires y to be passed, but the target y is None")
-            known = known_rows(y if self.labelled else None, allowed, log_prior, K, n, weight)
+            if any(value is not None for value in (y, allowed, log_prior)):
+                refuse_rows(rows, "what is known of the components of rows (y, allowed, log_prior)")
+            known = Known() if is_rows(rows) else known_rows(y, allowed, log_prior, K, len(rows), weight)
             keeper.open(lambda: self._belonging(rows, weight, allowed=known.allowed, log_prior=known.log_prior))
-            with watched(callbacks, lambda: Fitting.of(self, n, weight)) as told:
+            with watched(callbacks, lambda: Fitting.of(self, count(rows), weights_in(rows, weight))) as told:
                 self._fit(rows, weight, told, known)
         return self
 
     def fit_predict(
-        self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None, *,
+        self, X: Observations | Source, y: object = None, sample_weight: ArrayLike | None = None, *,
         allowed: ArrayLike | None = None, log_prior: ArrayLike | None = None, callbacks: Sequence[Callback] = (),
     ) -> Integers:  # fmt: skip
         """Fit the mixture and return what `predict` says of each row, (n,), without what is known of it; see `fit`."""
@@ -390,7 +409,8 @@ class BaseMixture(DensityMixin, Streamed):
         callbacks: Sequence[Callback],
         known: Known = Known(),  # noqa: B008 - a tuple
     ) -> None:
-        self._check_size(len(X))
+        if not is_rows(X):  # those are counted while they are read
+            self._check_size(len(X))
         [fitted] = self._fit_each(X, weight, None, callbacks, known)
         has_ended()
         if isinstance(fitted, ValueError):
@@ -410,8 +430,13 @@ class BaseMixture(DensityMixin, Streamed):
         known: Known = Known(),  # noqa: B008 - a tuple
     ) -> list[dict[str, Any] | ValueError]:  # fmt: skip
         """Return the fitted attributes for each data set of so many rows, or the error in which its fit ends."""
-        prepared, remembered = self._prepare_each(X, sizes)
-        plain, rows = self._make_family(), ArrayRows(prepared, weight, self.n_jobs, sizes, offset=known.log_prior)
+        plain, prepared, remembered = self._make_family(), *self._prepare_each(X, sizes)
+        offset: Any = known.log_prior
+        if is_rows(X):
+            rows = looked_at(prepared, plain, fitting=True)
+            self._check_size(count(rows))
+        else:
+            rows = ArrayRows(prepared, weight, self.n_jobs, sizes, offset=offset)
         check_total(rows)
         rows = with_groups(plain, rows, allowed=known.allowed)
         check_support(plain, rows)
@@ -419,7 +444,7 @@ class BaseMixture(DensityMixin, Streamed):
         for lot, family in _of_same_constants(plain, rows):
             numbers = np.add.outer(rows.n_data * np.arange(self.n_init), lot).ravel()  # of runs, among those of all
             told = [functools.partial(_tell_of_starts, callback, numbers) for callback in callbacks]
-            results, of_starts = self._best_of_starts(plain, rows.of_data(lot), told, family)
+            results, of_starts = self._best_of_starts(plain, of_data(rows, lot), told, family)
             sound = [result for result in results if is_sound(result)]
             fitted = iter(self._fitted(plain, sound, X.dtype) if sound else [])
             for at, one, more in zip(lot, results, of_starts, strict=True):
@@ -441,7 +466,7 @@ class BaseMixture(DensityMixin, Streamed):
         return error
 
     def _best_of_starts(
-        self, plain: ExponentialFamily, rows: ArrayRows, callbacks: Sequence[Callback], family: ExponentialFamily | None
+        self, plain: ExponentialFamily, rows: Any, callbacks: Sequence[Callback], family: ExponentialFamily | None
     ) -> tuple[list[Any], list[dict[str, Any]]]:
         """Return the best result for each data set, or the error of one where every start has collapsed.
 
@@ -489,11 +514,18 @@ class BaseMixture(DensityMixin, Streamed):
             check_proper(prior, pass_.family, model)
         return pass_, prior, model
 
-    def _without_repetition(self, rows: ArrayRows, warm: bool) -> ArrayRows:
+    def _without_repetition(self, rows: Any, warm: bool) -> Any:
         """Return the distinct rows with their weights, where that saves work and no start is drawn or given by row."""
         init = self._init_in_use
         by_row = not warm and (init == "random" if isinstance(init, str) else not isinstance(init, Mixture))
-        if by_row or rows.n_data > 1 or is_known(rows) or rows.groups is not None or rows.is_sparse:
+        if (
+            by_row
+            or not isinstance(rows, ArrayRows)
+            or rows.n_data > 1
+            or is_known(rows)
+            or rows.groups is not None
+            or rows.is_sparse
+        ):
             return rows
         found = distinct(rows.X, rows.sample_weight)
         return rows if found is None else ArrayRows(*found, self.n_jobs)
@@ -688,6 +720,7 @@ class BaseMixture(DensityMixin, Streamed):
     def _possible(self, X: Any) -> tuple[Any, Any]:
         """Return validated rows as the family takes them, and in groups, once they are possible."""
         X, _ = self._prepare(X)
+        X = looked_at(X, self.mixture_.family) if is_rows(X) else X
         rows = observed_rows(self.mixture_.family, self.mixture_.natural, X, self.n_jobs)
         check_support(self.mixture_.family, rows)
         return X, rows
@@ -699,29 +732,82 @@ class BaseMixture(DensityMixin, Streamed):
         """Return labels with −1 for the noise, which is the last component."""
         return labels if self.noise is None else np.where(labels == self.n_components, -1, labels)
 
+    @overload
+    def predict(self, X: Observations | Source) -> Integers: ...
+    @overload
+    def predict(self, X: Observations | Source, *, out: Out) -> None: ...
     @undisturbed
-    def predict(self, X: Observations) -> Integers:
-        """Return the most probable component of each row, (n,); the lower index wins a tie, −1 is noise."""
-        rows, _ = self._rows(X)
-        return self._shown(self._evaluate(rows, labels=True).labels)
+    def predict(self, X: Observations | Source, *, out: Out | None = None) -> Integers | None:
+        """Return the most probable component of each row, (n,); the lower index wins a tie, −1 is noise.
 
+        Parameters
+        ----------
+        X : array-like, sparse matrix or source
+        out : path, optional
+            File to write them to instead, a part at a time: .npy, or .parquet with a column ``label``.
+        """
+        return self._said(X, "labels", ["label"], lambda labels, dtype: self._shown(labels), out)
+
+    @overload
+    def predict_proba(self, X: Observations | Source) -> Floats: ...
+    @overload
+    def predict_proba(self, X: Observations | Source, *, out: Out) -> None: ...
     @undisturbed
-    def predict_proba(self, X: Observations) -> Floats:
-        """Return the responsibilities p(k|x), (n, K)."""
+    def predict_proba(self, X: Observations | Source, *, out: Out | None = None) -> Floats | None:
+        """Return the responsibilities p(k|x), (n, K).
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or source
+        out : path, optional
+            File to write them to instead, a part at a time: .npy, or .parquet with columns ``component_0`` and so on.
+        """
+        names = [f"component_{k}" for k in range(self._n_all)]
+        return self._said(X, "responsibilities", names, lambda r, dtype: r.astype(dtype, copy=False), out)
+
+    @overload
+    def score_samples(self, X: Observations | Source) -> Floats: ...
+    @overload
+    def score_samples(self, X: Observations | Source, *, out: Out) -> None: ...
+    @undisturbed
+    def score_samples(self, X: Observations | Source, *, out: Out | None = None) -> Floats | None:
+        """Return log p(x) of each row, (n,).
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or source
+        out : path, optional
+            File to write them to instead, as float64, a part at a time: .npy, or .parquet with a column
+            ``log_density``.
+        """
+        names = ["log_density"]
+        return self._said(X, "log_density", names, lambda v, dtype: v if out is not None else as_dtype(dtype, v), out)
+
+    def _said(self, X: Any, what: str, names: list[str], shown: Callable[[Any, Any], Any], out: Out | None) -> Any:
+        """Return what is said of each row, or write it to a file."""
         rows, dtype = self._rows(X)
-        return self._evaluate(rows, responsibilities=True).responsibilities.astype(dtype, copy=False)
+        if out is None or isinstance(rows, ArrayRows):
+            whole = shown(getattr(self._evaluate(rows, **{what: True}), what), dtype)
+            if out is None:
+                return whole
+            return write_by_row(out, names, ArrayRows(whole), len(whole), lambda chunk: np.asarray(chunk.X), 1.0)
+        wanted: Any = tuple(what == name for name in Evaluated._fields)
+        tell = telling(self.mixture_.family, self.mixture_.scores, rows, 1.0, wanted)
+
+        def of_chunk(chunk: Chunk) -> Any:
+            [(_, found)] = tell(chunk).chunks
+            return shown(found[wanted.index(True)], dtype)
+
+        return write_by_row(out, names, rows, count(rows), of_chunk, tell.work)
 
     @undisturbed
-    def score_samples(self, X: Observations) -> Floats:
-        """Return log p(x) of each row, (n,)."""
-        rows, dtype = self._rows(X)
-        return as_dtype(dtype, self._evaluate(rows, log_density=True).log_density)
-
-    @undisturbed
-    def score(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> float:
+    def score(self, X: Observations | Source, y: object = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-likelihood per row, or per unit of weight."""
-        given: Any = X
-        weight = None if sample_weight is None else checked_weight(sample_weight, given)
+        given: Any = self._open(X)
+        weight = checked_weight(sample_weight, given)
+        if is_rows(given):
+            rows, _ = self._rows(given)
+            return float(accumulate(self.mixture_, rows).bound / rows.total_weights[0])
         if weight is not None:
             given = given.tocsr() if sparse.issparse(given) else given
             given, weight = _safe_indexing(given, np.flatnonzero(weight > 0)), weight[weight > 0]  # weight 0 is absence
@@ -761,6 +847,7 @@ class BaseMixture(DensityMixin, Streamed):
 
     def _with_gaps(self, X: Any) -> Array:
         """Return rows as the family takes them, once they are possible."""
+        refuse_rows(X, "the imputation of missing values")
         rows, _ = self._possible(self._checked_rows(X))
         if isinstance(rows, csr.CSRBlock):
             raise ValueError("X is sparse: nothing is missing in it that could be filled in")
@@ -768,39 +855,42 @@ class BaseMixture(DensityMixin, Streamed):
 
     # ---- criteria -------------------------------------------------------------------------------------------
 
-    def _deviance(self, X: Observations, sample_weight: ArrayLike | None) -> tuple[float, float]:
+    def _deviance(self, X: Observations | Source, sample_weight: ArrayLike | None) -> tuple[float, float]:
         """Return −2 log L and n, the total row weight; warn if weights do not count rows."""
         if self.bayesian:
             raise ValueError(
                 "criteria count the parameters of a maximum of the likelihood, and a posterior has none: compare "
                 "lower_bound_, which bounds the log evidence, or fit with bayesian=False"
             )
-        score = self.score(X, sample_weight=sample_weight)
-        weight = checked_weight(sample_weight, X)
-        if weight is not None and (why := why_not_frequencies(weight)):
+        given: Any = self._open(X)
+        weight = checked_weight(sample_weight, given)
+        score = self.score(given, sample_weight=sample_weight)
+        if (why := why_not_frequencies(given if is_rows(given) else weight)) is not None:
             warn_caller(NOT_FREQUENCIES.format(why), UndefinedMetricWarning)
-        n = float(_num_samples(X) if weight is None else weight.sum())
+        if is_rows(given):
+            n = float(given.total_weights[0])
+        else:
+            n = float(_num_samples(given) if weight is None else weight.sum())
         return -2 * n * score, n
 
-    def _criteria(self, X: Observations, sample_weight: ArrayLike | None) -> tuple[float, float, Criteria]:
+    def _criteria(self, X: Observations | Source, sample_weight: ArrayLike | None) -> tuple[float, float, Criteria]:
         """Return log L, n and the criteria; warn if weights do not count rows."""
         deviance, n = self._deviance(X, sample_weight)
-        sharpness = Sharpness.of(self.predict_proba(X), checked_weight(sample_weight, X))
-        return -deviance / 2, n, criteria(-deviance / 2, self._n_free, n, sharpness)
+        return -deviance / 2, n, criteria(-deviance / 2, self._n_free, n, self._sharpness(X, sample_weight))
 
     @property
     def _n_free(self) -> int:
         """Number of free parameters; mixing weights that are held are none."""
         return self.mixture_.n_parameters - (0 if self._weights_rule == "free" else self._n_all - 1)
 
-    def aic(self, X: Observations, sample_weight: ArrayLike | None = None) -> float:
+    def aic(self, X: Observations | Source, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's criterion −2 log L + 2 m for m free parameters; lower is better.
 
         Weights are frequencies, n = Σ w: UndefinedMetricWarning if they cannot be (see `effective_sample_size`).
         """
         return self._deviance(X, sample_weight)[0] + 2 * self._n_free
 
-    def bic(self, X: Observations, sample_weight: ArrayLike | None = None) -> float:
+    def bic(self, X: Observations | Source, sample_weight: ArrayLike | None = None) -> float:
         """Return Schwarz's criterion −2 log L + m log n; lower is better.
 
         Weights are frequencies, n = Σ w: UndefinedMetricWarning if they cannot be (see `effective_sample_size`).
@@ -810,7 +900,7 @@ class BaseMixture(DensityMixin, Streamed):
 
     def icl(
         self,
-        X: Observations,
+        X: Observations | Source,
         sample_weight: ArrayLike | None = None,
         kind: Literal["entropy", "classification"] = "entropy",
     ) -> float:
@@ -830,22 +920,33 @@ class BaseMixture(DensityMixin, Streamed):
         *_, found = self._criteria(X, sample_weight)
         return found.icl if kind == "entropy" else found.icl_classification
 
+    def _sharpness(self, X: Any, sample_weight: ArrayLike | None) -> Sharpness:
+        X = self._open(X)
+        if not is_rows(X):
+            return Sharpness.of(self.predict_proba(X), checked_weight(sample_weight, X))
+        rows, _ = self._rows(X)
+        tell = telling(self.mixture_.family, self.mixture_.scores, rows, 1.0, (False, True, False))
+        entropy, classification = rows.reduce(functools.partial(sharpness_chunk, tell), tell.work)
+        return Sharpness(float(entropy), float(classification), self._n_all)
+
     # ---- uncertainty and order ------------------------------------------------------------------------------
 
-    def _fitted_to(self, X: Observations, sample_weight: ArrayLike | None, n_jobs: int | None) -> Fitted:
+    def _fitted_to(self, X: Observations | Source, sample_weight: ArrayLike | None, n_jobs: int | None) -> Fitted:
         """Return the mixture, checked rows and how it was fitted."""
         if self.bayesian:
             raise ValueError(
                 "standard errors are those of a maximum of the likelihood, and this is a posterior: posterior_ says "
                 "how sure it is, or fit with bayesian=False"
             )
-        rows, _ = self._possible(self._checked_rows(X))
+        X = self._open(X)
+        rows, possible = self._possible(self._checked_rows(X))
         if ROWS_KNOWN in self.status_:
             raise ValueError(
                 "the model was fitted with labels, allowed components or prior probabilities of rows, which X does not "
                 "tell: its parameters are not at the maximum of the likelihood of X alone"
             )
-        kept = ArrayRows(rows, checked_weight(sample_weight, X), self.n_jobs if n_jobs is None else n_jobs)
+        n_jobs = self.n_jobs if n_jobs is None else n_jobs
+        kept = possible if is_rows(rows) else ArrayRows(rows, checked_weight(sample_weight, X), n_jobs)
         check_total(kept)
         kept = with_missing(self.mixture_, kept)
         family = self.mixture_.family
@@ -856,7 +957,7 @@ class BaseMixture(DensityMixin, Streamed):
         )
         return Fitted(self.mixture_, kept, options)
 
-    def summary(self, X: Observations, sample_weight: ArrayLike | None = None) -> Summary:
+    def summary(self, X: Observations | Source, sample_weight: ArrayLike | None = None) -> Summary:
         """Return the fit in numbers, with standard errors where it has some; printed, it is a table.
 
         Parameters
@@ -869,7 +970,7 @@ class BaseMixture(DensityMixin, Streamed):
         log_likelihood, n, found = self._criteria(X, sample_weight)
         errors, why = None, ""
         try:
-            errors = standard_errors(self, X, sample_weight)
+            errors = standard_errors(self, self._open(X), sample_weight)
         except ValueError as error:
             why = str(error)
         return Summary(

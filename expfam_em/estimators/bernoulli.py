@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, Literal
@@ -13,10 +14,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from expfam_em.em.bayes import WeightsPrior
 from expfam_em.em.options import Acceleration, Stop
 from expfam_em.estimators.base import BaseMixture, Prior
+from expfam_em.estimators.elsewhere import refuse_not_finite
 from expfam_em.estimators.shell import warn_caller
 from expfam_em.families.counts import Bernoulli
-from expfam_em.rows.csr import CSRBlock
-from expfam_em.rows.typing import Array, Floats, RandomState
+from expfam_em.rows.grid import ENTRY_WORK
+from expfam_em.rows.memory import ArrayRows
+from expfam_em.rows.protocol import Chunk, is_rows
+from expfam_em.rows.typing import Array, Floats, Integers, RandomState
 from expfam_em.saving.files import saved
 from expfam_em.values.mixture import Mixture
 
@@ -119,8 +123,9 @@ class BernoulliMixture(BaseMixture):
         return super()._made_of(mixture) | {"threshold_": self.__dict__.get("threshold_", threshold)}
 
     def _prepare(self, X: Any, fitting: bool = False) -> tuple[Any, dict[str, Any]]:
-        if isinstance(X, CSRBlock):
-            _require_binary(X)
+        rows = X if is_rows(X) else ArrayRows(X, None, self.n_jobs)
+        if rows.is_sparse:
+            rows.reduce(_require_binary, ENTRY_WORK * rows.n_features)
             threshold = self.threshold_ if not fitting else None if self.binarize == "auto" else self.binarize
             if threshold is not None and not 0 <= threshold < 1:
                 raise ValueError(
@@ -128,17 +133,19 @@ class BernoulliMixture(BaseMixture):
                     "and below 1, which leaves 0 and 1 as they are"
                 )
             return X, {"threshold_": threshold}
-        threshold = self._choose_threshold(X) if fitting else self.threshold_
-        if threshold is not None:
+        threshold = self._choose_threshold(rows) if fitting else self.threshold_
+        if threshold is not None and is_rows(X):
+            X = X.derive(functools.partial(_above, threshold, getattr(X, "columns", None)), X.n_features)
+        elif threshold is not None:
             missing = np.isnan(X)
             X = np.where(missing, np.nan, X > threshold) if missing.any() else X > threshold
         return X, {"threshold_": threshold}
 
-    def _choose_threshold(self, X: Any) -> float | None:
+    def _choose_threshold(self, rows: Any) -> float | None:
         if self.binarize != "auto":
             return self.binarize
-        binary = np.mean((X == 0) | (X == 1) | np.isnan(X), axis=0)
-        if binary.max() == 1 or binary.mean() >= BINARY_SHARE:
+        *binary, n = rows.reduce(_binary_or_missing, ENTRY_WORK * rows.n_features)
+        if max(binary) == n or np.mean(binary) >= BINARY_SHARE * n:
             return None
         warn_caller(
             "X is not binary: values above 0 are taken as 1. Give binarize=threshold to choose, or binarize=None to "
@@ -151,13 +158,26 @@ class BernoulliMixture(BaseMixture):
         return {"probabilities_": named["probabilities"]}
 
 
-def _require_binary(X: CSRBlock) -> None:
+def _above(threshold: float, names: Any, chunk: Chunk) -> Chunk:
+    refuse_not_finite(names, chunk)  # a missing value is not above the threshold, nor is it below
+    return chunk._replace(X=np.asarray(chunk.X) > threshold)
+
+
+def _binary_or_missing(chunk: Chunk) -> Integers:
+    """Return how many rows of a chunk hold 0, 1 or nothing in each column, and how many rows there are, (d + 1,)."""
+    X = chunk.X
+    return np.append(np.count_nonzero((X == 0) | (X == 1) | np.isnan(X), axis=0), len(X))
+
+
+def _require_binary(chunk: Chunk) -> int:
     """Raise a ValueError unless sparse rows hold 0 and 1 only: a threshold could turn all their zeros into ones."""
+    X: Any = chunk.X
     others = (X.values != 0) & (X.values != 1)
     if others.any():
         entry = int(np.argmax(others))
         row, column = X.place(entry)
         raise ValueError(
-            f"sparse rows must hold 0 and 1; column {column} holds {X.values[entry]!s} (row {row}). Compare the stored "
-            "values with a threshold first, as in X.data = X.data > 0.5"
+            f"sparse rows must hold 0 and 1; column {column} holds {X.values[entry]!s} (row {chunk.first + row}). "
+            "Compare the stored values with a threshold first, as in X.data = X.data > 0.5"
         )
+    return 0

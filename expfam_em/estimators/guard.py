@@ -11,7 +11,8 @@ from expfam_em.em.keeping import interruptible, interruption
 from expfam_em.em.options import Options
 from expfam_em.em.result import FitResult, Status
 from expfam_em.em.support import support
-from expfam_em.rows.memory import ArrayRows
+from expfam_em.rows.memory import of_data
+from expfam_em.rows.protocol import Rows
 from expfam_em.rows.typing import Array, Integers
 from expfam_em.values.mixture import Mixture
 
@@ -38,7 +39,7 @@ class Guard:
 
     Parameters
     ----------
-    rows : ArrayRows
+    rows : Rows
     data_set : (B,) int
         Data set of each run.
     options : Options
@@ -46,7 +47,7 @@ class Guard:
         Whether anything is asked at all; no run has a spurious component otherwise.
     """
 
-    def __init__(self, rows: ArrayRows, data_set: Integers, options: Options, on: bool) -> None:
+    def __init__(self, rows: Rows, data_set: Integers, options: Options, on: bool) -> None:
         self.rows, self.data_set, self.options, self.on = rows, data_set, options, on
         self.gains: dict[int, Array] = {}
         self.why: dict[int, str] = {}
@@ -62,7 +63,7 @@ class Guard:
 
     def _ask(self, results: Sequence[Any], runs: Sequence[int]) -> None:
         stack = Mixture.stack([results[run].mixture for run in runs])
-        found = support(stack, self.rows.of_data(self.data_set[runs]), self.options)
+        found = support(stack, of_data(self.rows, self.data_set[runs]), self.options)
         for at, run in enumerate(runs):
             self.gains[run] = found.unseen[at]
             if (which := np.flatnonzero(found.spurious[at])).size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import bind
 from expfam_em.family.constraints import constrain
 from expfam_em.family.optional import frames_of, translate
+from expfam_em.rows.memory import first_row
 from expfam_em.rows.typing import Array, Integers
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
@@ -71,7 +72,7 @@ def starts_of(
     elif isinstance(estimator._init_in_use, Mixture):
         found = initialise_all(free, data_set, estimator._n_all, estimator._init_in_use)
     else:
-        _check_density(whole.families[0], np.asarray(cast(Any, pass_.rows).X[:1], np.float64), whole.families[1])
+        _check_density(whole.families[0], np.asarray(first_row(pass_.rows), np.float64), whole.families[1])
         rows = of_first(pass_.rows, estimator.n_components)
         clusters = bind(whole.families[0]._under(None), rows)
         alone = estimator._starts(plan(clusters, rows, estimator.n_components), data_set, rng, None)

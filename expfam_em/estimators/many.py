@@ -14,7 +14,7 @@ from sklearn.utils.validation import _get_feature_names
 
 from expfam_em.em.watching import Callback, Fitting, watched
 from expfam_em.estimators.base import BaseMixture
-from expfam_em.estimators.shell import checked_weight, warn_caller
+from expfam_em.estimators.shell import checked_weight, refuse_rows, warn_caller
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Block, Integers, Observations
@@ -101,6 +101,8 @@ def fit_many(
     if estimator.labelled:
         raise ValueError("labelled is True, but the data sets come without labels: fit them one by one")
     datasets = list(datasets)  # of a generator, too
+    for X in datasets:
+        refuse_rows(X, "fit_many")
     names = _common_names(datasets)
     are_sparse = [sparse.issparse(X) for X in datasets]
     if any(are_sparse) and not all(are_sparse):

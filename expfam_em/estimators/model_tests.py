@@ -13,7 +13,7 @@ from sklearn.base import clone
 from expfam_em.estimators.base import BaseMixture
 from expfam_em.estimators.many import fits_or_none
 from expfam_em.estimators.resampling import check_drawn_alike
-from expfam_em.estimators.shell import checked_weight, generator
+from expfam_em.estimators.shell import checked_weight, generator, refuse_rows
 from expfam_em.family.optional import bounded_natural
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Observations, RandomState
@@ -100,6 +100,7 @@ def likelihood_ratio_test(
     if more < 1 or n_replicates < 1:
         raise ValueError(f"more is {more!r} and n_replicates {n_replicates!r}; both must be at least 1")
     given: Any = X
+    refuse_rows(X, "likelihood_ratio_test")
     weight = checked_weight(sample_weight, given)
     both = [clone(estimator), clone(estimator).set_params(n_components=estimator.n_components + more)]
     for one in both:
@@ -186,6 +187,7 @@ def goodness_of_fit(
     if mixture is None or not bounded_natural(mixture.family, mixture.flat_natural).all():
         raise ValueError(f"model is {model!r}; a table needs a fitted mixture of counts or labels")
     given: Any = X
+    refuse_rows(X, "goodness_of_fit")
     rows = np.asarray(given.toarray() if hasattr(given, "toarray") else given)
     if rows.dtype.kind == "f" and np.isnan(rows).any():
         raise ValueError("X has missing values, NaN; a table needs complete rows")

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from expfam_em.analysis.uncertainty import StandardErrors, flattened
 from expfam_em.estimators.base import BaseMixture
 from expfam_em.estimators.many import fits_or_none
-from expfam_em.estimators.shell import generator
+from expfam_em.estimators.shell import generator, refuse_rows
 from expfam_em.family import checked
 from expfam_em.family.optional import shared
 from expfam_em.rows.csr import CSRBlock
@@ -107,6 +107,7 @@ def bootstrap(
         raise TypeError(f"model is {model!r}; it must be a fitted mixture, such as GaussianMixture(2).fit(X)")
     if n_replicates < 2:
         raise ValueError(f"n_replicates is {n_replicates!r}; at least 2 are needed for a standard error")
+    refuse_rows(X, "bootstrap")
     mixture, fitted_to, _ = model._fitted_to(X, sample_weight, None)
     rows: Any = fitted_to  # in memory, as an estimator's are
     rng, weight = generator(random_state), rows.sample_weight

@@ -21,7 +21,7 @@ from expfam_em.estep.plan import Pass
 from expfam_em.estep.reduce import rows_given
 from expfam_em.estimators.base import NOT_CONVERGED, NOT_FREQUENCIES
 from expfam_em.estimators.generic import ExponentialFamilyMixture
-from expfam_em.estimators.shell import checked_weight, generator, warn_caller
+from expfam_em.estimators.shell import checked_weight, generator, refuse_rows, warn_caller
 from expfam_em.families.gaussian.gaussian import COVARIANCE_TYPES, Gaussian
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.rows.threads import undisturbed
@@ -194,6 +194,7 @@ def select(
     weight = checked_weight(sample_weight, given)
     if weight is not None and (why := why_not_frequencies(weight)):
         raise ValueError(NOT_FREQUENCIES.format(why))
+    refuse_rows(X, "select")
     n = float(_num_samples(X) if weight is None else weight.sum())
     shared = Shared(int(generator(random_state).integers(2**63)))
     fits: dict[tuple[str, int], Any] = {}

@@ -21,9 +21,11 @@ from expfam_em.em.keeping import EVERY, keeping
 from expfam_em.em.watching import Callback, Fitting, watched
 from expfam_em.rows import caller, csr
 from expfam_em.rows.memory import ArrayRows
+from expfam_em.rows.protocol import is_rows
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Floats, Observations, RandomState
 from expfam_em.saving.files import save
+from expfam_em.sources.open import is_source, rows_from
 from expfam_em.values.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -46,7 +48,18 @@ def checked_weight(sample_weight: ArrayLike | None, X: Any) -> Array | None:
     """Return row weights as float64, or None where there are none."""
     if sample_weight is None:
         return None
+    if is_rows(X) or is_source(X):
+        raise ValueError(
+            "sample_weight is given beside rows that are not in memory, which have weights of their own: give "
+            "rows_from(X, weight=...) the name of their column, or the weights"
+        )
     return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+
+def refuse_rows(X: Any, what: str) -> None:
+    """Raise a ValueError if X is rows from elsewhere, where ``what`` needs them in memory."""
+    if is_rows(X) or is_source(X):
+        raise ValueError(f"{what} needs all rows in memory, as an array or a sparse matrix")
 
 
 def as_dtype(dtype: Any, value: Array) -> Floats:
@@ -261,14 +274,17 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             parameters["random_state"] = type(bits).__name__  # its state is in the file
         if getattr(self, "warm_start", False):
             parameters["the fit before"] = [self.__dict__.get("mixture_"), self.__dict__.get("posterior_")]
-        return belonging({"the estimator": type(self).__name__, **parameters, **given}, ArrayRows(rows, weight))
+        found = rows if is_rows(rows) else ArrayRows(rows, weight)
+        return belonging({"the estimator": type(self).__name__, **parameters, **given}, found)
 
     @abstractmethod
     def _fit(self, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> None:
         """Fit checked rows with their weights, and set the fitted attributes."""
 
-    def _validated(self, X: Observations, reset: bool = True) -> Any:
-        """Return X as scikit-learn checks it, an array or a block of CSR rows."""
+    def _validated(self, X: Any, reset: bool = True) -> Any:
+        """Return X as scikit-learn checks it, an array or a block of CSR rows; or rows from elsewhere."""
+        if is_source(X) or is_rows(X):
+            return self._checked_elsewhere(self._opened(X, reset), reset)
         dtypes = list(self._dtypes)
         return csr.observations(
             validate_data(
@@ -276,8 +292,24 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             )
         )  # fmt: skip
 
+    def _open(self, X: Any) -> Any:
+        """Return a source as rows, and anything else as it is."""
+        return self._opened(X, reset=False) if is_source(X) else X
+
+    def _opened(self, source: Any, reset: bool) -> Any:
+        """Return a source as rows; of columns with names, those of the fit."""
+        names = None if reset else getattr(self, "feature_names_in_", None)
+        return rows_from(source, None if names is None or is_rows(source) else list(names), n_jobs=self.n_jobs)
+
+    def _checked_elsewhere(self, rows: Any, reset: bool) -> Any:
+        """Return rows that are not in memory, once they are numbers in the columns of the fit."""
+        raise ValueError(
+            f"{type(self).__name__} needs all rows in memory, as an array or a sparse matrix. ExponentialFamilyMixture("
+            "families.KnownCovariance(), temperature=0.0, weights='equal') is k-means of rows from elsewhere"
+        )
+
     @undisturbed
-    def _checked_rows(self, X: Observations) -> Any:
+    def _checked_rows(self, X: Any) -> Any:
         """Return X checked against the rows of the fit."""
         check_is_fitted(self, "mixture_")
         return self._validated(X, reset=False)

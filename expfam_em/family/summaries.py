@@ -10,11 +10,9 @@ import numpy as np
 
 from expfam_em.family import checked
 from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.grid import ENTRY_WORK
 from expfam_em.rows.memory import DENSE_ENTRIES
 from expfam_em.rows.protocol import Chunk
-
-SUMMARY_WORK = 8
-"""Multiply-adds that the summary of one entry of X is taken to cost."""
 
 
 def summary_of(family: Any, blocks: Any) -> Any:
@@ -23,7 +21,7 @@ def summary_of(family: Any, blocks: Any) -> Any:
     Rows are reduced, so that the bits do not depend on where they are.
     """
     if hasattr(blocks, "reduce"):
-        return blocks.reduce(functools.partial(summary_chunk, family), SUMMARY_WORK * blocks.n_features).value
+        return blocks.reduce(functools.partial(summary_chunk, family), ENTRY_WORK * blocks.n_features).value
     parts = (Summary(checked.told(family, "summary", X, weight)) for X, weight in blocks)
     return functools.reduce(Summary.__add__, parts, Summary(None)).value
 

@@ -20,6 +20,10 @@ def rows_per_chunk(work: float) -> int:
     return 1 << math.ceil(math.log2(min(wanted, MOST_ROWS)))
 
 
+ENTRY_WORK = 8
+"""Multiply-adds that a look at an entry of X is taken to cost: a chunk of such looks has a million entries at most."""
+
+
 class Tree:
     """Sum over a binary tree of chunk numbers: node (level, i) is (level − 1, 2i) + (level − 1, 2i + 1).
 
@@ -68,6 +72,8 @@ class Tree:
         for (level, index), (further, behind) in itertools.pairwise(left):
             if (index + 1) << level > behind << further:
                 raise ValueError(f"chunk {behind << further} has been added twice")
+        if not left:
+            raise ValueError("no chunk has been added")
         value = self.nodes[left[-1]]
         for node in reversed(left[:-1]):
             value = self.nodes[node] + value

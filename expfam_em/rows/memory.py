@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from expfam_em.rows.csr import CSRBlock, observations, read_only
-from expfam_em.rows.grid import Tree, rows_per_chunk
-from expfam_em.rows.protocol import PADDING, Chunk, V
+from expfam_em.rows.grid import ENTRY_WORK, Tree, rows_per_chunk
+from expfam_em.rows.protocol import PADDING, Chunk, V, is_rows
 from expfam_em.rows.threads import run_in_order, thread_count
 from expfam_em.rows.typing import Integers
 
@@ -66,7 +68,8 @@ class ArrayRows:
     def total_weights(self) -> np.ndarray:
         if self.sample_weight is None:
             return np.diff(self.starts).astype(np.float64)
-        return np.add.reduceat(self.sample_weight, self.starts[:-1])
+        size = rows_per_chunk(ENTRY_WORK * self.n_features)
+        return np.array([_tree_sum(self.sample_weight[a:b], size) for a, b in itertools.pairwise(self.starts)])
 
     # ---- the two methods ---------------------------------------------------------------------------------------
 
@@ -173,6 +176,16 @@ class ArrayRows:
             yield X, weight
 
 
+def _tree_sum(values: np.ndarray, size: int) -> float:
+    """Return the sum of weights in the order in which chunks are added, so that it has the bits it has elsewhere."""
+    if len(values) <= size:
+        return float(values.sum())
+    tree = Tree()
+    for number, first in enumerate(range(0, len(values), size)):
+        tree.put(0, number, values[first : first + size].sum())
+    return float(tree.total())
+
+
 def _room(value, n, padded) -> np.ndarray | None:
     """Return an array for what a function of chunks makes of n rows; None for CSR rows, and for nothing."""
     if not isinstance(value, np.ndarray):
@@ -182,13 +195,37 @@ def _room(value, n, padded) -> np.ndarray | None:
     return np.zeros(shape[::-1], value.dtype).T if padded and value.dtype.kind == "f" else np.zeros(shape, value.dtype)
 
 
+def of_data(rows, which: Sequence[int] | Integers):
+    """Return the rows of some data sets, by number in ascending order; rows that are one data set as they are."""
+    return rows if rows.n_data == 1 else rows.of_data(which)
+
+
 def count(rows) -> int:
     """Return the number of rows."""
-    return len(rows) if isinstance(rows, ArrayRows) else rows.reduce(_length, 1.0)
+    return len(rows) if hasattr(rows, "__len__") else rows.reduce(_length, ENTRY_WORK * rows.n_features)
 
 
 def _length(chunk: Chunk) -> int:
     return len(chunk.X)
+
+
+def first_row(rows) -> np.ndarray | CSRBlock:
+    """Return the first row, (1, d)."""
+    return rows.X[:1] if isinstance(rows, ArrayRows) else rows.reduce(_first, ENTRY_WORK * rows.n_features).X
+
+
+@dataclass(frozen=True)
+class First:
+    """The first of some rows, (1, d); ``+`` keeps the earlier one."""
+
+    X: Any
+
+    def __add__(self, other: First) -> First:
+        return self
+
+
+def _first(chunk: Chunk) -> First:
+    return First(chunk.X[:1])
 
 
 def check_total(rows) -> None:
@@ -210,7 +247,7 @@ def as_rows(X, sample_weight=None, n_jobs=None):
         If X is no matrix, dense or sparse, with a row, or the weights are not one non-negative number for each row
         with a positive sum. If weights or n_jobs are given beside rows, or rows have no weight.
     """
-    if hasattr(X, "reduce") and hasattr(X, "derive"):
+    if is_rows(X):
         if sample_weight is not None:
             raise ValueError("sample_weight is given beside rows, which have weights of their own: give them to these")
         if n_jobs is not None:

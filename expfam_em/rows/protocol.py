@@ -101,5 +101,10 @@ class Rows(Protocol):
         """
 
 
+def is_rows(X: Any) -> bool:
+    """Whether X is a `Rows`, and neither an array nor a matrix."""
+    return hasattr(X, "reduce") and hasattr(X, "derive")
+
+
 Blocks: TypeAlias = Rows | Iterable[tuple[Block, Array | None]]
 """Rows, or arrays of rows and their weights, block by block; these can be iterated over more than once."""

@@ -1,53 +1,47 @@
-"""Rows of which any range can be read, from files for example: a subclass reads, this class does the rest."""
+"""Rows that are read in order, from files for example: a subclass reads, this class does the rest."""
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from expfam_em.rows.csr import CSRBlock
-from expfam_em.rows.grid import Tree, rows_per_chunk
+from expfam_em.rows.grid import ENTRY_WORK, Tree, rows_per_chunk
 from expfam_em.rows.protocol import Chunk, V
-from expfam_em.rows.threads import cached_property, run_in_order, thread_count
+from expfam_em.rows.threads import cached_property, run_ahead, thread_count
+
+COPIED_ROWS = 1 << 12
+"""Rows whose order is changed at a time."""
 
 
-class RowSource(ABC):
-    """Rows that are read range by range; no more than a chunk for each thread is held at a time.
+class StreamedRows(ABC):
+    """Rows that are read chunk by chunk, by one thread, while others compute; few chunks are held at a time.
 
-    A subclass defines ``__len__``, the number of rows, and `read`.
+    A subclass defines `chunks`.
     """
 
     n_data = 1
     n_jobs: int | None = 1
-    """Threads that read and compute; all cores if None. `read` is called by all of them."""
+    """Threads that compute, beside the one that reads; all cores if None."""
+    columns: Sequence[str] | None = None
+    """Names of the columns, where they have some."""
 
     @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def read(self, first: int, stop: int) -> Chunk:
-        """Return the rows first ≤ i < stop with their weights: ``Chunk(X, weight, first)``."""
+    def chunks(self, size: int) -> Iterator[Chunk]:
+        """Yield the rows in order, ``size`` at a time, and in the last chunk the rest."""
 
     @cached_property
     def _head(self) -> Chunk:
-        return self._checked(0, 1)
-
-    def _checked(self, first: int, stop: int) -> Chunk:
-        """Return what `read` returns, with weights as float64, once it is what was asked for."""
-        chunk, asked = self.read(first, stop), f"{type(self).__name__}.read({first}, {stop})"
-        if chunk.first != first or chunk.X.shape[0] != stop - first:
-            raise ValueError(f"{asked} returned {chunk.X.shape[0]} rows that begin at row {chunk.first}")
-        if chunk.weight is None:
+        for chunk in self.chunks(1):
             return chunk
-        weight = np.ascontiguousarray(chunk.weight, np.float64)
-        if weight.shape != (stop - first,) or not np.all((weight >= 0) & np.isfinite(weight)):
-            raise ValueError(
-                f"{asked} returned weights of shape {weight.shape}, the least of them {weight.min(initial=np.inf)}; "
-                f"{stop - first} finite numbers ≥ 0 are needed"
-            )
-        return chunk._replace(weight=weight)
+        raise self._nothing()
+
+    def _nothing(self) -> ValueError:
+        return ValueError(f"{type(self).__name__} has no rows: at least one is needed")
 
     @property
     def n_features(self) -> int:
@@ -61,41 +55,100 @@ class RowSource(ABC):
 
     @property
     def is_sparse(self) -> bool:
-        """Whether `read` returns CSR rows."""
+        """Whether chunks hold CSR rows."""
         return isinstance(self._head.X, CSRBlock)
 
     @cached_property
     def total_weights(self) -> np.ndarray:
         """Σ of the row weights, (1,)."""
-        return np.array([float(self.reduce(_weight, 1.0))])
+        return np.array([float(self.reduce(_weight, ENTRY_WORK * self.n_features))])
 
     def reduce(self, function: Callable[[Chunk], V], work: float) -> V:
         """Return the sum of ``function(chunk)`` over all chunks; see `Rows`."""
-        if not len(self):
-            raise ValueError(f"{type(self).__name__} has no rows: at least one is needed")
-        tree, size = Tree(), rows_per_chunk(work)
+        tree, as_read = Tree(), getattr(function, "takes_any_order", False)
 
-        def one(number: int) -> None:
-            first = number * size
-            tree.put(0, number, function(self._checked(first, min(first + size, len(self)))))
+        def one(numbered: tuple[int, Chunk]) -> None:
+            number, chunk = numbered
+            tree.put(0, number, function(chunk if as_read else in_row_order(chunk)))
 
-        run_in_order(one, range(-(-len(self) // size)), thread_count(self.n_jobs))
+        run_ahead(one, enumerate(self.chunks(rows_per_chunk(work))), thread_count(self.n_jobs))
+        if not tree.nodes:
+            raise self._nothing()
         return tree.total()
 
-    def derive(self, function: Callable[[Chunk], Chunk], work: float) -> RowSource:
+    def derive(self, function: Callable[[Chunk], Chunk], work: float) -> StreamedRows:
         """Return rows changed whenever they are read; see `Rows`."""
         return _Derived(self, function)
 
 
-class _Derived(RowSource):
-    def __init__(self, source: RowSource, function: Callable[[Chunk], Chunk]) -> None:
-        self.source, self.function, self.n_jobs = source, function, source.n_jobs
+def in_row_order(chunk: Chunk) -> Chunk:
+    """Return a chunk whose rows lie one after another: sums over them that NumPy makes then have the same bits."""
+    X = chunk.X
+    if isinstance(X, CSRBlock) or X.flags.c_contiguous:
+        return chunk
+    out = np.empty(X.shape, X.dtype)
+    for first in range(0, len(X), COPIED_ROWS):  # while they are in the cache
+        out[first : first + COPIED_ROWS] = X[first : first + COPIED_ROWS]
+    return chunk._replace(X=out)
 
-    def __len__(self) -> int:
-        return len(self.source)
 
+class RowSource(StreamedRows):
+    """Rows of which any range can be read.
+
+    A subclass defines ``__len__``, the number of rows, and `read`.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
     def read(self, first: int, stop: int) -> Chunk:
-        return self.function(self.source.read(first, stop))
+        """Return the rows first ≤ i < stop with their weights: ``Chunk(X, weight, first)``."""
+
+    def chunks(self, size: int) -> Iterator[Chunk]:
+        """Yield the rows in order, ``size`` at a time, and in the last chunk the rest."""
+        for first in range(0, len(self), size):
+            yield self._checked(first, min(first + size, len(self)))
+
+    def _checked(self, first: int, stop: int) -> Chunk:
+        """Return what `read` returns, with weights as float64, once it is what was asked for."""
+        chunk, asked = self.read(first, stop), f"{type(self).__name__}.read({first}, {stop})"
+        if chunk.first != first or chunk.X.shape[0] != stop - first:
+            raise ValueError(f"{asked} returned {chunk.X.shape[0]} rows that begin at row {chunk.first}")
+        return chunk if chunk.weight is None else chunk._replace(weight=as_weights(chunk.weight, stop - first, asked))
+
+
+def as_weights(weight: Any, n: int, asked: str) -> np.ndarray:
+    """Return the weights of n rows as float64.
+
+    Raises
+    ------
+    ValueError
+        If they are no finite numbers from 0; ``asked`` is what has returned them.
+    """
+    weight = np.ascontiguousarray(weight, np.float64)
+    if weight.shape != (n,) or not np.all((weight >= 0) & np.isfinite(weight)):
+        raise ValueError(
+            f"{asked} returned weights of shape {weight.shape}, the least of them {weight.min(initial=np.inf)}; "
+            f"{n} finite numbers ≥ 0 are needed"
+        )
+    return weight
+
+
+class _Derived(StreamedRows):
+    def __init__(self, source: StreamedRows, function: Callable[[Chunk], Chunk]) -> None:
+        self.source, self.function, self.columns = source, function, source.columns
+
+    def chunks(self, size: int) -> Iterator[Chunk]:
+        return map(self.function, self.source.chunks(size))
+
+    def reduce(self, function: Callable[[Chunk], V], work: float) -> V:
+        # a chunk is changed by the thread that computes, not by the one that reads
+        return self.source.reduce(functools.partial(_after, self.function, function), work)
+
+
+def _after(change: Callable[[Chunk], Chunk], function: Callable[[Chunk], Any], chunk: Chunk) -> Any:
+    return function(change(chunk))  # of rows in order, since a partial function does not take any
 
 
 def _weight(chunk: Chunk) -> float:

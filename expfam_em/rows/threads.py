@@ -6,11 +6,12 @@ import collections
 import contextvars
 import functools
 import os
+import queue
 import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -213,6 +214,59 @@ def run_in_order(function, items, n_jobs) -> list:
             if not future.cancel():
                 future.result()
     return results
+
+
+@undisturbed
+def run_ahead(function: Callable[[Any], object], items: Iterator[Any], n_jobs: int) -> None:
+    """Call a function with each item, by the caller and up to n_jobs − 1 helper threads, while one more reads ahead.
+
+    No more than 2 n_jobs + 2 items are held at a time. What a call or the reading raises is raised here.
+    """
+    waiting: queue.Queue[Any] = queue.Queue(n_jobs + 1)
+    end, stopped, failed = object(), threading.Event(), []
+
+    def read():
+        try:
+            for item in items:
+                if stopped.is_set():
+                    break
+                waiting.put(item)
+                del item  # nobody else may hold it longer
+        except BaseException as error:
+            failed.append(error)
+        waiting.put(end)
+
+    def drain():
+        while waiting.get() is not end:
+            pass
+        waiting.put(end)  # for the others
+
+    @undisturbed
+    def work():
+        try:
+            while (item := waiting.get()) is not end:
+                function(item)
+                del item
+            waiting.put(end)
+        except BaseException:
+            stopped.set()
+            drain()
+            raise
+
+    threading.Thread(target=read, name="expfam_em reader", daemon=True).start()
+    futures: list[Future] = []
+    try:
+        for _ in range(n_jobs - 1):
+            futures.append(_pool().submit(work))
+        work()
+    finally:
+        stopped.set()
+        drain()
+        for future in futures:
+            if not future.cancel():
+                future.result()
+    if failed:
+        raise failed[0]
 
 
 @functools.cache

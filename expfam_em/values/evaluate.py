@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from expfam_em.estep.grouped import log_base, possible_row, refilled, with_groups
-from expfam_em.estep.plan import LOG_BASE_WORK, Pass, single_pass
-from expfam_em.estep.scores import Outputs, Scores, cancels
+from expfam_em.estep.plan import Pass, single_pass
+from expfam_em.estep.reduce import Tell
+from expfam_em.estep.scores import Outputs, Scores, cancels, check_temperature
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.rows.csr import CSRBlock
-from expfam_em.rows.memory import as_rows
-from expfam_em.rows.protocol import Chunk, Rows
+from expfam_em.rows.grid import ENTRY_WORK
+from expfam_em.rows.memory import ArrayRows, as_rows
+from expfam_em.rows.protocol import Chunk, Rows, is_rows
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Integers, Observations
 
@@ -44,8 +46,11 @@ def evaluate(
     responsibilities: bool = False,
     labels: bool = False,
 ) -> Evaluated:
-    """Return what is asked for of each row of X, an array, a sparse matrix or rows in memory."""
-    rows = refilled(family, observed_rows(family, scores.natural[0], X, n_jobs))
+    """Return what is asked for of each row of X, an array, a sparse matrix or rows."""
+    rows: Any = refilled(family, observed_rows(family, scores.natural[0], X, n_jobs))
+    if not isinstance(rows, ArrayRows):
+        tell = telling(family, scores, rows, temperature, (log_density, responsibilities, labels))
+        return Evaluated(*rows.reduce(tell, tell.work).joined())
     n, K = len(rows), scores.natural.shape[1]
     out = Outputs(
         evidence=np.empty(n if log_density else 0),
@@ -55,11 +60,21 @@ def evaluate(
     kernel = single_pass(family, rows)
     Pass(family, rows, kernel, np.zeros(1)).write(scores, out, temperature)
     if log_density and not cancels(family, scores):
-        rows.reduce(functools.partial(_add_log_base, family, out.evidence), LOG_BASE_WORK)
+        rows.reduce(functools.partial(_add_log_base, family, out.evidence), ENTRY_WORK * rows.n_features)
     found = Evaluated(out.evidence, out.responsibilities, out.labels)
     if (groups := getattr(rows, "groups", None)) is None:
         return found
     return Evaluated(*map(groups.as_before, found))
+
+
+def telling(
+    family: ExponentialFamily, scores: Scores, rows: Rows, temperature: float, wanted: tuple[bool, bool, bool]
+) -> Tell:
+    """Return a function of chunks of rows, that tells log p, responsibilities and labels, or those that are wanted."""
+    check_temperature(temperature, single=True)
+    kernel = single_pass(family, rows)
+    Pass(family, rows, kernel, np.zeros(1)).check_width(scores)
+    return Tell(kernel, scores, temperature, wanted)
 
 
 def observed_rows(family: ExponentialFamily, natural: Array, X: Any, n_jobs: int | None = None) -> Any:
@@ -67,7 +82,7 @@ def observed_rows(family: ExponentialFamily, natural: Array, X: Any, n_jobs: int
 
     What is missing is filled with what components with these parameters (K, p) may have.
     """
-    rows = X if hasattr(X, "reduce") else as_rows(X, None, n_jobs)
+    rows = X if is_rows(X) else as_rows(X, None, n_jobs)
     return with_groups(family, rows, functools.partial(possible_row, family, natural))
 
 

@@ -15,6 +15,7 @@ from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import Framed, components, frames_of, shared, stacked, translate
 from expfam_em.rows.csr import CSRBlock, observations
+from expfam_em.rows.protocol import is_rows
 from expfam_em.rows.threads import cached_property, undisturbed
 from expfam_em.rows.typing import Array, Block, Integers, Observations, Seed
 from expfam_em.values import conditionals, missing
@@ -271,10 +272,10 @@ class Mixture:
         return self._evaluated(X, responsibilities=True, temperature=temperature).responsibilities
 
     def _evaluated(self, X: Observations | CSRBlock, **wanted: Any) -> Evaluated:
-        X = observations(X)
-        if not len(X):
+        given: Any = X if is_rows(X) else observations(X)
+        if not is_rows(X) and not len(given):
             return Evaluated(np.empty(0), np.empty((0, self.n_components)), np.empty(0, np.int64))
-        return evaluate(self.family, self.scores, X, **wanted)
+        return evaluate(self.family, self.scores, given, **wanted)
 
     def sample(self, n: SupportsIndex, rng: Seed = None) -> tuple[Block, Integers]:
         """Return n rows, component by component, and the labels they were drawn with.

@@ -1,0 +1,181 @@
+"""Rows that come in batches of any length, cut into the chunks that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expfam_em.rows.protocol import Chunk
+from expfam_em.rows.source import StreamedRows, as_weights
+from expfam_em.rows.typing import Array, Block
+
+COLUMN_GAP = 80
+"""Entries between columns: distances that are powers of two would have all columns share a few lines of the cache."""
+
+NUMBER_DTYPES = (np.float64, np.float32, np.uint8, np.bool_)
+"""Dtypes of numbers that are kept; others become float64."""
+
+
+class Batch(NamedTuple):
+    """Some rows.
+
+    Attributes
+    ----------
+    X : (m, d) array, or list of d arrays, one for each column
+    weight : (m,), or None
+    fresh : bool
+        Whether nobody else will write to X, so that it need not be copied.
+    """
+
+    X: Block | list[np.ndarray]
+    weight: Any = None
+    fresh: bool = False
+
+    def __len__(self) -> int:
+        return len(self.X[0]) if isinstance(self.X, list) else len(self.X)
+
+    @property
+    def dtypes(self) -> list[np.dtype]:
+        """Dtypes of the columns, or the one of the array."""
+        return [np.asarray(column).dtype for column in self.X] if isinstance(self.X, list) else [self.X.dtype]
+
+
+Reader = Callable[[int], Iterable[Batch]]
+"""Returns the batches in order; given the number of rows that a chunk will have, and free to heed it."""
+
+
+class BatchRows(StreamedRows):
+    """Rows that are read as batches, again in each pass.
+
+    Parameters
+    ----------
+    batches : callable (rows of a chunk) -> iterable of Batch
+    dtypes : list of dtypes
+        Of the columns.
+    n_features : int
+    weighted : bool
+        Whether batches have weights.
+    columns : list of str, optional
+        Names of the columns.
+    n_jobs : int, optional
+        Threads that compute.
+    """
+
+    def __init__(
+        self, batches: Reader, dtypes: Sequence[Any], n_features: int, weighted: bool,
+        columns: Sequence[str] | None = None, n_jobs: int | None = None,
+    ) -> None:  # fmt: skip
+        if not n_features:
+            raise ValueError("no column is left to be read: give columns=[...] others, or leave it out")
+        self._batches, self._d, self._dtype = batches, n_features, common_dtype(dtypes, columns)
+        self._weighted = weighted
+        self._n: int | None = None  # rows of a pass, once there has been one
+        self.columns, self.n_jobs = columns, n_jobs
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return self._d
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of the rows."""
+        return self._dtype
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether chunks hold CSR rows; they do not."""
+        return False
+
+    def chunks(self, size: int) -> Iterator[Chunk]:
+        """Yield the rows in order, ``size`` at a time, and in the last chunk the rest."""
+        first = at = 0
+        X = weight = np.empty(0)
+        for batch in self._batches(size):
+            m, begin = len(batch), 0
+            weights = self._checked(batch, first + at)
+            if at == 0 and m == size and batch.fresh and self._is_chunk(batch.X):
+                yield Chunk(batch.X, weights, first)  # type: ignore[arg-type]
+                first += m
+                continue
+            while begin < m:
+                if at == 0:
+                    X, weight = self._room(batch, size), np.empty(size)
+                take = min(size - at, m - begin)
+                _fill(X[at : at + take], batch.X, begin)
+                if weights is not None:
+                    weight[at : at + take] = weights[begin : begin + take]
+                begin, at = begin + take, at + take
+                if at == size:
+                    yield Chunk(X, weight if self._weighted else None, first)
+                    first, at, X = first + size, 0, np.empty(0)  # a chunk is not held any longer
+        if at:
+            yield Chunk(X[:at], weight[:at] if self._weighted else None, first)
+        if self._n not in (None, first + at):
+            raise ValueError(
+                f"{first + at} rows have been read, and {self._n} before: the same rows must come in every pass"
+            )
+        self._n = first + at
+
+    def _room(self, batch: Batch, size: int) -> np.ndarray:
+        """Return room for a chunk, in the order in which a batch is laid out."""
+        if isinstance(batch.X, list):
+            return np.empty((self._d, size + COLUMN_GAP), self._dtype)[:, :size].T
+        return np.empty((size, self._d), self._dtype)
+
+    def _is_chunk(self, X: Any) -> bool:
+        return isinstance(X, np.ndarray) and X.dtype == self._dtype and X.flags.c_contiguous
+
+    def _checked(self, batch: Batch, row: int) -> Array | None:
+        """Return the weights of a batch, once it is like the first."""
+        d = len(batch.X) if isinstance(batch.X, list) else batch.X.shape[-1]
+        if d != self._d or (not isinstance(batch.X, list) and batch.X.ndim != 2):
+            shape = (len(batch), d) if isinstance(batch.X, list) else batch.X.shape
+            raise ValueError(f"the batch at row {row} has shape {shape}; all must be (m, {self._d})")
+        dtype = common_dtype(batch.dtypes)
+        if not np.can_cast(dtype, self._dtype):
+            raise ValueError(
+                f"the batch at row {row} has dtype {dtype}, and the first one {self._dtype}, which cannot hold it: "
+                "give all batches in one dtype"
+            )
+        if (batch.weight is not None) != self._weighted:
+            raise ValueError(f"the batch at row {row} has {'no ' * self._weighted}weights, unlike the first one")
+        return as_weights(batch.weight, len(batch), f"the batch at row {row}") if self._weighted else None
+
+
+class SizedRows(BatchRows):
+    """The same where the number of rows is known."""
+
+    def __init__(self, n_rows: int, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._n = self._length = n_rows
+
+    def __len__(self) -> int:
+        return self._length
+
+
+def common_dtype(dtypes: Sequence[Any], names: Sequence[str] | None = None) -> np.dtype:
+    """Return the dtype of an array of columns, in which nothing is lost that float64 can hold.
+
+    Raises
+    ------
+    ValueError
+        If one is no dtype of numbers.
+    """
+    for at, dtype in enumerate(dtypes):
+        if dtype.kind not in "biuf":
+            name = at if names is None else repr(names[at])
+            raise ValueError(f"column {name} holds {dtype}; numbers are needed: leave it out with columns=[...]")
+    found = np.result_type(*dtypes)
+    return np.dtype(found if found in NUMBER_DTYPES else np.float64)
+
+
+def _fill(out: Block, X: Block | list[np.ndarray], begin: int) -> None:
+    """Write the rows from one on to an array."""
+    if not isinstance(X, list):
+        out[:] = X[begin : begin + len(out)]
+        return
+    for j, column in enumerate(X):
+        out[:, j] = column[begin : begin + len(out)]

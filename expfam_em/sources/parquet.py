@@ -1,0 +1,103 @@
+"""Rows in Parquet files, decoded a batch at a time, whatever their row groups."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expfam_em.sources.batches import Batch, SizedRows
+
+DECODED_ROWS = 1 << 15
+"""Rows that are decoded at a time: their columns stay in the cache until they are copied."""
+
+READ_BYTES = 1 << 16
+"""Bytes of a column that are read at a time."""
+
+
+def parquet_rows(path: Path, columns: Sequence[str] | None, weight: str | None, n_jobs: int | None) -> SizedRows:
+    """Return the rows of a Parquet file, or of those in a folder, ordered by their paths.
+
+    Raises
+    ------
+    ImportError
+        Without pyarrow.
+    ValueError
+        If there is no such file, a column is not there, or files have different columns.
+    """
+    parquet = import_pyarrow().parquet
+    paths = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not paths:
+        raise ValueError(f"{path} is a folder without a .parquet file")
+    n, schema = 0, None
+    for one in paths:
+        try:
+            with parquet.ParquetFile(one, pre_buffer=False) as file:
+                n, here = n + file.metadata.num_rows, file.schema_arrow
+        except (import_pyarrow().ArrowInvalid, FileNotFoundError) as error:
+            raise ValueError(f"{one} is no Parquet file that can be read: {error}") from None
+        schema = here if schema is None else schema
+        check_columns(here.names, [*(columns or schema.names), *([] if weight is None else [weight])], str(one))
+    assert schema is not None
+    names = [name for name in schema.names if name != weight] if columns is None else list(columns)
+    dtypes = [numpy_dtype(schema.field(name).type) for name in names]
+    batches = functools.partial(_batches, paths, names, weight)
+    return SizedRows(n, batches, dtypes, len(names), weight is not None, names, n_jobs)
+
+
+def _batches(paths: list[Path], names: list[str], weight: str | None, size: int) -> Iterator[Batch]:
+    parquet, wanted = import_pyarrow().parquet, [*names, *([] if weight is None else [weight])]
+    for path in paths:
+        start = 0
+        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES) as file:
+            for batch in file.iter_batches(DECODED_ROWS, columns=list(dict.fromkeys(wanted)), use_threads=False):
+                found = [arrow_column(batch, name, start, str(path)) for name in wanted]
+                yield Batch(found[: len(names)], None if weight is None else found[-1])
+                start += batch.num_rows
+
+
+def arrow_column(batch: Any, name: str, row: int, where: str) -> np.ndarray:
+    """Return a column of a record batch, which begins at some row, as an array of numbers.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing.
+    """
+    column = batch.column(name)
+    if column.null_count:
+        first = row + column.is_null().index(True).as_py()
+        raise ValueError(
+            f"{where}: column {name!r} of row {first} is missing: rows with missing values must be in memory, as NaN"
+        )
+    if import_pyarrow().types.is_decimal(column.type):
+        column = column.cast("float64")
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def numpy_dtype(kind: Any) -> Any:
+    """Return the dtype of an Arrow type; that of objects where it is none of numbers."""
+    try:
+        return np.dtype(np.float64 if import_pyarrow().types.is_decimal(kind) else kind.to_pandas_dtype())
+    except (NotImplementedError, TypeError):
+        return np.dtype(object)
+
+
+def check_columns(names: Sequence[str], wanted: Sequence[str], where: str) -> None:
+    """Raise a ValueError unless each wanted column is there once."""
+    for name in wanted:
+        if (times := list(names).count(name)) != 1:
+            what = "no column is" if not times else "several columns are"
+            raise ValueError(f"{where}: {what} named {name!r}; the columns are {', '.join(map(str, names))}")
+
+
+def import_pyarrow() -> Any:
+    """Return pyarrow with its Parquet reader, or say how to install it."""
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError("Parquet files need pyarrow: pip install 'expfam_em[files]'") from error
+    return pyarrow
