@@ -242,6 +242,23 @@ def test_labels_missing_values_and_options_are_heeded():
     assert strong.weights_.tolist() == [0.5, 0.5]
 
 
+def test_rows_of_a_source_are_taken_as_they_are_read(tmp_path):
+    X, weight = two_clusters(40_000), np.random.default_rng(1).integers(0, 3, 40_000).astype(float)
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "weight.npy", weight)
+    file = ef.rows_from(tmp_path / "x.npy", weight=np.load(tmp_path / "weight.npy", mmap_mode="r"))
+    at_once, read = (ef.GaussianMixture(2, random_state=0) for _ in range(2))
+    same(at_once.partial_fit(X, sample_weight=weight).mixture_, read.partial_fit(file).mixture_)
+    X[35_000, 1] = np.nan
+    np.save(tmp_path / "gap.npy", X)
+    with pytest.raises(ValueError, match=r"column 1 of row 35000 is missing"):
+        read.partial_fit(tmp_path / "gap.npy")
+    same(at_once.mixture_, read.mixture_)
+    labelled = ef.ExponentialFamilyMixture(ef.families.Gaussian(), 2, labelled=True)
+    with pytest.raises(ValueError, match="with labels needs"):
+        labelled.partial_fit(file, np.zeros(40_000, int))
+
+
 def test_the_scale_of_weights_does_not_matter():
     X = two_clusters(700)
     weights = np.random.default_rng(0).uniform(0.5, 2, len(X))

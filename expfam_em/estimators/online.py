@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
@@ -17,13 +18,19 @@ from expfam_em.em.result import FitResult, Status
 from expfam_em.estep.grouped import possible_row, with_groups
 from expfam_em.estep.plan import Pass, plan, single_pass
 from expfam_em.estep.reduce import check_support
+from expfam_em.estimators.elsewhere import refuse_not_finite
 from expfam_em.estimators.known import ROWS_KNOWN, UNKNOWN, allowed_by, checked_labels, known_rows
-from expfam_em.estimators.shell import EMEstimator, all_or_nothing, checked_weight, fit_context
+from expfam_em.estimators.shell import EMEstimator, all_or_nothing, checked_weight, fit_context, refuse_rows
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.memory import ArrayRows
+from expfam_em.rows.protocol import is_rows
+from expfam_em.rows.source import in_row_order
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Integers, Observations
 from expfam_em.values.mixture import Mixture
+
+ROWS_READ = 1 << 15
+"""Rows of a source that are taken at a time."""
 
 
 class Batch(NamedTuple):
@@ -108,8 +115,8 @@ class Streamed(EMEstimator):
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (m, d)
-            Rows in an order that has nothing to do with the components.
+        X : array-like, sparse matrix, file or other source of rows of shape (m, d)
+            Rows in an order that has nothing to do with the components. Those of a source are read once, in order.
         y : (m,) int, optional
             With ``labelled``: k for a row of component k, −1 for one whose component is unknown. Otherwise ignored.
         sample_weight : array-like of shape (m,), optional
@@ -130,13 +137,11 @@ class Streamed(EMEstimator):
         """
         with all_or_nothing(self):
             _check_can_stream(self)
-            rows = self._validated(X, reset=not hasattr(self, "n_features_in_"))
-            batch = Batch(rows, checked_weight(sample_weight, rows), _labels_of(self, y, len(rows)))
-            if batch.weight is not None:
-                batch = batch.of(batch.weight > 0)
-            if len(batch.X):
-                online = _after(self, batch, step)
-                self.__dict__["_online"] = online._replace(fitted=self.__dict__.get("mixture_"))
+            for batch in _batches(self, self._validated(X, not hasattr(self, "n_features_in_")), sample_weight, y):
+                given = batch if batch.weight is None else batch.of(batch.weight > 0)
+                if len(given.X):
+                    online = _after(self, given, step)
+                    self.__dict__["_online"] = online._replace(fitted=self.__dict__.get("mixture_"))
         return self
 
 
@@ -144,6 +149,19 @@ def _check_can_stream(model: Any) -> None:
     checked_collapse(model.collapse)
     if model.noise is not None:
         raise ValueError("noise is uniform on the box of all rows, which partial_fit cannot know: give noise=None")
+
+
+def _batches(model: Any, rows: Any, sample_weight: Any, y: Any) -> Iterator[Batch]:
+    """Yield checked rows with their weights and labels: those in memory at once, those of a source as they are read."""
+    weight = checked_weight(sample_weight, rows)
+    if not is_rows(rows):
+        yield Batch(rows, weight, _labels_of(model, y, len(rows)))
+        return
+    if model.labelled or not hasattr(rows, "chunks"):
+        refuse_rows(rows, "partial_fit with labels" if model.labelled else "partial_fit")
+    for chunk in rows.chunks(ROWS_READ):
+        refuse_not_finite(getattr(rows, "columns", None), chunk)
+        yield Batch(in_row_order(chunk).X, chunk.weight)
 
 
 def _labels_of(model: Any, y: Any, n: int) -> Integers | None:
