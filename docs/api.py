@@ -40,10 +40,11 @@ The names of the first five sections are those of `expfam_em`, as in `import exp
 EXTENDING = """\
 ## For code that extends the package
 
-Two pages import from modules of the package. Their names may move before the first release:
+Some pages import from modules of the package. Their names may move before the first release:
 
 - `expfam_em.rows`: `source.RowSource`, `protocol.Rows`, `protocol.Chunk`, `grid.Tree`, `grid.rows_per_chunk`, for a
-  source of rows ([Rows of your own](rows.md)).
+  source of rows ([Rows of your own](rows.md)); `parts.part_bounds`, `parts.sum_part`, for another cluster
+  ([Clusters](scaling.md#other-engines)).
 - `expfam_em.em`: `loop.run`, `options.Options`, `state.Problem`, `state.State`, `state.begin`, `state.improve`,
   `state.move`, for steps of your own ([Between two steps](steps.md)).
 """

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
     from expfam_em.progress import Progress
     from expfam_em.saving.registry import register
-    from expfam_em.sources import rows_from
+    from expfam_em.sources import ClusterLostError, DaskRows, rows_from
 
 __version__ = "0.1.0"
 
@@ -51,7 +51,9 @@ _LAZY = {
     "BayesianGaussianMixture": "expfam_em.estimators",
     "BernoulliMixture": "expfam_em.estimators",
     "Bootstrap": "expfam_em.estimators",
+    "ClusterLostError": "expfam_em.sources",
     "Cost": "expfam_em.cost",
+    "DaskRows": "expfam_em.sources",
     "ExponentialFamilyMixture": "expfam_em.estimators",
     "FamilyError": "expfam_em.checking",
     "FitManyError": "expfam_em.estimators",
@@ -80,8 +82,10 @@ __all__ = [
     "BayesianGaussianMixture",
     "BernoulliMixture",
     "Bootstrap",
+    "ClusterLostError",
     "CollapsedError",
     "Cost",
+    "DaskRows",
     "ExpectedStatistics",
     "ExponentialFamily",
     "ExponentialFamilyMixture",

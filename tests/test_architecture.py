@@ -22,7 +22,7 @@ NUMBERS = {"numpy", "scipy"}
 OUTSIDE = {
     "kernels": {"numpy", "numba"},
     "rows": NUMBERS | {"threadpoolctl"},
-    "sources": NUMBERS | {"h5py", "pyarrow", "zarr"},
+    "sources": NUMBERS | {"cloudpickle", "dask", "distributed", "h5py", "pyarrow", "zarr"},
     "estimators": NUMBERS | {"sklearn"},
     "plots": NUMBERS | {"matplotlib"},
     "progress": NUMBERS | {"tqdm"},
@@ -56,6 +56,7 @@ INTERNALS = {
     "test_cost.py": "how much is measured",
     "test_convergence.py": "the estimate of what is left to gain",
     "test_concurrency.py": "chunks and threads",
+    "test_dask.py": "the size of chunks; rows of which ranges are read",
     "test_distinct.py": "equal rows themselves, and where they are looked for",
     "test_em.py": "the size of chunks",
     "test_intervals.py": "quadratures over intervals",

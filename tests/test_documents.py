@@ -1,7 +1,7 @@
 """What the documents show runs, what they link to exists, and every example ends well."""
 
 import doctest
-import importlib
+import importlib.util
 import pkgutil
 import re
 import runpy
@@ -17,6 +17,9 @@ import expfam_em as ef
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if not path.name.startswith("_"))
+ENGINES = {"ray_fit.py": "ray", "spark_fit.py": "pyspark"}
+"""Examples of packages that the tests do not need: run where these are installed."""
+RUNNABLE = [path for path in EXAMPLES if path.name not in ENGINES or importlib.util.find_spec(ENGINES[path.name])]
 MODULES = [name for _, name, _ in pkgutil.walk_packages(ef.__path__, "expfam_em.") if "__main__" not in name]
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LONGEST = {"README.md": 120, "CONTRIBUTING.md": 60}
@@ -73,7 +76,7 @@ def test_every_estimator_shows_an_example():
         assert doctest.DocTestFinder(recurse=False).find(getattr(ef, name), name)[0].examples
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=named)
+@pytest.mark.parametrize("example", RUNNABLE, ids=named)
 def test_every_example_runs_and_writes_only_to_its_folder(example, tmp_path, monkeypatch, capsys):
     cwd = tmp_path / "cwd"
     cwd.mkdir()
@@ -96,6 +99,13 @@ def test_every_example_runs_and_writes_only_to_its_folder(example, tmp_path, mon
 def test_every_example_is_listed():
     listed = (ROOT / "examples/README.md").read_text(encoding="utf-8")
     assert [path.name for path in EXAMPLES if f"({path.name})" not in listed] == []
+
+
+def test_the_protocol_takes_few_lines_on_any_engine():
+    for name in ("dask_fit.py", *ENGINES):
+        text = (ROOT / "examples" / name).read_text(encoding="utf-8")
+        compile(text, name, "exec")
+        assert len(text.splitlines()) <= 40
 
 
 @pytest.mark.parametrize("name", LONGEST)

@@ -11,6 +11,7 @@ import numpy as np
 
 from expfam_em.rows.protocol import Rows, is_rows
 from expfam_em.sources.arrays import array_rows, column_rows, stream_rows
+from expfam_em.sources.dask import DaskRows
 from expfam_em.sources.parquet import parquet_rows
 
 Source: TypeAlias = Rows | os.PathLike[str] | Callable[[], Iterable[Any]]
@@ -32,6 +33,7 @@ def rows_from(
         A .npy file; a Parquet file or a folder of them, read in the order of their paths; an HDF5 file or a Zarr folder
         with one matrix. Anything with ``shape``, ``dtype`` and slices, such as a memory map, an HDF5 dataset or a Zarr
         array. A frame, a dict, or a group of HDF5 or Zarr arrays, of columns (n,) by name. An Arrow table or dataset.
+        A Dask array or frame; see `DaskRows`.
         A function without arguments that returns an iterator of batches: arrays (m, d), pairs of an array and weights
         (m,), frames, dicts or record batches; it is called once for each pass, and must return the same rows.
     columns : list of str, or of int for an array, optional
@@ -67,6 +69,8 @@ def rows_from(
         if columns is not None or weight is not None:
             raise ValueError("columns and weight are given beside rows, which have their own")
         return source
+    if hasattr(source, "__dask_graph__"):
+        return DaskRows(source, None, columns, weight, n_jobs=n_jobs)
     if isinstance(source, (str, os.PathLike)):
         return _of_path(Path(source), columns, weight, n_jobs)
     if hasattr(source, "to_batches"):
@@ -91,7 +95,7 @@ def is_source(X: Any) -> bool:
         return False
     if isinstance(X, (str, os.PathLike)) or (callable(X) and not hasattr(X, "shape")):
         return True
-    return type(X).__module__.split(".")[0] in ("h5py", "zarr", "pyarrow")
+    return type(X).__module__.split(".")[0] in ("dask", "h5py", "zarr", "pyarrow")
 
 
 def _of_path(path: Path, columns: Any, weight: Any, n_jobs: int | None) -> Rows:

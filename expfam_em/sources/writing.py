@@ -55,7 +55,11 @@ def write_by_row(
         return 0
 
     try:
-        rows.reduce(put, work)
+        if hasattr(rows, "each"):  # other processes have the rows, but this one has the file
+            for first, block in rows.each(function, work):
+                file.put(first, block)
+        else:
+            rows.reduce(put, work)
         file.close()
         os.replace(part, path)
     finally:

@@ -1,0 +1,433 @@
+"""Rows in Dask arrays and frames: each pass is one task for each part of them, on a cluster or in threads."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import copy
+import functools
+import itertools
+import pickle
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expfam_em.rows.csr import CSRBlock, observations
+from expfam_em.rows.grid import ENTRY_WORK, Tree, rows_per_chunk
+from expfam_em.rows.parts import chunks_of, part_bounds, sum_part
+from expfam_em.rows.protocol import Chunk, V
+from expfam_em.rows.source import RowSource, as_weights, in_row_order
+from expfam_em.rows.threads import cached_property, thread_count, undisturbed
+from expfam_em.sources.batches import common_dtype
+from expfam_em.sources.parquet import check_columns
+
+PARTS_PER_THREAD = 4
+"""Parts of the rows for each thread of a cluster at least, so that none waits long for the last one."""
+
+FAN = 8
+"""Sums that a worker adds to one, where there are more than twice as many: the caller then holds few of them."""
+
+SENT_BYTES = 1 << 16
+"""Bytes of a function up to which it is sent with each task, and not once to a worker that others ask for it."""
+
+GLANCE = 5.0
+"""Seconds between two looks at whether a cluster has workers."""
+
+
+class ClusterLostError(ConnectionError):
+    """A cluster that rows were on does not answer any more, or has no workers that live long enough."""
+
+
+class DaskRows:
+    """The rows of a Dask collection, in parts that stay on the workers of a cluster; see `Rows`.
+
+    A fit to them has the bits of a fit to the array of the same rows, whatever the chunks of the collection, the number
+    of workers and the order in which they answer. A part is made by tasks. If a worker is lost, the scheduler has
+    others make its parts again, and the fit goes on with the same bits.
+
+    Parameters
+    ----------
+    source : dask array (n, d), dask frame, or RowSource
+        Chunks of an array may be CSR matrices. A `RowSource` is pickled, and workers read from it.
+    client : distributed.Client, optional
+        Of the cluster; by default the one that is active. Without any, parts are made in each pass, by threads of this
+        process or what else `dask.config` says, and few are held at a time.
+    columns : list of str, or of int for an array, optional
+        Those to take, in this order; by default all but the weights.
+    weight : str, or dask array or array of shape (n,), optional
+        Column of the row weights, or the weights: finite and ≥ 0.
+    n_jobs : int, optional
+        Threads without a client; all cores if None.
+    patience : float
+        Seconds without any worker after which there is an error.
+
+    Attributes
+    ----------
+    columns : list of str, or None
+        Names of the columns of a frame.
+
+    Raises
+    ------
+    ImportError
+        Without Dask.
+    ValueError
+        If the source is no matrix of numbers with a row, a column is not there, or weights are no numbers ≥ 0.
+    ClusterLostError
+        If the scheduler does not answer, or there are no workers; later also by each pass.
+
+    Examples
+    --------
+    >>> import dask.array as da, expfam_em as ef
+    >>> X = da.random.default_rng(0).normal(size=(1000, 2), chunks=(300, 2))
+    >>> model = ef.GaussianMixture(2, random_state=0).fit(ef.DaskRows(X))
+    >>> bool((model.weights_ == ef.GaussianMixture(2, random_state=0).fit(X.compute()).weights_).all())
+    True
+    """
+
+    n_data = 1
+
+    def __init__(
+        self, source: Any, client: Any = None, columns: Sequence[Any] | None = None, weight: Any = None,
+        *, n_jobs: int | None = None, patience: float = 300.0,
+    ) -> None:  # fmt: skip
+        self.n_jobs = thread_count(n_jobs)
+        self._engine = engine = _engine(client, self.n_jobs, patience)
+        if isinstance(source, RowSource):
+            if columns is not None or weight is not None:
+                raise ValueError("columns and weight are given beside rows, which have their own")
+            self.columns, self._n, self._weighted = getattr(source, "columns", None), len(source), True
+            self._of = source.n_features, source.dtype, source.is_sparse
+            bounds = part_bounds(self._n, engine.n_parts)
+            self._parts = engine.map(_read, bounds[:-1], bounds[1:], shared=source)
+            return
+        blocks = (_of_frame if hasattr(source, "npartitions") and hasattr(source, "columns") else _of_array)(
+            source, columns, weight, engine
+        )
+        self.columns, self._n, self._weighted = blocks.names, sum(blocks.lengths), weight is not None
+        self._of = blocks.n_features, blocks.dtype, blocks.is_sparse
+        bounds = part_bounds(self._n, engine.n_parts)
+        pieces = _pieces(blocks.X, blocks.lengths, bounds)
+        weights = _pieces(*blocks.weight, bounds) if blocks.weight else [None] * len(pieces)
+        how = blocks.dtype, blocks.names, weight if isinstance(weight, str) else None
+        self._parts = engine.map(_part, bounds[:-1], bounds[1:], pieces, weights, shared=how)
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return self._of[0]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of the rows."""
+        return self._of[1]
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether chunks hold CSR rows."""
+        return self._of[2]
+
+    @cached_property
+    def total_weights(self) -> np.ndarray:
+        """Σ of the row weights, (1,)."""
+        found = self.reduce(_weight, ENTRY_WORK * self.n_features) if self._weighted else self._n
+        return np.array([float(found)])
+
+    def reduce(self, function: Callable[[Chunk], V], work: float) -> V:
+        """Return the sum of ``function(chunk)`` over all chunks; see `Rows`.
+
+        Raises
+        ------
+        ClusterLostError
+            If the cluster is lost.
+        """
+        sizes = [rows_per_chunk(work)] * len(self._parts)
+        trees = self._engine.map(sum_part, self._parts, sizes, shared=function)
+        while len(trees) > 2 * FAN:
+            trees = self._engine.map(_joined, [trees[at : at + FAN] for at in range(0, len(trees), FAN)])
+        return _joined(None, self._engine.gather(trees)).total()
+
+    def each(self, function: Callable[[Chunk], Any], work: float) -> Iterator[tuple[int, Any]]:
+        """Yield the number of the first row and ``function(chunk)`` of every chunk, in order, a few parts at a time."""
+        size = rows_per_chunk(work)
+        for at in range(0, len(self._parts), FAN):
+            parts = self._parts[at : at + FAN]
+            for found in self._engine.gather(self._engine.map(_listed, parts, [size] * len(parts), shared=function)):
+                yield from found
+
+    def derive(self, function: Callable[[Chunk], Chunk], work: float) -> DaskRows:
+        """Return rows changed part by part, which stay on the workers of a cluster; see `Rows`."""
+        out = copy.copy(self)
+        vars(out).pop("total_weights", None)
+        out._parts = self._engine.map(_changed, self._parts, shared=function)
+        [(*out._of, out._weighted)] = self._engine.gather(self._engine.map(_look, out._parts[:1]))
+        return out
+
+
+# ---- collections -------------------------------------------------------------------------------------------------
+
+
+class _Blocks(NamedTuple):
+    """The pieces of a collection, as tasks."""
+
+    X: list[Any]
+    lengths: list[int]
+    n_features: int
+    dtype: np.dtype
+    is_sparse: bool = False
+    names: list[str] | None = None
+    weight: tuple[list[Any], list[int]] | None = None
+    """Pieces of weights, and how long they are, where they are not in a column."""
+
+
+def _of_array(X: Any, columns: Sequence[int] | None, weight: Any, engine: Any) -> _Blocks:
+    import dask.array as da
+
+    if not isinstance(X, da.Array):
+        raise ValueError(
+            f"{type(X).__name__} is no Dask array or frame, nor a RowSource; dask.array.from_array(X, chunks=...) is "
+            "an array"
+        )
+    if X.ndim != 2 or 0 in X.shape:
+        raise ValueError(f"the array has shape {X.shape}; it must be (n, d), with at least one row and one column")
+    if np.isnan(X.shape[0]):
+        raise ValueError("the array does not know how many rows its chunks have: call compute_chunk_sizes() first")
+    if columns is not None:
+        if not all(isinstance(j, (int, np.integer)) and 0 <= j < X.shape[1] for j in columns):
+            raise ValueError(f"columns is {columns!r}; those of an array have the numbers 0 to {X.shape[1] - 1}")
+        X = X[:, list(columns)]
+    of_rows = None
+    if weight is not None:
+        w = (
+            weight
+            if isinstance(weight, da.Array)
+            else da.from_array(np.asarray(weight, np.float64), chunks=X.chunks[0])
+        )
+        if w.shape != X.shape[:1]:
+            raise ValueError(f"weight has shape {w.shape}; the array has {len(X)} rows, so it must be ({len(X)},)")
+        of_rows = engine.made(w.to_delayed().tolist()), list(w.chunks[0])
+    X = X.rechunk({1: -1})
+    blocks, is_sparse = engine.made(X.to_delayed().ravel().tolist()), not isinstance(X._meta, np.ndarray)
+    return _Blocks(blocks, list(X.chunks[0]), X.shape[1], common_dtype([X.dtype]), is_sparse, None, of_rows)
+
+
+def _of_frame(frame: Any, columns: Sequence[str] | None, weight: Any, engine: Any) -> _Blocks:
+    named = isinstance(weight, str)
+    if weight is not None and not named:
+        raise ValueError(f"weight is {type(weight).__name__}; it must be the name of a column of the frame")
+    names = [name for name in frame.columns if name != weight] if columns is None else list(columns)
+    check_columns(list(frame.columns), [*names, *([weight] if named else [])], type(frame).__name__)
+    dtypes = [getattr(dtype, "numpy_dtype", dtype) for dtype in frame.dtypes[names]]
+    wanted = frame[list(dict.fromkeys([*names, *([weight] if named else [])]))]
+    blocks = engine.made(wanted.to_delayed())
+    lengths = engine.gather(engine.map(_length, blocks))
+    return _Blocks(blocks, lengths, len(names), common_dtype(dtypes, names), False, names)
+
+
+def _pieces(blocks: list[Any], lengths: list[int], bounds: list[int]) -> list[list[tuple[Any, int, int]]]:
+    """Return of which blocks each part is made, and of which of their rows."""
+    starts = [0, *itertools.accumulate(lengths)]
+    out = []
+    for first, stop in itertools.pairwise(bounds):
+        here = range(bisect.bisect_right(starts, first) - 1, bisect.bisect_left(starts, stop))
+        cut = ((i, max(first - starts[i], 0), min(stop - starts[i], lengths[i])) for i in here)
+        out.append([(blocks[i], a, b) for i, a, b in cut if a < b])
+    return out
+
+
+# ---- tasks -------------------------------------------------------------------------------------------------------
+
+
+def _length(_: None, block: Any) -> int:
+    return len(block)
+
+
+def _read(source: RowSource, first: int, stop: int) -> Chunk:
+    """Return some rows of a source as a part."""
+    return in_row_order(source._checked(first, stop))
+
+
+def _part(how: tuple[Any, Any, Any], first: int, stop: int, pieces: Any, weights: Any) -> Chunk:
+    """Return a part made of pieces of a collection.
+
+    Raises
+    ------
+    ValueError
+        If a piece is not as long as it should be, or weights are no numbers ≥ 0.
+    """
+    (dtype, names, column), what = how, f"the collection, asked for rows {first} to {stop},"
+    if column is not None:
+        weights = [(block[column], a, b) for block, a, b in pieces]
+    blocks: Any = [
+        observations(_numbers(block if names is None else block[names], a, b, dtype)) for block, a, b in pieces
+    ]
+    X: Any = CSRBlock.concatenate(blocks) if isinstance(blocks[0], CSRBlock) else np.concatenate(blocks)
+    if len(X) != stop - first:
+        raise ValueError(f"{what} returned {len(X)}: its chunks have other lengths than it says")
+    if weights is not None:
+        weights = np.concatenate([_numbers(block, a, b, np.float64) for block, a, b in weights])
+        weights = as_weights(weights, stop - first, what)
+    return Chunk(X if isinstance(X, CSRBlock) else np.ascontiguousarray(X), weights, first)
+
+
+def _numbers(block: Any, first: int, stop: int, dtype: Any) -> Any:
+    """Return rows of a block of a collection in a dtype."""
+    if hasattr(block, "iloc"):
+        return block.iloc[first:stop].to_numpy(dtype=dtype, na_value=np.nan)
+    return block[first:stop].astype(dtype, copy=False)
+
+
+def _listed(function: Callable[[Chunk], Any], part: Chunk, size: int) -> list[tuple[int, Any]]:
+    return [(chunk.first, function(chunk)) for chunk in chunks_of(part, size)]
+
+
+def _joined(_: None, trees: list[Tree]) -> Tree:
+    return functools.reduce(Tree.__add__, trees)
+
+
+@undisturbed
+def _changed(function: Callable[[Chunk], Chunk], part: Chunk) -> Chunk:
+    return function(part)
+
+
+def _look(_: None, part: Chunk) -> tuple[int, np.dtype, bool, bool]:
+    return part.X.shape[1], part.X.dtype, isinstance(part.X, CSRBlock), part.weight is not None
+
+
+def _weight(chunk: Chunk) -> float:
+    return len(chunk.X) if chunk.weight is None else chunk.weight.sum()
+
+
+# ---- who does the tasks --------------------------------------------------------------------------------------------
+
+
+def _engine(client: Any, n_jobs: int, patience: float) -> Any:
+    """Return who does tasks: the cluster of a client, of the active one, or this process."""
+    try:
+        import dask.delayed  # noqa: F401
+    except ImportError as error:
+        raise ImportError("Dask collections need Dask: pip install 'expfam_em[dask]'") from error
+    if client is None and (distributed := sys.modules.get("distributed")) is not None:
+        with contextlib.suppress(ValueError):
+            client = distributed.default_client()
+    return _Here(n_jobs) if client is None else _Cluster(client, patience)
+
+
+class _Here:
+    """Tasks of this process, or of what else `dask.config` says; nothing is kept between two passes."""
+
+    n_parts = 1 << 40  # as many as there can be, since few are held at a time
+
+    def __init__(self, n_jobs: int) -> None:
+        self.n_jobs = n_jobs
+
+    def made(self, tasks: list[Any]) -> list[Any]:
+        """Return tasks of a collection."""
+        return tasks
+
+    def map(self, function: Callable[..., Any], *arguments: Sequence[Any], shared: Any = None) -> list[Any]:
+        """Return tasks ``function(shared, *one)`` for each one of the arguments."""
+        import dask
+
+        call = dask.delayed(functools.partial(function, shared), name=function.__name__, pure=False)
+        return [call(*one) for one in zip(*arguments, strict=True)]
+
+    def gather(self, tasks: list[Any]) -> list[Any]:
+        """Return the results of tasks."""
+        import dask
+
+        return list(dask.compute(*tasks, num_workers=self.n_jobs))
+
+
+class _Cluster:
+    """Tasks of the workers of a cluster, which keep what is referred to here."""
+
+    def __init__(self, client: Any, patience: float) -> None:
+        self.client, self.patience = client, patience
+        deadline = time.monotonic() + patience
+        with self._named_errors():
+            while not (threads := sum(client.nthreads().values())):
+                if time.monotonic() > deadline:
+                    raise self._without_workers()
+                time.sleep(0.1)
+        self.n_parts = PARTS_PER_THREAD * threads
+
+    def made(self, tasks: list[Any]) -> list[Any]:
+        """Return tasks of a collection, which begin."""
+        with self._named_errors():
+            return self.client.compute(tasks)
+
+    def map(self, function: Callable[..., Any], *arguments: Sequence[Any], shared: Any = None) -> list[Any]:
+        """Return tasks ``function(shared, *one)`` for each one of the arguments, which begin."""
+        import cloudpickle
+
+        call: Any = cloudpickle.dumps(functools.partial(function, shared))
+        with self._named_errors(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")
+            if len(call) > SENT_BYTES:
+                call = self.client.submit(bytes, call, pure=False)
+            # by position: Dask gives a large keyword argument one key for all calls, so that two of them are mixed up
+            return self.client.map(_call, [call] * len(arguments[0]), *arguments, pure=False)
+
+    def gather(self, tasks: list[Any]) -> list[Any]:
+        """Return the results of tasks.
+
+        Raises
+        ------
+        ClusterLostError
+            If the scheduler does not answer, there are no workers for long, or a task has killed some.
+        """
+        import distributed
+
+        seen = time.monotonic()
+        with self.client.as_current(), self._named_errors():
+            while True:
+                try:
+                    distributed.wait(tasks, timeout=GLANCE)
+                    return self.client.gather(tasks)
+                except TimeoutError:
+                    if self.client.status != "running":
+                        raise
+                    if self.client.nthreads():
+                        seen = time.monotonic()
+                    elif time.monotonic() - seen > self.patience:
+                        raise self._without_workers() from None
+
+    def _without_workers(self) -> ClusterLostError:
+        return ClusterLostError(f"the cluster has had no workers for {self.patience:g} s")
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Raise a ClusterLostError for what is not the fault of a task."""
+        from distributed.comm import CommClosedError
+        from distributed.scheduler import KilledWorker
+
+        try:
+            yield
+        except KilledWorker as error:
+            raise ClusterLostError(f"workers died again and again, so the cluster gave up: {error}") from error
+        except Exception as error:
+            lost = isinstance(error, (CancelledError, CommClosedError)) or self.client.status != "running"
+            if not lost or isinstance(error, ClusterLostError):
+                raise
+            raise ClusterLostError(
+                f"the scheduler does not answer any more ({type(error).__name__}): connect to another cluster and fit "
+                "again"
+            ) from error
+
+
+def _call(call: bytes, *arguments: Any) -> Any:
+    return _loaded(call)(*arguments)
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(call: bytes) -> Callable[..., Any]:
+    """Return a function that has been sent; what it makes beforehand is made once for the tasks of a pass."""
+    return pickle.loads(call)

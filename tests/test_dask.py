@@ -1,0 +1,357 @@
+"""Rows in Dask collections: the bits of the array, in threads, on workers, and when workers are killed."""
+
+import contextlib
+import functools
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import cloudpickle
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import distributed
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+
+import expfam_em as ef
+from expfam_em.rows import grid
+from expfam_em.rows.protocol import Chunk
+from expfam_em.rows.source import RowSource
+from tests.own_families import Rayleigh
+
+pytestmark = pytest.mark.usefixtures("small_parts", "many_chunks")
+
+RNG = np.random.default_rng(0)
+X = np.concatenate([RNG.normal(0, 1, (150, 3)), RNG.normal(4, 1.5, (110, 3)), RNG.normal(-5, 0.5, (43, 3))])
+X = X[RNG.permutation(303)]
+WEIGHT = np.random.default_rng(1).integers(0, 3, 303) * 0.75
+COUNTS = RNG.poisson(1.0, (303, 5)).astype(np.uint8)
+BITS = np.repeat((X > 0).astype(np.uint8), 8, axis=1)
+NAMES = ["a", "b", "c"]
+
+SECONDS = 120
+"""After which a test has come to hang: 60 are allowed, but the machine may have other work."""
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Cut rows into parts of 64."""
+    monkeypatch.setattr(grid, "MOST_ROWS", 64)
+
+
+def frame(data=X, weight=WEIGHT):
+    return dd.from_pandas(pd.DataFrame(data, columns=NAMES).assign(w=weight), npartitions=7)
+
+
+def same_fits(one, other):
+    """Assert that two fitted mixtures have the same bits."""
+    assert one.lower_bound_ == other.lower_bound_
+    assert one.n_iter_ == other.n_iter_
+    assert np.array_equal(one.weights_, other.weights_)
+    assert np.array_equal(one.mixture_.natural, other.mixture_.natural)
+
+
+class Read(RowSource):
+    """Rows of which any range can be read."""
+
+    def __init__(self, X, weight=None):
+        self.X, self.weight = X, weight
+
+    def __len__(self):
+        return len(self.X)
+
+    def read(self, first, stop):
+        return Chunk(self.X[first:stop], None if self.weight is None else self.weight[first:stop], first)
+
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers need not find the tests
+
+NORMAL = ef.GaussianMixture(3, random_state=0)
+COLLECTIONS = {
+    "array": (NORMAL, lambda: ef.DaskRows(da.from_array(X, chunks=(100, 2)), weight=da.from_array(WEIGHT, chunks=71))),
+    "weights in memory": (NORMAL, lambda: ef.DaskRows(da.from_array(X, chunks=(303, 3)), weight=WEIGHT)),
+    "frame": (NORMAL, lambda: ef.rows_from(frame(), weight="w")),
+    "source": (NORMAL, lambda: ef.DaskRows(Read(X, WEIGHT))),
+    "codes": (
+        ef.BernoulliMixture(2, random_state=0),
+        lambda: ef.DaskRows(da.from_array(BITS, chunks=50), weight=WEIGHT),
+    ),
+    "derived": (
+        ef.BernoulliMixture(2, binarize=0.0, random_state=0),
+        lambda: ef.DaskRows(da.from_array(X, chunks=50), weight=WEIGHT),
+    ),
+    "sparse": (
+        ef.ExponentialFamilyMixture(ef.families.Poisson(), 2, random_state=0),
+        lambda: ef.DaskRows(da.from_array(COUNTS, chunks=50).map_blocks(sparse.csr_array), weight=WEIGHT),
+    ),
+    "float32": (
+        ef.GaussianMixture(2, covariance_type="diag", n_init=2, random_state=0),
+        lambda: ef.DaskRows(da.from_array(X.astype(np.float32), chunks=50), weight=WEIGHT),
+    ),
+    "own": (
+        ef.ExponentialFamilyMixture(Rayleigh(), 2, temperature=[2.0, 1.0], random_state=0),
+        lambda: ef.DaskRows(da.from_array(np.exp(X), chunks=90), weight=WEIGHT),
+    ),
+}  # fmt: skip
+MEMORY = {
+    "codes": BITS, "sparse": sparse.csr_array(COUNTS), "float32": X.astype(np.float32), "own": np.exp(X),
+}  # fmt: skip
+
+
+@functools.cache
+def fit_in_memory(name):
+    model, _ = COLLECTIONS[name]
+    return clone(model).fit(MEMORY.get(name, X), sample_weight=WEIGHT)
+
+
+def check(name):
+    model, rows = COLLECTIONS[name]
+    same_fits(clone(model).fit(rows()), fit_in_memory(name))
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_without_a_cluster_a_fit_has_the_bits_of_the_array(name):
+    check(name)
+
+
+def test_estimators_take_collections_and_know_the_names_of_their_columns():
+    plain, model = clone(NORMAL).fit(X), clone(NORMAL).fit(frame()[NAMES])
+    same_fits(model, plain)
+    same_fits(clone(NORMAL).fit(da.from_array(X, chunks=100)), plain)
+    assert model.feature_names_in_.tolist() == NAMES
+    assert np.array_equal(model.predict(frame()[["w", "c", "b", "a"]]), plain.predict(X))
+    assert np.array_equal(plain.score_samples(da.from_array(X, chunks=33)), plain.score_samples(X))
+    with dask.config.set(scheduler="synchronous"):
+        same_fits(clone(NORMAL).fit(frame()[NAMES]), plain)
+
+
+def spoiled(array, entry, value):
+    out = np.array(array)
+    out[entry] = value
+    return out
+
+
+WRONG = {
+    "an array in memory": (lambda: ef.DaskRows(X), r"ndarray is no Dask array or frame.*from_array"),
+    "no rows": (lambda: ef.DaskRows(da.zeros((0, 3))), r"shape \(0, 3\)"),
+    "a vector": (lambda: ef.DaskRows(da.zeros(9)), r"shape \(9,\)"),
+    "unknown chunks": (
+        lambda: (lambda a: ef.DaskRows(a[a[:, 0] > 0]))(da.from_array(X, chunks=99)),
+        r"call compute_chunk_sizes\(\)",
+    ),
+    "a column of an array": (lambda: ef.DaskRows(da.zeros((9, 2)), columns=[2]), r"numbers 0 to 1"),
+    "a column of a frame": (lambda: ef.DaskRows(frame(), columns=["d"]), r"no column is named 'd'"),
+    "text": (lambda: ef.DaskRows(frame().assign(t="x")), r"column 't' holds"),
+    "weights of a frame": (lambda: ef.DaskRows(frame(), weight=WEIGHT), r"must be the name of a column"),
+    "too few weights": (lambda: ef.DaskRows(da.zeros((9, 2)), weight=np.ones(8)), r"must be \(9,\)"),
+    "weights beside rows": (lambda: ef.DaskRows(Read(X), weight=WEIGHT), r"beside rows"),
+    "a negative weight": (
+        lambda: NORMAL.fit(ef.DaskRows(frame(weight=spoiled(WEIGHT, 99, -1.0)), weight="w")),
+        r"rows 64 to 128.*least of them -1",
+    ),
+    "a missing value": (
+        lambda: NORMAL.fit(frame(spoiled(X, (200, 1), np.nan))),
+        r"column 'b' of row 200 is missing",
+    ),
+    "other lengths": (
+        lambda: NORMAL.fit(da.map_blocks(lambda b: b[1:], da.from_array(X, chunks=99), chunks=((99, 99, 99, 6), (3,)))),
+        r"asked for rows \d+ to \d+, returned \d+: its chunks have other lengths",
+    ),
+    "an empty frame": (lambda: ef.DaskRows(frame().partitions[:1].query("a > 1e9")), r"there are no rows"),
+    "no such row": (
+        lambda: COLLECTIONS["own"][0].fit(da.from_array(spoiled(np.exp(X), (77, 1), -1.0), chunks=99)),
+        r"column 1 holds -1.0 \(row 13\) \[rows counted from 64 on",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_with_a_collection_is_named(name):
+    build, message = WRONG[name]
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+# ---- on workers --------------------------------------------------------------------------------------------------
+
+
+def in_time(function):
+    """Return what a function returns, unless it hangs."""
+    found = []
+
+    def run():
+        try:
+            found.append((function(), None))
+        except Exception as error:
+            found.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    assert found, f"no answer within {SECONDS} s"
+    [(value, error)] = found
+    if error is not None:
+        raise error
+    return value
+
+
+def until(true):
+    """Wait for something to become true."""
+    deadline = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+LOOPBACK = {"host": "127.0.0.1", "dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
+
+
+def pids(client):
+    return set(client.run(os.getpid, on_error="ignore").values())
+
+
+class KilledCluster(distributed.LocalCluster):
+    """A cluster that does not stumble over workers that are lost before it has heard of them."""
+
+    def _update_worker_status(self, op, msg):
+        with contextlib.suppress(KeyError):
+            super()._update_worker_status(op, msg)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One worker, each of which is a process; more when tests ask for more. None is left behind."""
+    before = set(psutil.Process().children(recursive=True))
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "600 s"}),  # a busy machine starts workers slowly
+        KilledCluster(n_workers=1, threads_per_worker=1, processes=True, **LOOPBACK) as found,
+    ):
+        yield found
+        ever = set(psutil.Process().children(recursive=True)) - before
+    until(lambda: not [one for one in ever if one.is_running() and "resource_tracker" not in " ".join(one.cmdline())])
+
+
+@pytest.fixture
+def client(cluster):
+    with distributed.Client(cluster) as found:
+        yield found
+
+
+def shuffled(function, chunk):
+    """Return what a function returns of a chunk, sooner or later."""
+    time.sleep(0.01 * random.random())
+    return function(chunk)
+
+
+class ShuffledRows(ef.DaskRows):
+    """Rows whose parts answer in an order that nobody can foresee."""
+
+    def reduce(self, function, work):
+        return super().reduce(functools.partial(shuffled, function), work)
+
+
+def test_the_number_of_workers_and_their_order_do_not_change_bits(cluster, client, tmp_path):
+    for n, names in enumerate([["array", "frame", "codes"], ["source", "sparse"], ["derived", "own"]], 1):
+        cluster.scale(n)
+        until(lambda n=n: len(client.nthreads()) == n)
+        for name in names:
+            in_time(functools.partial(check, name))
+    rows, model = ShuffledRows(da.from_array(X, chunks=41), client, weight=WEIGHT), fit_in_memory("array")
+    same_fits(in_time(lambda: clone(NORMAL).fit(rows)), model)
+    assert np.array_equal(model.predict_proba(rows), model.predict_proba(X))
+    model.predict_proba(rows, out=tmp_path / "r.npy")
+    assert np.array_equal(np.load(tmp_path / "r.npy"), model.predict_proba(X))
+
+
+def test_a_family_of_a_notebook_goes_along(client):
+    namespace = {"ef": ef, "np": np, "__name__": "__main__"}
+    source = "class Mine(ef.ExponentialFamily):\n    sufficient_statistics = lambda self, X: X\n"
+    exec(source + "    log_partition = lambda self, natural: np.exp(natural).sum(axis=1)\n", namespace)
+    model = ef.ExponentialFamilyMixture(namespace["Mine"](), 2, random_state=0)
+    same_fits(clone(model).fit(ef.DaskRows(da.from_array(COUNTS, chunks=60), client)), clone(model).fit(COUNTS))
+
+
+def test_an_error_of_a_worker_is_that_of_the_array(client):
+    data = spoiled(np.exp(X), (77, 1), -1.0)
+    with pytest.raises(ValueError, match=r"column 1 holds -1.0 \(row 13\) \[rows counted from 64 on"):
+        COLLECTIONS["own"][0].fit(ef.DaskRows(da.from_array(data, chunks=99), client))
+
+
+LONG = ef.GaussianMixture(3, init_params="random_from_data", tol=0.0, max_iter=12, random_state=0)
+
+
+@pytest.mark.filterwarnings("ignore:Best performing")
+@pytest.mark.parametrize("kill", [1, 2, 3, 4, "both"])
+def test_killed_workers_do_not_change_bits(cluster, client, kill):
+    cluster.scale(2)
+    until(lambda: len(pids(client)) == 2)
+    expected = clone(LONG).fit(X, sample_weight=WEIGHT)
+    rows, alive, timers = ShuffledRows(da.from_array(X, chunks=41), client, weight=WEIGHT), pids(client), []
+
+    def at_step(state):
+        if state.n_iter == 5:  # tasks of the next step will be running
+            for pid in sorted(alive)[: 2 if kill == "both" else 1]:
+                timers.append(threading.Timer(0.02 * random.random(), os.kill, (pid, signal.SIGKILL)))
+                timers[-1].start()
+
+    found = in_time(lambda: clone(LONG).fit(rows, callbacks=[at_step]))
+    same_fits(found, expected)
+    assert len(timers) == (2 if kill == "both" else 1)
+    until(lambda: len(pids(client)) == 2)  # others have come for those killed
+    assert len(alive & pids(client)) == 2 - len(timers)
+
+
+ELSEWHERE = """
+import distributed, time
+if __name__ == "__main__":
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+    )
+    print(cluster.scheduler_address, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:Best performing")
+def test_a_lost_scheduler_is_an_error_with_a_name_and_leaves_no_workers(tmp_path):
+    script = tmp_path / "elsewhere.py"
+    script.write_text(ELSEWHERE)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            client = distributed.Client(process.stdout.readline().strip(), set_as_default=False)
+            rows = ef.DaskRows(da.from_array(X, chunks=41), client)
+            [worker] = pids(client)
+            worker = psutil.Process(worker)
+            steps = itertools.count()
+
+            def at_step(state):
+                if next(steps) == 3:
+                    process.kill()
+
+            with pytest.raises(ef.ClusterLostError, match="scheduler does not answer"):
+                in_time(lambda: clone(LONG).fit(rows, callbacks=[at_step]))
+            with pytest.raises(ef.ClusterLostError, match="scheduler does not answer"):
+                in_time(lambda: rows.reduce(len, 1.0))
+            client.close(timeout=1)
+        finally:
+            process.kill()
+    until(lambda: not worker.is_running())
+
+
+def test_a_cluster_without_workers_is_an_error_with_a_name():
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        pytest.raises(ef.ClusterLostError, match="no workers for 0"),
+    ):
+        ef.DaskRows(da.from_array(X, chunks=41), client, patience=0.1)
