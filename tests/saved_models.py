@@ -38,6 +38,7 @@ def models():
     yield "bayesian", ef.BayesianGaussianMixture(3, **how).fit(X), X
     yield "bernoulli", ef.BernoulliMixture(2, **how).fit(bits), bits
     yield "k_means", ef.KMeans(3, random_state=0).fit(X), X
+    yield "mini_batch", ef.MiniBatchKMeans(3, random_state=0).fit(X), X
     yield "poisson", of(F.Poisson(), prior=prior, init=start, temperature=(2.0, 1.0)).fit(counts), counts
     yield "variational", of(F.Poisson(), bayesian=True).fit(counts), counts
     yield "product", of(table).fit(mixed), mixed

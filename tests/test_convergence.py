@@ -76,3 +76,4 @@ def test_gains_of_rounding_promise_nothing():
     assert left_to_gain(up) == [np.inf]
     assert left_to_gain(np.concatenate([up, down]), np.array([2e-12, 2e-12])).tolist() == [0.0, 0.0]
     assert left_to_gain(np.array([[1e-3, 2e-3, 4e-3]]), 2e-12) == pytest.approx([1e-3])
+    assert left_to_gain(np.array([[4e-13, 2e-13, 1e-13]]), 2e-12) == [np.inf]  # a saddle is left

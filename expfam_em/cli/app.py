@@ -241,7 +241,7 @@ def _say_cost(estimator, X):
     if not hasattr(estimator, "n_components"):
         return
     with suppress(ValueError):  # of rows that cannot be fitted, which the fit itself says
-        some, _ = estimator._prepare(X[:: -(-len(X) // DRAWN_ROWS)])
+        some, _ = estimator._prepare(X[:: -(-len(X) // DRAWN_ROWS)], fitting=True)
         family, (n, d) = estimator._make_family(), X.shape
         cost = estimated_cost(
             family, n, d, estimator.n_components, X=some, n_init=estimator.n_init, n_steps=estimator.max_iter

@@ -403,10 +403,12 @@ def left_to_gain(gains: Array, rounding: Array | float = 0.0) -> Array:
 
     Near a maximum each step gains ρ times what the last one has, so that the rest is g ρ/(1 − ρ) (Aitken 1926). Of the
     two ratios the greater one counts: at first a fit gains fast along some directions, and slow ones do not show. Gains
-    up to ``rounding`` (L,) count as none, for they may have any sign and any order.
+    up to ``rounding`` (L,) count as none, for they may have any sign and any order; but not where they grow steadily,
+    as those of a fit that leaves a saddle do.
     """
     sizes = np.abs(gains)
-    sizes = np.where(sizes <= np.reshape(rounding, (-1, 1)), 0.0, sizes)
+    grows = (gains[:, 0] > gains[:, 1]) & (gains[:, 1] > gains[:, 2]) & (gains[:, 2] > 0)
+    sizes = np.where((sizes <= np.reshape(rounding, (-1, 1))) & ~grows[:, None], 0.0, sizes)
     with np.errstate(all="ignore"):
         rate = np.nan_to_num(sizes[:, :2] / sizes[:, 1:], nan=0.0).max(axis=1)
         return np.where((rate < 1) & np.isfinite(sizes[:, 1]), sizes[:, 0] * rate / (1 - rate), np.inf)

@@ -353,7 +353,7 @@ def _gains(stack: Mixture, without: Mixture, dealt: Dealt) -> tuple[Array, Array
 
 def _log_joint(mixtures: Mixture, rows: ArrayRows, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Return log π_k p_k(x) and log Σ_{j≠k} π_j p_j(x) of rows under the mixture of their fold."""
-    found = evaluate(mixtures.family, mixtures.scores, rows, log_density=True, responsibilities=True)
+    found = evaluate(mixtures.family, mixtures.scores, rows, log_density=True, responsibilities=True, far=True)
     R = found.responsibilities
     own, rest = (found.log_density[:, None] + np.log(part) for part in (R, R @ (1 - np.eye(R.shape[1]))))
     return own.reshape(shape), rest.reshape(shape)

@@ -113,13 +113,16 @@ class Pass:
         bounds = bounds + np.sum(scores.natural[:, 0, first:] * totals, axis=1)
         return np.concatenate([sums, common], axis=2), bounds
 
-    def write(self, scores: Scores, out: Outputs, temperature=1.0) -> None:
-        """Fill outputs by row, under the mixture of its data set for each row; without log h, rows in memory only."""
+    def write(self, scores: Scores, out: Outputs, temperature=1.0, far=False) -> None:
+        """Fill outputs by row, under the mixture of its data set for each row; without log h, rows in memory only.
+
+        Where ``far`` rows may come, those that no component can be like are no error.
+        """
         self.check_width(scores)
         check_temperature(temperature, single=True)
         _, K, p = scores.natural.shape
         try:
-            self.rows.reduce(Write(self.kernel, scores, out, temperature), self.kernel.work(K, p))
+            self.rows.reduce(Write(self.kernel, scores, out, temperature, far), self.kernel.work(K, p))
         except ImpossibleRowError as error:
             raise as_given(error, self.rows) from None
 

@@ -45,8 +45,13 @@ def evaluate(
     log_density: bool = False,
     responsibilities: bool = False,
     labels: bool = False,
+    far: bool = False,
 ) -> Evaluated:
-    """Return what is asked for of each row of X, an array, a sparse matrix or rows."""
+    """Return what is asked for of each row of X, an array, a sparse matrix or rows.
+
+    A row in memory that no component can be like is an error, unless ``far`` rows may come: its log-density is then −∞
+    and its responsibilities are NaN.
+    """
     rows: Any = refilled(family, observed_rows(family, scores.natural[0], X, n_jobs))
     if not isinstance(rows, ArrayRows):
         tell = telling(family, scores, rows, temperature, (log_density, responsibilities, labels))
@@ -58,7 +63,7 @@ def evaluate(
         labels=np.empty(n if labels else 0, np.int64),
     )
     kernel = single_pass(family, rows)
-    Pass(family, rows, kernel, np.zeros(1)).write(scores, out, temperature)
+    Pass(family, rows, kernel, np.zeros(1)).write(scores, out, temperature, far)
     if log_density and not cancels(family, scores):
         rows.reduce(functools.partial(_add_log_base, family, out.evidence), ENTRY_WORK * rows.n_features)
     found = Evaluated(out.evidence, out.responsibilities, out.labels)
