@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import operator
@@ -23,6 +24,7 @@ from expfam_em.estep.grouped import with_groups
 from expfam_em.estep.plan import TABLE_ENTRIES, n_statistics, plan, single_pass
 from expfam_em.estep.reduce import check_support
 from expfam_em.families import Product
+from expfam_em.family import checked
 from expfam_em.family.alike import fingerprint
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import bind
@@ -40,6 +42,9 @@ SAMPLE_ENTRIES = 1 << 21
 
 SAMPLE_SECONDS, MOST_SAMPLE_SECONDS = 0.03, 0.3
 """How long a pass over a sample should take, and how long it may take for every thread to have a chunk."""
+
+MOST_GUESS_SECONDS = 2.0
+"""How long a kind of rows is tried: of a family given by T and A alone, η may be searched for a minute in vain."""
 
 FEW_ROWS = 16
 """Rows of a step that is all M-step."""
@@ -130,6 +135,8 @@ def estimated_cost(
 ) -> Cost:
     """Return what a fit will cost on this machine, from passes over a few rows that take some tenths of a second.
 
+    For a family given by T and A alone it may take some seconds more to guess rows: up to 2 s for each of ten kinds.
+
     Seconds are a + b n: the work of a row is that of the rows measured, all different. Equal rows that a fit counts
     once make it cheaper, and so do runs that end early. The start is "k-means++", or "mixed" if there are several runs;
     `GaussianMixture` by default makes up to 25 steps of k-means instead. Measurements are kept as long as Python runs.
@@ -167,6 +174,8 @@ def estimated_cost(
     >>> str(cost).startswith("about ")
     True
     """
+    if not isinstance(family, ExponentialFamily):
+        raise TypeError(f"family is {family!r}; it must be one, such as families.Poisson()")
     steps = 100 if n_steps is None else n_steps
     sizes = {"n": n, "d": d, "n_components": n_components, "n_init": n_init, "n_steps": steps + 1}
     for name, value in sizes.items():
@@ -229,13 +238,28 @@ def guessed(family: ExponentialFamily, d: int, n_components: int = 1) -> Draw:
             rows = kind(np.random.default_rng(0), DRAWN_ROWS, d)
             check_support(family, as_rows(rows, None, 1))
             few = as_rows(rows[: FEW_ROWS + 2 * n_components], None, 1)
-            _, state = _started(family, few, K=n_components, kept=False)
-        except (ValueError, TypeError, NotImplementedError, FloatingPointError) as error:
+            _, state = _started(_in_time(family), few, K=n_components, kept=False)
+        except Exception as error:  # a family of the user's may raise anything where rows are none of its own
             why = why or error
         else:
             if state is not None and np.isfinite(state.bounds).all():
                 return functools.partial(_drawn, kind, d)
     raise ValueError(f"no rows of {d} columns could be guessed that {family!r} takes: give some as X") from why
+
+
+def _in_time(family: ExponentialFamily) -> ExponentialFamily:
+    """Return a family of which η is searched for some seconds from now only, if it has to be searched for."""
+    if not checked.is_default(family.to_natural):
+        return family
+    end, hurried = time.perf_counter() + MOST_GUESS_SECONDS, copy.copy(family)
+
+    def log_partition(natural: Array) -> Array:
+        if time.perf_counter() > end:
+            raise TimeoutError(f"no natural parameters were found in {MOST_GUESS_SECONDS} s")
+        return family.log_partition(natural)
+
+    vars(hurried)["log_partition"] = log_partition
+    return hurried
 
 
 def _drawn(kind: Callable[[np.random.Generator, int, int], Array], d: int, m: int) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -51,29 +52,42 @@ class Progress:
         self._kind: Any = type("Bar", (tqdm,), {"monitor_interval": 0})
         self._options = {"dynamic_ncols": True, "miniters": 1} | options
         self._bar: Any = None
+        self._owner: dict[str, int] = {}
+        self._n_without = 0
 
     @contextlib.contextmanager
     def watch(self, fitting: Fitting) -> Iterator[None]:
-        """Open the bar for a fit, and close it afterwards; a fit within a fit goes on with the same bar."""
-        if self._bar is not None:
-            yield
+        """Open the bar for a fit, and close it afterwards; a fit within a fit goes on with the same bar.
+
+        A fit in another thread, while one has the bar, shows nothing.
+        """
+        if self._owner.setdefault("thread", threading.get_ident()) != threading.get_ident() or self._bar is not None:
+            self._n_without += 1
+            try:
+                yield
+            finally:
+                self._n_without -= 1
             return
         start = time.perf_counter()
         self._fitting, self._round, self._rows, self._seconds = fitting, 1, 0.0, 0.0
         self._seen: tuple[int, float] | None = None
         self._words: list[str] = []
         self._ends: list[float] = []
-        self._bar = self._kind(total=fitting.max_iter, bar_format=_format(["starting"]), **self._options)
         try:
+            self._bar = self._kind(total=fitting.max_iter, bar_format=_format(["starting"]), **self._options)
             yield
             self._bar.total = self._bar.n  # a fit that has ended is no bar that was left half way
             self._bar.bar_format = _format([*self._words, f"{self._time(time.perf_counter() - start)} in all"])
         finally:
-            self._bar.close()
+            if self._bar is not None:
+                self._bar.close()
             self._bar = None
+            self._owner.clear()
 
     def __call__(self, state: State) -> None:
         """Show where the runs stand."""
+        if self._n_without and self._owner.get("thread") != threading.get_ident():
+            return
         if self._bar is None:
             raise RuntimeError("Progress has no bar: give it to a fit as callbacks=[Progress()], or enter its `watch`")
         now = time.perf_counter()

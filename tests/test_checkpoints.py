@@ -1,5 +1,6 @@
 """A fit that was broken off goes on to the same bits; Ctrl-C leaves a whole estimator; files are damaged by nobody."""
 
+import functools
 import os
 import resource
 import shutil
@@ -15,6 +16,7 @@ from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
 import expfam_em as ef
+from expfam_em.em.belonging import digest
 from expfam_em.em.checkpoint import CheckpointFile, Part
 from tests.cases import CASES
 from tests.row_sources import ListRows
@@ -253,6 +255,63 @@ def test_the_file_of_another_fit_is_left_alone(what, broken_off):
         OTHERS[what](checkpoint=broken_off)
     assert "delete the file or give another name" in str(caught.value)
     assert broken_off.read_bytes() == before
+
+
+def rows_from(first):
+    return lambda X, n_clusters, random_state: X[first : first + n_clusters]
+
+
+def first_rows(X, n_clusters, random_state, first=0):
+    return X[first : first + n_clusters]
+
+
+FUNCTIONS = {
+    "closure": (rows_from(0), rows_from(0), rows_from(5)),
+    "partial": (functools.partial(first_rows, first=0), functools.partial(first_rows, first=0),
+                functools.partial(first_rows, first=5)),
+    "code": (lambda X, n_clusters, random_state: X[:3], lambda X, n_clusters, random_state: X[:3],
+             lambda X, n_clusters, random_state: X[4:7]),
+}  # fmt: skip
+"""A function, one that does the same, as another process would have it, and one that does not."""
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_told_by_what_they_do(name, path):
+    init, same, other = FUNCTIONS[name]
+
+    def fit(init, **how):
+        return ef.KMeans(3, init=init, n_init=2, random_state=0, tol=0).fit(X, **how)
+
+    with pytest.raises(Stop):
+        fit(init, checkpoint=path, checkpoint_every=0, callbacks=[after(2)])
+    with pytest.raises(ValueError, match="another fit: init"):
+        fit(other, checkpoint=path)
+    assert said(fit(same, checkpoint=path)) == said(fit(init))
+
+
+def test_a_function_that_calls_itself_has_a_digest():
+    def count(n):
+        return n and count(n - 1)
+
+    assert digest(count) == digest(count)
+    assert digest({"b", "a"}) == digest({"a", "b"}) != digest({"a"})
+
+
+def test_files_that_are_taken_away_while_a_fit_runs_do_not_end_it(path, monkeypatch):
+    """As another process does that goes on with the same file, and has ended."""
+    replace = CheckpointFile._replace
+
+    def taken_away(file, *content):
+        replace(file, *content)
+        for each in (file.path, file.previous):
+            each.unlink(missing_ok=True)
+        if np.isfinite(file.written):
+            raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(CheckpointFile, "_replace", taken_away)
+    with pytest.warns(RuntimeWarning, match="cannot be written"):
+        found = gaussian().fit(X, checkpoint=path, checkpoint_every=0)
+    assert said(found) == said(gaussian().fit(X))
 
 
 def test_threads_and_words_may_differ(broken_off, capsys):

@@ -9,6 +9,7 @@ import pytest
 from scipy import sparse
 
 import expfam_em as ef
+from tests import own_families as own
 from tests.cases import CASES
 
 F = ef.families
@@ -133,3 +134,18 @@ def test_what_makes_no_sense_is_refused(message, given):
     sizes = {"family": F.Gaussian(), "n": 100, "d": 2, "n_components": 2} | given
     with pytest.raises(ValueError, match="^" + message.replace("(", r"\(").replace(")", r"\)")):
         ef.estimated_cost(**sizes)
+
+
+@pytest.mark.parametrize("family", [own.Geometric(), own.PoissonExposure()], ids=repr)
+def test_rows_are_guessed_for_no_longer_than_said(family, monkeypatch):
+    """η of two columns is searched for in vain, since A knows one; a family may raise anything for rows of another."""
+    monkeypatch.setattr(ef.cost, "MOST_GUESS_SECONDS", 0.01)
+    d = 2 if isinstance(family, own.Geometric) else 1
+    with pytest.raises(ValueError, match="give some as X") as error:
+        ef.estimated_cost(family, 1000, d, 2, n_jobs=1)
+    assert isinstance(error.value.__cause__, TimeoutError if d == 2 else IndexError)
+
+
+def test_a_class_is_no_family():
+    with pytest.raises(TypeError, match="it must be one"):
+        ef.estimated_cost(F.Poisson, 1000, 2, 2)

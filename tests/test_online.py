@@ -309,6 +309,44 @@ def test_what_a_stream_cannot_do_is_said(model, how, told):
     assert not hasattr(model, "n_features_in_")
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"prior": "weak"}, {"temperature": 2.0}, {"weights": "equal"}, {"concentration": 3.0}, {"reg_covar": 0.1},
+        {"covariance_type": "diag"}, {"fixed": {"means": np.zeros((2, 2))}}, {"collapse": "keep"}, {"n_components": 3},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_stream_goes_on_under_the_parameters_it_began_with(changed):
+    step = ef.StepSize(batch_size=50, warm_up=2)
+    model = ef.GaussianMixture(2, random_state=0).partial_fit(two_clusters(300), step=step)
+    before = model.get_params()
+    model.set_params(**changed)
+    with pytest.raises(ValueError, match=f"({next(iter(changed))}|family) (was|is) .*clone"):
+        model.partial_fit(two_clusters(300))
+    model.set_params(**before | {"max_iter": 7}).partial_fit(two_clusters(300))
+    assert model.n_iter_ == 12
+
+
+NO_STEPS = {
+    "whole warm_up": (lambda: ef.StepSize(warm_up=1.5), TypeError),
+    "whole batch_size": (lambda: ef.StepSize(batch_size=2.5), TypeError),
+    "t0": (lambda: ef.StepSize(t0=np.inf), ValueError),
+    "StepSize": (lambda: ef.GaussianMixture(2).partial_fit(two_clusters(9), step=0.5), TypeError),
+    "StepSize of a stream": (lambda: ef.Stream.of(EVEN, 0.5), TypeError),
+    "mixture": (lambda: ef.Stream.of(ef.GaussianMixture(2)), TypeError),
+    "stack": (lambda: ef.Stream.of(ef.Mixture(EVEN.family, EVEN.weights[None], EVEN.natural[None])), ValueError),
+}
+EVEN = ef.Mixture.of(families.Poisson(), [0.5, 0.5], rates=[[1.0], [2.0]])
+
+
+@pytest.mark.parametrize("name", NO_STEPS)
+def test_what_is_no_step_and_no_mixture_is_refused(name):
+    make, error = NO_STEPS[name]
+    with pytest.raises(error):
+        make()
+
+
 def test_a_failed_call_leaves_the_stream_as_it_was():
     X = np.random.default_rng(0).poisson([[1.0], [9.0]], (300, 2, 1)).reshape(-1, 1).astype(float)
     model = ef.ExponentialFamilyMixture(families.Poisson(), 2, random_state=0).partial_fit(X, step=SMALL)
@@ -393,3 +431,28 @@ def test_a_cluster_that_starts_far_away_gets_rows():
     X = blobs(2000, 2, 3)
     found = ef.MiniBatchKMeans(3, init=np.array([[0, 0], [1e3, 1e3], [1.1e3, 1e3]]), n_init=1, random_state=0).fit(X)
     assert np.bincount(found.labels_, minlength=3).min() > 100
+
+
+@pytest.mark.parametrize("ratio", [1.0, 5.0, 1e9])
+def test_the_largest_cluster_is_never_put_elsewhere(ratio):
+    found = ef.MiniBatchKMeans(3, reassignment_ratio=ratio, max_iter=3, batch_size=100, random_state=0)
+    assert np.isfinite(found.fit(blobs(500, 2, 3)).cluster_centers_).all()
+
+
+def test_what_belongs_to_other_rows_or_clusters_is_not_kept():
+    X = blobs(500, 2, 3)
+    model = ef.MiniBatchKMeans(3, random_state=0).fit(X)
+    assert not hasattr(model.set_params(compute_labels=False).fit(X[:50]), "labels_")
+    with pytest.raises(ValueError, match="n_clusters is 4, and was 3"):
+        model.set_params(n_clusters=4).partial_fit(X)
+    with pytest.raises(TypeError, match="must be a list of functions"):
+        model.fit(X, callbacks=None)
+
+
+def test_absent_rows_are_no_passes():
+    X, weight = blobs(300, 2, 3), np.repeat([1.0, 0.0], [200, 100])
+    one, other = (
+        ef.MiniBatchKMeans(3, batch_size=40, random_state=0),
+        ef.MiniBatchKMeans(3, batch_size=40, random_state=0),
+    )
+    assert one.fit(X, sample_weight=weight).n_iter_ == other.fit(X[:200]).n_iter_

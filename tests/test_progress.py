@@ -2,9 +2,13 @@
 
 import io
 import logging
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 import expfam_em as ef
 
@@ -175,6 +179,54 @@ def test_the_bar_is_closed_where_a_fit_fails_and_serves_the_next_one(failure):
     assert file.getvalue().endswith("\n")
     gaussian(tol=0, max_iter=5).fit(X, callbacks=[progress, lambda state: state.n_iter == 5])
     assert file.shown[-1].startswith("step 5/5")
+
+
+def test_a_bar_is_of_one_thread():
+    """The other fit begins while the first has the bar, and ends after it."""
+    progress, file = bar()
+    begun, ended = threading.Event(), threading.Event()
+
+    def other():
+        def wait(state):
+            begun.set()
+            ended.wait()
+
+        return gaussian(tol=0, max_iter=3).fit(X, callbacks=[progress, wait]).n_iter_
+
+    def first(pool):
+        found = []
+
+        def start(state):
+            if not found:
+                found.append(pool.submit(other))
+                begun.wait()
+
+        gaussian(tol=0, max_iter=5).fit(X, callbacks=[progress, start])
+        ended.set()
+        return found[0].result()
+
+    with ThreadPoolExecutor(1) as pool, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=ConvergenceWarning)
+        assert first(pool) == 3
+    assert file.shown[-1].startswith("step 5/5")
+    gaussian(tol=1e-6).fit(X, callbacks=[progress])
+    assert not file.shown[-1].startswith("step 5/5")
+
+
+@pytest.mark.parametrize("fit", [FITS["KMeans"], FITS["n_init"]], ids=["KMeans", "n_init"])
+def test_no_step_follows_one_at_which_a_callback_has_ended_the_fit(fit):
+    """Not even where a start reaches tol at that step."""
+    steps = []
+    fit([lambda state: steps.append(state.n_iter)])
+    for n in range(1, len(steps) + 1):
+        made = []
+
+        def last(state, made=made, n=n):
+            made.append(state.n_iter)
+            return len(made) == n
+
+        fit([last])
+        assert made == steps[:n]
 
 
 def test_a_bar_changes_nothing_and_says_where_it_belongs():

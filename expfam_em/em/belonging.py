@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import re
 import sys
 import zlib
 from collections.abc import Callable
 from importlib.metadata import version
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -39,7 +42,7 @@ def belonging(given: dict[str, Any], rows: Rows) -> Belonging:
     rows : Rows
         Read once.
     """
-    found = {name: [_shown(value), digest(value)] for name, value in given.items()}
+    found = described(given)
     kind = "sparse " if rows.is_sparse else ""
     sums = rows.reduce(_row_sums, ENTRY_WORK * rows.n_features)
     found["X"] = [f"{kind}{rows.dtype} of {rows.n_features} columns", digest((str(rows.dtype), rows.n_features, sums))]
@@ -50,16 +53,21 @@ def belonging(given: dict[str, Any], rows: Rows) -> Belonging:
     return found
 
 
+def described(given: dict[str, Any]) -> Belonging:
+    """Return values by name in a few words, with their digests."""
+    return {name: [_shown(value), digest(value)] for name, value in given.items()}
+
+
 def difference(one: Belonging, other: Belonging) -> str:
     """Return how one fit differs from another, in words; empty if they are the same."""
     nothing = ["nothing", ""]
     found = []
     for name in {**one, **other}:
         was, now = (each.get(name, nothing) for each in (one, other))
-        if was[0] != now[0]:
-            found.append(f"{name} was {was[0]} and is {now[0]}")
-        elif was[1] != now[1]:
-            found.append(f"{name}, {now[0]}, is another one")
+        if was[1] == now[1] and (now[1] or was[0] == now[0]):
+            continue
+        same_words = f"{name}, {now[0]}, is another one"
+        found.append(same_words if was[0] == now[0] else f"{name} was {was[0]} and is {now[0]}")
     return "; ".join(found)
 
 
@@ -91,8 +99,21 @@ def _feed(write: Callable[[bytes], Any], value: Any, inside: list[int]) -> None:
             _feed(write, item, inside)
     elif callable(value) and hasattr(value, "__qualname__"):
         write(f"{value.__module__}.{value.__qualname__}".encode())
+        if id(value) not in inside:
+            _feed(write, _behaviour(value), [*inside, id(value)])
+    elif isinstance(value, CodeType):
+        _feed(write, [value.co_code, value.co_names, value.co_consts], inside)
+    elif isinstance(value, (set, frozenset)):
+        write("".join(sorted(map(digest, value))).encode())
     elif id(value) not in inside:
         _feed(write, _contents(value), [*inside, id(value)])
+
+
+def _behaviour(function: Any) -> list[Any]:
+    """Return what tells a function from others of its name: its code, and values that it has been given."""
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    own = [getattr(function, name, None) for name in ("__code__", "__defaults__", "__kwdefaults__", "__self__")]
+    return [part for part in (*own, *cells) if not isinstance(part, ModuleType)]
 
 
 def _contents(value: Any) -> Any:
@@ -101,6 +122,8 @@ def _contents(value: Any) -> Any:
         return constants(value)
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, functools.partial):
+        return [value.func, value.args, value.keywords]
     return vars(value) if hasattr(value, "__dict__") else repr(value)
 
 
@@ -110,7 +133,7 @@ def _shown(value: Any) -> str:
         return f"a mixture of {value.n_components} {value.family!r}"
     if (array := value if hasattr(value, "__array__") else None) is not None and np.size(array) > 4:
         return f"an array of shape {np.shape(array)}"
-    words = " ".join(repr(value).split())
+    words = re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(repr(value).split()))  # addresses are of a process
     return words if len(words) <= FEW_WORDS else f"{words[:FEW_WORDS]}…"
 
 

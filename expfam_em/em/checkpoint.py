@@ -259,7 +259,7 @@ class CheckpointFile:
         except OSError as error:
             with contextlib.suppress(OSError):
                 self.new.unlink(missing_ok=True)
-            if not (self.path.exists() or self.previous.exists()):
+            if self.written == -np.inf and not (self.path.exists() or self.previous.exists()):
                 why = f"the checkpoint cannot be written ({error.strerror}); give another name"
                 raise type(error)(error.errno, why, str(self.path)) from error
             warn_caller(

@@ -208,10 +208,12 @@ def run(
     """
     callbacks, stopped, step = checked_callbacks(callbacks), False, step or usual_step(problem.options)
     while True:
+        if stopped:  # also where the same step reaches tol: whoever follows must know that nothing is to follow
+            break
         state = end(problem, state, state.done, Status.CONVERGED)
         if drop and state.n_iter >= len(problem.options.schedule) + HEAD_START:
             state = end(problem, state, _behind(problem, state), Status.BEHIND)
-        if stopped or not len(state.run) or state.n_iter >= problem.options.max_iter:
+        if not len(state.run) or state.n_iter >= problem.options.max_iter:
             break
         state = end_fallen(problem, state, recorded(problem, step(problem, state)))
         state = state.frozen() if callbacks else state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,6 +53,8 @@ class StepSize:
     ------
     ValueError
         If a value is out of range.
+    TypeError
+        If ``warm_up`` or ``batch_size`` is no whole number.
     """
 
     kappa: float = 0.6
@@ -61,9 +64,9 @@ class StepSize:
     memory: float | None = None
 
     def __post_init__(self) -> None:
-        if not (0 <= self.kappa <= 1 and self.t0 >= 0):
+        if not (0 <= self.kappa <= 1 and 0 <= self.t0 < np.inf):
             raise ValueError(f"kappa is {self.kappa!r} and t0 {self.t0!r}; they must lie in [0, 1], and be ≥ 0")
-        if not (self.warm_up >= 1 and self.batch_size >= 1):
+        if not (operator.index(self.warm_up) >= 1 and operator.index(self.batch_size) >= 1):
             raise ValueError(f"warm_up is {self.warm_up!r} and batch_size {self.batch_size!r}; both must be at least 1")
         if self.memory is not None and not self.memory >= 2 * self.batch_size:
             raise ValueError(
@@ -85,6 +88,13 @@ class StepSize:
     def of_average(self, t: float) -> float:
         """Return how much the statistics after a whole batch count in their average, whose weights are ∝ t²."""
         return min(1.0, max((LATE + 1) / (t + LATE), self.least))
+
+
+def checked_step(step: StepSize | None) -> StepSize | None:
+    """Return a step size, or None, once it is one."""
+    if step is not None and not isinstance(step, StepSize):
+        raise TypeError(f"step is {step!r}; it must be a StepSize, such as StepSize(kappa=0.6), or None")
+    return step
 
 
 def part(whole: float, share: float) -> float:
@@ -146,10 +156,21 @@ class Stream:
             See `maximize`.
         collapse : {"error", "keep"}
             What becomes of a component that collapses: an error, or it stays as it was.
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range, or ``mixture`` is a stack of several.
+        TypeError
+            If ``mixture`` is no Mixture, or ``step`` no StepSize.
         """
+        if not isinstance(mixture, Mixture):
+            raise TypeError(f"mixture is {mixture!r}; it must be a Mixture")
+        if mixture.weights.ndim != 1:
+            raise ValueError(f"mixture is a stack of {len(mixture.weights)} mixtures; it must be one")
         how = checked_collapse(collapse)
         options = Options(0, 0.0, temperature, prior, concentration, weights, collapse=how)
-        return cls(mixture, step or StepSize(), options)
+        return cls(mixture, checked_step(step) or StepSize(), options)
 
     @cached_property
     def mixture(self) -> Mixture:

@@ -17,7 +17,7 @@ from expfam_em.em.loop import fit_all
 from expfam_em.em.online import StepSize, Stream, advanced
 from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, Status
-from expfam_em.em.watching import Callback, tell
+from expfam_em.em.watching import Callback, checked_callbacks, tell
 from expfam_em.estimators.kmeans import KMeans, _centres, _mixture_of, _step
 from expfam_em.estimators.shell import all_or_nothing, checked_weight, fit_context, generator, warn_caller
 from expfam_em.family.alike import alike
@@ -75,7 +75,8 @@ class MiniBatchKMeans(KMeans):
     n_init : "auto" or int ≥ 1
         Starts, of which the one of least inertia is kept; "auto" is 3 for random or callable starts, else 1.
     reassignment_ratio : float ≥ 0
-        A cluster with fewer rows than this share of the largest one begins again at a row of the batch.
+        A cluster with fewer rows than this share of the largest one begins again at a row of the batch; from 1 on all
+        but the largest.
     n_jobs : int, optional
         Threads, all cores by default. Results do not depend on it.
 
@@ -174,7 +175,7 @@ class MiniBatchKMeans(KMeans):
         ValueError
             For fewer rows than clusters, or if callbacks or a checkpoint are given.
         """
-        if checkpoint is not None or len(callbacks):
+        if checkpoint is not None or checked_callbacks(callbacks):
             what = "callbacks" if checkpoint is None else "checkpoint"
             raise ValueError(f"a fit in small batches takes no {what}: call partial_fit, and look between the calls")
         with all_or_nothing(self):
@@ -207,7 +208,7 @@ class MiniBatchKMeans(KMeans):
                 status = Status.CONVERGED
                 break
         found = self._described(stream, X, weight, progress.smoothed * total)
-        self._set_fitted(found | {"n_steps_": made, "n_iter_": -(-made * size // len(X)), "status_": status.value})
+        self._set_fitted(found | {"n_steps_": made, "n_iter_": -(-made * size // n), "status_": status.value})
         self.__dict__["_online"] = stream, self.__dict__["mixture_"], rng
 
     @undisturbed
@@ -231,12 +232,17 @@ class MiniBatchKMeans(KMeans):
         Raises
         ------
         ValueError
-            If the first rows are fewer than the clusters.
+            If the first rows are fewer than the clusters, or ``n_clusters`` is another number than when they came.
         """
         with all_or_nothing(self):
             rows = self._validated(X, reset=not hasattr(self, "n_features_in_"))
             weight = checked_weight(sample_weight, rows)
             mixture, n_steps = self.__dict__.get("mixture_"), self.__dict__.get("n_steps_", 0)
+            if mixture is not None and mixture.n_components != self.n_clusters:
+                raise ValueError(
+                    f"n_clusters is {self.n_clusters}, and was {mixture.n_components} when the first rows came: take "
+                    "sklearn.base.clone(model)"
+                )
             total = self._total(rows, weight, first=mixture is None)
             present = np.arange(len(rows)) if weight is None else np.flatnonzero(weight > 0)
             stream, fitted, rng = self.__dict__.get("_online", (None, None, None))
@@ -306,7 +312,8 @@ class MiniBatchKMeans(KMeans):
         inertia = pass_.inertia(_centres(stream.running), pass_.labels(scores))
         after = advanced(stream, pass_)
         counts = after.statistics.counts  # type: ignore[union-attr]
-        if (few := counts < self.reassignment_ratio * counts.max()).any():
+        least = min(self.reassignment_ratio * counts.max(), counts.max())  # the largest cluster stays
+        if (few := counts < least).any():
             after = _reassigned(after, few, X, weight, rng)
         return after, inertia / (len(X) if weight is None else weight.sum())
 
@@ -327,6 +334,7 @@ class MiniBatchKMeans(KMeans):
         mixture = stream.mixture
         centres = _centres(mixture)
         found = {"mixture_": mixture, "cluster_centers_": centres.astype(X.dtype), "inertia_": inertia}
+        self.__dict__.pop("labels_", None)  # of other rows
         if self.compute_labels:
             pass_, there = self._pass_under(mixture, X, weight)
             labels = pass_.labels(there.scores)

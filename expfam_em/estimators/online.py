@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.metaestimators import available_if
 
-from expfam_em.em.online import StepSize, Stream, advanced, checked_collapse
+from expfam_em.em.belonging import Belonging, described, difference
+from expfam_em.em.online import StepSize, Stream, advanced, checked_collapse, checked_step
 from expfam_em.em.options import Options
 from expfam_em.em.result import FitResult, Status
 from expfam_em.estep.grouped import possible_row, with_groups
@@ -79,6 +80,8 @@ class Online(NamedTuple):
         Rows when starts were last drawn.
     labelled : bool
         Whether the component of some row was given.
+    chosen : Belonging
+        The parameters of the estimator that the stream depends on.
     """
 
     waiting: Batch | None = None
@@ -87,6 +90,13 @@ class Online(NamedTuple):
     step: StepSize | None = None
     n_drawn: int = 0
     labelled: bool = False
+    chosen: Belonging = {}
+
+
+OF_STREAM = (
+    "prior", "fixed", "tied", "bounds", "concentration", "weights", "temperature", "collapse", "labelled", "binarize",
+)  # fmt: skip
+"""Parameters that a stream depends on, besides those of the family."""
 
 
 def _can_stream(estimator: Any) -> bool:
@@ -133,10 +143,12 @@ class Streamed(EMEstimator):
         ------
         ValueError
             For rows outside the family's support, a component that collapses, ``noise``, or a ``collapse`` that needs
-            all rows. The estimator is then as it was before the call.
+            all rows; if a parameter that the stream depends on is another one than when it began. The estimator is
+            then as it was before the call.
         """
         with all_or_nothing(self):
             _check_can_stream(self)
+            checked_step(step)
             for batch in _batches(self, self._validated(X, not hasattr(self, "n_features_in_")), sample_weight, y):
                 given = batch if batch.weight is None else batch.of(batch.weight > 0)
                 if len(given.X):
@@ -196,6 +208,11 @@ def _after(model: Any, batch: Batch, step: StepSize | None) -> Online:
             f"n_components is {model.n_components}, and was {stream.running.n_components} when the stream began: take "
             "sklearn.base.clone(model)"
         )
+    chosen = described({name: getattr(model, name, None) for name in OF_STREAM} | {"the family": model._make_family()})
+    if online.stream is not None and (differs := difference(online.chosen, chosen)):
+        raise ValueError(
+            f"{differs}; the stream began so: set it back, or begin another with sklearn.base.clone(model)"
+        )
     check_support(stream.running.family, _rows(model, stream.running, batch))
     stream, size = replace(stream, step=step), step.batch_size
     n_taken = len(waiting.X) // size * size
@@ -203,7 +220,7 @@ def _after(model: Any, batch: Batch, step: StepSize | None) -> Online:
         stream = _advanced(model, stream, waiting.of(slice(at, at + size)))
     if stream.average is not None and (n_taken or online.stream is None):
         _describe(model, stream, labelled, batch.X.dtype)
-    return Online(waiting.of(slice(n_taken, None)).kept(), stream, None, step, 0, labelled)
+    return Online(waiting.of(slice(n_taken, None)).kept(), stream, None, step, 0, labelled, chosen)
 
 
 def _fit_first(model: Any, rows: Batch, n_drawn: int) -> int:
