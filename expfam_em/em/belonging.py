@@ -124,7 +124,12 @@ def _contents(value: Any) -> Any:
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, functools.partial):
         return [value.func, value.args, value.keywords]
-    return vars(value) if hasattr(value, "__dict__") else repr(value)
+    return vars(value) if hasattr(value, "__dict__") else _words(value)
+
+
+def _words(value: Any) -> str:
+    """Return what a value says of itself, without its address, which is another one in each process."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(repr(value).split()))
 
 
 def _shown(value: Any) -> str:
@@ -133,7 +138,7 @@ def _shown(value: Any) -> str:
         return f"a mixture of {value.n_components} {value.family!r}"
     if (array := value if hasattr(value, "__array__") else None) is not None and np.size(array) > 4:
         return f"an array of shape {np.shape(array)}"
-    words = re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(repr(value).split()))  # addresses are of a process
+    words = _words(value)
     return words if len(words) <= FEW_WORDS else f"{words[:FEW_WORDS]}…"
 
 
