@@ -1,5 +1,6 @@
 """Rows in files, frames and batches: the bits of the array, little memory, and errors that say what is wrong."""
 
+import functools
 import itertools
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 from sklearn.base import clone
 
 import expfam_em as ef
@@ -147,6 +149,8 @@ def test_weights_are_a_column_or_an_array(model, tmp_path):
         ef.rows_from(table(weight=True), weight="w"),
         ef.rows_from(table(weight=True).to_pandas(), weight="w"),
         ef.rows_from(lambda: batches(weights=WEIGHT)),
+        ef.rows_from(path, ["a", "b"], WEIGHT),
+        ef.rows_from(batches, weight=WEIGHT),
     ):
         found = fitted(model, rows)
         assert np.array_equal(found.natural_parameters_, array.natural_parameters_)
@@ -264,8 +268,39 @@ NONSENSE = {
     "bad weights": (lambda p: lambda: iter([(X, -WEIGHT)]), "500 finite numbers ≥ 0 are needed"),
     "names": (lambda p: lambda: iter([pd.DataFrame(X), X]), "the batch at row 500 is ndarray, without names"),
     "forgotten": (lambda p: Forgetful(), "498 rows have been read, and 499 before"),
+    "other rows": (
+        lambda p: functools.partial(drawn, np.random.default_rng(0)),
+        "the first rows are not those that came",
+    ),
+    "one iterator": (lambda p: functools.partial(next, itertools.repeat(batches())), "the first rows are not those"),
+    "no iterator": (lambda p: lambda: None, "returned NoneType; it must return an iterator of batches"),
+    "three of a kind": (lambda p: lambda: iter([(X, WEIGHT, 1)]), "is a tuple of 3; it must be one of rows and their"),
+    "a short column": (
+        lambda p: lambda: iter([{"a": X[1:, 0], "b": X[:, 1]}]),
+        r"columns of shapes \(499,\), \(500,\)",
+    ),
+    "names at last": (lambda p: lambda: iter([X, pd.DataFrame(X, columns=NAMES)]), "has the columns a, b, and those"),
+    "text as weights": (lambda p: lambda: iter([(X, WEIGHT.astype(str))]), "weights of dtype <U32; numbers are needed"),
+    "an archive": (lambda p: archive(p / "x.npy"), "x.npy is not a NumPy file of numbers"),
+    "objects": (
+        lambda p: np.save(p / "x.npy", X.astype(object)) or p / "x.npy",
+        "not a NumPy file of numbers: .* objects",
+    ),
+    "no HDF5 file": (lambda p: written(p / "x.h5"), "x.h5 is no HDF5 file that can be read"),
+    "a sparse matrix": (lambda p: sparse.csr_array(X), "a sparse matrix is in memory"),
+    "a series": (lambda p: pd.Series(X[:, 0]), r"the array has shape \(500,\)"),
     "two matrices": (lambda p: hdf5_of(p, {"x": X, "y": X}), "has 2 matrices among x, y"),
 }
+
+
+def drawn(rng):
+    return iter([rng.normal(size=(N, 2))])
+
+
+def archive(path):
+    with path.open("wb") as file:
+        np.savez(file, X=X)
+    return path
 
 
 def written(path):
@@ -299,6 +334,7 @@ def test_nonsense_is_refused(name, tmp_path):
         ({"columns": ["a", "c"]}, "no column is named 'c'; the columns are a, b, w"),
         ({"weight": "v"}, "no column is named 'v'"),
         ({"columns": []}, "no column is left"),
+        ({"columns": "ab"}, "columns is 'ab'; give a list of names"),
     ],
 )
 @pytest.mark.parametrize("kind", ["parquet", "frame", "batches"])
@@ -318,6 +354,80 @@ def test_columns_are_those_of_the_fit(tmp_path):
         ValueError, match=r"the rows have the columns \['a', 'b'\]; the model was fitted to \['b', 'a'\]"
     ):
         model.predict(ef.rows_from(table()))
+
+
+def test_weights_are_one_for_each_row():
+    for source, weight, told in (
+        (X, WEIGHT[1:], r"weight has shape \(499,\); it must be \(500,\)"),
+        (lambda: batches(), np.append(WEIGHT, 1), "there are 501 weights, and 500 rows"),
+        (lambda: batches(weights=WEIGHT), WEIGHT, "beside rows that have weights"),
+        (batches, "w", r"is ndarray, without names of columns; \['w'\] are asked for"),
+        (X, "w", "the columns of an array have no names: give the weights"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            fitted("gaussian", ef.rows_from(source, weight=weight))
+
+
+def test_the_index_of_a_frame_is_no_column(tmp_path):
+    frame = pd.DataFrame(X, columns=NAMES).query("a > 1")
+    frame.to_parquet(tmp_path / "x.parquet")
+    for source in (tmp_path / "x.parquet", pa.Table.from_pandas(frame)):
+        assert ef.rows_from(source).columns == NAMES
+    assert ef.rows_from(tmp_path / "x.parquet", ["a", "__index_level_0__"]).n_features == 2
+
+
+def test_rows_without_names_are_taken_with_a_warning(tmp_path):
+    model = ef.GaussianMixture(2, random_state=0).fit(pd.DataFrame(X, columns=NAMES))
+    for source in (in_npy(tmp_path), batches):
+        with pytest.warns(UserWarning, match="X has no names of columns; GaussianMixture was fitted to"):
+            found = model.predict(source)
+        assert np.array_equal(found, model.predict(pd.DataFrame(X, columns=NAMES)))
+
+
+@pytest.mark.filterwarnings("ignore:Best performing")
+def test_weights_of_a_frame_beside_it():
+    parts = [(pd.DataFrame(X[:99], columns=NAMES), WEIGHT[:99]), (table().slice(99).select(["b", "a"]), WEIGHT[99:])]
+    rows = ef.rows_from(lambda: iter(parts))
+    assert rows.columns == NAMES
+    assert np.array_equal(fitted("gaussian", rows).means_, fitted("gaussian", X, sample_weight=WEIGHT).means_)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_what_fails_closes_what_was_read(n_jobs):
+    closed = []
+
+    def endless():
+        try:
+            while True:
+                yield X
+        finally:
+            closed.append(True)
+
+    rows = ef.rows_from(endless, n_jobs=n_jobs)
+    closed.clear()
+    with pytest.raises(ZeroDivisionError):
+        rows.reduce(lambda chunk: 1 // (chunk.first == 0), 1.0)
+    assert closed == [True]
+    assert not [thread for thread in threading.enumerate() if thread.name == "expfam_em reader"]
+
+
+def test_steps_say_how_to_take_a_path(tmp_path):
+    mixture = ef.GaussianMixture(2, random_state=0).fit(X).mixture_
+    for source in (in_npy(tmp_path), batches):
+        with pytest.raises(ValueError, match=r"not rows themselves: give expfam_em.rows_from\(X\)"):
+            ef.fit(mixture, source)
+        assert np.array_equal(ef.fit(mixture, ef.rows_from(source)).mixture.natural, ef.fit(mixture, X).mixture.natural)
+    with pytest.raises(ValueError, match="an iterator, which can be read once only"):
+        ef.GaussianMixture(2).fit(batches())
+
+
+def test_a_prediction_needs_a_folder(tmp_path):
+    model = ef.GaussianMixture(2, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="there is no such folder"):
+        model.predict(X, out=tmp_path / "no" / "labels.npy")
+    (tmp_path / "labels.npy").mkdir()
+    with pytest.raises(ValueError, match="it is a folder"):
+        model.predict(batches, out=tmp_path / "labels.npy")
 
 
 LIMITED = """

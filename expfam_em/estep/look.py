@@ -94,6 +94,6 @@ class LookedRows:
 
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, functools.partial) and isinstance(other, functools.partial):
-        same = one.func is other.func and len(one.args) == len(other.args)
+        same = one.func is other.func and len(one.args) == len(other.args) and one.keywords == other.keywords
         return same and all(a is b for a, b in zip(one.args, other.args, strict=True))
     return one is other

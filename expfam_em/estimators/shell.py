@@ -25,6 +25,7 @@ from expfam_em.rows.protocol import is_rows
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Floats, Observations, RandomState
 from expfam_em.saving.files import save
+from expfam_em.sources.arrays import UnnamedError
 from expfam_em.sources.open import is_source, rows_from
 from expfam_em.values.mixture import Mixture
 
@@ -299,7 +300,13 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
     def _opened(self, source: Any, reset: bool) -> Any:
         """Return a source as rows; of columns with names, those of the fit."""
         names = None if reset else getattr(self, "feature_names_in_", None)
-        return rows_from(source, None if names is None or is_rows(source) else list(names), n_jobs=self.n_jobs)
+        if names is None or is_rows(source):
+            return rows_from(source, n_jobs=self.n_jobs)
+        try:
+            return rows_from(source, list(names), n_jobs=self.n_jobs)
+        except UnnamedError:
+            warn_caller(f"X has no names of columns; {type(self).__name__} was fitted to {list(names)}", UserWarning)
+            return rows_from(source, n_jobs=self.n_jobs)
 
     def _checked_elsewhere(self, rows: Any, reset: bool) -> Any:
         """Return rows that are not in memory, once they are numbers in the columns of the fit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -176,6 +177,8 @@ def observations(X: Observations | CSRBlock) -> Block | CSRBlock:
         return X
     if sparse.issparse(X):
         return CSRBlock.of(X)
+    if isinstance(X, (str, os.PathLike)) or (callable(X) and not hasattr(X, "shape")):
+        raise ValueError(f"X is {type(X).__name__}, and not rows themselves: give expfam_em.rows_from(X)")
     X = np.asarray(X)
     if X.ndim != 2:
         raise ValueError(f"X has shape {X.shape}; it must be (n, d), one row for each observation")

@@ -71,7 +71,7 @@ class StreamedRows(ABC):
             number, chunk = numbered
             tree.put(0, number, function(chunk if as_read else in_row_order(chunk)))
 
-        run_ahead(one, enumerate(self.chunks(rows_per_chunk(work))), thread_count(self.n_jobs))
+        run_ahead(one, self.chunks(rows_per_chunk(work)), thread_count(self.n_jobs))
         if not tree.nodes:
             raise self._nothing()
         return tree.total()
@@ -126,6 +126,8 @@ def as_weights(weight: Any, n: int, asked: str) -> np.ndarray:
     ValueError
         If they are no finite numbers from 0; ``asked`` is what has returned them.
     """
+    if (kind := np.asarray(weight).dtype).kind not in "biuf":
+        raise ValueError(f"{asked} returned weights of dtype {kind}; numbers are needed")
     weight = np.ascontiguousarray(weight, np.float64)
     if weight.shape != (n,) or not np.all((weight >= 0) & np.isfinite(weight)):
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import contextvars
 import functools
 import os
@@ -218,23 +219,14 @@ def run_in_order(function, items, n_jobs) -> list:
 
 @undisturbed
 def run_ahead(function: Callable[[Any], object], items: Iterator[Any], n_jobs: int) -> None:
-    """Call a function with each item, by the caller and up to n_jobs − 1 helper threads, while one more reads ahead.
+    """Call a function with (i, item i), by the caller and up to n_jobs − 1 helper threads, while one more reads ahead.
 
-    No more than 2 n_jobs + 2 items are held at a time. What a call or the reading raises is raised here.
+    No more than 2 n_jobs + 2 items are held at a time. What a call or the reading raises is raised here. Items from a
+    generator are closed however it ends, so that it keeps no file open.
     """
     waiting: queue.Queue[Any] = queue.Queue(n_jobs + 1)
-    end, stopped, failed = object(), threading.Event(), []
-
-    def read():
-        try:
-            for item in items:
-                if stopped.is_set():
-                    break
-                waiting.put(item)
-                del item  # nobody else may hold it longer
-        except BaseException as error:
-            failed.append(error)
-        waiting.put(end)
+    end, stopped = object(), threading.Event()
+    failed: list[BaseException] = []
 
     def drain():
         while waiting.get() is not end:
@@ -253,7 +245,9 @@ def run_ahead(function: Callable[[Any], object], items: Iterator[Any], n_jobs: i
             drain()
             raise
 
-    threading.Thread(target=read, name="expfam_em reader", daemon=True).start()
+    arguments = (items, waiting, stopped, failed, end)
+    reader = threading.Thread(target=_read, args=arguments, name="expfam_em reader", daemon=True)
+    reader.start()
     futures: list[Future] = []
     try:
         for _ in range(n_jobs - 1):
@@ -262,11 +256,27 @@ def run_ahead(function: Callable[[Any], object], items: Iterator[Any], n_jobs: i
     finally:
         stopped.set()
         drain()
+        reader.join()
         for future in futures:
             if not future.cancel():
                 future.result()
+        futures.clear()  # an error of theirs would hold this frame, and with it what has been read
     if failed:
-        raise failed[0]
+        raise failed.pop()
+
+
+def _read(items, waiting, stopped, failed, end):
+    """Put numbered items into a queue, and the end behind them."""
+    try:
+        with contextlib.closing(items) if hasattr(items, "close") else contextlib.nullcontext():
+            for i, item in enumerate(items):
+                if stopped.is_set():
+                    break
+                waiting.put((i, item))
+                del item  # nobody else may hold it longer
+    except BaseException as error:
+        failed.append(error)
+    waiting.put(end)
 
 
 @functools.cache

@@ -9,36 +9,36 @@ from typing import Any
 import numpy as np
 
 from expfam_em.sources.batches import Batch, BatchRows, SizedRows
-from expfam_em.sources.parquet import arrow_column, check_columns
+from expfam_em.sources.parquet import arrow_column, check_columns, data_names
 
 FEWEST_READ = 1 << 15
 """Rows that are read at a time at least, where an array is stored in smaller pieces."""
 
 
-def array_rows(array: Any, columns: Sequence[int] | None, weight: Any, n_jobs: int | None) -> SizedRows:
+class UnnamedError(ValueError):
+    """Raised where columns are asked for by name, and rows have no names of columns."""
+
+
+def array_rows(array: Any, columns: Sequence[Any] | None, weight: str | None, n_jobs: int | None) -> SizedRows:
     """Return the rows of anything with a shape, a dtype and slices.
 
     Raises
     ------
     ValueError
-        If it is no matrix of numbers with a row, or there is not a weight for each row.
+        If it is no matrix of numbers with a row, or has no such columns.
     """
     if len(array.shape) != 2 or 0 in array.shape:
         raise ValueError(f"the array has shape {array.shape}; it must be (n, d), with at least one row and one column")
     n, d = array.shape
-    if columns is not None and not all(isinstance(j, (int, np.integer)) and 0 <= j < d for j in columns):
-        raise ValueError(f"columns is {columns!r}; those of an array have the numbers 0 to {d - 1}")
     if weight is not None:
-        weight = weight if hasattr(weight, "shape") else np.asarray(weight)
-        if weight.shape != (n,):
-            raise ValueError(f"weight has shape {weight.shape}; the array has {n} rows, so it must be ({n},)")
-    batches = functools.partial(_slices, array, None if columns is None else list(columns), weight)
-    return SizedRows(
-        n, batches, [array.dtype], d if columns is None else len(columns), weight is not None, None, n_jobs
-    )
+        raise UnnamedError(f"weight is {weight!r}, and the columns of an array have no names: give the weights, ({n},)")
+    if columns is not None and not all(isinstance(j, (int, np.integer)) and 0 <= j < d for j in columns):
+        raise UnnamedError(f"columns is {columns!r}; those of an array have the numbers 0 to {d - 1}")
+    batches = functools.partial(_slices, array, columns)
+    return SizedRows(n, batches, [array.dtype], d if columns is None else len(columns), False, None, n_jobs)
 
 
-def _slices(array: Any, columns: list[int] | None, weight: Any, size: int) -> Iterator[Batch]:
+def _slices(array: Any, columns: Sequence[int] | None, size: int) -> Iterator[Batch]:
     """Yield slices: those that the array is stored in, or chunks where it is stored in one piece."""
     stored = (getattr(array, "shards", None) or getattr(array, "chunks", None) or (size,))[0]
     step = stored * -(-FEWEST_READ // stored) if stored < FEWEST_READ <= size else stored
@@ -46,11 +46,10 @@ def _slices(array: Any, columns: list[int] | None, weight: Any, size: int) -> It
         X = array[first : first + step]
         # a memory map is read here, and not by the threads that compute
         X = np.array(X) if isinstance(array, np.ndarray) else np.asarray(X)
-        w = None if weight is None else np.asarray(weight[first : first + step])
-        yield Batch(X if columns is None else X[:, columns], w, fresh=True)
+        yield Batch(X if columns is None else X[:, columns], fresh=True)
 
 
-def column_rows(table: Any, columns: Sequence[str] | None, weight: Any, n_jobs: int | None) -> SizedRows:
+def column_rows(table: Any, columns: Sequence[str] | None, weight: str | None, n_jobs: int | None) -> SizedRows:
     """Return the rows of a frame, a dict of arrays or a group of HDF5 or Zarr arrays: of columns by name.
 
     Raises
@@ -58,12 +57,11 @@ def column_rows(table: Any, columns: Sequence[str] | None, weight: Any, n_jobs: 
     ValueError
         If a column is not there, or has another length.
     """
-    names = [name for name in table if not isinstance(weight, str) or name != weight]
-    names = names if columns is None else list(columns)
-    check_columns(list(table), [*names, *([weight] if isinstance(weight, str) else [])], type(table).__name__)
+    names = [name for name in table if name != weight] if columns is None else list(columns)
+    check_columns(list(table), [*names, *([] if weight is None else [weight])], type(table).__name__)
     arrays = [_sliceable(table[name]) for name in names]
     first = arrays[0] if arrays else np.empty(0)
-    weights = _sliceable(table[weight]) if isinstance(weight, str) else None if weight is None else np.asarray(weight)
+    weights = None if weight is None else _sliceable(table[weight])
     for name, array in zip([*names, "weight"], [*arrays, first if weights is None else weights], strict=True):
         if arrays and (array.shape != (len(first),) or not len(array)):
             raise ValueError(
@@ -95,19 +93,27 @@ def stream_rows(function: Any, columns: Sequence[str] | None, weight: str | None
     ValueError
         If the first batch makes no sense, or there is none.
     """
-    for one in function():
-        names = columns if columns is not None else _names_of(one)
+    for one in _iterated(function):
+        names = columns if columns is not None else _names_of(_pair(one, 0)[0])
         names = None if names is None else [name for name in names if name != weight]
         head = _batch_of(one, names, weight, 0)
         d = len(head.X) if isinstance(head.X, list) else head.X.shape[-1]
         batches = functools.partial(_converted, function, names, weight)
-        return BatchRows(batches, head.dtypes, d, head.weight is not None, names, n_jobs)
+        rows = BatchRows(batches, head.dtypes, d, head.weight is not None, names, n_jobs)
+        rows.compare(head)
+        return rows
     raise ValueError(f"{function!r} returned no batch of rows")
+
+
+def _iterated(function: Any) -> Any:
+    if not hasattr(found := function(), "__iter__"):
+        raise ValueError(f"{function!r} returned {type(found).__name__}; it must return an iterator of batches")
+    return found
 
 
 def _converted(function: Any, names: list[str] | None, weight: str | None, size: int) -> Iterator[Batch]:
     row = 0
-    for one in function():
+    for one in _iterated(function):
         batch = _batch_of(one, names, weight, row)
         yield batch
         row += len(batch)
@@ -116,25 +122,41 @@ def _converted(function: Any, names: list[str] | None, weight: str | None, size:
 def _names_of(batch: Any) -> list[str] | None:
     """Return the names of the columns of a batch; None if they have none."""
     if hasattr(batch, "schema"):
-        return list(batch.schema.names)
+        return data_names(batch.schema)
     return list(batch) if hasattr(batch, "keys") else None
+
+
+def _pair(one: Any, row: int) -> tuple[Any, Any]:
+    """Return rows and their weights, None where they have none."""
+    if not isinstance(one, tuple):
+        return one, None
+    if len(one) != 2:
+        raise ValueError(f"the batch at row {row} is a tuple of {len(one)}; it must be one of rows and their weights")
+    return one
 
 
 def _batch_of(one: Any, names: Sequence[str] | None, weight: str | None, row: int) -> Batch:
     """Return an array, a pair of an array and weights, a frame, a dict or a record batch as a batch."""
-    where = f"the batch at row {row}"
-    if names is None:
-        X, w = one if isinstance(one, tuple) else (one, None)
+    where, (X, w) = f"the batch at row {row}", _pair(one, row)
+    known, wanted = _names_of(X), [*(names or ()), *([] if weight is None else [weight])]
+    if known is None and wanted:
+        raise UnnamedError(f"{where} is {type(X).__name__}, without names of columns; {wanted} are asked for")
+    if known is None:
         X = np.asarray(X)
         if X.ndim != 2 or X.dtype.kind not in "biuf":
             raise ValueError(f"{where} has shape {X.shape} and dtype {X.dtype}; it must be an array of numbers, (m, d)")
         return Batch(X, w)
-    if (known := _names_of(one)) is None:
-        raise ValueError(f"{where} is {type(one).__name__}, without names of columns; {list(names)} are asked for")
-    wanted = [*names, *([] if weight is None else [weight])]
-    check_columns(known, wanted, where)
-    if hasattr(one, "schema"):
-        found = [arrow_column(one, name, row, where) for name in wanted]
+    if names is None:
+        raise ValueError(f"{where} has the columns {', '.join(map(str, known))}, and those before have no names")
+    if w is not None and weight is not None:
+        raise ValueError(f"{where} has weights beside its column {weight!r} of weights: give either")
+    schema = getattr(X, "schema", None)
+    check_columns(known if schema is None else schema.names, wanted, where)
+    if schema is not None:
+        found = [arrow_column(X, name, row, where) for name in wanted]
     else:
-        found = [np.asarray(_sliceable(one[name])) for name in wanted]
-    return Batch(found[: len(names)], None if weight is None else found[-1])
+        found = [np.asarray(_sliceable(X[name])) for name in wanted]
+    if any(column.shape != (found[0].size,) for column in found):
+        shapes = ", ".join(str(column.shape) for column in found)
+        raise ValueError(f"{where} has columns of shapes {shapes}; all must be (m,)")
+    return Batch(found[: len(names)], w if weight is None else found[-1])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from expfam_em.rows.typing import Array, Block
 
 COLUMN_GAP = 80
 """Entries between columns: distances that are powers of two would have all columns share a few lines of the cache."""
+
+FIRST_ROWS = 8
+"""Rows at the beginning of a pass that must be those of the pass before."""
 
 NUMBER_DTYPES = (np.float64, np.float32, np.uint8, np.bool_)
 """Dtypes of numbers that are kept; others become float64."""
@@ -72,6 +76,7 @@ class BatchRows(StreamedRows):
         self._batches, self._d, self._dtype = batches, n_features, common_dtype(dtypes, columns)
         self._weighted = weighted
         self._n: int | None = None  # rows of a pass, once there has been one
+        self._first: Block | None = None  # the first rows of all
         self.columns, self.n_jobs = columns, n_jobs
 
     @property
@@ -96,6 +101,8 @@ class BatchRows(StreamedRows):
         for batch in self._batches(size):
             m, begin = len(batch), 0
             weights = self._checked(batch, first + at)
+            if first + at == 0:
+                self.compare(batch)
             if at == 0 and m == size and batch.fresh and self._is_chunk(batch.X):
                 yield Chunk(batch.X, weights, first)  # type: ignore[arg-type]
                 first += m
@@ -118,6 +125,33 @@ class BatchRows(StreamedRows):
                 f"{first + at} rows have been read, and {self._n} before: the same rows must come in every pass"
             )
         self._n = first + at
+
+    def compare(self, batch: Batch) -> None:
+        """Raise a ValueError if the first rows of a pass are not those of the pass before."""
+        rows = self._room(batch, min(len(batch), FIRST_ROWS))
+        _fill(rows, batch.X, 0)
+        n = len(rows) if self._first is None else min(len(rows), len(self._first))
+        if self._first is not None and not np.array_equal(rows[:n], self._first[:n], equal_nan=True):
+            raise ValueError(
+                "the first rows are not those that came before: the same rows must come in every pass, so a function "
+                "must return a new iterator whenever it is called, and draw from the same seed"
+            )
+        if len(rows):
+            self._first = rows
+
+    def weighed(self, weight: Any) -> Self:
+        """Return the same rows, which have no weights, with those of an array or of anything with slices, (n,)."""
+        if self._weighted:
+            raise ValueError("weight is given beside rows that have weights: give either")
+        weight = weight if hasattr(weight, "shape") else np.asarray(weight)
+        if len(weight.shape) != 1 or self._n not in (None, len(weight)):
+            n = "n" if self._n is None else self._n
+            raise ValueError(f"weight has shape {weight.shape}; it must be ({n},), a weight for each row")
+        self._batches, self._weighted = functools.partial(_weighed, self._batches, weight), True
+        return self
+
+    def _nothing(self) -> ValueError:
+        return ValueError("the source has no rows: at least one is needed")
 
     def _room(self, batch: Batch, size: int) -> np.ndarray:
         """Return room for a chunk, in the order in which a batch is laid out."""
@@ -154,6 +188,15 @@ class SizedRows(BatchRows):
 
     def __len__(self) -> int:
         return self._length
+
+
+def _weighed(batches: Reader, weight: Any, size: int) -> Iterator[Batch]:
+    row = 0
+    for batch in batches(size):
+        yield Batch(batch.X, np.asarray(weight[row : row + len(batch)]), batch.fresh)
+        row += len(batch)
+    if row != len(weight):
+        raise ValueError(f"there are {len(weight)} weights, and {row} rows: give a weight for each row")
 
 
 def common_dtype(dtypes: Sequence[Any], names: Sequence[str] | None = None) -> np.dtype:

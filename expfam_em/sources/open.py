@@ -11,6 +11,7 @@ import numpy as np
 
 from expfam_em.rows.protocol import Rows, is_rows
 from expfam_em.sources.arrays import array_rows, column_rows, stream_rows
+from expfam_em.sources.batches import BatchRows
 from expfam_em.sources.dask import DaskRows
 from expfam_em.sources.parquet import parquet_rows
 
@@ -69,18 +70,30 @@ def rows_from(
         if columns is not None or weight is not None:
             raise ValueError("columns and weight are given beside rows, which have their own")
         return source
+    if isinstance(columns, str):
+        raise ValueError(f"columns is {columns!r}; give a list of names, [{columns!r}]")
+    columns = None if columns is None else [c.item() if isinstance(c, np.generic) else c for c in columns]
     if hasattr(source, "__dask_graph__"):
         return DaskRows(source, None, columns, weight, n_jobs=n_jobs)
+    if weight is None or isinstance(weight, str):
+        return _opened(source, columns, weight, n_jobs)
+    return _opened(source, columns, None, n_jobs).weighed(weight)
+
+
+def _opened(source: Any, columns: Any, weight: str | None, n_jobs: int | None) -> BatchRows:
+    """Return the rows of a source of any kind; their weights are one of its columns."""
     if isinstance(source, (str, os.PathLike)):
         return _of_path(Path(source), columns, weight, n_jobs)
     if hasattr(source, "to_batches"):
-        return stream_rows(source.to_batches, columns, weight, n_jobs)  # type: ignore[arg-type]
-    if hasattr(source, "keys"):
-        return column_rows(source, columns, weight, n_jobs)  # type: ignore[arg-type]
+        return stream_rows(source.to_batches, columns, weight, n_jobs)
+    if hasattr(source, "keys") and getattr(source, "ndim", 2) == 2:
+        return column_rows(source, columns, weight, n_jobs)
+    if hasattr(source, "tocsr"):
+        raise ValueError("a sparse matrix is in memory: give it to fit and predict themselves, or batches of rows")
     if hasattr(source, "shape") and hasattr(source, "dtype"):
-        return array_rows(source, columns, weight, n_jobs)  # type: ignore[arg-type]
+        return array_rows(source, columns, weight, n_jobs)
     if callable(source):
-        return stream_rows(source, columns, weight, n_jobs)  # type: ignore[arg-type]
+        return stream_rows(source, columns, weight, n_jobs)
     what = (
         "an iterator, which can be read once only: give the function that makes it"
         if hasattr(source, "__next__")
@@ -93,12 +106,12 @@ def is_source(X: Any) -> bool:
     """Whether X is something that `rows_from` reads and scikit-learn would not, or not without all of it in memory."""
     if isinstance(X, (np.ndarray, np.generic)) or is_rows(X):
         return False
-    if isinstance(X, (str, os.PathLike)) or (callable(X) and not hasattr(X, "shape")):
+    if isinstance(X, (str, os.PathLike)) or hasattr(X, "__next__") or (callable(X) and not hasattr(X, "shape")):
         return True
     return type(X).__module__.split(".")[0] in ("dask", "h5py", "zarr", "pyarrow")
 
 
-def _of_path(path: Path, columns: Any, weight: Any, n_jobs: int | None) -> Rows:
+def _of_path(path: Path, columns: Any, weight: str | None, n_jobs: int | None) -> BatchRows:
     kind = path.suffix.lower()
     if not path.exists():
         raise ValueError(f"{path} does not exist; give a file ({', '.join(SUFFIXES)}) or a folder of .parquet files")
@@ -109,11 +122,19 @@ def _of_path(path: Path, columns: Any, weight: Any, n_jobs: int | None) -> Rows:
     if kind == ".zarr":
         import zarr
 
-        return _of_group(path, zarr.open(path, mode="r"), columns, weight, n_jobs)
+        try:
+            group = zarr.open(path, mode="r")
+        except (FileNotFoundError, ValueError) as error:
+            raise ValueError(f"{path} is no Zarr folder that can be read: {error}") from None
+        return _of_group(path, group, columns, weight, n_jobs)
     if kind in (".h5", ".hdf5"):
         import h5py
 
-        return _of_group(path, h5py.File(path, "r"), columns, weight, n_jobs)
+        try:
+            file = h5py.File(path, "r")
+        except OSError as error:
+            raise ValueError(f"{path} is no HDF5 file that can be read: {error}") from None
+        return _of_group(path, file, columns, weight, n_jobs)
     raise ValueError(
         f"{path} is no file of a known kind; these are {', '.join(SUFFIXES)}, and folders of .parquet files"
     )
@@ -121,23 +142,24 @@ def _of_path(path: Path, columns: Any, weight: Any, n_jobs: int | None) -> Rows:
 
 def _memory_map(path: Path) -> Any:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, IsADirectoryError) as error:
         raise ValueError(f"{path} is not a NumPy file of numbers: {error}") from None
 
 
-def _of_group(path: Path, group: Any, columns: Any, weight: Any, n_jobs: int | None) -> Rows:
+def _of_group(path: Path, group: Any, columns: Any, weight: str | None, n_jobs: int | None) -> BatchRows:
     """Return the rows of the one matrix of a file, or of its columns by name."""
     if hasattr(group, "shape"):
         return array_rows(group, columns, weight, n_jobs)
     arrays = {name: group[name] for name in group if hasattr(group[name], "shape")}
     matrices = [array for array in arrays.values() if len(array.shape) == 2]
-    if len(matrices) == 1 and columns is None:
-        of_rows = arrays.get(weight) if isinstance(weight, str) else weight
-        if weight is not None and of_rows is None:
+    by_name = columns is not None and all(name in arrays for name in columns)
+    if len(matrices) == 1 and not by_name:
+        if weight is not None and weight not in arrays:
             raise ValueError(f"{path} has no array {weight!r} of weights; it has {', '.join(arrays)}")
-        return array_rows(matrices[0], None, of_rows, n_jobs)
-    if not arrays or matrices:
+        rows = array_rows(matrices[0], columns, None, n_jobs)
+        return rows if weight is None else rows.weighed(arrays[weight])
+    if not arrays or (matrices and not by_name):
         raise ValueError(
             f"{path} has {len(matrices)} matrices among {', '.join(arrays) or 'nothing'}: open it and give one of them"
         )

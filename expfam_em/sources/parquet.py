@@ -40,9 +40,10 @@ def parquet_rows(path: Path, columns: Sequence[str] | None, weight: str | None, 
         except (import_pyarrow().ArrowInvalid, FileNotFoundError) as error:
             raise ValueError(f"{one} is no Parquet file that can be read: {error}") from None
         schema = here if schema is None else schema
-        check_columns(here.names, [*(columns or schema.names), *([] if weight is None else [weight])], str(one))
+        asked = data_names(schema) if columns is None else columns
+        check_columns(here.names, [*asked, *([] if weight is None else [weight])], str(one))
     assert schema is not None
-    names = [name for name in schema.names if name != weight] if columns is None else list(columns)
+    names = [name for name in asked if name != weight]
     dtypes = [numpy_dtype(schema.field(name).type) for name in names]
     batches = functools.partial(_batches, paths, names, weight)
     return SizedRows(n, batches, dtypes, len(names), weight is not None, names, n_jobs)
@@ -76,6 +77,12 @@ def arrow_column(batch: Any, name: str, row: int, where: str) -> np.ndarray:
     if import_pyarrow().types.is_decimal(column.type):
         column = column.cast("float64")
     return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def data_names(schema: Any) -> list[str]:
+    """Return the names of columns, without those in which pandas has stored the index of a frame."""
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    return [name for name in schema.names if name not in index]
 
 
 def numpy_dtype(kind: Any) -> Any:

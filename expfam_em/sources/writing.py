@@ -42,11 +42,14 @@ def write_by_row(
     Raises
     ------
     ValueError
-        If the path has another suffix.
+        If the path has another suffix, or is that of no file.
     """
     path = Path(path)
     if path.suffix not in (".npy", ".parquet"):
         raise ValueError(f"out is {str(path)!r}; its suffix must be .npy or .parquet")
+    if path.is_dir() or not path.parent.is_dir():
+        what = "it is a folder" if path.is_dir() else "there is no such folder"
+        raise ValueError(f"out is {str(path)!r}: {what}; give the path of a file in a folder that is there")
     part = path.with_name(f".{path.name}.part")
     file: Any = (_Npy if path.suffix == ".npy" else _Parquet)(part, list(names), n_rows)
 
@@ -63,6 +66,7 @@ def write_by_row(
         file.close()
         os.replace(part, path)
     finally:
+        file.close()
         part.unlink(missing_ok=True)
 
 
@@ -81,7 +85,8 @@ class _Npy:
         self.array[first : first + len(block)] = block
 
     def close(self) -> None:
-        self.array.flush()
+        if self.array is not None:
+            self.array.flush()
         self.array = None
 
 
@@ -109,4 +114,5 @@ class _Parquet:
         self.file.write_table(table)
 
     def close(self) -> None:
-        self.file.close()
+        if self.file is not None:
+            self.file.close()
