@@ -436,7 +436,8 @@ def _numbers(statistics: ExpectedStatistics, mixture: Mixture, problem: Problem)
             raise too_flat(mixture.family, statistics[0], thin)
         raise ValueError(
             f"the bound is not a number: is a row outside the support of {shared(problem.pass_.family)!r} (it may "
-            "define check_support), or is its log_partition or log_base_measure wrong?"
+            "define check_support) or missing (NaN) and not in memory, or is its log_partition or log_base_measure "
+            "wrong?"
         )
     return np.where(np.isnan(bounds), -np.inf, bounds)
 
