@@ -72,12 +72,12 @@ def rows_from(
         return source
     if isinstance(columns, str):
         raise ValueError(f"columns is {columns!r}; give a list of names, [{columns!r}]")
-    columns = None if columns is None else [c.item() if isinstance(c, np.generic) else c for c in columns]
+    chosen = None if columns is None else [c.item() if isinstance(c, np.generic) else c for c in columns]
     if hasattr(source, "__dask_graph__"):
-        return DaskRows(source, None, columns, weight, n_jobs=n_jobs)
+        return DaskRows(source, None, chosen, weight, n_jobs=n_jobs)
     if weight is None or isinstance(weight, str):
-        return _opened(source, columns, weight, n_jobs)
-    return _opened(source, columns, None, n_jobs).weighed(weight)
+        return _opened(source, chosen, weight, n_jobs)
+    return _opened(source, chosen, None, n_jobs).weighed(weight)
 
 
 def _opened(source: Any, columns: Any, weight: str | None, n_jobs: int | None) -> BatchRows:
