@@ -459,3 +459,11 @@ def test_a_fit_needs_little_memory_however_many_rows_there_are(tmp_path):
     environ = os.environ | {"MALLOC_ARENA_MAX": "1"}  # an arena that a thread reserves by chance counts as memory
     done = subprocess.run(run, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_missing_values_of_a_source_are_no_statistics():
+    gap = X.copy()
+    gap[7, 1] = np.nan
+    mixture = ef.GaussianMixture(2, random_state=0).fit(X).mixture_
+    with pytest.raises(ValueError, match=r"the bound is not a number: .* missing \(NaN\) and not in memory"):
+        ef.accumulate(mixture, ef.rows_from(lambda: iter([gap])))

@@ -18,6 +18,7 @@ from expfam_em.em.steps import (
     expected_statistics,
     kept,
     log_prior,
+    no_bound,
     projected,
     too_flat,
     with_family,
@@ -434,11 +435,7 @@ def _numbers(statistics: ExpectedStatistics, mixture: Mixture, problem: Problem)
     if np.isnan(bounds).all():
         if (thin := flat(mixture.family, mixture.flat_natural).reshape(mixture.weights.shape)[0]).any():
             raise too_flat(mixture.family, statistics[0], thin)
-        raise ValueError(
-            f"the bound is not a number: is a row outside the support of {shared(problem.pass_.family)!r} (it may "
-            "define check_support) or missing (NaN) and not in memory, or is its log_partition or log_base_measure "
-            "wrong?"
-        )
+        raise no_bound(problem.pass_.family)
     return np.where(np.isnan(bounds), -np.inf, bounds)
 
 

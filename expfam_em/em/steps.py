@@ -55,9 +55,25 @@ def accumulate(
     -------
     ExpectedStatistics
         In the coordinates of the mixture's components.
+
+    Raises
+    ------
+    ValueError
+        If the bound is not a number.
     """
     rows = with_missing(mixture, as_rows(X, sample_weight, n_jobs))
-    return expected_statistics(plan(mixture.family, rows, once=True), mixture, temperature)
+    found = expected_statistics(plan(mixture.family, rows, once=True), mixture, temperature)
+    if np.isnan(found.bound).any():
+        raise no_bound(mixture.family)
+    return found
+
+
+def no_bound(family) -> ValueError:
+    """Return the error for a bound that is not a number."""
+    return ValueError(
+        f"the bound is not a number: is a row outside the support of {shared(family)!r} (it may define check_support) "
+        "or missing (NaN) and not in memory, or is its log_partition or log_base_measure wrong?"
+    )
 
 
 def with_missing(mixture, rows):
