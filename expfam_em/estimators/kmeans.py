@@ -142,8 +142,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
     # ---- fitting --------------------------------------------------------------------------------------------
 
     def _fit(self, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> None:
-        if len(X) < self.n_clusters:
-            raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
+        self._check_size(len(X))
         if self.algorithm == "elkan" and self.n_clusters == 1:
             warn_caller(
                 "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.", RuntimeWarning
@@ -176,6 +175,11 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
                 "due to duplicate points in X."
             )
 
+    def _check_size(self, n: int) -> None:
+        """Raise a ValueError for fewer rows than clusters."""
+        if n < self.n_clusters:
+            raise ValueError(f"n_samples={n} should be >= n_clusters={self.n_clusters}.")
+
     def _made_of(self, mixture: Mixture) -> dict[str, Any]:
         centres = mixture.parameters.get("means")
         if not isinstance(mixture.family, KnownCovariance) or centres is None or len(centres) != self.n_clusters:
@@ -202,6 +206,11 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         if rows.is_sparse:
             return SparseNearestPass(_of_zeros(rows.n_features), rows)
         return NearestPass(in_frame_units(bind(KnownCovariance(), rows)) if family is None else family, rows, strategy)
+
+    def _pass_under(self, mixture: Mixture, X: Any, weight: Array | None) -> tuple[NearestPass, Mixture]:
+        """Return the pass over rows, and a mixture in its coordinates: of sparse rows, those of x."""
+        pass_ = self._pass(ArrayRows(X, weight, self.n_jobs), family=mixture.family)
+        return pass_, _mixture_of(pass_.family, _centres(mixture)) if pass_.rows.is_sparse else mixture
 
     def _followed(
         self, pass_: Any, start: Mixture, spread: float, callbacks: Sequence[Callback]
@@ -293,10 +302,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
 
     def _labelled(self, X: Any, weight: Array | None = None) -> tuple[NearestPass, Integers]:
         """Return validated rows with their nearest centres, and the labels of the fitted ones."""
-        mixture, rows = self.mixture_, ArrayRows(X, weight, self.n_jobs)
-        pass_ = self._pass(rows, family=mixture.family)
-        if rows.is_sparse:  # in the coordinates of x
-            mixture = _mixture_of(pass_.family, _centres(mixture))
+        pass_, mixture = self._pass_under(self.mixture_, X, weight)
         return pass_, pass_.labels(mixture.scores)
 
     @undisturbed

@@ -18,7 +18,7 @@ from expfam_em.em.online import StepSize, Stream, advanced
 from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, Status
 from expfam_em.em.watching import Callback, checked_callbacks, tell
-from expfam_em.estimators.kmeans import KMeans, _centres, _mixture_of, _step
+from expfam_em.estimators.kmeans import KMeans, _centres, _step
 from expfam_em.estimators.shell import all_or_nothing, checked_weight, fit_context, generator, warn_caller
 from expfam_em.family.alike import alike
 from expfam_em.rows.memory import ArrayRows, check_total
@@ -264,8 +264,8 @@ class MiniBatchKMeans(KMeans):
 
     def _total(self, X: Any, weight: Array | None, first: bool = True) -> float:
         """Return the sum of the weights, once there are rows for all clusters."""
-        if first and len(X) < self.n_clusters:
-            raise ValueError(f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}.")
+        if first:
+            self._check_size(len(X))
         rows = ArrayRows(X, weight, self.n_jobs)
         check_total(rows)
         return float(rows.total_weights[0])
@@ -316,11 +316,6 @@ class MiniBatchKMeans(KMeans):
         if (few := counts < least).any():
             after = _reassigned(after, few, X, weight, rng)
         return after, inertia / (len(X) if weight is None else weight.sum())
-
-    def _pass_under(self, mixture: Mixture, X: Any, weight: Array | None) -> tuple[Any, Mixture]:
-        """Return the pass over rows, and a mixture in its coordinates: of sparse rows, those of x."""
-        pass_: Any = self._pass(ArrayRows(X, weight, self.n_jobs), family=mixture.family)
-        return pass_, _mixture_of(pass_.family, _centres(mixture)) if pass_.rows.is_sparse else mixture
 
     def _why_stop(self, progress: Smoothed, moved: float, tolerance: float) -> str:
         """Return why no further step is made; nothing if one is."""
