@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betaln, digamma, gammaln
 
-from expfam_em.em.keeping import Callback, followed
+from expfam_em.em.keeping import followed
 from expfam_em.em.loop import run
 from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, FitResult
 from expfam_em.em.state import Problem, State, move
 from expfam_em.em.steps import collapse, of_all_rows
+from expfam_em.em.watching import Callback
 from expfam_em.estep.plan import Pass
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked

@@ -19,10 +19,10 @@ from expfam_em.em.belonging import Belonging
 from expfam_em.em.checkpoint import CheckpointFile, Part, decoded, encoded
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.state import Problem, State, begin, end
+from expfam_em.em.watching import Callback, asks_to_stop
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.values.mixture import Mixture
 
-Callback = Callable[[State], object]
 Results = list[FitResult | CollapsedError]
 T = TypeVar("T")
 
@@ -255,9 +255,3 @@ def has_ended() -> None:
     """Say that the fit has come to its end: its checkpoint is not needed any more."""
     if (keeper := _keeper.get()) is not None and keeper.interruption is None:
         keeper.has_ended = True
-
-
-def asks_to_stop(callbacks: Sequence[Callback], state: State) -> bool:
-    """Call callbacks with a state; return whether one of them returns True."""
-    answers = [callback(state) for callback in callbacks]
-    return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)

@@ -14,13 +14,13 @@ from numpy.typing import ArrayLike
 from expfam_em.em.belonging import belonging
 from expfam_em.em.collapse import mend
 from expfam_em.em.edges import step_to_edges
-from expfam_em.em.keeping import EVERY, Callback, asks_to_stop, followed, has_ended, keeping
+from expfam_em.em.keeping import EVERY, followed, has_ended, keeping
 from expfam_em.em.options import Acceleration, Collapse, Options, Stop, Weights
 from expfam_em.em.quasi_newton import quasi_newton_step
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.state import Problem, State, em_step, end, end_fallen, recorded
 from expfam_em.em.steps import accumulate, maximize, with_missing
-from expfam_em.em.watching import Fitting, checked_callbacks, watched
+from expfam_em.em.watching import Callback, Fitting, asks_to_stop, checked_callbacks, watched
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.estep.reduce import check_support
 from expfam_em.rows.memory import as_rows, count

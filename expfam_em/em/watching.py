@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expfam_em.em.keeping import Callback
 from expfam_em.em.state import State
+
+Callback = Callable[[State], object]
 
 LOGGER = logging.getLogger("expfam_em")
 
@@ -61,6 +62,12 @@ def checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
     if callable(callbacks) or not np.iterable(callbacks) or not all(map(callable, callbacks := list(callbacks))):
         raise TypeError(f"callbacks is {callbacks!r}; it must be a list of functions of one argument, the State")
     return list(callbacks)
+
+
+def asks_to_stop(callbacks: Sequence[Callback], state: State) -> bool:
+    """Call callbacks with a state; return whether one of them returns True."""
+    answers = [callback(state) for callback in callbacks]
+    return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from expfam_em.em.bayes import WEIGHTS, BayesResult, Model, WeightsPrior, mean_statistics
-from expfam_em.em.loop import Callback
 from expfam_em.em.options import Options
+from expfam_em.em.watching import Callback
 from expfam_em.estep.plan import Pass
 from expfam_em.estimators.gaussian import GaussianMixture
 from expfam_em.families.gaussian.conjugate import NormalWishart
