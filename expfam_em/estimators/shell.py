@@ -275,7 +275,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             parameters["random_state"] = type(bits).__name__  # its state is in the file
         if getattr(self, "warm_start", False):
             parameters["the fit before"] = [self.__dict__.get("mixture_"), self.__dict__.get("posterior_")]
-        found = rows if is_rows(rows) else ArrayRows(rows, weight)
+        found = rows if is_rows(rows) else ArrayRows(rows, weight, self.n_jobs)
         return belonging({"the estimator": type(self).__name__, **parameters, **given}, found)
 
     @abstractmethod
