@@ -205,7 +205,7 @@ def _cost(
     measure = functools.partial(_measured, family, draw, few.n_features, n_components, n_init, threads, chunk, kept)
     if guessed:
         key = fingerprint(family), few.n_features, n_components, n_init, few.dtype.str, threads, kept
-        rates = _KEPT[key] if key in _KEPT else _KEPT.setdefault(key, measure())
+        _, rates = _KEPT[key] if key in _KEPT else _KEPT.setdefault(key, (family, measure()))
     else:
         rates = measure()
     at = (rates.held, n), (rates.passing, min(n, rates.in_hand))
@@ -214,7 +214,8 @@ def _cost(
     return Cost(rates.e_step * n * n_init, rates.m_step, start, steps, math.ceil(size))
 
 
-_KEPT: dict[Hashable, Rates] = {}
+_KEPT: dict[Hashable, tuple[ExponentialFamily, Rates]] = {}
+"""Measurements, each with its family, which stays alive: its fingerprint may hold addresses of what it is made of."""
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------

@@ -69,6 +69,20 @@ def test_seconds_are_a_line_in_n_and_in_steps():
     assert one.n_steps == 100
 
 
+def test_a_family_is_not_taken_for_one_whose_place_in_memory_it_has(monkeypatch):
+    class Scaled(F.Poisson):
+        def __init__(self, scale):
+            self.scale = scale
+
+    from expfam_em import cost
+
+    measured, measure = [], cost._measured
+    monkeypatch.setattr(cost, "_measured", lambda *args: measured.append(args[0].scale(1.0)) or measure(*args))
+    for factor in (2.0, 3.0, 4.0, 5.0):
+        ef.estimated_cost(Scaled(lambda x, factor=factor: factor * x), 1000, 2, 2, n_jobs=1)
+    assert measured == [2.0, 3.0, 4.0, 5.0]
+
+
 def test_threads_that_have_no_chunk_cost_and_save_nothing():
     cost = [ef.estimated_cost(F.Gaussian(), 100, 2, 2, n_jobs=n_jobs) for n_jobs in (1, 2, 64)]
     assert cost[0] == cost[1] == cost[2]
