@@ -40,7 +40,7 @@ from expfam_em.estep.reduce import check_support
 from expfam_em.estimators.elsewhere import in_dtype, looked_at, set_or_check_columns, sharpness_chunk, weights_in
 from expfam_em.estimators.guard import NO_OTHER, Guard, is_sound
 from expfam_em.estimators.held import constrained_and_noise, starts_of, with_names_of_noise
-from expfam_em.estimators.known import ROWS_KNOWN, Known, known_rows, warn_if_labels
+from expfam_em.estimators.known import ROWS_KNOWN, Known, known_rows, saying_known, warn_if_labels
 from expfam_em.estimators.online import Streamed
 from expfam_em.estimators.shell import (
     all_or_nothing,
@@ -423,7 +423,7 @@ class BaseMixture(DensityMixin, Streamed):
             warn_caller(NO_OTHER.format(fitted["status_"]))
         if not self.bayesian:
             self.__dict__.pop("posterior_", None)  # of a fit before this one
-        self._set_fitted(fitted | ({"status_": f"{fitted['status_']} {ROWS_KNOWN}"} if known else {}))
+        self._set_fitted(saying_known(fitted, bool(known)))
 
     def _fit_each(
         self, X: Any, weight: Array | None, sizes: Sequence[int] | None, callbacks: Sequence[Callback],
@@ -1043,8 +1043,6 @@ class BaseMixture(DensityMixin, Streamed):
         made = self._made_of(self.mixture_.components(index))
         ended = next(status.value for status in Status if self.status_.startswith(status.value))
         status = made["status_"].replace(Status.GIVEN.value, ended, 1)
-        if ROWS_KNOWN in self.status_:
-            status = f"{status} {ROWS_KNOWN}"
         with all_or_nothing(self):
-            self._set_fitted(made | kept | {"status_": status})
+            self._set_fitted(saying_known(made | kept | {"status_": status}, ROWS_KNOWN in self.status_))
         return self

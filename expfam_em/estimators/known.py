@@ -35,6 +35,11 @@ class Known(NamedTuple):
         return any(value is not None for value in self)
 
 
+def saying_known(fitted: dict[str, Any], known: bool) -> dict[str, Any]:
+    """Return fitted attributes whose status says that the components of some rows were given, if they were."""
+    return fitted | {"status_": f"{fitted['status_']} {ROWS_KNOWN}"} if known else fitted
+
+
 def known_rows(
     y: object, allowed: ArrayLike | None, log_prior: ArrayLike | None, n_components: int, n: int, weight: Array | None
 ) -> Known:

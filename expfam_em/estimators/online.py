@@ -20,7 +20,7 @@ from expfam_em.estep.grouped import possible_row, with_groups
 from expfam_em.estep.plan import Pass, plan, single_pass
 from expfam_em.estep.reduce import check_support
 from expfam_em.estimators.elsewhere import refuse_not_finite
-from expfam_em.estimators.known import ROWS_KNOWN, UNKNOWN, allowed_by, checked_labels, known_rows
+from expfam_em.estimators.known import UNKNOWN, allowed_by, checked_labels, known_rows, saying_known
 from expfam_em.estimators.shell import EMEstimator, all_or_nothing, checked_weight, fit_context, refuse_rows
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.memory import ArrayRows
@@ -236,7 +236,7 @@ def _fit_first(model: Any, rows: Batch, n_drawn: int) -> int:
     [fitted] = whole._fit_each(rows.X, rows.weight, None, (), known)
     if isinstance(fitted, ValueError):
         raise fitted
-    model._set_fitted(fitted | ({"status_": f"{fitted['status_']} {ROWS_KNOWN}"} if known else {}))
+    model._set_fitted(saying_known(fitted, bool(known)))
     return n_drawn if again else n
 
 
@@ -268,4 +268,4 @@ def _describe(model: Any, stream: Stream, labelled: bool, dtype: Any) -> None:
     bounds, n_steps = np.full(2, stream.mean_bound), round(stream.n_rows / stream.step.batch_size)
     result = FitResult(stream.mixture, bounds, bounds[1:], np.zeros(2), Status.STREAM, n_steps, 1.0)
     [fitted] = model._fitted(model._make_family(), [result], dtype)
-    model._set_fitted(fitted | ({"status_": f"{fitted['status_']} {ROWS_KNOWN}"} if labelled else {}))
+    model._set_fitted(saying_known(fitted, labelled))
