@@ -117,8 +117,8 @@ def fit_many(
     weights = None if sample_weights is None else [np.asarray(w, np.float64) for w in sample_weights]
     _check_weights(arrays, weights)
     estimator._validate_params()
-    n_rows, all_weights = sum(array.shape[0] for array in arrays), None if weights is None else np.concatenate(weights)
-    with watched(callbacks, lambda: Fitting.of(estimator, n_rows, all_weights)) as told:
+    n_rows, totals = sum(array.shape[0] for array in arrays), None if weights is None else [w.sum() for w in weights]
+    with watched(callbacks, lambda: Fitting.of(estimator, n_rows, totals)) as told:
         found = _fit_or_halve(estimator, arrays, weights, told)
     sound = [one for one in found if not isinstance(one, ValueError)]
     for one in sound if names is not None else []:
