@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from expfam_em.em.options import Collapse, Options, Weights
 from expfam_em.em.result import FitResult, Status
-from expfam_em.em.state import left_to_gain
+from expfam_em.em.state import gain_rounding, left_to_gain
 from expfam_em.em.steps import collapse, estimate, expected_gain, expected_statistics, kept, log_prior, with_family
 from expfam_em.em.steps import with_missing as in_groups
 from expfam_em.estep.plan import Pass, plan
@@ -320,7 +320,8 @@ def fit_incremental(
         bounds.append(_bound(visits, mixture))
         priors.append(float(_log_prior(mixture, options)))
         gains = np.column_stack([bounds[-1] + priors[-1] - bounds[-2] - priors[-2], gains[:, :-1]])
-        if np.maximum(np.abs(gains[:, 0]), left_to_gain(gains))[0] < tol * total:
+        left = left_to_gain(gains, gain_rounding(abs(bounds[-1]) + abs(priors[-1])))
+        if np.maximum(np.abs(gains[:, 0]), left)[0] < tol * total:
             status = Status.CONVERGED
             break
     found = np.array(bounds)

@@ -394,9 +394,14 @@ def _done(
     if options.stop == "parameters":
         return _distance(before, after, shared(before.family)) <= options.tol
     if options.stop == "maximum":
-        of_gains = left_to_gain(gains, GAIN_ULPS * np.finfo(float).eps * size)
+        of_gains = left_to_gain(gains, gain_rounding(size))
         gained = np.maximum(gained, of_gains if left is None else np.where(np.isnan(left), of_gains, left))
     return gained < options.tol * problem.totals(run)
+
+
+def gain_rounding(size: Array | float) -> Array:
+    """Return up to which size gains may be rounding alone, given that of bound and log-prior."""
+    return np.asarray(GAIN_ULPS * np.finfo(float).eps * size)
 
 
 def left_to_gain(gains: Array, rounding: Array | float = 0.0) -> Array:
