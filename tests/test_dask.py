@@ -135,6 +135,12 @@ def test_estimators_take_collections_and_know_the_names_of_their_columns():
         same_fits(clone(NORMAL).fit(frame()[NAMES]), plain)
 
 
+def test_an_array_without_names_is_taken_as_the_columns_of_the_fit():
+    model = clone(NORMAL).fit(frame()[NAMES])
+    with pytest.warns(UserWarning, match="X has no names of columns; GaussianMixture was fitted to"):
+        assert np.array_equal(model.predict(da.from_array(X, chunks=100)), model.predict(frame()))
+
+
 def spoiled(array, entry, value):
     out = np.array(array)
     out[entry] = value
@@ -150,6 +156,7 @@ WRONG = {
         r"call compute_chunk_sizes\(\)",
     ),
     "a column of an array": (lambda: ef.DaskRows(da.zeros((9, 2)), columns=[2]), r"numbers 0 to 1"),
+    "a name of a column of an array": (lambda: ef.DaskRows(da.zeros((9, 2)), weight="w"), r"have no names: give the w"),
     "a column of a frame": (lambda: ef.DaskRows(frame(), columns=["d"]), r"no column is named 'd'"),
     "text": (lambda: ef.DaskRows(frame().assign(t="x")), r"column 't' holds"),
     "weights of a frame": (lambda: ef.DaskRows(frame(), weight=WEIGHT), r"must be the name of a column"),

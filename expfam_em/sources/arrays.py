@@ -27,15 +27,21 @@ def array_rows(array: Any, columns: Sequence[Any] | None, weight: str | None, n_
     ValueError
         If it is no matrix of numbers with a row, or has no such columns.
     """
-    if len(array.shape) != 2 or 0 in array.shape:
-        raise ValueError(f"the array has shape {array.shape}; it must be (n, d), with at least one row and one column")
+    check_array(array.shape, columns, weight)
     n, d = array.shape
-    if weight is not None:
+    batches = functools.partial(_slices, array, columns)
+    return SizedRows(n, batches, [array.dtype], d if columns is None else len(columns), False, None, n_jobs)
+
+
+def check_array(shape: tuple[Any, ...], columns: Sequence[Any] | None, weight: Any) -> None:
+    """Raise a ValueError unless an array is a matrix with a row, has such columns, and ``weight`` is no name."""
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"the array has shape {shape}; it must be (n, d), with at least one row and one column")
+    n, d = shape
+    if isinstance(weight, str):
         raise UnnamedError(f"weight is {weight!r}, and the columns of an array have no names: give the weights, ({n},)")
     if columns is not None and not all(isinstance(j, (int, np.integer)) and 0 <= j < d for j in columns):
         raise UnnamedError(f"columns is {columns!r}; those of an array have the numbers 0 to {d - 1}")
-    batches = functools.partial(_slices, array, columns)
-    return SizedRows(n, batches, [array.dtype], d if columns is None else len(columns), False, None, n_jobs)
 
 
 def _slices(array: Any, columns: Sequence[int] | None, size: int) -> Iterator[Batch]:

@@ -23,6 +23,7 @@ from expfam_em.rows.parts import chunks_of, part_bounds, sum_part
 from expfam_em.rows.protocol import Chunk, V
 from expfam_em.rows.source import RowSource, as_weights, in_row_order
 from expfam_em.rows.threads import cached_property, thread_count, undisturbed
+from expfam_em.sources.arrays import check_array
 from expfam_em.sources.batches import common_dtype
 from expfam_em.sources.parquet import check_columns
 
@@ -195,13 +196,10 @@ def _of_array(X: Any, columns: Sequence[int] | None, weight: Any, engine: Any) -
             f"{type(X).__name__} is no Dask array or frame, nor a RowSource; dask.array.from_array(X, chunks=...) is "
             "an array"
         )
-    if X.ndim != 2 or 0 in X.shape:
-        raise ValueError(f"the array has shape {X.shape}; it must be (n, d), with at least one row and one column")
+    check_array(X.shape, columns, weight)
     if np.isnan(X.shape[0]):
         raise ValueError("the array does not know how many rows its chunks have: call compute_chunk_sizes() first")
     if columns is not None:
-        if not all(isinstance(j, (int, np.integer)) and 0 <= j < X.shape[1] for j in columns):
-            raise ValueError(f"columns is {columns!r}; those of an array have the numbers 0 to {X.shape[1] - 1}")
         X = X[:, list(columns)]
     of_rows = None
     if weight is not None:
