@@ -385,6 +385,14 @@ def test_rows_without_names_are_taken_with_a_warning(tmp_path):
         assert np.array_equal(found, model.predict(pd.DataFrame(X, columns=NAMES)))
 
 
+def test_a_summary_opens_a_file_once(tmp_path):
+    model, path = ef.GaussianMixture(2, random_state=0).fit(pd.DataFrame(X, columns=NAMES)), in_npy(tmp_path)
+    for told in (model.summary, model.icl):
+        with pytest.warns(UserWarning, match="X has no names of columns") as warned:
+            told(path)
+        assert len(warned) == 1
+
+
 @pytest.mark.filterwarnings("ignore:Best performing")
 def test_weights_of_a_frame_beside_it():
     parts = [(pd.DataFrame(X[:99], columns=NAMES), WEIGHT[:99]), (table().slice(99).select(["b", "a"]), WEIGHT[99:])]

@@ -875,6 +875,7 @@ class BaseMixture(DensityMixin, Streamed):
 
     def _criteria(self, X: Observations | Source, sample_weight: ArrayLike | None) -> tuple[float, float, Criteria]:
         """Return log L, n and the criteria; warn if weights do not count rows."""
+        X = self._open(X)
         deviance, n = self._deviance(X, sample_weight)
         return -deviance / 2, n, criteria(-deviance / 2, self._n_free, n, self._sharpness(X, sample_weight))
 
@@ -921,7 +922,6 @@ class BaseMixture(DensityMixin, Streamed):
         return found.icl if kind == "entropy" else found.icl_classification
 
     def _sharpness(self, X: Any, sample_weight: ArrayLike | None) -> Sharpness:
-        X = self._open(X)
         if not is_rows(X):
             return Sharpness.of(self.predict_proba(X), checked_weight(sample_weight, X))
         rows, _ = self._rows(X)
@@ -967,10 +967,11 @@ class BaseMixture(DensityMixin, Streamed):
         sample_weight : (n,), optional
             Those of the fit; they are frequencies, as in `bic`.
         """
-        log_likelihood, n, found = self._criteria(X, sample_weight)
+        given: Any = self._open(X)
+        log_likelihood, n, found = self._criteria(given, sample_weight)
         errors, why = None, ""
         try:
-            errors = standard_errors(self, self._open(X), sample_weight)
+            errors = standard_errors(self, given, sample_weight)
         except ValueError as error:
             why = str(error)
         return Summary(
