@@ -11,6 +11,7 @@ import numpy as np
 
 from expfam_em.estep.reduce import Refusal
 from expfam_em.rows.protocol import Chunk, Rows, V
+from expfam_em.rows.source import weight_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Size:
 
 def size_chunk(chunk: Chunk) -> Size:
     """Return the size of a chunk."""
-    return Size(len(chunk.X), float(len(chunk.X) if chunk.weight is None else chunk.weight.sum()))
+    return Size(len(chunk.X), weight_of(chunk))
 
 
 def together(functions: tuple[Callable[[Chunk], Any], ...], chunk: Chunk) -> Found:

@@ -61,7 +61,7 @@ class StreamedRows(ABC):
     @cached_property
     def total_weights(self) -> np.ndarray:
         """Σ of the row weights, (1,)."""
-        return np.array([float(self.reduce(_weight, ENTRY_WORK * self.n_features))])
+        return np.array([self.reduce(weight_of, ENTRY_WORK * self.n_features)])
 
     def reduce(self, function: Callable[[Chunk], V], work: float) -> V:
         """Return the sum of ``function(chunk)`` over all chunks; see `Rows`."""
@@ -153,5 +153,6 @@ def _after(change: Callable[[Chunk], Chunk], function: Callable[[Chunk], Any], c
     return function(change(chunk))  # of rows in order, since a partial function does not take any
 
 
-def _weight(chunk: Chunk) -> float:
-    return len(chunk.X) if chunk.weight is None else chunk.weight.sum()
+def weight_of(chunk: Chunk) -> float:
+    """Return the sum of the row weights of a chunk."""
+    return float(len(chunk.X) if chunk.weight is None else chunk.weight.sum())

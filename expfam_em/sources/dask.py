@@ -21,7 +21,7 @@ from expfam_em.rows.csr import CSRBlock, observations
 from expfam_em.rows.grid import ENTRY_WORK, Tree, rows_per_chunk
 from expfam_em.rows.parts import chunks_of, part_bounds, sum_part
 from expfam_em.rows.protocol import Chunk, V
-from expfam_em.rows.source import RowSource, as_weights, in_row_order
+from expfam_em.rows.source import RowSource, as_weights, in_row_order, weight_of
 from expfam_em.rows.threads import cached_property, thread_count, undisturbed
 from expfam_em.sources.arrays import check_array
 from expfam_em.sources.batches import common_dtype
@@ -138,7 +138,7 @@ class DaskRows:
     @cached_property
     def total_weights(self) -> np.ndarray:
         """Σ of the row weights, (1,)."""
-        found = self.reduce(_weight, ENTRY_WORK * self.n_features) if self._weighted else self._n
+        found = self.reduce(weight_of, ENTRY_WORK * self.n_features) if self._weighted else self._n
         return np.array([float(found)])
 
     def reduce(self, function: Callable[[Chunk], V], work: float) -> V:
@@ -297,10 +297,6 @@ def _changed(function: Callable[[Chunk], Chunk], part: Chunk) -> Chunk:
 
 def _look(_: None, part: Chunk) -> tuple[int, np.dtype, bool, bool]:
     return part.X.shape[1], part.X.dtype, isinstance(part.X, CSRBlock), part.weight is not None
-
-
-def _weight(chunk: Chunk) -> float:
-    return len(chunk.X) if chunk.weight is None else chunk.weight.sum()
 
 
 # ---- who does the tasks --------------------------------------------------------------------------------------------
