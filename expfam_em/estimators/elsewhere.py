@@ -76,8 +76,8 @@ def not_finite_chunk(names: Any, chunk: Chunk) -> Refusal:
 
 def _cast(dtype: Any, chunk: Chunk) -> Chunk:
     X = chunk.X
-    if isinstance(X, CSRBlock):
-        return chunk._replace(X=CSRBlock(X.data.astype(dtype), X.indices, X.indptr, X.shape[1]))
+    if isinstance(X, CSRBlock):  # of all entries that it shares with others, its own
+        return chunk._replace(X=CSRBlock(X.values.astype(dtype), X.columns, X.indptr - X.indptr[0], X.shape[1]))
     return chunk._replace(X=X.astype(dtype))
 
 
