@@ -385,6 +385,20 @@ def test_rows_without_names_are_taken_with_a_warning(tmp_path):
         assert np.array_equal(found, model.predict(pd.DataFrame(X, columns=NAMES)))
 
 
+def test_rows_without_weights_are_not_read_to_be_counted(tmp_path):
+    def reads(size):
+        read.append(size)
+        return batches_of(size)
+
+    mixture = ef.GaussianMixture(2, random_state=0).fit(X).mixture_
+    for source, n_reads in ((in_npy(tmp_path), 2), (batches, 3)):
+        rows, read = ef.rows_from(source), []
+        batches_of, rows._batches = rows._batches, reads
+        assert np.array_equal(ef.accumulate(mixture, rows).counts, ef.accumulate(mixture, X).counts)
+        assert rows.total_weights == len(X)
+        assert len(read) == n_reads
+
+
 def test_a_summary_opens_a_file_once(tmp_path):
     model, path = ef.GaussianMixture(2, random_state=0).fit(pd.DataFrame(X, columns=NAMES)), in_npy(tmp_path)
     for told in (model.summary, model.icl):

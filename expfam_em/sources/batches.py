@@ -10,6 +10,7 @@ import numpy as np
 
 from expfam_em.rows.protocol import Chunk
 from expfam_em.rows.source import StreamedRows, as_weights
+from expfam_em.rows.threads import cached_property
 from expfam_em.rows.typing import Array, Block
 
 COLUMN_GAP = 80
@@ -93,6 +94,12 @@ class BatchRows(StreamedRows):
     def is_sparse(self) -> bool:
         """Whether chunks hold CSR rows; they do not."""
         return False
+
+    @cached_property
+    def total_weights(self) -> np.ndarray:
+        """Σ of the row weights, (1,)."""
+        # rows that have no weights need not be read to be counted again
+        return super().total_weights if self._weighted or not self._n else np.array([float(self._n)])
 
     def chunks(self, size: int) -> Iterator[Chunk]:
         """Yield the rows in order, ``size`` at a time, and in the last chunk the rest."""
