@@ -5,6 +5,7 @@ import pytest
 from sklearn.base import clone
 
 import expfam_em as ef
+from tests.own_families import Rayleigh
 from tests.row_sources import ListRows, ReadRows, ShuffledRows
 
 pytestmark = pytest.mark.usefixtures("many_chunks")
@@ -69,6 +70,21 @@ def test_criteria_and_standard_errors_are_those_of_the_array():
         assert getattr(model, name)(rows) == pytest.approx(getattr(model, name)(X, sample_weight=WEIGHT), rel=1e-13)
     assert model.icl(rows, kind="classification") == pytest.approx(model.icl(X, WEIGHT, "classification"), rel=1e-13)
     assert str(model.summary(rows)) == str(model.summary(X, WEIGHT))
+
+
+def test_a_family_with_bind_alone_is_looked_at_once():
+    class Bounded(Rayleigh):
+        def bind(self, blocks):
+            return self.replace(largest=max(X.max() for X, _ in blocks))
+
+    class CountedRows(ListRows):
+        def reduce(self, function, work):
+            n_reads.append(work)
+            return super().reduce(function, work)
+
+    n_reads, model = [], ef.ExponentialFamilyMixture(Bounded(), 2, random_state=0).fit(np.exp(X))
+    assert np.array_equal(model.predict(CountedRows.of(np.exp(X), None, [9])), model.predict(np.exp(X)))
+    assert len(n_reads) == 2
 
 
 def spoiled(value):

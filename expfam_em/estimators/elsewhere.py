@@ -45,13 +45,14 @@ def looked_at(rows: Any, family: Any, fitting: bool = False) -> Any:
     look = functools.partial(not_finite_chunk, getattr(rows, "columns", None))
     functions: list[Any] = [look] if rows.dtype.kind == "f" else []
     functions.append(functools.partial(refusal_chunk, family))
-    if fitting and not needs_blocks(family):
+    to_bind = fitting and needs_blocks(family)  # which iterates over the rows themselves, where that is possible
+    if fitting and not to_bind:
         asked = log_base_chunk if checked.is_default(family.summary) else summary_chunk
         functions.append(functools.partial(asked, family))
     found = LookedRows(rows, tuple(functions), ENTRY_WORK * rows.n_features)
     if isinstance(finite := found.known[0][1], Refusal) and finite.error is not None:
         raise finite.error
-    return rows if needs_blocks(family) else found
+    return rows if to_bind else found
 
 
 def refuse_not_finite(names: Any, chunk: Chunk) -> None:
