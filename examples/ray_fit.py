@@ -30,7 +30,7 @@ class RayRows:
         return sum(trees[1:], trees[0]).total()
 
     def derive(self, function, work):
-        return RayRows([ray.remote(function).remote(part) for part in self.parts])
+        return RayRows([*map(ray.remote(lambda part: function(part)).remote, self.parts)])  # it may be a partial one
 
 
 with ray.init(num_cpus=2, include_dashboard=False):
