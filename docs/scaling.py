@@ -94,8 +94,7 @@ def measured(folder, kind, what):
     """Measure E-steps or a whole fit in this process, and print what was found as JSON."""
     X = opened(folder, kind)
     warnings.simplefilter("ignore")
-    limited = kind not in ("array",)
-    if limited:
+    if kind != "array":
         resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
     peak = [0.0]
 
