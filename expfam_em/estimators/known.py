@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.estimators.shell import warn_caller
-from expfam_em.rows.typing import Array, Floats, Integers, Mask
+from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 UNKNOWN = -1
 """Label of a row of which no component is known."""
@@ -69,7 +69,7 @@ def known_rows(
         mask = _by_component("allowed", allowed, n, n_components)
         if mask.dtype != np.bool_:
             raise ValueError(f"allowed has dtype {mask.dtype}; it must be bool: True where a row may be of a component")
-        masks.append(mask.astype(np.bool_))
+        masks.append(mask)
     if log_prior is not None:
         prior = _by_component("log_prior", log_prior, n, n_components).astype(np.float64)
         if (odd := np.isnan(prior) | (prior == np.inf)).any():
@@ -130,7 +130,7 @@ def checked_labels(y: Any, n: int, n_components: int) -> Integers:
     return found.astype(np.int64)
 
 
-def _by_component(name: str, value: ArrayLike, n: int, n_components: int) -> Array:
+def _by_component(name: str, value: ArrayLike, n: int, n_components: int) -> Block:
     found = np.asarray(value)
     if found.shape != (n, n_components):
         raise ValueError(f"{name} has shape {found.shape}; it must be ({n}, {n_components}), rows by components")
