@@ -399,6 +399,20 @@ def test_rows_without_weights_are_not_read_to_be_counted(tmp_path):
         assert len(read) == n_reads
 
 
+@pytest.mark.filterwarnings("ignore:Best performing")
+def test_rows_that_are_fitted_and_labelled_are_opened_once():
+    calls = []
+
+    def called():
+        calls.append(None)
+        return batches()
+
+    labels = clone(MODELS["product"]).fit_predict(called)
+    n_calls, rows = len(calls), ef.rows_from(called)
+    assert np.array_equal(labels, clone(MODELS["product"]).fit(rows).predict(rows))
+    assert len(calls) == 2 * n_calls
+
+
 def test_a_summary_opens_a_file_once(tmp_path):
     model, path = ef.GaussianMixture(2, random_state=0).fit(pd.DataFrame(X, columns=NAMES)), in_npy(tmp_path)
     for told in (model.summary, model.icl):

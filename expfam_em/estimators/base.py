@@ -392,8 +392,9 @@ class BaseMixture(DensityMixin, Streamed):
         allowed: ArrayLike | None = None, log_prior: ArrayLike | None = None, callbacks: Sequence[Callback] = (),
     ) -> Integers:  # fmt: skip
         """Fit the mixture and return what `predict` says of each row, (n,), without what is known of it; see `fit`."""
-        fitted = self.fit(X, y, sample_weight, allowed=allowed, log_prior=log_prior, callbacks=callbacks)
-        return fitted.predict(X)
+        given: Any = self._open(X, reset=True)
+        fitted = self.fit(given, y, sample_weight, allowed=allowed, log_prior=log_prior, callbacks=callbacks)
+        return fitted.predict(given)
 
     def _check_size(self, n: int) -> None:
         """Raise a ValueError for fewer rows than components."""

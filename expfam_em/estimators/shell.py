@@ -293,9 +293,9 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             )
         )  # fmt: skip
 
-    def _open(self, X: Any) -> Any:
+    def _open(self, X: Any, reset: bool = False) -> Any:
         """Return a source as rows, and anything else as it is."""
-        return self._opened(X, reset=False) if is_source(X) else X
+        return self._opened(X, reset) if is_source(X) else X
 
     def _opened(self, source: Any, reset: bool) -> Any:
         """Return a source as rows; of columns with names, those of the fit."""
