@@ -41,8 +41,8 @@ if TYPE_CHECKING:
         load,
         select,
     )
+    from expfam_em.family.registry import register
     from expfam_em.progress import Progress
-    from expfam_em.saving.registry import register
     from expfam_em.sources import ClusterLostError, DaskRows, rows_from
 
 __version__ = "0.1.0"
@@ -72,7 +72,7 @@ _LAZY = {
     "goodness_of_fit": "expfam_em.estimators",
     "likelihood_ratio_test": "expfam_em.estimators",
     "load": "expfam_em.estimators",
-    "register": "expfam_em.saving.registry",
+    "register": "expfam_em.family.registry",
     "rows_from": "expfam_em.sources",
     "select": "expfam_em.estimators",
 }

@@ -10,8 +10,8 @@ from scipy import sparse
 from sklearn import datasets
 
 import expfam_em as ef
+from expfam_em.family import registry
 from expfam_em.rows import grid
-from expfam_em.saving import registry
 from tests import profiles
 
 settings.load_profile(profiles.SHORT)  # before pytest loads the profile of its command line, if there is one

@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 import expfam_em as ef
-from expfam_em.saving import registry
+from expfam_em.family import registry
 from tests import all_families
 from tests.own_families import Rayleigh
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import expfam_em as ef
-from expfam_em.saving import registry
+from expfam_em.family import registry
 
 RNG = np.random.default_rng(0)
 X = np.concatenate([RNG.rayleigh(1, (80, 1)), RNG.rayleigh(9, (70, 1))])

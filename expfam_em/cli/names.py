@@ -9,8 +9,8 @@ from typing import Any
 
 from expfam_em.estimators import BernoulliMixture, ExponentialFamilyMixture, GaussianMixture, KMeans
 from expfam_em.families import Componentwise, Product
+from expfam_em.family import registry
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.saving import registry
 
 COMPOSED = (Product, Componentwise)
 """Families made of families, which no option can say."""
@@ -19,14 +19,10 @@ OWN = {"gaussian": GaussianMixture, "bernoulli": BernoulliMixture, "kmeans": KMe
 """Estimators with a name of their own."""
 
 
-def _dashed(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
-
-
 def describe() -> dict[str, str]:
     """Return what each name stands for, in a few words; every family is imported."""
     found = registry.registered().items()
-    families = {_dashed(name): family for name, family in found if not inspect.isabstract(family)}
+    families = {registry.dashed(name): family for name, family in found if not inspect.isabstract(family)}
     choices = OWN | {name: families[name] for name in sorted(families) if name not in OWN}
     return {name: _sentence(choice) + _note(choice) for name, choice in choices.items()}
 
@@ -41,7 +37,7 @@ def _note(choice) -> str:
         return ""
     if issubclass(choice, COMPOSED):
         return " (in Python only)"
-    known = _constants(choice)
+    known = registry.constants_of(choice)
     needed, free = (", ".join(name for name in known if known[name] is wanted) for wanted in (True, False))
     says = ([f"needs {needed}"] if needed else []) + ([f"{free} may be given"] if free else [])
     return f" ({'; '.join(says)})" if says else ""
@@ -49,12 +45,7 @@ def _note(choice) -> str:
 
 def _choice(name: str) -> Any:
     """Return the estimator or family of a name; only the package that has it is imported."""
-    names = {_dashed(known): known for known in sorted(registry.names())}
-    if (dashed := _dashed(name)) in OWN:
-        return OWN[dashed]
-    if dashed not in names:
-        raise ValueError(f"there is no family {name!r}; the families are {', '.join({**OWN, **names})}")
-    return registry.find(names[dashed])
+    return OWN.get(registry.dashed(name)) or registry.by_name(name, OWN)
 
 
 # ---- making them ----------------------------------------------------------------------------------------------
@@ -74,7 +65,7 @@ def make_estimator(name: str, components: int, options: dict[str, Any], constant
     accepted = inspect.signature(kind).parameters
     given = {option: value for option, value in options.items() if value is not None}
     if wrapped:  # --covariance-type may be a constant of the family
-        mine = [option for option in given if option not in accepted and option in _constants(choice)]
+        mine = [option for option in given if option not in accepted and option in registry.constants_of(choice)]
         constants = constants | {option: given.pop(option) for option in mine}
     elif constants:
         raise ValueError(f"the family {name} has no constants, but options: see `expfam-em fit --help`")
@@ -88,7 +79,7 @@ def make_estimator(name: str, components: int, options: dict[str, Any], constant
 def _make_family(name, family, constants):
     if issubclass(family, COMPOSED):
         raise ValueError(f"the family {name} is made of other families, which can only be given in Python")
-    known = _constants(family)
+    known = registry.constants_of(family)
     if unknown := [constant for constant in constants if constant not in known]:
         raise ValueError(f"the family {name} has no constant {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
     if missing := [constant for constant, needed in known.items() if needed and constant not in constants]:
@@ -97,12 +88,6 @@ def _make_family(name, family, constants):
         return family(**constants)
     except TypeError as error:  # of a value of another type than the family expects
         raise ValueError(f"the family {name} cannot be made with {constants}: {error}") from error
-
-
-def _constants(family) -> dict[str, bool]:
-    """Return the names of what a family takes, and whether it has to be given."""
-    parameters = inspect.signature(family).parameters.values()
-    return {p.name: p.default is p.empty for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
 def parse_constants(constants: list[str] | None) -> dict[str, Any]:

@@ -60,7 +60,7 @@ from expfam_em.family.binding import bind
 from expfam_em.family.conjugate import conjugate_of
 from expfam_em.family.constraints import Bounds, Fixed, Tied
 from expfam_em.family.kernel_form import form_of
-from expfam_em.family.optional import translate, translate_expectation
+from expfam_em.family.optional import label_columns, translate, translate_expectation
 from expfam_em.rows import csr
 from expfam_em.rows.distinct import distinct
 from expfam_em.rows.memory import ArrayRows, check_total, count, of_data
@@ -290,6 +290,9 @@ class BaseMixture(DensityMixin, Streamed):
         if not is_rows(rows):
             check_missing(self._make_family(), rows)
         return rows
+
+    def _label_columns(self, n_columns: int) -> list[str | None]:
+        return label_columns(self._make_family(), n_columns)
 
     def _checked_elsewhere(self, rows: Any, reset: bool) -> Any:
         set_or_check_columns(self, rows, reset)

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
+from scipy import sparse
+from sklearn.utils import check_array
 
 from expfam_em.em.bayes import WeightsPrior
 from expfam_em.em.options import Acceleration, Stop
 from expfam_em.estimators.base import BaseMixture, Prior
+from expfam_em.estimators.shell import refuse_rows
+from expfam_em.families.composed.product import Product
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.constraints import Bounds, Fixed, Tied
 from expfam_em.family.missing import takes_missing
+from expfam_em.family.registry import family_of
+from expfam_em.rows.columns import is_frame
 from expfam_em.rows.typing import RandomState
 from expfam_em.saving.files import saved
 from expfam_em.values.mixture import Mixture
+
+AUTO = "auto"
+"""The family of each column is chosen by its values."""
 
 
 @saved
@@ -24,8 +35,9 @@ class ExponentialFamilyMixture(BaseMixture):
 
     Parameters
     ----------
-    family : ExponentialFamily
-        Your own, or one of `expfam_em.families`.
+    family : ExponentialFamily or str
+        Your own, or one of `expfam_em.families`, or its name in any spelling: "poisson", "gamma-poisson". "auto": one
+        for each column of the rows, as `Product.infer` chooses it.
     n_components : int ≥ 1
     temperature : float ≥ 0, or a sequence of them
         1 is EM, 0 hard assignment; a sequence anneals, one value per step.
@@ -91,6 +103,10 @@ class ExponentialFamilyMixture(BaseMixture):
 
     Attributes
     ----------
+    family_ : ExponentialFamily
+        What family="auto" has chosen.
+    levels_ : dict of str to tuple
+        If there are columns of labels, the labels of each, whose numbers in this order are its codes.
     mixture_ : Mixture
     weights_ : (K,)
     natural_parameters_, expectation_parameters_ : (K, p)
@@ -126,12 +142,14 @@ class ExponentialFamilyMixture(BaseMixture):
 
     _parameter_constraints: dict[str, Any] = {
         **BaseMixture._parameter_constraints,
-        "family": [ExponentialFamily],
+        "family": [ExponentialFamily, str],
     }
+
+    family_: ExponentialFamily
 
     def __init__(
         self,
-        family: ExponentialFamily,
+        family: ExponentialFamily | str,
         n_components: int = 1,
         *,
         temperature: float | Sequence[float] = 1.0,
@@ -188,9 +206,40 @@ class ExponentialFamilyMixture(BaseMixture):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = getattr(self.family, "sparse", None) in ("entries", "rows")
-        tags.input_tags.allow_nan = takes_missing(self.family)
+        family = None
+        with contextlib.suppress(ValueError):  # of a name that `fit` refuses
+            family = self._plain()
+        tags.input_tags.sparse = getattr(family, "sparse", None) in ("entries", "rows")
+        tags.input_tags.allow_nan = family is None or takes_missing(family)
         return tags
 
+    def _plain(self) -> ExponentialFamily:
+        """Return the family without constraints and noise.
+
+        Raises
+        ------
+        ValueError
+            If there is none of the name, or it is not chosen yet.
+        """
+        if self.family != AUTO:
+            return family_of(self.family)
+        if (found := self.__dict__.get("family_")) is None:
+            raise ValueError("family is 'auto', which fit chooses by its rows: call fit first, or give a family")
+        return found
+
     def _make_family(self) -> ExponentialFamily:
-        return self._whole(self.family)
+        return self._whole(self._plain())
+
+    def _names_of_columns(self) -> tuple[str, ...] | None:
+        return getattr(self._plain(), "names", None)
+
+    def _validated(self, X: Any, reset: bool = True) -> Any:
+        if reset:
+            self.__dict__.pop("family_", None)
+        if reset and self.family == AUTO:
+            refuse_rows(X, "family='auto'")
+            if sparse.issparse(X):
+                raise ValueError("family='auto' takes a frame or an array, and X is sparse: give a family")
+            given = X if is_frame(X) else check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
+            self.__dict__["family_"] = Product.infer(given)
+        return super()._validated(X, reset)

@@ -13,13 +13,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from expfam_em.em.belonging import Belonging, belonging
 from expfam_em.em.keeping import EVERY, keeping
 from expfam_em.em.watching import Callback, Fitting, watched
 from expfam_em.rows import caller, csr
+from expfam_em.rows.columns import (
+    Column,
+    codes_of,
+    first_of,
+    holds_labels,
+    is_frame,
+    levels_of,
+    names_of,
+    picked,
+    values_of,
+)
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import is_rows
 from expfam_em.rows.threads import undisturbed
@@ -286,6 +297,10 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         """Return X as scikit-learn checks it, an array or a block of CSR rows; or rows from elsewhere."""
         if is_source(X) or is_rows(X):
             return self._checked_elsewhere(self._opened(X, reset), reset)
+        if (names := self._names_of_columns()) is not None and is_frame(X):
+            X = picked(X, names)
+        if (coded := self._coded(X, reset)) is not None:
+            return coded
         dtypes = list(self._dtypes)
         return csr.observations(
             validate_data(
@@ -293,13 +308,56 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             )
         )  # fmt: skip
 
+    def _names_of_columns(self) -> tuple[str, ...] | None:
+        """Return the names of the columns to take from a frame; None for all of them."""
+        return None
+
+    def _label_columns(self, n_columns: int) -> list[str | None]:
+        """Return for each column None, or, of one that takes labels, what becomes of those that are not known."""
+        return [None] * n_columns
+
+    def _coded(self, X: Any, reset: bool) -> Array | None:
+        """Return a frame some columns of which are labels as numbers; None of anything else.
+
+        The codes of labels belong to the estimator: they are the numbers of the levels of `levels_`.
+        """
+        before: dict[str, Any] = {} if reset else self.__dict__.get("levels_", {})
+        if reset:
+            self.__dict__.pop("levels_", None)
+        names = names_of(X)
+        labels = [name for name in names or () if name in before or holds_labels(X[name])]
+        if names is None or not labels:
+            return None
+        unseen = dict(zip(names, self._label_columns(len(names)), strict=True))
+        levels = {name: before.get(name) or levels_of(X[name], name) for name in labels if unseen[name] is not None}
+        if wrong := [name for name in labels if name not in levels or not (reset or name in before)]:
+            raise ValueError(
+                f"column {wrong[0]!r} holds labels, such as {first_of(X[wrong[0]])!r}, where numbers are expected: "
+                "leave it out, or give it the family Categorical(), as family='auto' does"
+            )
+        validate_data(self, X, skip_check_array=True, reset=reset)  # names and number of columns
+        parts = [
+            codes_of(X[name], Column(name, levels[name]), unseen[name] or "error") if name in levels
+            else values_of(X[name], name)[0]
+            for name in names
+        ]  # fmt: skip
+        if reset:
+            self.__dict__["levels_"] = levels
+        return check_array(np.column_stack(parts), dtype=np.float64, ensure_all_finite=self._finite, estimator=self)
+
+    def _columns(self) -> list[Column]:
+        """Return the columns of the fit: their names, or numbers where they have none, and the levels of labels."""
+        names = self.__dict__.get("feature_names_in_", range(self.n_features_in_))
+        levels = self.__dict__.get("levels_", {})
+        return [Column(str(name), levels.get(name)) for name in names]
+
     def _open(self, X: Any, reset: bool = False) -> Any:
         """Return a source as rows, and anything else as it is."""
         return self._opened(X, reset) if is_source(X) else X
 
     def _opened(self, source: Any, reset: bool) -> Any:
         """Return a source as rows; of columns with names, those of the fit."""
-        names = None if reset else getattr(self, "feature_names_in_", None)
+        names = self._names_of_columns() if reset else getattr(self, "feature_names_in_", None)
         if names is None or is_rows(source):
             return rows_from(source, n_jobs=self.n_jobs)
         try:

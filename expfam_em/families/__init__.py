@@ -3,6 +3,8 @@
 Each family is T, A and the mappings between their parameters.
 """
 
+import inspect
+
 from expfam_em.families.categorical import Categorical, Multinomial, OneHot
 from expfam_em.families.columns import CentredColumns, IndependentColumns
 from expfam_em.families.composed.componentwise import Componentwise
@@ -34,9 +36,11 @@ from expfam_em.families.gaussian.lognormal import LogNormal
 from expfam_em.families.gaussian.student import StudentT
 from expfam_em.families.uniform import Uniform
 from expfam_em.families.wishart import Wishart
+from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.centred import Centred
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.optional import Incomplete
+from expfam_em.family.registry import register
 from expfam_em.rows.csr import row_sums
 
 __all__ = [
@@ -85,3 +89,12 @@ __all__ = [
     "ZeroInflated",
     "row_sums",
 ]
+
+for _name in __all__:
+    _member = globals()[_name]
+    if isinstance(_member, type) and issubclass(_member, ExponentialFamily) and not inspect.isabstract(_member):
+        register(_member)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__doc__", "__file__", "__name__"]

@@ -19,11 +19,13 @@ from expfam_em.family.alike import alike
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.conjugate import Conjugate, Conjugated
+from expfam_em.family.entries import Entry
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.missing import Marginals, MissingValues, of_columns
-from expfam_em.family.optional import Cancelling, OfKnownWidth, Translated
+from expfam_em.family.optional import Cancelling, OfKnownWidth, OfLabels, Translated
 from expfam_em.family.summaries import Width
 from expfam_em.family.support import ImpossibleRowError, require, require_rows
+from expfam_em.rows.columns import Column
 from expfam_em.rows.csr import CSRBlock, observations, row_sums
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
@@ -181,6 +183,17 @@ class _Labels(Translated, Conjugated):
     def conjugate(self) -> Conjugate:
         return OfShares(self, lambda p: self._pack(p).starts)
 
+    def _labels_of(self, columns: Sequence[Column]) -> dict[tuple[int, int], tuple[str, str]]:
+        """Return the column and the level of each probability, by its variable and its number among them."""
+        raise NotImplementedError
+
+    def _entries(self, name: str, shape: tuple[int, ...], columns: Sequence[Column], n_components: int) -> Any:
+        found = np.full(shape, None, object)
+        for at, entry in self._labels_of(columns).items() if name == "probabilities" else ():
+            for k in range(shape[0]):
+                found[(k, *at)] = Entry(k, *entry)
+        return found
+
     def __repr__(self) -> str:
         levels = "" if self.levels is None else self.levels
         if isinstance(levels, tuple):
@@ -188,7 +201,7 @@ class _Labels(Translated, Conjugated):
         return f"{type(self).__name__}({levels})"
 
 
-class Categorical(_Labels, MissingValues):
+class Categorical(_Labels, MissingValues, OfLabels):
     """Product of columns of labels: T(x) = (x_j = l)_l, A(η) = Σ_j log Σ_l e^{η_jl}, h(x) = 1, η_jl = log p_jl.
 
     Labels are whole numbers from 0, and the levels of a column are those that occur in it. Probabilities stand in
@@ -265,6 +278,13 @@ class Categorical(_Labels, MissingValues):
         T.ravel()[level[known]] = 1  # an absent row may hold anything
         return T
 
+    def label_columns(self, n_columns: int) -> list[str | None]:
+        return [self.unseen] * n_columns
+
+    def _labels_of(self, columns: Sequence[Column]) -> dict[tuple[int, int], tuple[str, str]]:
+        labels = self._variables(len(columns)).padded_labels
+        return {(j, i): (columns[j].name, columns[j].level(labels[j, i])) for j, i in np.argwhere(labels >= 0)}
+
     def log_base_measure(self, X: Block) -> Array:
         X = np.asarray(X)
         _, known = self._variables(X.shape[1]).levels_of(X)
@@ -290,7 +310,8 @@ class Categorical(_Labels, MissingValues):
         labels = given.pop("levels", None)
         natural = super().from_parameters(**given)
         known = self.parameters(natural)["levels"]
-        if not (labels is None or np.array_equal(labels, known) or np.array_equal(labels, known[0])):
+        text = labels is not None and np.asarray(labels).dtype.kind not in "biuf"  # the names of coded levels
+        if not (labels is None or text or np.array_equal(labels, known) or np.array_equal(labels, known[0])):
             raise ValueError(f"levels is {labels!r}; they must be those of {self!r}, or be left out")
         return natural
 
@@ -386,6 +407,11 @@ class OneHot(_Labels):
         if len(packing.column) != n_columns:
             raise ValueError(f"{self!r} has {len(packing.column)} columns of indicators; the rows have {n_columns}")
         return packing
+
+    def _labels_of(self, columns: Sequence[Column]) -> dict[tuple[int, int], tuple[str, str]]:
+        packing = self._variables(len(columns))
+        places = zip(packing.column.tolist(), packing.level.tolist(), columns, strict=True)
+        return {(j, i): (column.name, "") for j, i, column in places}
 
     def kernel_form(self, n_features: int) -> KernelForm | None:
         return KernelForm(Monomials.identity(n_features))

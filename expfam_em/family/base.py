@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -13,9 +14,11 @@ from numpy.typing import ArrayLike
 from expfam_em.family import checked, mappings, named, sampling
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.constraints import Constraint
+from expfam_em.family.entries import by_shape
 from expfam_em.family.kernel_form import KernelForm
 from expfam_em.family.summaries import summary_of
 from expfam_em.family.support import accepted
+from expfam_em.rows.columns import Column
 from expfam_em.rows.csr import CSRBlock, observations
 from expfam_em.rows.protocol import Blocks
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
@@ -304,6 +307,10 @@ class ExponentialFamily(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+    def _entries(self, name: str, shape: tuple[int, ...], columns: Sequence[Column], n_components: int) -> Any:
+        """Return what each number of a named parameter is of, an `Entry`, or None for what is no estimate."""
+        return by_shape(shape, columns, n_components)
 
     def _own_log_prior(self, natural: Array) -> tuple[Array, Array] | None:
         """Return a log-prior that is the family's own, (K,), and its slope, (K, p); None if there is none."""

@@ -232,6 +232,19 @@ class OfKnownWidth(ExponentialFamily):
         return {} if self.n_features is None else {"column": self.n_features}
 
 
+class OfLabels(ExponentialFamily):
+    """Families that take labels as whole numbers in some columns."""
+
+    @abstractmethod
+    def label_columns(self, n_columns: int) -> list[str | None]:
+        """Return for each column None, or what becomes of labels that are not known: "error" or "zero"."""
+
+
+def label_columns(family: ExponentialFamily, n_columns: int) -> list[str | None]:
+    """Return for each column what becomes of labels that are not known; None where it is one of numbers."""
+    return family.label_columns(n_columns) if isinstance(family, OfLabels) else [None] * n_columns
+
+
 class OfComponents(ExponentialFamily):
     """Families whose components belong to a family each."""
 

@@ -1,1 +1,1 @@
-"""Models in files without pickle, and families by name."""
+"""Models in files without pickle."""

@@ -24,12 +24,12 @@ from typing import IO, Any, Literal, TypeVar
 
 import numpy as np
 
+from expfam_em.family import registry
 from expfam_em.family.alike import constants
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.constraints import Constraint
 from expfam_em.family.frames import Frames
 from expfam_em.rows.typing import Block
-from expfam_em.saving import registry
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -53,6 +53,9 @@ MOST_AXES = 32
 
 OF_ANY_LENGTH = {"start_bounds_"}
 """Fitted attributes whose length does not follow from the parameters: a warm start is one start."""
+
+FROM_ROWS = ("family_", "levels_", "feature_names_in_", "n_features_in_")
+"""Fitted attributes that do not follow from the mixture, and that others follow from."""
 
 E = TypeVar("E", bound=type)
 
@@ -355,6 +358,7 @@ def _check(estimator: Any, fitted: dict[str, Any]) -> None:
     """Raise a ValueError or a TypeError unless fitted attributes are those of an estimator with these parameters."""
     estimator._validate_params()
     blank = type(estimator)(**estimator.get_params(deep=False))
+    vars(blank).update({name: fitted[name] for name in FROM_ROWS if name in fitted})
     # rows of a family of the user's are known by their columns only if it can be fitted or sampled
     known = {"n_features_in_": 1} if "n_features_in_" in fitted else {}
     for name, wanted in (known | blank._made_of(fitted["mixture_"])).items():

@@ -17,8 +17,10 @@ from expfam_em.family.binding import rows_where
 from expfam_em.family.conditionals import Conditionals, Lot, joined
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, Monomials, form_of, table
-from expfam_em.family.optional import OfComponents
+from expfam_em.family.optional import OfComponents, OfLabels, label_columns
+from expfam_em.family.registry import family_of
 from expfam_em.family.support import ImpossibleRowError
+from expfam_em.rows.columns import Column
 from expfam_em.rows.threads import cached_property
 from expfam_em.rows.typing import Array, Block, Integers, Mask
 
@@ -29,7 +31,7 @@ TOO_LOW = 1e-150 * IMPOSSIBLE
 """Mean of log h that only impossible rows bring about."""
 
 
-class Componentwise(OfParts, OfComponents):
+class Componentwise(OfParts, OfComponents, OfLabels):
     """A family for each component: T is that of every family, and η_k is 0 for all but its own.
 
     The families have different base measures, so log h_j(x) is a statistic too, whose natural parameter is 1 for the
@@ -37,7 +39,7 @@ class Componentwise(OfParts, OfComponents):
 
     Parameters
     ----------
-    parts : list of (ExponentialFamily, n_components)
+    parts : list of (ExponentialFamily or name, n_components)
         Each family with the number of components that belong to it.
 
     Raises
@@ -55,8 +57,8 @@ class Componentwise(OfParts, OfComponents):
     seed_smoothing = 0.0
     incidental: tuple[str, ...] = ("own_frames", "of_component", "regularized")
 
-    def __init__(self, parts: Iterable[tuple[ExponentialFamily, int]]) -> None:
-        pairs = list(parts)
+    def __init__(self, parts: Iterable[tuple[ExponentialFamily | str, int]]) -> None:
+        pairs = [(family_of(family), count) for family, count in parts]
         for family, count in pairs:
             check_family_argument(family)
             if not (isinstance(count, (int, np.integer)) and count >= 1):
@@ -92,6 +94,19 @@ class Componentwise(OfParts, OfComponents):
         if not np.array_equal(np.resize(one, K), self.of_component):
             raise ValueError(f"natural parameters of {n} components; {self!r} has {K} components, in order")
         return np.resize(one, n)
+
+    def label_columns(self, n_columns: int) -> list[str | None]:
+        of_families = [label_columns(family, n_columns) for family in self.families]
+        return [next((one for one in each if one is not None), None) for each in zip(*of_families, strict=True)]
+
+    def _entries(self, name: str, shape: tuple[int, ...], columns: Sequence[Column], n_components: int) -> Any:
+        j, name = self._part_of(name)
+        [of] = [part.of for part in self._parts(n_components) if part.number == j]
+        found = self.families[j]._entries(name, shape, columns, len(of))
+        for at in np.ndindex(shape):
+            if (entry := found[at]) is not None and entry.component is not None:
+                found[at] = entry._replace(component=int(of[entry.component]))
+        return found
 
     def _sizes(self) -> list[int]:
         """Return how many components each family has."""

@@ -41,6 +41,7 @@ from expfam_em.family.optional import (
     translate,
     translate_expectation,
 )
+from expfam_em.rows.columns import Column
 from expfam_em.rows.typing import Array, Block, Mask
 
 
@@ -86,6 +87,9 @@ class OfAnother(Composed):
     def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of the names that the family itself has."""
         return self.family.from_parameters(**given)
+
+    def _entries(self, name: str, shape: tuple[int, ...], columns: Sequence[Column], n_components: int) -> Any:
+        return self.family._entries(name, shape, columns, n_components)
 
 
 class Part(NamedTuple):
@@ -236,6 +240,12 @@ class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded, Conjugate
         labels = labels_of(self.families)
         found = self._each(lambda part, eta: (labels[part.number], checked.parameters(part.family, eta)), natural)
         return {f"{label}_{name}": value for label, named in found for name, value in named.items()}
+
+    def _part_of(self, name: str) -> tuple[int, str]:
+        """Return the number of the part that a named parameter is of, and what the part calls it."""
+        labels = labels_of(self.families)
+        j = max((j for j in range(len(labels)) if name.startswith(f"{labels[j]}_")), key=lambda j: len(labels[j]))
+        return j, name.removeprefix(f"{labels[j]}_")
 
     def bounded_natural(self, natural: Array) -> Mask:
         return self._map(lambda part, eta: bounded_natural(part.family, eta), natural, log_h=1.0) > 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from expfam_em.families.composed.inferred import inferred
 from expfam_em.families.composed.layout import Layout, monomials_of
 from expfam_em.families.composed.parts import OfParts, check_family_argument, labels_of
 from expfam_em.family import checked, named
@@ -25,20 +26,29 @@ from expfam_em.family.missing import (
     marginals_of,
     together,
 )
-from expfam_em.family.optional import frames_of, is_coupled
+from expfam_em.family.optional import OfLabels, frames_of, is_coupled, label_columns
+from expfam_em.family.registry import family_of
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
+from expfam_em.rows.columns import Column
 from expfam_em.rows.threads import cached_property
 from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 
-class Product(OfParts, MissingValues):
+class Product(OfParts, MissingValues, OfLabels):
     """Product of the densities of groups of columns: T is that of all groups, A(η) = Σ_j A_j(η_j), h(x) = Π h_j(x_j).
 
     Parameters
     ----------
-    parts : list of (ExponentialFamily, columns)
-        Each family with the columns it describes: whole numbers, in any order. No column may occur twice; columns
-        that do not occur are ignored. A part may be a Product itself, of the columns counted within the part.
+    parts : list of (ExponentialFamily or name, columns)
+        Each family with the columns it describes: whole numbers, in any order, or names. No column may occur twice;
+        columns that do not occur are ignored. A part may be a Product itself, of the columns counted within the part.
+        Of columns with names, estimators take those from frames, whatever their order; an array must have these
+        columns, in the order of ``names``. A family may be given by its name, such as "poisson".
+
+    Attributes
+    ----------
+    names : tuple of str, or None
+        The names of the columns in order, if they are given by name.
 
     The named parameters of a part carry the name of its family in front: "gaussian_means".
 
@@ -46,10 +56,21 @@ class Product(OfParts, MissingValues):
     ------
     TypeError, ValueError
         If a part is no family, or the columns are none, occur twice or are no whole numbers from 0.
+
+    Examples
+    --------
+    >>> from expfam_em import families
+    >>> families.Product([("poisson", ["visits"]), (families.Gaussian("full"), ["height", "weight"])]).names
+    ('visits', 'height', 'weight')
     """
 
-    def __init__(self, parts: Iterable[tuple[ExponentialFamily, ArrayLike]]) -> None:
-        pairs = [(family, np.atleast_1d(columns)) for family, columns in parts]
+    incidental: tuple[str, ...] = (*OfParts.incidental, "names")
+
+    names: tuple[str, ...] | None = None
+
+    def __init__(self, parts: Iterable[tuple[ExponentialFamily | str, ArrayLike]]) -> None:
+        pairs = [(family_of(family), np.atleast_1d(columns)) for family, columns in parts]
+        pairs, names = _numbered(pairs)
         for family, columns in pairs:
             check_family_argument(family)
             if columns.ndim != 1 or not len(columns) or not np.issubdtype(columns.dtype, np.integer):
@@ -59,6 +80,42 @@ class Product(OfParts, MissingValues):
             raise ValueError(f"the parts have columns {every.tolist()}; each must be given once, counted from 0")
         self._take([family for family, _ in pairs])
         self.columns_of = [columns.astype(np.int64) for _, columns in pairs]
+        if names:
+            self.names = names
+
+    @classmethod
+    def infer(cls, X: Any, families: Mapping[Any, ExponentialFamily | str | None] | None = None) -> Product:
+        """Return a product with a family for each column of a frame, by its dtype and values; printed, it says which.
+
+        Labels, text or categories: `Categorical`. 0 and 1, or booleans: `Bernoulli`. Whole numbers from 0 or 1 on:
+        `Poisson`. Other numbers: `LogNormal` if all are positive, else `Gaussian`. Columns are independent within a
+        component. Write the product yourself, by names of columns, where some are not.
+
+        Parameters
+        ----------
+        X : frame of pandas, polars or alike; or (n, d) array
+            Missing values do not matter.
+        families : dict of column to family, optional
+            Those of some columns, as a family, by name, or None for a column that is left out. Columns that are given
+            the same family, as one object, belong to one part.
+
+        Raises
+        ------
+        ValueError
+            If a column has one value only, dates, or so many labels that they name rows; or is not there.
+
+        Examples
+        --------
+        >>> import numpy as np, pandas as pd
+        >>> from expfam_em import families
+        >>> frame = pd.DataFrame({"height": [1.71, 1.62, 1.85], "visits": [0, 2, 5], "smokes": [True, False, True]})
+        >>> families.Product.infer(frame, {"height": "gaussian"})
+        Product([(Gaussian('diag'), ['height']), (Poisson(), ['visits']), (Bernoulli(), ['smokes'])])
+        """
+        pairs, names = inferred(X, {} if families is None else families)
+        product = cls(pairs)
+        product.names = names
+        return product
 
     # ---- the parts ------------------------------------------------------------------------------------------
 
@@ -111,7 +168,18 @@ class Product(OfParts, MissingValues):
     def _with_parts(self, families: list, n_features: int | None) -> Any:
         product = Product(list(zip(families, self.columns_of, strict=True)))
         product.n_features = n_features
-        return product
+        return product if self.names is None else product.replace(names=self.names)
+
+    def label_columns(self, n_columns: int) -> list[str | None]:
+        found: list[str | None] = [None] * max(n_columns, self._least_width)
+        for family, columns in self._pairs():
+            for column, unseen in zip(columns, label_columns(family, len(columns)), strict=True):
+                found[column] = unseen
+        return found[:n_columns]
+
+    def _entries(self, name: str, shape: tuple[int, ...], columns: Sequence[Column], n_components: int) -> Any:
+        j, name = self._part_of(name)
+        return self.families[j]._entries(name, shape, [columns[at] for at in self.columns_of[j]], n_components)
 
     # ---- the family -----------------------------------------------------------------------------------------
 
@@ -250,6 +318,8 @@ class Product(OfParts, MissingValues):
             raise ValueError(f"no part of {self!r} describes any of the columns {[int(c) for c in keep]}")
         product = Product(pairs)
         product.n_features = None if self.n_features is None else len(keep)
+        if self.names is not None and max(keep, default=-1) < len(self.names):
+            product.names = tuple(self.names[int(column)] for column in keep)
         return product, product.combine(etas)
 
     # ---- missing values -------------------------------------------------------------------------------------
@@ -290,8 +360,27 @@ class Product(OfParts, MissingValues):
         return lots + list(np.setdiff1d(np.arange(n_features), np.concatenate(self.columns_of))[:, None])
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"({family!r}, {columns.tolist()})" for family, columns in self._pairs())
+        names = self.names
+        called = [columns.tolist() if names is None else [names[at] for at in columns] for columns in self.columns_of]
+        parts = ", ".join(f"({family!r}, {columns})" for family, columns in zip(self.families, called, strict=True))
         return f"Product([{parts}])"
+
+
+def _numbered(pairs: list[tuple[Any, Array]]) -> tuple[list[tuple[Any, Array]], tuple[str, ...]]:
+    """Return families with the numbers of their columns, and the names of all columns if these are given by name."""
+    named_ones = [columns.dtype.kind in "OUT" and all(isinstance(c, str) for c in columns) for _, columns in pairs]
+    if not any(named_ones):
+        return pairs, ()
+    if not all(named_ones):
+        shown = [columns.tolist() for _, columns in pairs]
+        raise ValueError(f"the parts have columns {shown}; give all of them by name, or all by number")
+    names = tuple(dict.fromkeys(str(name) for _, columns in pairs for name in columns))
+    place = {name: at for at, name in enumerate(names)}
+    found = [(family, np.array([place[str(name)] for name in columns])) for family, columns in pairs]
+    if len(names) < sum(len(columns) for _, columns in pairs):
+        shown = [name for _, columns in pairs for name in columns.tolist()]
+        raise ValueError(f"the parts have columns {shown}; each must be given once")
+    return found, names
 
 
 def _view_of(columns) -> Callable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -22,9 +22,11 @@ from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.conjugate import Conjugate, Conjugated
+from expfam_em.family.entries import by_shape
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.missing import Marginals, MissingValues
 from expfam_em.family.optional import InStacks, in_own_frames
+from expfam_em.rows.columns import Column
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", *(name for name in MODELS if name.isupper()))
@@ -254,6 +256,9 @@ class Gaussian(FramedNormal, InStacks, MissingValues, Conjugated):
 
     def check_support(self, X: Block) -> None:
         return None  # every finite row is possible
+
+    def _entries(self, name: str, shape: tuple[int, ...], columns: Sequence[Column], n_components: int) -> Any:
+        return by_shape(shape, columns, n_components, self._model.tied and name == self.moment_names[1])
 
     def n_parameters(self, n_components: int) -> int | None:
         if not self.coupled:

@@ -6,12 +6,14 @@ are imported when their name is asked for and not known yet, or when all familie
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import re
 import warnings
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from expfam_em import families
 from expfam_em.family.base import ExponentialFamily
 
 Kind = TypeVar("Kind", bound=type[ExponentialFamily])
@@ -53,10 +55,65 @@ def register(family: Kind) -> Kind:
     return family
 
 
-for _name in families.__all__:
-    _member = getattr(families, _name)
-    if isinstance(_member, type) and issubclass(_member, ExponentialFamily) and not inspect.isabstract(_member):
-        register(_member)
+# ---- as users spell them --------------------------------------------------------------------------------------
+
+
+def dashed(name: str) -> str:
+    """Return "gamma-poisson" for "GammaPoisson"."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+
+
+def _letters(name: str) -> str:
+    """Return what all spellings of a name have in common: "gammapoisson"."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def by_name(name: str, more: Iterable[str] = ()) -> type[ExponentialFamily]:
+    """Return the family of a name in any spelling: "GammaPoisson", "gamma-poisson", "gamma_poisson", "gammapoisson".
+
+    Parameters
+    ----------
+    name : str
+    more : names that are possible where it is given, too, and are none of families
+
+    Raises
+    ------
+    ValueError
+        If there is no such family; it says which are, and which one may be meant.
+    """
+    known = {_letters(one): one for one in reversed(names())}
+    found = name if name in names() else known.get(_letters(name))
+    if found is None or (kind := find(found)) is None:
+        listed = list(dict.fromkeys([*more, *map(dashed, sorted(names()))]))
+        near = difflib.get_close_matches(dashed(name).replace("_", "-"), listed, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"there is no family {name!r}{hint}; the families are {', '.join(listed)}")
+    return kind
+
+
+def constants_of(family: type[ExponentialFamily]) -> dict[str, bool]:
+    """Return the names of what the constructor of a family takes, and whether it has to be given."""
+    parameters = inspect.signature(family).parameters.values()
+    return {p.name: p.default is p.empty for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+
+def family_of(family: Any) -> Any:
+    """Return the family of a name, with its defaults; anything else is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        If there is no such family, or it needs constants.
+    """
+    if not isinstance(family, str):
+        return family
+    kind = by_name(family)
+    if needed := [name for name, is_needed in constants_of(kind).items() if is_needed]:
+        shown = ", ".join(f"{name}=…" for name in needed)
+        raise ValueError(
+            f"the family {family!r} needs {', '.join(needed)}: give families.{kind.__name__}({shown}) instead of a name"
+        )
+    return kind()
 
 
 # ---- families of installed packages ---------------------------------------------------------------------------

@@ -1,0 +1,114 @@
+"""A family for each column of a table, chosen by what the column holds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from expfam_em.families.categorical import Categorical
+from expfam_em.families.columns import IndependentColumns
+from expfam_em.families.composed.parts import check_family_argument
+from expfam_em.families.counts import Bernoulli, Poisson
+from expfam_em.families.gaussian.gaussian import Gaussian
+from expfam_em.families.gaussian.lognormal import LogNormal
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.registry import by_name, family_of
+from expfam_em.rows.columns import holds_labels, is_frame, levels_of, listed, names_of, values_of
+from expfam_em.rows.typing import Array
+
+FEW_LABELS = 20
+"""Different labels of a column that never are too many; of more, each must have two rows."""
+
+LEAST_COUNT = 1
+"""Where counts begin at the latest: whole numbers from a larger one on are measures that were rounded, or years."""
+
+
+def inferred(X: Any, given: Mapping[Any, Any]) -> tuple[list[tuple[ExponentialFamily, list[int]]], Any]:
+    """Return families with the columns they describe, and the names of all these columns; None if they have none.
+
+    Parameters
+    ----------
+    X : frame or array
+    given : dict of column to family, name of one, or None
+
+    Raises
+    ------
+    ValueError
+        If a column tells no family, or one that is given is not there.
+    """
+    names = names_of(X)
+    columns: list[Any] = list(X.columns) if is_frame(X) else [*range(_checked(X).shape[1])]
+    for name in given:
+        if name not in columns:
+            near = difflib.get_close_matches(str(name), list(map(str, columns)), 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(f"a family is given for {name!r}{hint}, which is no column; these are {listed(columns)}")
+    kept = [name for name in columns if name not in given or given[name] is not None]
+    if not kept:
+        raise ValueError("no column is left")
+    parts: dict[Any, tuple[ExponentialFamily, list[int]]] = {}
+    for name in kept:
+        family = given.get(name) or _chosen(X[name] if is_frame(X) else np.asarray(X)[:, name], str(name))
+        place = kept.index(name) if names is not None else columns.index(name)
+        key = id(family)
+        if isinstance(family, str):
+            family = _of_one_column(family)
+        if isinstance(family, (IndependentColumns, Categorical)) or family is not given.get(name):
+            key = repr(family) if _is_by_column(family) else id(family)
+        check_family_argument(family)
+        parts.setdefault(key, (family, []))[1].append(place)
+    return list(parts.values()), None if names is None else tuple(kept)
+
+
+def _checked(X: Any) -> Array:
+    array = np.asarray(X)
+    if array.ndim != 2 or array.dtype.kind not in "biufO":
+        raise ValueError(
+            f"X has shape {array.shape} and dtype {array.dtype}: give a frame with columns by name, or an array of "
+            "numbers (n, d)"
+        )
+    return array
+
+
+def _of_one_column(name: str) -> ExponentialFamily:
+    """Return the family of a name; columns that are given the same one are independent of one another."""
+    kind = by_name(name)
+    return kind("diag") if kind in (Gaussian, LogNormal) else family_of(name)
+
+
+def _is_by_column(family: ExponentialFamily) -> bool:
+    """Whether columns may as well be one part of a family that is given by name: they are independent under it."""
+    return isinstance(family, (IndependentColumns, Categorical)) or type(family) in (Gaussian, LogNormal)
+
+
+def _chosen(column: Any, name: str) -> ExponentialFamily:
+    """Return the family of a column."""
+    if hasattr(column, "dtype") and not isinstance(column, np.ndarray) and holds_labels(column):
+        return _of_labels(column, name)
+    x, missing = values_of(column, name)
+    present = x[~missing]
+    leave_out = f"say which family it has, or leave it out: Product.infer(X, {{{name!r}: None}})"
+    if not len(present) or np.ptp(present) == 0:
+        what = "no value" if not len(present) else f"{present[0]:g} in every row"
+        raise ValueError(f"column {name!r} has {what}, which tells no family: {leave_out}")
+    if np.all((present == 0) | (present == 1)):
+        return Bernoulli()
+    if np.all(present == np.floor(present)) and 0 <= present.min() <= LEAST_COUNT:
+        return Poisson()
+    return LogNormal("diag") if present.min() > 0 else Gaussian("diag")
+
+
+def _of_labels(column: Any, name: str) -> ExponentialFamily:
+    x, missing = values_of(column, name)
+    n_rows, n_levels = int(np.sum(~missing)), len(levels_of(column, name))
+    occurring = len(set(x[~missing].tolist()))
+    if occurring < 2 or (n_levels > FEW_LABELS and 2 * occurring > n_rows):
+        what = "one label" if occurring < 2 else f"{occurring} different labels in {n_rows} rows, which name rows"
+        raise ValueError(
+            f"column {name!r} has {what}: leave it out, Product.infer(X, {{{name!r}: None}}), or give it a family, "
+            "such as 'categorical'"
+        )
+    return Categorical()

@@ -1,0 +1,184 @@
+"""Columns of frames of any library: their names, and their labels as codes.
+
+A frame is a table with columns by name, as those of pandas and polars are. What is asked of it is in both of them:
+``columns``, ``dtypes``, ``frame[name]``, and ``to_numpy`` and ``dtype`` of a column. So neither is imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Number
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expfam_em.rows.typing import Array, Mask
+
+Level = str | float | int | bool
+"""What a column of labels holds."""
+
+LISTED_NAMES = 20
+"""Names of columns, or levels of one, that an error shows."""
+
+
+class Column(NamedTuple):
+    """What a column is called, and its levels where it holds labels that are coded as 0, 1, …."""
+
+    name: str
+    levels: tuple[Level, ...] | None = None
+
+    def level(self, code: float) -> str:
+        """Return the level of a code; a number where nothing is coded."""
+        known = self.levels is not None and 0 <= code < len(self.levels)
+        return str(self.levels[int(code)]) if known and self.levels is not None else f"{code:g}"
+
+
+def is_frame(X: Any) -> bool:
+    """Whether X is a table of columns by name, as of pandas or polars."""
+    return all(hasattr(X, name) for name in ("columns", "dtypes", "shape", "__getitem__")) and hasattr(X, "to_numpy")
+
+
+def names_of(X: Any) -> list[str] | None:
+    """Return the names of the columns of a frame; None where they are not all text, or X is no frame."""
+    if not is_frame(X):
+        return None
+    names = list(X.columns)
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def picked(X: Any, names: Sequence[str]) -> Any:
+    """Return the frame of some columns, in this order.
+
+    Raises
+    ------
+    ValueError
+        If a column is not there, or several have its name.
+    """
+    here = names_of(X) or []
+    for name in names:
+        if here.count(name) != 1:
+            near = difflib.get_close_matches(name, here, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            what = f"no column is named {name!r}{hint}" if name not in here else f"several columns are named {name!r}"
+            raise ValueError(f"{what}; the columns of X are {listed(here)}")
+    return X if list(names) == here else X[list(names)]
+
+
+def listed(values: Iterable[Any]) -> str:
+    """Return some of many names for an error."""
+    shown = [str(value) for value in values]
+    return ", ".join(shown) if len(shown) <= LISTED_NAMES else f"{', '.join(shown[:LISTED_NAMES])}, … ({len(shown)})"
+
+
+# ---- columns ------------------------------------------------------------------------------------------------
+
+
+def values_of(column: Any, name: str) -> tuple[Array, Mask]:
+    """Return what a column holds, as float64 if all of it is numbers, and where nothing is.
+
+    Raises
+    ------
+    ValueError
+        If it holds dates, or labels beside numbers.
+    """
+    x = column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
+    if x.dtype.kind in "biuf":
+        x = x.astype(np.float64)
+        return x, np.isnan(x)
+    if x.dtype.kind in "mM":
+        raise ValueError(f"column {name!r} holds dates or times ({x.dtype}): give numbers, such as days from the first")
+    missing = np.asarray(column.is_null() if hasattr(column, "is_null") else column.isna(), bool)
+    kinds = set(map(type, x[~missing].tolist()))
+    if all(issubclass(kind, (Number, np.bool_)) for kind in kinds):
+        out = np.full(len(x), np.nan)
+        out[~missing] = x[~missing].astype(np.float64)
+        return out, missing | np.isnan(out)
+    if not all(issubclass(kind, str) for kind in kinds):
+        what = " and ".join(sorted(kind.__name__ for kind in kinds))
+        raise ValueError(f"column {name!r} holds values of several kinds, {what}: give text, or numbers")
+    return x, missing
+
+
+def holds_labels(column: Any) -> bool:
+    """Whether a column is one of labels by its dtype: of categories, or text."""
+    dtype = column.dtype
+    return _categories(dtype) is not None or (getattr(dtype, "kind", "O") not in "biufmM" and _is_text(column))
+
+
+def _is_text(column: Any) -> bool:
+    x = column.to_numpy()
+    return x.dtype.kind in "OUT" and any(isinstance(value, str) for value in x.tolist())
+
+
+def _categories(dtype: Any) -> tuple[Level, ...] | None:
+    """Return the categories of a dtype that has them."""
+    categories = getattr(dtype, "categories", None)
+    try:
+        return None if categories is None else tuple(_plain(value) for value in categories)
+    except TypeError:  # polars' Categorical does not list them
+        return None
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def levels_of(column: Any, name: str) -> tuple[Level, ...]:
+    """Return the levels of a column of labels: its categories, in their order, or else the labels that occur, sorted.
+
+    Raises
+    ------
+    ValueError
+        If no label is there.
+    """
+    levels = _categories(column.dtype)
+    if levels is None:
+        x, missing = values_of(column, name)
+        levels = tuple(sorted(set(map(_plain, x[~missing].tolist()))))
+    if not levels:
+        raise ValueError(f"column {name!r} holds no label: leave it out")
+    return levels
+
+
+def codes_of(column: Any, of: Column, unseen: str) -> Array:
+    """Return the number of the level of each label, NaN where none is there, (n,).
+
+    Parameters
+    ----------
+    column : of a frame
+    of : Column
+        Its name and levels.
+    unseen : {"error", "zero"}
+        A label that is none of the levels is an error, or a number beyond theirs.
+
+    Raises
+    ------
+    ValueError
+        If a label is none of the levels.
+    """
+    levels = of.levels or ()
+    x, missing = values_of(column, of.name)
+    number: Mapping[Any, int] = {level: i for i, level in enumerate(levels)}
+    out = np.array([number.get(value, len(levels)) for value in x.tolist()], np.float64)
+    out[missing] = np.nan
+    if unseen == "error" and np.any(out == len(levels)):
+        row = int(np.argmax(out == len(levels)))
+        raise ValueError(
+            f"column {of.name!r} holds {_plain(x[row])!r} (row {row}), which no row of the fit has; its levels are "
+            f"{listed(map(repr, levels))}. Leave such rows out, or give the family Categorical(unseen='zero'), under "
+            "which they have density 0"
+        )
+    return out
+
+
+def first_of(column: Any) -> Any:
+    """Return the first label of a column; None if it has none."""
+    return next((value for value in column.to_numpy().tolist() if isinstance(value, Level)), None)
+
+
+def decoded(codes: Array, of: Column) -> Any:
+    """Return the labels of codes, (n,), None where none is there; numbers where nothing is coded."""
+    if of.levels is None:
+        return codes
+    return [None if np.isnan(code) else of.levels[int(code)] for code in codes]
