@@ -81,6 +81,7 @@ class Cost:
     start : float
         Seconds before the first step: checks, constants of the family, tables and starts.
     n_steps : int
+        Steps of the fit.
     bytes : int
         Memory beyond the data at the most.
     """
@@ -144,6 +145,7 @@ def estimated_cost(
     Parameters
     ----------
     family : ExponentialFamily
+        Your own, or one of `expfam_em.families`.
     n, d, n_components : int ≥ 1
         Rows, columns and components.
     X : (m, d) array or sparse matrix, optional

@@ -35,8 +35,8 @@ CERTAIN = 0.95
 
 
 def plot_clusters(
-    X: ArrayLike,
-    responsibilities: ArrayLike,
+    X: Any,
+    responsibilities: Any,
     *,
     mixture: Mixture | None = None,
     columns: Sequence[int] = (0, 1),
@@ -47,18 +47,22 @@ def plot_clusters(
 
     Two columns give a scatter plot, with ellipses at 1 and 2 standard deviations if their marginal under ``mixture``
     is Gaussian. One column gives a histogram, with the densities of ``mixture`` and of its components.
+    ``plot_clusters(model, X)`` draws the rows as a fitted estimator sees them.
 
     Parameters
     ----------
-    X : (n, d) or (n,)
-    responsibilities : (n, K)
+    X : (n, d) or (n,), or fitted estimator
+        Rows.
+    responsibilities : (n, K), or the rows (n, d) beside an estimator
         Rows non-negative with sum 1; ``np.eye(K)[labels]`` for hard labels.
     mixture : Mixture, optional
         ``estimator.mixture_``.
     columns : one or two column numbers
+        Those to draw.
     names : as many strings as columns, optional
         What the columns are and in which unit, as in "waiting time, minutes".
     ax : Axes, optional
+        Where to draw; by default a figure of its own.
 
     Returns
     -------
@@ -71,6 +75,9 @@ def plot_clusters(
     ValueError
         If the shapes disagree.
     """
+    called: Any = None
+    if hasattr(X, "mixture_"):
+        X, responsibilities, mixture, called = _of_model(X, responsibilities)
     X = np.asarray(X)
     X = X[:, None] if X.ndim == 1 else X
     r = np.asarray(responsibilities, np.float64)
@@ -81,7 +88,8 @@ def plot_clusters(
     chosen = [0] if X.shape[1] == 1 else list(columns)
     if len(chosen) not in (1, 2) or not all(0 <= column < X.shape[1] for column in chosen):
         raise ValueError(f"columns is {columns!r}; it must name one or two of the {X.shape[1]} columns of X")
-    names = [f"column {column}" for column in chosen] if names is None else list(names)
+    by_default = [f"column {column}" if called is None else str(called[column]) for column in chosen]
+    names = by_default if names is None else list(names)
     if len(names) != len(chosen):
         raise ValueError(f"{len(names)} names are given for {len(chosen)} columns")
     ax = _axes(ax)
@@ -101,7 +109,9 @@ def plot_bounds(result_or_estimator: Any, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     result_or_estimator : FitResult, KMeans, or a fitted estimator of a mixture
+        What has been fitted.
     ax : Axes, optional
+        Where to draw; by default a figure of its own.
 
     Returns
     -------
@@ -147,11 +157,13 @@ def plot_prototypes(
     Parameters
     ----------
     probabilities : (K, d)
+        Of a 1 in each pixel.
     shape : (rows, columns)
         Of the image, with product d.
     weights : (K,), optional
         Mixing weights, written above the images.
     axes : array of at least K Axes, optional
+        Where to draw; by default a figure of its own.
 
     Returns
     -------
@@ -193,6 +205,7 @@ def plot_selection(selection: Selection, criterion: str | None = None, ax: Axes 
     criterion : str, optional
         That of the selection by default.
     ax : Axes, optional
+        Where to draw; by default a figure of its own.
 
     Returns
     -------
@@ -393,6 +406,15 @@ def _pyplot() -> Any:
     except ImportError as error:
         raise ImportError('pictures need matplotlib: pip install "expfam_em[plot]"') from error
     return plt
+
+
+def _of_model(model: Any, X: Any) -> tuple[Any, Any, Mixture, Any]:
+    """Return the rows as a fitted estimator sees them, their responsibilities, its mixture and the names of columns."""
+    if hasattr(model, "predict_proba"):
+        r = model.predict_proba(X)
+    else:  # of k-means
+        r = np.eye(model.mixture_.n_components)[model.predict(X)]
+    return model._as_fitted(X), r, model.mixture_, getattr(model, "feature_names_in_", None)
 
 
 def _axes(ax: Axes | None) -> Axes:

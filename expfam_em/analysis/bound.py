@@ -18,7 +18,7 @@ from scipy.special import entr, logsumexp
 from expfam_em.family import checked
 from expfam_em.rows.csr import observations
 from expfam_em.rows.typing import Array, Observations
-from expfam_em.values.mixture import Mixture
+from expfam_em.values.mixture import Mixture, mixture_of
 
 
 def expected_log_likelihood(
@@ -33,9 +33,11 @@ def expected_log_likelihood(
     mixture : Mixture
         θ.
     X : (n, d)
+        Rows.
     q : (n, K)
         Rows non-negative with sum 1.
     sample_weight : (n,), optional
+        Row weights, 1 by default.
 
     Raises
     ------
@@ -47,12 +49,36 @@ def expected_log_likelihood(
 
 
 def lower_bound(mixture: Mixture, X: Observations, q: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-    """Return ℒ(q, θ) = Q(θ; q) + Σ_n w_n H(q_n), at most the log-likelihood (Jensen)."""
+    """Return ℒ(q, θ) = Q(θ; q) + Σ_n w_n H(q_n), at most the log-likelihood (Jensen).
+
+    Parameters
+    ----------
+    mixture : Mixture
+        θ, as in ``model.mixture_``.
+    X : (n, d) array or sparse matrix
+        Rows.
+    q : (n, K)
+        Probabilities of the components for each row.
+    sample_weight : (n,), optional
+        Row weights w, 1 by default.
+    """
     return expected_log_likelihood(mixture, X, q, sample_weight) + _total(entr(q).sum(axis=1), sample_weight)
 
 
 def gap(mixture: Mixture, X: Observations, q: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-    """Return log p(X|θ) − ℒ(q, θ) = Σ_n w_n KL(q_n ‖ p(·|x_n, θ)) ≥ 0, from the divergences themselves."""
+    """Return log p(X|θ) − ℒ(q, θ) = Σ_n w_n KL(q_n ‖ p(·|x_n, θ)) ≥ 0, from the divergences themselves.
+
+    Parameters
+    ----------
+    mixture : Mixture
+        θ, as in ``model.mixture_``.
+    X : (n, d) array or sparse matrix
+        Rows.
+    q : (n, K)
+        Probabilities of the components for each row.
+    sample_weight : (n,), optional
+        Row weights w, 1 by default.
+    """
     q, joint = _joint(mixture, X, q)
     # of logarithms: a responsibility may be too small for float64 where q is not
     log_responsibilities = joint - logsumexp(joint, axis=1, keepdims=True)
@@ -61,6 +87,7 @@ def gap(mixture: Mixture, X: Observations, q: ArrayLike, sample_weight: ArrayLik
 
 def _joint(mixture: Mixture, X: Observations, q: ArrayLike) -> tuple[Array, Array]:
     """Return q, checked, and log π_k + log p(x_n|η_k), (n, K)."""
+    mixture = mixture_of(mixture)
     rows: Any = observations(X)  # CSR rows only where the family takes them
     joint = mixture.log_weights + checked.log_density(mixture.family, rows, mixture.natural)
     return _checked(q, len(rows), mixture.n_components), joint

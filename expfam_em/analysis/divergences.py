@@ -12,7 +12,7 @@ from expfam_em.family.alike import alike
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import frames_of, is_incomplete, kinds
 from expfam_em.rows.typing import Array, Block, Seed
-from expfam_em.values.mixture import Mixture
+from expfam_em.values.mixture import Mixture, mixture_of
 
 DRAWS = 10_000
 
@@ -35,9 +35,11 @@ def entropy(mixture: Mixture, n: int = DRAWS, rng: Seed = None) -> Estimate:
     Parameters
     ----------
     mixture : Mixture
+        The mixture, as in ``model.mixture_``.
     n : int ≥ 2
         Rows to draw.
     rng : numpy Generator or seed
+        What rows are drawn with where there is no formula; a number makes the result repeatable.
 
     Raises
     ------
@@ -46,6 +48,7 @@ def entropy(mixture: Mixture, n: int = DRAWS, rng: Seed = None) -> Estimate:
     NotImplementedError
         If the family can be neither sampled nor integrated.
     """
+    mixture = mixture_of(mixture)
     if mixture.n_components == 1:
         closed = checked.told(mixture.family, "entropy", mixture.natural)
         if closed is not None:
@@ -63,12 +66,14 @@ def divergence(mixture: Mixture, other: Mixture, n: int = DRAWS, rng: Seed = Non
     n : int ≥ 2
         Rows to draw from p.
     rng : numpy Generator or seed
+        What rows are drawn with where there is no formula; a number makes the result repeatable.
 
     Raises
     ------
     ValueError
         If n is below 2.
     """
+    mixture, other = mixture_of(mixture), mixture_of(other)
     alone = mixture.n_components == other.n_components == 1
     if alone and alike(mixture.family, other.family) and not is_incomplete(mixture.family):
         other = other.in_family(mixture.family)  # where p is, so that no digits of it are lost
@@ -77,8 +82,18 @@ def divergence(mixture: Mixture, other: Mixture, n: int = DRAWS, rng: Seed = Non
 
 
 def component_entropies(mixture: Mixture, n: int = DRAWS, rng: Seed = None) -> Estimate:
-    """Return the entropy of every component, (K,)."""
-    rng = np.random.default_rng(rng)
+    """Return the entropy of every component, (K,).
+
+    Parameters
+    ----------
+    mixture : Mixture
+        The mixture, as in ``model.mixture_``.
+    n : int
+        Draws, where there is no formula.
+    rng : int or numpy Generator, optional
+        What rows are drawn with; a number makes the result repeatable.
+    """
+    mixture, rng = mixture_of(mixture), np.random.default_rng(rng)
     return _stacked([entropy(mixture.components(k), n, rng) for k in range(mixture.n_components)])
 
 
@@ -86,8 +101,18 @@ def component_divergences(mixture: Mixture, n: int = DRAWS, rng: Seed = None) ->
     """Return KL(p_j ‖ p_k) of every pair of components, (K, K).
 
     A(η_k) − A(η_j) − ⟨η_k − η_j, ∇A(η_j)⟩ where all have densities of one family in one frame, from draws elsewhere.
+
+    Parameters
+    ----------
+    mixture : Mixture
+        The mixture, as in ``model.mixture_``.
+    n : int
+        Draws, where there is no formula.
+    rng : int or numpy Generator, optional
+        What rows are drawn with; a number makes the result repeatable.
     """
-    K, rng = mixture.n_components, np.random.default_rng(rng)
+    mixture, rng = mixture_of(mixture), np.random.default_rng(rng)
+    K = mixture.n_components
     if _alike(mixture.family, K):
         j, k = np.repeat(np.arange(K), K), np.tile(np.arange(K), K)
         value = _divergences(mixture.family, mixture.natural[j], mixture.natural[k]).reshape(K, K)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +13,7 @@ from scipy.special import entr
 from expfam_em.rows.memory import ArrayRows, as_rows
 from expfam_em.rows.typing import Array, Integers, Observations
 from expfam_em.values.evaluate import evaluate
-from expfam_em.values.mixture import Mixture
+from expfam_em.values.mixture import mixture_of
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Merging:
 
 
 def merge_components(
-    mixture: Mixture, X: Observations, sample_weight: ArrayLike | None = None, *, n_jobs: int | None = None
+    mixture: Any, X: Observations, sample_weight: ArrayLike | None = None, *, n_jobs: int | None = None
 ) -> Merging:
     """Merge components, at each step the two whose union lowers the entropy of the clustering most.
 
@@ -71,16 +72,22 @@ def merge_components(
 
     Parameters
     ----------
-    mixture : Mixture
-        As in ``model.mixture_``.
+    mixture : Mixture, or fitted estimator of one
+        An estimator takes the rows as its fit did.
     X : (n, d) array or sparse matrix
+        Rows.
     sample_weight : (n,), optional
+        Row weights, 1 by default.
     n_jobs : int, optional
+        Threads, all cores by default. Results do not depend on it.
 
     Returns
     -------
     Merging
     """
+    if hasattr(mixture, "_as_fitted"):
+        X = mixture._as_fitted(X)
+    mixture = mixture_of(mixture)
     rows = as_rows(X, sample_weight, n_jobs)
     if not isinstance(rows, ArrayRows):
         raise ValueError("merge_components needs all rows in memory, as an array or a sparse matrix")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -99,6 +99,8 @@ class StandardErrors(Mapping[str, Array]):
         How far the maximum is from the estimates, in standard errors (that of the likelihood-ratio ellipsoid).
     missing : float
         Largest share of information that is missing because components are not observed; EM's rate of convergence.
+    entries : dict of str to array of Entry
+        What each number is of, by names of columns and levels; empty where these have none.
     """
 
     estimates: dict[str, Array]
@@ -106,6 +108,7 @@ class StandardErrors(Mapping[str, Array]):
     left_out: tuple[str, ...] = ()
     distance: float = 0.0
     missing: float = 0.0
+    entries: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Array:
         return self.errors[name]
@@ -173,7 +176,7 @@ class StandardErrors(Mapping[str, Array]):
         rows = [row for row in self.rows() if row["parameter"] == "weights" or row["standard_error"] != 0]
         for row in rows[:PRINTED]:
             numbers = [f"{row[key]:.6g}" for key in ("estimate", "standard_error", "lower", "upper")]
-            cells.append((_name(row), *("–" if text == "nan" else text for text in numbers)))
+            cells.append((_name(row, self.entries), *("–" if text == "nan" else text for text in numbers)))
         width, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [
             "  ".join([name.ljust(width), *(text.rjust(size) for text, size in zip(numbers, widths, strict=True))])
@@ -185,8 +188,9 @@ class StandardErrors(Mapping[str, Array]):
     __repr__ = __str__
 
 
-def _name(row: dict[str, Any]) -> str:
-    return f"{row['parameter']}[{', '.join(map(str, row['index']))}]"
+def _name(row: dict[str, Any], entries: Mapping[str, Any]) -> str:
+    entry = entries[row["parameter"]][row["index"]] if entries else None
+    return f"{row['parameter']}[{', '.join(map(str, row['index'])) if entry is None else entry}]"
 
 
 @undisturbed
@@ -246,7 +250,7 @@ def standard_errors(
         fitted = model._fitted_to(X, sample_weight, n_jobs)
     else:
         raise TypeError(f"model is {model!r}; it must be a Mixture, or a fitted estimator of one")
-    return _of_fit(fitted, kind)
+    return _of_fit(fitted, kind, getattr(model, "_named_entries", dict)())
 
 
 class _Directions(NamedTuple):
@@ -275,7 +279,7 @@ class _Directions(NamedTuple):
         return Mixture.unchecked(family, weights, mixture.natural + by * self.natural[which])
 
 
-def _of_fit(fitted: Fitted, kind: Kind) -> StandardErrors:
+def _of_fit(fitted: Fitted, kind: Kind, entries: Mapping[str, Any]) -> StandardErrors:
     mixture, rows, options = fitted
     temperature = options.schedule[-1]
     if temperature != 1:
@@ -300,7 +304,7 @@ def _of_fit(fitted: Fitted, kind: Kind) -> StandardErrors:
     if kind != "information":
         scores = _score_products(mixture, rows, directions, squared=kind == "survey")
         root = _inverse_root(scores) if kind == "scores" else root @ root.T @ _root(scores)
-    return _named(mixture, directions, root, held, distance, share, len(log_weights))
+    return _named(mixture, directions, root, held, distance, share, len(log_weights), entries)
 
 
 def _checked_distance(distance: float) -> float:
@@ -514,7 +518,14 @@ def flattened(named: Mapping[str, Any]) -> Array:
 
 
 def _named(
-    mixture: Mixture, directions: _Directions, root: Array, held: Mask, distance: float, share: float, n_weights: int
+    mixture: Mixture,
+    directions: _Directions,
+    root: Array,
+    held: Mask,
+    distance: float,
+    share: float,
+    n_weights: int,
+    entries: Mapping[str, Any],
 ) -> StandardErrors:
     """Return the standard errors of the named parameters, by the delta method."""
 
@@ -532,7 +543,7 @@ def _named(
     factor[unknown] = np.nan
     found = StandardErrors(
         {name: np.asarray(value, np.float64) for name, value in estimates.items()}, factor, distance=distance,
-        missing=share,
+        missing=share, entries=entries,
     )  # fmt: skip
     return replace(found, left_out=_left_out(found, mixture, q, n_weights))
 
@@ -570,7 +581,7 @@ def _left_out(found: StandardErrors, mixture: Mixture, n_free: int, n_weights: i
     lost = mixture.n_parameters - (mixture.n_components - 1 - n_weights) - n_free
     sentences = []
     if rows:
-        names = [*map(_name, rows)]
+        names = [_name(row, found.entries) for row in rows]
         more = f" and {len(names) - 20} more" if len(names) > 20 else ""
         sentences.append(f"Without a standard error, at the edge of what is possible: {', '.join(names[:20])}{more}.")
     if lost > 0:

@@ -22,6 +22,10 @@ class FamilyError(ValueError):
     ----------
     law : str
         Its name.
+    family : str
+        The family, as it is printed.
+    sentence : str
+        What came, what was expected, and what to look at.
     """
 
     def __init__(self, law: str, family: str, sentence: str) -> None:
@@ -52,6 +56,7 @@ def check_family(family: ExponentialFamily, X: Observations, *, random_state: Se
     Parameters
     ----------
     family : ExponentialFamily
+        Your own, or one of `expfam_em.families`.
     X : (n, d) array or sparse matrix
         Some tens of rows or more, as the family will be given: inside its support and not all alike. Natural
         parameters to test at are estimated from them. Integrals are taken over one or two columns.

@@ -68,8 +68,11 @@ def fit(
     mixture : Mixture
         Where to start; its family should be bound to the rows.
     X : (n, d) array, sparse matrix or rows
+        Rows.
     sample_weight : (n,), optional
+        Row weights, 1 by default.
     max_iter : int ≥ 0
+        Most steps of EM of a start.
     tol : float ≥ 0
         For stop="maximum": what is left to gain of bound plus log-prior, per unit of row weight. For stop="bound": its
         change in the last step, per unit of row weight. With both, 0 makes exactly max_iter steps.

@@ -41,6 +41,7 @@ class StepSize:
     kappa : float in [0, 1]
         κ. Larger values forget less, and leave a bad start later. From above 1/2 on, the estimates converge.
     t0 : float ≥ 0
+        Batches that the first one counts as if they had come before it.
     warm_up : int ≥ 1
         Batches whose statistics are added up before the first M-step.
     batch_size : int ≥ 1
@@ -114,6 +115,7 @@ class Stream:
     running : Mixture
         The mixture under which the next batch is looked at.
     step : StepSize
+        How much each batch counts.
     options : Options
         Temperature, prior, concentration, weights and collapse.
     statistics, average : ExpectedStatistics, optional
@@ -192,6 +194,7 @@ class Stream:
         Parameters
         ----------
         X : (n, d) array or sparse matrix
+            Rows.
         sample_weight : (n,), optional
             What rows count in the statistics. The size of a step comes from the number of rows of positive weight.
         n_jobs : int, optional
@@ -262,7 +265,7 @@ def _maximum(statistics: ExpectedStatistics, before: Mixture, options: Options) 
 def fit_incremental(
     mixture: Mixture,
     blocks: Sequence[Observations | Rows],
-    sample_weights: Sequence[ArrayLike | None] | None = None,
+    sample_weight: Sequence[ArrayLike | None] | None = None,
     *,
     max_iter: int = 100,
     tol: float = 1e-8,
@@ -284,13 +287,14 @@ def fit_incremental(
         Where to start; its family should be bound to the rows.
     blocks : sequence of (n, d) arrays, sparse matrices or rows
         Some ten blocks of a thousand rows or more; they should not differ in kind.
-    sample_weights : sequence of (n,), optional
+    sample_weight : sequence of (n,), optional
         Row weights of each block; None for one without.
     max_iter : int ≥ 0
         Passes over all blocks.
     tol : float ≥ 0
         What is left to gain of the bound plus log-prior, per unit of row weight; 0 makes exactly max_iter passes.
     temperature : float ≥ 0
+        1 is EM, 0 hard assignment.
     prior, concentration, weights
         See `maximize`.
     collapse : {"error", "keep"}
@@ -310,7 +314,7 @@ def fit_incremental(
         If a row is outside the family's support, a component collapses, or an argument is out of range.
     """
     options = Options(max_iter, tol, temperature, prior, concentration, weights, collapse=checked_collapse(collapse))
-    passes = _passes(mixture, blocks, sample_weights, n_jobs)
+    passes = _passes(mixture, blocks, sample_weight, n_jobs)
     visits = [Visit(expected_statistics(each, mixture, temperature), mixture) for each in passes]
     bounds, priors = [_bound(visits, mixture)], [float(_log_prior(mixture, options))]
     total, status = float(sum(each.rows.total_weights[0] for each in passes)), Status.MAX_ITER
@@ -346,11 +350,11 @@ def checked_collapse(collapse: Collapse) -> Collapse:
 
 
 def _passes(
-    mixture: Mixture, blocks: Any, sample_weights: Sequence[ArrayLike | None] | None, n_jobs: int | None
+    mixture: Mixture, blocks: Any, sample_weight: Sequence[ArrayLike | None] | None, n_jobs: int | None
 ) -> list[Pass]:  # fmt: skip
     """Return the passes over blocks, whose rows are possible."""
     blocks = list(blocks)
-    given = [None] * len(blocks) if sample_weights is None else list(sample_weights)
+    given = [None] * len(blocks) if sample_weight is None else list(sample_weight)
     if not blocks or len(given) != len(blocks):
         raise ValueError(
             f"there are {len(blocks)} blocks and weights of {len(given)}: give at least one, and each its own"

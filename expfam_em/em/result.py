@@ -57,6 +57,7 @@ class FitResult:
     log_priors : (n_iter + 1,)
         Log-prior at the same parameters; 0 without one. ``bounds + log_priors`` never falls at constant temperature.
     status : Status
+        How the fit has ended.
     n_iter : int
         Steps made, each an E-step and an M-step.
     total_weight : float

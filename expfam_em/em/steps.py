@@ -45,11 +45,15 @@ def accumulate(
     Parameters
     ----------
     mixture : Mixture
+        The mixture, as in ``model.mixture_``.
     X : (n, d) array, sparse matrix or rows
+        Rows.
     sample_weight : (n,), optional
+        Row weights, 1 by default.
     temperature : float ≥ 0
         1 soft, 0 hard; r = softmax((⟨η_k, T⟩ − e A(η_k) + log π_k)/τ).
     n_jobs : int, optional
+        Threads, all cores by default. Results do not depend on it.
 
     Returns
     -------
@@ -121,6 +125,7 @@ def maximize(
     Parameters
     ----------
     statistics : ExpectedStatistics
+        What `accumulate` has returned, or a sum of such.
     previous : Mixture
         Gives the family, the fixed weights, the parameters of components without observations, and a start where
         the mapping is solved numerically.

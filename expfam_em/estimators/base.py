@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.base import DensityMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin, clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -53,6 +53,7 @@ from expfam_em.estimators.shell import (
     warn_caller,
 )
 from expfam_em.estimators.summary import Summary
+from expfam_em.estimators.table import columns_of, entries_of, frame_of, records, with_names_of_levels
 from expfam_em.family import checked
 from expfam_em.family.alike import alike, fingerprint
 from expfam_em.family.base import ExponentialFamily
@@ -66,7 +67,7 @@ from expfam_em.rows.distinct import distinct
 from expfam_em.rows.memory import ArrayRows, check_total, count, of_data
 from expfam_em.rows.protocol import Chunk, is_rows
 from expfam_em.rows.threads import undisturbed
-from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask, Observations
+from expfam_em.rows.typing import Array, Floats, Integers, Mask, Observations
 from expfam_em.sources.open import Source
 from expfam_em.sources.writing import Out, write_by_row
 from expfam_em.values.evaluate import Evaluated, evaluate, observed_rows, telling
@@ -161,7 +162,7 @@ def _tell_of_starts(callback: Callback, starts: Integers, state: State) -> objec
     return callback(state._replace(run=starts[state.run]).frozen())
 
 
-class BaseMixture(DensityMixin, Streamed):
+class BaseMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, Streamed):
     """Estimators of mixtures: the subclass says which family and where to start, this class does the rest."""
 
     _finite = "allow-nan"
@@ -236,6 +237,12 @@ class BaseMixture(DensityMixin, Streamed):
     @abstractmethod
     def _make_family(self) -> ExponentialFamily:
         """Return the family as the user knows it, not yet bound to data."""
+
+    def _unfitted(self) -> Self:
+        """Return a copy that is not fitted yet, of the same family where the rows of a fit have chosen it."""
+        family = self.__dict__.get("family_")
+        copy = clone(self)
+        return copy if family is None else copy.set_params(family=family)
 
     def _whole(self, family: ExponentialFamily) -> ExponentialFamily:
         """Return a family under the constraints, and beside it that of the noise."""
@@ -374,7 +381,7 @@ class BaseMixture(DensityMixin, Streamed):
         UserWarning
             If y looks like labels, some of them −1, and is ignored.
         """
-        with keeping(checkpoint, checkpoint_every) as keeper, all_or_nothing(self):
+        with keeping(checkpoint, checkpoint_every) as keeper, all_or_nothing(self), self._naming_columns():
             rows = self._validated(X)
             weight, K = checked_weight(sample_weight, rows), self._n_all
             if not self.labelled:
@@ -685,7 +692,9 @@ class BaseMixture(DensityMixin, Streamed):
                 "weights_": result.mixture.weights.astype(as_given),
                 "natural_parameters_": natural[at],
                 "expectation_parameters_": expectation[at],
-                "parameters_": {name: as_rows_are(value[at].copy()) for name, value in named.items()},
+                "parameters_": with_names_of_levels(
+                    self, result.mixture, {name: as_rows_are(value[at].copy()) for name, value in named.items()}
+                ),
                 **{name: as_rows_are(value[at].copy()) for name, value in arrays.items()},
                 "lower_bound_": result.bound / result.total_weight,
                 "lower_bounds_": (result.bounds[1:] / result.total_weight).tolist(),
@@ -726,8 +735,12 @@ class BaseMixture(DensityMixin, Streamed):
         X, _ = self._prepare(X)
         X = looked_at(X, self.mixture_.family) if is_rows(X) else X
         rows = observed_rows(self.mixture_.family, self.mixture_.natural, X, self.n_jobs)
-        check_support(self.mixture_.family, rows)
+        with self._naming_columns():
+            check_support(self.mixture_.family, rows)
         return X, rows
+
+    def _as_fitted(self, X: Any) -> Any:
+        return self._prepare(super()._as_fitted(X))[0]
 
     def _evaluate(self, X: Any, **wanted: Any) -> Evaluated:
         return evaluate(self.mixture_.family, self.mixture_.scores, X, **wanted)
@@ -747,6 +760,7 @@ class BaseMixture(DensityMixin, Streamed):
         Parameters
         ----------
         X : array-like, sparse matrix or source
+            Rows.
         out : path, optional
             File to write them to instead, a part at a time: .npy, or .parquet with a column ``label``.
         """
@@ -763,11 +777,26 @@ class BaseMixture(DensityMixin, Streamed):
         Parameters
         ----------
         X : array-like, sparse matrix or source
+            Rows.
         out : path, optional
             File to write them to instead, a part at a time: .npy, or .parquet with columns ``component_0`` and so on.
         """
         names = [f"component_{k}" for k in range(self._n_all)]
         return self._said(X, "responsibilities", names, lambda r, dtype: r.astype(dtype, copy=False), out)
+
+    def transform(self, X: Observations | Source) -> Floats:
+        """Return the responsibilities p(k|x), (n, K), as a step of a pipeline; see `set_output` for frames.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or source
+            Rows.
+        """
+        return self.predict_proba(X)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._n_all
 
     @overload
     def score_samples(self, X: Observations | Source) -> Floats: ...
@@ -780,6 +809,7 @@ class BaseMixture(DensityMixin, Streamed):
         Parameters
         ----------
         X : array-like, sparse matrix or source
+            Rows.
         out : path, optional
             File to write them to instead, as float64, a part at a time: .npy, or .parquet with a column
             ``log_density``.
@@ -818,28 +848,42 @@ class BaseMixture(DensityMixin, Streamed):
         rows, _ = self._rows(given)
         return float(np.average(self._evaluate(rows, log_density=True).log_density, weights=weight))
 
-    def sample(self, n_samples: int = 1) -> tuple[Block, Integers]:
-        """Return n rows drawn from the mixture, (n, d), and their components, (n,)."""
+    def sample(self, n_samples: int = 1) -> tuple[Any, Integers]:
+        """Return n rows drawn from the mixture, (n, d), and their components, (n,).
+
+        If labels are coded (``levels_``), the rows are a frame with these labels; of which library, `to_frame` says.
+        """
         check_is_fitted(self, "mixture_")
         if n_samples < 1:
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
         X, labels = self.mixture_.sample(n_samples, generator(self.random_state))
         checked.answer(self.mixture_.family, "sample", X, {"n": n_samples, "d": getattr(self, "n_features_in_", None)})
-        return X, self._shown(labels)
+        return self._with_labels(X), self._shown(labels)
+
+    def _with_labels(self, X: Any) -> Any:
+        """Return rows as a frame with labels if these are coded, else as they are."""
+        return frame_of(columns_of(X, self._columns()), self) if "levels_" in vars(self) else X
 
     @undisturbed
-    def impute(self, X: Observations, method: Literal["mean", "draw"] = "mean") -> Floats:
+    def impute(self, X: Observations, method: Literal["mean", "draw"] = "mean") -> Any:
         """Return rows in which each missing value, NaN, is filled in given the values that are there, (n, d).
+
+        If labels are coded (``levels_``), the rows are a frame with these labels, as in `sample`.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
+            Rows.
         method : {"mean", "draw"}
-            The mean of what is missing, or a draw of it. The mean of a label is that of its number.
+            The mean of what is missing, or a draw of it. The mean of a label is that of its number; labels that are
+            coded have none.
         """
         rows = self._with_gaps(X)
+        for j, column in enumerate(self._columns() if "levels_" in vars(self) else ()):
+            if method == "mean" and column.levels is not None and np.isnan(rows[:, j]).any():
+                raise ValueError(f"column {column.name!r} has missing labels, which have no mean: give method='draw'")
         found = self.mixture_.impute(rows, method, generator(self.random_state))
-        return as_dtype(rows.dtype, found) if rows.dtype.kind == "f" else found
+        return self._with_labels(as_dtype(rows.dtype, found) if rows.dtype.kind == "f" else found)
 
     @undisturbed
     def sample_missing(self, X: Observations, n_samples: int = 1) -> Floats:
@@ -914,6 +958,7 @@ class BaseMixture(DensityMixin, Streamed):
         Parameters
         ----------
         X : (n, d)
+            Rows.
         sample_weight : (n,), optional
             Frequencies, as in `bic`.
         kind : {"entropy", "classification"}
@@ -984,6 +1029,38 @@ class BaseMixture(DensityMixin, Streamed):
             found.aic, found.bic, found.icl,
             {"weights": self.weights_, **self.parameters_}, errors, why,
         )  # fmt: skip
+
+    def to_frame(
+        self, X: Observations | Source | None = None, sample_weight: ArrayLike | None = None, *, level: float = 0.95
+    ) -> Any:
+        """Return the estimates as a tidy table: parameter, component, column, level, estimate.
+
+        Columns and levels have their names if the rows of the fit had some. What all components have in common is said
+        of each; the noise is component −1. The frame is one of the library that ``set_output(transform=…)`` names, by
+        default of pandas, or a list of dicts where that is not installed.
+
+        Parameters
+        ----------
+        X : (n, d), optional
+            The rows of the fit. With them the table also has standard_error, and lower and upper ends of intervals.
+        sample_weight : (n,), optional
+            Those of the fit.
+        level : float in (0, 1)
+            Probability with which an interval contains the parameter, for many rows.
+
+        Raises
+        ------
+        ValueError
+            If there are no standard errors; see `standard_errors`.
+        """
+        check_is_fitted(self, "mixture_")
+        given: Any = X
+        errors = None if X is None else standard_errors(self, given, sample_weight)
+        return frame_of(records(self, errors, level), self)
+
+    def _named_entries(self) -> dict[str, Any]:
+        """Return what each number of the estimates is of; nothing where columns have no names."""
+        return entries_of(self) if hasattr(self, "feature_names_in_") else {}
 
     def reorder(self, by: str | ArrayLike = "weights") -> Self:
         """Put the components in another order; labels and all attributes follow.

@@ -39,15 +39,21 @@ class BayesianGaussianMixture(GaussianMixture):
     Parameters
     ----------
     n_components : int ≥ 1
+        Number of components K.
     covariance_type : {"full", "tied", "diag", "spherical"}
+        What the covariances have in common.
     tol : float ≥ 0
         Change of the bound of all rows together per step at which to stop; 0 makes exactly max_iter steps.
     reg_covar : float ≥ 0
         Added to the diagonal of ``covariance_prior``, in units of x²: no covariance is then singular.
     max_iter : int ≥ 0
+        Most steps of EM of a start.
     n_init : int ≥ 1
+        Starts; the best fit is kept.
     init_params : {"kmeans", "k-means++", "random", "random_from_data"}
+        Which responsibilities a start begins with; see `GaussianMixture`.
     weight_concentration_prior_type : {"dirichlet_process", "dirichlet_distribution"}
+        Prior of the weights: of infinitely many components by stick breaking, or of K.
     weight_concentration_prior : float > 0, optional
         α of the prior of the weights; 1/K by default. The smaller it is, the fewer components are used.
     mean_precision_prior : float > 0, optional
@@ -60,9 +66,11 @@ class BayesianGaussianMixture(GaussianMixture):
         W₀⁻¹ of the Wishart prior: (d, d) for "full" and "tied", (d,) for "diag", a number for "spherical"; by default
         the covariance of the rows.
     random_state : int, RandomState, Generator, optional
+        What starts are drawn with; a number makes the fit repeatable.
     warm_start : bool
         Continue from the last posterior.
     verbose, verbose_interval : int
+        1 tells of the fit, every so many steps.
     init : str, Mixture, responsibilities or labels, optional
         Used instead of ``init_params`` when given.
     temperature, stop, n_jobs

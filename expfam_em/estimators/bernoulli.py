@@ -35,6 +35,7 @@ class BernoulliMixture(BaseMixture):
     Parameters
     ----------
     n_components : int ≥ 1
+        Number of components K.
     binarize : "auto", float or None
         A float makes x > binarize a 1, as in scikit-learn's BernoulliNB. None refuses everything but 0 and 1. "auto"
         refuses other values where a column or most of the data are 0 or 1, for they are mistakes then; otherwise it

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import Hidden, Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from expfam_em.em.options import Acceleration, Options, Stop
 from expfam_em.em.result import CollapsedError, FitResult
@@ -42,6 +42,7 @@ class GaussianMixture(BaseMixture):
     Parameters
     ----------
     n_components : int ≥ 1
+        Number of components K.
     covariance_type : {"full", "tied", "diag", "spherical"}, or a model such as "VEV"
         See `Gaussian` for the fourteen models.
     tol : float ≥ 0
@@ -50,15 +51,20 @@ class GaussianMixture(BaseMixture):
     reg_covar : float ≥ 0
         Added to the diagonal of the covariances, in units of x².
     max_iter : int ≥ 0
+        Most steps of EM of a start.
     n_init : int ≥ 1
+        Starts; the best fit is kept.
     init_params : {"kmeans", "k-means++", "random", "random_from_data", "mixed", ...}
         "kmeans" is k-means of the rows as they are. "mixed", which finds the best maximum more often, and the others
         are those of ``init`` in `ExponentialFamilyMixture`.
     weights_init, means_init, precisions_init : array-like, optional
         Parameters to start from; what is missing comes from ``init_params``.
     random_state : int, RandomState, Generator, optional
+        What starts are drawn with; a number makes the fit repeatable.
     warm_start : bool
+        Whether `fit` goes on from the last fit.
     verbose, verbose_interval : int
+        1 tells of the fit, every so many steps.
     init : str, Mixture, responsibilities or labels, optional
         Used instead of ``init_params`` when given.
     temperature, prior, concentration, weights, stop, acceleration, guard, collapse, fixed, tied, bounds, noise,
@@ -85,8 +91,7 @@ class GaussianMixture(BaseMixture):
 
     _parameter_constraints: dict[str, Any] = {
         **BaseMixture._parameter_constraints,
-        # an unknown type is answered in scikit-learn's words
-        "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"}), Hidden(StrOptions(set(MODELS)))],
+        "covariance_type": [StrOptions(set(MODELS))],
         "reg_covar": [Interval(Real, 0, None, closed="left")],
         "init_params": [StrOptions(set(INITS))],
         "weights_init": ["array-like", None],

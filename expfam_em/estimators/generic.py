@@ -39,12 +39,14 @@ class ExponentialFamilyMixture(BaseMixture):
         Your own, or one of `expfam_em.families`, or its name in any spelling: "poisson", "gamma-poisson". "auto": one
         for each column of the rows, as `Product.infer` chooses it.
     n_components : int ≥ 1
+        Number of components K.
     temperature : float ≥ 0, or a sequence of them
         1 is EM, 0 hard assignment; a sequence anneals, one value per step.
     tol : float ≥ 0
         What may be left to gain, per unit of row weight: tol · n in log-likelihood, 0.01 for a million rows at the
         default. 0 makes exactly max_iter steps. See ``stop``.
     max_iter : int ≥ 0
+        Most steps of EM of a start.
     n_init : int ≥ 1
         Starts; the best fit is kept.
     init : str, Mixture, responsibilities (n, K) or labels (n,)
@@ -86,12 +88,15 @@ class ExponentialFamilyMixture(BaseMixture):
     labelled : bool
         Whether y of `fit` holds the component of each row, −1 where it is unknown. Otherwise y is ignored.
     random_state : int, RandomState, Generator, optional
+        What starts are drawn with; a number makes the fit repeatable.
     n_jobs : int, optional
         Threads, all cores by default. Results do not depend on it.
     warm_start : bool
         Continue from the last fit.
     verbose : int
+        1 tells of the fit as it goes on.
     verbose_interval : int
+        Steps between two lines of ``verbose``.
     bayesian : bool
         Estimate a posterior of all parameters by variational Bayes, for which K is the largest number of components:
         those that the rows do not call for keep hardly any weight. Fitted attributes then belong to the mixture of the

@@ -47,16 +47,20 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
     Parameters
     ----------
     n_clusters : int ≥ 1
+        Number of clusters K.
     init : {"k-means++", "random"}, (K, d) centres, or callable(X, n_clusters, random_state)
         Rows are drawn by weight, from an order in which equal rows are neighbours: a row of weight 2 and the same
         row given twice lead to the same fit.
     n_init : "auto" or int ≥ 1
         Starts; "auto" is 10 for random or callable starts, else 1.
     max_iter : int ≥ 1
+        Most steps of EM of a start.
     tol : float ≥ 0
         Largest squared movement of the centres, relative to the mean variance of the columns, to stop at.
     verbose : int
+        1 tells of the fit as it goes on.
     random_state : int, RandomState, Generator, optional
+        What starts are drawn with; a number makes the fit repeatable.
     copy_x : bool
         For at most 3 columns and 16 clusters, keep a float32 copy of X sorted along a space-filling curve; this is
         faster. X itself is never modified, and else copied only if its columns are not adjacent.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,7 @@ from sklearn.utils.validation import _get_feature_names
 from expfam_em.em.watching import Callback, Fitting, watched
 from expfam_em.estimators.base import BaseMixture
 from expfam_em.estimators.shell import checked_weight, refuse_rows, warn_caller
+from expfam_em.rows.columns import holds_labels, names_of
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Block, Integers, Observations
@@ -51,7 +52,7 @@ class FitManyError(ValueError):
 def fit_many(
     estimator: M,
     datasets: Sequence[Observations] | Block,
-    sample_weights: Sequence[ArrayLike] | None = None,
+    sample_weight: Sequence[ArrayLike] | None = None,
     *,
     callbacks: Sequence[Callback] = (),
 ) -> list[M]:
@@ -63,7 +64,8 @@ def fit_many(
         Its parameters serve every data set; it is not changed itself. Starts are drawn with one random stream.
     datasets : sequence of (n_i, d) arrays, or one (D, n, d) array
         All with the same columns, in one order; or all sparse matrices, where the family keeps zeros.
-    sample_weights : sequence of (n_i,) arrays, optional
+    sample_weight : sequence of (n_i,) arrays, optional
+        Row weights of each data set.
     callbacks : sequence of callable(State), optional
         Called after every step of the fits that are in lock step; see `fit` of the estimators.
 
@@ -101,8 +103,10 @@ def fit_many(
     if estimator.labelled:
         raise ValueError("labelled is True, but the data sets come without labels: fit them one by one")
     datasets = list(datasets)  # of a generator, too
-    for X in datasets:
+    for at, X in enumerate(cast(list[Any], datasets)):
         refuse_rows(X, "fit_many")
+        if any(holds_labels(X[name]) for name in names_of(X) or ()):
+            raise ValueError(f"data set {at} has a column of labels; fit_many takes numbers: give codes from 0")
     names = _common_names(datasets)
     are_sparse = [sparse.issparse(X) for X in datasets]
     if any(are_sparse) and not all(are_sparse):
@@ -114,7 +118,7 @@ def fit_many(
         sparse.csr_array(X) if is_sparse else np.asarray(X) for X, is_sparse in zip(datasets, are_sparse, strict=True)
     ]
     _check_shapes(arrays)
-    weights = None if sample_weights is None else [np.asarray(w, np.float64) for w in sample_weights]
+    weights = None if sample_weight is None else [np.asarray(w, np.float64) for w in sample_weight]
     _check_weights(arrays, weights)
     estimator._validate_params()
     n_rows, totals = sum(array.shape[0] for array in arrays), None if weights is None else [w.sum() for w in weights]
@@ -130,13 +134,13 @@ def fit_many(
 
 
 def fits_or_none(
-    estimator: M, datasets: Sequence[Any], sample_weights: Sequence[ArrayLike] | None = None
+    estimator: M, datasets: Sequence[Any], sample_weight: Sequence[ArrayLike] | None = None
 ) -> list[M | None]:
     """Return one fitted estimator for each data set of rows as the family takes them, None where there is no fit."""
     if "binarize" in estimator.get_params(deep=False):  # they are binary
         estimator = clone(estimator).set_params(binarize=None)
     try:
-        return [*fit_many(estimator, datasets, sample_weights)]
+        return [*fit_many(estimator, datasets, sample_weight)]
     except FitManyError as error:
         return error.fitted
 
@@ -237,7 +241,7 @@ def _check_weights(arrays: list[Any], weights: list[Array] | None) -> None:
     if weights is None:
         return
     if len(weights) != len(arrays):
-        raise ValueError(f"sample_weights has {len(weights)} arrays for {len(arrays)} data sets")
+        raise ValueError(f"sample_weight has {len(weights)} arrays for {len(arrays)} data sets")
     for at, (X, weight) in enumerate(zip(arrays, weights, strict=True)):
         if weight.shape != X.shape[:1]:
             raise ValueError(f"data set {at} has {X.shape[0]} rows, but its weights have shape {weight.shape}")

@@ -56,15 +56,19 @@ class MiniBatchKMeans(KMeans):
     Parameters
     ----------
     n_clusters : int ≥ 1
+        Number of clusters K.
     init : {"k-means++", "random"}, (K, d) centres, or callable(X, n_clusters, random_state)
+        Centres to start from: rows far from one another, random rows, or the ones given.
     max_iter : int ≥ 1
         Most passes over the rows that `fit` makes.
     batch_size : int ≥ 1
         Rows of a batch, drawn without replacement until each row has been seen.
     verbose : int
+        1 tells of the fit as it goes on.
     compute_labels : bool
         Whether a fit ends with the labels of all rows.
     random_state : int, RandomState, Generator, optional
+        What starts are drawn with; a number makes the fit repeatable.
     tol : float ≥ 0
         Largest squared movement of the centres in a step, relative to the mean variance of the columns, to stop at; 0
         to go on.
@@ -160,6 +164,7 @@ class MiniBatchKMeans(KMeans):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n, d)
+            Rows.
         y : ignored
         sample_weight : array-like of shape (n,), optional
             Non-negative; a weight of 0 is the same as the absence of the row.
@@ -222,8 +227,10 @@ class MiniBatchKMeans(KMeans):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (m, d)
+            Rows.
         y : ignored
         sample_weight : array-like of shape (m,), optional
+            Row weights, 1 by default.
 
         Returns
         -------

@@ -66,6 +66,7 @@ def likelihood_ratio_test(
     estimator : GaussianMixture, BernoulliMixture or ExponentialFamilyMixture
         With K components. It need not be fitted and is not changed; take several starts (``n_init``).
     X : (n, d)
+        Rows.
     sample_weight : (n,), optional
         How often rows occur; their sum is a whole number.
     more : int ≥ 1
@@ -73,6 +74,7 @@ def likelihood_ratio_test(
     n_replicates : int ≥ 1
         Data sets to draw; the least p-value is 1/(1 + n_replicates).
     random_state : int, RandomState, Generator, optional
+        What starts are drawn with; a number makes the fit repeatable.
 
     Returns
     -------
@@ -105,6 +107,7 @@ def likelihood_ratio_test(
     both = [clone(estimator), clone(estimator).set_params(n_components=estimator.n_components + more)]
     for one in both:
         one.fit(X, sample_weight=weight)
+    unfitted = [one._unfitted() for one in both]
     n = float(given.shape[0] if hasattr(given, "shape") else len(given)) if weight is None else float(weight.sum())
     if abs(n - round(n)) > WHOLE:
         raise ValueError(f"sample_weight sums to {n}; it must say how often rows occur, and so sum to a whole number")
@@ -113,7 +116,7 @@ def likelihood_ratio_test(
     check_drawn_alike(mixture, rows, "compare the fits by a criterion, as ef.select does")
     rng = generator(random_state)
     sets = [mixture.sample(round(n), rng)[0] for _ in range(n_replicates)]
-    null, alternative = (_log_likelihoods(one, sets) for one in both)
+    null, alternative = (_log_likelihoods(one, sets) for one in unfitted)
     statistic = 2 * n * max(both[1].lower_bound_ - both[0].lower_bound_, 0.0)
     found = 2 * n * np.maximum(alternative - null, 0.0)
     found = found[~np.isnan(found)]

@@ -35,6 +35,8 @@ class Bootstrap(StandardErrors):
 
     Attributes
     ----------
+    estimates, factor, left_out, distance, missing, entries
+        See `StandardErrors`.
     replicates : (B, P)
         The estimates of each fit, with its components in the order of those of the model.
     """
@@ -81,6 +83,7 @@ def bootstrap(
         X with random weights, of a Dirichlet distribution, so that no row is without weight (the weighted likelihood
         bootstrap of Newton and Raftery 1994).
     random_state : int, RandomState, Generator, optional
+        What starts are drawn with; a number makes the fit repeatable.
 
     Returns
     -------
@@ -124,7 +127,7 @@ def bootstrap(
         found += [one.mixture_ for one in fits if one is not None]
     estimates = {"weights": mixture.weights, **mixture.parameters}
     numbers = _numbers(mixture, found, {name: np.shape(value) for name, value in estimates.items()})
-    return _summarised(estimates, numbers, n_replicates)
+    return _summarised(estimates, numbers, n_replicates, model._named_entries())
 
 
 def _drawn(
@@ -152,7 +155,9 @@ def check_drawn_alike(mixture: Mixture, X: Any, instead: str) -> None:
     Parameters
     ----------
     mixture : Mixture
+        The mixture, as in ``model.mixture_``.
     X : (n, d) array or CSRBlock
+        Rows.
     instead : str
         What to do instead, the end of the sentence.
     """
@@ -184,7 +189,7 @@ def _numbers(mixture: Mixture, found: list[Mixture], shapes: dict[str, tuple[int
     return np.array(out)
 
 
-def _summarised(estimates: dict[str, Array], numbers: Array, n_replicates: int) -> Bootstrap:
+def _summarised(estimates: dict[str, Array], numbers: Array, n_replicates: int, entries: dict[str, Any]) -> Bootstrap:
     failed = n_replicates - len(numbers)
     if len(numbers) < max(2, n_replicates / 2):
         raise ValueError(
@@ -195,4 +200,5 @@ def _summarised(estimates: dict[str, Array], numbers: Array, n_replicates: int) 
     with np.errstate(invalid="ignore"):
         deviations = numbers - numbers.mean(axis=0)
     named = {name: np.asarray(value, np.float64) for name, value in estimates.items()}
-    return Bootstrap(named, deviations.T / np.sqrt(len(numbers) - 1), left_out, replicates=numbers)
+    factor = deviations.T / np.sqrt(len(numbers) - 1)
+    return Bootstrap(named, factor, left_out, entries=entries, replicates=numbers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
@@ -22,8 +21,10 @@ from expfam_em.estep.reduce import rows_given
 from expfam_em.estimators.base import NOT_CONVERGED, NOT_FREQUENCIES
 from expfam_em.estimators.generic import ExponentialFamilyMixture
 from expfam_em.estimators.shell import checked_weight, generator, refuse_rows, warn_caller
+from expfam_em.estimators.table import frame_of
 from expfam_em.families.gaussian.gaussian import COVARIANCE_TYPES, Gaussian
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.registry import family_of
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Integers, Observations, RandomState
 from expfam_em.values.evaluate import evaluate
@@ -153,9 +154,10 @@ def select(
     X : (n, d)
         Sparse where all families keep zeros.
     models : str, family, sequence of these, or dict of them by name, optional
-        Covariance types of `Gaussian`, such as "VEV" or "full", and families. The fourteen models by default. Their
-        likelihoods must be comparable: densities of the same rows, or probabilities.
+        Covariance types of `Gaussian`, such as "VEV" or "full", and families, or their names. The fourteen models by
+        default. Their likelihoods must be comparable: densities of the same rows, or probabilities.
     n_components : int or iterable of int
+        Number of components K.
     criterion : {"bic", "aic", "sabic", "icl", "icl_classification", "nec"}
         What the best fit has least of; all of them are in the table. mclust's BIC and ICL have the other sign.
     n_init : int ≥ 1
@@ -163,6 +165,7 @@ def select(
     sample_weight : (n,), optional
         How often rows occur.
     random_state : int, RandomState, Generator, optional
+        What starts are drawn with; a number makes the fit repeatable.
     n_jobs : int, optional
         Threads, all cores by default. Results do not depend on it.
     **fit
@@ -211,7 +214,7 @@ def _families(models: Models | None) -> dict[str, ExponentialFamily]:
     """Return families by name."""
     given: Any = FOURTEEN if models is None else [models] if isinstance(models, (str, ExponentialFamily)) else models
     pairs = list(given.items()) if isinstance(given, Mapping) else [(str(one), one) for one in given]
-    found = {name: Gaussian(one) if isinstance(one, str) else one for name, one in pairs}
+    found = {name: Gaussian(one) if one in COVARIANCE_TYPES else family_of(one) for name, one in pairs}
     if not found or not all(isinstance(one, ExponentialFamily) for one in found.values()):
         raise ValueError(f"models is {models!r}; it must be covariance types such as 'VEV', families, or both")
     if len(found) < len(pairs):
@@ -360,7 +363,7 @@ def _compared(
         (name, K): fit.plain() if isinstance(fit, _Cell) else fit for (name, K), fit in fits.items() if K in numbers
     }
     chosen = cast(ExponentialFamilyMixture, asked[best["model"], best["n_components"]])
-    return Selection(_frame(records), criterion, names, numbers, chosen, best["model"], asked, tuple(records))
+    return Selection(frame_of(records), criterion, names, numbers, chosen, best["model"], asked, tuple(records))
 
 
 def _record(name: str, K: int, fit: Any, X: Any, weight: Array | None, n: float, of_one: float) -> dict[str, Any]:
@@ -378,11 +381,3 @@ def _record(name: str, K: int, fit: Any, X: Any, weight: Array | None, n: float,
         of_fit = found._asdict()
     told = {"converged": fit.converged_, "sound": sound, "status": fit.status_}
     return {**head, "log_likelihood": log_likelihood, "n_parameters": m, **of_fit, **told}
-
-
-def _frame(records: list[dict[str, Any]]) -> Any:
-    """Return a DataFrame if pandas is installed, else the records."""
-    try:
-        return importlib.import_module("pandas").DataFrame(records)
-    except ImportError:
-        return records

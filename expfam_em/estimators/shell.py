@@ -14,11 +14,13 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from expfam_em.em.belonging import Belonging, belonging
 from expfam_em.em.keeping import EVERY, keeping
 from expfam_em.em.watching import Callback, Fitting, watched
+from expfam_em.family.support import OutsideSupportError
 from expfam_em.rows import caller, csr
 from expfam_em.rows.columns import (
     Column,
@@ -88,6 +90,11 @@ def warn_caller(message: str, category: type[Warning] = ConvergenceWarning) -> N
     caller.warn_caller(message, category)
 
 
+def output_kind(estimator: Any) -> str:
+    """Return "pandas", "polars" or "default": what `set_output` of an estimator, or of scikit-learn, asks for."""
+    return str(_get_output_config("transform", estimator)["dense"])
+
+
 NO_MATTER = frozenset({"n_jobs", "verbose", "verbose_interval"})
 """Parameters that the result of a fit does not depend on."""
 
@@ -103,6 +110,11 @@ def all_or_nothing(estimator: Any) -> Iterator[None]:
         estimator.__dict__.update(before)
         raise
 
+
+NO_GAPS = (
+    "Input X contains NaN, and {} needs complete rows. GaussianMixture and ExponentialFamilyMixture take NaN for a value "
+    "that is missing (docs/missing.md); GaussianMixture(1).fit(X).impute(X) fills them in"
+)
 
 PLAIN = frozenset({float, int, bool, str, type(None)})
 """Types of fitted values that cannot be changed."""
@@ -302,11 +314,15 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         if (coded := self._coded(X, reset)) is not None:
             return coded
         dtypes = list(self._dtypes)
-        return csr.observations(
-            validate_data(
+        try:
+            found = validate_data(
                 self, X, accept_sparse="csr", dtype=dtypes, order=None, ensure_all_finite=self._finite, reset=reset
             )
-        )  # fmt: skip
+        except ValueError as error:
+            if "contains NaN" not in str(error):
+                raise
+            raise ValueError(NO_GAPS.format(type(self).__name__)) from None
+        return csr.observations(found)
 
     def _names_of_columns(self) -> tuple[str, ...] | None:
         """Return the names of the columns to take from a frame; None for all of them."""
@@ -351,6 +367,16 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         levels = self.__dict__.get("levels_", {})
         return [Column(str(name), levels.get(name)) for name in names]
 
+    @contextlib.contextmanager
+    def _naming_columns(self) -> Iterator[None]:
+        """Say of a value that is impossible how its column is called, if columns have names."""
+        try:
+            yield
+        except OutsideSupportError as error:
+            if not hasattr(self, "feature_names_in_"):
+                raise
+            raise error.called(self._columns()[error.column]) from error.__cause__
+
     def _open(self, X: Any, reset: bool = False) -> Any:
         """Return a source as rows, and anything else as it is."""
         return self._opened(X, reset) if is_source(X) else X
@@ -378,6 +404,10 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         """Return X checked against the rows of the fit."""
         check_is_fitted(self, "mixture_")
         return self._validated(X, reset=False)
+
+    def _as_fitted(self, X: Any) -> Any:
+        """Return rows, checked, as the family of the fit takes them."""
+        return self._checked_rows(X)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the estimator to one file without pickle; `expfam_em.load` reads it back."""

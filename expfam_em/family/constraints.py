@@ -147,6 +147,7 @@ def constrain(
     Parameters
     ----------
     family : ExponentialFamily
+        Your own, or one of `expfam_em.families`.
     fixed : dict of str to (K, …) array, optional
         Values by name; NaN is free. Component k of the array is component k of the mixture.
     tied : sequence of str, or dict of str to (K,) array

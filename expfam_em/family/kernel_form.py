@@ -53,6 +53,7 @@ class Monomials(NamedTuple):
     Attributes
     ----------
     shift, inverse_scale : (d,) float64
+        Of the columns that the kernel is given.
     products : (q, 3) int64
         Rows (i, j, target): z_i z_j is added to statistic ``target``; targets ascend from d without gaps.
     """

@@ -29,6 +29,7 @@ def register(family: Kind) -> Kind:
     Parameters
     ----------
     family : subclass of ExponentialFamily
+        The class itself.
 
     Returns
     -------

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from expfam_em.rows.columns import Column
 from expfam_em.rows.typing import Array, Block, Mask
 
 
@@ -28,13 +29,19 @@ class ImpossibleRowError(ValueError):
 class OutsideSupportError(ImpossibleRowError):
     """A value that a family needs to be otherwise."""
 
-    def __init__(self, needs: str, column: int, value: Any, row: int) -> None:
-        super().__init__(f"{needs}; column {column} holds {value!s} (row {{row}})", row)
-        self.args = needs, column, value, row  # what it is made again from, where it is pickled
-        self.needs, self.column, self.value = needs, column, value
+    def __init__(self, needs: str, column: int, value: Any, row: int, name: str | None = None) -> None:
+        called = str(column) if name is None else repr(name)
+        super().__init__(f"{needs}; column {called} holds {value!s} (row {{row}})", row)
+        self.args = needs, column, value, row, name  # what it is made again from, where it is pickled
+        self.needs, self.column, self.value, self.name = needs, column, value, name
 
     def counted_from(self, first: int) -> OutsideSupportError:
-        return OutsideSupportError(self.needs, self.column, self.value, self.row + first)
+        return OutsideSupportError(self.needs, self.column, self.value, self.row + first, self.name)
+
+    def called(self, of: Column) -> OutsideSupportError:
+        """Return the error with the name of the column, and with the label that a value is the code of."""
+        value = self.value if of.levels is None else f"{of.level(float(self.value))!r}, coded as {self.value:g}"
+        return OutsideSupportError(self.needs, self.column, value, self.row, of.name)
 
 
 def counted_from(error: ValueError, first: int) -> ValueError:

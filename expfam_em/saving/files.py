@@ -78,6 +78,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     ----------
     estimator : GaussianMixture, BernoulliMixture, KMeans or ExponentialFamilyMixture
     path : str or path
+        The file.
 
     Raises
     ------
@@ -260,6 +261,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : str or path
+        The file.
 
     Returns
     -------

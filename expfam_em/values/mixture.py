@@ -14,6 +14,7 @@ from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import Framed, components, frames_of, shared, stacked, translate
+from expfam_em.family.registry import family_of
 from expfam_em.rows.csr import CSRBlock, observations
 from expfam_em.rows.protocol import is_rows
 from expfam_em.rows.threads import cached_property, undisturbed
@@ -32,6 +33,7 @@ class Mixture:
     Parameters
     ----------
     family : ExponentialFamily
+        Of all components.
     weights : (K,)
         Mixing weights, non-negative, summing to 1.
     natural : (K, p)
@@ -82,12 +84,12 @@ class Mixture:
             vars(self).update(vars(better))
 
     @classmethod
-    def of(cls, family: ExponentialFamily, weights: ArrayLike, **parameters: ArrayLike) -> Mixture:
+    def of(cls, family: ExponentialFamily | str, weights: ArrayLike, **parameters: ArrayLike) -> Mixture:
         """Return a mixture from named parameters, as `parameters` gives them.
 
         Parameters
         ----------
-        family : ExponentialFamily
+        family : ExponentialFamily, or the name of one
         weights : (K,)
             Mixing weights.
         **parameters : (K, ...)
@@ -110,7 +112,7 @@ class Mixture:
         weights = np.asarray(weights, np.float64)
         if abs((total := weights.sum()) - 1) <= ROUNDED_WEIGHTS:
             weights = weights / total
-        family = shared(family)  # coordinates that components of another mixture have suit these no better
+        family = shared(family_of(family))  # coordinates that components of another mixture have suit these no better
         natural = checked.told(family, "from_parameters", **parameters)
         axes = {"K": np.size(weights), "p": None}
         return cls(family, weights, checked.answer(family, "from_parameters", natural, axes))
@@ -490,3 +492,17 @@ def _check_finite(name: str, rows: Array, family: ExponentialFamily, first: int 
 def _with_weights(weights: Array, part: tuple[ExponentialFamily, Array]) -> tuple[ExponentialFamily, Array, Array]:
     family, natural = part
     return family, weights, natural
+
+
+def mixture_of(model: Any) -> Mixture:
+    """Return a mixture, or that of a fitted estimator.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+    found = model if isinstance(model, Mixture) else getattr(model, "mixture_", None)
+    if not isinstance(found, Mixture):
+        raise TypeError(f"mixture is of type {type(model).__name__}; it must be a Mixture, or a fitted estimator of one")
+    return found

@@ -25,7 +25,9 @@ class ExpectedStatistics:
     Parameters
     ----------
     counts : (K,)
+        N_k.
     sums : (K, p)
+        S_k.
     bound : float
         Σ τ logsumexp(scores/τ) + Σ log h, the log-likelihood at temperature 1; 0 for a prior.
     exposures : (K,), optional

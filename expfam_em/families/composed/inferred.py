@@ -46,12 +46,12 @@ def inferred(X: Any, given: Mapping[Any, Any]) -> tuple[list[tuple[ExponentialFa
             near = difflib.get_close_matches(str(name), list(map(str, columns)), 1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ValueError(f"a family is given for {name!r}{hint}, which is no column; these are {listed(columns)}")
-    kept = [name for name in columns if name not in given or given[name] is not None]
+    kept: list[Any] = [name for name in columns if name not in given or given[name] is not None]
     if not kept:
         raise ValueError("no column is left")
     parts: dict[Any, tuple[ExponentialFamily, list[int]]] = {}
     for name in kept:
-        family = given.get(name) or _chosen(X[name] if is_frame(X) else np.asarray(X)[:, name], str(name))
+        family: Any = given.get(name) or _chosen(X[name] if is_frame(X) else np.asarray(X)[:, name], str(name))
         place = kept.index(name) if names is not None else columns.index(name)
         key = id(family)
         if isinstance(family, str):

@@ -18,8 +18,12 @@ from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 class LogNormal(Gaussian):
     """Log-normal density: that of `Gaussian` of log x, with h(x) times Π 1/x; T, A and η are those of log x.
 
-    ``parameters`` are the means and covariances of log x. See `Gaussian` for the parameters of the constructor, all of
-    which concern log x; columns may be correlated.
+    ``parameters`` are the means and covariances of log x; columns may be correlated.
+
+    Parameters
+    ----------
+    covariance_type, variance_floor, reg_covar
+        Those of `Gaussian`, for log x.
     """
 
     moment_names = ("log_means", "log_covariances")
