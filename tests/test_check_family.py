@@ -1,7 +1,9 @@
 """The debugging tool for families: no false alarms, and every planted fault found by the law it breaks."""
 
+import contextlib
 import pickle
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -22,6 +24,18 @@ MASS = "the density integrates to 1"
 WITH_TRUE_ALARM = (own.Gamma,)  # its log|Γ| is finite outside the space: this is one of the faults
 
 
+UNDECIDED = "it is undecided whether ∇A is the mean of T and the density integrates to 1"
+
+
+@contextlib.contextmanager
+def said_if_undecided(may_be):
+    """What cannot be decided is warned of, where it may be; everywhere else a warning is an error."""
+    with warnings.catch_warnings():
+        if may_be:
+            warnings.filterwarnings("ignore", f".*{UNDECIDED}")
+        yield
+
+
 def rows_of(case, n, seed=3):
     rng = np.random.default_rng(seed)
     return np.concatenate([case.draw(theta, n, rng) for theta in case.components])
@@ -30,7 +44,8 @@ def rows_of(case, n, seed=3):
 @pytest.mark.parametrize("case", [case for case in CASES if not isinstance(case.family, WITH_TRUE_ALARM)], ids=str)
 @pytest.mark.parametrize("n", [4, 40])
 def test_no_false_alarm(case, n):
-    report = ef.check_family(case.family, rows_of(case, n))
+    with said_if_undecided(rows_of(case, n).shape[1] > 2):
+        report = ef.check_family(case.family, rows_of(case, n))
     assert set(report.checked) | set(report.left_out) == set(LAWS)
     if rows_of(case, n).shape[1] <= 2:
         assert {MASS, "∇A is the mean of T"} <= set(report.checked)
@@ -121,17 +136,27 @@ class Directions(ef.ExponentialFamily):
 def test_what_cannot_be_integrated_is_left_out():
     rng = np.random.default_rng(0)
     angles = rng.vonmises(2.0, 3.0, 50)
-    report = ef.check_family(Directions(), np.column_stack([np.cos(angles), np.sin(angles)]))
+    with pytest.warns(UserWarning, match=UNDECIDED):
+        report = ef.check_family(Directions(), np.column_stack([np.cos(angles), np.sin(angles)]))
     assert "sphere" in report.left_out[MASS]
-    report = ef.check_family(own.Rayleigh(), rng.rayleigh(2.0, (50, 3)))
+    assert MASS in report.undecided
+    assert repr(report).splitlines()[0].endswith(UNDECIDED)
+    with pytest.warns(UserWarning, match=UNDECIDED):
+        report = ef.check_family(ef.families.Gaussian("full"), rng.normal(size=(50, 3)))
     assert "3 columns" in report.left_out[MASS]
-    report = ef.check_family(ef.families.Gaussian("diag"), np.column_stack([angles, 1 - angles]))
+    with pytest.warns(UserWarning, match=UNDECIDED):
+        report = ef.check_family(ef.families.Gaussian("diag"), np.column_stack([angles, 1 - angles]))
     assert "plane" in report.left_out[MASS]
 
 
 def test_a_wrong_density_in_many_columns_is_found_by_its_samples():
     class Forgotten(faulty.Waves):
         log_base_measure = ef.ExponentialFamily.log_base_measure
+
+        def sufficient_statistics(self, X):
+            if X.shape[1] < 3:
+                raise ValueError("waves in space")
+            return super().sufficient_statistics(X)
 
         def log_partition(self, natural):
             return -0.7 * np.log(-2 * natural).sum(axis=1)
@@ -145,6 +170,22 @@ def test_a_wrong_density_in_many_columns_is_found_by_its_samples():
     with pytest.raises(ef.FamilyError, match="check the scale in sample, and log_partition") as caught:
         ef.check_family(Forgotten(), np.random.default_rng(0).rayleigh(2.0, (50, 3)))
     assert caught.value.law == "sample draws from the density"
+
+
+class Inverted(faulty.Waves):
+    """The sign of log h is wrong: nothing integrates to anything."""
+
+    def log_base_measure(self, X):
+        return -np.log(X).sum(axis=1)
+
+
+@pytest.mark.parametrize("n_columns", [1, 2, 4])
+def test_a_density_without_a_mass_is_no_density(n_columns):
+    X = np.random.default_rng(0).rayleigh(2.0, (50, n_columns))
+    assert MASS in ef.check_family(faulty.Waves(), X).checked
+    with pytest.raises(ef.FamilyError, match="diverges") as caught:
+        ef.check_family(Inverted(), X)
+    assert caught.value.law == "∇A is the mean of T"
 
 
 def test_over_complete_statistics_are_no_fault():
@@ -239,7 +280,9 @@ def test_rows_of_one_sum_are_summed_over_where_all_have_it():
     heads = np.random.default_rng(0).binomial(3, 0.6, 50)
     X = np.column_stack([heads, 3 - heads])
     assert MASS in ef.check_family(KnownPairs(), X).checked
-    assert "check_support does not say" in ef.check_family(Pairs(), X).left_out[MASS]
+    with pytest.warns(UserWarning, match=UNDECIDED):
+        report = ef.check_family(Pairs(), X)
+    assert "check_support does not say" in report.left_out[MASS]
 
 
 def test_it_takes_seconds_at_most():

@@ -455,7 +455,11 @@ P, G = families.Poisson(), families.Gaussian("full")
         ([(P, [0.5])], ValueError, "whole numbers"),
         ([(P, [])], ValueError, "whole numbers"),
         ([(families.Poisson, [0])], TypeError, "the class Poisson: call it"),
-        ([("Poisson", [0])], TypeError, "a part is 'Poisson'"),
+        ([(3, [0])], TypeError, "a part is 3"),
+        ([("poison", [0])], ValueError, "did you mean 'poisson'?"),
+        ([("binomial", [0])], ValueError, "needs n"),
+        ([(P, ["a"]), (G, [1])], ValueError, "all of them by name, or all by number"),
+        ([(P, ["a", "b"]), (G, ["b"])], ValueError, "each must be given once"),
         ([(families.Componentwise([(P, 1)]), [0])], TypeError, "can only stand by itself"),
     ],
 )  # fmt: skip

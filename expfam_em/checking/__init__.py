@@ -12,7 +12,11 @@ from expfam_em.checking.laws import LAWS, BrokenLawError
 from expfam_em.checking.subject import LeftOutError, Subject
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import OfComponents, is_incomplete
+from expfam_em.rows.caller import warn_caller
 from expfam_em.rows.typing import Observations, Seed
+
+DECISIVE = ("∇A is the mean of T", "the density integrates to 1")
+"""The laws that tie A to T and h; all others hold of the A of another density, too."""
 
 
 class FamilyError(ValueError):
@@ -44,10 +48,18 @@ class Report:
     checked: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The laws that tie A to T and h and were left out: without them, the density may be another than was meant."""
+        return tuple(law for law in DECISIVE if law in self.left_out)
+
     def __repr__(self) -> str:
         lines = [f"  {law}: {note}" for law, note in self.checked.items()]
         lines += [f"  left out – {law}: {reason}" for law, reason in self.left_out.items()]
-        return "\n".join([f"{self.family} obeys {len(self.checked)} laws", *lines])
+        head = f"{self.family} obeys {len(self.checked)} laws"
+        if self.undecided:
+            head += f"; it is undecided whether {' and '.join(self.undecided)}"
+        return "\n".join([head, *lines])
 
 
 def check_family(family: ExponentialFamily, X: Observations, *, random_state: Seed = 0) -> Report:
@@ -66,7 +78,8 @@ def check_family(family: ExponentialFamily, X: Observations, *, random_state: Se
     Returns
     -------
     Report
-        Prints as a list: each law with how far from broken it was, and what was left out and why.
+        Prints as a list: each law with how far from broken it was, and what was left out and why. ``undecided`` has
+        those left out without which A may belong to another density.
 
     Raises
     ------
@@ -74,6 +87,11 @@ def check_family(family: ExponentialFamily, X: Observations, *, random_state: Se
         A ValueError that names the law, what came, what was expected and what to look at.
     TypeError
         If the family is none, or is incomplete or `Componentwise`, whose densities are not those that T and A give.
+
+    Warns
+    -----
+    UserWarning
+        If laws that decide could not be checked, so that the family is not known to be right.
 
     Examples
     --------
@@ -105,4 +123,11 @@ def check_family(family: ExponentialFamily, X: Observations, *, random_state: Se
         except Exception as error:
             sentence = f"it could not be checked, because {type(error).__name__} was raised: {error}"
             raise FamilyError(law, repr(family), sentence) from error
+    if report.undecided:
+        why = report.left_out[report.undecided[0]]
+        warn_caller(
+            f"{family!r} obeys the laws that were checked, but it is undecided whether "
+            f"{' and '.join(report.undecided)} ({why}): give rows of one or two columns, or compare log_density with another source",
+            UserWarning,
+        )
     return report

@@ -21,6 +21,9 @@ GROWTH = 1.6
 AT_EDGE = 1e-10  # share of the mass on the outermost nodes below which no more of it is expected beyond them
 AT_LIMIT = 1e-7  # the same on the last unit of u before x rounds to an end: about as much may lie beyond it
 RESOLVED = 5e-7  # difference to twice the step; at a kink three times the error, much more where all is smooth
+NEXT_TO_0, NOT_FALLEN = 1e-200, 0.1
+"""A number beside an end at 0, and the share of the largest term that is left there of an integral without an end."""
+
 DIVERGES, COARSE, TOO_LARGE = (
     "it diverges",
     "its nodes do not resolve the density",
@@ -212,7 +215,9 @@ def _summed(density, grid):
     Z = np.column_stack([T - mean, log_h - log_base]) / np.where(spread > 0, spread, 1.0)
     reached = share * (1 + np.abs(Z).max(axis=1))
     if reached[edge[here]].sum() > AT_EDGE or reached[close[here]].sum() > AT_LIMIT:
-        return None, DIVERGES if edge[largest] else "mass is left far away, or close to an end"
+        # in steps of log x, what does not fall on a way of hundreds of them has no finite sum
+        level = close[here] & (np.abs(x[here]) < NEXT_TO_0).any(axis=1) & (share > NOT_FALLEN * share.max())
+        return None, DIVERGES if edge[largest] or level.any() else "mass is left far away, or close to an end"
     drift = [_drift(share, Z, at, times) for times in (2, 4, 8)]
     # trapezoids of a smooth density square their error when the step is halved, at a kink they divide it by 4 on
     # average; that two steps agree may be chance, three do not

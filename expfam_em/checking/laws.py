@@ -305,6 +305,7 @@ def _which(subject, k):
 
 @law("∇A is the mean of T")
 def _mean_of_statistics(subject):
+    subject = subject.of_integrals
     over, found = subject.integrals
     for k, _, moments in found:
         if moments.trouble == DIVERGES:
@@ -347,6 +348,7 @@ def _suspects(subject, moments, expected):
 
 @law("the density integrates to 1")
 def _mass(subject):
+    subject = subject.of_integrals
     over, fine = subject.integrals[0], subject.fine_integrals()
     k, row, worst = max(fine, key=lambda entry: abs(entry[2].log_mass) / subject.allowed_mass(entry[2]))
     off = worst.log_mass
@@ -660,7 +662,7 @@ def _off_moments(subject, rows, k) -> float:
 
 def _or_partition(subject):
     try:
-        subject.fine_integrals()
+        subject.of_integrals.fine_integrals()
     except LeftOutError:
         return ", and log_partition and log_base_measure, whose integral was not taken"
     return ""

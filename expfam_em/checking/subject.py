@@ -141,6 +141,33 @@ class Subject:
     # ---- integrals ------------------------------------------------------------------------------------------
 
     @cached_property
+    def of_integrals(self):
+        """The subject whose integrals are taken: one column, where the density of a row is the product of those."""
+        if self.d <= 2:
+            return self
+        try:
+            one = Subject(self.plain, self.all_rows[:, [0]], np.random.default_rng(0))
+            return one if self.is_product_of_columns(one) else self
+        except Exception:  # a family of more columns may raise anything for one of them
+            return self
+
+    def is_product_of_columns(self, one) -> bool:
+        """Whether T of a row is that of its columns, each alone, and log h and A are sums over them."""
+        family, n_each = one.family, one.statistics[0].shape[1]
+        if one.family.exposure(one.X) is not None or self.statistics[0].shape[1] != self.d * n_each:
+            return False
+        each = [checked.statistics(family, self.X[:, [j]])[0] for j in range(self.d)]
+        log_h = sum(checked.log_base_measure(family, self.X[:, [j]]) for j in range(self.d))
+        packed = np.arange(self.d * n_each)
+        for columns in (packed.reshape(n_each, self.d).T, packed.reshape(self.d, n_each)):
+            if all(np.allclose(self.statistics[0][:, at], T, ALONE, 0) for at, T in zip(columns, each, strict=True)):
+                A = sum(checked.log_partition(family, self.natural[:, at]) for at in columns)
+                return bool(
+                    np.allclose(log_h, self.statistics[2], NUMERIC) and np.allclose(A, self.A(self.natural), NUMERIC)
+                )
+        return False
+
+    @cached_property
     def free(self):
         """Columns that vary while the exposure stays; all of them, in a plane, if none does."""
         if self.family.exposure(self.X) is None:

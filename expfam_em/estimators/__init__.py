@@ -13,6 +13,7 @@ from expfam_em.estimators.model_tests import (
     goodness_of_fit,
     likelihood_ratio_test,
 )
+from expfam_em.estimators.multinomial import MultinomialMixture
 from expfam_em.estimators.resampling import Bootstrap, bootstrap
 from expfam_em.estimators.selection import Selection, select
 from expfam_em.estimators.summary import Summary
@@ -29,6 +30,7 @@ __all__ = [
     "KMeans",
     "LikelihoodRatioTest",
     "MiniBatchKMeans",
+    "MultinomialMixture",
     "Selection",
     "Summary",
     "bootstrap",

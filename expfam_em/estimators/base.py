@@ -311,6 +311,10 @@ class BaseMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         """Return validated rows as the family takes them, and what is to be remembered of it."""
         return X, {}
 
+    def _weights_of(self, X: Any, weight: Array | None) -> Array | None:
+        """Return the weights of validated rows, 0 for those that a fit leaves out."""
+        return weight
+
     def _prepare_each(self, X: Any, sizes: Sequence[int] | None) -> tuple[Any, tuple[dict[str, Any], ...]]:
         """Return the rows of data sets of so many rows as the family takes them, and what is to be kept of each."""
         if is_rows(X):
@@ -441,6 +445,7 @@ class BaseMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         known: Known = Known(),  # noqa: B008 - a tuple
     ) -> list[dict[str, Any] | ValueError]:  # fmt: skip
         """Return the fitted attributes for each data set of so many rows, or the error in which its fit ends."""
+        weight = weight if is_rows(X) else self._weights_of(X, weight)
         plain, prepared, remembered = self._make_family(), *self._prepare_each(X, sizes)
         offset: Any = known.log_prior
         if is_rows(X):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
@@ -108,6 +109,10 @@ def _can_stream(estimator: Any) -> bool:
 class Streamed(EMEstimator):
     """Estimators of mixtures that also take rows batch by batch."""
 
+    @abstractmethod
+    def _weights_of(self, X: Any, weight: Any) -> Any:
+        """Return the weights of validated rows, 0 for those that a fit leaves out."""
+
     @available_if(_can_stream)
     @undisturbed
     @fit_context(prefer_skip_nested_validation=False)
@@ -150,6 +155,7 @@ class Streamed(EMEstimator):
             _check_can_stream(self)
             checked_step(step)
             for batch in _batches(self, self._validated(X, not hasattr(self, "n_features_in_")), sample_weight, y):
+                batch = batch._replace(weight=self._weights_of(batch.X, batch.weight))
                 given = batch if batch.weight is None else batch.of(batch.weight > 0)
                 if len(given.X):
                     online = _after(self, given, step)

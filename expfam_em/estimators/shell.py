@@ -112,8 +112,8 @@ def all_or_nothing(estimator: Any) -> Iterator[None]:
 
 
 NO_GAPS = (
-    "Input X contains NaN, and {} needs complete rows. GaussianMixture and ExponentialFamilyMixture take NaN for a value "
-    "that is missing (docs/missing.md); GaussianMixture(1).fit(X).impute(X) fills them in"
+    "Input X contains NaN, and {} needs complete rows. GaussianMixture and ExponentialFamilyMixture take NaN for a "
+    "value that is missing (docs/missing.md); GaussianMixture(1).fit(X).impute(X) fills them in"
 )
 
 PLAIN = frozenset({float, int, bool, str, type(None)})

@@ -466,10 +466,13 @@ class Multinomial(OfKnownWidth, Cancelling, Conjugated):
 
     sparse = "rows"
     bounded = True
-    incidental = ("n_empty", "many")
+    incidental = ("n_empty", "many", "empty")
 
     n_empty: int | None = None
     """Number of columns without any count, once it is known."""
+
+    empty: Literal["error", "possible"] = "error"
+    """What rows without a count are: their density is 1, but a fit must give them the weight 0, for they have no e."""
 
     def __init__(self, trials: SupportsIndex = 1) -> None:
         if isinstance(trials, bool) or not isinstance(trials, Integral) or trials < 1:
@@ -544,7 +547,8 @@ class Multinomial(OfKnownWidth, Cancelling, Conjugated):
         x = x.view(np.uint8) if x.dtype == np.bool_ else x
         with np.errstate(invalid="ignore"):
             require((x >= 0) & (x == np.floor(x)) & (x < np.inf), X, "Multinomial needs whole numbers from 0")
-        require_rows(row_sums(X) > 0, "Multinomial needs a count in every row; row {row} has none")
+        if self.empty == "error":
+            require_rows(row_sums(X) > 0, "Multinomial needs a count in every row; row {row} has none")
 
     def _n_free(self, n_features: int) -> int:
         return n_features - 1 - (self.n_empty or 0)

@@ -504,5 +504,7 @@ def mixture_of(model: Any) -> Mixture:
     """
     found = model if isinstance(model, Mixture) else getattr(model, "mixture_", None)
     if not isinstance(found, Mixture):
-        raise TypeError(f"mixture is of type {type(model).__name__}; it must be a Mixture, or a fitted estimator of one")
+        raise TypeError(
+            f"mixture is of type {type(model).__name__}; it must be a Mixture, or a fitted estimator of one"
+        )
     return found
