@@ -127,7 +127,8 @@ def check_family(family: ExponentialFamily, X: Observations, *, random_state: Se
         why = report.left_out[report.undecided[0]]
         warn_caller(
             f"{family!r} obeys the laws that were checked, but it is undecided whether "
-            f"{' and '.join(report.undecided)} ({why}): give rows of one or two columns, or compare log_density with another source",
+            f"{' and '.join(report.undecided)} ({why}): give rows of one or two columns, or "
+            "compare log_density with another source",
             UserWarning,
         )
     return report

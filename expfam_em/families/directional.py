@@ -21,6 +21,7 @@ from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.centred import Centred
 from expfam_em.family.kernel_form import KernelForm, Monomials
+from expfam_em.family.optional import OfKnownWidth
 from expfam_em.family.support import require_rows
 from expfam_em.rows.csr import CSRBlock, row_sums
 from expfam_em.rows.typing import Array, Block
@@ -92,6 +93,7 @@ class _Directions(ExponentialFamily):
     """Unit vectors, by T and A themselves."""
 
     sparse = "rows"
+    concentration: float | None = None
 
     def sufficient_statistics(self, X: Block) -> Array:
         return np.asarray(X, np.float64)
@@ -121,8 +123,10 @@ class _Directions(ExponentialFamily):
 
     def from_parameters(self, **given: ArrayLike) -> Array:
         known = {"directions": named.FINITE, "concentrations": named.FROM_0._replace(axes=())}
-        arrays, used = named.read(self, given, known, (tuple(known),), least=2)
-        directions, concentrations = used["directions"], used["concentrations"]
+        constant = self.concentration
+        arrays, used = named.read(self, given, known, (tuple(known)[: 1 if constant else 2],), least=2)
+        directions = used["directions"]
+        concentrations = used["concentrations"] if constant is None else np.full(len(directions), constant)
         length = _length(directions)
         fine = (np.abs(length - 1) <= LENGTH_TOLERANCE) | ((length == 0) & (concentrations == 0))
         if not fine.all():
@@ -157,11 +161,58 @@ class _Directions(ExponentialFamily):
         require_rows(np.abs(length - 1) <= LENGTH_TOLERANCE, sentence, length)
 
 
-class VonMisesFisher(Centred, _Directions):
+class VonMisesFisher(Centred, OfKnownWidth, _Directions):
     """Density of unit vectors: T(x) = x, A(η) = log((2π)^{d/2} I_{d/2−1}(κ) / κ^{d/2−1}), h(x) = 1, η = κ μ.
 
-    κ = |η|. At κ = 0 there is no direction; ``parameters`` then says 0.
+    κ = |η|. At κ = 0 there is no direction; ``parameters`` then says 0. Rows may be sparse.
+
+    Parameters
+    ----------
+    concentration : float > 0, optional
+        κ, where it is known and the same for all components; by default it is estimated for each. Components then
+        differ in their directions only. At temperature 0 and with equal weights this is spherical k-means: each row
+        belongs to the component with the largest cosine, whatever κ is.
+
+    Raises
+    ------
+    ValueError
+        If the concentration is not positive and finite.
     """
+
+    def __init__(self, concentration: float | None = None) -> None:
+        if concentration is None:
+            return
+        if not 0 < concentration < np.inf:
+            raise ValueError(f"concentration is {concentration!r}; it must be positive and finite, or None")
+        self.concentration = float(concentration)
+
+    @property
+    def coupled(self) -> bool:
+        return self.concentration is not None  # only the M-step keeps the length of η
+
+    def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
+        expectation = sums / counts[:, None]
+        if self.concentration is None:
+            return self.to_natural(expectation)
+        with np.errstate(all="ignore"):  # without a mean there is no direction
+            found = self._mapped(self._along, self._along_about, expectation)
+        return found if previous is None else np.where(np.isfinite(found), found, previous)
+
+    def _along(self, vectors: Array) -> Array:
+        """Return vectors of the length κ in these directions."""
+        return vectors * (self.concentration / _length(vectors))[:, None]
+
+    def _along_about(self, expectation: Array, origin: Array) -> Array:
+        return self._along(np.column_stack([1 + expectation[:, 0], expectation[:, 1:]]))
+
+    def n_parameters(self, n_components: int) -> int | None:  # type: ignore[override]
+        return None if self.concentration is None else super().n_parameters(n_components)
+
+    def _n_free(self, n_features: int) -> int:
+        return n_features - 1
+
+    def __repr__(self) -> str:
+        return "VonMisesFisher()" if self.concentration is None else f"VonMisesFisher({self.concentration:g})"
 
     def spread(self, expectation: Array, place: Array) -> Array:
         return 1 - _length(expectation)[:, None]

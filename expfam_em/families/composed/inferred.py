@@ -53,12 +53,10 @@ def inferred(X: Any, given: Mapping[Any, Any]) -> tuple[list[tuple[ExponentialFa
     for name in kept:
         family: Any = given.get(name) or _chosen(X[name] if is_frame(X) else np.asarray(X)[:, name], str(name))
         place = kept.index(name) if names is not None else columns.index(name)
-        key = id(family)
         if isinstance(family, str):
             family = _of_one_column(family)
-        if isinstance(family, (IndependentColumns, Categorical)) or family is not given.get(name):
-            key = repr(family) if _is_by_column(family) else id(family)
         check_family_argument(family)
+        key: Any = id(family) if family is given.get(name) or not _is_by_column(family) else repr(family)
         parts.setdefault(key, (family, []))[1].append(place)
     return list(parts.values()), None if names is None else tuple(kept)
 
