@@ -363,7 +363,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
 
     def _columns(self) -> list[Column]:
         """Return the columns of the fit: their names, or numbers where they have none, and the levels of labels."""
-        names = self.__dict__.get("feature_names_in_", range(self.n_features_in_))
+        names = self.__dict__.get("feature_names_in_", range(self.__dict__.get("n_features_in_", 0)))
         levels = self.__dict__.get("levels_", {})
         return [Column(str(name), levels.get(name)) for name in names]
 
