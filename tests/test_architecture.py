@@ -5,6 +5,7 @@ import collections
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import expfam_em as ef
-from expfam_em import estimators
+from expfam_em import estimators, plots
 
 PACKAGE = Path(ef.__file__).parent
 ROOT = PACKAGE.parent
@@ -252,6 +253,47 @@ def test_public_methods_are_documented_by_themselves_or_by_what_they_override():
                 documented = (getattr(base.__dict__.get(name), "__doc__", None) for base in kind.__mro__)
                 bare += [] if any(documented) else [f"{kind.__name__}.{name}"]
     assert not bare
+
+
+def described(doc):
+    """Return the names of parameters and attributes that a docstring says something of, beyond their types."""
+    found, names, inside, lines = set(), [], False, inspect.cleandoc(doc or "").splitlines()
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        if re.fullmatch("-{3,}", below):
+            inside, names = line in ("Parameters", "Attributes"), []
+        elif inside and line and not line[0].isspace():
+            more = re.findall(r"\w+", line.split(" : ")[0])
+            names = names + more if names[-1:] == [","] else more
+            names += [","] * line.endswith(",")
+        elif inside and line.strip():
+            found |= set(names)
+    return found
+
+
+PUBLIC_CALLS = [
+    *(getattr(ef, name) for name in ef.__all__ if name not in ("families", "Status")),
+    *(kind for name in ef.families.__all__ if inspect.isclass(kind := getattr(ef.families, name))),
+    *(getattr(plots, name) for name in PUBLIC["expfam_em.plots"]),
+]
+
+
+@pytest.mark.parametrize("call", PUBLIC_CALLS, ids=lambda call: call.__name__)
+def test_every_parameter_of_what_is_public_is_described(call):
+    bare = set(inspect.signature(call).parameters) - described(call.__doc__)
+    assert not bare
+
+
+def test_a_parameter_without_a_description_is_found():
+    doc = """Add.
+
+    Parameters
+    ----------
+    first : float
+    second, third : float,
+    fourth
+        Something.
+    """
+    assert described(doc) == {"second", "third", "fourth", ","}
 
 
 def test_every_module_imports():

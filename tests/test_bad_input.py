@@ -64,7 +64,7 @@ BAD_ROWS = [
 ]
 
 
-OF_KMEANS = (lambda good: with_value(good, np.nan), "contains NaN")  # for mixtures a value that is missing
+OF_KMEANS = (lambda good: with_value(good, np.nan), "contains NaN, and KMeans needs complete rows. GaussianMixture")  # for mixtures a value that is missing
 
 
 @pytest.mark.parametrize(
@@ -217,6 +217,7 @@ BAD_PARAMETERS = [
       for value in values),
     *((make, {"init": "nonsense"}, "The 'init' parameter") for make in (gaussian, bernoulli, poisson, kmeans)),
     (gaussian, {"covariance_type": "round"}, "The 'covariance_type' parameter"),
+    *((gaussian, {"covariance_type": "vvv"}, repr(name)) for name in ("VVV", "EII", "full", "spherical")),
     (gaussian, {"reg_covar": -1}, "The 'reg_covar' parameter"),
     (gaussian, {"init_params": "nonsense"}, "The 'init_params' parameter"),
     (bernoulli, {"binarize": "yes"}, "The 'binarize' parameter"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,9 +22,10 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.centred import Centred
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.optional import OfKnownWidth
+from expfam_em.family.summaries import Width
 from expfam_em.family.support import require_rows
 from expfam_em.rows.csr import CSRBlock, row_sums
-from expfam_em.rows.typing import Array, Block
+from expfam_em.rows.typing import Array, Block, Floats
 
 LENGTH_TOLERANCE = 1e-6
 """How far the length of a row may be from 1."""
@@ -204,6 +205,16 @@ class VonMisesFisher(Centred, OfKnownWidth, _Directions):
 
     def _along_about(self, expectation: Array, origin: Array) -> Array:
         return self._along(np.column_stack([1 + expectation[:, 0], expectation[:, 1:]]))
+
+    def summary(self, X: Any, sample_weight: Floats | None) -> Any:
+        found = super().summary(X, sample_weight)
+        return Width(X.shape[1]) if found is None and self.concentration is not None else found
+
+    def bound(self, summary: Any) -> Self:
+        if isinstance(summary, Width):  # of sparse rows
+            return self.replace(n_features=summary.n_features)
+        found = super().bound(summary)
+        return found if self.concentration is None else found.replace(n_features=len(summary.sums))
 
     def n_parameters(self, n_components: int) -> int | None:  # type: ignore[override]
         return None if self.concentration is None else super().n_parameters(n_components)
