@@ -29,6 +29,7 @@ from expfam_em.family.alike import fingerprint
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import bind
 from expfam_em.family.kernel_form import needs_table, table
+from expfam_em.family.registry import family_of
 from expfam_em.rows.grid import MOST_ROWS, rows_per_chunk
 from expfam_em.rows.memory import ArrayRows, as_rows
 from expfam_em.rows.threads import undisturbed
@@ -123,7 +124,7 @@ class Rates:
 
 @undisturbed
 def estimated_cost(
-    family: ExponentialFamily,
+    family: ExponentialFamily | str,
     n: int,
     d: int,
     n_components: int,
@@ -144,7 +145,7 @@ def estimated_cost(
 
     Parameters
     ----------
-    family : ExponentialFamily
+    family : ExponentialFamily, or the name of one
         Your own, or one of `expfam_em.families`.
     n, d, n_components : int ≥ 1
         Rows, columns and components.
@@ -176,6 +177,7 @@ def estimated_cost(
     >>> str(cost).startswith("about ")
     True
     """
+    family = family_of(family)
     if not isinstance(family, ExponentialFamily):
         raise TypeError(f"family is {family!r}; it must be one, such as families.Poisson()")
     steps = 100 if n_steps is None else n_steps

@@ -64,7 +64,8 @@ BAD_ROWS = [
 ]
 
 
-OF_KMEANS = (lambda good: with_value(good, np.nan), "contains NaN, and KMeans needs complete rows. GaussianMixture")  # for mixtures a value that is missing
+OF_KMEANS = (lambda good: with_value(good, np.nan), "contains NaN, and KMeans needs complete rows")
+"""For mixtures it is a value that is missing."""
 
 
 @pytest.mark.parametrize(

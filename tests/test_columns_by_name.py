@@ -242,6 +242,11 @@ def test_the_family_follows_the_rows_of_each_fit():
     assert not hasattr(clone(model), "family_")
     with pytest.raises(ValueError, match="family is 'auto', which fit chooses by its rows"):
         clone(model).mixture_ = model.mixture_
+    twice = pandas_frame()[["port", "size"]].set_axis(["port", "port"], axis=1)
+    with pytest.raises(ValueError, match="several columns are named 'port'"):
+        model.fit(twice)
+    with pytest.raises(ValueError, match=r"column 0 holds labels, and the columns are not called by text"):
+        model.fit(pandas_frame()[["port", "size"]].set_axis([0, 1], axis=1))
     with pytest.raises(ValueError, match="X is sparse: give a family"):
         model.fit(sparse.csr_matrix(CODES))
     found = ef.likelihood_ratio_test(auto(n_components=1), CODES[:, 2:4], n_replicates=3, random_state=0)
@@ -375,6 +380,12 @@ def test_names_that_are_no_family():
             ef.Mixture.of(name, [1.0])
     found = ef.select(X, ["poisson", "geometric", "VVV"], [1], random_state=0)
     assert found.models == ("poisson", "geometric", "VVV")
+    for made, same in (
+        (families.ZeroInflated("poisson"), families.ZeroInflated(families.Poisson())),
+        (families.Truncated("gaussian", low=0), families.Truncated(families.Gaussian(), low=0)),
+        (families.Exposed("poisson"), families.Exposed(families.Poisson())),
+    ):
+        assert repr(made) == repr(same)
     one = families.Componentwise([("poisson", 1), (families.Geometric(), 1)])
     assert repr(one) == "Componentwise([(Poisson(), 1), (Geometric(), 1)])"
 

@@ -15,7 +15,7 @@ from sklearn.utils.validation import _get_feature_names
 from expfam_em.em.watching import Callback, Fitting, watched
 from expfam_em.estimators.base import BaseMixture
 from expfam_em.estimators.shell import checked_weight, refuse_rows, warn_caller
-from expfam_em.rows.columns import holds_labels, names_of
+from expfam_em.rows.columns import with_labels
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Block, Integers, Observations
@@ -105,7 +105,7 @@ def fit_many(
     datasets = list(datasets)  # of a generator, too
     for at, X in enumerate(cast(list[Any], datasets)):
         refuse_rows(X, "fit_many")
-        if any(holds_labels(X[name]) for name in names_of(X) or ()):
+        if with_labels(X):
             raise ValueError(f"data set {at} has a column of labels; fit_many takes numbers: give codes from 0")
     names = _common_names(datasets)
     are_sparse = [sparse.issparse(X) for X in datasets]

@@ -26,12 +26,12 @@ from expfam_em.rows.columns import (
     Column,
     codes_of,
     first_of,
-    holds_labels,
     is_frame,
     levels_of,
     names_of,
     picked,
     values_of,
+    with_labels,
 )
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import is_rows
@@ -340,9 +340,14 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         before: dict[str, Any] = {} if reset else self.__dict__.get("levels_", {})
         if reset:
             self.__dict__.pop("levels_", None)
-        names = names_of(X)
-        labels = [name for name in names or () if name in before or holds_labels(X[name])]
+        found, names = with_labels(X), names_of(X)
+        labels = [name for name in names or () if name in before or name in found]
         if names is None or not labels:
+            if found:
+                raise ValueError(
+                    f"column {found[0]!r} holds labels, and the columns are not called by text: give them names, as by "
+                    "X.columns = map(str, X.columns)"
+                )
             return None
         unseen = dict(zip(names, self._label_columns(len(names)), strict=True))
         levels = {name: before.get(name) or levels_of(X[name], name) for name in labels if unseen[name] is not None}

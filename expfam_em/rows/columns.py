@@ -100,6 +100,19 @@ def values_of(column: Any, name: str) -> tuple[Array, Mask]:
     return x, missing
 
 
+def with_labels(X: Any) -> list[Any]:
+    """Return the columns of a frame that hold labels, by what it calls them; none where two are called alike."""
+    if not is_frame(X) or len(set(X.columns)) < len(list(X.columns)):
+        return []
+    pairs = zip(list(X.columns), list(X.dtypes), strict=True)
+    return [name for name, dtype in pairs if not _is_numeric(dtype) and holds_labels(X[name])]
+
+
+def _is_numeric(dtype: Any) -> bool:
+    """Whether a dtype of pandas or polars is one of numbers; to ask it is cheaper than to look at many columns."""
+    return getattr(dtype, "kind", " ") in "biuf" or (hasattr(dtype, "is_numeric") and bool(dtype.is_numeric()))
+
+
 def holds_labels(column: Any) -> bool:
     """Whether a column is one of labels by its dtype: of categories, or text."""
     dtype = column.dtype

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.composed.layout import Layout, monomials_of
-from expfam_em.families.composed.parts import OfParts, Part, check_family_argument, labels_of
+from expfam_em.families.composed.parts import OfParts, Part, family_argument, labels_of
 from expfam_em.family import checked, named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import rows_where
@@ -18,7 +18,6 @@ from expfam_em.family.conditionals import Conditionals, Lot, joined
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, Monomials, form_of, table
 from expfam_em.family.optional import OfComponents, OfLabels, label_columns
-from expfam_em.family.registry import family_of
 from expfam_em.family.support import ImpossibleRowError
 from expfam_em.rows.columns import Column
 from expfam_em.rows.threads import cached_property
@@ -58,9 +57,8 @@ class Componentwise(OfParts, OfComponents, OfLabels):
     incidental: tuple[str, ...] = ("own_frames", "of_component", "regularized")
 
     def __init__(self, parts: Iterable[tuple[ExponentialFamily | str, int]]) -> None:
-        pairs = [(family_of(family), count) for family, count in parts]
+        pairs = [(family_argument(family), count) for family, count in parts]
         for family, count in pairs:
-            check_family_argument(family)
             if not (isinstance(count, (int, np.integer)) and count >= 1):
                 raise ValueError(f"{family!r} has {count!r} components; it must be a whole number from 1")
         if not pairs:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from expfam_em.families.composed.parts import OfAnother, check_family_argument
+from expfam_em.families.composed.parts import OfAnother, family_argument
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conjugate import Conjugate, Conjugated, conjugate_of
@@ -39,8 +39,8 @@ class Exposed(OfAnother, Incomplete, Conjugated):
 
     sparse, samples_alike = "never", False
 
-    def __init__(self, family: ExponentialFamily) -> None:
-        check_family_argument(family)
+    def __init__(self, family: ExponentialFamily | str) -> None:
+        family = family_argument(family)
         if not isinstance(family, OverTime):
             raise ValueError(
                 f"{family!r} does not say what its counts are over other times than 1: take Poisson() or GammaPoisson()"

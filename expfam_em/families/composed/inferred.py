@@ -10,7 +10,7 @@ import numpy as np
 
 from expfam_em.families.categorical import Categorical
 from expfam_em.families.columns import IndependentColumns
-from expfam_em.families.composed.parts import check_family_argument
+from expfam_em.families.composed.parts import family_argument
 from expfam_em.families.counts import Bernoulli, Poisson
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.gaussian.lognormal import LogNormal
@@ -41,6 +41,8 @@ def inferred(X: Any, given: Mapping[Any, Any]) -> tuple[list[tuple[ExponentialFa
     """
     names = names_of(X)
     columns: list[Any] = list(X.columns) if is_frame(X) else [*range(_checked(X).shape[1])]
+    if twice := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
+        raise ValueError(f"several columns are named {twice[0]!r}: give them names of their own")
     for name in given:
         if name not in columns:
             near = difflib.get_close_matches(str(name), list(map(str, columns)), 1)
@@ -55,7 +57,7 @@ def inferred(X: Any, given: Mapping[Any, Any]) -> tuple[list[tuple[ExponentialFa
         place = kept.index(name) if names is not None else columns.index(name)
         if isinstance(family, str):
             family = _of_one_column(family)
-        check_family_argument(family)
+        family = family_argument(family)
         key: Any = id(family) if family is given.get(name) or not _is_by_column(family) else repr(family)
         parts.setdefault(key, (family, []))[1].append(place)
     return list(parts.values()), None if names is None else tuple(kept)

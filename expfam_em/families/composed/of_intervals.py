@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.categorical import Categorical
-from expfam_em.families.composed.parts import OfAnother, check_family_argument
+from expfam_em.families.composed.parts import OfAnother, family_argument
 from expfam_em.families.directional import VonMises
 from expfam_em.families.uniform import Uniform
 from expfam_em.family import checked, intervals
@@ -64,9 +64,9 @@ class OfOneColumn(OfAnother, FramedBy, Seeded):
 
     sparse, framed_by, its_natural = "never", "family", slice(None)
 
-    def _take(self, family: ExponentialFamily) -> None:
+    def _take(self, family: Any) -> None:
         """Take the family, once it is one of a single number with parameters."""
-        check_family_argument(family)
+        family = family_argument(family)
         if isinstance(family, Composed):
             raise ValueError(f"{family!r} is made of others: put each of its parts that needs it into intervals")
         for kind, reason in WITHOUT_INTERVALS.items():
@@ -329,10 +329,10 @@ class Censored(OfOneColumn, Incomplete):
 
     samples_alike = False
 
-    def __init__(self, family: ExponentialFamily) -> None:
+    def __init__(self, family: ExponentialFamily | str) -> None:
         self._take(family)
-        if is_incomplete(family):
-            self.family = family.for_intervals()
+        if is_incomplete(self.family):
+            self.family = self.family.for_intervals()
         self.as_points = False
 
     @staticmethod

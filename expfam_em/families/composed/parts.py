@@ -41,6 +41,7 @@ from expfam_em.family.optional import (
     translate,
     translate_expectation,
 )
+from expfam_em.family.registry import family_of
 from expfam_em.rows.columns import Column
 from expfam_em.rows.typing import Array, Block, Mask
 
@@ -361,10 +362,12 @@ def labels_of(families) -> list[str]:
     return [f"{name}{names[:i].count(name) + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
-def check_family_argument(family) -> None:
-    """Raise a TypeError unless this is an instance of a family."""
+def family_argument(family: Any) -> Any:
+    """Return a family, or the one of a name; raise a TypeError unless it is an instance that can be a part."""
+    family = family_of(family)
     if not isinstance(family, ExponentialFamily):
         what = f"the class {family.__name__}: call it" if isinstance(family, type) else repr(family)
         raise TypeError(f"a part is {what}; it must be an ExponentialFamily, such as Gaussian('full')")
     if isinstance(family, OfComponents):
         raise TypeError(f"a part is {family!r}, which is a family for each component: it can only stand by itself")
+    return family

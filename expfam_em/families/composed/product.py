@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from expfam_em.families.composed.inferred import inferred
 from expfam_em.families.composed.layout import Layout, monomials_of
-from expfam_em.families.composed.parts import OfParts, check_family_argument, labels_of
+from expfam_em.families.composed.parts import OfParts, family_argument, labels_of
 from expfam_em.family import checked, named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals, Lot, joined
@@ -27,7 +27,6 @@ from expfam_em.family.missing import (
     together,
 )
 from expfam_em.family.optional import OfLabels, frames_of, is_coupled, label_columns
-from expfam_em.family.registry import family_of
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
 from expfam_em.rows.columns import Column
 from expfam_em.rows.threads import cached_property
@@ -69,10 +68,9 @@ class Product(OfParts, MissingValues, OfLabels):
     names: tuple[str, ...] | None = None
 
     def __init__(self, parts: Iterable[tuple[ExponentialFamily | str, ArrayLike]]) -> None:
-        pairs = [(family_of(family), np.atleast_1d(columns)) for family, columns in parts]
+        pairs = [(family_argument(family), np.atleast_1d(columns)) for family, columns in parts]
         pairs, names = _numbered(pairs)
         for family, columns in pairs:
-            check_family_argument(family)
             if columns.ndim != 1 or not len(columns) or not np.issubdtype(columns.dtype, np.integer):
                 raise ValueError(f"{family!r} has columns {columns.tolist()}; they must be one or more whole numbers")
         every = np.concatenate([columns for _, columns in pairs]) if pairs else np.empty(0, int)

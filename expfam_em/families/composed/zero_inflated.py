@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, log_expit
 
-from expfam_em.families.composed.parts import check_family_argument
+from expfam_em.families.composed.parts import family_argument
 from expfam_em.family import checked, named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.binding import Composed, Parts, Viewed, needs_blocks, rows_where
@@ -70,11 +70,12 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         If it is no family of rows, or is zero-inflated itself.
     """
 
+    family: Any
     _curved = True
     sparse, framed_by, its_natural = "never", "family", slice(2, None)
 
-    def __init__(self, family: ExponentialFamily) -> None:
-        check_family_argument(family)
+    def __init__(self, family: ExponentialFamily | str) -> None:
+        family = family_argument(family)
         if isinstance(family, ZeroInflated):
             raise TypeError(f"{family!r} cannot be zero-inflated: inflate the families that it is made of")
         self.family = family
