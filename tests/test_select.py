@@ -173,7 +173,7 @@ def test_the_same_seed_gives_the_same_fits_and_no_more_threads_change_them():
         ({"n_components": []}, "must be numbers from 1"),
         ({"models": []}, "must be covariance types"),
         ({"models": ["EEE", "EEE"]}, "the same name"),
-        ({"models": "ABC"}, "covariance_type is 'ABC'"),
+        ({"models": "ABC"}, "'ABC' is no covariance type"),
         ({"init": "random"}, "init is given to select"),
         ({"sample_weight": np.full(150, 1 / 150)}, "does not say how often rows occur"),
         ({"models": ef.families.Poisson()}, "whole numbers|integer|count"),

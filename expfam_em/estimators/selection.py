@@ -214,12 +214,24 @@ def _families(models: Models | None) -> dict[str, ExponentialFamily]:
     """Return families by name."""
     given: Any = FOURTEEN if models is None else [models] if isinstance(models, (str, ExponentialFamily)) else models
     pairs = list(given.items()) if isinstance(given, Mapping) else [(str(one), one) for one in given]
-    found = {name: Gaussian(one) if one in COVARIANCE_TYPES else family_of(one) for name, one in pairs}
+    found = {name: _family_of(one) for name, one in pairs}
     if not found or not all(isinstance(one, ExponentialFamily) for one in found.values()):
         raise ValueError(f"models is {models!r}; it must be covariance types such as 'VEV', families, or both")
     if len(found) < len(pairs):
         raise ValueError(f"models is {models!r}, of which two have the same name; give a dict of names and families")
     return found
+
+
+def _family_of(model: Any) -> Any:
+    if not isinstance(model, str):
+        return model
+    if model in COVARIANCE_TYPES:
+        return Gaussian(model)
+    try:
+        return family_of(model)
+    except ValueError as error:
+        known = f"is no covariance type; these are {', '.join(COVARIANCE_TYPES)}"
+        raise ValueError(f"{model!r} {known}. As the name of a family: {error}") from None
 
 
 def _numbers(n_components: int | Iterable[int]) -> tuple[int, ...]:

@@ -125,8 +125,9 @@ class Truncated(OfOneColumn, Cancelling):
         If it is no family of one number with fixed statistics, or no number of the family lies in the window.
     """
 
-    def __init__(self, family: ExponentialFamily, *, low: float | None = None, high: float | None = None) -> None:
+    def __init__(self, family: ExponentialFamily | str, *, low: float | None = None, high: float | None = None) -> None:
         self._take(family)
+        family = self.family
         if is_incomplete(family):
             raise ValueError(f"{family!r} has unobserved parts, so that a window has no M-step: no T tells of all rows")
         if family.coupled or family.regularized:
