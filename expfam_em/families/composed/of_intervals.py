@@ -127,19 +127,19 @@ class Truncated(OfOneColumn, Cancelling):
 
     def __init__(self, family: ExponentialFamily | str, *, low: float | None = None, high: float | None = None) -> None:
         self._take(family)
-        family = self.family
-        if is_incomplete(family):
-            raise ValueError(f"{family!r} has unobserved parts, so that a window has no M-step: no T tells of all rows")
-        if family.coupled or family.regularized:
+        made = self.family
+        if is_incomplete(made):
+            raise ValueError(f"{made!r} has unobserved parts, so that a window has no M-step: no T tells of all rows")
+        if made.coupled or made.regularized:
             raise ValueError(
-                f"{family!r} adds something to the M-step, or shares parameters among components, which has no meaning "
+                f"{made!r} adds something to the M-step, or shares parameters among components, which has no meaning "
                 "for rows in a window: take another covariance type, and reg_covar=0"
             )
         self.low, self.high = (None if end is None else float(end) for end in (low, high))
-        line, (start, stop) = Line.of(family), self._window
+        line, (start, stop) = Line.of(made), self._window
         start, stop = max(start, line.low), min(stop, line.high)
         if not (np.floor(stop) >= np.ceil(start) if line.is_whole else stop > start):
-            raise ValueError(f"no number that {family!r} accepts lies between low = {low} and high = {high}")
+            raise ValueError(f"no number that {made!r} accepts lies between low = {low} and high = {high}")
 
     @property
     def _window(self) -> tuple[float, float]:
