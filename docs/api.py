@@ -299,12 +299,8 @@ def page() -> str:
 
 
 def public_functions(module) -> dict:
-    """Return the functions that a module defines for its users."""
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if inspect.isfunction(value) and not name.startswith("_") and value.__module__ == module.__name__
-    }
+    """Return the functions of a module that are for its users."""
+    return {name: value for name, value in vars(module).items() if inspect.isfunction(value) and name in module.__all__}
 
 
 def main(arguments) -> int:

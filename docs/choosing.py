@@ -28,10 +28,10 @@ def draw(selection: ef.Selection) -> None:
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    from expfam_em.plots import plot_selection
+    from expfam_em.plots import plot_criteria
 
     figure = Figure(figsize=(6.5, 4), layout="constrained")
-    plot_selection(selection, ax=figure.subplots())
+    plot_criteria(selection, ax=figure.subplots())
     figure.savefig(Path(__file__).parent / "images" / "choosing.png", dpi=110)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from _common import faithful, never_falls, output_folder, save, side_by_side, table
 
 import expfam_em as ef
-from expfam_em.plots import plot_bounds
+from expfam_em.plots import plot_bound
 
 
 def main():
@@ -61,8 +61,8 @@ def main():
     assert np.isclose(first.half_bounds[0], ef.lower_bound(first.mixture, X, posterior))
 
     figure, axes = side_by_side(2, 4.2)
-    plot_bounds(result, axes[0])
-    plot_bounds(ef.fit(ef.fit(start, X, tol=0, max_iter=2).mixture, X, tol=0, max_iter=10), axes[1])
+    plot_bound(result, axes[0])
+    plot_bound(ef.fit(ef.fit(start, X, tol=0, max_iter=2).mixture, X, tol=0, max_iter=10), axes[1])
     axes[1].set_title("From the third iteration on: every half-step goes up", loc="left", fontsize="medium")
     axes[1].set_xlabel("iteration, counted from the third")
     save(figure, "bound_and_gap", folder)

@@ -4,7 +4,7 @@ import numpy as np
 from _common import faithful, output_folder, save, side_by_side, table
 
 import expfam_em as ef
-from expfam_em.plots import plot_bounds, plot_clusters
+from expfam_em.plots import plot_bound, plot_clusters
 
 START = np.array([[-1.5, 1.0], [1.5, -1.0]])
 """Two centres away from both clusters."""
@@ -52,7 +52,7 @@ def main():
     assert excess < 0.002
 
     figure, axes = side_by_side(2, 4.2)
-    plot_bounds(fit, axes[0])
+    plot_bound(fit, axes[0])
     names = [f"{what}, standard deviations" for what in ("eruption", "waiting time")]
     plot_clusters(X, np.eye(2)[fit.labels_], names=names, ax=axes[1])
     for start, end in zip(START, fit.cluster_centers_, strict=True):

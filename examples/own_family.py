@@ -4,7 +4,7 @@ import numpy as np
 from _common import never_falls, output_folder, save, side_by_side, table, trace_table
 
 import expfam_em as ef
-from expfam_em.plots import plot_bounds, plot_clusters
+from expfam_em.plots import plot_bound, plot_clusters
 
 
 # region family
@@ -82,7 +82,7 @@ def main():
     figure, axes = side_by_side(2, 3.9)
     plot_clusters(X, r, mixture=fit.mixture_, names=["x"], ax=axes[0])
     axes[0].set_title("A family of one's own, drawn like any other", loc="left", fontsize="medium")
-    plot_bounds(fit, axes[1])
+    plot_bound(fit, axes[1])
     save(figure, "own_family", folder)
 
 

@@ -175,7 +175,7 @@ def test_half_steps_of_a_fit_stand_between_its_bounds():
     X, _ = mixture.sample(100, rng=0)
     start = gaussians("full", (0.5, 0.5))
     result = ef.fit(start, X, tol=0, max_iter=4)
-    ax = plots.plot_bounds(result)
+    ax = plots.plot_bound(result)
     _, e_steps, m_steps = ax.lines
     np.testing.assert_array_equal(e_steps.get_xdata(), np.arange(5))
     np.testing.assert_array_equal(e_steps.get_ydata(), result.bounds)
@@ -190,7 +190,7 @@ def test_half_steps_of_a_fit_stand_between_its_bounds():
 def test_distortions_of_k_means_alternate_between_e_and_m_steps():
     X = np.random.default_rng(0).normal(size=(60, 2))
     fit = ef.KMeans(3, init=X[:3], tol=0).fit(X)
-    ax = plots.plot_bounds(fit)
+    ax = plots.plot_bound(fit)
     _, e_steps, m_steps = ax.lines
     np.testing.assert_array_equal(e_steps.get_ydata(), fit.distortions_[::2])
     np.testing.assert_array_equal(m_steps.get_ydata(), fit.distortions_[1::2])
@@ -201,14 +201,14 @@ def test_steps_alternate_also_where_an_empty_cluster_was_moved():
     X = np.random.default_rng(0).normal(size=(50, 2))
     fit = ef.KMeans(3, init=np.array([[0.0, 0.0], [100.0, 100.0], [200.0, 200.0]])).fit(X)
     assert len(fit.distortions_) == 2 * fit.n_iter_ + 1
-    assert plots.plot_bounds(fit).get_title(loc="left").startswith("J falls from")
+    assert plots.plot_bound(fit).get_title(loc="left").startswith("J falls from")
 
 
 def test_bounds_of_an_estimator():
     X = np.random.default_rng(0).normal(size=(60, 1))
     fit = ef.ExponentialFamilyMixture(ef.families.Gaussian(), 2, random_state=0).fit(X)
     ax = matplotlib.pyplot.figure().subplots()
-    assert plots.plot_bounds(fit, ax) is ax
+    assert plots.plot_bound(fit, ax) is ax
     (line,) = ax.lines
     np.testing.assert_array_equal(line.get_ydata(), fit.lower_bounds_)
     np.testing.assert_array_equal(line.get_xdata(), np.arange(1, fit.n_iter_ + 1))
@@ -217,7 +217,7 @@ def test_bounds_of_an_estimator():
 
 def test_what_has_no_trace_is_refused():
     with pytest.raises(TypeError, match="no trace"):
-        plots.plot_bounds(gaussians())
+        plots.plot_bound(gaussians())
 
 
 def test_prototypes_are_images_with_their_weights():
@@ -246,3 +246,132 @@ def test_without_matplotlib_a_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r'pip install "expfam_em\[plot\]"'):
         plots.plot_clusters(np.zeros((2, 2)), np.ones((2, 1)))
+
+
+# ---- the picture that suits a model -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def three_columns():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(centre, 1.0, (60, 3)) for centre in (0.0, 5.0)])
+    return ef.GaussianMixture(2, n_init=3, random_state=0).fit(X), X
+
+
+def test_a_model_draws_pairs_of_its_columns_or_those_that_are_named(three_columns):
+    model, X = three_columns
+    axes = model.plot(X)
+    assert axes.shape == (3, 3)
+    np.testing.assert_array_equal(axes[2, 1].collections[0].get_offsets(), X[:, [1, 2]])
+    assert [ax.get_xlabel() for ax in axes[2]] == ["column 0", "column 1", "column 2"]
+    assert not axes[0, 1].axison
+    two = model.plot(X, columns=[2, 0])
+    np.testing.assert_array_equal(two.collections[0].get_offsets(), X[:, [2, 0]])
+    one = model.plot(X, columns=[1])
+    assert one.get_xlabel() == "column 1"
+    with pytest.raises(ValueError, match="need a figure of their own"):
+        model.plot(X, ax=two)
+    with pytest.raises(ValueError, match="column 3 is not there; X has 3 columns"):
+        model.plot(X, columns=[3])
+    with pytest.raises(ValueError, match="no column is named 'width'; the columns are column 0"):
+        model.plot(X, columns=["width"])
+
+
+FAMILIES = {
+    "LogNormal": (ef.families.LogNormal("full"), lambda rng: rng.lognormal(0, 0.4, (80, 2))),
+    "Poisson": (ef.families.Poisson(), lambda rng: rng.poisson(5, (80, 2)).astype(float)),
+    "Gamma": (ef.families.Gamma(), lambda rng: rng.gamma(4, 1, (80, 2))),
+    "StudentT": (ef.families.StudentT(), lambda rng: rng.normal(0, 1, (80, 2))),
+    "Dirichlet": (ef.families.Dirichlet(), lambda rng: rng.dirichlet([3, 4], 80)),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_contours_hold_the_shares_of_a_component_that_they_say(name):
+    family, draw = FAMILIES[name]
+    X = draw(np.random.default_rng(0))
+    model = ef.ExponentialFamilyMixture(family, 1, random_state=0).fit(X)
+    ax = model.plot(X)
+    curves = [collection for collection in ax.collections[1:] if collection.get_paths()]
+    if name == "Dirichlet":  # its rows lie on a line
+        assert not curves
+        return
+    [contours] = curves
+    held = [np.mean(path.contains_points(X)) for path in contours.get_paths()]
+    np.testing.assert_allclose(sorted(held, reverse=True), (0.865, 0.393), atol=0.15)  # 3 sd of a share of 80 rows
+
+
+def test_a_hard_clustering_has_no_ellipses_and_many_clusters_are_numbered():
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    ax = ef.KMeans(8, random_state=0).fit(X).plot(X)
+    assert not ax.patches
+    assert texts(ax) == [str(k) for k in range(8)]
+    assert texts(ef.KMeans(3, random_state=0).fit(X).plot(X)) == []
+
+
+def test_profiles_are_means_of_components_and_probabilities_of_levels():
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    kind = np.repeat([0, 1], 100)
+    colour = np.where(rng.random(200) < np.where(kind, 0.9, 0.1), "red", "blue")
+    X = pandas.DataFrame({"width": rng.normal(6.0 * kind, 1.0), "colour": colour})
+    model = ef.ExponentialFamilyMixture("auto", 2, random_state=0).fit(X)
+    ax = model.plot(X)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["width", "colour: blue", "colour: red"]
+    r = model.predict_proba(X)
+    order = np.argsort(-r.mean(axis=0))
+    expected = (r.T @ X["width"] / r.sum(axis=0))[order]
+    written = np.array([float(text) for text in texts(ax)]).reshape(2, 3)
+    np.testing.assert_allclose(written[:, 0], expected, rtol=6e-3, atol=6e-3)  # three digits are written
+    np.testing.assert_allclose(written[:, 1:].sum(axis=1), 1, atol=2e-3)
+    image = ax.images[0].get_array()
+    assert image[np.argmax(expected), 0] == image[:, 0].max()
+
+
+def test_bits_are_drawn_as_profiles():
+    X = (np.random.default_rng(0).random((100, 5)) < 0.3).astype(float)
+    ax = ef.BernoulliMixture(2, random_state=0).fit(X).plot(X)
+    assert ax.images[0].get_array().shape == (2, 5)
+
+
+# ---- how sure a fit is --------------------------------------------------------------------------------------------
+
+
+def test_strips_are_the_responsibilities_sorted(three_columns):
+    model, X = three_columns
+    r = model.predict_proba(X)
+    ax = plots.plot_responsibilities(model, X)
+    heights = np.array([bar.get_height() for bar in ax.patches]).reshape(2, -1)
+    np.testing.assert_allclose(heights.sum(axis=0), 1)
+    np.testing.assert_allclose(heights.sum(axis=1), r.sum(axis=0))
+    assert heights[0].argmax() == 0
+    many = np.repeat(X, 30, axis=0)
+    bars = plots.plot_responsibilities(model, many).patches
+    assert len(bars) == 2 * 1000
+    assert sum(bar.get_width() * bar.get_height() for bar in bars) == pytest.approx(len(many))
+
+
+def test_uncertainty_is_what_the_largest_responsibility_leaves(three_columns):
+    model, X = three_columns
+    ax = plots.plot_uncertainty(model, X)
+    drawn = ax.collections[0].get_offsets()[:, 1]
+    np.testing.assert_allclose(drawn, np.sort(1 - model.predict_proba(X).max(axis=1)))
+    assert ax.get_title(loc="left").startswith(f"{np.sum(drawn > 0.1)} of 120 rows")
+
+
+def test_restarts_are_drawn_below_the_best(three_columns):
+    model, X = three_columns
+    ax = plots.plot_restarts(model)
+    ends = np.sort(model.start_bounds_)[::-1]
+    drawn = np.concatenate([line.get_ydata() for line in ax.lines])
+    np.testing.assert_allclose(drawn, ends - ends[0])
+    assert "of 3 starts end within" in ax.get_title(loc="left")
+    with pytest.raises(TypeError, match="KMeans does not know where its starts ended"):
+        plots.plot_restarts(ef.KMeans(2, random_state=0).fit(X))
+
+
+def test_a_selection_draws_its_criterion():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    found = ef.select(X, ["EII"], range(1, 3), random_state=0)
+    assert "BIC" in found.plot().get_ylabel()
+    assert "AIC" in found.plot("aic").get_ylabel()

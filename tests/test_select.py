@@ -187,13 +187,13 @@ def test_arguments_that_make_no_sense_are_named(arguments, words):
 def test_the_picture_has_a_line_for_each_model_and_a_ring_about_the_best(of_faithful):
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
-    ax = plots.plot_selection(of_faithful)
+    ax = plots.plot_criteria(of_faithful)
     lines = [line.get_ydata() for line in ax.lines if len(line.get_ydata()) == 4]
     assert sorted(map(tuple, lines)) == sorted(map(tuple, of_faithful.values()))
     assert any(list(line.get_xdata()) == [3] for line in ax.lines)
     assert ax.get_title(loc="left") == "Lowest for EEE with 3 components: 2314.30"
     with pytest.raises(ValueError, match="criterion is 'relative_entropy'"):
-        plots.plot_selection(of_faithful, "relative_entropy")
+        plots.plot_criteria(of_faithful, "relative_entropy")
     importlib.import_module("matplotlib.pyplot").close("all")
 
 

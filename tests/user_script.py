@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import expfam_em as ef
-from expfam_em.plots import plot_bounds, plot_clusters, plot_prototypes
+from expfam_em.plots import plot_bound, plot_clusters, plot_prototypes
 
 Array = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def normal_clusters(X: Array, folder: Path) -> float:
     shares = model.predict_proba(X)
     rows, of_rows = model.sample(10)
     plot_clusters(X, shares, mixture=model.mixture_, names=["x", "y"]).set_title("two clusters")
-    plot_bounds(model)
+    plot_bound(model)
     path = folder / "model.efm"
     model.save(path)
     again: ef.GaussianMixture = ef.load(path)
@@ -89,7 +89,7 @@ def own_families(X: Array) -> float:
     statistics = ef.accumulate(mixture, X) + 0.5 * ef.accumulate(mixture, X[:10])
     nearer = ef.maximize(statistics, mixture, concentration=2.0)
     result = ef.fit(nearer, X, tol=1e-8, weights="equal")
-    plot_bounds(result)
+    plot_bound(result)
     between = ef.divergence(mixture, result.mixture, rng=0)
     bound = ef.lower_bound(mixture, X, mixture.responsibilities(X))
     assert result.status is ef.Status.CONVERGED

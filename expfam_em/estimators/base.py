@@ -1063,6 +1063,10 @@ class BaseMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         errors = None if X is None else standard_errors(self, given, sample_weight)
         return frame_of(records(self, errors, level), self)
 
+    def _records(self) -> list[dict[str, Any]]:
+        """Return the estimates, one dict for each; see `to_frame`."""
+        return records(self, None, 0.95)
+
     def _named_entries(self) -> dict[str, Any]:
         """Return what each number of the estimates is of; nothing where columns have no names."""
         return entries_of(self) if hasattr(self, "feature_names_in_") else {}

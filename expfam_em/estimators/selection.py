@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,11 +25,15 @@ from expfam_em.estimators.table import frame_of
 from expfam_em.families.gaussian.gaussian import COVARIANCE_TYPES, Gaussian
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.registry import family_of
+from expfam_em.plots import plot_criteria
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Integers, Observations, RandomState
 from expfam_em.values.evaluate import evaluate
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes as Picture
 
 Criterion = Literal["bic", "aic", "sabic", "icl", "icl_classification", "nec"]
 Models = str | ExponentialFamily | Sequence[str | ExponentialFamily] | Mapping[str, str | ExponentialFamily]
@@ -90,6 +94,29 @@ class Selection:
     best_model_: str
     fits: Mapping[tuple[str, int], ExponentialFamilyMixture | ValueError]
     records: tuple[dict[str, Any], ...]
+
+    def plot(self, criterion: Criterion | None = None, ax: Picture | None = None) -> Picture:
+        """Draw a criterion against the number of components, one line for each model; the best fit has a ring.
+
+        Parameters
+        ----------
+        criterion : str, optional
+            That of the selection by default.
+        ax : Axes, optional
+            Where to draw; by default a figure of its own.
+
+        Returns
+        -------
+        Axes
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        ValueError
+            If there is no such criterion.
+        """
+        return plot_criteria(self, criterion, ax)
 
     def __getitem__(self, cell: tuple[str, int]) -> ExponentialFamilyMixture:
         """Return the fit of a model with K components, spurious ones too: ``selection["VEV", 2]``."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
@@ -21,6 +21,7 @@ from expfam_em.em.belonging import Belonging, belonging
 from expfam_em.em.keeping import EVERY, keeping
 from expfam_em.em.watching import Callback, Fitting, watched
 from expfam_em.family.support import OutsideSupportError
+from expfam_em.plots import plot_model
 from expfam_em.rows import caller, csr
 from expfam_em.rows.columns import (
     Column,
@@ -43,6 +44,8 @@ from expfam_em.sources.open import is_source, rows_from
 from expfam_em.values.mixture import Mixture
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     F = TypeVar("F", bound=Callable[..., Any])
 
     def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[F], F]:
@@ -413,6 +416,38 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
     def _as_fitted(self, X: Any) -> Any:
         """Return rows, checked, as the family of the fit takes them."""
         return self._checked_rows(X)
+
+    def plot(
+        self, X: Observations, *, columns: Sequence[int | str] | None = None, ax: Axes | None = None
+    ) -> Axes | NDArray[Any]:
+        """Draw rows and what was fitted to them, in the way that suits their columns.
+
+        One column gives a histogram with densities, two a scatter plot with contours, up to six every pair of columns.
+        More columns, labels and 0/1 columns are drawn as profiles. `expfam_em.plots` has each of these pictures, and
+        those of bounds, starts, responsibilities and uncertainty.
+
+        Parameters
+        ----------
+        X : (n, d)
+            Rows.
+        columns : names or numbers, optional
+            Those to draw.
+        ax : Axes, optional
+            Where to draw one picture; by default a figure of its own.
+
+        Returns
+        -------
+        Axes, or an array (m, m) of them for pairs of m columns
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        ValueError
+            If a column is not there, or pairs of columns are to be drawn into one pair of axes.
+        """
+        check_is_fitted(self, "mixture_")
+        return plot_model(self, X, columns=columns, ax=ax)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the estimator to one file without pickle; `expfam_em.load` reads it back."""
