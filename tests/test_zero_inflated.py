@@ -283,7 +283,7 @@ def test_rows_of_neither_kind_are_refused():
 @pytest.mark.parametrize(
     ("family", "message"),
     [
-        ("Poisson", "must be an ExponentialFamily"),
+        (3, "must be an ExponentialFamily"),
         (ZeroInflated(Poisson()), "inflate the families that it is made of"),
         (families.Componentwise([(Poisson(), 2)]), "can only stand by itself"),
     ],
