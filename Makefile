@@ -9,7 +9,7 @@ UNCOMPILED = NUMBA_DISABLE_JIT=1 $(TEST) tests/test_kernels.py tests/test_sparse
 	tests/test_patterns.py tests/test_exp_log.py tests/test_model_kernels.py -k "not threads and not cannot_hold and not 130" \
 	--cov=expfam_em/kernels --cov-fail-under=92
 
-.PHONY: demo test test-all test-one bench check format clean
+.PHONY: demo test test-all test-one bench check docs format clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/demo.py out
@@ -36,6 +36,11 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The pages, in out/docs: warnings are errors. GALLERY=0 leaves the examples as they are instead of running them.
+GALLERY ?= 1
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -q -W --keep-going -D plot_gallery=$(GALLERY) docs out/docs
+
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -49,6 +54,10 @@ $(VENV)/.examples: pyproject.toml | $(BIN)/python
 
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	touch $@
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python

@@ -1,4 +1,8 @@
-"""Note 001: Jensen's bound for any q, its gap to the log-likelihood, and the staircase that EM climbs.
+"""
+Jensen's bound, its gap, and the staircase of EM
+================================================
+
+Note 001: Jensen's bound for any q, its gap to the log-likelihood, and the staircase that EM climbs.
 
 The gap is Σ_n KL(q_n ‖ p(t|x_n)): one divergence for each row, not one for each row and component.
 """

@@ -1,4 +1,8 @@
-"""Note 002, a dissimilarity in place of the squared distance: hard assignment in the divergence of any family.
+"""
+Hard clustering in any family's divergence
+==========================================
+
+Note 002, a dissimilarity in place of the squared distance: hard assignment in the divergence of any family.
 
 At temperature 0 with equal weights the driver minimises J = Σ_n D(x_n, μ_label), D being the family's own divergence
 (Banerjee et al. 2005): squared distance for a Gaussian with known variance, x log(x/μ) − x + μ for counts. Measures

@@ -1,4 +1,9 @@
-"""Note 004, K that is not given beforehand: information criteria over K."""
+"""
+The number of components by criteria
+====================================
+
+Note 004, K that is not given beforehand: information criteria over K.
+"""
 
 import numpy as np
 from _common import output_folder, save, side_by_side, table

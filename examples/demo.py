@@ -1,4 +1,9 @@
-"""Four mixtures in one command: a geyser, handwritten digits, a photograph, and a family of your own."""
+"""
+Four mixtures in one command
+============================
+
+Four mixtures in one command: a geyser, handwritten digits, a photograph, and a family of your own.
+"""
 
 import numpy as np
 from _common import (

@@ -1,4 +1,9 @@
-"""Note 002: a mixture of products of Bernoullis completes the bottom half of digits, p(x_bottom | x_top)."""
+"""
+The bottom half of a digit, given the top
+=========================================
+
+Note 002: a mixture of products of Bernoullis completes the bottom half of digits, p(x_bottom | x_top).
+"""
 
 import numpy as np
 from _common import binary_digits, output_folder, save, side_by_side, table

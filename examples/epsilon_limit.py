@@ -1,4 +1,8 @@
-"""Notes 000, 001, 002: k-means is EM with Σ = εI and equal weights as ε → 0, and so as the temperature → 0.
+"""
+k-means as the limit of EM
+==========================
+
+Notes 000, 001, 002: k-means is EM with Σ = εI and equal weights as ε → 0, and so as the temperature → 0.
 
 The expected log-likelihood itself diverges; ε times it tends to −J/2.
 """

@@ -1,4 +1,9 @@
-"""Note 002, the general EM algorithm: the M-step maximises Q(θ, θ_old), and with it the log-likelihood rises."""
+"""
+The M-step maximises Q
+======================
+
+Note 002, the general EM algorithm: the M-step maximises Q(θ, θ_old), and with it the log-likelihood rises.
+"""
 
 import numpy as np
 from _common import binary_digits, faithful, output_folder, table

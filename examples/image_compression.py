@@ -1,4 +1,9 @@
-"""Note 002: a photograph in K colours, and how many bits it then takes."""
+"""
+A photograph in K colours
+=========================
+
+Note 002: a photograph in K colours, and how many bits it then takes.
+"""
 
 import numpy as np
 from _common import output_folder, photograph, save, side_by_side, table

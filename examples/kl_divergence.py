@@ -1,4 +1,9 @@
-"""Note 001: the Kullback-Leibler divergence of any family follows from its log-partition alone."""
+"""
+Divergences from the log-partition
+==================================
+
+Note 001: the Kullback-Leibler divergence of any family follows from its log-partition alone.
+"""
 
 import numpy as np
 from _common import output_folder, save, side_by_side, table

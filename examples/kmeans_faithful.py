@@ -1,4 +1,9 @@
-"""Note 002: k-means on Old Faithful, with the distortion after every E-step and every M-step."""
+"""
+k-means on Old Faithful, half-step by half-step
+===============================================
+
+Note 002: k-means on Old Faithful, with the distortion after every E-step and every M-step.
+"""
 
 import numpy as np
 from _common import faithful, output_folder, save, side_by_side, table

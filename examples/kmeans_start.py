@@ -1,4 +1,9 @@
-"""Note 002: EM needs many more iterations than k-means, and fewer from k-means than from random responsibilities."""
+"""
+k-means as a start of EM
+========================
+
+Note 002: EM needs many more iterations than k-means, and fewer from k-means than from random responsibilities.
+"""
 
 import numpy as np
 from _common import faithful, output_folder, save, side_by_side, table

@@ -1,4 +1,9 @@
-"""Note 001, the chicken and the egg: labels give the parameters, parameters give the labels."""
+"""
+Labels give parameters, parameters give labels
+==============================================
+
+Note 001, the chicken and the egg: labels give the parameters, parameters give the labels.
+"""
 
 import numpy as np
 from _common import output_folder, save, side_by_side, table

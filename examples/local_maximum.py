@@ -1,4 +1,9 @@
-"""Notes 001 and 004: EM ends in a local maximum from a bad start; several starts escape it."""
+"""
+A local maximum, and restarts that escape it
+============================================
+
+Notes 001 and 004: EM ends in a local maximum from a bad start; several starts escape it.
+"""
 
 import numpy as np
 from _common import never_falls, output_folder, save, side_by_side, table

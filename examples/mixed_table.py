@@ -1,4 +1,9 @@
-"""A table of mixed columns: diamonds by weight and price, two proportions, and three graded qualities."""
+"""
+A table of mixed columns
+========================
+
+A table of mixed columns: diamonds by weight and price, two proportions, and three graded qualities.
+"""
 
 import numpy as np
 from _common import table

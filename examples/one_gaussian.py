@@ -1,4 +1,9 @@
-"""Note 003: one Gaussian by maximum likelihood, and how it fails on two clusters."""
+"""
+One Gaussian, and how it fails
+==============================
+
+Note 003: one Gaussian by maximum likelihood, and how it fails on two clusters.
+"""
 
 import numpy as np
 from _common import MINUTES, faithful, output_folder, save, side_by_side, table

@@ -1,4 +1,9 @@
-"""A stream of rows whose clusters drift: what forgetting is for."""
+"""
+A stream whose clusters drift
+=============================
+
+A stream of rows whose clusters drift: what forgetting is for.
+"""
 
 import numpy as np
 from _common import output_folder, table

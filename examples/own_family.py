@@ -1,4 +1,9 @@
-"""Note 004: a family is T and A; its M-step is a weighted average of T, ∇A(η_k) = (1/N_k) Σ_n γ_nk T(x_n)."""
+"""
+A family of your own
+====================
+
+Note 004: a family is T and A; its M-step is a weighted average of T, ∇A(η_k) = (1/N_k) Σ_n γ_nk T(x_n).
+"""
 
 import numpy as np
 from _common import never_falls, output_folder, save, side_by_side, table, trace_table

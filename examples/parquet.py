@@ -1,4 +1,9 @@
-"""A folder of Parquet files, fitted and labelled a few rows at a time."""
+"""
+A folder of Parquet files
+=========================
+
+A folder of Parquet files, fitted and labelled a few rows at a time.
+"""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,9 @@
-"""A fit that ends in the middle, by Ctrl-C or because the machine does, and one that goes on where it stood."""
+"""
+A fit that goes on where it stood
+=================================
+
+A fit that ends in the middle, by Ctrl-C or because the machine does, and one that goes on where it stood.
+"""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,9 @@
-"""Notes 003 and 004: stop when the log-likelihood settles, or when the parameters do."""
+"""
+Two rules for where a fit ends
+==============================
+
+Notes 003 and 004: stop when the log-likelihood settles, or when the parameters do.
+"""
 
 import numpy as np
 from _common import never_falls, output_folder, table

@@ -1,4 +1,9 @@
-"""Rows that a function makes, batch by batch, whenever they are needed: they are never all there."""
+"""
+Rows that a function makes
+==========================
+
+Rows that a function makes, batch by batch, whenever they are needed: they are never all there.
+"""
 
 import numpy as np
 from _common import never_falls, output_folder, table

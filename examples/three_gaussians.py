@@ -1,4 +1,9 @@
-"""Note 002: 500 points from three Gaussians: the joint density, the marginal, and the responsibilities."""
+"""
+500 points from three Gaussians
+===============================
+
+Note 002: 500 points from three Gaussians: the joint density, the marginal, and the responsibilities.
+"""
 
 from itertools import permutations
 

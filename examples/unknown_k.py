@@ -1,4 +1,9 @@
-"""Note 004, K that is not given beforehand: a Dirichlet process on the weights, in one fit."""
+"""
+K that is not given: a Dirichlet process
+========================================
+
+Note 004, K that is not given beforehand: a Dirichlet process on the weights, in one fit.
+"""
 
 import numpy as np
 from _common import faithful, output_folder, save, side_by_side, table

@@ -1,4 +1,8 @@
-"""Note 003: one E-step and one M-step by hand, with two Gaussians and four rows.
+"""
+One E-step and one M-step by hand
+=================================
+
+Note 003: one E-step and one M-step by hand, with two Gaussians and four rows.
 
 The table of responsibilities in the note is made up, as the note says of its parameters; these are the true ones.
 """
