@@ -27,8 +27,9 @@ def side_by_side(n, height=4.0, width=10.0, rows=1, **shared):
     return figure, np.ravel(figure.subplots(rows, n, **shared))
 
 
-def save(figure, name, folder):
-    """Write a picture and say so."""
+def save(figure, name, folder=None):
+    """Write a picture to a folder, that of the command line by default, and say so."""
+    folder = output_folder() if folder is None else folder
     for ax in figure.axes:
         if len(ax.get_shared_y_axes().get_siblings(ax)) > 1:
             ax.label_outer()
