@@ -3,7 +3,6 @@
 import re
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,8 +13,8 @@ EXAMPLES = HERE.parent / "examples"
 LISTED = re.findall(r"\((\w+\.py)\)", (EXAMPLES / "README.md").read_text(encoding="utf-8"))
 """The examples in their order: that of the lecture notes."""
 
-PICTURES = Path(tempfile.mkdtemp())
-"""Where examples write their pictures while the gallery is made."""
+PICTURES = EXAMPLES / "out"
+"""Where examples write their pictures."""
 
 OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
@@ -38,7 +37,7 @@ class InOrder:
 def pictures_of(_block, block_vars, gallery_conf):
     """Take the pictures that a block of an example has written into the page."""
     taken = []
-    for written in sorted(PICTURES.rglob("*.png")):
+    for written in sorted(PICTURES.glob("*.png")):
         place = Path(next(block_vars["image_path_iterator"]))
         shutil.move(written, place)
         taken.append(str(place))
@@ -47,7 +46,7 @@ def pictures_of(_block, block_vars, gallery_conf):
 
 def give_folder(_gallery_conf, _block_vars):
     """Name the folder of pictures as the argument of an example."""
-    return [str(PICTURES)]
+    return [PICTURES.name]
 
 
 def write_plainly(_gallery_conf, _script):
@@ -111,6 +110,7 @@ sphinx_gallery_conf = {
     "reset_modules": (write_plainly,),
     "abort_on_example_error": True,
     "download_all_examples": False,
+    "capture_repr": (),
     "show_signature": False,
     "min_reported_time": 1e9,
     "write_computation_times": False,
