@@ -95,6 +95,7 @@ default_role = "literal"
 autosummary_imported_members = True
 numpydoc_class_members_toctree = False
 exclude_patterns = ["benchmarks/notes.md"]
+autodoc_typehints = "none"  # shapes are in the docstrings
 suppress_warnings = ["config.cache"]  # functions above are settings
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]

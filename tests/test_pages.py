@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import expfam_em as ef
+from expfam_em import plots
 from expfam_em.families.gaussian.models import MODELS
 from tests import all_families
 
@@ -60,6 +61,13 @@ def test_the_script_writes_the_page(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", [name for name in ef.__all__ if name != "families"])
 def test_every_name_of_the_package_has_a_place(name):
     assert API.count(f"\n### {name}\n") + section(API, "Functions").count(f"\n| `{name}(") == 1
+
+
+def test_every_name_is_shown_in_full():
+    listed = (DOCS / "names.rst").read_text(encoding="utf-8").split()
+    pictures = [name for name in plots.__all__ if name.startswith("plot_")]
+    for name in {*ef.__all__, *ef.families.__all__, *pictures} - {"families"}:
+        assert name in listed
 
 
 def test_every_family_and_command_has_a_row():
