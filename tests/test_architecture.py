@@ -273,7 +273,7 @@ def described(doc):
 PUBLIC_CALLS = [
     *(getattr(ef, name) for name in ef.__all__ if name not in ("families", "Status") and name[-5:] != "Error"),
     *(kind for name in ef.families.__all__ if inspect.isclass(kind := getattr(ef.families, name))),
-    *(getattr(plots, name) for name in PUBLIC["expfam_em.plots"]),
+    *(getattr(plots, name) for name in plots.__all__ if callable(getattr(plots, name))),
 ]
 
 
