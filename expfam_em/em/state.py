@@ -327,14 +327,19 @@ def end_fallen(problem: Problem, before: State, after: State) -> State:
     if not after.fell.any():
         return after
     fallen = np.isin(before.run, after.run[after.fell])
-    ended = end(
-        problem, before.take(fallen), np.ones(fallen.sum(), bool), Status.BOUND_FELL, -after.gains[after.fell, 0]
-    )
+    stood = before.take(fallen)
+    ended = end(problem, stood, np.ones(fallen.sum(), bool), Status.BOUND_FELL, -after.gains[after.fell, 0])
     found = {int(run): ended.results[run] for run in after.run[after.fell]}
-    thin = flat(after.mixture.family, after.mixture.flat_natural).reshape(after.mixture.weights.shape)
+    thin = _thin(after.mixture)
+    thin[after.fell] |= _thin(stood.mixture)  # a step from there may have lost all digits, and with them its flatness
     for at in np.flatnonzero(after.fell & thin.any(axis=1)):  # rounding, and no contradiction in the family
         found[int(after.run[at])] = too_flat(after.mixture.family, after.statistics[int(at)], thin[at])
     return after.with_results(found)
+
+
+def _thin(mixture: Mixture) -> Mask:
+    """Return which components of a stack are flat, (B, K)."""
+    return flat(mixture.family, mixture.flat_natural).reshape(mixture.weights.shape)
 
 
 def recorded(problem: Problem, state: State) -> State:

@@ -315,6 +315,8 @@ class FramedNormal(Framed):
         if self._model.tied:
             certain = np.broadcast_to(certain.min(axis=0), certain.shape)
             cancelled = np.broadcast_to(cancelled.any(), cancelled.shape)
+        if self._model.constrain is not None:  # what others say of a component is certain whatever its rows have lost
+            cancelled = cancelled & lost
         diagonal = form.root_of_scale(np.sqrt(certain))
         of_each, roots = (-1, *[1] * (diagonal.ndim - 1)), diagonal
         if not cancelled.all():
