@@ -9,6 +9,7 @@ from scipy import sparse
 import expfam_em as ef
 from expfam_em import families
 from expfam_em.families import Poisson
+from tests.cases import CASES
 from tests.own_families import Gamma, Rayleigh
 
 
@@ -117,3 +118,28 @@ def test_absent_rows_need_no_exposure():
 def test_rows_that_are_all_equal_are_refused_in_a_sentence(family, x, K):
     with pytest.raises(ValueError, match=r"the rows give no finite natural parameters of .*: are all of them equal"):
         ef.ExponentialFamilyMixture(family, K).fit(np.full((30, 2), x))
+
+
+@pytest.mark.parametrize("case", CASES, ids=repr)
+def test_rows_are_possible_or_not_whatever_the_others_are(case):
+    X = np.array(case.draw(case.components[0], 40, np.random.default_rng(0)), np.float64)
+    X[1::4, -1] *= -1
+    X[2::4, 0] += 0.5
+    X[3::8, 0] = -2.5
+    alone = [bool(case.family.supports(row[None])[0]) for row in X]
+    assert case.family.supports(X).tolist() == alone
+
+
+def test_a_row_that_meets_one_condition_may_fail_the_next():
+    indefinite, askew, fine = [1.0, 2, 2, 1], [1.0, 0.5, 0, 1], [1.0, 0.5, 0.5, 1]
+    assert families.Wishart().supports(np.array([indefinite, askew, fine])).tolist() == [False, False, True]
+
+
+def test_every_condition_is_looked_at_once_for_all_rows(monkeypatch):
+    asked, check = [], families.Wishart.check_support
+    monkeypatch.setattr(families.Wishart, "check_support", lambda self, X: asked.append(len(X)) or check(self, X))
+    X = np.random.default_rng(0).normal(size=(300, 4))
+    X[::2, 2] = X[::2, 1]
+    definite = np.linalg.eigvalsh(X.reshape(-1, 2, 2)).min(axis=1) > 0
+    assert np.array_equal(families.Wishart().supports(X), definite & (X[:, 1] == X[:, 2]))
+    assert len(asked) == 3

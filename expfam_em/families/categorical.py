@@ -24,7 +24,7 @@ from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.missing import Marginals, MissingValues, of_columns
 from expfam_em.family.optional import Cancelling, OfKnownWidth, OfLabels, Translated
 from expfam_em.family.summaries import Width
-from expfam_em.family.support import ImpossibleRowError, require, require_rows
+from expfam_em.family.support import require, require_rows
 from expfam_em.rows.columns import Column
 from expfam_em.rows.csr import CSRBlock, observations, row_sums
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
@@ -438,10 +438,10 @@ class OneHot(_Labels):
             row = int(np.argmax(wrong))
             dense = np.add.reduceat(np.asarray(X[row : row + 1], np.float64)[0], packing.starts)
             variable = int(np.argmax(dense != 1))
-            raise ImpossibleRowError(
+            require_rows(
+                ~wrong,
                 f"OneHot needs one 1 among the {packing.sizes[variable]} columns of each variable; row {{row}} has "
                 f"{dense[variable]:.0f} in those of variable {variable}, from column {packing.starts[variable]}",
-                row,
             )
 
 

@@ -14,6 +14,9 @@ from expfam_em.rows.typing import Array, Block, Mask
 class ImpossibleRowError(ValueError):
     """A row that a family cannot have produced; ``{row}`` in the sentence stands for its number."""
 
+    fine: Mask | None = None
+    """Which rows meet the condition that this one does not, (n,), where that is known."""
+
     def __init__(self, sentence: str, row: int) -> None:
         super().__init__(sentence, row)
         self.sentence, self.row = sentence, int(row)
@@ -65,7 +68,9 @@ def require(valid: Mask, X: Any, needs: str) -> None:
         at = tuple(np.argwhere(~np.asarray(valid))[0])
         dense = isinstance(X, np.ndarray)
         row, column = at if dense else X.place(at[0])
-        raise OutsideSupportError(needs, int(column), (X if dense else X.values)[at], int(row))
+        error = OutsideSupportError(needs, int(column), (X if dense else X.values)[at], int(row))
+        error.fine = np.asarray(valid).reshape(len(X), -1).all(axis=1) if dense else None
+        raise error
 
 
 def require_rows(valid: Mask, sentence: str, values: Array | None = None) -> None:
@@ -75,7 +80,9 @@ def require_rows(valid: Mask, sentence: str, values: Array | None = None) -> Non
     """
     if not np.all(valid):
         row = int(np.argmin(valid))
-        raise ImpossibleRowError(sentence if values is None else sentence.replace("{value}", str(values[row])), row)
+        error = ImpossibleRowError(sentence if values is None else sentence.replace("{value}", str(values[row])), row)
+        error.fine = np.asarray(valid, bool)
+        raise error
 
 
 def check_exposure(exposure: Array | None, name: str) -> None:
@@ -87,15 +94,20 @@ def check_exposure(exposure: Array | None, name: str) -> None:
 
 def accepted(check: Callable[[Block], None], X: Block) -> Mask:
     """Return a mask (n,) of the rows that pass ``check``, which raises ValueError at the first impossible row."""
-    possible, first = np.ones(len(X), bool), 0
-    while first < len(X):
+    left = np.arange(len(X))
+    while len(left):
         try:
-            check(X[first:])
+            check(X if len(left) == len(X) else X[left])
             break
         except ValueError as error:
-            row = getattr(error, "row", 0 if len(X) - first == 1 else None)
+            row = getattr(error, "row", 0 if len(left) == 1 else None)
             if row is None:  # an error without a row: each is asked for alone
-                return np.concatenate([accepted(check, X[i : i + 1]) for i in range(len(X))])
-            possible[first + row] = False
-            first += row + 1
+                left = left[[accepted(check, X[i : i + 1])[0] for i in left]]
+                break
+            fine = getattr(error, "fine", None)
+            fine = np.array(fine) if np.shape(fine) == left.shape else np.ones(len(left), bool)
+            fine[row] = False
+            left = left[fine]  # conditions are looked at one after the other: they may fail the next
+    possible = np.zeros(len(X), bool)
+    possible[left] = True
     return possible
