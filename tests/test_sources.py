@@ -422,6 +422,30 @@ def test_a_summary_opens_a_file_once(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Best performing")
+def test_an_interruption_while_the_reader_begins_ends_it(monkeypatch):
+    closed, start = [], threading.Thread.start
+
+    def endless():
+        try:
+            while True:
+                yield X
+        finally:
+            closed.append(True)
+
+    def interrupted(self):
+        start(self)
+        if self.name == "expfam_em reader":
+            raise KeyboardInterrupt
+
+    rows = ef.rows_from(endless, n_jobs=2)
+    closed.clear()
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rows.reduce(lambda chunk: 0.0, 1.0)
+    assert closed == [True]
+    assert not [thread for thread in threading.enumerate() if thread.name == "expfam_em reader"]
+
+
 def test_weights_of_a_frame_beside_it():
     parts = [(pd.DataFrame(X[:99], columns=NAMES), WEIGHT[:99]), (table().slice(99).select(["b", "a"]), WEIGHT[99:])]
     rows = ef.rows_from(lambda: iter(parts))

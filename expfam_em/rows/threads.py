@@ -53,6 +53,9 @@ _libraries: dict[str, LibController] = {}
 _before: dict[str, int] = {}
 """Threads that libraries with one number for the process had, while somebody is inside."""
 
+GLANCE = 0.1
+"""Seconds after which who waits for items, or for room for them, looks whether they are still wanted."""
+
 _n_modules = -1
 """Size of sys.modules when libraries were last looked for, which takes a millisecond."""
 
@@ -217,6 +220,53 @@ def run_in_order(function, items, n_jobs) -> list:
     return results
 
 
+class _Ahead:
+    """Numbered items that one thread reads for those who work on them, a few at a time.
+
+    Its queues are made in C, so that Ctrl-C cannot leave a lock of theirs taken.
+    """
+
+    end = object()
+
+    def __init__(self, n_waiting: int) -> None:
+        self.waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.room: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(n_waiting):
+            self.room.put(None)
+        self.stopped = False
+        self.failed: list[BaseException] = []
+
+    def read(self, items: Iterator[Any]) -> None:
+        """Read all items, unless somebody stops."""
+        try:
+            with contextlib.closing(items) if hasattr(items, "close") else contextlib.nullcontext():
+                for i, item in enumerate(items):
+                    if not self._has_room():
+                        break
+                    self.waiting.put((i, item))
+                    del item  # nobody else may hold it longer
+        except BaseException as error:
+            self.failed.append(error)
+        self.waiting.put(self.end)
+
+    def _has_room(self) -> bool:
+        """Wait until an item may be put; return whether anybody still wants one."""
+        while not self.stopped:
+            with contextlib.suppress(queue.Empty):
+                self.room.get(timeout=GLANCE)
+                return not self.stopped
+        return False
+
+    def taken(self) -> Any:
+        """Return the next item, `end` if there is none."""
+        while not self.stopped:
+            with contextlib.suppress(queue.Empty):
+                item = self.waiting.get(timeout=GLANCE)
+                (self.waiting if item is self.end else self.room).put(item if item is self.end else None)
+                return item
+        return self.end
+
+
 @undisturbed
 def run_ahead(function: Callable[[Any], object], items: Iterator[Any], n_jobs: int) -> None:
     """Call a function with (i, item i), by the caller and up to n_jobs − 1 helper threads, while one more reads ahead.
@@ -224,59 +274,37 @@ def run_ahead(function: Callable[[Any], object], items: Iterator[Any], n_jobs: i
     No more than 2 n_jobs + 2 items are held at a time. What a call or the reading raises is raised here. Items from a
     generator are closed however it ends, so that it keeps no file open.
     """
-    waiting: queue.Queue[Any] = queue.Queue(n_jobs + 1)
-    end, stopped = object(), threading.Event()
-    failed: list[BaseException] = []
-
-    def drain():
-        while waiting.get() is not end:
-            pass
-        waiting.put(end)  # for the others
+    ahead = _Ahead(n_jobs + 1)
 
     @undisturbed
     def work():
         try:
-            while (item := waiting.get()) is not end:
+            while (item := ahead.taken()) is not ahead.end:
                 function(item)
                 del item
-            waiting.put(end)
         except BaseException:
-            stopped.set()
-            drain()
+            ahead.stopped = True
             raise
 
-    arguments = (items, waiting, stopped, failed, end)
-    reader = threading.Thread(target=_read, args=arguments, name="expfam_em reader", daemon=True)
-    reader.start()
+    reader = threading.Thread(target=ahead.read, args=(items,), name="expfam_em reader", daemon=True)
     futures: list[Future] = []
     try:
+        reader.start()
         for _ in range(n_jobs - 1):
             futures.append(_pool().submit(work))
         work()
     finally:
-        stopped.set()
-        drain()
-        reader.join()
+        ahead.stopped = True
+        ahead.room.put(None)
+        if reader.is_alive():
+            reader.join()
+        ahead.waiting = queue.SimpleQueue()
         for future in futures:
             if not future.cancel():
                 future.result()
         futures.clear()  # an error of theirs would hold this frame, and with it what has been read
-    if failed:
-        raise failed.pop()
-
-
-def _read(items, waiting, stopped, failed, end):
-    """Put numbered items into a queue, and the end behind them."""
-    try:
-        with contextlib.closing(items) if hasattr(items, "close") else contextlib.nullcontext():
-            for i, item in enumerate(items):
-                if stopped.is_set():
-                    break
-                waiting.put((i, item))
-                del item  # nobody else may hold it longer
-    except BaseException as error:
-        failed.append(error)
-    waiting.put(end)
+    if ahead.failed:
+        raise ahead.failed.pop()
 
 
 @functools.cache
