@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
 import numpy as np
@@ -47,7 +47,8 @@ def keeping(checkpoint: str | os.PathLike[str] | None = None, every: float = EVE
         Seconds between two times that it is written.
     """
     keeper = Keeper(None if checkpoint is None else CheckpointFile(checkpoint, every))
-    token = _keeper.set(keeper)
+    before = _keeper.get()
+    _keeper.set(keeper)
     try:
         yield keeper
     except Exception:
@@ -55,7 +56,7 @@ def keeping(checkpoint: str | os.PathLike[str] | None = None, every: float = EVE
         keeper.close()
         raise
     finally:
-        _keeper.reset(token)
+        _keeper.set(before)  # a token is refused where an interruption has ended the context
     if keeper.interruption is not None:
         raise keeper.interruption
     keeper.close()
@@ -194,15 +195,11 @@ def _remember(problem: Problem, memory: Any) -> None:
 # ---- for those who are kept ------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _aside() -> Iterator[Keeper | None]:
-    """Give the keeper of the fit, and hide it from fits that are made inside, which are not parts of this one."""
-    keeper = _keeper.get()
-    token = _keeper.set(None)
-    try:
-        yield keeper
-    finally:
-        _keeper.reset(token)
+def _aside(inside: Callable[[Keeper | None], T]) -> T:
+    """Give a function the keeper of the fit, hidden from fits made inside, which are not parts of this one."""
+    keeper, context = _keeper.get(), copy_context()
+    context.run(_keeper.set, None)
+    return context.run(inside, keeper)
 
 
 def followed(
@@ -218,10 +215,13 @@ def followed(
         `run` of this problem.
     callbacks : sequence of callable(State)
     """
-    with _aside() as keeper:
+
+    def inside(keeper: Keeper | None) -> Results:
         if keeper is None:
             return go(begin(problem, start), callbacks=callbacks)
         return keeper.followed(problem, start, go, callbacks)
+
+    return _aside(inside)
 
 
 def drawn(base: ExponentialFamily, rng: np.random.Generator, make: Callable[[], T]) -> T:
@@ -229,8 +229,7 @@ def drawn(base: ExponentialFamily, rng: np.random.Generator, make: Callable[[], 
 
     They may be what checkpoints can hold: tuples, dicts, arrays, mixtures of the family ``base``, collapsed ones.
     """
-    with _aside() as keeper:
-        return make() if keeper is None else keeper.drawn(base, rng, make)
+    return _aside(lambda keeper: make() if keeper is None else keeper.drawn(base, rng, make))
 
 
 @contextlib.contextmanager
