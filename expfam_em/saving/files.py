@@ -30,6 +30,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.constraints import Constraint
 from expfam_em.family.frames import Frames
 from expfam_em.rows.typing import Block
+from expfam_em.values.evaluate import evaluate
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -56,6 +57,12 @@ OF_ANY_LENGTH = {"start_bounds_"}
 
 FROM_ROWS = ("family_", "levels_", "feature_names_in_", "n_features_in_")
 """Fitted attributes that do not follow from the mixture, and that others follow from."""
+
+OTHER_ROUNDING = 1e-6
+"""Share of the largest number of a fitted attribute by which another processor, or float32, may round the others."""
+
+INVERTED = ("natural_parameters_", "precision")
+"""Fitted attributes that rounding changes by more, where variances are small."""
 
 E = TypeVar("E", bound=type)
 
@@ -374,9 +381,13 @@ def _check(estimator: Any, fitted: dict[str, Any]) -> None:
 
 
 def _check_alike(name: str, found: Any, wanted: Any) -> None:
-    """Raise a ValueError unless a value is one of the kind and shape of another."""
+    """Raise a ValueError unless a value is one of the kind and shape of another, and near it if that is known."""
     if isinstance(wanted, np.ndarray):
         alike = isinstance(found, np.ndarray) and (found.shape, found.dtype.kind) == (wanted.shape, wanted.dtype.kind)
+        if alike and wanted.dtype.kind == "f" and not name.startswith(INVERTED) and np.isfinite(wanted).all():
+            off = np.abs(found - wanted).max(initial=0.0)
+            if not off <= OTHER_ROUNDING * np.abs(wanted).max(initial=0.0):
+                raise ValueError(f"its {name} is off by {off:.3g} from that of its mixture_")
     elif isinstance(wanted, dict):
         alike = isinstance(found, dict) and found.keys() == wanted.keys()
         for key in wanted if alike else ():
@@ -396,9 +407,15 @@ def _try_out(mixture: Mixture, n_features: int | None) -> None:
     X, _ = mixture.sample(2 * mixture.n_components, 0)
     if X.shape[1] != n_features:
         raise ValueError(f"its mixture_ is one of rows of {X.shape[1]} columns, and n_features_in_ is {n_features}")
+    if not np.isfinite(X).any(axis=0).all():
+        raise ValueError("rows drawn from its mixture_ are not finite")
     X = X[np.isfinite(X).all(axis=1)]
-    if len(X) and not np.isfinite(mixture.responsibilities(X)[mixture.family.supports(X)]).all():
-        raise ValueError("its mixture_ gives no responsibilities of rows drawn from it")
+    if not len(X):
+        return
+    found = evaluate(mixture.family, mixture.scores, X, log_density=True, responsibilities=True)
+    told = np.isfinite(found.log_density) & np.isfinite(found.responsibilities).all(axis=1)
+    if not told[mixture.family.supports(X)].all():
+        raise ValueError("its mixture_ gives no densities or responsibilities of rows drawn from it")
 
 
 class Reader:

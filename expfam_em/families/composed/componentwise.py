@@ -108,7 +108,7 @@ class Componentwise(OfParts, OfComponents, OfLabels):
 
     def _sizes(self) -> list[int]:
         """Return how many components each family has."""
-        return np.bincount(self.of_component, minlength=len(self.families)).tolist()
+        return [int(np.sum(self.of_component == part)) for part in range(len(self.families))]
 
     def _parts(self, n: int) -> list[Part]:
         family_of = self._family_of(n)
