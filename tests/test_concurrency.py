@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import expfam_em as ef
 from expfam_em.rows import grid
 from expfam_em.rows import threads as threads_module
+from expfam_em.rows.helpers import Task
 from expfam_em.rows.memory import as_rows
 from tests.problems import BY_NAME, Problem
 
@@ -47,6 +48,29 @@ def test_an_error_in_one_chunk_reaches_the_caller_and_the_next_fit_works(monkeyp
     with pytest.raises(KeyError, match="row 42"):
         rows.reduce(fails, 1)
     assert rows.reduce(lambda chunk: chunk.X.sum(), 1) == 4950
+
+
+def test_a_task_is_done_once_or_taken_back():
+    done = []
+    task = Task(lambda: done.append(1))
+    task.end()  # nobody has begun it
+    task.run()
+    assert done == []
+    for begin in (Task.begin, Task.offer):
+        begin(task := Task(lambda: 42))
+        assert task.result() == 42
+        task.run()
+        begin(task := Task(lambda: 1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            task.result()
+
+
+def test_tasks_that_wait_for_one_another_have_threads_of_their_own():
+    meeting = threading.Barrier(20, timeout=60)
+    for _ in range(3):
+        for task in (tasks := [Task(meeting.wait) for _ in range(20)]):
+            task.offer()
+        assert sorted(task.result() for task in tasks) == list(range(20))
 
 
 FORK = """

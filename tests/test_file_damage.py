@@ -1,8 +1,9 @@
 """Damaged files, and files written to do harm, are refused with a sentence."""
 
-import hashlib
 import json
 import struct
+import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 
 import expfam_em as ef
 from expfam_em.saving import files
+from tests.children import libraries
+from tests.mutated_files import Mutated, saved_corpus, taken_apart, with_data, without_data, written
 
 
 @pytest.fixture
@@ -72,17 +75,6 @@ def test_a_missing_file(path):
 
 
 # ---- files written on purpose, with a right checksum --------------------------------------------------------
-
-
-def written(header, arrays=b"") -> bytes:
-    header = header if isinstance(header, bytes) else json.dumps(header).encode()
-    body = struct.pack("<8sIQQ", b"\x89EFM\r\n\x1a\n", files.VERSION, len(header), len(arrays)) + header + arrays
-    return body + hashlib.sha256(body).digest()
-
-
-def taken_apart(content):
-    _, _, header_length, arrays_length = struct.unpack_from("<8sIQQ", content)
-    return json.loads(content[28 : 28 + header_length]), content[28 + header_length :][:arrays_length]
 
 
 def test_the_format_is_as_documented(content):
@@ -262,20 +254,36 @@ def test_labels_without_end_allocate_nothing(path):
     assert far.parameters_["probabilities"].shape == (2, 1, 2)  # only levels that occur are kept
 
 
-def test_mutations(content, path):
-    """A byte of the arrays, or a value of the header, is another; the checksum is right."""
-    rng, (header, arrays), X = np.random.default_rng(0), taken_apart(content), np.zeros((5, 3))
-    fates = []
-    for _ in range(100):
-        body = bytearray(arrays)
-        at = 8 * int(rng.integers(len(body) // 8))
-        body[at : at + 8] = rng.choice([np.nan, np.inf, -1.0, 1e308, 0.0, 1e-308]).tobytes()
-        path.write_bytes(written(header, body))
-        fates.append(True)
-        try:
-            model = ef.load(path)
-        except ValueError:
-            fates[-1] = False
-        else:
-            assert np.isfinite(model.predict_proba(X)).all()
-    assert 0 < sum(fates) < 100
+@pytest.mark.parametrize(("factor", "change"), [(1e250, "off by"), (1 + 1e-5, "off by"), (np.nan, "off by nan")])
+def test_attributes_that_contradict_the_mixture_are_refused(factor, change, content, path):
+    header, arrays = taken_apart(content)
+    tree = with_data(header, bytearray(arrays))
+    node = tree["fitted"]["means_"]
+    node["data"] = (factor * np.frombuffer(node["data"])).tobytes()
+    path.write_bytes(written(without_data(tree, data := bytearray()), bytes(data)))
+    with pytest.raises(ValueError, match=rf"model\.efm cannot be loaded: its means_ is {change}"):
+        ef.load(path)
+
+
+@pytest.mark.parametrize("scale", [-1.0, -1e308, 1e308, np.nan])
+def test_a_frame_that_is_none_is_refused(scale, content, path):
+    header, arrays = taken_apart(content)
+    tree = with_data(header, bytearray(arrays))
+    tree["fitted"]["mixture_"]["fields"]["family"]["state"]["scale"]["data"] = np.full(3, scale).tobytes()
+    path.write_bytes(written(without_data(tree, data := bytearray()), bytes(data)))
+    with pytest.raises(ValueError, match=r"model\.efm cannot be loaded"):
+        ef.load(path)
+
+
+def test_mutated_files_are_refused_or_work(path):
+    """A sample of ``python -m tests.mutated_files``, of the models that are saved with the tests."""
+    corpus, blas, kinds = saved_corpus(), libraries(), Counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for seed in range(200):
+            case = Mutated(seed, corpus)
+            kind, fault = case.fate(path, blas)
+            assert not fault, f"{case.words}\n{fault}"
+            kinds[kind] += 1
+    assert kinds["refused"] > 80
+    assert kinds["works"] > 20

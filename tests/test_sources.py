@@ -5,7 +5,8 @@ import itertools
 import os
 import subprocess
 import sys
-import threading
+import time
+import traceback
 from pathlib import Path
 
 import h5py
@@ -21,6 +22,7 @@ from scipy import sparse
 from sklearn.base import clone
 
 import expfam_em as ef
+from expfam_em.rows import threads
 
 ROOT = Path(ef.__file__).parent.parent
 RNG = np.random.default_rng(0)
@@ -326,7 +328,7 @@ def test_nonsense_is_refused(name, tmp_path):
     make, told = NONSENSE[name]
     with pytest.raises(ValueError, match=told):
         ef.GaussianMixture(2, random_state=0).fit(ef.rows_from(make(tmp_path)))
-    assert not [thread for thread in threading.enumerate() if thread.name == "expfam_em reader"]
+    assert not readers()
 
 
 @pytest.mark.parametrize(
@@ -422,8 +424,21 @@ def test_a_summary_opens_a_file_once(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Best performing")
+def test_weights_of_a_frame_beside_it():
+    parts = [(pd.DataFrame(X[:99], columns=NAMES), WEIGHT[:99]), (table().slice(99).select(["b", "a"]), WEIGHT[99:])]
+    rows = ef.rows_from(lambda: iter(parts))
+    assert rows.columns == NAMES
+    assert np.array_equal(fitted("gaussian", rows).means_, fitted("gaussian", X, sample_weight=WEIGHT).means_)
+
+
+def readers():
+    """Return the threads that read ahead."""
+    at = [frame.f_code for first in sys._current_frames().values() for frame, _ in traceback.walk_stack(first)]
+    return [code for code in at if code is threads._Ahead.read.__code__]
+
+
 def test_an_interruption_while_the_reader_begins_ends_it(monkeypatch):
-    closed, start = [], threading.Thread.start
+    closed, begin = [], threads.Task.begin
 
     def endless():
         try:
@@ -432,25 +447,19 @@ def test_an_interruption_while_the_reader_begins_ends_it(monkeypatch):
         finally:
             closed.append(True)
 
-    def interrupted(self):
-        start(self)
-        if self.name == "expfam_em reader":
-            raise KeyboardInterrupt
+    def interrupted(task):
+        begin(task)
+        while task.claims:  # until the thread has it
+            time.sleep(0.001)
+        raise KeyboardInterrupt
 
     rows = ef.rows_from(endless, n_jobs=2)
     closed.clear()
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    monkeypatch.setattr(threads.Task, "begin", interrupted)
     with pytest.raises(KeyboardInterrupt):
         rows.reduce(lambda chunk: 0.0, 1.0)
     assert closed == [True]
-    assert not [thread for thread in threading.enumerate() if thread.name == "expfam_em reader"]
-
-
-def test_weights_of_a_frame_beside_it():
-    parts = [(pd.DataFrame(X[:99], columns=NAMES), WEIGHT[:99]), (table().slice(99).select(["b", "a"]), WEIGHT[99:])]
-    rows = ef.rows_from(lambda: iter(parts))
-    assert rows.columns == NAMES
-    assert np.array_equal(fitted("gaussian", rows).means_, fitted("gaussian", X, sample_weight=WEIGHT).means_)
+    assert not readers()
 
 
 @pytest.mark.parametrize("n_jobs", [1, 3])
@@ -469,7 +478,7 @@ def test_what_fails_closes_what_was_read(n_jobs):
     with pytest.raises(ZeroDivisionError):
         rows.reduce(lambda chunk: 1 // (chunk.first == 0), 1.0)
     assert closed == [True]
-    assert not [thread for thread in threading.enumerate() if thread.name == "expfam_em reader"]
+    assert not readers()
 
 
 def test_steps_say_how_to_take_a_path(tmp_path):

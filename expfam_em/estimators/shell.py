@@ -188,6 +188,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             raise AttributeError(f"this {type(self).__name__} has no mixture_ yet: call fit first") from None
 
     @mixture_.setter
+    @undisturbed
     def mixture_(self, mixture: Mixture) -> None:
         if not isinstance(mixture, Mixture):
             raise TypeError(f"mixture_ is set to {mixture!r}; it must be a Mixture, such as Mixture.of(family, ...)")

@@ -69,7 +69,7 @@ def require(valid: Mask, X: Any, needs: str) -> None:
         dense = isinstance(X, np.ndarray)
         row, column = at if dense else X.place(at[0])
         error = OutsideSupportError(needs, int(column), (X if dense else X.values)[at], int(row))
-        error.fine = np.asarray(valid).reshape(len(X), -1).all(axis=1) if dense else None
+        error.fine = np.all(np.asarray(valid).reshape(len(X), -1), axis=1) if dense else None
         raise error
 
 
@@ -104,8 +104,8 @@ def accepted(check: Callable[[Block], None], X: Block) -> Mask:
             if row is None:  # an error without a row: each is asked for alone
                 left = left[[accepted(check, X[i : i + 1])[0] for i in left]]
                 break
-            fine = getattr(error, "fine", None)
-            fine = np.array(fine) if np.shape(fine) == left.shape else np.ones(len(left), bool)
+            known = getattr(error, "fine", None)
+            fine = np.array(known) if known is not None and known.shape == left.shape else np.ones(len(left), bool)
             fine[row] = False
             left = left[fine]  # conditions are looked at one after the other: they may fail the next
     possible = np.zeros(len(X), bool)

@@ -13,11 +13,13 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import scipy.linalg.cython_blas  # noqa: F401 - loads SciPy's BLAS, so that it is found together with NumPy's
 from threadpoolctl import LibController, OpenBLASController, ThreadpoolController
+
+from expfam_em.rows import helpers
+from expfam_em.rows.helpers import Task
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -53,7 +55,7 @@ _libraries: dict[str, LibController] = {}
 _before: dict[str, int] = {}
 """Threads that libraries with one number for the process had, while somebody is inside."""
 
-GLANCE = 0.1
+LOOKED_AGAIN = 0.1
 """Seconds after which who waits for items, or for room for them, looks whether they are still wanted."""
 
 _n_modules = -1
@@ -170,8 +172,9 @@ def _set_threads(path, threads):
 @functools.cache
 def _counts_for_the_process(library) -> bool:
     """Return whether another thread sees the one thread that this thread has just set."""
-    with ThreadPoolExecutor(1) as other:
-        return other.submit(library.get_num_threads).result() == 1
+    other = Task(library.get_num_threads)
+    other.begin()
+    return bool(other.result() == 1)
 
 
 # ---- threads ------------------------------------------------------------------------------------------------
@@ -193,8 +196,8 @@ def run_in_order(function, items, n_jobs) -> list:
 
     The caller works too, so the call ends even when every thread of the pool is busy elsewhere.
     """
-    helpers = min(n_jobs, len(items)) - 1
-    if helpers < 1:
+    n_helpers = min(n_jobs, len(items)) - 1
+    if n_helpers < 1:
         return [function(item) for item in items]
     results, left = [None] * len(items), collections.deque(range(len(items)))
 
@@ -207,16 +210,15 @@ def run_in_order(function, items, n_jobs) -> list:
                 return
             results[i] = function(items[i])
 
-    futures: list[Future] = []
+    tasks = [Task(work) for _ in range(n_helpers)]
     try:
-        for _ in range(helpers):
-            futures.append(_pool().submit(work))
+        for task in tasks:
+            task.offer()
         work()
     finally:
         left.clear()  # the caller failed: let the helpers run dry
-        for future in futures:
-            if not future.cancel():
-                future.result()
+        for task in tasks:
+            task.end()
     return results
 
 
@@ -236,7 +238,7 @@ class _Ahead:
         self.stopped = False
         self.failed: list[BaseException] = []
 
-    def read(self, items: Iterator[Any]) -> None:
+    def read(self, items: Any) -> None:
         """Read all items, unless somebody stops."""
         try:
             with contextlib.closing(items) if hasattr(items, "close") else contextlib.nullcontext():
@@ -253,7 +255,7 @@ class _Ahead:
         """Wait until an item may be put; return whether anybody still wants one."""
         while not self.stopped:
             with contextlib.suppress(queue.Empty):
-                self.room.get(timeout=GLANCE)
+                self.room.get(timeout=LOOKED_AGAIN)
                 return not self.stopped
         return False
 
@@ -261,8 +263,11 @@ class _Ahead:
         """Return the next item, `end` if there is none."""
         while not self.stopped:
             with contextlib.suppress(queue.Empty):
-                item = self.waiting.get(timeout=GLANCE)
-                (self.waiting if item is self.end else self.room).put(item if item is self.end else None)
+                item = self.waiting.get(timeout=LOOKED_AGAIN)
+                if item is self.end:
+                    self.waiting.put(item)  # for the others
+                else:
+                    self.room.put(None)
                 return item
         return self.end
 
@@ -286,30 +291,21 @@ def run_ahead(function: Callable[[Any], object], items: Iterator[Any], n_jobs: i
             ahead.stopped = True
             raise
 
-    reader = threading.Thread(target=ahead.read, args=(items,), name="expfam_em reader", daemon=True)
-    futures: list[Future] = []
+    reading, tasks = Task(lambda: ahead.read(items)), [Task(work) for _ in range(n_jobs - 1)]
     try:
-        reader.start()
-        for _ in range(n_jobs - 1):
-            futures.append(_pool().submit(work))
+        reading.begin()
+        for task in tasks:
+            task.offer()
         work()
     finally:
         ahead.stopped = True
         ahead.room.put(None)
-        if reader.is_alive():
-            reader.join()
+        for task in (reading, *tasks):
+            task.end()
         ahead.waiting = queue.SimpleQueue()
-        for future in futures:
-            if not future.cancel():
-                future.result()
-        futures.clear()  # an error of theirs would hold this frame, and with it what has been read
+        tasks.clear()  # an error of theirs would hold this frame, and with it what has been read
     if ahead.failed:
         raise ahead.failed.pop()
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=max(32, os.cpu_count() or 1), thread_name_prefix="expfam_em")
 
 
 # ---- children -----------------------------------------------------------------------------------------------
@@ -317,7 +313,7 @@ def _pool() -> ThreadPoolExecutor:
 
 def _alone():
     """Forget the threads of the parent, of which a forked child has the one that forked."""
-    _pool.cache_clear()
+    helpers.forget()
     for stay in set(_inside) - {_here.stay()}:
         _inside.discard(stay)
     if not _inside:

@@ -29,6 +29,7 @@ from expfam_em.family.alike import constants
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.constraints import Constraint
 from expfam_em.family.frames import Frames
+from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Block
 from expfam_em.values.evaluate import evaluate
 from expfam_em.values.mixture import Mixture
@@ -78,6 +79,7 @@ def saved(estimator: E) -> E:
 # ---- saving -------------------------------------------------------------------------------------------------
 
 
+@undisturbed
 def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator to one file, at once or not at all.
 
@@ -262,6 +264,7 @@ class Writer:
 # ---- loading ------------------------------------------------------------------------------------------------
 
 
+@undisturbed
 def load(path: str | os.PathLike[str]) -> Any:
     """Read an estimator that `save` wrote.
 

@@ -84,6 +84,7 @@ class Mixture:
             vars(self).update(vars(better))
 
     @classmethod
+    @undisturbed
     def of(cls, family: ExponentialFamily | str, weights: ArrayLike, **parameters: ArrayLike) -> Mixture:
         """Return a mixture from named parameters, as `parameters` gives them.
 
@@ -279,6 +280,7 @@ class Mixture:
             return Evaluated(np.empty(0), np.empty((0, self.n_components)), np.empty(0, np.int64))
         return evaluate(self.family, self.scores, given, **wanted)
 
+    @undisturbed
     def sample(self, n: SupportsIndex, rng: Seed = None) -> tuple[Block, Integers]:
         """Return n rows, component by component, and the labels they were drawn with.
 

@@ -1,0 +1,96 @@
+"""Helper threads that Ctrl-C cannot stop in the middle of anything.
+
+A signal's handler runs in the main thread, between any two lines of Python. Locks of `threading` and pools of
+`concurrent.futures` have such lines between taking a lock and being sure to give it back: who waits for it later waits
+for ever. So helpers are started, given work and waited for by functions made in C alone.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import functools
+import os
+import queue
+from collections.abc import Callable
+from typing import Any
+
+
+class Task:
+    """A function that another thread calls, unless it is taken back before."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function = function
+        self.claims = [True]
+        """Who takes the one entry decides what becomes of the task."""
+        self.done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def begin(self) -> None:
+        """Let a thread of its own call the function."""
+        _thread.start_new_thread(self.run, ())
+
+    def offer(self) -> None:
+        """Let one of the helper threads call the function, when one is free."""
+        _helpers().take(self)
+
+    def run(self) -> None:
+        """Call the function, in the thread that comes first."""
+        if self._is_claimed():
+            try:
+                self.done.put((self.function(), None))
+            except BaseException as error:
+                self.done.put((None, error))
+
+    def _is_claimed(self) -> bool:
+        try:
+            return self.claims.pop()
+        except IndexError:
+            return False
+
+    def result(self) -> Any:
+        """Wait until it is done, and return what the function returned, or raise what it raised."""
+        value, error = self.done.get()
+        if error is not None:
+            raise error
+        return value
+
+    def end(self) -> None:
+        """Take the task back if nobody has begun it; else wait until it is done, and raise what it raised."""
+        if not self._is_claimed():
+            self.result()
+
+
+class _Helpers:
+    """Threads that wait for tasks: as many as were wanted at one time, up to a most."""
+
+    def __init__(self) -> None:
+        self.most = max(32, os.cpu_count() or 1)
+        self.tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        self.free: list[bool] = []
+        """An entry for each thread that waits and has not been given a task."""
+        self.begun: list[bool] = []
+
+    def take(self, task: Task) -> None:
+        """Let a thread do a task."""
+        try:
+            self.free.pop()
+        except IndexError:
+            if len(self.begun) < self.most:
+                with contextlib.suppress(RuntimeError):  # the system gives no more threads: who calls works alone
+                    _thread.start_new_thread(self._serve, ())
+                    self.begun.append(True)
+        self.tasks.put(task)
+
+    def _serve(self) -> None:
+        while True:
+            self.tasks.get().run()
+            self.free.append(True)
+
+
+@functools.cache
+def _helpers() -> _Helpers:
+    return _Helpers()
+
+
+forget = _helpers.cache_clear
+"""Called in a forked child, which has no threads of its parent's but one."""
