@@ -171,6 +171,9 @@ def _rescued(previous, found, expectation) -> Mixture | None:
     family = previous.family
     if not isinstance(family, Framed):
         return None
+    known = np.isfinite(expectation).all(axis=1, keepdims=True)
+    if not known.all():  # components without rows are where they were
+        expectation = np.where(known, expectation, previous.expectation.reshape(expectation.shape))
     with np.errstate(all="ignore"):  # a component may be about to collapse
         better = family.rescue_frames(found.flat_natural, expectation, np.isfinite(found.log_partition).ravel())
     return None if better is None else previous.in_family_if_finite(family.with_frames(better))
