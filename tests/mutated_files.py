@@ -194,7 +194,7 @@ def another_shape(tree, g, corpus):
     if not (arrays := arrays_of(tree)):
         return
     node = pick(g, arrays)
-    shape, change = list(node["shape"]), int(g.integers(6))
+    shape, change = list(array_of(node).shape), int(g.integers(6))
     if change == 0:
         node["dtype"] = pick(g, DTYPES)
     elif change == 1:

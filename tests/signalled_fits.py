@@ -30,6 +30,9 @@ FITS_EACH = 2000
 FORKS = 0.1
 """Share of the fits beside which another thread forks."""
 
+CHECKED = 0.2
+"""Share of the fits after which the same fit is made again, besides a quick one."""
+
 AGAIN = 0.3
 """Share of the signals after which another one follows at once."""
 
@@ -40,7 +43,7 @@ LATE = 1.2
 THREADS = 40
 """Threads of a process in order: the pool has 32."""
 
-QUICK = "callbacks"
+QUICK = "KMeans, 2 threads"
 """A job that takes little time."""
 
 PATIENCE = 40.0
@@ -226,7 +229,7 @@ class Signalled:
         return f"leaves {kept}" if kept else "" if same else "the fit afterwards is another one"
 
     def wrong(self, name):
-        """Return what is wrong with the process, "" if nothing is."""
+        """Return what is wrong with the process, "" if nothing is; the job of a name is done again."""
         return self.changed() or self.left() or self.another(QUICK) or self.another(name) or self.changed()
 
     def wrong_in_child(self):
@@ -236,7 +239,8 @@ class Signalled:
     def fate(self, seed):
         """Return the name of the job of a seed, "interrupted" or "ends", and what is wrong afterwards."""
         g = np.random.default_rng(seed)
-        name = list(self.jobs)[g.integers(len(self.jobs))]
+        often = 1 / np.array(list(self.took.values()))  # each takes its share of the time
+        name = list(self.jobs)[g.choice(len(often), p=often / often.sum())]
         delay = max(1e-6, g.uniform(0, LATE) * self.took[name])
         again = float(10.0 ** g.uniform(-5, -3)) if g.random() < AGAIN else 0.0
         fork = Forks(g.uniform(0, 1) * self.took[name], self.wrong_in_child) if g.random() < FORKS else None
@@ -246,7 +250,8 @@ class Signalled:
         if fork:
             fork.join()
         kind = f"{kind} twice" if again and kind == "interrupted" else kind
-        return name, f"{kind}, fork" if fork else kind, self.wrong(name) or (fork.fault if fork else "")
+        fault = self.wrong(name if g.random() < CHECKED else QUICK)
+        return name, f"{kind}, fork" if fork else kind, fault or (fork.fault if fork else "")
 
 
 def fit_some(folder, first, last):

@@ -106,8 +106,12 @@ def undisturbed(function: Function) -> Function:
         finally:
             try:
                 _leave(stay)
-            except BaseException:
-                _leave(stay)
+            except BaseException:  # Ctrl-C, and perhaps once more
+                try:
+                    _leave(stay)
+                except BaseException:
+                    _leave(stay)
+                    raise
                 raise
 
     return held  # type: ignore[return-value]

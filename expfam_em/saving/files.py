@@ -130,38 +130,61 @@ def _write(path: Path, header: bytes, arrays: list[bytes]) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save to {path}: there is no folder {path.parent}")
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # names may be as long as the system allows
-    older = path.stat() if path.exists() else None
+    older, opened = path.stat() if path.exists() else None, Opened()
     mode = 0o666 if older is None else 0o600
     try:
         # a file without a name is gone if the process is killed
-        with contextlib.suppress(OSError), open(_nameless(path.parent, mode), "wb") as file:
+        with contextlib.suppress(OSError), opened.file(path.parent, _nameless(), mode) as file:
             _finish(file, older, header, arrays)
             os.link(f"/proc/self/fd/{file.fileno()}", temporary, src_dir_fd=file.fileno())  # follows the link
         if not temporary.exists():
-            with open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
+            with opened.file(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode) as file:
                 _finish(file, older, header, arrays)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        opened.close()
     sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
     """Write the names of a folder to the disk, where the system can: a file renamed there then survives a power cut."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    opened = Opened()
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(opened.descriptor(folder, os.O_RDONLY))
+    finally:
+        opened.close()
 
 
-def _nameless(folder: Path, mode: int) -> int:
-    """Open a file without a name; an OSError where the system has none."""
+class Opened:
+    """Files opened by number, each noted in the step that opens it: Ctrl-C may come between any two others."""
+
+    def __init__(self) -> None:
+        self._noted: list[int] = []
+
+    def descriptor(self, path: Path, flags: int, mode: int = 0o777) -> int:
+        """Open a file, and return its number."""
+        self._noted.extend(map(os.open, [path], [flags], [mode]))
+        return self._noted[-1]
+
+    def file(self, path: Path, flags: int, mode: int) -> IO[bytes]:
+        """Open a file to be written."""
+        return open(self.descriptor(path, flags, mode), "wb", closefd=False)
+
+    def close(self) -> None:
+        """Close all of them."""
+        while self._noted:
+            os.close(self._noted.pop())
+
+
+def _nameless() -> int:
+    """Return the flags of a file without a name; an OSError where the system has none."""
     if not (flag := getattr(os, "O_TMPFILE", 0)):
         raise OSError("this system has no files without a name")
-    return os.open(folder, flag | os.O_WRONLY, mode)
+    return int(flag) | os.O_WRONLY
 
 
 def _finish(file: IO[bytes], older: os.stat_result | None, *content: Any) -> None:
