@@ -129,3 +129,12 @@ def test_the_floor_is_the_maximum_under_its_constraint():
     values = np.linalg.eigvalsh(np.cov((X / width).T, bias=True))
     expected = -0.5 * (3 * np.log(2 * np.pi) + 2 + np.log(values[1:]).sum() + np.log(1e-14)) - np.log(width).sum()
     np.testing.assert_allclose(model.lower_bound_, expected, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Best performing initialization did not converge")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_component_without_rows_does_not_keep_tied_ones_from_their_frames(seed):
+    X = np.concatenate([np.random.default_rng(seed).normal(size=(59, 3)), np.full((1, 3), 1e12)])
+    model = ef.GaussianMixture(7, covariance_type="tied", random_state=0).fit(X)
+    assert np.all(np.linalg.eigvalsh(model.covariances_) > 0.1)
+    assert np.all(np.linalg.eigvalsh(model.covariances_) < 3)
