@@ -149,7 +149,7 @@ def _leave(stay):
         _put_back(_here.before)
         _inside.discard(stay)
         _here.stay = _Here.stay
-        if not _inside:
+        if not set(_inside):  # its length counts one whose end was not noted, because Ctrl-C came then
             _put_back(_before)
     # an exception from a signal handler may have kept warnings.catch_warnings from putting back its filter
     if warnings.filters is not stay.filters and threading.current_thread() is threading.main_thread():
@@ -320,7 +320,7 @@ def _alone():
     helpers.forget()
     for stay in set(_inside) - {_here.stay()}:
         _inside.discard(stay)
-    if not _inside:
+    if not set(_inside):
         _put_back(_before)
     settings_lock.release()
 
