@@ -23,6 +23,7 @@ from sklearn.base import clone
 
 import expfam_em as ef
 from expfam_em.rows import threads
+from expfam_em.sources.batches import Rooms
 
 ROOT = Path(ef.__file__).parent.parent
 RNG = np.random.default_rng(0)
@@ -536,3 +537,18 @@ def test_missing_values_of_a_source_are_no_statistics():
     mixture = ef.GaussianMixture(2, random_state=0).fit(X).mixture_
     with pytest.raises(ValueError, match=r"the bound is not a number: .* missing \(NaN\) and not in memory"):
         ef.accumulate(mixture, ef.rows_from(lambda: iter([gap])))
+
+
+def test_memory_of_a_chunk_is_free_only_when_nobody_holds_a_view():
+    rooms = Rooms()
+    first = rooms.empty((4, 3), np.dtype("f4"))
+    first[:] = 7
+    address, held = first.ctypes.data, np.lib.stride_tricks.as_strided(first[:, :2].T[1:], (1, 2))
+    del first
+    other = rooms.empty((4, 3), np.dtype("f4"))
+    other[:] = 1
+    assert other.ctypes.data != address
+    assert (held == 7).all()
+    del held
+    assert rooms.empty((4, 3), np.dtype("f4")).ctypes.data == address
+    assert rooms.empty((5, 3), np.dtype("f8")).shape == (5, 3)

@@ -48,11 +48,11 @@ def _slices(array: Any, columns: Sequence[int] | None, size: int) -> Iterator[Ba
     """Yield slices: those that the array is stored in, or chunks where it is stored in one piece."""
     stored = (getattr(array, "shards", None) or getattr(array, "chunks", None) or (size,))[0]
     step = stored * -(-FEWEST_READ // stored) if stored < FEWEST_READ <= size else stored
+    in_memory = isinstance(array, np.ndarray)
     for first in range(0, array.shape[0], step):
-        X = array[first : first + step]
-        # a memory map is read here, and not by the threads that compute
-        X = np.array(X) if isinstance(array, np.ndarray) else np.asarray(X)
-        yield Batch(X if columns is None else X[:, columns], fresh=True)
+        X = np.asarray(array[first : first + step])
+        # a memory map is read where it is copied to a chunk, which is not left to the threads that compute
+        yield Batch(X if columns is None else X[:, columns], fresh=columns is not None or not in_memory)
 
 
 def column_rows(table: Any, columns: Sequence[str] | None, weight: str | None, n_jobs: int | None) -> SizedRows:

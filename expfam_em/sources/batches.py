@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -49,6 +51,26 @@ class Batch(NamedTuple):
 
 Reader = Callable[[int], Iterable[Batch]]
 """Returns the batches in order; given the number of rows that a chunk will have, and free to heed it."""
+
+
+class Rooms:
+    """Memory of arrays that nobody holds any more, given to new ones: fresh memory costs as much as what is read.
+
+    One thread makes the arrays; others may drop them.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[np.ndarray] = []
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Return an array whose entries are not set; its memory is free again when the last view of it is gone."""
+        size = math.prod(shape) * dtype.itemsize
+        block: Any = self._free.pop() if self._free else np.empty(size, np.uint8)
+        if len(block) != size:
+            block = np.empty(size, np.uint8)
+        out = np.asarray(memoryview(block))
+        weakref.finalize(out.base, self._free.append, block)  # views hold this base, however they were made
+        return out.view(dtype).reshape(shape)
 
 
 class BatchRows(StreamedRows):
@@ -103,7 +125,7 @@ class BatchRows(StreamedRows):
 
     def chunks(self, size: int) -> Iterator[Chunk]:
         """Yield the rows in order, ``size`` at a time, and in the last chunk the rest."""
-        first = at = 0
+        first, at, rooms = 0, 0, Rooms()
         X = weight = np.empty(0)
         for batch in self._batches(size):
             m, begin = len(batch), 0
@@ -116,7 +138,7 @@ class BatchRows(StreamedRows):
                 continue
             while begin < m:
                 if at == 0:
-                    X, weight = self._room(batch, size), np.empty(size)
+                    X, weight = self._room(batch, size, rooms), np.empty(size if self._weighted else 0)
                 take = min(size - at, m - begin)
                 _fill(X[at : at + take], batch.X, begin)
                 if weights is not None:
@@ -135,7 +157,7 @@ class BatchRows(StreamedRows):
 
     def compare(self, batch: Batch) -> None:
         """Raise a ValueError if the first rows of a pass are not those of the pass before."""
-        rows = self._room(batch, min(len(batch), FIRST_ROWS))
+        rows = self._room(batch, min(len(batch), FIRST_ROWS), Rooms())
         _fill(rows, batch.X, 0)
         n = len(rows) if self._first is None else min(len(rows), len(self._first))
         if self._first is not None and not np.array_equal(rows[:n], self._first[:n], equal_nan=True):
@@ -160,11 +182,11 @@ class BatchRows(StreamedRows):
     def _nothing(self) -> ValueError:
         return ValueError("the source has no rows: at least one is needed")
 
-    def _room(self, batch: Batch, size: int) -> np.ndarray:
+    def _room(self, batch: Batch, size: int, rooms: Rooms) -> np.ndarray:
         """Return room for a chunk, in the order in which a batch is laid out."""
         if isinstance(batch.X, list):
-            return np.empty((self._d, size + COLUMN_GAP), self._dtype)[:, :size].T
-        return np.empty((size, self._d), self._dtype)
+            return rooms.empty((self._d, size + COLUMN_GAP), self._dtype)[:, :size].T
+        return rooms.empty((size, self._d), self._dtype)
 
     def _is_chunk(self, X: Any) -> bool:
         return isinstance(X, np.ndarray) and X.dtype == self._dtype and X.flags.c_contiguous

@@ -11,11 +11,8 @@ import numpy as np
 
 from expfam_em.sources.batches import Batch, SizedRows
 
-DECODED_ROWS = 1 << 15
-"""Rows that are decoded at a time: their columns stay in the cache until they are copied."""
-
-READ_BYTES = 1 << 16
-"""Bytes of a column that are read at a time."""
+DECODED_ROWS = 1 << 17
+"""Rows that are decoded at a time."""
 
 
 def parquet_rows(path: Path, columns: Sequence[str] | None, weight: str | None, n_jobs: int | None) -> SizedRows:
@@ -53,7 +50,7 @@ def _batches(paths: list[Path], names: list[str], weight: str | None, size: int)
     parquet, wanted = import_pyarrow().parquet, [*names, *([] if weight is None else [weight])]
     for path in paths:
         start = 0
-        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES) as file:
+        with parquet.ParquetFile(path, pre_buffer=False, memory_map=True) as file:
             for batch in file.iter_batches(DECODED_ROWS, columns=list(dict.fromkeys(wanted)), use_threads=False):
                 found = [arrow_column(batch, name, start, str(path)) for name in wanted]
                 yield Batch(found[: len(names)], None if weight is None else found[-1])
