@@ -79,6 +79,7 @@ INTERNALS = {
     "test_patterns.py": KERNEL,
     "test_persistence.py": REGISTRY,
     "row_sources.py": "rows that are nowhere in one piece",
+    "test_sources.py": "memory that chunks share; the size of chunks, and how many rows starts are drawn from",
     "test_registry.py": REGISTRY,
     "test_repeatable.py": "the size of chunks",
     "test_same_bits.py": "fits of a given start in a stack, and sums of the kernels",

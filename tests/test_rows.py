@@ -20,6 +20,7 @@ from expfam_em.em import ranks, sample
 from expfam_em.em.starts import from_labels_of, initialise_all
 from expfam_em.estep.bits import Bits
 from expfam_em.estep.dense import Dense
+from expfam_em.estep.look import LookedRows, on_grids
 from expfam_em.estep.plan import plan, single_pass, table_chunk, with_exposure
 from expfam_em.estep.reduce import (
     EStep,
@@ -324,7 +325,8 @@ def test_functions_of_chunks_can_be_sent_away(case):
         functools.partial(log_base_chunk, family),
         functools.partial(refusal_chunk, family),
         functools.partial(summary_chunk, family),
-        functools.partial(ranks.extremes, direction),
+        ranks.spread_chunk,
+        functools.partial(on_grids, ((EStep(kernel, start.scores), 8), (ranks.spread_chunk, 16))),
         functools.partial(ranks.collected_chunk, direction, []),
     ]
     pairs = [(function, chunk) for function in functions]
@@ -651,6 +653,49 @@ def test_zeros_alone_stand_for_rows_of_a_zero_inflated_family():
     assert bind(family, ArrayRows(0 * X)).family.shift == 0
 
 
+# ---- passes that do several things -----------------------------------------------------------------------------------
+
+
+class Sum(str):
+    """A sum that says in which order it was added up."""
+
+    def __add__(self, other):
+        return Sum(f"({self!s}+{other!s})")
+
+
+def _spelt(name, chunk):
+    return Sum(f"{name}{chunk.first}:{len(chunk.X)}:{float(np.sum(chunk.weight))}")
+
+
+@pytest.mark.parametrize("n", [1, 16, 17, 100, 129, 300])
+def test_what_waits_for_a_pass_is_added_up_as_by_itself(n, monkeypatch):
+    monkeypatch.setattr(grid, "FEWEST_ROWS", 4)
+    monkeypatch.setattr(grid, "CHUNK_WORK", 16)
+    rows = ListRows([DATA[:n]], [np.arange(n) + 1.0])
+    asked = [(functools.partial(_spelt, name), work) for name, work in (("a", 1), ("b", 0.5), ("c", 4), ("d", 2))]
+    expected = [rows.reduce(function, work) for function, work in asked]
+    assert len(set(expected)) == 4
+    looked = LookedRows(rows, (), 1.0)
+    later, passes = [looked.later(*one) for one in asked[:3]], []
+    whole = rows.reduce
+    rows.reduce = lambda function, work: passes.append(work) or whole(function, work)
+    assert looked.reduce(*asked[3]) == expected[3]
+    assert [one.value for one in later] == expected[:3]
+    alone = looked.later(*asked[0])
+    assert alone.value == expected[0]
+    assert passes == [0.5, 1]
+
+
+def test_families_that_summarise_alike_are_asked_once():
+    rows = ListRows([DATA], None)
+    looked = LookedRows(rows, (functools.partial(summary_chunk, families.Gaussian("diag", variance_floor=0.0)),), 1.0)
+    rows.reduce = None
+    assert bind(families.KnownCovariance(), looked).column_variance == pytest.approx(DATA.var(axis=0), rel=1e-12)
+    for other in (families.Gaussian("diag"), families.StudentT(4.0)):
+        with pytest.raises(TypeError):
+            bind(other, looked)
+
+
 # ---- samples -------------------------------------------------------------------------------------------------------
 
 RNG = np.random.default_rng(8)
@@ -674,11 +719,12 @@ SAMPLED = {
 WEIGHTS = {"none": None, "whole": RNG.integers(0, 4, 3000).astype(float), "few": (np.arange(3000) % 200 == 3) * 2.0}
 
 
-@pytest.mark.parametrize("bins", [ranks.BINS, 64], ids=["one pass", "many passes"])
+@pytest.mark.parametrize(("bins", "spread"), [(ranks.BINS, ranks.SPREAD_ROWS), (64, ranks.SPREAD_ROWS), (64, 5)])
 @pytest.mark.parametrize("weight", WEIGHTS)
 @pytest.mark.parametrize("name", SAMPLED)
-def test_selected_rows_are_those_of_the_sort(name, weight, bins, monkeypatch):
+def test_selected_rows_are_those_of_the_sort(name, weight, bins, spread, monkeypatch):
     monkeypatch.setattr(ranks, "BINS", bins)
+    monkeypatch.setattr(ranks, "SPREAD_ROWS", spread)
     if bins == 64:
         monkeypatch.setattr(ranks, "COLLECTED_ENTRIES", 100)
         monkeypatch.setattr(ranks, "COLLECTED_ROWS", 1)
@@ -718,6 +764,26 @@ def test_collected_rows_stay_few():
     limit = ranks.COLLECTED_ROWS * 40
     assert len(most) == 3
     assert max(most) <= limit
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_rows_of_a_spread_are_the_same_wherever_rows_are_cut(weight, monkeypatch):
+    """They are so many as are wanted, and their shares of weight are those of all rows, up to what is drawn."""
+    weight = WEIGHTS[weight]
+    monkeypatch.setattr(ranks, "SPREAD_ROWS", 400)
+    whole, *parts = (
+        ranks.spread_chunk(Chunk(NORMAL[a:b], None if weight is None else weight[a:b], a))
+        for a, b in ((0, 3000), (0, 1024), (1024, 2048), (2048, 3000))
+    )
+    added = parts[0] + (parts[1] + parts[2])
+    present = 3000 if weight is None else np.count_nonzero(weight)
+    for found in (whole, added):
+        assert len(found.X) == len(found.key) == len(found.weight) == min(present, 400)
+        assert found.present == present
+        assert found.end == (3000 if weight is None else 1 + np.flatnonzero(weight)[-1])
+    assert np.array_equal(np.sort(added.key), np.sort(whole.key))
+    share = np.average(whole.X[:, 0] < 0, weights=whole.weight)
+    assert share == pytest.approx(np.average(NORMAL[:, 0] < 0, weights=weight), abs=0.15)
 
 
 class Last:

@@ -22,7 +22,10 @@ from scipy import sparse
 from sklearn.base import clone
 
 import expfam_em as ef
-from expfam_em.rows import threads
+from expfam_em.em import seeds, starts
+from expfam_em.rows import grid, threads
+from expfam_em.rows.protocol import Chunk
+from expfam_em.rows.source import RowSource
 from expfam_em.sources.batches import Rooms
 
 ROOT = Path(ef.__file__).parent.parent
@@ -400,6 +403,51 @@ def test_rows_without_weights_are_not_read_to_be_counted(tmp_path):
         assert np.array_equal(ef.accumulate(mixture, rows).counts, ef.accumulate(mixture, X).counts)
         assert rows.total_weights == len(X)
         assert len(read) == n_reads
+
+
+class CountedRows(RowSource):
+    """Rows that count how often they are read from the beginning."""
+
+    def __init__(self, rows, weight=None):
+        self.rows, self.weight, self.n_passes = rows, weight, 0
+
+    def __len__(self):
+        return len(self.rows)
+
+    def read(self, first, stop):
+        return Chunk(self.rows[first:stop], None if self.weight is None else self.weight[first:stop], first)
+
+    def chunks(self, size):
+        self.n_passes += size > 1  # and not for the first row, which says what columns there are
+        return super().chunks(size)
+
+
+FEW_STEPS = {"max_iter": 2, "tol": 0.0, "random_state": 0}
+PASSES = {
+    "seeds": (ef.ExponentialFamilyMixture(ef.families.Gaussian("diag"), 2, **FEW_STEPS), 0),
+    "log h": (ef.ExponentialFamilyMixture(ef.families.Gamma(), 2, **FEW_STEPS), 0),
+    "sums in common": (ef.GaussianMixture(2, covariance_type="tied", init_params="k-means++", **FEW_STEPS), 0),
+    "the best of some": (ef.GaussianMixture(2, init="mixed", **FEW_STEPS), 0),
+    # one hard step is two E-steps; one more gives the estimate from it, and another the first sums from its labels
+    "k-means": (ef.GaussianMixture(2, **FEW_STEPS), 4),
+    "k-means, diagonal": (ef.GaussianMixture(2, covariance_type="diag", **FEW_STEPS), 4),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Best performing")
+@pytest.mark.parametrize("weight", [None, np.arange(6000) % 3.0], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("name", PASSES)
+def test_rows_are_read_three_times_before_the_first_step(name, weight, monkeypatch):
+    """Once to look at them, and twice to draw some by rank; then once for each E-step."""
+    model, of_start = PASSES[name]
+    monkeypatch.setattr(starts, "HARD_STEPS", 1)
+    monkeypatch.setattr(seeds, "SEEDING_ROWS", 1000)
+    monkeypatch.setattr(starts, "SEEDING_ROWS", 1000)
+    monkeypatch.setattr(seeds, "SEEDING_ROWS_NUMERIC", 1000)
+    monkeypatch.setattr(grid, "FEWEST_ROWS", 512)
+    rows = CountedRows(np.random.default_rng(3).gamma(np.repeat([[2.0, 5.0], [9.0, 2.0]], 3000, axis=0)), weight)
+    found = clone(model).set_params(**({"guard": False} if "guard" in model.get_params() else {})).fit(rows)
+    assert rows.n_passes == 3 + of_start + found.n_iter_ + 1
 
 
 @pytest.mark.filterwarnings("ignore:Best performing")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from expfam_em.rows.csr import CSRBlock, project
 from expfam_em.rows.protocol import Chunk, Rows
@@ -22,19 +23,49 @@ COLLECTED_ENTRIES = 1 << 22
 
 COLLECTED_ROWS = 16
 
+SPREAD_ROWS, SPREAD_CELLS = 1 << 12, 1 << 8
+"""Rows that say in how many bins each of so many cells of equal length is cut."""
+
+
+def row_keys(number: Any) -> NDArray[np.uint64]:
+    """Return a key for each row number: those of the rows below any limit are evenly spread over all rows."""
+    return np.multiply(number.astype(np.uint64), np.uint64(0x9E3779B97F4A7C15), dtype=np.uint64)
+
 
 @dataclass(frozen=True)
-class Extremes:
-    """Least and greatest key, how many rows are present, and the number behind that of the last one."""
+class Spread:
+    """Some rows from all over, which say where rows lie in any projection; ``+`` keeps those of the lowest keys.
 
-    low: float
-    high: float
+    Attributes
+    ----------
+    X : (m, d) array or CSRBlock
+    weight : (m,)
+    key : (m,) uint64
+        See `row_keys`.
+    present : int
+        How many rows carry weight.
+    end : int
+        The number behind that of the last of them.
+    """
+
+    X: Any
+    weight: np.ndarray
+    key: np.ndarray
     present: int
     end: int
 
-    def __add__(self, other: Extremes) -> Extremes:
-        low, high = min(self.low, other.low), max(self.high, other.high)
-        return Extremes(low, high, self.present + other.present, max(self.end, other.end))
+    def __add__(self, other: Spread) -> Spread:
+        X = [self.X, other.X]
+        joined = CSRBlock.concatenate(X) if isinstance(self.X, CSRBlock) else np.concatenate(X)
+        weight, key = np.concatenate([self.weight, other.weight]), np.concatenate([self.key, other.key])
+        return Spread(joined, weight, key, self.present + other.present, max(self.end, other.end)).thinned()
+
+    def thinned(self) -> Spread:
+        """Return the same with no more rows than are wanted."""
+        if len(self.key) <= SPREAD_ROWS:
+            return self
+        kept = np.sort(np.argpartition(self.key, SPREAD_ROWS)[:SPREAD_ROWS])
+        return replace(self, X=self.X[kept], weight=self.weight[kept], key=self.key[kept])
 
 
 @dataclass(frozen=True)
@@ -122,19 +153,27 @@ class Level(NamedTuple):
         return self.start[interval] + share.astype(np.int64)
 
 
-def extremes(direction: Array, chunk: Chunk) -> Extremes:
-    """Return the extremes of the rows of a chunk that carry weight."""
-    _, _, number, key = _present(direction, chunk)
-    end = int(number[-1]) + 1 if len(number) else 0
-    return Extremes(key.min(initial=np.inf), key.max(initial=-np.inf), len(number), end)
+def spread_chunk(chunk: Chunk) -> Spread:
+    """Return some rows from all over a chunk."""
+    present = np.arange(len(chunk.X)) if chunk.weight is None else np.flatnonzero(chunk.weight > 0)
+    key = row_keys(chunk.first + present)
+    few = np.arange(0)
+    if len(key) > 4 * SPREAD_ROWS:  # no more than are needed, and some
+        few = np.flatnonzero(key < np.uint64(2 * SPREAD_ROWS / len(key) * 2.0**64))
+    few = few if len(few) else np.arange(len(key))
+    X, rows = chunk.X, present[few]
+    X = X[rows] if isinstance(X, CSRBlock) else np.array(X[rows], order="C")
+    weight = np.ones(len(rows)) if chunk.weight is None else chunk.weight[rows]
+    end = chunk.first + int(present[-1]) + 1 if len(present) else 0
+    return Spread(X, weight, key[few], len(present), end).thinned()
 
 
-def counted_chunk(direction: Array, levels: list[Level], chunk: Chunk) -> Counted:
+def counted_chunk(direction: Array, levels: list[Level], with_extremes: bool, chunk: Chunk) -> Counted:
     """Return what the bins of the last level hold of a chunk."""
     _, weight, number, key = _present(direction, chunk)
     which, of_bin = _found(levels, key, number)
     low = high = np.empty(0)
-    if len(levels) > 1:  # the first bins can do without, and these two take time
+    if with_extremes:  # the first bins can do without, and these two take time
         low, high = _extremes_of(of_bin, key[which], levels[-1].n_bins)
     mass = np.bincount(of_bin, weight[which], levels[-1].n_bins)
     rows = mass if chunk.weight is None else np.bincount(of_bin, minlength=len(mass))
@@ -189,7 +228,7 @@ def _found(levels: list[Level], key: Floats, number: Any) -> Any:
 # ---- passes over all rows ------------------------------------------------------------------------------------------
 
 
-def selected(rows: Rows, direction: Array, keys: Extremes, levels_of: Callable) -> Any:
+def selected(rows: Rows, direction: Array, spread: Spread, most: int, levels_of: Callable) -> Any:
     """Return the rows that reach given cumulative weights, each once, and how many of these each reaches.
 
     Rows are ordered by a projection, and by their numbers where that is equal. Their weights are counted in bins. Bins
@@ -199,22 +238,25 @@ def selected(rows: Rows, direction: Array, keys: Extremes, levels_of: Callable) 
     ----------
     rows : Rows
     direction : (d,)
-    keys : Extremes
-    levels_of : callable (weight of all rows) -> (m,)
-        The cumulative weights, ascending.
+    spread : Spread
+        Of the rows.
+    most : int
+        How many cumulative weights there are.
+    levels_of : callable (weight of all rows) -> (most,)
+        They, in ascending order.
 
     Returns
     -------
     X, times, total
         Rows in order, how many of the weights each reaches, and the weight of all rows.
     """
-    work, one = 8 * rows.n_features, np.ones(1)
-    levels = [Level(keys.low * one, keys.high * one, one == 0, 0 * one, np.array([0, BINS]))]
-    counted = rows.reduce(functools.partial(counted_chunk, direction, levels), work)
-    reached = _cumulative(levels[-1], counted)
-    at = levels_of(reached[-1])
-    of_bin, total = _reaching(levels[-1], counted, reached, at, np.zeros(len(at), np.int64)), reached[-1]
-    enough = max(COLLECTED_ENTRIES // rows.n_features, COLLECTED_ROWS * len(at))
+    work, enough = 8 * rows.n_features, max(COLLECTED_ENTRIES // rows.n_features, COLLECTED_ROWS * most)
+    levels = _first_levels(spread, direction, most, enough)
+    counted = rows.reduce(functools.partial(counted_chunk, direction, levels, False), work)
+    reached = np.cumsum(counted.weight)
+    at, total = levels_of(reached[-1]), reached[-1]
+    filled = np.flatnonzero(counted.weight > 0)
+    of_bin = filled[np.searchsorted(reached[filled], at, side="right")]
     while True:
         wanted, interval, ranks = np.unique(of_bin, return_inverse=True, return_counts=True)
         inner = np.full(levels[-1].n_bins, -1, np.int32)
@@ -223,13 +265,32 @@ def selected(rows: Rows, direction: Array, keys: Extremes, levels_of: Callable) 
         before = reached - counted.weight
         if counted.rows[wanted].sum() <= enough:
             break
-        levels.append(_cut(levels[-1], counted, before, wanted, ranks, keys.end))
-        counted = rows.reduce(functools.partial(counted_chunk, direction, levels), work)
+        levels.append(_cut(levels[-1], counted, before, wanted, ranks, spread.end))
+        counted = rows.reduce(functools.partial(counted_chunk, direction, levels, True), work)
         reached = _cumulative(levels[-1], counted)
         of_bin = _reaching(levels[-1], counted, reached, at, interval)
     found = rows.reduce(functools.partial(collected_chunk, direction, levels), work).in_order()
     picked, times = np.unique(_places(found, before, at, of_bin), return_counts=True)
     return found.X[picked], times, total
+
+
+def _first_levels(spread: Spread, direction: Array, most: int, enough: int) -> list[Level]:
+    """Return bins of equal length; or, where those would hold too many rows, such as hold about as many each.
+
+    Rows beyond all that are in the spread belong to the first or the last bin.
+    """
+    key, one = project(spread.X, direction), np.ones(1)
+    low, high = key.min() * one, key.max() * one
+    cells = Level(low, high, one == 0, 0 * one, np.array([0, SPREAD_CELLS]), np.arange(SPREAD_CELLS, dtype=np.int32))
+    mass = np.bincount(cells.bins(0, key, key), spread.weight, SPREAD_CELLS)
+    share = mass / mass.sum()
+    if most * spread.present * SPREAD_CELLS * np.sum(share**2) < enough / 2 * BINS:
+        return [cells._replace(start=np.array([0, BINS]), inner=None)]
+    place = np.arange(SPREAD_CELLS)
+    begin, end = (low * (1 - at / SPREAD_CELLS) + high * (at / SPREAD_CELLS) for at in (place, place + 1))
+    sizes = 1 + (BINS * share).astype(np.int64)
+    start = np.append(0, np.cumsum(sizes))
+    return [cells, Level(begin, end, np.zeros(SPREAD_CELLS, bool), np.zeros(SPREAD_CELLS), start)]
 
 
 def _cumulative(level: Level, counted: Counted) -> np.ndarray:

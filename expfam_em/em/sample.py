@@ -97,9 +97,9 @@ def _levels(total, rng, most) -> np.ndarray:
 
 def _selected(rows, direction, rng, most):
     work = 8 * rows.n_features
-    keys = rows.reduce(functools.partial(ranks.extremes, direction), work)
-    if keys.present <= most:
+    spread = rows.reduce(ranks.spread_chunk, work)
+    if spread.present <= most:
         found = rows.reduce(functools.partial(ranks.collected_chunk, direction, []), work).in_order()
         return found.X, found.weight, np.array([0, len(found.weight)])
-    X, times, total = ranks.selected(rows, direction, keys, lambda total: _levels(total, rng, most))
+    X, times, total = ranks.selected(rows, direction, spread, most, lambda total: _levels(total, rng, most))
     return X, times * (total / most), np.array([0, len(times)])

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from expfam_em.em.options import Options
+from expfam_em.em.ranks import row_keys
 from expfam_em.em.steps import estimate, with_family
 from expfam_em.estep.grouped import possible_row, refilled, with_groups
 from expfam_em.estep.plan import single_pass
@@ -145,15 +145,10 @@ class Sample:
         stratum = self.columns[:, 0].astype(np.int64)
         if np.bincount(stratum, minlength=1).max() <= ROWS_EACH:
             return self
-        order = np.lexsort((_key(self.columns[:, 1]), stratum))
+        order = np.lexsort((row_keys(self.columns[:, 1]), stratum))
         first = np.searchsorted(stratum[order], stratum[order])
         kept = np.sort(order[np.arange(len(order)) - first < ROWS_EACH])
         return Sample(self.X[kept], self.columns[kept], self.totals)
-
-
-def _key(number: Array) -> NDArray[np.uint64]:
-    """Return a key for each row number: those of the rows below any limit are evenly spread over all rows."""
-    return np.multiply(number.astype(np.uint64), np.uint64(0x9E3779B97F4A7C15), dtype=np.uint64)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,11 @@ from typing import Any
 import numpy as np
 
 from expfam_em.estep.reduce import Refusal
-from expfam_em.rows.protocol import Chunk, Rows, V
+from expfam_em.family.summaries import same_summary, summary_chunk
+from expfam_em.rows.grid import Tree, rows_per_chunk
+from expfam_em.rows.protocol import PADDING, Chunk, Rows, V
 from expfam_em.rows.source import weight_of
+from expfam_em.rows.threads import cached_property
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,44 @@ def together(functions: tuple[Callable[[Chunk], Any], ...], chunk: Chunk) -> Fou
     return Found(tuple(values))
 
 
+def on_grids(functions: tuple[tuple[Callable[[Chunk], Any], int], ...], chunk: Chunk) -> Found:
+    """Return what functions find of a chunk, each added up over the chunks of so many rows that it consists of."""
+    return Found(tuple(_on_grid(function, size, chunk) for function, size in functions))
+
+
+def _on_grid(function: Callable[[Chunk], V], size: int, chunk: Chunk) -> V:
+    n, tree = len(chunk.X), Tree()
+    if n <= size:
+        return function(chunk)
+    for number, first in enumerate(range(0, n, size)):  # an aligned node of the tree over all rows
+        rows = slice(first, min(first + size, n))
+        weight, offset = (None if part is None else part[rows] for part in (chunk.weight, chunk.offset))
+        table = None if chunk.table is None else chunk.table[first : rows.stop + PADDING]
+        tree.put(0, number, function(Chunk(chunk.X[rows], weight, chunk.first + first, table, offset=offset)))
+    return tree.total()
+
+
+class Later:
+    """The sum of a function of chunks that the next pass over some rows finds beside its own; see `LookedRows.later`.
+
+    Attributes
+    ----------
+    function, work
+        See `Rows.reduce`.
+    """
+
+    def __init__(self, rows: LookedRows, function: Callable[[Chunk], Any], work: float) -> None:
+        self._rows, self.function, self.work = rows, function, work
+
+    @cached_property
+    def value(self) -> Any:
+        """The sum, by a pass of its own if there has been none since."""
+        self._rows.catch_up()
+        return vars(self)["value"]
+
+
 class LookedRows:
-    """Rows that answer some functions of chunks without being read again.
+    """Rows that answer some functions of chunks without being read again, and let others wait for the next pass.
 
     Parameters
     ----------
@@ -67,9 +107,10 @@ class LookedRows:
         functions = (*functions, size_chunk)
         found = rows.reduce(functools.partial(together, functions), work)
         self.known = [(f, value) for f, value in zip(functions, found.values, strict=True) if value is not None]
+        self._waiting: list[Later] = []
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("rows", "known"):
+        if name in ("rows", "known", "_waiting"):
             raise AttributeError(name)  # of an object that is being made
         return getattr(self.rows, name)
 
@@ -86,7 +127,25 @@ class LookedRows:
         for one, value in self.known:
             if _same(one, function):
                 return value
-        return self.rows.reduce(function, work)
+        if not self._waiting:
+            return self.rows.reduce(function, work)
+        own = Later(self, function, work)
+        self._waiting.append(own)
+        return own.value
+
+    def later(self, function: Callable[[Chunk], Any], work: float) -> Later:
+        """Return what will hold ``reduce(function, work)``, once there is another pass or somebody asks for it."""
+        found = Later(self, function, work)
+        self._waiting.append(found)
+        return found
+
+    def catch_up(self) -> None:
+        """Find what waits, by one pass in the longest chunks, which consist of those of the others."""
+        waiting, self._waiting = self._waiting, []
+        functions = tuple((one.function, rows_per_chunk(one.work)) for one in waiting)
+        found = self.rows.reduce(functools.partial(on_grids, functions), min(one.work for one in waiting))
+        for one, value in zip(waiting, found.values, strict=True):
+            vars(one)["value"] = value
 
     def derive(self, function: Callable[[Chunk], Chunk], work: float) -> Rows:
         """Return rows changed chunk by chunk; see `Rows`."""
@@ -96,5 +155,6 @@ class LookedRows:
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, functools.partial) and isinstance(other, functools.partial):
         same = one.func is other.func and len(one.args) == len(other.args) and one.keywords == other.keywords
-        return same and all(a is b for a, b in zip(one.args, other.args, strict=True))
+        equal = same_summary if one.func is summary_chunk else operator.is_
+        return same and all(map(equal, one.args, other.args))
     return one is other

@@ -12,6 +12,7 @@ from expfam_em.estep.bits import CODE_STACK_ENTRIES, CODE_TABLE_ENTRIES, Bits, c
 from expfam_em.estep.dense import Dense, check_width, table_of
 from expfam_em.estep.grouped import Grouped, refilled
 from expfam_em.estep.incomplete import IncompletePass
+from expfam_em.estep.look import Later, LookedRows
 from expfam_em.estep.masked import Masked
 from expfam_em.estep.reduce import EStep, OfData, Write, as_given, log_base_chunk
 from expfam_em.estep.scores import Kernel, Outputs, Scores, Sums, cancels, check_temperature
@@ -43,17 +44,17 @@ class Pass:
     rows : Rows
         With the tables that the kernel takes.
     kernel : Dense, Sparse, Bits, IncompletePass, Masked or Grouped
-    log_base : (D,)
+    log_base : (D,), or Later
         Σ sample_weight · log h over each data set.
-    totals : (D, c), optional
-        Σ sample_weight · T over each data set of the statistics that all components have in common.
+    totals : (D, p), or Later, optional
+        Σ sample_weight · T over each data set, where all components have some statistics in common.
     """
 
     family: Any
     rows: Rows
     kernel: Kernel
-    log_base: np.ndarray
-    totals: np.ndarray | None = None
+    log_base: np.ndarray | Later
+    totals: np.ndarray | Later | None = None
 
     memory: ClassVar[None] = None
     """What it remembers of earlier E-steps: nothing."""
@@ -85,7 +86,8 @@ class Pass:
         if not exposures.any():
             exposures = counts
         if not cancels(self.family, scores):
-            bounds = bounds + self.log_base[data_set]
+            log_base = self.log_base.value.values if isinstance(self.log_base, Later) else self.log_base
+            bounds = bounds + log_base[data_set]
         return Sums(np.arange(B), counts, sums, bounds, exposures)
 
     def check_width(self, scores: Scores) -> None:
@@ -108,7 +110,9 @@ class Pass:
 
     def _with_common(self, kernel, scores, counts, sums, bounds, data_set):
         """Return sums and bounds with the statistics that all components have in common."""
-        first, totals = scores.natural.shape[2] - kernel.n_common, self.totals[data_set]  # type: ignore[index]
+        totals: Any = self.totals.value.sums[:, 0] if isinstance(self.totals, Later) else self.totals
+        first = scores.natural.shape[2] - kernel.n_common
+        totals = totals[data_set, first:]
         common = kernel.form.share(counts, sums, totals)
         bounds = bounds + np.sum(scores.natural[:, 0, first:] * totals, axis=1)
         return np.concatenate([sums, common], axis=2), bounds
@@ -166,8 +170,7 @@ def plan(family, rows: Rows, n_components=1, *, once=False) -> Pass:
             rows = with_table(family, inner.form, rows)
     complete = isinstance(inner, Dense) and not isinstance(kernel, Grouped)
     if complete and inner.form is not None and (n_common := inner.form.n_common):
-        p = n_statistics(family, rows)
-        totals, kernel = totals_of(inner, rows, p)[:, p - n_common :], replace(kernel, n_common=n_common)
+        totals, kernel = totals_of(inner, rows, n_statistics(family, rows)), replace(kernel, n_common=n_common)
     return Pass(family, rows, kernel, total_log_base(family, rows), totals)
 
 
@@ -222,16 +225,19 @@ def table_chunk(family, form, chunk: Chunk) -> Chunk:
     return chunk._replace(table=T)
 
 
-def totals_of(kernel, rows: Rows, p) -> np.ndarray:
+def totals_of(kernel, rows: Rows, p) -> np.ndarray | Later:
     """Return Σ sample_weight · T over each data set, (D, p): the sums of one component."""
     step = EStep(kernel, Scores.none(rows.n_data, 1, p), data_set=np.arange(rows.n_data))
-    return rows.reduce(step, p).sums[:, 0]
+    return rows.later(step, p) if isinstance(rows, LookedRows) else rows.reduce(step, p).sums[:, 0]
 
 
-def total_log_base(family, rows: Rows) -> np.ndarray:
+def total_log_base(family, rows: Rows) -> np.ndarray | Later:
     """Return Σ sample_weight · log h(x) over each data set, (D,)."""
+    function, work = functools.partial(log_base_chunk, family), ENTRY_WORK * rows.n_features
+    if isinstance(rows, LookedRows):
+        return rows.later(function, work)
     try:
-        found: OfData = rows.reduce(functools.partial(log_base_chunk, family), ENTRY_WORK * rows.n_features)
+        found: OfData = rows.reduce(function, work)
     except ImpossibleRowError as error:
         raise as_given(error, rows) from None
     return found.values

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from expfam_em.analysis.criteria import Sharpness
+from expfam_em.em.ranks import spread_chunk
 from expfam_em.estep.look import LookedRows
 from expfam_em.estep.reduce import Refusal, Tell, log_base_chunk, refusal_chunk
 from expfam_em.family import checked
@@ -35,7 +36,7 @@ def in_dtype(rows: Any, dtypes: tuple[Any, ...]) -> Any:
 def looked_at(rows: Any, family: Any, fitting: bool = False) -> Any:
     """Return rows that have been read once, so that it is known whether all are finite and possible under a family.
 
-    For a fit, it is also known what the family has to know of all of them.
+    For a fit, it is also known what the family has to know of all of them, and where they lie.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def looked_at(rows: Any, family: Any, fitting: bool = False) -> Any:
     to_bind = fitting and needs_blocks(family)  # which iterates over the rows themselves, where that is possible
     if fitting and not to_bind:
         asked = log_base_chunk if checked.is_default(family.summary) else summary_chunk
-        functions.append(functools.partial(asked, family))
+        functions += [functools.partial(asked, family), spread_chunk]
     found = LookedRows(rows, tuple(functions), ENTRY_WORK * rows.n_features)
     if isinstance(finite := found.known[0][1], Refusal) and finite.error is not None:
         raise finite.error

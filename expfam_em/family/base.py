@@ -194,6 +194,11 @@ class ExponentialFamily(ABC):
         """
         return (expectation + self.seed_smoothing * mean) / (1 + self.seed_smoothing)
 
+    @property
+    def _summary_constants(self) -> tuple[Any, ...] | None:
+        """What ``summary`` depends on besides the rows: families with the same method share it where this is equal."""
+        return None
+
     @checked.default
     def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         """Return what `bound` has to know of some rows, a value with ``+``; None, the default, if it is nothing.

@@ -49,6 +49,12 @@ def summary_chunk(family: Any, chunk: Chunk) -> Summary:
     return functools.reduce(Summary.__add__, (Summary(checked.told(family, "summary", *part)) for part in dense))
 
 
+def same_summary(one: Any, other: Any) -> bool:
+    """Whether two families, by their attribute ``_summary_constants``, are known to summarise any rows alike."""
+    alike = type(one).summary is type(other).summary and one._summary_constants == other._summary_constants
+    return one is other or (alike and one._summary_constants is not None)
+
+
 @dataclass(frozen=True)
 class Width:
     """The summary of a family that has to know the number of columns only."""

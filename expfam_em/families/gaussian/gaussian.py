@@ -96,6 +96,10 @@ class Gaussian(FramedNormal, InStacks, MissingValues, Conjugated):
     def summary(self, X: Array, sample_weight: Floats | None) -> Any:
         return moments_of(X, sample_weight, with_values=self.variance_floor > 0)
 
+    @property
+    def _summary_constants(self) -> tuple[Any, ...]:
+        return (self.variance_floor > 0,)
+
     def bound(self, summary: Any) -> Self:
         """Return a copy whose frame is about the weighted mean and standard deviation of the columns."""
         mean, variance = summary.mean, checked_variance(summary.scatter / summary.total)
