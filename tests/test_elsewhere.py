@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 from sklearn.base import clone
 
 import expfam_em as ef
@@ -18,6 +19,7 @@ BITS = (X > 0).astype(np.uint8)
 NORMAL = ef.families.Gaussian()
 
 SOURCES = (ListRows, ShuffledRows, ReadRows)
+ENDS = ([0, 7, 100, 291], [33], [])
 
 ESTIMATORS = {
     "full": ef.GaussianMixture(3, random_state=0),
@@ -93,6 +95,65 @@ def spoiled(value):
     return ReadRows.of(data, None, [50])
 
 
+FAR = [[0.0, 0.0, 0.0], [90.0, 0.0, 0.0], [-90.0, 0.0, 0.0], [0.0, 90.0, 0.0]]
+K_MEANS = {
+    "k-means++": ef.KMeans(3, random_state=0),
+    "random": ef.KMeans(4, init="random", n_init=3, random_state=1),
+    "clusters without rows": ef.KMeans(4, init=FAR, n_init=1, max_iter=3),
+    "one": ef.KMeans(1, random_state=0),
+    "kept": ef.KMeans(3, random_state=0, max_iter=1),
+}
+GROUPS = {"rows": X, "repeated": np.round(X / 3), "single": X.astype(np.float32)}
+
+
+@pytest.mark.parametrize("rows", GROUPS)
+@pytest.mark.parametrize("name", K_MEANS)
+def test_k_means_finds_the_clusters_of_the_array(name, rows):
+    """The array remembers its nearest centres, so that sums are rounded otherwise."""
+    data, weight = GROUPS[rows], None if name == "random" else WEIGHT
+    expected = clone(K_MEANS[name]).fit(data, sample_weight=weight)
+    found = [clone(K_MEANS[name]).fit(kind.of(data, weight, ends)) for kind, ends in zip(SOURCES, ENDS, strict=True)]
+    tolerance = 1e-6 if rows == "single" else 1e-12
+    for one in found:
+        same_fits(one, found[0])
+        assert not hasattr(one, "labels_")
+        assert one.n_iter_ == expected.n_iter_
+        assert one.cluster_centers_ == pytest.approx(expected.cluster_centers_, rel=tolerance, abs=tolerance)
+        assert one.cluster_centers_.dtype == data.dtype
+        assert one.distortions_ == pytest.approx(expected.distortions_, rel=1e-9)
+        assert one.inertia_ == pytest.approx(expected.inertia_, rel=tolerance)
+        source = ListRows.of(data, None, [50])
+        assert np.array_equal(one.predict(source), expected.labels_)
+        assert one.transform(source) == pytest.approx(expected.transform(data), rel=1e-5, abs=1e-5)
+        assert one.score(ListRows.of(data, weight, [3])) == pytest.approx(-expected.inertia_, rel=tolerance)
+
+
+def test_k_means_of_a_path(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    one, other = (clone(K_MEANS["k-means++"]) for _ in range(2))
+    assert np.array_equal(one.fit_predict(tmp_path / "x.npy"), other.fit_predict(X))
+    distances = clone(one).fit_transform(str(tmp_path / "x.npy"))
+    assert distances == pytest.approx(cdist(X, one.cluster_centers_), rel=1e-12)
+    assert one.status_ == other.status_
+    assert hasattr(one.fit(X), "labels_")
+    assert not hasattr(one.fit(ListRows.of(X, None, [9])), "labels_")
+
+
+def test_k_means_goes_on_from_a_checkpoint(tmp_path):
+    rows, whole = ReadRows.of(X, WEIGHT, [9]), clone(K_MEANS["k-means++"])
+    whole.fit(rows)
+    model, kept = clone(whole), tmp_path / "fit.ckpt"
+
+    def stopped(state):
+        if state.n_iter == 1:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        model.fit(rows, callbacks=[stopped], checkpoint=kept, checkpoint_every=0)
+    assert kept.exists()
+    same_fits(model.fit(rows, checkpoint=kept), whole)
+
+
 @pytest.mark.parametrize(
     ("fit", "told"),
     [
@@ -107,7 +168,12 @@ def spoiled(value):
         (lambda m: m.fit(X).predict(ReadRows.of(BITS[:, :2], None, [])), "X has 2 features, but GaussianMixture is"),
         (lambda m: m.fit(X).predict(spoiled(np.nan)), "column 2 of row 77"),
         (lambda m: m.fit(X).impute(spoiled(np.nan)), "imputation of missing values needs all rows in memory"),
-        (lambda m: ef.KMeans(3).fit(spoiled(0.0)), "KMeans needs all rows in memory"),
+        (lambda m: ef.MiniBatchKMeans(3).fit(spoiled(0.0)), "MiniBatchKMeans needs all rows in memory"),
+        (lambda m: ef.KMeans(3).fit(spoiled(np.nan)), "column 2 of row 77"),
+        (lambda m: ef.KMeans(3).fit(X).predict(spoiled(np.nan)), "column 2 of row 77"),
+        (lambda m: ef.KMeans(3).fit(ReadRows.of(X[:2], None, [])), "n_samples=2 should be >= n_clusters=3"),
+        (lambda m: ef.KMeans(3, init=lambda X, K, random_state: X[:K]).fit(spoiled(0.0)), "a function as init needs"),
+        (lambda m: ef.KMeans(3).fit(X).score(spoiled(0.0), sample_weight=WEIGHT), "beside rows that are not in memory"),
         (lambda m: ef.ExponentialFamilyMixture(ef.families.Gamma()).fit(spoiled(-1.0)), r"holds -0.\d* \(row 1\)"),
         (lambda m: ef.fit_many(m, [spoiled(0.0)]), "fit_many needs all rows in memory"),
         (lambda m: ef.select(spoiled(0.0)), "select needs all rows in memory"),

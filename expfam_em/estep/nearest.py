@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,24 @@ INDISTINCT_SQUARES = 16 * 2.0**-52
 
 NO_ORDER, NO_WEIGHT = np.empty(0, np.int32), np.empty(0)
 NO_DOUBLES, NO_SINGLES = np.empty((0, 0)), np.empty((0, 0), np.float32)
+
+
+class Told(NamedTuple):
+    """What there is to say of rows and their nearest centres.
+
+    Attributes
+    ----------
+    labels : (n,) int32, or None
+        Of rows in memory.
+    inertia : float
+        Σ w ‖x − centre of its label‖².
+    n_clusters : int
+        Clusters that have rows.
+    """
+
+    labels: Any
+    inertia: float
+    n_clusters: int
 
 
 class NearestPass:
@@ -107,6 +125,11 @@ class NearestPass:
     def inertia(self, centres, labels) -> float:
         """Return Σ w ‖x − centre of its label‖², computed from the differences; ∞ beyond the range of float64."""
         return self._loss(centres, labels, NO_WEIGHT)
+
+    def told(self, centres, scores: Scores) -> Told:
+        """Return labels, inertia and the number of clusters, given centres in the units of x, and their scores."""
+        labels = self.labels(scores)
+        return Told(labels, self.inertia(centres, labels), int(np.count_nonzero(np.bincount(labels))))
 
     def fill(self, counts, sums, scores: Scores):
         """Return counts (K,), sums (K, d) and centres with rows in the empty clusters, and by how much the bound rises.

@@ -23,15 +23,26 @@ from expfam_em.em.state import Problem, State, em_step
 from expfam_em.em.watching import Callback, tell
 from expfam_em.estep.nearest import NearestPass
 from expfam_em.estep.nearest_sparse import SparseNearestPass
-from expfam_em.estimators.shell import EMEstimator, as_dtype, checked_weight, copied, generator, warn_caller
+from expfam_em.estep.nearest_streamed import StreamedNearestPass
+from expfam_em.estimators.elsewhere import in_dtype, looked_at, set_or_check_columns
+from expfam_em.estimators.shell import (
+    EMEstimator,
+    as_dtype,
+    checked_weight,
+    copied,
+    generator,
+    warn_caller,
+)
 from expfam_em.families.gaussian.gaussian import checked_variance
 from expfam_em.families.gaussian.known import KnownCovariance, in_frame_units
 from expfam_em.family.binding import bind
 from expfam_em.rows import csr
-from expfam_em.rows.memory import ArrayRows, check_total
+from expfam_em.rows.memory import ArrayRows, check_total, count
+from expfam_em.rows.protocol import is_rows
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Floats, Integers, Observations, RandomState
 from expfam_em.saving.files import saved
+from expfam_em.sources.open import Source
 from expfam_em.values.mixture import Mixture
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -73,6 +84,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
     ----------
     cluster_centers_ : (K, d)
     labels_ : (n,)
+        Of rows in memory; those of other rows are what ``predict`` returns.
     inertia_ : float
         J = Σ w ‖x − μ_label‖².
     n_iter_ : int
@@ -145,13 +157,19 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
 
     # ---- fitting --------------------------------------------------------------------------------------------
 
+    def _checked_elsewhere(self, rows: Any, reset: bool) -> Any:
+        if rows.is_sparse:
+            raise ValueError("KMeans needs sparse rows in memory, as a sparse matrix")
+        set_or_check_columns(self, rows, reset)
+        return in_dtype(rows, self._dtypes)
+
     def _fit(self, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> None:
-        self._check_size(len(X))
+        rows = looked_at(X, KnownCovariance(), fitting=True) if is_rows(X) else ArrayRows(X, weight, self.n_jobs)
+        self._check_size(count(rows))
         if self.algorithm == "elkan" and self.n_clusters == 1:
             warn_caller(
                 "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.", RuntimeWarning
             )
-        rows = ArrayRows(X, weight, self.n_jobs)
         check_total(rows)
         pass_: Any = self._pass(rows, "auto" if self.copy_x else "rows")
         variance = checked_variance(pass_.column_variance()) if rows.is_sparse else pass_.family.column_variance
@@ -172,8 +190,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         has_ended()
         status = best["status_"] if interruption() is None else Status.INTERRUPTED.value
         best |= {"cluster_centers_": best["cluster_centers_"].astype(X.dtype), "status_": status}
-        self._set_fitted(best)
-        if (distinct := np.count_nonzero(np.bincount(self.labels_))) < self.n_clusters:
+        distinct, labels = best.pop("n_clusters"), best.pop("labels_")
+        self.__dict__.pop("labels_", None)
+        self._set_fitted(best if labels is None else best | {"labels_": labels})
+        if distinct < self.n_clusters:
             warn_caller(
                 f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({self.n_clusters}). Possibly "
                 "due to duplicate points in X."
@@ -205,15 +225,19 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             "n_features_in_": centres.shape[1],
         }
 
-    def _pass(self, rows: ArrayRows, strategy: str = "rows", family: Any = None) -> NearestPass:
+    def _pass(self, rows: Any, strategy: str = "rows", family: Any = None) -> NearestPass:
         """Return rows with their nearest centres, in the coordinates of a family, or in those that suit them best."""
         if rows.is_sparse:
             return SparseNearestPass(_of_zeros(rows.n_features), rows)
-        return NearestPass(in_frame_units(bind(KnownCovariance(), rows)) if family is None else family, rows, strategy)
+        family = in_frame_units(bind(KnownCovariance(), rows)) if family is None else family
+        if not isinstance(rows, ArrayRows):
+            return StreamedNearestPass(family, rows)
+        return NearestPass(family, rows, strategy)
 
     def _pass_under(self, mixture: Mixture, X: Any, weight: Array | None) -> tuple[NearestPass, Mixture]:
         """Return the pass over rows, and a mixture in its coordinates: of sparse rows, those of x."""
-        pass_ = self._pass(ArrayRows(X, weight, self.n_jobs), family=mixture.family)
+        rows = looked_at(X, mixture.family) if is_rows(X) else ArrayRows(X, weight, self.n_jobs)
+        pass_ = self._pass(rows, family=mixture.family)
         return pass_, _mixture_of(pass_.family, _centres(mixture)) if pass_.rows.is_sparse else mixture
 
     def _followed(
@@ -237,8 +261,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         [result] = fit_all(stack, pass_, options=options, callbacks=callbacks, step=_step)
         if isinstance(result, CollapsedError):
             raise result
-        centres, labels = _centres(result.mixture), pass_.labels(result.mixture.scores)
-        inertia = pass_.inertia(centres, labels)
+        centres = _centres(result.mixture)
+        labels, inertia, n_clusters = pass_.told(centres, result.mixture.scores)
         trace = np.empty(2 * result.n_iter + 1)  # J + 2ε · bound is the same number after each half of a step
         trace[::2], trace[1::2] = result.bounds, result.half_bounds
         distortions = np.maximum(inertia + 2 * family.variance * (result.bound - trace), 0.0)
@@ -246,6 +270,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             "mixture_": result.mixture,
             "cluster_centers_": centres,
             "labels_": labels,
+            "n_clusters": n_clusters,
             "inertia_": inertia,
             "n_iter_": result.n_iter,
             "distortions_": np.where(np.isnan(distortions), np.inf, distortions).tolist(),
@@ -274,6 +299,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
             return initialise_all(pass_, np.zeros(1, np.int64), K, name, rng).mixture[0]
         centres: Any = self.init
         if callable(self.init):
+            if not isinstance(rows, ArrayRows):
+                raise ValueError("a function as init needs all rows in memory: give 'k-means++', 'random' or centres")
             X = (rows.X.matrix if rows.is_sparse else rows.X).copy()  # it may shuffle its rows
             centres = self.init(X, K, random_state=np.random.RandomState(rng.bit_generator))
         centres = check_array(centres, dtype=np.float64)
@@ -289,46 +316,48 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
         return _mixture_of(pass_.family, centres)
 
     def fit_predict(
-        self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None, *,
+        self, X: Observations | Source, y: object = None, sample_weight: ArrayLike | None = None, *,
         callbacks: Sequence[Callback] = (),
     ) -> Integers:  # fmt: skip
         """Fit and return the label of each row, (n,)."""
-        return self.fit(X, sample_weight=sample_weight, callbacks=callbacks).labels_.copy()
+        given: Any = self._open(X, reset=True)
+        fitted = self.fit(given, sample_weight=sample_weight, callbacks=callbacks)
+        return fitted.predict(given) if is_rows(given) else fitted.labels_.copy()
 
     def fit_transform(
-        self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None, *,
+        self, X: Observations | Source, y: object = None, sample_weight: ArrayLike | None = None, *,
         callbacks: Sequence[Callback] = (),
     ) -> Floats:  # fmt: skip
         """Fit and return the distance of each row to each centre, (n, K)."""
-        return self.fit(X, sample_weight=sample_weight, callbacks=callbacks).transform(X)
+        given: Any = self._open(X, reset=True)
+        return self.fit(given, sample_weight=sample_weight, callbacks=callbacks).transform(given)
 
     # ---- using ----------------------------------------------------------------------------------------------
 
-    def _labelled(self, X: Any, weight: Array | None = None) -> tuple[NearestPass, Integers]:
-        """Return validated rows with their nearest centres, and the labels of the fitted ones."""
-        pass_, mixture = self._pass_under(self.mixture_, X, weight)
-        return pass_, pass_.labels(mixture.scores)
-
     @undisturbed
-    def predict(self, X: Observations) -> Integers:
+    def predict(self, X: Observations | Source) -> Integers:
         """Return the label of the closest centre of each row, (n,)."""
-        return self._labelled(self._checked_rows(X))[1]
+        pass_, mixture = self._pass_under(self.mixture_, self._checked_rows(X), None)
+        return pass_.labels(mixture.scores)
 
     @undisturbed
-    def transform(self, X: Observations) -> Floats:
+    def transform(self, X: Observations | Source) -> Floats:
         """Return the distance of each row to each centre, (n, K)."""
         rows = self._checked_rows(X)
+        if is_rows(rows):
+            pass_: Any = self._pass_under(self.mixture_, rows, None)[0]
+            return as_dtype(rows.dtype, pass_.distances(self.cluster_centers_))
         if isinstance(rows, csr.CSRBlock):
             pass_ = SparseNearestPass(_of_zeros(rows.shape[1]), ArrayRows(rows, None, self.n_jobs))
             return as_dtype(rows.dtype, pass_.distances(self.cluster_centers_.astype(np.float64)))
         return as_dtype(rows.dtype, cdist(rows, self.cluster_centers_))  # from differences: nothing cancels
 
     @undisturbed
-    def score(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> float:
+    def score(self, X: Observations | Source, y: object = None, sample_weight: ArrayLike | None = None) -> float:
         """Return −J = −Σ w ‖x − μ_label‖² of the rows."""
         rows = self._checked_rows(X)
-        pass_, labels = self._labelled(rows, checked_weight(sample_weight, rows))
-        return -pass_.inertia(_centres(self.mixture_), labels)
+        pass_, mixture = self._pass_under(self.mixture_, rows, checked_weight(sample_weight, rows))
+        return -pass_.told(_centres(self.mixture_), mixture.scores).inertia
 
     @property
     def _n_features_out(self) -> int:
@@ -364,7 +393,7 @@ def _teller(pass_: NearestPass, centres: Array, tolerance: float) -> Callback:
         nonlocal centres
         mixture, before = state.mixture[0], centres
         centres = _centres(mixture)
-        tell(f"Iteration {state.n_iter}, inertia {pass_.inertia(centres, pass_.labels(mixture.scores)):.8g}.")
+        tell(f"Iteration {state.n_iter}, inertia {pass_.told(centres, mixture.scores).inertia:.8g}.")
         if state.done.all():
             shift = np.sum((centres - before) ** 2)
             how = f"center shift {shift:.3g} within tolerance {tolerance:.3g}" if shift else "strict convergence"

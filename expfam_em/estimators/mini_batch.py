@@ -19,12 +19,20 @@ from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, Status
 from expfam_em.em.watching import Callback, checked_callbacks, tell
 from expfam_em.estimators.kmeans import KMeans, _centres, _step
-from expfam_em.estimators.shell import all_or_nothing, checked_weight, fit_context, generator, warn_caller
+from expfam_em.estimators.shell import (
+    EMEstimator,
+    all_or_nothing,
+    checked_weight,
+    fit_context,
+    generator,
+    warn_caller,
+)
 from expfam_em.family.alike import alike
 from expfam_em.rows.memory import ArrayRows, check_total
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Mask, Observations, RandomState
 from expfam_em.saving.files import saved
+from expfam_em.sources.open import Source
 from expfam_em.values.mixture import Mixture
 
 HEAD = 10
@@ -155,7 +163,7 @@ class MiniBatchKMeans(KMeans):
     @undisturbed
     @fit_context(prefer_skip_nested_validation=False)
     def fit(
-        self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None, *,
+        self, X: Observations | Source, y: object = None, sample_weight: ArrayLike | None = None, *,
         callbacks: Sequence[Callback] = (), checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: float = EVERY,
     ) -> Self:  # fmt: skip
@@ -164,7 +172,7 @@ class MiniBatchKMeans(KMeans):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n, d)
-            Rows.
+            Rows in memory: `KMeans` takes other sources.
         y : ignored
         sample_weight : array-like of shape (n,), optional
             Non-negative; a weight of 0 is the same as the absence of the row.
@@ -187,6 +195,8 @@ class MiniBatchKMeans(KMeans):
             rows = self._validated(X)
             self._fit(rows, checked_weight(sample_weight, rows), ())
         return self
+
+    _checked_elsewhere = EMEstimator._checked_elsewhere  # batches are drawn from all rows
 
     def _fit(self, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> None:
         total = self._total(X, weight)

@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from expfam_em.em.belonging import Belonging, belonging
 from expfam_em.em.keeping import EVERY, keeping
 from expfam_em.em.watching import Callback, Fitting, watched
+from expfam_em.estimators.elsewhere import weights_in
 from expfam_em.family.support import OutsideSupportError
 from expfam_em.plots import plot_model
 from expfam_em.rows import caller, csr
@@ -34,13 +35,13 @@ from expfam_em.rows.columns import (
     values_of,
     with_labels,
 )
-from expfam_em.rows.memory import ArrayRows
+from expfam_em.rows.memory import ArrayRows, count
 from expfam_em.rows.protocol import is_rows
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Floats, Observations, RandomState
 from expfam_em.saving.files import save
 from expfam_em.sources.arrays import UnnamedError
-from expfam_em.sources.open import is_source, rows_from
+from expfam_em.sources.open import Source, is_source, rows_from
 from expfam_em.values.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
     @fit_context(prefer_skip_nested_validation=False)
     def fit(
         self,
-        X: Observations,
+        X: Observations | Source,
         y: object = None,
         sample_weight: ArrayLike | None = None,
         *,
@@ -256,8 +257,9 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n, d)
-            Sparse for k-means, and where the family keeps zeros, as Bernoulli and Poisson do.
+        X : array-like or sparse matrix of shape (n, d), or source
+            Sparse for k-means, and where the family keeps zeros, as Bernoulli and Poisson do. A source is what
+            `rows_from` takes and returns.
         y : ignored
         sample_weight : array-like of shape (n,), optional
             Non-negative; a weight of 2 is the same as the row given twice, a weight of 0 as its absence.
@@ -289,7 +291,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             rows = self._validated(X)
             weight = checked_weight(sample_weight, rows)
             keeper.open(lambda: self._belonging(rows, weight))
-            with watched(callbacks, lambda: Fitting.of(self, len(rows), weight)) as told:
+            with watched(callbacks, lambda: Fitting.of(self, count(rows), weights_in(rows, weight))) as told:
                 self._fit(rows, weight, told)
         return self
 
@@ -403,8 +405,8 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
     def _checked_elsewhere(self, rows: Any, reset: bool) -> Any:
         """Return rows that are not in memory, once they are numbers in the columns of the fit."""
         raise ValueError(
-            f"{type(self).__name__} needs all rows in memory, as an array or a sparse matrix. ExponentialFamilyMixture("
-            "families.KnownCovariance(), temperature=0.0, weights='equal') is k-means of rows from elsewhere"
+            f"{type(self).__name__} needs all rows in memory, as an array or a sparse matrix. KMeans takes rows from "
+            "elsewhere"
         )
 
     @undisturbed
