@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from expfam_em.estep.look import size_chunk
 from expfam_em.rows.grid import ENTRY_WORK
-from expfam_em.rows.protocol import Chunk, Rows, is_rows
+from expfam_em.rows.protocol import Rows, is_rows
 from expfam_em.rows.typing import Array
 
 TOO_FEW = 1 - 1e-6
@@ -56,17 +57,11 @@ def why_not_frequencies(weight: Array | Rows | None) -> str | None:
         return None
     if is_rows(weight):
         rows: Any = weight
-        n, total, squares = rows.reduce(_moments, ENTRY_WORK * rows.n_features).tolist()
-        size = total**2 / squares
+        found = rows.reduce(size_chunk, ENTRY_WORK * rows.n_features)
+        n, total, size = found.present, found.weight, found.weight**2 / found.squares
     else:
         known: Any = weight
         n, total, size = np.count_nonzero(known), float(known.sum()), effective_sample_size(known)
     if total >= TOO_FEW * size:
         return None
     return f"the weights of {n:.0f} rows sum to {total:.6g}, but are worth {size:.6g} rows of equal weight"
-
-
-def _moments(chunk: Chunk) -> Array:
-    """Return how many rows of a chunk have a weight, Σ w and Σ w²."""
-    w = np.ones(len(chunk.X)) if chunk.weight is None else chunk.weight
-    return np.array([np.count_nonzero(w), w.sum(), w @ w])

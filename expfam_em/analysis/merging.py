@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import entr
 
-from expfam_em.rows.memory import ArrayRows, as_rows
+from expfam_em.rows.memory import ArrayRows, as_rows, not_in_memory
 from expfam_em.rows.typing import Array, Integers, Observations
 from expfam_em.values.evaluate import evaluate
 from expfam_em.values.mixture import mixture_of
@@ -90,7 +90,7 @@ def merge_components(
     mixture = mixture_of(mixture)
     rows = as_rows(X, sample_weight, n_jobs)
     if not isinstance(rows, ArrayRows):
-        raise ValueError("merge_components needs all rows in memory, as an array or a sparse matrix")
+        raise not_in_memory("merge_components")
     R = evaluate(mixture.family, mixture.scores, rows, responsibilities=True).responsibilities
     weight = np.ones(len(R)) if rows.sample_weight is None else rows.sample_weight
     pairs, entropies, joined = [], [float(weight @ entr(R).sum(axis=1))], [0.0]

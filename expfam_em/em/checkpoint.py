@@ -24,7 +24,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
 from expfam_em.family.optional import Framed, frames_of, in_order_of, shared
 from expfam_em.rows.caller import warn_caller
-from expfam_em.saving.files import Reader, Writer, parsed, read, sync_folder, write_parts
+from expfam_em.saving.files import Reader, Writer, parsed, read, sync_folder, write_durably
 from expfam_em.values.mixture import Mixture
 
 RECORDS: dict[str, Any] = {kind.__name__: kind for kind in (State, Memory, FitResult)}
@@ -271,9 +271,7 @@ class CheckpointFile:
 
     def _replace(self, header: bytes, arrays: list[bytes]) -> None:
         with open(self.new, "wb") as file:
-            write_parts(file, header, arrays)
-            file.flush()
-            os.fsync(file.fileno())
+            write_durably(file, None, header, arrays)
         with contextlib.suppress(FileNotFoundError):
             os.replace(self.path, self.previous)
         os.replace(self.new, self.path)

@@ -31,18 +31,23 @@ class Found:
 
 @dataclass(frozen=True)
 class Size:
-    """How many rows there are, and the sum of their weights."""
+    """How many rows there are, how many of them carry weight, and the sums of the weights and of their squares."""
 
     n: int
+    present: int
     weight: float
+    squares: float
 
     def __add__(self, other: Size) -> Size:
-        return Size(self.n + other.n, self.weight + other.weight)
+        weight, squares = self.weight + other.weight, self.squares + other.squares
+        return Size(self.n + other.n, self.present + other.present, weight, squares)
 
 
 def size_chunk(chunk: Chunk) -> Size:
     """Return the size of a chunk."""
-    return Size(len(chunk.X), weight_of(chunk))
+    n, w = len(chunk.X), chunk.weight
+    present, squares = (n, float(n)) if w is None else (int(np.count_nonzero(w)), float(w @ w))
+    return Size(n, present, weight_of(chunk), squares)
 
 
 def together(functions: tuple[Callable[[Chunk], Any], ...], chunk: Chunk) -> Found:

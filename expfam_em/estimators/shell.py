@@ -35,7 +35,7 @@ from expfam_em.rows.columns import (
     values_of,
     with_labels,
 )
-from expfam_em.rows.memory import ArrayRows, count
+from expfam_em.rows.memory import ArrayRows, count, not_in_memory
 from expfam_em.rows.protocol import is_rows
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Floats, Observations, RandomState
@@ -77,7 +77,7 @@ def checked_weight(sample_weight: ArrayLike | None, X: Any) -> Array | None:
 def refuse_rows(X: Any, what: str) -> None:
     """Raise a ValueError if X is rows from elsewhere, where ``what`` needs them in memory."""
     if is_rows(X) or is_source(X):
-        raise ValueError(f"{what} needs all rows in memory, as an array or a sparse matrix")
+        raise not_in_memory(what)
 
 
 def as_dtype(dtype: Any, value: Array) -> Floats:
@@ -404,10 +404,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
 
     def _checked_elsewhere(self, rows: Any, reset: bool) -> Any:
         """Return rows that are not in memory, once they are numbers in the columns of the fit."""
-        raise ValueError(
-            f"{type(self).__name__} needs all rows in memory, as an array or a sparse matrix. KMeans takes rows from "
-            "elsewhere"
-        )
+        raise ValueError(f"{not_in_memory(type(self).__name__)}. KMeans takes rows from elsewhere")
 
     @undisturbed
     def _checked_rows(self, X: Any) -> Any:

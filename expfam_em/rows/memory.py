@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -211,7 +212,12 @@ def _length(chunk: Chunk) -> int:
 
 def first_row(rows) -> np.ndarray | CSRBlock:
     """Return the first row, (1, d)."""
-    return rows.X[:1] if isinstance(rows, ArrayRows) else rows.reduce(_first, ENTRY_WORK * rows.n_features).X
+    if isinstance(rows, ArrayRows):
+        return rows.X[:1]
+    if not hasattr(rows, "chunks"):  # rows that come in order need not be read to their end
+        return rows.reduce(_first, ENTRY_WORK * rows.n_features).X
+    with contextlib.closing(iter(rows.chunks(1))) as chunks:
+        return next(chunks).X
 
 
 @dataclass(frozen=True)
@@ -226,6 +232,11 @@ class First:
 
 def _first(chunk: Chunk) -> First:
     return First(chunk.X[:1])
+
+
+def not_in_memory(what: str) -> ValueError:
+    """Return the error for rows from elsewhere, where ``what`` needs them in memory."""
+    return ValueError(f"{what} needs all rows in memory, as an array or a sparse matrix")
 
 
 def check_total(rows) -> None:

@@ -108,14 +108,16 @@ class RowSource(StreamedRows):
     def chunks(self, size: int) -> Iterator[Chunk]:
         """Yield the rows in order, ``size`` at a time, and in the last chunk the rest."""
         for first in range(0, len(self), size):
-            yield self._checked(first, min(first + size, len(self)))
+            yield self.chunk(first, min(first + size, len(self)))
 
-    def _checked(self, first: int, stop: int) -> Chunk:
+    def chunk(self, first: int, stop: int) -> Chunk:
         """Return what `read` returns, with weights as float64, once it is what was asked for."""
         chunk, asked = self.read(first, stop), f"{type(self).__name__}.read({first}, {stop})"
         if chunk.first != first or chunk.X.shape[0] != stop - first:
             raise ValueError(f"{asked} returned {chunk.X.shape[0]} rows that begin at row {chunk.first}")
         return chunk if chunk.weight is None else chunk._replace(weight=as_weights(chunk.weight, stop - first, asked))
+
+    _checked = chunk
 
 
 def as_weights(weight: Any, n: int, asked: str) -> np.ndarray:

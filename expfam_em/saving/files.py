@@ -135,11 +135,11 @@ def _write(path: Path, header: bytes, arrays: list[bytes]) -> None:
     try:
         # a file without a name is gone if the process is killed
         with contextlib.suppress(OSError), opened.file(path.parent, _nameless(), mode) as file:
-            _finish(file, older, header, arrays)
+            write_durably(file, older, header, arrays)
             os.link(f"/proc/self/fd/{file.fileno()}", temporary, src_dir_fd=file.fileno())  # follows the link
         if not temporary.exists():
             with opened.file(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode) as file:
-                _finish(file, older, header, arrays)
+                write_durably(file, older, header, arrays)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -187,7 +187,7 @@ def _nameless() -> int:
     return int(flag) | os.O_WRONLY
 
 
-def _finish(file: IO[bytes], older: os.stat_result | None, *content: Any) -> None:
+def write_durably(file: IO[bytes], older: os.stat_result | None, *content: Any) -> None:
     """Write a file to the disk, and let those read it who might read an older one, as far as the system allows."""
     write_parts(file, *content)
     file.flush()
