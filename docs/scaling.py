@@ -38,9 +38,8 @@ def write(folder, n):
 
     step = n // (4 * FILES)
     raw = np.lib.format.open_memmap(folder / "raw.npy", "w+", np.float32, (n, D))
-    file = h5py.File(folder / "rows.h5", "w")
-    flat = file.create_dataset("flat", (n, D), "f4")
-    pieces = file.create_dataset("chunked", (n, D), "f4", chunks=(1 << 14, D))
+    flat = h5py.File(folder / "flat.h5", "w").create_dataset("rows", (n, D), "f4")
+    pieces = h5py.File(folder / "chunked.h5", "w").create_dataset("rows", (n, D), "f4", chunks=(1 << 14, D))
     store = zarr.create_array(folder / "rows.zarr", shape=(n, D), chunks=(1 << 17, D), dtype="f4", compressors=None)
     kinds = {
         "plain": {"compression": "none", "use_dictionary": False},
@@ -61,8 +60,6 @@ def write(folder, n):
 
 def opened(folder, kind):
     """Return the rows of a kind as a user gives them."""
-    import h5py
-
     if kind == "array":
         return np.load(folder / "raw.npy")
     if kind == "memory map":
@@ -70,7 +67,7 @@ def opened(folder, kind):
     if kind == ".npy":
         return str(folder / "raw.npy")
     if kind.startswith("HDF5"):
-        return h5py.File(folder / "rows.h5", "r")["flat" if "flat" in kind else "chunked"]
+        return str(folder / f"{kind.rpartition(' ')[2]}.h5")
     return str(folder / {"Zarr": "rows.zarr"}.get(kind, kind.rpartition(" ")[2]))
 
 

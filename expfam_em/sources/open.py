@@ -132,6 +132,9 @@ def _of_path(path: Path, columns: Any, weight: str | None, n_jobs: int | None) -
 
         try:
             file = h5py.File(path, "r")
+            if weight is None and _matrix_of(file, columns) is not None:  # each of its pieces is read once in a pass
+                file.close()
+                file = h5py.File(path, "r", rdcc_nbytes=0)
         except OSError as error:
             raise ValueError(f"{path} is no HDF5 file that can be read: {error}") from None
         return _of_group(path, file, columns, weight, n_jobs)
@@ -151,16 +154,30 @@ def _of_group(path: Path, group: Any, columns: Any, weight: str | None, n_jobs: 
     """Return the rows of the one matrix of a file, or of its columns by name."""
     if hasattr(group, "shape"):
         return array_rows(group, columns, weight, n_jobs)
-    arrays = {name: group[name] for name in group if hasattr(group[name], "shape")}
-    matrices = [array for array in arrays.values() if len(array.shape) == 2]
-    by_name = columns is not None and all(name in arrays for name in columns)
-    if len(matrices) == 1 and not by_name:
+    arrays = _arrays_of(group)
+    if (matrix := _matrix_of(group, columns)) is not None:
         if weight is not None and weight not in arrays:
             raise ValueError(f"{path} has no array {weight!r} of weights; it has {', '.join(arrays)}")
-        rows = array_rows(matrices[0], columns, None, n_jobs)
+        rows = array_rows(matrix, columns, None, n_jobs)
         return rows if weight is None else rows.weighed(arrays[weight])
-    if not arrays or (matrices and not by_name):
+    n_matrices = sum(len(array.shape) == 2 for array in arrays.values())
+    if not arrays or (n_matrices and not _are_names(columns, arrays)):
         raise ValueError(
-            f"{path} has {len(matrices)} matrices among {', '.join(arrays) or 'nothing'}: open it and give one of them"
+            f"{path} has {n_matrices} matrices among {', '.join(arrays) or 'nothing'}: open it and give one of them"
         )
     return column_rows(arrays, columns, weight, n_jobs)
+
+
+def _arrays_of(group: Any) -> dict[str, Any]:
+    return {name: group[name] for name in group if hasattr(group[name], "shape")}
+
+
+def _are_names(columns: Any, arrays: dict[str, Any]) -> bool:
+    return columns is not None and all(name in arrays for name in columns)
+
+
+def _matrix_of(group: Any, columns: Any) -> Any:
+    """Return the one matrix of a file; None if there are others, or columns are arrays by name."""
+    arrays = _arrays_of(group)
+    matrices = [array for array in arrays.values() if len(array.shape) == 2]
+    return matrices[0] if len(matrices) == 1 and not _are_names(columns, arrays) else None
