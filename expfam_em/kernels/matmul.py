@@ -17,8 +17,8 @@ from expfam_em.kernels.jit import EXACT, inner
 from expfam_em.kernels.vectors import DOUBLE, LANES, code_of, has_avx512, ir, jit_is_off, number
 
 TILE, PANEL = 4, 32
-# 16 accumulators in the 32 registers of AVX-512; on other machines 8 in 16
-DOUBLE_LANES, VECTORS = (8, 4) if has_avx512 else (4, 2)
+# 16 accumulators in the 32 registers of AVX-512; on other machines 8 in 16, and 12 of sums over rows
+DOUBLE_LANES, VECTORS, TILE_SUMS = (8, 4, 4) if has_avx512 else (4, 2, 3)
 COLUMNS = DOUBLE_LANES * VECTORS
 DOUBLES = ir.VectorType(DOUBLE, DOUBLE_LANES)
 
@@ -57,10 +57,10 @@ def _times_transposed_tile(typing, R, k, T, q, rows, out, column):
     """Write the code of `times_transposed_tile`."""
 
     def generate(code, R, k, T, q, rows, out, column):
-        row, other = ([code.builder.add(first, number(c)) for c in range(TILE)] for first in (k, q))
+        row, other = ([code.builder.add(at, number(c)) for c in range(n)] for at, n in ((k, TILE), (q, TILE_SUMS)))
         r = [code.at(R.first, code.times(row[c], R.width)) for c in range(TILE)]
-        t = [code.at(T.first, code.times(other[j], T.width)) for j in range(TILE)]
-        begun = {(c, j): code.zero() for c in range(TILE) for j in range(TILE)}
+        t = [code.at(T.first, code.times(other[j], T.width)) for j in range(TILE_SUMS)]
+        begun = {(c, j): code.zero() for c in range(TILE) for j in range(TILE_SUMS)}
 
         def part(lane):
             """Some of the lanes of all sums."""
@@ -83,8 +83,8 @@ def _times_tile_in_numpy(A, k, column, T, n, i, S):
 
 
 def _times_transposed_tile_in_numpy(R, k, T, q, rows, out, column):
-    at = slice(column + q, column + q + TILE)
-    out[k : k + TILE, at] = R[k : k + TILE, :rows] @ T[q : q + TILE, :rows].T
+    at = slice(column + q, column + q + TILE_SUMS)
+    out[k : k + TILE, at] = R[k : k + TILE, :rows] @ T[q : q + TILE_SUMS, :rows].T
 
 
 times_tile: Any = _times_tile_in_numpy if jit_is_off else _times_tile
@@ -109,9 +109,10 @@ def product_transposed(R, T, n, upper, out, column):
 
     T has rows, and ``out`` columns, to complete the last tile.
     """
+    last = round_up(n, TILE) - TILE_SUMS
     for k in range(0, R.shape[0], TILE):
-        for q in range(k if upper else 0, n, TILE):
-            times_transposed_tile(R, k, T, q, R.shape[1], out, column)
+        for q in range(k if upper else 0, n, TILE_SUMS):
+            times_transposed_tile(R, k, T, min(q, last), R.shape[1], out, column)
 
 
 @inner(EXACT)
