@@ -15,7 +15,7 @@ from expfam_em.estep.plan import plan
 from expfam_em.families.gaussian.coordinates import frames_at
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.special.linalg import apply
-from expfam_em.kernels.sums import product, scaled_sum, weighted_sum
+from expfam_em.kernels.sums import product, scale_and_add, weighted_sum
 from expfam_em.kernels.vectors import LANES
 from expfam_em.rows.memory import ArrayRows
 from tests.cases import CASES
@@ -115,8 +115,8 @@ def njit_weighted(weight, x):
 
 
 @njit
-def njit_scaled(x, factor):
-    return scaled_sum(x, factor)
+def njit_scale_and_add(S, factor, counts):
+    scale_and_add(S, factor, counts)
 
 
 def in_lanes(terms):
@@ -143,9 +143,10 @@ def test_sums_are_made_in_the_order_that_is_stated(n):
     x, y = (rng.integers(1, 2**26, n) * 2.0 ** rng.integers(-40, 40, n) for _ in range(2))
     assert njit_product(x, y) == in_lanes(x * y)
     assert njit_weighted(x, y) == in_lanes(x * y)
-    scaled = x.copy()
-    assert njit_scaled(scaled, y) == in_lanes(x * y)
-    assert np.array_equal(scaled, x * y)
+    S, counts = np.array([[*x, 7.0], [*y, 7.0]]), np.array([0.0, 1.0, 5.0])
+    njit_scale_and_add(S, y, counts[:2])
+    assert counts.tolist() == [in_lanes(x * y), 1 + in_lanes(y * y), 5]
+    assert np.array_equal(S, [[*x * y, 7], [*y * y, 7]])
 
 
 def test_a_row_of_weight_zero_is_absent_from_a_sum():

@@ -19,7 +19,7 @@ from expfam_em.kernels.jit import EXACT, array, entry, inner
 from expfam_em.kernels.load import LINE_ENTRIES, clear_absent, multiply, scale, transpose
 from expfam_em.kernels.matmul import PANEL, TILE, add_product, aligned, product_transposed, round_up
 from expfam_em.kernels.own_frames import collect_own, score_own, whiten
-from expfam_em.kernels.sums import scaled_sum, weighted_sum
+from expfam_em.kernels.sums import scale_and_add, weighted_sum
 
 L1_ENTRIES, L2_ENTRIES = 6144, 65536  # 48 and 512 kilobytes
 SMALL_PARAMETERS = 96  # up to this p·K a block stays in L1
@@ -127,9 +127,8 @@ def weigh(S, factor, weight, counts):
     rows = weight.shape[0]
     for i in range(rows):
         factor[i] *= weight[i]
-    for k in range(counts.shape[0]):
-        counts[k] += scaled_sum(S[k], factor)
-        S[k, rows:] = 0.0
+    scale_and_add(S, factor, counts)
+    S[:, rows:] = 0.0
 
 
 @inner(EXACT)

@@ -67,23 +67,25 @@ def _add_present(typing, weight, x, n):  # pragma: no cover - writes code for th
 
 
 @intrinsic
-def _scale_and_add(typing, x, factor, n):  # pragma: no cover - writes code for the compiler
-    """Write the code of `scale_and_add`."""
+def _scale_row(typing, S, k, factor, n):  # pragma: no cover - writes code for the compiler
+    """Write the code of `scale_row`."""
 
-    def generate(code, x, factor, n):
+    def generate(code, S, k, factor, n):
+        row = code.at(S.first, code.times(k, S.width))
+
         def term(i, total):
-            value = code.builder.fmul(code.load(x.first, i), code.load(factor.first, i))
-            code.store(value, x.first, i)
+            value = code.builder.fmul(code.load(row, i), code.load(factor.first, i))
+            code.store(value, row, i)
             return code.builder.fadd(total, value)
 
         return _added(code, n, term)
 
-    return code_of(generate, WIDE, x, factor, types.intp, result=types.float64)
+    return code_of(generate, WIDE, S, types.intp, factor, types.intp, result=types.float64)
 
 
-def _scale_and_add_in_numpy(x, factor, n):
-    x[:n] *= factor[:n]
-    return x[:n].sum()
+def _scale_row_in_numpy(S, k, factor, n):
+    S[k, :n] *= factor[:n]
+    return S[k, :n].sum()
 
 
 add: Any = (lambda x, n: x[:n].sum()) if jit_is_off else _add
@@ -95,8 +97,8 @@ add_products: Any = (lambda x, y, n: x[:n] @ y[:n]) if jit_is_off else _add_prod
 add_present: Any = (lambda w, x, n: (w * np.where(w > 0, x, 0.0))[:n].sum()) if jit_is_off else _add_present
 """add_present(w, x, n): Σ_{i<n} w_i x_i over the w_i > 0, for n a multiple of LANES."""
 
-scale_and_add: Any = _scale_and_add_in_numpy if jit_is_off else _scale_and_add
-"""scale_and_add(x, factor, n): x_i ← x_i factor_i for i < n, a multiple of LANES; return their sum."""
+scale_row: Any = _scale_row_in_numpy if jit_is_off else _scale_row
+"""scale_row(S, k, factor, n): s_ki ← s_ki factor_i for i < n, a multiple of LANES; return their sum."""
 
 
 @inner(EXACT)
@@ -122,12 +124,13 @@ def weighted_sum(weight, x):
 
 
 @inner(EXACT)
-def scaled_sum(x, factor):
-    """Multiply x by a factor for each number, and return the sum."""
+def scale_and_add(S, factor, counts):
+    """Multiply the first columns of S by a factor each, and add the sums of the rows to the counts."""
     n = factor.shape[0]
     whole = n // LANES * LANES
-    total = scale_and_add(x, factor, whole)
-    for i in range(whole, n):
-        x[i] *= factor[i]
-        total += x[i]
-    return total
+    for k in range(counts.shape[0]):
+        total = scale_row(S, k, factor, whole)
+        for i in range(whole, n):
+            S[k, i] *= factor[i]
+            total += S[k, i]
+        counts[k] += total
