@@ -127,7 +127,7 @@ PASSES = {
     "dense, tied": lambda: gaussian("tied", 5, 4),
     "dense, hard": lambda: gaussian("full", 3, 5, temperature=0),
     "own frames, full": lambda: gaussian("full", 6, 4, far=True),
-    "own frames, full, weights": lambda: gaussian("full", 3, 4, far=True, weighted=True),
+    "own frames, full, weights": lambda: gaussian("full", 4, 4, far=True, weighted=True),
     "own frames, diag": lambda: gaussian("diag", 6, 4, far=True),
     "T made by NumPy": gamma,
     "bits, 3 components": lambda: bernoulli(20, 3, np.asarray),

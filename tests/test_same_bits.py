@@ -156,5 +156,5 @@ def test_a_row_of_weight_zero_is_absent_from_a_sum():
 
 
 def test_a_pass_has_the_same_bits_compiled_for_another_processor():
-    some = ["dense, full, 2 columns"]
+    some = ["dense, full, 2 columns", "own frames, full, weights"]  # whose tiles have other shapes there
     assert bits.elsewhere(bits.TARGETS["haswell"], some) == bits.digests(some)
