@@ -21,7 +21,13 @@ INK, FAINT = "#222222", "#888888"
 
 
 def component_colours(n_components: int) -> Array:
-    """Return one colour for each component, (K, 3)."""
+    """Return one colour for each component, (K, 3).
+
+    Parameters
+    ----------
+    n_components : int
+        Number of components K.
+    """
     pyplot()
     from matplotlib import colormaps
     from matplotlib.colors import to_rgb
