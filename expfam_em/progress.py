@@ -77,6 +77,8 @@ class Progress:
             self._bar = self._kind(total=fitting.max_iter, bar_format=_format(["starting"]), **self._options)
             yield
             self._bar.total = self._bar.n  # a fit that has ended is no bar that was left half way
+            if (widget := getattr(self._bar, "container", None)) is not None:
+                widget.children[1].max = self._bar.n  # in a notebook, tqdm looks at the total when the bar begins only
             self._bar.bar_format = _format([*self._words, f"{self._time(time.perf_counter() - start)} in all"])
         finally:
             if self._bar is not None:

@@ -3,6 +3,7 @@
 import io
 import logging
 import threading
+import types
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -120,6 +121,15 @@ def test_the_bar_shows_step_bound_time_left_and_rows(fit):
     assert "left" not in last
     assert last.endswith("in all")
     assert file.getvalue().endswith("\n")
+
+
+def test_the_bar_of_a_notebook_is_full_where_a_fit_has_ended():
+    """The widget of tqdm knows how long it is from when it begins."""
+    progress, _ = bar()
+    middle = types.SimpleNamespace(max=300)
+    progress._kind.container = types.SimpleNamespace(children=(None, middle, None))
+    model = gaussian(tol=1e-6, max_iter=300).fit(X, callbacks=[progress])
+    assert middle.max == model.n_iter_
 
 
 def test_the_rest_is_told_by_the_rate_of_convergence_or_as_the_most_that_it_can_be():
