@@ -160,6 +160,50 @@ WRONG = {
     "a column of a frame": (lambda: ef.DaskRows(frame(), columns=["d"]), r"no column is named 'd'"),
     "text": (lambda: ef.DaskRows(frame().assign(t="x")), r"column 't' holds"),
     "weights of a frame": (lambda: ef.DaskRows(frame(), weight=WEIGHT), r"must be the name of a column"),
+    "a column beside a frame": (lambda: ef.DaskRows(frame()["a"]), r"Series is a column.*frame\[\['a'\]\]"),
+    "one name": (lambda: ef.DaskRows(frame(), columns="ab"), r"columns is 'ab'; give a list"),
+    "weights that are text": (lambda: ef.DaskRows(frame().assign(t="x"), weight="t"), r"weight holds (str|object)"),
+    "weights that are times": (
+        lambda: ef.DaskRows(da.zeros((9, 2)), weight=np.zeros(9, "m8[s]")),
+        r"weight holds timedelta64\[s\]",
+    ),
+    "codes that the meta cannot hold": (
+        lambda: NORMAL.fit(da.from_array(X, chunks=99).map_blocks(np.copy, meta=np.empty((0, 0), np.uint8))),
+        r"says that it holds uint8, and rows from \d+ on are float64",
+    ),
+    "digits that the meta cannot hold": (
+        lambda: NORMAL.fit(da.from_array(X, chunks=99).map_blocks(np.copy, meta=np.empty((0, 0), np.float32))),
+        r"says that it holds float32, and rows from \d+ on are float64",
+    ),
+    "other columns": (
+        lambda: NORMAL.fit(
+            da.from_array(X, chunks=(99, 3)).map_blocks(
+                lambda b: b[:, 1:], chunks=((99, 99, 99, 6), (3,)), meta=np.empty((0, 0))
+            )
+        ),
+        r"rows \d+ to \d+, returned dense rows of 2 columns, and says that it has dense rows of 3 columns",
+    ),
+    "sparse rows that should be dense": (
+        lambda: NORMAL.fit(da.from_array(X, chunks=99).map_blocks(sparse.csr_array, meta=np.empty((0, 0)))),
+        r"returned sparse rows of 3 columns, and says that it has dense rows",
+    ),
+    "a mask": (
+        lambda: NORMAL.fit(da.ma.masked_array(da.from_array(X, chunks=99), da.from_array(X > 1, chunks=99))),
+        r"the array is masked: fill it",
+    ),
+    "masked weights": (
+        lambda: NORMAL.fit(ef.DaskRows(da.from_array(X, chunks=99), weight=da.ma.masked_less(da.ones(303), 0))),
+        r"the array is masked: fill it",
+    ),
+    "a missing code": (
+        lambda: ef.BernoulliMixture(2).fit(
+            dd.from_pandas(
+                pd.DataFrame({"p": pd.array([1, 0] * 80, "UInt8"), "q": pd.array([1] * 150 + [None] * 10, "UInt8")}),
+                npartitions=3,
+            )
+        ),
+        r"column 'q' of row 150 is missing",
+    ),
     "too few weights": (lambda: ef.DaskRows(da.zeros((9, 2)), weight=np.ones(8)), r"must be \(9,\)"),
     "weights beside rows": (lambda: ef.DaskRows(Read(X), weight=WEIGHT), r"beside rows"),
     "a negative weight": (
@@ -187,6 +231,12 @@ def test_what_is_wrong_with_a_collection_is_named(name):
     build, message = WRONG[name]
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_empty_partitions_and_missing_values_that_a_column_may_have_are_no_rows():
+    rows = dd.concat([frame()[NAMES], frame()[NAMES].query("a > 1e9"), frame()[NAMES]])
+    same_fits(clone(NORMAL).fit(rows), clone(NORMAL).fit(np.concatenate([X, X])))
+    same_fits(clone(NORMAL).fit(frame()[NAMES].astype("Float64")), clone(NORMAL).fit(X))
 
 
 # ---- on workers --------------------------------------------------------------------------------------------------
@@ -294,6 +344,63 @@ def test_an_error_of_a_worker_is_that_of_the_array(client):
         COLLECTIONS["own"][0].fit(ef.DaskRows(da.from_array(data, chunks=99), client))
 
 
+class Late(Read):
+    """Rows of which some come too late."""
+
+    def read(self, first, stop):
+        if first >= 128:
+            raise TimeoutError("the disk does not answer")
+        return super().read(first, stop)
+
+
+def test_an_error_of_a_task_about_time_is_not_taken_for_one_of_waiting(client):
+    with pytest.raises(TimeoutError, match="the disk does not answer"):
+        in_time(lambda: ef.DaskRows(Late(X), client).reduce(len, 1.0))
+
+
+def test_rows_that_a_cluster_has_forgotten_are_an_error_with_a_name(client):
+    rows = ef.DaskRows(da.from_array(X, chunks=41), client)
+    client.cancel(rows._parts)
+    with pytest.raises(ef.ClusterLostError, match="was cancelled: make the rows again"):
+        in_time(lambda: clone(NORMAL).fit(rows))
+
+
+def test_nothing_is_kept_on_a_cluster_that_nobody_refers_to(client):
+    rows = ef.DaskRows(da.from_array(X, chunks=41), client)
+    n_parts = len(rows._parts)
+    until(lambda: len(client.futures) == n_parts)  # pieces of the collection are gone
+    for _ in range(3):
+        rows.reduce(len, 1.0)
+    until(lambda: len(client.futures) == n_parts)
+    del rows
+    until(lambda: not client.futures and not client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
+
+
+def test_a_large_function_is_sent_once_to_all_tasks(client, monkeypatch):
+    monkeypatch.setattr("expfam_em.sources.dask.SENT_BYTES", 0)
+    same_fits(in_time(lambda: clone(NORMAL).fit(ef.DaskRows(da.from_array(X, chunks=41), client))), NORMAL.fit(X))
+
+
+def test_a_fit_within_a_task_of_the_only_thread_does_not_wait_for_itself(client):
+    def task():
+        distributed.get_client()  # is then the one that is active
+        return clone(NORMAL).fit(da.from_array(X, chunks=100)).lower_bound_, clone(NORMAL).fit(X).lower_bound_
+
+    found, expected = in_time(lambda: client.submit(task, pure=False).result())
+    assert found == expected
+
+
+def test_a_client_that_is_none_is_refused(client):
+    with pytest.raises(TypeError, match=r"client is .tcp.*; it must be a distributed\.Client"):
+        ef.DaskRows(da.from_array(X, chunks=41), client="tcp://127.0.0.1:1")
+
+    async def fit():
+        return ef.DaskRows(da.from_array(X, chunks=41), client)
+
+    with pytest.raises(ValueError, match="the client is asynchronous"):
+        client.sync(fit)
+
+
 LONG = ef.GaussianMixture(3, init_params="random_from_data", tol=0.0, max_iter=12, random_state=0)
 
 
@@ -330,7 +437,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.filterwarnings("ignore:Best performing")
-def test_a_lost_scheduler_is_an_error_with_a_name_and_leaves_no_workers(tmp_path):
+def test_a_lost_scheduler_is_an_error_with_a_name_and_leaves_no_workers(tmp_path, monkeypatch):
     script = tmp_path / "elsewhere.py"
     script.write_text(ELSEWHERE)
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
@@ -345,6 +452,12 @@ def test_a_lost_scheduler_is_an_error_with_a_name_and_leaves_no_workers(tmp_path
                 if next(steps) == 3:
                     process.kill()
 
+            monkeypatch.setattr("expfam_em.sources.dask.GLANCE", 0.2)
+            hasty = ef.DaskRows(Read(X), client, patience=0.5)
+            process.send_signal(signal.SIGSTOP)
+            with pytest.raises(ef.ClusterLostError, match=r"has not answered for 0\.5 s"):
+                in_time(lambda: hasty.reduce(len, 1.0))
+            process.send_signal(signal.SIGCONT)
             with pytest.raises(ef.ClusterLostError, match="scheduler does not answer"):
                 in_time(lambda: clone(LONG).fit(rows, callbacks=[at_step]))
             with pytest.raises(ef.ClusterLostError, match="scheduler does not answer"):
@@ -362,3 +475,13 @@ def test_a_cluster_without_workers_is_an_error_with_a_name():
         pytest.raises(ef.ClusterLostError, match="no workers for 0"),
     ):
         ef.DaskRows(da.from_array(X, chunks=41), client, patience=0.1)
+
+
+def test_a_cluster_that_adapts_gets_workers_for_a_fit(monkeypatch):
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        cluster.adapt(minimum=0, maximum=1, interval="50 ms")
+        rows = in_time(lambda: ef.DaskRows(da.from_array(X, chunks=41), client, patience=SECONDS))
+        same_fits(in_time(lambda: clone(NORMAL).fit(rows)), NORMAL.fit(X))

@@ -117,7 +117,6 @@ class RowSource(StreamedRows):
             raise ValueError(f"{asked} returned {chunk.X.shape[0]} rows that begin at row {chunk.first}")
         return chunk if chunk.weight is None else chunk._replace(weight=as_weights(chunk.weight, stop - first, asked))
 
-    _checked = chunk
 
 
 def as_weights(weight: Any, n: int, asked: str) -> np.ndarray:

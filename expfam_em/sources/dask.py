@@ -33,8 +33,9 @@ PARTS_PER_THREAD = 4
 FAN = 8
 """Sums that a worker adds to one, where there are more than twice as many: the caller then holds few of them."""
 
-SENT_BYTES = 1 << 16
-"""Bytes of a function up to which it is sent with each task, and not once to a worker that others ask for it."""
+SENT_BYTES = 1 << 20
+"""Bytes up to which a function is sent with each task, all of them together; a larger one is sent to one worker, which
+the others ask for it."""
 
 GLANCE = 5.0
 """Seconds between two looks at whether a cluster has workers."""
@@ -106,15 +107,15 @@ class DaskRows:
             bounds = part_bounds(self._n, engine.n_parts)
             self._parts = engine.map(_read, bounds[:-1], bounds[1:], shared=source)
             return
-        blocks = (_of_frame if hasattr(source, "npartitions") and hasattr(source, "columns") else _of_array)(
-            source, columns, weight, engine
-        )
+        # of the class: any attribute of a Delayed is another Delayed
+        is_frame = hasattr(type(source), "npartitions") and hasattr(type(source), "columns")
+        blocks = (_of_frame if is_frame else _of_array)(source, columns, weight, engine)
         self.columns, self._n, self._weighted = blocks.names, sum(blocks.lengths), weight is not None
         self._of = blocks.n_features, blocks.dtype, blocks.is_sparse
         bounds = part_bounds(self._n, engine.n_parts)
         pieces = _pieces(blocks.X, blocks.lengths, bounds)
         weights = _pieces(*blocks.weight, bounds) if blocks.weight else [None] * len(pieces)
-        how = blocks.dtype, blocks.names, weight if isinstance(weight, str) else None
+        how = _How(*self._of, blocks.names, weight if isinstance(weight, str) else None)
         self._parts = engine.map(_part, bounds[:-1], bounds[1:], pieces, weights, shared=how)
 
     def __len__(self) -> int:
@@ -203,13 +204,11 @@ def _of_array(X: Any, columns: Sequence[int] | None, weight: Any, engine: Any) -
         X = X[:, list(columns)]
     of_rows = None
     if weight is not None:
-        w = (
-            weight
-            if isinstance(weight, da.Array)
-            else da.from_array(np.asarray(weight, np.float64), chunks=X.chunks[0])
-        )
+        w = weight if isinstance(weight, da.Array) else np.asarray(weight)
         if w.shape != X.shape[:1]:
             raise ValueError(f"weight has shape {w.shape}; the array has {len(X)} rows, so it must be ({len(X)},)")
+        _check_weight(w.dtype)
+        w = w if isinstance(w, da.Array) else da.from_array(w, chunks=(X.chunks[0],))
         of_rows = engine.made(w.to_delayed().tolist()), list(w.chunks[0])
     X = X.rechunk({1: -1})
     blocks, is_sparse = engine.made(X.to_delayed().ravel().tolist()), not isinstance(X._meta, np.ndarray)
@@ -217,16 +216,31 @@ def _of_array(X: Any, columns: Sequence[int] | None, weight: Any, engine: Any) -
 
 
 def _of_frame(frame: Any, columns: Sequence[str] | None, weight: Any, engine: Any) -> _Blocks:
+    if frame.ndim != 2:
+        raise ValueError(f"a {type(frame).__name__} is a column; give a frame, as in frame[[{frame.name!r}]]")
+    if isinstance(columns, str):
+        raise ValueError(f"columns is {columns!r}; give a list of names, [{columns!r}]")
     named = isinstance(weight, str)
     if weight is not None and not named:
         raise ValueError(f"weight is {type(weight).__name__}; it must be the name of a column of the frame")
     names = [name for name in frame.columns if name != weight] if columns is None else list(columns)
     check_columns(list(frame.columns), [*names, *([weight] if named else [])], type(frame).__name__)
-    dtypes = [getattr(dtype, "numpy_dtype", dtype) for dtype in frame.dtypes[names]]
+    if named:
+        _check_weight(*_dtypes(frame[[weight]]))
     wanted = frame[list(dict.fromkeys([*names, *([weight] if named else [])]))]
     blocks = engine.made(wanted.to_delayed())
     lengths = engine.gather(engine.map(_length, blocks))
-    return _Blocks(blocks, lengths, len(names), common_dtype(dtypes, names), False, names)
+    return _Blocks(blocks, lengths, len(names), common_dtype(_dtypes(frame[names]), names), False, names)
+
+
+def _dtypes(frame: Any) -> list[Any]:
+    """Return the dtypes of the columns of a frame, as arrays without missing values have them."""
+    return [getattr(dtype, "numpy_dtype", dtype) for dtype in frame.dtypes]
+
+
+def _check_weight(dtype: Any) -> None:
+    if dtype.kind not in "biuf":
+        raise ValueError(f"weight holds {dtype}; numbers are needed")
 
 
 def _pieces(blocks: list[Any], lengths: list[int], bounds: list[int]) -> list[list[tuple[Any, int, int]]]:
@@ -249,37 +263,80 @@ def _length(_: None, block: Any) -> int:
 
 def _read(source: RowSource, first: int, stop: int) -> Chunk:
     """Return some rows of a source as a part."""
-    return in_row_order(source._checked(first, stop))
+    return in_row_order(source.chunk(first, stop))
 
 
-def _part(how: tuple[Any, Any, Any], first: int, stop: int, pieces: Any, weights: Any) -> Chunk:
+class _How(NamedTuple):
+    """What the pieces of a collection should be like."""
+
+    n_features: int
+    dtype: np.dtype
+    is_sparse: bool
+    names: list[str] | None
+    weight: str | None
+    """The column of the weights, if it is one."""
+
+
+def _part(how: _How, first: int, stop: int, pieces: Any, weights: Any) -> Chunk:
     """Return a part made of pieces of a collection.
 
     Raises
     ------
     ValueError
-        If a piece is not as long as it should be, or weights are no numbers ≥ 0.
+        If a piece is not what the collection says, or weights are no numbers ≥ 0.
     """
-    (dtype, names, column), what = how, f"the collection, asked for rows {first} to {stop},"
-    if column is not None:
-        weights = [(block[column], a, b) for block, a, b in pieces]
-    blocks: Any = [
-        observations(_numbers(block if names is None else block[names], a, b, dtype)) for block, a, b in pieces
-    ]
-    X: Any = CSRBlock.concatenate(blocks) if isinstance(blocks[0], CSRBlock) else np.concatenate(blocks)
-    if len(X) != stop - first:
-        raise ValueError(f"{what} returned {len(X)}: its chunks have other lengths than it says")
+    what = f"the collection, asked for rows {first} to {stop},"
+    if how.weight is not None:
+        weights = [(block[[how.weight]], a, b) for block, a, b in pieces]
+    blocks: list[Any] = []
+    row = first
+    for block, a, b in pieces:
+        X = observations(_numbers(block if how.names is None else block[how.names], a, b, how.dtype, row))
+        if (found := (X.shape[1], isinstance(X, CSRBlock))) != (how.n_features, how.is_sparse):
+            raise ValueError(
+                f"{what} returned {_words(*found)}, and says that it has {_words(how.n_features, how.is_sparse)}"
+            )
+        blocks.append(X)
+        row += len(X)
+    if row != stop:
+        raise ValueError(f"{what} returned {row - first}: its chunks have other lengths than it says")
     if weights is not None:
-        weights = np.concatenate([_numbers(block, a, b, np.float64) for block, a, b in weights])
-        weights = as_weights(weights, stop - first, what)
-    return Chunk(X if isinstance(X, CSRBlock) else np.ascontiguousarray(X), weights, first)
+        columns = [np.ravel(_numbers(block, a, b, np.dtype(np.float64), first)) for block, a, b in weights]
+        weights = as_weights(np.concatenate(columns), stop - first, what)
+    whole: Any = CSRBlock.concatenate(blocks) if how.is_sparse else np.ascontiguousarray(np.concatenate(blocks))
+    return Chunk(whole, weights, first)
 
 
-def _numbers(block: Any, first: int, stop: int, dtype: Any) -> Any:
-    """Return rows of a block of a collection in a dtype."""
-    if hasattr(block, "iloc"):
-        return block.iloc[first:stop].to_numpy(dtype=dtype, na_value=np.nan)
-    return block[first:stop].astype(dtype, copy=False)
+def _words(n_features: int, is_sparse: bool) -> str:
+    return f"{'sparse' if is_sparse else 'dense'} rows of {n_features} columns"
+
+
+def _numbers(block: Any, first: int, stop: int, dtype: np.dtype, row: int) -> Any:
+    """Return rows of a block of a collection in a dtype; the first of them is a row of the whole.
+
+    Raises
+    ------
+    ValueError
+        If the dtype cannot hold what the block does.
+    """
+    named = hasattr(block, "iloc")
+    held = common_dtype(_dtypes(block) if named else [block.dtype], list(block.columns) if named else None)
+    if not np.can_cast(held, dtype):
+        raise ValueError(
+            f"the collection says that it holds {dtype}, and rows from {row} on are {held}, which that cannot hold: "
+            "its meta is wrong"
+        )
+    if not named:
+        if isinstance(block, np.ma.MaskedArray):
+            raise ValueError("the array is masked: fill it, as in da.ma.filled(X.astype(float), np.nan)")
+        return block[first:stop].astype(dtype, copy=False)
+    block = block.iloc[first:stop]
+    if dtype.kind not in "f" and (gaps := block.isna().to_numpy()).any():
+        at, column = np.argwhere(gaps)[0]
+        raise ValueError(
+            f"column {block.columns[column]!r} of row {row + at} is missing: rows with missing values must be in memory"
+        )
+    return block.to_numpy(dtype=dtype, na_value=np.nan)
 
 
 def _listed(function: Callable[[Chunk], Any], part: Chunk, size: int) -> list[tuple[int, Any]]:
@@ -311,7 +368,13 @@ def _engine(client: Any, n_jobs: int, patience: float) -> Any:
     if client is None and (distributed := sys.modules.get("distributed")) is not None:
         with contextlib.suppress(ValueError):
             client = distributed.default_client()
-    return _Here(n_jobs) if client is None else _Cluster(client, patience)
+    if client is None:
+        return _Here(n_jobs)
+    if not hasattr(client, "nthreads"):
+        raise TypeError(f"client is {client!r}; it must be a distributed.Client")
+    if client.asynchronous:
+        raise ValueError("the client is asynchronous, and a fit waits for it: give a client made outside of coroutines")
+    return _Cluster(client, patience)
 
 
 class _Here:
@@ -347,9 +410,12 @@ class _Cluster:
         self.client, self.patience = client, patience
         deadline = time.monotonic() + patience
         with self._named_errors():
-            while not (threads := sum(client.nthreads().values())):
+            asked: list[Any] = []
+            while not (threads := self._threads()):
                 if time.monotonic() > deadline:
                     raise self._without_workers()
+                # a cluster that adapts to what there is to do has workers once there is something
+                asked = asked or [client.submit(bool, pure=False)]
                 time.sleep(0.1)
         self.n_parts = PARTS_PER_THREAD * threads
 
@@ -365,34 +431,60 @@ class _Cluster:
         call: Any = cloudpickle.dumps(functools.partial(function, shared))
         with self._named_errors(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")
-            if len(call) > SENT_BYTES:
+            if len(call) * len(arguments[0]) > SENT_BYTES:
                 call = self.client.submit(bytes, call, pure=False)
             # by position: Dask gives a large keyword argument one key for all calls, so that two of them are mixed up
-            return self.client.map(_call, [call] * len(arguments[0]), *arguments, pure=False)
+            name = function.__name__.strip("_")
+            return self.client.map(_call, [call] * len(arguments[0]), *arguments, key=name, pure=False)
 
     def gather(self, tasks: list[Any]) -> list[Any]:
-        """Return the results of tasks.
+        """Return the results of tasks, which are then forgotten.
 
         Raises
         ------
         ClusterLostError
             If the scheduler does not answer, there are no workers for long, or a task has killed some.
         """
+        try:
+            with self.client.as_current(), self._named_errors(), _apart():
+                return self._gathered(tasks)
+        finally:
+            for task in tasks:  # a cycle of references would hold results on the workers for some time
+                task.release()
+
+    def _gathered(self, tasks: list[Any]) -> list[Any]:
+        """Return the results of tasks, or raise the error of one."""
+        self._wait(tasks)
+        limit = self.patience
+        while not any(task.status == "error" for task in tasks):
+            try:
+                return self.client.sync(self.client.gather, tasks, callback_timeout=limit)
+            except TimeoutError:  # workers that held results are gone, or results are large
+                self._wait(tasks)
+                limit *= 2
+        return self.client.gather(tasks)
+
+    def _wait(self, tasks: list[Any]) -> None:
+        """Wait until tasks have ended, as long as there are workers."""
         import distributed
 
         seen = time.monotonic()
-        with self.client.as_current(), self._named_errors():
-            while True:
-                try:
-                    distributed.wait(tasks, timeout=GLANCE)
-                    return self.client.gather(tasks)
-                except TimeoutError:
-                    if self.client.status != "running":
-                        raise
-                    if self.client.nthreads():
-                        seen = time.monotonic()
-                    elif time.monotonic() - seen > self.patience:
-                        raise self._without_workers() from None
+        while True:
+            try:
+                distributed.wait(tasks, timeout=GLANCE)
+                return
+            except TimeoutError:
+                if self._threads():
+                    seen = time.monotonic()
+                elif time.monotonic() - seen > self.patience:
+                    raise self._without_workers() from None
+
+    def _threads(self) -> int:
+        """Return the number of threads of the workers, if the scheduler tells it within the time of our patience."""
+        try:
+            return sum(self.client.nthreads(callback_timeout=self.patience).values())
+        except TimeoutError as error:
+            raise ClusterLostError(f"the scheduler has not answered for {self.patience:g} s") from error
 
     def _without_workers(self) -> ClusterLostError:
         return ClusterLostError(f"the cluster has had no workers for {self.patience:g} s")
@@ -407,14 +499,35 @@ class _Cluster:
             yield
         except KilledWorker as error:
             raise ClusterLostError(f"workers died again and again, so the cluster gave up: {error}") from error
+        except ClusterLostError:
+            raise
         except Exception as error:
-            lost = isinstance(error, (CancelledError, CommClosedError)) or self.client.status != "running"
-            if not lost or isinstance(error, ClusterLostError):
+            if isinstance(error, CancelledError) and self.client.status == "running":
+                raise ClusterLostError(
+                    "the cluster has been restarted, or what it kept of the rows was cancelled: make the rows again"
+                ) from error
+            if not isinstance(error, (CancelledError, CommClosedError)) and self.client.status == "running":
                 raise
             raise ClusterLostError(
                 f"the scheduler does not answer any more ({type(error).__name__}): connect to another cluster and fit "
                 "again"
             ) from error
+
+
+@contextlib.contextmanager
+def _apart() -> Iterator[None]:
+    """Leave the threads of a worker to the tasks that the caller waits for, where it is itself a task of a worker."""
+    import distributed
+
+    try:
+        distributed.secede()
+    except (ValueError, KeyError, AttributeError):  # it is no task, or has left before
+        yield
+        return
+    try:
+        yield
+    finally:
+        distributed.rejoin()
 
 
 def _call(call: bytes, *arguments: Any) -> Any:
