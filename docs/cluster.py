@@ -1,4 +1,4 @@
-"""What a cluster costs and survives, on this machine: ``python docs/cluster.py [kills|overhead|model] [how many]``.
+"""What a cluster costs and survives here: ``python docs/cluster.py [kills|overhead|idle|model] [how many]``.
 
 All workers are processes of this machine, on loopback, so no network is measured.
 """
@@ -142,6 +142,28 @@ def overhead(n):
         print(f"\nThe scheduler and what watches workers take {idle:.3f} s CPU a second with nothing to do.")
 
 
+QUIET = {
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.monitor-interval": "1s",
+}
+"""Settings with which a cluster looks at itself less often."""
+
+
+def idle(seconds):
+    """Print what a cluster of two workers takes that has nothing to do."""
+    print("\n| s CPU a second | scheduler and what watches workers | both workers |\n|-|-|-|")
+    for name, settings in (("as Dask has it", {}), ("quiet", QUIET)):
+        with dask.config.set(settings), cluster(2) as here, distributed.Client(here) as client:
+            time.sleep(1)
+            before = [time.process_time(), *client.run(time.process_time).values()]
+            time.sleep(seconds)
+            after = [time.process_time(), *client.run(time.process_time).values()]
+            driver, *workers = np.subtract(after, before) / seconds
+            print(f"| {name} | {driver:.4f} | {sum(workers):.4f} |", flush=True)
+
+
 def least(function, times=5, clock=time.monotonic):
     """Return the least time of some calls."""
     found = []
@@ -208,6 +230,11 @@ def _small(number):
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     what, how_many = ([*sys.argv[1:], None, None])[:2]
-    for name, function, number in (("kills", kills, 50), ("overhead", overhead, 10_000_000), ("model", model, 5)):
+    for name, function, number in (
+        ("kills", kills, 50),
+        ("overhead", overhead, 10_000_000),
+        ("idle", idle, 10),
+        ("model", model, 5),
+    ):
         if what in (None, name):
             function(int(how_many or number))
