@@ -6,6 +6,7 @@ import copy
 import functools
 import math
 import operator
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Hashable
@@ -52,6 +53,9 @@ FEW_ROWS = 16
 
 SETTLING_STEPS = 3
 """Steps before one is timed: the first M-steps of a family solved numerically take longer."""
+
+CLOCK = time.perf_counter if sys.platform == "win32" else time.process_time
+"""Seconds of all threads, in which other programs that run meanwhile do not count. Windows counts them in 1/64 s."""
 
 Draw = Callable[[int], Any]
 
@@ -140,7 +144,9 @@ def estimated_cost(
     For a family given by T and A alone it may take some seconds more to guess rows: up to 2 s for each of ten kinds.
 
     Seconds are a + b n: the work of a row is that of the rows measured, all different. Equal rows that a fit counts
-    once make it cheaper, and so do runs that end early. The start is "k-means++", or "mixed" if there are several runs;
+    once make it cheaper, and so do runs that end early. Seconds are those of the processor, divided by the threads for
+    the E-step: other programs make a fit slower than that. A step is surer than a start and than memory, which may
+    differ by a factor of two or three. The start is "k-means++", or "mixed" if there are several runs;
     `GaussianMixture` by default makes up to 25 steps of k-means instead. Measurements are kept as long as Python runs.
 
     Parameters
@@ -325,13 +331,14 @@ def _measured(
     m, used = _sample_size(first, d, chunk, threads)
     rows = _rows(family, draw(m), used)
     long = replace(problem, pass_=plan(problem.pass_.family, rows, K, once=not kept))
-    e_step = max(_time(lambda: em_step(long, state)) - m_step, 1e-9) / (m - len(few))
+    busy = _time(lambda: em_step(long, state)) * (used if CLOCK is time.perf_counter else 1)
+    e_step = max(busy - m_step, 1e-9) / (m - len(few))  # of all threads
     state = state.take(np.zeros(B, np.int64))
     of_all = _time(lambda: em_step(short, state)) - len(few) * B * e_step
     affordable = min(2 * MOST_ROWS, SAMPLE_ENTRIES // d, int(MOST_SAMPLE_SECONDS / (first * B)))
     most = max(4 * K, DRAWN_ROWS // 4, affordable)
     start, held, passing = _of_start(family, started, draw, B, threads, (max(2 * K, most // 4), most))
-    return Rates(e_step * used / threads, max(of_all, 1e-9), start, held, passing, max(most, MOST_ROWS))
+    return Rates(e_step / threads, max(of_all, 1e-9), start, held, passing, max(most, MOST_ROWS))
 
 
 def _rows(family: ExponentialFamily, X: Any, n_jobs: int | None) -> ArrayRows:
@@ -385,9 +392,9 @@ def _time(function: Callable[[], object]) -> float:
     """Return the seconds that a call takes: the shortest of three, as long as these are short."""
     found: list[float] = []
     while not found or (len(found) < 3 and sum(found) < SAMPLE_SECONDS):
-        start = time.perf_counter()
+        start = CLOCK()
         function()
-        found.append(time.perf_counter() - start)
+        found.append(CLOCK() - start)
     return min(found)
 
 
@@ -399,9 +406,9 @@ def _traced(function: Callable[[], object]) -> tuple[float, float, float]:
     try:
         tracemalloc.reset_peak()
         before, _ = tracemalloc.get_traced_memory()
-        start = time.perf_counter()
+        start = CLOCK()
         value = function()
-        seconds = time.perf_counter() - start
+        seconds = CLOCK() - start
         after, peak = tracemalloc.get_traced_memory()
         del value
     finally:
