@@ -118,7 +118,6 @@ class RowSource(StreamedRows):
         return chunk if chunk.weight is None else chunk._replace(weight=as_weights(chunk.weight, stop - first, asked))
 
 
-
 def as_weights(weight: Any, n: int, asked: str) -> np.ndarray:
     """Return the weights of n rows as float64.
 
