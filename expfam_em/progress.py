@@ -1,18 +1,24 @@
-"""A bar that shows how far a fit has come."""
+"""A bar that shows how far a fit has come, and the lines that ``verbose`` asks for."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from expfam_em.em.state import State, left_to_gain
-from expfam_em.em.watching import Fitting
+from expfam_em.em.watching import LOGGER, Callback, Fitting
+from expfam_em.kernels.jit import somebody_looks
+
+SECONDS_WITHOUT_BAR = 5.0
+"""How long a fit may take before a bar appears that nobody has asked for by `Progress`."""
 
 ENDS_ALIKE = 1.25
 """By which factor the last steps that were predicted since half as many steps may differ, if one is to be shown."""
@@ -42,6 +48,9 @@ class Progress:
     >>> X = np.random.default_rng(0).normal(size=(200, 2))
     >>> model = ef.GaussianMixture(2, random_state=0).fit(X, callbacks=[ef.Progress(disable=True)])
     """
+
+    opened: set[Progress] = set()
+    """Those that have a bar."""
 
     def __init__(self, **options: Any) -> None:
         try:
@@ -73,6 +82,8 @@ class Progress:
         self._seen: tuple[int, float] | None = None
         self._words: list[str] = []
         self._ends: list[float] = []
+        self._start = start
+        self.opened.add(self)
         try:
             self._bar = self._kind(total=fitting.max_iter, bar_format=_format(["starting"]), **self._options)
             yield
@@ -84,7 +95,13 @@ class Progress:
             if self._bar is not None:
                 self._bar.close()
             self._bar = None
+            self.opened.discard(self)
             self._owner.clear()
+
+    @property
+    def has_appeared(self) -> bool:
+        """Whether the bar is on the screen by now."""
+        return time.perf_counter() - self._start > self._options.get("delay", 0.0)
 
     def __call__(self, state: State) -> None:
         """Show where the runs stand."""
@@ -147,3 +164,23 @@ def predicted_steps(state: State, fitting: Fitting) -> float:
         share = fitting.tol * state.statistics.counts.sum(axis=1) / left
         steps = np.where((rate > 0) & (rate < 1), np.maximum(np.log(share) / np.log(rate), 0.0), np.inf)
     return float(np.nan_to_num(steps, nan=np.inf, posinf=np.inf).max())
+
+
+def with_bar(callbacks: Sequence[Callback], wanted: object = True) -> Sequence[Callback]:
+    """Return callbacks, and a bar that appears where a fit takes long, if one is wanted and somebody looks."""
+    wanted = wanted and somebody_looks() and importlib.util.find_spec("tqdm")
+    if not wanted or any(isinstance(one, Progress) for one in callbacks):
+        return callbacks
+    return [*callbacks, Progress(delay=SECONDS_WITHOUT_BAR, leave=False)]
+
+
+def tell(sentence: str) -> None:
+    """Say what a user has asked for by ``verbose``: log it at the level INFO if that is on, else print it."""
+    if LOGGER.isEnabledFor(logging.INFO):
+        LOGGER.info("%s", sentence)
+    elif any(bar.has_appeared for bar in Progress.opened):  # the line goes above it
+        from tqdm import tqdm
+
+        tqdm.write(sentence)
+    else:
+        print(sentence)

@@ -81,6 +81,7 @@ INTERNALS = {
     "row_sources.py": "rows that are nowhere in one piece",
     "test_sources.py": "memory that chunks share; the size of chunks, and how many rows starts are drawn from",
     "test_registry.py": REGISTRY,
+    "test_progress.py": "how long a fit may take without a bar; what is said of compiling",
     "test_repeatable.py": "the size of chunks",
     "test_same_bits.py": "fits of a given start in a stack, and sums of the kernels",
     "test_rows.py": "rows, chunks and what is made of them",

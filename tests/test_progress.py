@@ -2,6 +2,9 @@
 
 import io
 import logging
+import os
+import subprocess
+import sys
 import threading
 import types
 import warnings
@@ -12,6 +15,9 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 import expfam_em as ef
+from expfam_em import progress as progress_module
+from expfam_em import warm
+from expfam_em.kernels import jit
 
 RNG = np.random.default_rng(0)
 X = np.concatenate([RNG.normal(0, 1, (300, 2)), RNG.normal(2.5, 1, (200, 2))])
@@ -273,3 +279,101 @@ def test_verbose_prints_unless_logging_takes_what_it_says(model, caplog, capsys)
         model.fit(X)
     assert [record.getMessage() for record in caplog.records][:-1] == printed
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("interval", [7, 1000])
+@pytest.mark.parametrize("end", [{"tol": 1e-6}, {"tol": 0, "max_iter": 20}])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_verbose_says_the_first_step_the_last_and_those_between_at_every_interval(interval, end, capsys):
+    model = gaussian(verbose=1, verbose_interval=interval, **end).fit(X)
+    said = [int(line.split("iteration ")[1].split(":")[0]) for line in capsys.readouterr().out.splitlines()]
+    assert said == sorted({1, *range(interval, model.n_iter_, interval), model.n_iter_})
+    assert model.n_iter_ > 7
+
+
+class Terminal(Recorder):
+    """A standard error that somebody looks at."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("fit", ["GaussianMixture", "KMeans"])
+@pytest.mark.parametrize(("verbose", "patience", "shown"), [(1, 0.0, True), (1, 60.0, False), (0, 0.0, False)])
+def test_a_verbose_fit_that_takes_long_shows_a_bar_to_whoever_looks(fit, verbose, patience, shown, monkeypatch, capsys):
+    monkeypatch.setattr(progress_module, "SECONDS_WITHOUT_BAR", patience)
+    model = {"GaussianMixture": gaussian(verbose=verbose), "KMeans": ef.KMeans(3, random_state=0, verbose=verbose)}[fit]
+    model.fit(X)
+    plain, err = capsys.readouterr()
+    assert err == ""  # nobody looks at a file
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    model.fit(X)
+    assert any("step" in line for line in terminal.shown) == shown
+    assert not shown or terminal.getvalue().split("\r")[-2].strip() == ""  # erased
+    assert capsys.readouterr().out == plain  # the same lines, whole
+    assert not ef.Progress.opened
+
+
+# ---- the first fit -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nothing_said():
+    """Let it be said again that kernels are compiled."""
+    jit.say_that_it_compiles.cache_clear()
+    yield
+    jit.say_that_it_compiles.cache_clear()
+
+
+def test_compiling_is_said_once_to_whoever_looks(nothing_said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    for _ in range(2):
+        jit.say_that_it_compiles()
+    [said] = terminal.shown
+    assert "python -m expfam_em.warm" in said
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.WARNING])
+def test_compiling_is_logged_where_logging_is_on_and_nothing_is_said_where_it_is_off(
+    level, nothing_said, monkeypatch, caplog
+):
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with caplog.at_level(level, "expfam_em"):
+        jit.say_that_it_compiles()
+    assert len(caplog.records) == (level == logging.INFO)
+    assert terminal.shown == []
+
+
+def test_nobody_looks_at_a_file_or_where_there_is_none(nothing_said, monkeypatch, capsys):
+    jit.say_that_it_compiles()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys, "stderr", None)
+    assert not jit.somebody_looks()
+
+
+def test_the_first_compilation_is_the_one_that_is_said(tmp_path):
+    """With a folder for compiled code that is empty, and with the same folder once it is not."""
+    code = (
+        "import logging, expfam_em as ef; logging.basicConfig(level=20); "
+        "from expfam_em.kernels import axes; import numpy as np; axes.equal_volumes.compiled"
+    )
+    run = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        ).stderr
+        for _ in range(2)
+    ]  # fmt: skip
+    assert run[0].count("compiles its kernels") == 1
+    assert run[1] == ""
+
+
+def test_warming_compiles_every_kernel(monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(jit.Entry, "compiled", property(lambda entry: made.append(entry.function.__name__)))
+    warm.main()
+    out = capsys.readouterr().out
+    assert {"_em_rows", "_em_sparse", "_em_patterns", "search_rows", "follow", "marginals", "common_axes"} <= set(made)
+    assert f"{len(made)} kernels in " in out
+    assert all(words in out for words in warm.USES.values())

@@ -110,11 +110,3 @@ class Log:
         if LOGGER.isEnabledFor(logging.DEBUG):
             bounds = ", ".join(f"{run}: {bound:.8g}" for run, bound in zip(state.run, state.mean_bounds, strict=True))
             LOGGER.debug("step %d, mean bounds by start %s", state.n_iter, bounds)
-
-
-def tell(sentence: str) -> None:
-    """Say what a user has asked for by ``verbose``: log it at the level INFO if that is on, else print it."""
-    if LOGGER.isEnabledFor(logging.INFO):
-        LOGGER.info("%s", sentence)
-    else:
-        print(sentence)

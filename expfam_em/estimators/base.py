@@ -33,7 +33,7 @@ from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.starts import INITS, Starts, initialise_all
 from expfam_em.em.state import State
 from expfam_em.em.steps import accumulate, with_missing
-from expfam_em.em.watching import Callback, Fitting, tell, watched
+from expfam_em.em.watching import Callback, Fitting, watched
 from expfam_em.estep.grouped import check_missing, with_groups
 from expfam_em.estep.plan import Pass, plan, single_pass
 from expfam_em.estep.reduce import check_support
@@ -62,6 +62,7 @@ from expfam_em.family.conjugate import conjugate_of
 from expfam_em.family.constraints import Bounds, Fixed, Tied
 from expfam_em.family.kernel_form import form_of
 from expfam_em.family.optional import label_columns, translate, translate_expectation
+from expfam_em.progress import tell, with_bar
 from expfam_em.rows import csr
 from expfam_em.rows.distinct import distinct
 from expfam_em.rows.memory import ArrayRows, check_total, count, of_data
@@ -397,6 +398,7 @@ class BaseMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
                 refuse_rows(rows, "what is known of the components of rows (y, allowed, log_prior)")
             known = Known() if is_rows(rows) else known_rows(y, allowed, log_prior, K, len(rows), weight)
             keeper.open(lambda: self._belonging(rows, weight, allowed=known.allowed, log_prior=known.log_prior))
+            callbacks = with_bar(callbacks, self.verbose)
             with watched(callbacks, lambda: Fitting.of(self, count(rows), weights_in(rows, weight))) as told:
                 self._fit(rows, weight, told, known)
         return self
@@ -660,9 +662,10 @@ class BaseMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         return results
 
     def _tell(self, state: State) -> None:
-        """Say where the runs stand, at every interval."""
-        if state.n_iter % self.verbose_interval == 0:
-            for run, bound in zip(state.run, state.mean_bounds, strict=True):
+        """Say where the runs stand, at the first step, at every interval and at the last step."""
+        due = state.n_iter in (1, self.max_iter) or state.n_iter % self.verbose_interval == 0
+        for run, bound, done in zip(state.run, state.mean_bounds, state.done, strict=True):
+            if due or done:
                 tell(f"start {run}, iteration {state.n_iter}: mean bound {bound:.8f}")
 
     def _made_of(self, mixture: Mixture) -> dict[str, Any]:

@@ -69,8 +69,10 @@ class BayesianGaussianMixture(GaussianMixture):
         What starts are drawn with; a number makes the fit repeatable.
     warm_start : bool
         Continue from the last posterior.
-    verbose, verbose_interval : int
-        1 tells of the fit, every so many steps.
+    verbose : int
+        Above 0, the first step, every ``verbose_interval`` steps and the last one are said. On a terminal a bar appears
+        after 5 s, if tqdm is installed.
+    verbose_interval : int ≥ 1
     init : str, Mixture, responsibilities or labels, optional
         Used instead of ``init_params`` when given.
     temperature, stop, n_jobs

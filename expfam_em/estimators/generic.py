@@ -94,9 +94,9 @@ class ExponentialFamilyMixture(BaseMixture):
     warm_start : bool
         Continue from the last fit.
     verbose : int
-        1 tells of the fit as it goes on.
-    verbose_interval : int
-        Steps between two lines of ``verbose``.
+        Above 0, the first step, every ``verbose_interval`` steps and the last one are said. On a terminal a bar appears
+        after 5 s, if tqdm is installed.
+    verbose_interval : int ≥ 1
     bayesian : bool
         Estimate a posterior of all parameters by variational Bayes, for which K is the largest number of components:
         those that the rows do not call for keep hardly any weight. Fitted attributes then belong to the mixture of the

@@ -20,7 +20,7 @@ from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, Status
 from expfam_em.em.starts import initialise_all
 from expfam_em.em.state import Problem, State, em_step
-from expfam_em.em.watching import Callback, tell
+from expfam_em.em.watching import Callback
 from expfam_em.estep.nearest import NearestPass
 from expfam_em.estep.nearest_sparse import SparseNearestPass
 from expfam_em.estep.nearest_streamed import StreamedNearestPass
@@ -36,6 +36,7 @@ from expfam_em.estimators.shell import (
 from expfam_em.families.gaussian.gaussian import checked_variance
 from expfam_em.families.gaussian.known import KnownCovariance, in_frame_units
 from expfam_em.family.binding import bind
+from expfam_em.progress import tell
 from expfam_em.rows import csr
 from expfam_em.rows.memory import ArrayRows, check_total, count
 from expfam_em.rows.protocol import is_rows

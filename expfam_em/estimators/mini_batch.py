@@ -17,7 +17,7 @@ from expfam_em.em.loop import fit_all
 from expfam_em.em.online import StepSize, Stream, advanced
 from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, Status
-from expfam_em.em.watching import Callback, checked_callbacks, tell
+from expfam_em.em.watching import Callback, checked_callbacks
 from expfam_em.estimators.kmeans import KMeans, _centres, _step
 from expfam_em.estimators.shell import (
     EMEstimator,
@@ -28,6 +28,7 @@ from expfam_em.estimators.shell import (
     warn_caller,
 )
 from expfam_em.family.alike import alike
+from expfam_em.progress import tell
 from expfam_em.rows.memory import ArrayRows, check_total
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Mask, Observations, RandomState

@@ -23,6 +23,7 @@ from expfam_em.em.watching import Callback, Fitting, watched
 from expfam_em.estimators.elsewhere import weights_in
 from expfam_em.family.support import OutsideSupportError
 from expfam_em.plots import plot_model
+from expfam_em.progress import with_bar
 from expfam_em.rows import caller, csr
 from expfam_em.rows.columns import (
     Column,
@@ -291,6 +292,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             rows = self._validated(X)
             weight = checked_weight(sample_weight, rows)
             keeper.open(lambda: self._belonging(rows, weight))
+            callbacks = with_bar(callbacks, getattr(self, "verbose", 0))
             with watched(callbacks, lambda: Fitting.of(self, count(rows), weights_in(rows, weight))) as told:
                 self._fit(rows, weight, told)
         return self

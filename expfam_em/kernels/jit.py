@@ -3,7 +3,9 @@
 import contextlib
 import functools
 import hashlib
+import logging
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -40,6 +42,25 @@ def target() -> str:
     return f"{processor} (features {of_features[:8]}, kernels {_source_stamp()[:8]})"
 
 
+def somebody_looks() -> bool:
+    """Return whether what is written to the standard error is seen while it is written: a terminal, or a notebook."""
+    return sys.stderr is not None and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+
+
+@functools.cache
+def say_that_it_compiles() -> None:
+    """Say once in a process why its first fit takes long: to whoever looks, or to the log at the level INFO.
+
+    It is no warning, for nothing is wrong, and whoever turns warnings into errors must not lose a fit.
+    """
+    sentence = "expfam_em compiles its kernels, once after an installation: see `python -m expfam_em.warm`"
+    logger = logging.getLogger("expfam_em")
+    if logger.isEnabledFor(logging.INFO):
+        logger.info(sentence)
+    elif logger.level == logging.NOTSET and somebody_looks():
+        print(sentence, file=sys.stderr)
+
+
 class _ForgivingCache(FunctionCache):
     """Disk cache whose absence, corruption or lack of permission costs a compilation, never an error."""
 
@@ -49,9 +70,12 @@ class _ForgivingCache(FunctionCache):
 
     def load_overload(self, sig, target_context):
         try:
-            return super().load_overload(sig, target_context)
+            found = super().load_overload(sig, target_context)
         except Exception:  # a damaged file may raise anything when it is unpickled
-            return None
+            found = None
+        if found is None:
+            say_that_it_compiles()
+        return found
 
     def save_overload(self, sig, data):
         try:
@@ -79,8 +103,12 @@ class Entry:
     own, and be refused by nothing.
     """
 
+    every = []
+    """All of them, once their modules have been imported."""
+
     def __init__(self, function, signature):
         self.function, self.signature = function, signature
+        self.every.append(self)
 
     @functools.cached_property
     def compiled(self):
@@ -88,8 +116,10 @@ class Entry:
         dispatcher = inner(EXACT)(self.function)
         if not hasattr(dispatcher, "compile"):
             return dispatcher
-        with contextlib.suppress(RuntimeError):  # no folder for a cache: every process compiles again
+        try:
             dispatcher._cache = _ForgivingCache(self.function)
+        except RuntimeError:  # no folder for a cache: every process compiles again
+            say_that_it_compiles()
         dispatcher.compile(self.signature)
         dispatcher.disable_compile()
         return dispatcher
