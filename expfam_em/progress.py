@@ -178,7 +178,7 @@ def tell(sentence: str) -> None:
     """Say what a user has asked for by ``verbose``: log it at the level INFO if that is on, else print it."""
     if LOGGER.isEnabledFor(logging.INFO):
         LOGGER.info("%s", sentence)
-    elif any(bar.has_appeared for bar in Progress.opened):  # the line goes above it
+    elif any(bar.has_appeared for bar in tuple(Progress.opened)):  # the line goes above it
         from tqdm import tqdm
 
         tqdm.write(sentence)

@@ -1,26 +1,28 @@
 """The command line: what it prints, writes, refuses, and which exit code it ends with."""
 
 import ast
+import contextlib
+import io
 import os
 import re
 import subprocess
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 
 pytest.importorskip("typer")
-pytest.importorskip("rich")
-
-from typer.testing import CliRunner
 
 import expfam_em as ef
-from expfam_em.cli import app
+from expfam_em import progress
+from expfam_em.cli import app, commands, report
 from tests import all_families
 
 RNG = np.random.default_rng(0)
 X = np.concatenate([RNG.normal(0, 1, (60, 2)), RNG.normal(8, 1, (40, 2))])
+FRAME = pd.DataFrame(X, columns=["a", "b"])
 
 
 @pytest.fixture(autouse=True)
@@ -37,10 +39,38 @@ def csv():
     return "data.csv"
 
 
-def run(*arguments):
-    result = CliRunner().invoke(app.app, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
+class Result(NamedTuple):
+    """How a command has ended, and what it has written."""
+
+    exit_code: int
+    raw: bytes
+    stderr: str
+
+    @property
+    def stdout(self):
+        return self.raw.decode()
+
+
+class Written(io.TextIOWrapper):
+    """A standard output or standard error."""
+
+    looked_at = False
+
+    def __init__(self):
+        super().__init__(io.BytesIO(), "utf-8", newline="", write_through=True)
+
+    def isatty(self):
+        return self.looked_at
+
+
+def run(*arguments, stdin=b""):
+    out, err = Written(), Written()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["expfam-em", *map(str, arguments)])
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8"))
+        with pytest.raises(SystemExit) as ended:
+            app.main()
+    return Result(ended.value.code, out.buffer.getvalue(), err.buffer.getvalue().decode())
 
 
 def succeeds(*arguments) -> str:
@@ -51,7 +81,7 @@ def succeeds(*arguments) -> str:
 
 def fails(*arguments) -> str:
     result = run(*arguments)
-    assert result.exit_code == 1, result.output
+    assert result.exit_code == 1, result
     assert result.stdout == ""
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
@@ -95,11 +125,10 @@ def test_fit_reads_all_formats_alike(csv):
     np.savetxt("semicolon.csv", X, delimiter=";", header="a;b")
     np.savetxt("tab.tsv", X, delimiter="\t", header="a\tb", comments="")
     write("mark.csv", "\ufeff" + '"a","b"\r\n' + "".join(f'"{a!r}",{b!r}\r\n' for a, b in X.tolist()))
-    outputs = {
-        succeeds("fit", name, "-k", 2, "--seed", 0)
-        for name in (csv, "data.npy", "data.parquet", "bare.csv", "semicolon.csv", "tab.tsv", "mark.csv")
-    }
-    assert len(outputs) == 1
+    expected = ef.GaussianMixture(2, random_state=0).fit(X).means_
+    for name in (csv, "data.npy", "data.parquet", "bare.csv", "semicolon.csv", "tab.tsv", "mark.csv"):
+        succeeds("fit", name, "-k", 2, "--seed", 0, "-o", "m.efm")
+        np.testing.assert_array_equal(ef.load("m.efm").means_, expected)
 
 
 def test_fit_passes_its_options_on(csv):
@@ -173,7 +202,7 @@ def test_columns_that_count_are_said():
     said = run("fit", "id.csv").stderr
     assert said == "warning: id.csv: column 'id' counts the rows, but is used; --columns can leave it out\n"
     assert run("fit", "id.csv", "--columns", "id,a").stderr == ""
-    assert run("fit", "id.csv", "--quiet").output == ""
+    assert run("fit", "id.csv", "--quiet")[1:] == (b"", "")
     # a model of the first two columns, and a file that has row numbers there
     np.save("two.npy", X)
     succeeds("fit", "two.npy", "-o", "m.efm")
@@ -198,7 +227,7 @@ def test_other_families():
     np.save("binary.npy", RNG.random((50, 9)) < 0.5)
     out = succeeds("fit", "binary.npy", "--family", "bernoulli", "-k", 2, "-o", "b.efm", "--seed", 1)
     assert "probabilities" in out
-    assert "… (9)" in out
+    assert "\n  9 " in out
     assert isinstance(ef.load("b.efm"), ef.BernoulliMixture)
 
 
@@ -222,7 +251,7 @@ def test_tied_covariances_are_shown_once(csv):
 
 def test_quiet_prints_nothing(csv):
     result = run("fit", csv, "-k", 2, "--quiet", "--max-iter", 1, "--tol", 0)
-    assert (result.exit_code, result.output) == (0, "")
+    assert result == (0, b"", "")
 
 
 def test_a_fit_that_did_not_converge_says_so(csv):
@@ -254,8 +283,8 @@ def test_a_registered_family_can_be_fitted(csv, monkeypatch):
 
 @pytest.mark.parametrize(("patience", "shown"), [(60.0, False), (0.0, True)])
 def test_a_terminal_shows_a_bar_of_a_fit_that_takes_long_and_nothing_of_it_stays(patience, shown, monkeypatch, csv):
-    monkeypatch.setattr(app, "SECONDS_WITHOUT_BAR", patience)
-    monkeypatch.setattr(app.Console, "is_terminal", True)
+    monkeypatch.setattr(progress, "SECONDS_WITHOUT_BAR", patience)
+    monkeypatch.setattr(Written, "looked_at", True)
     done = run("fit", csv, "-k", 2, "--seed", 0)
     assert ("starting" in done.stderr) == shown
     if shown:
@@ -264,24 +293,39 @@ def test_a_terminal_shows_a_bar_of_a_fit_that_takes_long_and_nothing_of_it_stays
 
 @pytest.mark.parametrize(("family", "said"), [("gaussian", True), ("bernoulli", True), ("kmeans", False)])
 def test_the_cost_of_a_fit_to_a_large_file_is_said_before_it(family, said, monkeypatch):
-    monkeypatch.setattr(app, "LARGE_ENTRIES", 200)
+    monkeypatch.setattr(commands, "LARGE_ENTRIES", 200)
     np.savetxt("bits.csv", RNG.integers(2, size=(100, 2)), delimiter=",", header="a,b", comments="")
     line = r"100 rows of 2 columns: about [\d.]+ \S+ a step, [\d.]+ \S+ for \d+ steps, [\d.]+ \S+ beyond the data\n"
     fit = "fit", "bits.csv", "-f", family, "-k", 2, "--seed", 0
     assert bool(re.match(line, run(*fit).stderr)) == said
     assert not re.search("a step", run(*fit, "--quiet").stderr)
-    monkeypatch.setattr(app, "LARGE_ENTRIES", 201)
+    monkeypatch.setattr(commands, "LARGE_ENTRIES", 201)
     assert not re.search("a step", run(*fit).stderr)
 
 
-def test_compact():
-    assert app.compact(1.23456) == "1.235"
-    assert app.compact([1, 2.5]) == "1, 2.5"
-    assert app.compact(np.arange(9)) == "0, 1, 2, 3, 4, 5, … (9)"
-    assert app.compact([[1, -2.5], [3, 4]]) == "   1  -2.5\n   3     4"
-    assert app.compact(np.eye(10)) == "10 × 10, diagonal 1, 1, 1, 1, 1, 1, … (10)"
-    assert app.compact(np.zeros((2, 9, 3))) == "2 × 9 × 3"
-    assert app.compact("[x]") == r"\[x]"
+def test_tables_are_as_wide_as_the_terminal(monkeypatch):
+    lines = [["component", "0", "1", "22"], ["means"], ["  x", "1.25", "-3", "1"]]
+    assert report.in_blocks(lines) == "component     0   1  22\nmeans\n  x        1.25  -3   1"
+    monkeypatch.setenv("COLUMNS", "20")
+    first, second = report.in_blocks(lines).split("\n\n")
+    assert first == "component     0   1\nmeans\n  x        1.25  -3"
+    assert second == "component  22\nmeans\n  x         1"
+    monkeypatch.setenv("COLUMNS", "1")
+    assert report.in_blocks(lines).count("component") == 3
+
+
+def test_entries_have_the_names_of_their_columns():
+    rng = np.random.default_rng(0)
+    pd.DataFrame({"age": rng.normal(size=50), "weight, kg": rng.normal(size=50)}).to_csv("two.csv", index=False)
+    out = succeeds("fit", "two.csv")
+    assert re.search(r"^means\n  age +\S+\n  weight, kg +\S+\ncovariances\n  age +\S+\n  weight, kg, age ", out, re.M)
+    pd.DataFrame(rng.normal(size=(50, 70))).add_prefix("x").to_csv("many.csv", index=False)
+    out = succeeds("fit", "many.csv", "--covariance-type", "diag")
+    assert re.search(r"^  x59 .*\n  … 10 more; the model file has all$", out, re.M)
+    pd.DataFrame(rng.normal(size=(50, 5))).add_prefix("x").to_csv("five.csv", index=False)
+    assert re.search(
+        r"^covariances\n  x0 .*\n  x1 .*\n.*\n.*\n  x4 .*\n  … the diagonal; ", succeeds("fit", "five.csv"), re.M
+    )
 
 
 # ---- predict and families -----------------------------------------------------------------------------------
@@ -293,13 +337,13 @@ def test_predict(csv):
     lines = succeeds("predict", "m.efm", csv).split("\n")
     assert lines[0] == "label"
     assert lines[-1] == ""
-    assert [int(line) for line in lines[1:-1]] == model.predict(X).tolist()
+    assert [int(line) for line in lines[1:-1]] == model.predict(FRAME).tolist()
     assert succeeds("predict", "m.efm", csv, "--proba", "--output", "labels.csv") == ""
     with open("labels.csv", encoding="utf-8") as file:
         assert file.readline() == "label,responsibility_0,responsibility_1\n"
     table = np.loadtxt("labels.csv", delimiter=",", skiprows=1)
-    np.testing.assert_array_equal(table[:, 0], model.predict(X))
-    np.testing.assert_array_equal(table[:, 1:], model.predict_proba(X))
+    np.testing.assert_array_equal(table[:, 0], model.predict(FRAME))
+    np.testing.assert_array_equal(table[:, 1:], model.predict_proba(FRAME))
 
 
 def test_predict_finds_the_columns(csv):
@@ -412,7 +456,7 @@ def test_every_family_can_be_fitted_saved_and_applied(name):
             key, value = constant.split("=")
             held = vars(model.family).get(key, value)  # a family may keep it in another form
             assert held == value if isinstance(held, str) else np.array_equal(held, ast.literal_eval(value))
-        assert all(parameter in out for parameter in model.parameters_)
+        assert all(parameter in out for parameter in set(model.parameters_) - {"levels"})
     assert succeeds("predict", "m.efm", "rows.csv").count("0\n") == len(rows)
 
 
@@ -420,8 +464,7 @@ def test_codes_of_labels_are_kept_and_named():
     np.savetxt("rows.csv", [[10, 0], [20, 99], [30, 0], [10, 99]] * 9, delimiter=",", fmt="%d")
     np.savetxt("new.csv", [[10, 0], [11, 0]], delimiter=",", fmt="%d")
     out = succeeds("fit", "rows.csv", "-f", "categorical", "-o", "m.efm", "--seed", 0)
-    assert "levels" in out
-    assert all(code in out for code in ("10", "20", "30", "99"))
+    assert re.findall(r"^  . = \d+", out, re.M) == ["  1 = 10", "  1 = 20", "  1 = 30", "  2 = 0", "  2 = 99"]
     assert ef.load("m.efm").mixture_.n_parameters == 2 + 1
     assert "row 2, column '1' holds 11.0; Categorical needs one of the labels 10, 20, 30" in fails(
         "predict", "m.efm", "new.csv"
@@ -578,9 +621,8 @@ def test_help(arguments, code, capsys, monkeypatch):
     assert "error" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("missing", ["typer", "rich"])
-def test_program_without_its_extra(missing):
-    hide = f"import sys; sys.modules[{missing!r}] = None; from expfam_em.cli import app; app.main()"
+def test_program_without_its_extra():
+    hide = "import sys; sys.modules['typer'] = None; from expfam_em.cli import app; app.main()"
     done = program("families", code=hide)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == 'error: the command line needs typer and rich: pip install "expfam_em[cli]"\n'
+    assert done.stderr == 'error: the command line needs typer: pip install "expfam_em[cli]"\n'

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import os
 import re
+import sys
 from typing import Any
 
 from expfam_em.estimators import BernoulliMixture, ExponentialFamilyMixture, GaussianMixture, KMeans
@@ -48,6 +51,11 @@ def _choice(name: str) -> Any:
     return OWN.get(registry.dashed(name)) or registry.by_name(name, OWN)
 
 
+def spellings(incomplete: str) -> list[str]:
+    """Return the names that begin so, as a shell completes them."""
+    return sorted(name for name in {*OWN, *map(_dashed, registry.names())} if name.startswith(incomplete))
+
+
 # ---- making them ----------------------------------------------------------------------------------------------
 
 
@@ -74,6 +82,26 @@ def make_estimator(name: str, components: int, options: dict[str, Any], constant
     if "n_clusters" in accepted:
         return kind(n_clusters=components, **given)
     return kind(_make_family(name, choice, constants), components, **given) if wrapped else kind(components, **given)
+
+
+def family_of(name: str, constants: dict[str, Any]) -> Any:
+    """Return the family of a name, or of module:Class, with its constants.
+
+    Raises
+    ------
+    ValueError
+        If there is no such family or constant, or a constant is missing or wrong.
+    """
+    module, colon, kind = name.partition(":")
+    if not colon:
+        names = {_dashed(known): known for known in registry.names()}
+        choice = registry.find(names[_dashed(name)]) if _dashed(name) in names else _choice(name)
+    else:
+        sys.path.insert(0, os.getcwd())
+        choice = getattr(importlib.import_module(module), kind, None)
+    if not (isinstance(choice, type) and issubclass(choice, ExponentialFamily)):
+        raise ValueError(f"{name} is no family of distributions")
+    return _make_family(name, choice, constants)
 
 
 def _make_family(name, family, constants):

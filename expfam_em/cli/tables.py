@@ -1,4 +1,4 @@
-"""Rows in files, text, NumPy or Parquet, as numbers; what is wrong with them is said by file, row, column and text."""
+"""Files of rows, text, NumPy or Parquet, by the names of their columns; what is wrong is said by row and column."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from expfam_em.cli.files import File
 from expfam_em.cli.text import bad_cell, import_pyarrow, open_text
+from expfam_em.sources import rows_from
+from expfam_em.sources.parquet import MissingError, data_names, numpy_dtype, parquet_rows
 
 UNNAMED = re.compile(r"Unnamed: 0(\.\d+)*|__index_level_\d+__")
 """Names that pandas gives to row names which have none."""
@@ -21,32 +24,37 @@ ROW_NAMES = "row_names"
 FEWEST_COUNTED = 10
 """Rows of a column without a name that are taken for a count; fewer numbers may count by chance."""
 
+READ_ROWS = 1 << 16
+"""Rows that are read at a time."""
+
 LISTED = 20
 """Names of columns listed in an error."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file of rows: the names of its columns, and a way to get some of them as numbers.
+    """A file of rows: the names of its columns, and a way to read some of them.
 
     Attributes
     ----------
-    path : Path
+    name : str
+        Of the file.
     names : list of str
         1, 2, … where the file has no names.
     named : bool
         Whether the file has names.
-    read : callable(column numbers) -> (n, columns)
+    read : callable(column numbers, weighted, missing) -> Rows, or None without rows
+        The last column is that of the weights if they are weighted; missing cells become NaN if they are allowed.
     place : callable(row) -> str
         How to name a row, which is counted from 0.
     row_names : list of str
         Names of the columns that hold the names of rows, and are no part of the data unless asked for.
     """
 
-    path: Path
+    name: str
     names: list[str]
     named: bool
-    read: Callable[[list[int]], np.ndarray]
+    read: Callable[[list[int], bool, bool], Any]
     place: Callable[[int], str]
     row_names: list[str]
 
@@ -55,37 +63,55 @@ class Table:
         """Names of the columns without those of row names."""
         return [name for name in self.names if name not in self.row_names]
 
-    def columns(self, names: list[str]) -> np.ndarray:
-        """Return the columns of these names, (n, d).
+    def rows(self, names: list[str], weight: str | None = None, missing: bool = False) -> Any:
+        """Return the columns of these names, and a column of weights, as rows that are read a few at a time.
 
         Raises
         ------
         ValueError
-            For a name that no column or several columns have, for a cell that is missing, not finite or no number, and
-            for a file without rows.
+            For a name that no column or several columns have, and for a file without rows; of a text also for a cell
+            that is missing, not finite or no number.
         """
-        counts, position = Counter(self.names), {name: i for i, name in enumerate(self.names)}
-        for name in names:
+        counts, wanted = Counter(self.names), [*names, *([] if weight is None else [weight])]
+        for name in wanted:
             if counts[name] != 1:
-                what = "names must differ, but several columns are" if name in position else "no column is"
+                what = "names must differ, but several columns are" if counts[name] else "no column is"
                 more = f", … ({len(self.names)})" if len(self.names) > LISTED else ""
                 known = ", ".join(self.names[:LISTED]) + more
-                raise ValueError(f"{self.path}: {what} named {name!r}; the columns are {known}")
+                raise ValueError(f"{self.name}: {what} named {name!r}; the columns are {known}")
         if not names:
-            raise ValueError(f"{self.path}: no column is left to read")
-        # row after row, so that the last digits of a fit do not depend on where its rows come from
-        X = np.ascontiguousarray(self.read([position[name] for name in names]))
-        if not len(X):
-            raise ValueError(f"{self.path} has no rows{' below its header' if self.named else ''}")
-        if X.dtype.kind == "f" and not np.isfinite(X).all():
-            row, column = np.argwhere(~np.isfinite(X))[0]
+            raise ValueError(f"{self.name}: no column is left to read")
+        # read together, because all have the same decimal mark
+        rows = self.read([self.names.index(name) for name in wanted], weight is not None, missing)
+        if rows is None or not len(rows):
+            raise ValueError(f"{self.name} has no rows{' below its header' if self.named else ''}")
+        return rows
+
+    def in_memory(self, rows: Any, names: list[str], missing: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return rows as an array, row after row, and their weights.
+
+        Raises
+        ------
+        ValueError
+            For a value that is missing or not finite.
+        """
+        X, weight = np.empty((len(rows), len(names)), rows.dtype), np.empty(len(rows))
+        try:
+            for chunk in rows.chunks(READ_ROWS):
+                here = slice(chunk.first, chunk.first + len(chunk.X))
+                X[here] = chunk.X
+                weight[here] = 1.0 if chunk.weight is None else chunk.weight
+        except MissingError as error:
+            raise bad_cell(self.place(error.row), error.column) from None
+        if X.dtype.kind == "f" and (bad := np.isinf(X) if missing else ~np.isfinite(X)).any():
+            row, column = np.argwhere(bad)[0]
             value = X[row, column]
             raise bad_cell(self.place(row), names[column], "" if np.isnan(value) else str(value))
-        return X
+        return X, None if chunk.weight is None else weight
 
 
-def open_table(path: Path, separator: str | None = None, header: bool | None = None) -> Table:
-    """Look at a file without making numbers of its rows yet; the suffix says what it is, and anything else is text.
+def open_table(file: File, separator: str | None = None, header: bool | None = None) -> Table:
+    """Look at a file without making numbers of its rows yet.
 
     Raises
     ------
@@ -94,16 +120,25 @@ def open_table(path: Path, separator: str | None = None, header: bool | None = N
     ImportError
         For Parquet without pyarrow.
     """
-    suffix = path.suffix.lower()
-    if suffix not in (".npy", ".parquet", ".pq"):
-        text = open_text(path, separator, header)
-        return _table(path, text.names, text.named, text.read, text.place)
+    if not file.kind:
+        text = open_text(file, separator, header)
+
+        def read(chosen, weighted, missing):
+            return _of_array(X := text.read(chosen, missing), list(range(X.shape[1])), weighted)
+
+        return _table(file, text.names, text.named, read, text.place)
     if separator is not None or header is not None:
-        raise ValueError(f"{path} is no text file; leave out --separator and --header")
-    return _open_npy(path) if suffix == ".npy" else _open_parquet(path)
+        raise ValueError(f"{file.name} is no text file; leave out --separator and --header")
+    return _open_npy(file) if file.kind == ".npy" else _open_parquet(file)
 
 
-def _table(path, names, named, read, place=None, index=()) -> Table:
+def _of_array(X, columns, weighted) -> Any:
+    if not len(X):
+        return None
+    return rows_from(X, columns[:-1], X[:, columns[-1]]) if weighted else rows_from(X, columns)
+
+
+def _table(file, names, named, read, place=None, index=()) -> Table:
     """Return a table; its row names are the columns without a name, and those of ``index``."""
     unnamed = [i for i, name in enumerate(names) if not name]
     names = list(names)
@@ -111,62 +146,55 @@ def _table(path, names, named, read, place=None, index=()) -> Table:
         names[i] = ROW_NAMES if count == 1 else f"{ROW_NAMES}_{count}"
     found = [name for i, name in enumerate(names) if i in unnamed or name in index or UNNAMED.fullmatch(name)]
     row_names = found if len(found) < len(names) else []
-    return Table(path, names, named, read, place or (lambda row: f"{path}: row {row + 1}"), row_names)
+    return Table(file.name, names, named, read, place or (lambda row: f"{file.name}: row {row + 1}"), row_names)
 
 
-def counting_columns(X: np.ndarray) -> list[int]:
+def counting_columns(rows: Any) -> list[int]:
     """Return the columns that are 0, 1, 2, … or 1, 2, 3, …, and long enough for that to be no chance."""
-    if len(X) < FEWEST_COUNTED:
-        return []
-    rows = np.arange(len(X))
-    likely = np.flatnonzero(np.isin(X[0], (0, 1)) & (X[-1] - X[0].astype(float) == rows[-1]))
-    return [int(j) for j in likely if np.array_equal(X[:, j], X[0, j] + rows)]
+    found, first = list(range(rows.n_features)) if len(rows) >= FEWEST_COUNTED else [], None
+    for chunk in rows.chunks(READ_ROWS) if found else ():
+        first = np.array(chunk.X[0], float) if first is None else first
+        counts = chunk.first + np.arange(len(chunk.X))
+        found = [j for j in found if first[j] in (0, 1) and np.array_equal(chunk.X[:, j], first[j] + counts)]
+        if not found:
+            break
+    return found
 
 
 # ---- NumPy and Parquet --------------------------------------------------------------------------------------
 
 
-def _open_npy(path) -> Table:
-    with open(path, "rb") as file:
-        try:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-        except ValueError as error:
-            raise ValueError(f"{path} is not a NumPy file of numbers: {error}") from None
-    if array.ndim not in (1, 2) or array.dtype.kind not in "biuf":
-        raise ValueError(f"{path} does not hold a table of numbers, (n, d)")
-    array = array[:, None] if array.ndim == 1 else array
-    return _table(path, [str(i + 1) for i in range(array.shape[1])], False, lambda chosen: array[:, chosen])
+def _open_npy(file) -> Table:
+    try:
+        found = np.load(file.path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{file.name} is not a NumPy file of numbers: {error}") from None
+    if found.ndim not in (1, 2) or found.dtype.kind not in "biuf":
+        raise ValueError(f"{file.name} does not hold a table of numbers, (n, d)")
+    X = found[:, None] if found.ndim == 1 else found
+    names = [str(i + 1) for i in range(X.shape[1])]
+    return _table(file, names, False, lambda chosen, weighted, missing: _of_array(X, chosen, weighted))
 
 
-def _open_parquet(path) -> Table:
-    parquet = import_pyarrow().parquet
-    with open(path, "rb") as file:
-        try:
-            schema = parquet.read_schema(file)
-            index = (schema.pandas_metadata or {}).get("index_columns", [])
-        except ValueError as error:
-            raise ValueError(f"{path} is not a Parquet file: {error}") from None
+def _open_parquet(file) -> Table:
+    arrow = import_pyarrow()
+    paths = sorted(file.path.rglob("*.parquet")) if file.path.is_dir() else [file.path]
+    try:
+        schema = arrow.parquet.read_schema(paths[0])
+    except ValueError as error:
+        raise ValueError(f"{file.name} is not a Parquet file: {error}") from None
     names = schema.names
 
-    def read(chosen):
-        with parquet.ParquetFile(path) as file:
-            X, start = np.empty((file.metadata.num_rows, len(chosen))), 0
-            # some rows at a time: less is held beside the result, and the time of a call grows with all columns
-            for batch in file.iter_batches(columns=[names[i] for i in chosen]):
-                for j, i in enumerate(chosen):
-                    column = batch.column(names[i])
-                    X[start : start + len(column), j] = _parquet_column(path, column, names[i], start)
-                start += batch.num_rows
-            return X
+    def read(chosen, weighted, missing):
+        wanted = [names[i] for i in chosen]
+        for name in wanted:
+            if numpy_dtype(schema.field(name).type).kind not in "biuf":
+                first = arrow.parquet.read_table(paths[0], columns=[name]).column(0)[0].as_py()
+                raise bad_cell(f"{file.name}: row 1", name, str(first))
+        if not missing:
+            return parquet_rows(file.path, wanted[: len(wanted) - weighted], wanted[-1] if weighted else None, None)
+        columns = arrow.parquet.read_table(file.path, columns=wanted).columns
+        X = np.column_stack([column.cast("float64").to_numpy() for column in columns])
+        return _of_array(X, list(range(len(wanted))), weighted)
 
-    return _table(path, names, True, read, index=index)
-
-
-def _parquet_column(path, column, name, start) -> np.ndarray:
-    if column.null_count:
-        raise bad_cell(f"{path}: row {start + column.is_null().index(True).as_py() + 1}", name)
-    types = import_pyarrow().types
-    values = (column.cast("float64") if types.is_decimal(column.type) else column).to_numpy(zero_copy_only=False)
-    if values.dtype.kind not in "biuf":
-        raise bad_cell(f"{path}: row {start + 1}", name, str(column[0].as_py()))
-    return values
+    return _table(file, names, True, read, index=set(names) - set(data_names(schema)))

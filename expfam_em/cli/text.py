@@ -1,34 +1,23 @@
-"""Text files of rows: their coding, what separates the cells, which line holds the names, and the numbers."""
+"""Text files of rows: what separates the cells, which line holds the names, and the numbers."""
 
 from __future__ import annotations
 
-import bz2
 import codecs
 import csv
-import gzip
-import io
-import lzma
 import math
 import re
 import statistics
+import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from pathlib import Path
 
 import numpy as np
 
-OPENERS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-
-CODINGS = {
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",  # begins with the mark of UTF-16, which is therefore behind it
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-"""Codings by the mark at the start of a file."""
+from expfam_em.cli.files import File
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
 SEPARATOR_WORDS = {"tab": "\t", r"\t": "\t", "blank": " ", "space": " "}
@@ -43,6 +32,9 @@ BLOCK_LINES, FEWEST_BYTES, MOST_BYTES = 1000, 1 << 20, 1 << 30
 MISSING_CELLS = {"", "nan", "na", "n/a", "<na>", "#n/a", "null", "none", "?", ".", "-"}
 """What people write into an empty cell, in lower case."""
 
+BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
+"""Cells of a column that has true and false in it, in lower case."""
+
 SHOWN_CHARACTERS = 40
 """Characters shown of a cell that is no number."""
 
@@ -53,43 +45,48 @@ class TextFile:
 
     Attributes
     ----------
-    path : Path
-    data : bytes
-        The text in UTF-8. Where blanks separate the cells, there is one between two cells.
+    file : File
+        Where blanks separate the cells, there is one between two cells.
+    coding : str
     separator : str
     skip : int
         Lines before the first row.
     names : list of str
         1, 2, … where the file has no names; empty for row names in front.
     named : bool
+    booleans : set of int
+        Columns of true and false.
     """
 
-    path: Path
-    data: bytes
+    file: File
+    coding: str
     separator: str
     skip: int
     names: list[str]
     named: bool
+    booleans: set[int]
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Give the line, counted from 1, and the cells of each row."""
-        line, lines = self.skip, islice(io.StringIO(self.data.decode(), newline=""), self.skip, None)
-        try:
-            for at, cells in _split(lines, self.separator, strict=True):
-                line = self.skip + at
-                yield line, cells
-        except csv.Error:
-            raise ValueError(
-                f"{self.path}, below line {line}: a quote is not closed, or text follows it; double quotes in cells"
-            ) from None
+        line = self.skip
+        with open(self.file.path, encoding=self.coding, errors="replace", newline="") as opened:
+            try:
+                for at, cells in _split(islice(opened, self.skip, None), self.separator, strict=True):
+                    line = self.skip + at
+                    yield line, cells
+            except csv.Error:
+                raise ValueError(
+                    f"{self.file.name}, below line {line}: a quote is not closed, or text follows it; double quotes in "
+                    "cells"
+                ) from None
 
     def place(self, row: int) -> str:
         """Return how to name a row, which is counted from 0."""
         line, _ = next(islice(self.rows(), row, None))
-        return f"{self.path}, line {line}: row {row + 1}"
+        return f"{self.file.name}, line {line}: row {row + 1}"
 
-    def read(self, chosen: list[int]) -> np.ndarray:
-        """Return columns as numbers, (n, columns).
+    def read(self, chosen: list[int], missing: bool = False) -> np.ndarray:
+        """Return columns as numbers, (n, columns), on the disk; missing cells as NaN if they are allowed.
 
         Raises
         ------
@@ -102,67 +99,83 @@ class TextFile:
                 X = self._read_at_once(pyarrow, chosen, decimal)
             except pyarrow.ArrowInvalid:
                 continue
-            lines = self.data.count(b"\n") + (not self.data.endswith(b"\n"))
-            if not np.isfinite(X).all() or (b'"' in self.data and len(X) != lines - self.skip):
-                break  # a quote that is not closed may have swallowed lines
+            # what is not finite may be missing or infinite, and a quote that is not closed may have swallowed lines
+            if np.isinf(X).any() if missing else not np.isfinite(X).all():
+                break
+            quoted, lines = _counted(self.file.path)
+            if quoted and len(X) != lines - self.skip:
+                break
             self._check_mark(decimal)
             return X
-        return self._read_cells(chosen)  # slower, but it can say what is wrong where
+        return self._read_cells(chosen, missing)  # slower, but it can say what is wrong where
 
     def _read_at_once(self, pyarrow, chosen, decimal) -> np.ndarray:
         numbers = [str(i) for i in range(len(self.names))]  # several columns may have one name
-        wanted = [numbers[i] for i in chosen]
-        second = self.data.find(b"\n") + 1
-        block = max(FEWEST_BYTES, BLOCK_LINES * (self.data.find(b"\n", second) + 1 - second))
-        table = pyarrow.csv.read_csv(
-            pyarrow.BufferReader(self.data),
+        types = {numbers[i]: pyarrow.bool_() if i in self.booleans else pyarrow.float64() for i in chosen}
+        with open(self.file.path, "rb") as opened:
+            opened.readline()
+            block = max(FEWEST_BYTES, BLOCK_LINES * len(opened.readline()))
+        reader = pyarrow.csv.open_csv(
+            self.file.path,
             pyarrow.csv.ReadOptions(
-                skip_rows=self.skip, column_names=numbers, block_size=min(block, len(self.data) + 1, MOST_BYTES)
+                skip_rows=self.skip, column_names=numbers,
+                block_size=min(block, self.file.path.stat().st_size + 1, MOST_BYTES),
             ),
             pyarrow.csv.ParseOptions(delimiter=self.separator, newlines_in_values=True),
             pyarrow.csv.ConvertOptions(
-                include_columns=wanted, column_types=dict.fromkeys(wanted, pyarrow.float64()), decimal_point=decimal
+                include_columns=list(types), column_types=types, decimal_point=decimal,
+                null_values=sorted({form(word) for word in MISSING_CELLS for form in (str, str.upper, str.title)}),
             ),
-        )
-        return np.column_stack([column.to_numpy() for column in table.columns])
+        )  # fmt: skip
+        with reader, tempfile.TemporaryFile() as raw:
+            n = 0
+            for batch in reader:
+                columns = [column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False) for column in batch.columns]
+                raw.write(np.column_stack(columns).tobytes())
+                n += batch.num_rows
+            raw.flush()
+            return np.memmap(raw, np.float64, "r", shape=(n, len(chosen))) if n else np.empty((0, len(chosen)))
 
-    def _read_cells(self, chosen) -> np.ndarray:
-        rows, marks = [], {}
+    def _read_cells(self, chosen, missing) -> np.ndarray:
+        numbers, marks = array("d"), {}
         for row, (line, cells) in enumerate(self.rows(), 1):
-            place = f"{self.path}, line {line}: row {row}"
+            place = f"{self.file.name}, line {line}: row {row}"
             if len(cells) != len(self.names):
                 raise ValueError(f"{place} has {len(cells)} cells; the first line has {len(self.names)}")
-            numbers = [as_number(cells[i]) for i in chosen]
-            if not all(map(math.isfinite, numbers)):
-                i = next(i for i, number in zip(chosen, numbers, strict=True) if not math.isfinite(number))
-                first = row == 1 and not self.named
-                raise bad_cell(place, self.names[i], cells[i], "; give --header if these are names" * first)
+            for i in chosen:
+                number = BOOLEANS.get(cells[i].lower(), math.nan) if i in self.booleans else as_number(cells[i])
+                if not math.isfinite(number) and not (missing and cells[i].lower() in MISSING_CELLS):
+                    first = row == 1 and not self.named
+                    raise bad_cell(place, self.names[i], cells[i], "; give --header if these are names" * first)
+                numbers.append(number)
             for mark in ".,":
-                if mark not in marks and (found := [cells[i] for i in chosen if mark in cells[i]]):
+                if mark not in marks and (found := [c for c in (cells[i] for i in chosen) if mark in c and len(c) > 1]):
                     marks[mark] = found[0]
             if len(marks) == 2:
                 raise ValueError(
                     f"{place}: the file mixes decimal marks, {marks['.']!r} and {marks[',']!r}; write all "
                     "numbers with one mark"
                 )
-            rows.append(numbers)
         self._check_mark(*marks)
-        return np.array(rows, np.float64).reshape(-1, len(chosen))
+        return np.frombuffer(numbers, np.float64).reshape(-1, len(chosen))
 
     def _check_mark(self, *marks):
         """Say that commas are decimal marks, unless each may group thousands: then nobody can tell."""
         if "," not in marks:
             return
-        quote = b'"[+-]?' if self.separator == "," else b""
-        if not re.search(quote + rb"\d+,(\d{1,2}|\d{4,})(?!\d)|" + quote + rb"(?<!\d)0,\d", self.data):
+        quote = '"[+-]?' if self.separator == "," else ""
+        telling = re.compile(quote + r"\d+,(\d{1,2}|\d{4,})(?!\d)|" + quote + r"(?<!\d)0,\d")
+        with open(self.file.path, encoding="latin-1", newline="") as lines:
+            told = any(telling.search(line) for line in lines)
+        if not told:
             raise ValueError(
-                f"{self.path}: cannot tell whether commas are decimal marks or group digits, as in 1,234; write "
+                f"{self.file.name}: cannot tell whether commas are decimal marks or group digits, as in 1,234; write "
                 "numbers with a decimal point and without groups"
             )
-        warnings.warn(f"{self.path}: commas are read as decimal marks", stacklevel=2)
+        warnings.warn(f"{self.file.name}: commas are read as decimal marks", stacklevel=2)
 
 
-def open_text(path: Path, separator: str | None = None, header: bool | None = None) -> TextFile:
+def open_text(file: File, separator: str | None = None, header: bool | None = None) -> TextFile:
     """Return a text file with its separator and its header, which are found unless they are given.
 
     Raises
@@ -171,21 +184,20 @@ def open_text(path: Path, separator: str | None = None, header: bool | None = No
         If the file is empty or no text, or its separator is no character or cannot be told.
     """
     csv.field_size_limit(MOST_BYTES)  # a cell of text may be longer than the limit of 131,072
-    data = _decoded(path)
-    lines, before = _first_lines(data)
+    coding = _coding(file)
+    lines, before = _first_lines(file, coding)
     comments = [line.lstrip("# ") for line in lines[:before] if line.strip()]
     lines = lines[before:] or comments[-1:]
     if not lines:
-        raise ValueError(f"{path} is empty")
-    separator = _find_separator(path, lines) if separator is None else SEPARATOR_WORDS.get(separator, separator)
+        raise ValueError(f"{file.name} is empty")
+    given, separator = separator, SEPARATOR_WORDS.get(separator or "", separator)
+    separator = _find_separator(file.name, lines) if separator is None else separator
     if len(separator) != 1:
         raise ValueError(f"the separator is {separator!r}; it must be one character, or tab or blank")
-    if separator == " ":
-        data = b"\n".join(b" ".join(line.split()) for line in data.splitlines())
     rows = list(_split(lines, separator))
     width = _width([cells for _, cells in rows])
     first, body = rows[0][1], [cells for _, cells in rows[1:]]
-    if named := _is_header(path, first, body, width) if header is None else header:
+    if named := _is_header(file.name, first, body, width) if header is None else header:
         before = before + (rows[1][0] - 1 if body else len(lines))
     elif header is None and comments and len(last := next(_split(comments[-1:], separator))[1]) == width:
         first, named = last, True  # np.savetxt writes its header so
@@ -195,74 +207,103 @@ def open_text(path: Path, separator: str | None = None, header: bool | None = No
         first = [""] * short + [first[0].removeprefix("#").lstrip(), *first[1:]]
         unnamed = len(list(takewhile(lambda name: not name, first)))
         names = [name or ("" if i < unnamed else str(i + 1)) for i, name in enumerate(first)]
-    return TextFile(path, data, separator, before, names, named)
+    else:
+        body = [first, *body]
+        _say_if_decimal(file.name, lines, given, separator)
+    booleans = {i for cells in body for i, cell in enumerate(cells) if _is_boolean(cell)}
+    file = _squeezed(file, coding) if separator == " " else file
+    return TextFile(file, coding, separator, before, names, named, booleans)
 
 
-def _decoded(path) -> bytes:
-    """Return a text in UTF-8, without a mark."""
+def _coding(file: File) -> str:
+    """Return the coding of a text: UTF-8, or Latin-1, in which all bytes are characters."""
+    with open(file.path, "rb") as opened:
+        head = opened.read(SAMPLE_CHARACTERS)
+    if b"\0" in head:
+        raise ValueError(f"{file.name} is no text: it has zero bytes; give text in UTF-8, .npy or .parquet")
     try:
-        with OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
-            data = file.read()
-    except (gzip.BadGzipFile, lzma.LZMAError, EOFError) as error:
-        raise ValueError(f"{path} cannot be unpacked: {error}") from None
-    coding = next((coding for mark, coding in CODINGS.items() if data.startswith(mark)), None)
-    if coding is None and b"\0" in data[:SAMPLE_CHARACTERS]:
-        raise ValueError(f"{path} is no text: it has zero bytes; give text in UTF-8, .npy or .parquet")
-    try:
-        text = data.decode(coding or "utf-8")
-    except UnicodeDecodeError as error:
-        if coding is not None:
-            raise ValueError(f"{path} is no text: it begins as {coding}, but {error}") from None
-        warnings.warn(f"{path} is not in UTF-8; the names of columns are read as Latin-1", stacklevel=2)
-        return data.decode("latin-1").encode()
-    return data if coding is None else text.encode()
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        warnings.warn(f"{file.name} is not in UTF-8; the names of columns are read as Latin-1", stacklevel=2)
+        return "latin-1"
+    return "utf-8-sig"
 
 
-def _first_lines(data) -> tuple[list[str], int]:
+def _first_lines(file: File, coding: str) -> tuple[list[str], int]:
     """Return the first lines, and how many of them are blank or comments before all others."""
     lines: list[str] = []
     before = size = 0
-    for line in io.TextIOWrapper(io.BytesIO(data), "utf-8", newline=""):
-        lines.append(line)
-        if before == len(lines) - 1 and (not line.strip() or line.startswith("#")):
-            before += 1
-            continue
-        size += len(line)
-        if len(lines) - before >= (SAMPLE_LINES if size < SAMPLE_CHARACTERS else FEWEST_LINES):
-            break
+    with open(file.path, encoding=coding, errors="replace", newline="") as opened:
+        for line in opened:
+            lines.append(line)
+            if before == len(lines) - 1 and (not line.strip() or line.startswith("#")):
+                before += 1
+                continue
+            size += len(line)
+            if len(lines) - before >= (SAMPLE_LINES if size < SAMPLE_CHARACTERS else FEWEST_LINES):
+                break
     return lines, before
+
+
+def _squeezed(file: File, coding: str) -> File:
+    """Return a file with one blank between two cells."""
+    held = tempfile.NamedTemporaryFile(prefix="expfam-em-")  # noqa: SIM115 - it lives as long as the file
+    with open(file.path, encoding=coding, errors="replace") as lines:
+        for line in lines:
+            held.write(f"{' '.join(line.split())}\n".encode(coding, "replace"))
+    held.flush()
+    return File(Path(held.name), file.name, "", (held, file.held))
+
+
+def _counted(path: Path) -> tuple[bool, int]:
+    """Return whether a file has quotes, and how many lines."""
+    quoted, lines, block = False, 0, b"\n"
+    with open(path, "rb") as opened:
+        while more := opened.read(1 << 20):
+            block, lines, quoted = more, lines + more.count(b"\n"), quoted or b'"' in more
+    return quoted, lines + (not block.endswith(b"\n"))
 
 
 # ---- what the first lines tell ------------------------------------------------------------------------------
 
 
-def _find_separator(path, lines) -> str:
+def _find_separator(name, lines) -> str:
     """Return what splits the first lines into rows of one length and into most numbers."""
     found = {}
     for separator in SEPARATORS:
         rows = [cells for _, cells in _split(lines, separator)]
         first, body, width = rows[0], rows[1:] or rows, _width(rows)
         cells = [cell for row in body if len(row) == width for cell in row if width > 1 or "," not in cell]
-        filled = sum(cell.lower() in MISSING_CELLS or not math.isnan(as_number(cell)) for cell in cells)
+        filled = sum(cell.lower() in MISSING_CELLS or _is_value(cell) for cell in cells)
         share = filled / sum(map(len, body)) if width - 1 <= len(first) <= width else 0.0
         found[separator] = (share > 0 and len(first) >= width, share, len(first))  # a name for each column, rather
     separator = max(found, key=found.__getitem__)
     below = [line for line in lines[1:] if line.strip()]
     if found[","][2] == 1 and any("," in line for line in below) and not any(map(math.isnan, map(as_number, below))):
         raise ValueError(
-            f"{path}: cannot tell whether commas separate cells or are decimal marks; give --separator ',', or "
+            f"{name}: cannot tell whether commas separate cells or are decimal marks; give --separator ',', or "
             "--separator ';' if they are decimal marks"
         )
     return separator
+
+
+def _say_if_decimal(name, lines, given, separator):
+    """Say that a line such as 1,5 is read as two cells, where nobody has said so."""
+    if given is None and separator == "," and all(re.fullmatch(r"\s*[+-]?\d+,\d+\s*", line) for line in lines):
+        first = lines[0].strip()
+        warnings.warn(
+            f"{name}: {first} is read as two cells; give --separator ';' if commas are decimal marks, or ',' if not",
+            stacklevel=3,
+        )
 
 
 def _width(rows) -> int:
     return statistics.mode(map(len, rows[1:] or rows))
 
 
-def _is_header(path, first, body, width) -> bool:
+def _is_header(name, first, body, width) -> bool:
     """Whether the first line holds names: no cell of it is a number, but for names that count the columns."""
-    if all(math.isnan(as_number(cell)) for cell in first):
+    if not any(map(_is_value, first)):
         return any(first)
     if len(first) < width:
         return False
@@ -273,7 +314,7 @@ def _is_header(path, first, body, width) -> bool:
         return False
     named = width > 2 or any(_is_fraction(cell) for row in body for cell in row)
     words, other = ("the names of the columns", "--no-header") if named else ("a row", "--header")
-    warnings.warn(f"{path}: the first line counts the columns and is read as {words}; else give {other}", stacklevel=2)
+    warnings.warn(f"{name}: the first line counts the columns and is read as {words}; else give {other}", stacklevel=2)
     return named
 
 
@@ -300,6 +341,14 @@ def as_number(text: str) -> float:
         return math.nan
 
 
+def _is_boolean(text) -> bool:
+    return text.lower() in ("true", "false")
+
+
+def _is_value(text) -> bool:
+    return _is_boolean(text) or not math.isnan(as_number(text))
+
+
 def _is_fraction(text) -> bool:
     return not as_number(text).is_integer() and not math.isnan(as_number(text))
 
@@ -308,7 +357,7 @@ def bad_cell(place: str, name: str, text: str = "", hint: str = "") -> ValueErro
     """Return the error of a cell that is missing, no number or not finite."""
     where, shown = f"{place}, column {name!r}", text[:SHOWN_CHARACTERS] + "…" * (len(text) > SHOWN_CHARACTERS)
     if text.lower() in MISSING_CELLS:
-        what = f"{f' ({text!r})' if text else ''} is missing; remove such rows, fill them in"
+        what = f"{f' ({text!r})' if text else ''} is missing; remove such rows, fill them in, give --missing"
     elif math.isinf(as_number(text)):
         what = f" holds {shown!r}, which is not finite; remove such rows, change the value"
     else:

@@ -15,6 +15,20 @@ DECODED_ROWS = 1 << 17
 """Rows that are decoded at a time."""
 
 
+class MissingError(ValueError):
+    """A value that is missing in a column of rows that are read a few at a time."""
+
+    def __init__(self, where: str, column: str, row: int) -> None:
+        super().__init__(where, column, row)
+        self.where, self.column, self.row = where, column, row
+
+    def __str__(self) -> str:
+        return (
+            f"{self.where}: column {self.column!r} of row {self.row} is missing: rows with missing values must be in "
+            "memory, as NaN"
+        )
+
+
 def parquet_rows(path: Path, columns: Sequence[str] | None, weight: str | None, n_jobs: int | None) -> SizedRows:
     """Return the rows of a Parquet file, or of those in a folder, ordered by their paths.
 
@@ -62,15 +76,14 @@ def arrow_column(batch: Any, name: str, row: int, where: str) -> np.ndarray:
 
     Raises
     ------
-    ValueError
+    MissingError
         If a value is missing.
     """
     column = batch.column(name)
     if column.null_count:
-        first = row + column.is_null().index(True).as_py()
-        raise ValueError(
-            f"{where}: column {name!r} of row {first} is missing: rows with missing values must be in memory, as NaN"
-        )
+        raise MissingError(where, name, row + column.is_null().index(True).as_py())
+    if import_pyarrow().types.is_dictionary(column.type):
+        column = column.dictionary_decode()
     if import_pyarrow().types.is_decimal(column.type):
         column = column.cast("float64")
     return np.asarray(column.to_numpy(zero_copy_only=False))
@@ -84,6 +97,7 @@ def data_names(schema: Any) -> list[str]:
 
 def numpy_dtype(kind: Any) -> Any:
     """Return the dtype of an Arrow type; that of objects where it is none of numbers."""
+    kind = kind.value_type if import_pyarrow().types.is_dictionary(kind) else kind
     try:
         return np.dtype(np.float64 if import_pyarrow().types.is_decimal(kind) else kind.to_pandas_dtype())
     except (NotImplementedError, TypeError):
