@@ -19,7 +19,7 @@ from generated import write_or_check
 
 import expfam_em as ef
 from expfam_em import plots
-from expfam_em.cli import app
+from expfam_em.cli import commands
 from expfam_em.families import Centred, CentredColumns, Incomplete, IndependentColumns, KernelForm, Monomials, row_sums
 
 PAGE = Path(__file__).parent / "api.md"
@@ -259,7 +259,7 @@ def of_makings() -> str:
 def of_commands() -> str:
     """Return the table of the commands with their options."""
     rows = []
-    for command in app.app.registered_commands:
+    for command in commands.app.registered_commands:
         told = inspect.get_annotations(command.callback, eval_str=True)
         options = []
         for name, annotation in told.items():
@@ -267,8 +267,11 @@ def of_commands() -> str:
                 continue
             [about] = annotation.__metadata__
             is_option = type(about).__name__ == "OptionInfo"
-            options.append(f"`--{name.replace('_', '-')}`" if is_option else f"`{name.upper()}`")
-        rows.append([f"`expfam-em {command.callback.__name__}`", " ".join(options), summary(command.callback.__doc__)])
+            declared = [word for word in about.param_decls or () if word.startswith("--")]
+            spelled = declared[0] if declared else f"--{name.replace('_', '-')}"
+            options.append(f"`{spelled}`" if is_option else f"`{name.upper()}`")
+        called = command.name or command.callback.__name__
+        rows.append([f"`expfam-em {called}`", " ".join(options), summary(command.callback.__doc__)])
     return table(["", "arguments", ""], rows)
 
 

@@ -5,8 +5,10 @@ import contextlib
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -467,7 +469,7 @@ def test_codes_of_labels_are_kept_and_named():
     assert re.findall(r"^  . = \d+", out, re.M) == ["  1 = 10", "  1 = 20", "  1 = 30", "  2 = 0", "  2 = 99"]
     assert ef.load("m.efm").mixture_.n_parameters == 2 + 1
     assert "row 2, column '1' holds 11.0; Categorical needs one of the labels 10, 20, 30" in fails(
-        "predict", "m.efm", "new.csv"
+        "predict", "m.efm", "new.csv", "--separator", ","
     )
     given = ["--constant", "levels=[[10,20,30],[0,99]]", "--constant", "unseen=zero"]
     succeeds("fit", "rows.csv", "-f", "categorical", *given, "-o", "m.efm", "--seed", 0)
@@ -626,3 +628,46 @@ def test_program_without_its_extra():
     done = program("families", code=hide)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == 'error: the command line needs typer: pip install "expfam_em[cli]"\n'
+
+
+# ---- the page -----------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parent.parent / "docs" / "command_line.md").read_text(encoding="utf-8")
+
+
+def piped(line):
+    """Return what a line of the page prints: commands of this program, cat and head, with pipes between them."""
+    data, said = b"", ""
+    for part in line.split(" | "):
+        program, *words = shlex.split(part)
+        if program == "cat":
+            data = Path(words[0]).read_bytes()
+        elif program == "head":
+            data = b"".join(data.splitlines(keepends=True)[: int(words[0][1:])])
+        else:
+            assert program == "expfam-em"
+            result = run(*words, stdin=data)
+            assert result.exit_code == 0, (line, result.stderr)
+            data, said = result.raw, result.stderr
+    return said + data.decode()
+
+
+def shown_on_page(page):
+    """The commands of a page, each with what it shows below."""
+    for block in re.findall(r"^```console\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+        for text in block.split("$ ")[1:]:
+            yield text.partition("\n")[::2]
+
+
+def test_the_page_shows_what_its_commands_print(faithful):
+    pytest.importorskip("matplotlib")
+    np.savetxt("faithful.csv", faithful, delimiter=",", header="eruptions,waiting", comments="", fmt="%g")
+    shown = list(shown_on_page(PAGE))
+    assert {line.split()[1] for line, _ in shown} >= {"fit", "select", "check-family", "sample", "plot", "families"}
+    number = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[+-]\d+)?")
+    for line, expected in shown:
+        printed = piped(line)
+        assert number.sub("", printed).split() == number.sub("", expected).split(), line
+        # the last digits are those of the machine that the page was written on
+        found, wanted = ([float(text) for text in number.findall(each)] for each in (printed, expected))
+        np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=1e-8, err_msg=line)

@@ -75,7 +75,9 @@ def test_every_family_and_command_has_a_row():
         assert f"| [{name}](families.md#{name.lower()})" in API
     for name in set(ef.families.__all__) - {*all_families.NAMES, "row_sums"}:
         assert f"\n### {name}\n" in API
-    for name in ("fit", "predict", "families"):
+    for name in (
+        "fit", "predict", "score", "sample", "select", "plot", "summary", "families", "check-family"
+    ):  # fmt: skip
         assert f"| `expfam-em {name}` |" in API
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expfam_em.cli.tables import counting_columns, open_table
+from expfam_em import rows_from
+from expfam_em.cli import files, tables
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +24,17 @@ def write(name, text):
     Path(name).write_text(text, encoding="utf-8")
 
 
-def read(name, names=None, **options):
+def open_table(path, **options):
+    return tables.open_table(files.open_file(path), **options)
+
+
+def columns(table, names, missing=False):
+    return table.in_memory(table.rows(names, None, missing), names, missing)[0]
+
+
+def read(name, names=None, missing=False, **options):
     table = open_table(Path(name), **options)
-    return table.columns(names or table.names)
+    return columns(table, names or table.names, missing)
 
 
 def fails(name, names=None, kind=ValueError, **options):
@@ -38,8 +47,8 @@ def fails(name, names=None, kind=ValueError, **options):
     ("text", "names", "expected"),
     [
         ("a,b\n1,2\n3,4\n", ["a", "b"], [[1, 2], [3, 4]]),
-        ("1,2\n3,4\n", ["1", "2"], [[1, 2], [3, 4]]),
-        ("1,2\n3,4", ["1", "2"], [[1, 2], [3, 4]]),
+        ("1,2.5\n3,4\n", ["1", "2"], [[1, 2.5], [3, 4]]),
+        ("1,2.5\n3,4", ["1", "2"], [[1, 2.5], [3, 4]]),
         ("# a,b\n1,2\n", ["a", "b"], [[1, 2]]),
         ("\n a , b \r\n\r\n 1 , -2e3 \r\n", ["a", "b"], [[1, -2000]]),
         ('"a, b";c\n"1";2\n', ["a, b", "c"], [[1, 2]]),
@@ -117,8 +126,8 @@ def test_what_cannot_be_told_is_refused():
     write("bad.csv", "x\n1,5\n2,5\n")
     assert "cannot tell whether commas separate cells or are decimal marks; give --separator ','" in fails("bad.csv")
     with pytest.warns(UserWarning, match="decimal marks"):
-        assert open_table(Path("bad.csv"), separator=";").columns(["x"]).tolist() == [[1.5], [2.5]]
-    assert open_table(Path("bad.csv"), separator=",").columns(["x"]).tolist() == [[5], [5]]
+        assert columns(open_table(Path("bad.csv"), separator=";"), ["x"]).tolist() == [[1.5], [2.5]]
+    assert columns(open_table(Path("bad.csv"), separator=","), ["x"]).tolist() == [[5], [5]]
     for text in ('a,b\n"1,234",2\n', "a;b\n1,234;2\n12,345;6\n"):
         write("bad.csv", text)
         assert "cannot tell whether commas are decimal marks or group digits" in fails("bad.csv")
@@ -151,7 +160,7 @@ def test_row_names_are_no_data(text, row_names):
     write("good.csv", text)
     table = open_table(Path("good.csv"))
     assert (table.row_names, table.data_names) == (row_names, ["a", "b"])
-    assert table.columns(["a", "b"]).shape == (len(text.splitlines()) - 1, 2)
+    assert columns(table, ["a", "b"]).shape == (len(text.splitlines()) - 1, 2)
 
 
 def test_row_names_of_parquet():
@@ -162,7 +171,7 @@ def test_row_names_of_parquet():
         frame.to_parquet("good.parquet")
         table = open_table(Path("good.parquet"))
         assert table.row_names == [frame.index.name or "__index_level_0__"]
-        np.testing.assert_array_equal(table.columns(table.data_names), frame)
+        np.testing.assert_array_equal(columns(table, table.data_names), frame)
 
 
 def test_a_table_of_row_names_alone_is_data():
@@ -177,19 +186,27 @@ def test_headers_that_count_the_columns():
     with pytest.warns(UserWarning, match="read as the names of the columns; else give --no-header"):
         assert read("good.csv").shape == (12, 2)
     assert read("good.csv", header=False).shape == (13, 2)
-    write("good.csv", "0,1\n1,1\n")
+    write("good.csv", "0,1\n1,1.0\n")
     with pytest.warns(UserWarning, match="read as a row; else give --header"):
         assert read("good.csv").tolist() == [[0, 1], [1, 1]]
     assert read("good.csv", header=True).tolist() == [[1, 1]]
 
 
-def test_columns_that_count_the_rows():
+def test_columns_that_count_the_rows(monkeypatch):
     X = np.column_stack([np.arange(12.0), np.arange(1, 13), np.arange(12.0)[::-1], np.arange(2, 14), np.arange(12) * 2])
-    assert counting_columns(X) == [0, 1]
-    assert counting_columns(X[:9]) == []
-    assert counting_columns(X.astype(np.uint8)) == [0, 1]
+
+    def counting(X):
+        return tables.counting_columns(rows_from(X))
+
+    assert counting(X) == [0, 1]
+    assert counting(X[:9]) == []
+    assert counting(X.astype(np.uint8)) == [0, 1]
     X[5, 0] = 0
-    assert counting_columns(X) == [1]
+    assert counting(X) == [1]
+    monkeypatch.setattr(tables, "READ_ROWS", 5)
+    assert counting(X) == [1]
+    X[7, 1] = 0
+    assert counting(X) == []
 
 
 # ---- cells --------------------------------------------------------------------------------------------------
@@ -240,7 +257,8 @@ def test_arrays(dtype):
             "bad.csv, line 3: row 2, column 'a' holds '-inf', which is not finite; remove such rows",
         ),
         ("a,b\n1,2\n1,1e400\n", "bad.csv, line 3: row 2, column 'b' holds '1e400', which is not finite"),
-        ("a,b\n1,True\n", "bad.csv, line 2: row 1, column 'b' holds 'True', which is not a number"),
+        ("a,b\n1,True\n2,3\n", "bad.csv, line 3: row 2, column 'b' holds '3', which is not a number"),
+        ("a,b\n" + "1,2\n" * 60 + "1,True\n", "line 62: row 61, column 'b' holds 'True', which is not a number"),
         ("a,b\n1,2020-01-31\n", "bad.csv, line 2: row 1, column 'b' holds '2020-01-31', which is not a number"),
         ('a,n\n"1\n2",3\n', r"bad.csv, line 2: row 1, column 'a' holds '1\n2', which is not a number"),
         ('"a\nx",b\n1,2\n\n3,z\n', "bad.csv, line 5: row 2, column 'b' holds 'z'"),
@@ -292,7 +310,7 @@ def test_bad_arrays():
     np.save("bad.npy", np.zeros((0, 2)))
     assert fails("bad.npy") == "bad.npy has no rows"
     np.save("bad.npy", np.array([{}], object), allow_pickle=True)
-    assert "bad.npy is not a NumPy file of numbers: Object arrays cannot be loaded" in fails("bad.npy")
+    assert "bad.npy is not a NumPy file of numbers: " in fails("bad.npy")
     np.save("bad.npy", np.zeros((2, 2, 2)))
     assert "does not hold a table of numbers" in fails("bad.npy")
     for text in ("", "text", "x" * 1000):
@@ -304,7 +322,7 @@ def test_bad_parquet():
     pa = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     parquet.write_table(pa.table({"a": [1.0, None], "b": ["x", "y"], "c": [1, 2], "d": [True, False]}), "bad.parquet")
-    assert "bad.parquet: row 2, column 'a' is missing" in fails("bad.parquet")
+    assert "bad.parquet: row 2, column 'a' is missing" in fails("bad.parquet", ["a", "c"])
     assert "row 1, column 'b' holds 'x', which is not a number" in fails("bad.parquet", ["b"])
     assert read("bad.parquet", ["c", "d"]).tolist() == [[1, 1], [2, 0]]
     late = pa.table({"a": pa.array([1.0] * 100_000 + [None])})

@@ -606,4 +606,5 @@ def check_family(
         given = open_rows(data, columns, None, separator, header)
         with given.named():
             X, _ = given.loaded(whole=True)
+            checked.check_support(X)  # which says where a row is that is none of the family's
             print(check(checked, X, random_state=0 if seed is None else seed))

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,13 +50,23 @@ class File:
     kind : str
         ".npy" or ".parquet"; "" is text, in UTF-8 or, byte by byte, in Latin-1.
     held : object
-        A temporary file, which is deleted with this object.
+        Temporary files, which are deleted with this object.
     """
 
     path: Path
     name: str
     kind: str
     held: Any = None
+
+
+class Temporary:
+    """A file that is deleted with this object."""
+
+    def __init__(self) -> None:
+        descriptor, name = tempfile.mkstemp(prefix="expfam-em-")
+        os.close(descriptor)
+        self.path = Path(name)
+        weakref.finalize(self, self.path.unlink, missing_ok=True)
 
 
 def open_file(path: Path) -> File:
@@ -84,10 +95,10 @@ def open_file(path: Path) -> File:
 
 
 def _copied(source: BinaryIO, name: str) -> File:
-    held = tempfile.NamedTemporaryFile(prefix="expfam-em-")  # noqa: SIM115 - it lives as long as the file
-    shutil.copyfileobj(source, held)
-    held.flush()
-    return File(Path(held.name), name, "", held)
+    held = Temporary()
+    with open(held.path, "wb") as copy:
+        shutil.copyfileobj(source, copy)
+    return File(held.path, name, "", held)
 
 
 def _unpacked(file: File, opener: Callable) -> File:
@@ -103,15 +114,14 @@ def _unpacked(file: File, opener: Callable) -> File:
 
 
 def _recoded(file: File, coding: str) -> File:
-    held = tempfile.NamedTemporaryFile(prefix="expfam-em-")  # noqa: SIM115 - it lives as long as the file
+    held = Temporary()
     try:
-        with open(file.path, encoding=coding, newline="") as source:
+        with open(file.path, encoding=coding, newline="") as source, open(held.path, "wb") as copy:
             while text := source.read(1 << 20):
-                held.write(text.encode())
+                copy.write(text.encode())
     except UnicodeError as error:
         raise ValueError(f"{file.name} is no text: it begins as {coding}, but {error}") from None
-    held.flush()
-    return File(Path(held.name), file.name, "", held)
+    return File(held.path, file.name, "", held)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from expfam_em.cli.files import File
+from expfam_em.cli.files import File, Temporary
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
 SEPARATOR_WORDS = {"tab": "\t", r"\t": "\t", "blank": " ", "space": " "}
@@ -247,12 +247,11 @@ def _first_lines(file: File, coding: str) -> tuple[list[str], int]:
 
 def _squeezed(file: File, coding: str) -> File:
     """Return a file with one blank between two cells."""
-    held = tempfile.NamedTemporaryFile(prefix="expfam-em-")  # noqa: SIM115 - it lives as long as the file
-    with open(file.path, encoding=coding, errors="replace") as lines:
+    held = Temporary()
+    with open(file.path, encoding=coding, errors="replace") as lines, open(held.path, "wb") as copy:
         for line in lines:
-            held.write(f"{' '.join(line.split())}\n".encode(coding, "replace"))
-    held.flush()
-    return File(Path(held.name), file.name, "", (held, file.held))
+            copy.write(f"{' '.join(line.split())}\n".encode(coding.removesuffix("-sig"), "replace"))
+    return File(held.path, file.name, "", (held, file.held))
 
 
 def _counted(path: Path) -> tuple[bool, int]:

@@ -103,7 +103,7 @@ class Entry:
     own, and be refused by nothing.
     """
 
-    every = []
+    every: list["Entry"] = []
     """All of them, once their modules have been imported."""
 
     def __init__(self, function, signature):
