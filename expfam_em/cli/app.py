@@ -21,7 +21,7 @@ def main() -> None:
     from expfam_em.cli.commands import app
 
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="expfam-em", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where an error has a sentence, not as the interpreter ends
     except typer.Abort:

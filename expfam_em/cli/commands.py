@@ -20,7 +20,7 @@ from expfam_em.checking import check_family as check
 from expfam_em.cli import report
 from expfam_em.cli.files import STANDARD, open_file, written
 from expfam_em.cli.names import describe, family_of, make_estimator, parse_constants, spellings
-from expfam_em.cli.tables import READ_ROWS, Table, counting_columns, open_table
+from expfam_em.cli.tables import READ_ROWS, MissingError, Table, counting_columns, open_table
 from expfam_em.cli.text import import_pyarrow
 from expfam_em.cost import DRAWN_ROWS, estimated_cost
 from expfam_em.estimators import load
@@ -76,15 +76,17 @@ class Given(NamedTuple):
         return self.table.in_memory(self.rows, self.names, self.missing)
 
     @contextmanager
-    def named(self, first: int = 0) -> Iterator[None]:
+    def named(self) -> Iterator[None]:
         """Say of rows and columns that cannot be used where they are in their file."""
         try:
             yield
+        except MissingError as error:
+            raise self.table.missing(error) from None
         except OutsideSupportError as error:
-            place = f"{self.table.place(first + error.row)}, column {self.names[error.column]!r}"
+            place = f"{self.table.place(error.row)}, column {self.names[error.column]!r}"
             raise ValueError(f"{place} holds {error.value}; {error.needs}") from error
         except ImpossibleRowError as error:
-            raise ValueError(f"{self.table.place(first + error.row)}: {error.counted_from(first + 1)}") from error
+            raise ValueError(f"{self.table.place(error.row)}: {error.counted_from(1)}") from error
         except ValueError as error:
             called = {str(number): repr(name) for number, name in enumerate(self.names)}
             said = re.sub(r"\bcolumn (\d+)", lambda found: f"column {called.get(found[1], found[1])}", str(error))
@@ -94,12 +96,15 @@ class Given(NamedTuple):
 
     def told(self, tell: Any) -> Iterator[list[np.ndarray]]:
         """Give what is said of the rows, columns side by side, some rows at a time."""
-        for chunk in self.rows.chunks(READ_ROWS):
-            X = np.ascontiguousarray(chunk.X)
-            if not self.missing and X.dtype.kind == "f" and not np.isfinite(X).all():
-                self.table.in_memory(self.rows, self.names)  # which says where
-            with self.named(chunk.first):
-                yield tell(X)
+        with self.named():
+            for chunk in self.rows.chunks(READ_ROWS):
+                X = np.ascontiguousarray(chunk.X)
+                if not self.missing and X.dtype.kind == "f" and not np.isfinite(X).all():
+                    self.table.in_memory(self.rows, self.names)  # which says where
+                try:
+                    yield tell(X)
+                except ImpossibleRowError as error:
+                    raise error.counted_from(chunk.first) from None
 
 
 def open_rows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,12 +103,17 @@ class Table:
                 X[here] = chunk.X
                 weight[here] = 1.0 if chunk.weight is None else chunk.weight
         except MissingError as error:
-            raise bad_cell(self.place(error.row), error.column) from None
+            raise self.missing(error) from None
         if X.dtype.kind == "f" and (bad := np.isinf(X) if missing else ~np.isfinite(X)).any():
             row, column = np.argwhere(bad)[0]
             value = X[row, column]
             raise bad_cell(self.place(row), names[column], "" if np.isnan(value) else str(value))
         return X, None if chunk.weight is None else weight
+
+    def missing(self, error: MissingError) -> ValueError:
+        """Return the error of a cell of Parquet that is missing; of a folder, the file is named."""
+        inside = error.where.startswith(f"{self.name}/")
+        return bad_cell(f"{error.where}: row {error.row + 1}" if inside else self.place(error.row), error.column)
 
 
 def open_table(file: File, separator: str | None = None, header: bool | None = None) -> Table:
@@ -152,13 +158,15 @@ def _table(file, names, named, read, place=None, index=()) -> Table:
 def counting_columns(rows: Any) -> list[int]:
     """Return the columns that are 0, 1, 2, … or 1, 2, 3, …, and long enough for that to be no chance."""
     found, first = list(range(rows.n_features)) if len(rows) >= FEWEST_COUNTED else [], None
-    for chunk in rows.chunks(READ_ROWS) if found else ():
-        first = np.array(chunk.X[0], float) if first is None else first
-        counts = chunk.first + np.arange(len(chunk.X))
-        found = [j for j in found if first[j] in (0, 1) and np.array_equal(chunk.X[:, j], first[j] + counts)]
-        if not found:
-            break
-    return found
+    with suppress(MissingError):  # whoever reads the rows says so
+        for chunk in rows.chunks(READ_ROWS) if found else ():
+            first = np.array(chunk.X[0], float) if first is None else first
+            counts = chunk.first + np.arange(len(chunk.X))
+            found = [j for j in found if first[j] in (0, 1) and np.array_equal(chunk.X[:, j], first[j] + counts)]
+            if not found:
+                break
+        return found
+    return []
 
 
 # ---- NumPy and Parquet --------------------------------------------------------------------------------------
