@@ -267,7 +267,8 @@ def of_commands() -> str:
                 continue
             [about] = annotation.__metadata__
             is_option = type(about).__name__ == "OptionInfo"
-            declared = [word for word in about.param_decls or () if word.startswith("--")]
+            words = (about.default, *(about.param_decls or ()))  # typer keeps the first one as a default
+            declared = [word for word in words if isinstance(word, str) and word.startswith("--")]
             spelled = declared[0] if declared else f"--{name.replace('_', '-')}"
             options.append(f"`{spelled}`" if is_option else f"`{name.upper()}`")
         called = command.name or command.callback.__name__

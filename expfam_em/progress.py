@@ -49,7 +49,7 @@ class Progress:
     >>> model = ef.GaussianMixture(2, random_state=0).fit(X, callbacks=[ef.Progress(disable=True)])
     """
 
-    opened: set[Progress] = set()
+    _opened: set[Progress] = set()
     """Those that have a bar."""
 
     def __init__(self, **options: Any) -> None:
@@ -83,7 +83,7 @@ class Progress:
         self._words: list[str] = []
         self._ends: list[float] = []
         self._start = start
-        self.opened.add(self)
+        self._opened.add(self)
         try:
             self._bar = self._kind(total=fitting.max_iter, bar_format=_format(["starting"]), **self._options)
             yield
@@ -95,11 +95,11 @@ class Progress:
             if self._bar is not None:
                 self._bar.close()
             self._bar = None
-            self.opened.discard(self)
+            self._opened.discard(self)
             self._owner.clear()
 
     @property
-    def has_appeared(self) -> bool:
+    def _has_appeared(self) -> bool:
         """Whether the bar is on the screen by now."""
         return time.perf_counter() - self._start > self._options.get("delay", 0.0)
 
@@ -178,7 +178,7 @@ def tell(sentence: str) -> None:
     """Say what a user has asked for by ``verbose``: log it at the level INFO if that is on, else print it."""
     if LOGGER.isEnabledFor(logging.INFO):
         LOGGER.info("%s", sentence)
-    elif any(bar.has_appeared for bar in tuple(Progress.opened)):  # the line goes above it
+    elif any(bar._has_appeared for bar in tuple(Progress._opened)):  # the line goes above it
         from tqdm import tqdm
 
         tqdm.write(sentence)

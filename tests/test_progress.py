@@ -311,7 +311,7 @@ def test_a_verbose_fit_that_takes_long_shows_a_bar_to_whoever_looks(fit, verbose
     assert any("step" in line for line in terminal.shown) == shown
     assert not shown or terminal.getvalue().split("\r")[-2].strip() == ""  # erased
     assert capsys.readouterr().out == plain  # the same lines, whole
-    assert not ef.Progress.opened
+    assert not ef.Progress._opened
 
 
 # ---- the first fit -------------------------------------------------------------------------------------------

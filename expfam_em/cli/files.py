@@ -19,12 +19,12 @@ from typing import Any, BinaryIO
 
 OPENERS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
-MAGIC = {
+FIRST_BYTES = {
     b"PAR1": ".parquet", b"\x93NUMPY": ".npy", b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz",
 }  # fmt: skip
 """What the first bytes of a file say that it is."""
 
-SUFFIXES_KNOWN = {".pq": ".parquet", **{kind: kind for kind in MAGIC.values()}}
+SUFFIXES_KNOWN = {".pq": ".parquet", **{kind: kind for kind in FIRST_BYTES.values()}}
 
 CODINGS = {
     codecs.BOM_UTF32_LE: "utf-32",  # begins with the mark of UTF-16, which is therefore behind it
@@ -86,7 +86,7 @@ def open_file(path: Path) -> File:
             file = _copied(source, name)
     with open(file.path, "rb") as opened:
         head = opened.read(8)
-    kind = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), "")
+    kind = next((kind for magic, kind in FIRST_BYTES.items() if head.startswith(magic)), "")
     kind = kind or SUFFIXES_KNOWN.get(path.suffix.lower(), "")
     if kind in OPENERS:
         return _unpacked(file, OPENERS[kind])
