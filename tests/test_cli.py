@@ -604,6 +604,13 @@ def test_a_closed_output_is_no_error():
         assert running.wait(120) == 1
 
 
+def test_a_full_disk_is_said(csv):
+    start = [sys.executable, "-m", "expfam_em.cli", "families"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(start, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (1, "error: writing: No space left on device\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [(["fit"], 2), (["fit", "data.csv", "--unknown"], 2), (["unknown"], 2), (["fit", "data.csv", "-k", "two"], 1)],

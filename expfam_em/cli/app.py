@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 
@@ -27,13 +29,13 @@ def main() -> None:
     except typer.Abort:
         _stop("stopped", 1)
     except OSError as error:
-        if error.filename is not None:
-            _stop(f"{error.filename}: {error.strerror}", 1)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the end
+        if error.filename is None:
+            with suppress(AttributeError, OSError):  # what is left would fail again as the interpreter ends
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             raise SystemExit(1) from None  # as of `| head -1`, which has what it wants
-        _stop(f"the standard output: {error.strerror or error}", 1)
-    except (ValueError, TypeError, ImportError, NotImplementedError, MemoryError) as error:
+        _stop(f"{error.filename or 'writing'}: {error.strerror or error}", 1)
+    except (ValueError, ImportError, NotImplementedError, MemoryError, csv.Error) as error:
         _stop(str(error) or type(error).__name__, 1)
     except Exception as error:
         # the base class of what typer raises about its arguments is not exported by every version
