@@ -27,7 +27,7 @@ from expfam_em.estimators import load
 from expfam_em.estimators import select as compare
 from expfam_em.families.gaussian.gaussian import COVARIANCE_TYPES
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
-from expfam_em.plots import plot_clusters, plot_selection
+from expfam_em.plots import plot_clusters
 from expfam_em.progress import with_bar
 
 LARGE_ENTRIES = 10_000_000
@@ -529,7 +529,7 @@ def select_(
         )
     if plot is not None:
         with _drawing(plot) as axes:
-            plot_selection(found, ax=axes)
+            found.plot(ax=axes)
     if not quiet:
         file = sys.stderr if STANDARD in (output, table) else sys.stdout
         print(f"{found.criterion.upper()}, lower is better", report.of_selection(found), sep="\n\n", file=file)

@@ -53,7 +53,7 @@ def _choice(name: str) -> Any:
 
 def spellings(incomplete: str) -> list[str]:
     """Return the names that begin so, as a shell completes them."""
-    return sorted(name for name in {*OWN, *map(_dashed, registry.names())} if name.startswith(incomplete))
+    return sorted(name for name in {*OWN, *map(registry.dashed, registry.names())} if name.startswith(incomplete))
 
 
 # ---- making them ----------------------------------------------------------------------------------------------
@@ -94,8 +94,7 @@ def family_of(name: str, constants: dict[str, Any]) -> Any:
     """
     module, colon, kind = name.partition(":")
     if not colon:
-        names = {_dashed(known): known for known in registry.names()}
-        choice = registry.find(names[_dashed(name)]) if _dashed(name) in names else _choice(name)
+        choice = registry.by_name(name, OWN)
     else:
         sys.path.insert(0, os.getcwd())
         choice = getattr(importlib.import_module(module), kind, None)
