@@ -94,7 +94,7 @@ def family_of(name: str, constants: dict[str, Any]) -> Any:
     """
     module, colon, kind = name.partition(":")
     if not colon:
-        choice = registry.by_name(name, OWN)
+        choice: Any = registry.by_name(name, OWN)
     else:
         sys.path.insert(0, os.getcwd())
         choice = getattr(importlib.import_module(module), kind, None)
