@@ -15,6 +15,8 @@ import expfam_em as ef
 from expfam_em.analysis.uncertainty import flattened
 
 DATA_SETS, ROWS = 1000, 2000
+LOTS = {"Gaussian, full": 4}
+"""How many times as many data sets a mixture has; chance moves a coverage by 0.7 % in one lot, by 0.35 % in four."""
 
 TRUTHS = {
     "Gaussian, full": ef.Mixture.of(
@@ -42,28 +44,28 @@ def fits_of(truth: ef.Mixture, n_data: int, n: int, seed: int = 0):
     return data, ef.fit_many(model, data)
 
 
-def coverage(truth: ef.Mixture) -> np.ndarray:
+def coverage(truth: ef.Mixture, n_lots: int) -> np.ndarray:
     """Return for each parameter how often its interval contains it."""
-    data, fits = fits_of(truth, DATA_SETS, ROWS)
     true = flattened({"weights": truth.weights, **truth.parameters})
     hits = []
-    for X, fit in zip(data, fits, strict=True):
-        ends = ef.standard_errors(fit, X, n_jobs=1).intervals()
-        low, high = (flattened({name: pair[side] for name, pair in ends.items()}) for side in (0, 1))
-        hits.append((low <= true) & (true <= high))
+    for seed in range(n_lots):
+        for X, fit in zip(*fits_of(truth, DATA_SETS, ROWS, seed), strict=True):
+            ends = ef.standard_errors(fit, X, n_jobs=1).intervals()
+            low, high = (flattened({name: pair[side] for name, pair in ends.items()}) for side in (0, 1))
+            hits.append((low <= true) & (true <= high))
     return np.mean(hits, axis=0)
 
 
 def table() -> None:
     """Print the coverage of 95 % intervals."""
-    print(f"Share of 95 % intervals that contain the parameter, {DATA_SETS:,} data sets of {ROWS:,} rows:\n")
-    print("| mixture | numbers | mean | least | most |")
-    print("|---|---|---|---|---|")
+    print(f"Share of 95 % intervals that contain the parameter, data sets of {ROWS:,} rows:\n")
+    print("| mixture | data sets | numbers | mean | least | most |")
+    print("|---|---|---|---|---|---|")
     for name, truth in TRUTHS.items():
-        found = 100 * coverage(truth)
-        print(
-            f"| {name} | {len(found)} | {found.mean():.1f} % | {found.min():.1f} % | {found.max():.1f} % |", flush=True
-        )
+        n_lots = LOTS.get(name, 1)
+        found = 100 * coverage(truth, n_lots)
+        ends = f"{found.mean():.1f} % | {found.min():.1f} % | {found.max():.1f} %"
+        print(f"| {name} | {n_lots * DATA_SETS:,} | {len(found)} | {ends} |", flush=True)
 
 
 def picture() -> None:

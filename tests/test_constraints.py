@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 from scipy.optimize import minimize
 from scipy.stats import gamma, multivariate_normal, norm, poisson
+from sklearn.datasets import load_iris
 
 import expfam_em as ef
 from expfam_em.family import restricted
@@ -396,6 +397,60 @@ def test_mclust_prior_is_at_the_mode_of_the_paper(kind):
     np.testing.assert_allclose(
         model.means_, (N[:, None] * mean + 0.01 * mu) / (N + 0.01)[:, None], rtol=1e-5, atol=1e-6
     )
+
+
+MCLUST_PRIOR = {  # log-likelihood of three components of iris, and the first variance of the first of them
+    "VII": (-384.478676216, 0.07491144134), "VEI": (-345.428590535, 0.12900893901),
+    "EVI": (-342.253920065, 0.23423752673), "VVI": (-312.904087069, 0.11449592143),
+    "EEE": (-257.739376609, 0.24413501676), "EEV": (-221.839294208, 0.237914833477),
+    "VEV": (-198.486481441, 0.15449810902), "VVV": (-192.695283865, 0.104695083917),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MCLUST_PRIOR)
+def test_mclust_prior_is_that_of_mclust(kind):
+    """R, mclust 6.0.0: me(X, kind, z, prior=priorControl(), control=emControl(tol=c(1e-14, 1e-14)))."""
+    X, start = load_iris().data, 0.7 * np.eye(3)[np.repeat(range(3), 50)] + 0.1
+    model = ef.ExponentialFamilyMixture(
+        F.Gaussian(kind, variance_floor=0), 3, init=start, prior="mclust", tol=1e-13, max_iter=9999, guard=False
+    ).fit(X)
+    log_likelihood, variance = MCLUST_PRIOR[kind]
+    assert model.score(X) * len(X) == pytest.approx(log_likelihood, abs=1e-5)  # mclust's search for VEI ends 2e-6 off
+    assert model.parameters_["covariances"].ravel()[0] == pytest.approx(variance, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["EVV", "VVE", "full", "spherical", "EII"])
+def test_mclust_prior_of_one_column_has_equal_or_free_variances(faithful, kind):
+    """R, mclust 6.0.0: me(faithful$waiting, "E" or "V", ...) as above."""
+    x = faithful[:, 1:]
+    model = ef.ExponentialFamilyMixture(
+        F.Gaussian(kind, variance_floor=0), 2, init=(x[:, 0] > 65).astype(int), prior="mclust", tol=1e-13, max_iter=9999
+    ).fit(x)
+    log_likelihood, variances = (
+        (-1034.03364389, [33.65626084] * 2) if kind[0] == "E" else (-1034.09392245, [32.58932275, 33.54501157])
+    )
+    assert model.score(x) * len(x) == pytest.approx(log_likelihood, abs=1e-5)
+    assert np.allclose(model.parameters_["covariances"].ravel(), variances, rtol=1e-6, atol=0)
+
+
+def test_mclust_prior_of_other_models_is_refused():
+    for kind in ("EVE", "VEE", "VVE", "EVV"):
+        with pytest.raises(ValueError, match=r"mclust has none for Gaussian.*Take prior='weak'"):
+            ef.GaussianMixture(2, covariance_type=kind, prior="mclust").fit(two_clusters())
+
+
+def test_a_prior_by_name_beside_labels():
+    """With all labels known, the M-step is that of the paper; missing values are refused."""
+    X, y, d = two_clusters().copy(), np.repeat([0, 1], [200, 100]), 2
+    model = ef.GaussianMixture(2, labelled=True, prior="mclust", reg_covar=0).fit(X, y)
+    for k, size in enumerate((200, 100)):
+        rows, mean = X[y == k], X.mean(axis=0)
+        away = rows.mean(axis=0) - mean
+        scatter = (size - 1) * np.cov(rows.T) + 0.01 * size / (size + 0.01) * np.outer(away, away)
+        np.testing.assert_allclose(model.covariances_[k], (np.cov(X.T) / 2 + scatter) / (size + 2 * d + 4), rtol=1e-9)
+    X[0, 0] = np.nan
+    with pytest.raises(ValueError, match="values of X are missing"):
+        model.fit(X, y)
 
 
 def test_weak_prior_is_one_row_of_the_mean_for_each_component():

@@ -174,3 +174,49 @@ def test_rounding_of_the_shapes_of_large_counts_lowers_no_bound(mean, excess, K)
     em: dict = {"max_iter": 60, "acceleration": None}  # step by step, both go the same way
     model, inside = (fitted(family, X, K, **em) for family in (GAMMA_POISSON(), families.Poisson()))
     assert model.lower_bound_ >= inside.lower_bound_ - 1e-3
+
+
+# ---- probabilities and rates next to 0 -------------------------------------------------------------------------------
+
+
+def rare(name, n=600):
+    """A family, rows of two components of which the first seldom has what its first statistic counts, and a start."""
+    rng = np.random.default_rng(0)
+    first = np.arange(n) < n // 2
+    share = np.where(first[:, None], [0.2, 0.1, 0.1, 0.1, 0.8, 0.9], [0.5, 0.9, 0.9, 0.8, 0.1, 0.2])
+    bits = rng.random((n, 6)) < share
+    if name == "Bernoulli":
+        return families.Bernoulli(), bits.astype(float)
+    if name == "Categorical":
+        return families.Categorical(), 1.0 - bits  # label 0 is the rare one
+    if name == "Multinomial":
+        shares = np.where(first[:, None], [0.1, 0.4, 0.5], [0.3, 0.6, 0.1])
+        return families.Multinomial(), np.array([rng.multinomial(8, share) for share in shares]).astype(float)
+    return families.Poisson(), rng.poisson(np.where(first[:, None], [0.3, 9.0], [1.0, 2.5])).astype(float)
+
+
+@pytest.mark.parametrize("acceleration", [None, "auto"])
+@pytest.mark.parametrize("name", ["Bernoulli", "Categorical", "Multinomial", "Poisson"])
+def test_a_mean_of_1e_300_grows_where_the_likelihood_does(name, acceleration):
+    family, X = rare(name)
+    start = ef.ExponentialFamilyMixture(family, 2, init=(np.arange(600) >= 300).astype(int), tol=1e-10, max_iter=9999)
+    best = start.fit(X)
+    natural = best.mixture_.natural.copy()
+    natural[0, 0] = -690.0
+    near_0 = ef.Mixture(best.mixture_.family, best.weights_, natural)
+    found = ef.fit(near_0, X, tol=1e-6, max_iter=2000, acceleration=acceleration)
+    assert found.converged
+    # of slow steps, whose gains halve, the rule leaves about as much as the last one has gained, tol of each row
+    assert found.bound == pytest.approx(best.lower_bound_ * len(X), abs=2e-6 * len(X))
+    assert found.mixture.expectation[0, 0] == pytest.approx(best.mixture_.expectation[0, 0], rel=0.01)
+    assert np.all(np.diff(found.bounds) >= -1e-9)
+
+
+def test_a_mean_of_0_stays_where_the_likelihood_falls():
+    X = rare("Poisson")[1]
+    X[:300, 0] = 0
+    init = (np.arange(600) >= 300).astype(int)
+    model = ef.ExponentialFamilyMixture(families.Poisson(), 2, init=init, tol=1e-10, max_iter=500).fit(X)
+    statistics = ef.accumulate(model.mixture_, X)
+    rates = model.parameters_["rates"]
+    assert rates[0, 0] < 1e-8 or statistics.sums[0, 0] == pytest.approx(statistics.counts[0] * rates[0, 0], rel=1e-2)

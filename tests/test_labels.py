@@ -432,5 +432,7 @@ def test_what_takes_rows_without_labels_says_so(tmp_path):
     model.save(tmp_path / "model.efm")
     with pytest.raises(ValueError, match="fitted with labels"):
         ef.standard_errors(ef.load(tmp_path / "model.efm"), X)
+    with pytest.raises(ValueError, match="fitted with labels"):
+        ef.bootstrap(model, X)
     with pytest.raises(ValueError, match="data sets come without labels"):
         ef.fit_many(ef.GaussianMixture(3, labelled=True), [X, X])

@@ -1,10 +1,13 @@
 """Missing values: exact for every family that has marginals of columns, against oracles that go row by row."""
 
+import itertools
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
-from scipy.special import logsumexp
+from scipy.optimize import brentq
+from scipy.special import digamma, logsumexp
 
 import expfam_em as ef
 from expfam_em import families
@@ -16,9 +19,7 @@ from tests.covariance_models import MODELS
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 NAN = np.nan
-WITHOUT = {
-    "Componentwise", "Dirichlet", "Multinomial", "OneHot", "StudentT", "VonMisesFisher", "Wishart", "ZeroInflated"
-}  # fmt: skip
+WITHOUT = {"Dirichlet", "Multinomial", "OneHot", "VonMisesFisher", "Wishart"}
 """Families for which a missing value has no meaning, or one that is not known."""
 
 
@@ -111,6 +112,177 @@ def test_the_gradient_of_the_observed_likelihood_is_that_of_expected_complete_da
             found.append(moved.log_density(Y).sum())
         size = np.sqrt(statistics.counts.sum()) / 1e3  # of the change of log p of all rows in such a step
         assert abs((found[0] - found[1]) / 2 - h * np.sum(way * gradient)) <= 1e-4 * size
+
+
+# ---- families of which densities tell what is observed --------------------------------------------------------------
+
+
+def of_densities():
+    """Mixtures of incomplete families and of components of different families, in four columns."""
+    rng, weights, d = np.random.default_rng(6), [0.2, 0.5, 0.3], 4
+    A, near = rng.normal(size=(3, d, d)), 3 * rng.normal(size=(3, d))
+    scales, positive = A @ A.transpose(0, 2, 1) + np.eye(d), 1 + rng.gamma(2, 1, (3, d))
+    of_kind = {"full": scales, "diag": np.einsum("kii->ki", scales), "spherical": scales[:, 0, 0]}
+    places = {"near": near, "far": 1e5 + near * [[1], [20], [400]]}
+    for (kind, its), (where, means) in itertools.product(of_kind.items(), places.items()):
+        family = families.StudentT(covariance_type=kind).bind([(means, None)])
+        named = {"means": means, "scales": its, "degrees_of_freedom": [3.0, 8.0, 50.0]}
+        yield f"StudentT {kind} {where}", ef.Mixture.of(family, weights, **named)
+    shares = [0.3, 0.5, 0.1]
+    inflated = {
+        "Poisson": (families.Poisson(), {"rates": positive}),
+        "Gamma": (families.Gamma(), {"shapes": positive, "rates": positive[::-1]}),
+        "GammaPoisson": (families.GammaPoisson(), {"shapes": positive, "means": positive[::-1]}),
+        "StudentT": (families.StudentT(4.0), {"means": near, "scales": scales}),
+    }
+    for name, (family, named) in inflated.items():
+        family = families.ZeroInflated(family).bind([(positive, None)])
+        yield f"ZeroInflated {name}", ef.Mixture.of(family, weights, zero_shares=shares, **named)
+    normal = {"gaussian_means": near[2:], "gaussian_covariances": of_kind["diag"][2:]}
+    kinds = {
+        "noise": ((families.Gaussian(), 2), (families.Uniform(-15, 15), 1),
+                  {"gaussian_means": near[:2], "gaussian_covariances": scales[:2]}),
+        "heavy tails": ((families.StudentT(), 2), (families.Gaussian("diag"), 1), normal | {
+            "studentt_means": near[:2], "studentt_scales": scales[:2], "studentt_degrees_of_freedom": [3.0, 9.0]}),
+        "round": ((families.Gaussian("spherical"), 2), (families.StudentT(covariance_type="spherical"), 1), {
+            "gaussian_means": near[:2], "gaussian_covariances": [1.0, 2.0],
+            "studentt_means": near[2:], "studentt_scales": [1.5], "studentt_degrees_of_freedom": [5.0]}),
+        "positive": ((families.Gamma(), 2), (families.Gaussian("diag"), 1), normal | {
+            "gamma_shapes": positive[:2], "gamma_rates": positive[1:]}),
+    }  # fmt: skip
+    for name, (one, other, named) in kinds.items():
+        yield f"Componentwise {name}", ef.Mixture.of(families.Componentwise([one, other]).bind([(near, None)]), weights,
+                                                     **named)  # fmt: skip
+    parts = [(families.StudentT(), [0, 1]), (families.Gaussian(), [2]), (families.GammaPoisson(), [3])]
+    apart = np.array([[0.0, 0.0], [1e4, 3.0], [5.0, 1e4]])
+    family = families.Product(parts).bind([(np.column_stack([apart, apart[:, 0], [1, 4, 9]]), None)])
+    yield "Product", ef.Mixture.of(
+        family, weights, studentt_means=apart, studentt_scales=scales[:, :2, :2], studentt_degrees_of_freedom=[3, 5, 9],
+        gaussian_means=apart[:, :1], gaussian_covariances=scales[:, 2:3, 2:3],
+        gammapoisson_shapes=positive[:, :1], gammapoisson_means=positive[:, 1:2],
+    )  # fmt: skip
+
+
+BY_DENSITY = [pytest.param(mixture, id=name) for name, mixture in of_densities()]
+
+
+@pytest.mark.parametrize("mixture", BY_DENSITY)
+def test_what_densities_tell_is_exact(mixture):
+    """Densities are those of marginals, and the gradient along parameters is that of Fisher's identity."""
+    X = mixture.sample(50, np.random.default_rng(1))[0]
+    Y = punched(X)
+    log_density, R = by_marginal(mixture, Y)
+    # where components have coordinates of their own, marginals lack the digits that common ones lack, 1e4² ulps
+    size = 1e-9 if mixture.family.__class__ is not families.Product else 1e-7
+    assert_allclose(mixture.log_density(Y), log_density, rtol=0, atol=size * (1 + np.abs(log_density).max()))
+    assert_allclose(mixture.responsibilities(Y), R, rtol=0, atol=1e-8)
+    statistics = ef.accumulate(mixture, Y)
+    assert_allclose(statistics.bound, mixture.log_density(Y).sum(), rtol=1e-12)
+    gradient = statistics.sums - statistics.counts[:, None] * mixture.expectation
+    fixed = "low", "high", "probabilities", *(["degrees_of_freedom"] if "4" in repr(mixture.family) else [])
+    named = {name: value for name, value in mixture.parameters.items() if not name.endswith(fixed)}
+    rng = np.random.default_rng(2)
+    for _ in range(3):
+        ways = {name: 0.3 * rng.normal(size=np.shape(v)) * _size(name, v) for name, v in named.items()}
+        ways = {name: (way + np.swapaxes(way, -1, -2)) / 2 if way.ndim == 3 else way for name, way in ways.items()}
+        up, down = (
+            ef.Mixture.of(mixture.family, mixture.weights, **{name: v + h * ways[name] for name, v in named.items()})
+            .in_family(mixture.family) for h in (1e-4, -1e-4)
+        )  # fmt: skip
+        change = (up.log_density(Y) - down.log_density(Y)).sum()
+        # third derivatives are of the size of the first ones, in steps of 3e-5 of the parameters
+        assert change == pytest.approx(np.sum((up.natural - down.natural) * gradient), rel=1e-5, abs=1e-7)
+
+
+def _size(name, value):
+    """By how much to move parameters: places by 1, all others by their size."""
+    is_place = name.endswith("means") and "poisson" not in name
+    return np.ones_like(value) if is_place and (np.min(value) < 0 or np.max(value) > 1e3) else np.abs(value)
+
+
+def t_step(X, w, weights, means, scales, degrees):
+    """One step of EM for mixtures of t densities with missing values, row by row (Liu & Rubin 1995)."""
+    (n, d), K = X.shape, len(weights)
+    R, U, logs = np.zeros((n, K)), np.zeros((n, K)), np.zeros((n, K))
+    hats, rest, bound = np.zeros((K, n, d)), np.zeros((K, n, d, d)), 0.0
+    for i, x in enumerate(X):
+        o, m = np.flatnonzero(~np.isnan(x)), np.flatnonzero(np.isnan(x))
+        score = np.log(weights)
+        for k, (mean, scale, nu) in enumerate(zip(means, scales, degrees, strict=True)):
+            of_seen, apart = scale[np.ix_(o, o)], x[o] - mean[o]
+            if len(o):
+                score[k] += stats.multivariate_t.logpdf(x[o], mean[o], of_seen, df=nu)
+            gain = np.linalg.solve(of_seen, scale[np.ix_(o, m)]).T
+            square = apart @ np.linalg.solve(of_seen, apart)
+            U[i, k] = (nu + len(o)) / (nu + square)
+            logs[i, k] = digamma((nu + len(o)) / 2) - np.log((nu + square) / 2)
+            hats[k, i, o], hats[k, i, m] = x[o], mean[m] + gain @ apart
+            rest[k, i][np.ix_(m, m)] = scale[np.ix_(m, m)] - gain @ scale[np.ix_(o, m)]
+        bound += w[i] * logsumexp(score)
+        R[i] = w[i] * np.exp(score - logsumexp(score))
+    counts, W = R.sum(axis=0), R * U
+    means = np.einsum("nk,knd->kd", W, hats) / W.sum(axis=0)[:, None]
+    apart = hats - means[:, None]
+    second = np.einsum("nk,kni,knj->kij", W, apart, apart) + np.einsum("nk,knij->kij", R, rest)
+    values = np.sum(R * (logs - U + 1), axis=0) / counts
+    degrees = [2 * brentq(lambda h, v=v: digamma(h) - np.log(h) - v, 1e-3, 1e7) for v in values]
+    return bound, counts / counts.sum(), means, second / counts[:, None, None], np.array(degrees)
+
+
+@pytest.mark.parametrize("far", [0.0, 1e6])
+def test_fits_of_t_densities_are_those_of_the_textbook(far):
+    rng, w = np.random.default_rng(0), np.arange(90) % 3 + 0.5
+    X = rng.standard_t(4, (90, 3)) @ [[1, 0.8, 0], [0, 1, 0.4], [0, 0, 1]] + (3 + far) * (np.arange(90) > 50)[:, None]
+    X = punched(X, 0.25)
+    state = np.array([0.5, 0.5]), np.array([[0.0] * 3, [3 + far] * 3]), np.tile(np.eye(3), (2, 1, 1)), np.array([5, 8])
+    names = "means", "scales", "degrees_of_freedom"
+    start = ef.Mixture.of(families.StudentT(), state[0], **dict(zip(names, state[1:], strict=True)))
+    found = ef.fit(start, X, w, max_iter=5, tol=0)
+    for bound in found.bounds[:-1]:
+        expected, *state = t_step(X, w, *state)
+        assert_allclose(bound, expected, rtol=1e-12 if far == 0 else 1e-10)  # the textbook's means are rounded to 1e-10
+    for name, expected in zip(names, state[1:], strict=True):
+        assert_allclose(found.mixture.parameters[name], expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["t", "round t", "zeros", "positive zeros", "noise", "t and noise", "product"])
+def test_fits_by_densities_rise_to_maxima(name):
+    X = clusters()
+    X[::9] *= 4
+    counts = np.round(np.abs(X)) * (np.arange(len(X)) % 4 > 0)[:, None]
+    Product, t = families.Product, families.StudentT
+    family, rows = {
+        "t": (t(), X),
+        "round t": (t(covariance_type="spherical"), X),
+        "zeros": (families.ZeroInflated(families.Poisson()), counts),
+        "positive zeros": (families.ZeroInflated(families.Gamma()), np.where(counts > 0, counts + 0.5, 0.0)),
+        "noise": (families.Componentwise([(families.Gaussian(), 2), (families.Uniform(), 1)]), X),
+        "t and noise": (families.Componentwise([(t(), 2), (families.Uniform(), 1)]), X),
+        "product": (Product([(t(), [0, 1]), (families.GammaPoisson(), [2])]), np.c_[X[:, :2], counts[:, 0]]),
+    }[name]  # fmt: skip
+    K, start = 2, (np.arange(len(X)) >= 80).astype(int)
+    if "noise" in name:
+        K, start[::9] = 3, 2
+    rows = punched(rows, 0.2)
+    if name == "positive zeros":
+        rows[~np.isnan(rows).all(axis=1) & (np.nan_to_num(rows) == 0).all(axis=1)] = 0.0
+        rows[((rows == 0).any(axis=1)) & (np.nan_to_num(rows) > 0).any(axis=1)] = 1.0
+    for how in ({}, {"acceleration": "auto", "n_jobs": 2}):
+        how |= {"init": start, "max_iter": 20, "tol": 0, "guard": False}
+        model = ef.ExponentialFamilyMixture(family, K, **how).fit(rows)
+        assert np.all(np.diff(model.lower_bounds_[3:]) >= -1e-12)
+        assert_allclose(model.score(rows), model.lower_bound_, rtol=1e-12)
+        assert_allclose(model.score_samples(rows), by_marginal(model.mixture_, rows)[0], rtol=1e-8, atol=1e-10)
+    filled = model.impute(rows, "draw")
+    assert np.isfinite(filled).all()
+    assert np.array_equal(filled[~np.isnan(rows)], rows[~np.isnan(rows)])
+
+
+def test_noise_by_name_takes_missing_values():
+    X = punched(clusters(), 0.2)
+    model = ef.GaussianMixture(2, noise="uniform", random_state=0, tol=1e-6, max_iter=300).fit(X)
+    assert_allclose(model.score(X), model.lower_bound_, rtol=1e-12)
+    assert model.predict_proba(X).shape == (len(X), 3)
 
 
 # ---- whole fits ----------------------------------------------------------------------------------------------------

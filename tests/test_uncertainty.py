@@ -323,6 +323,114 @@ def test_components_far_away_in_frames_of_their_own():
     assert np.allclose(errors[0]["means"][0], np.sqrt(variance / 300), rtol=1e-6, atol=0)
 
 
+# ---- what is known of the components of rows -------------------------------------------------------------------------
+
+
+def rows_of(name, n=150):
+    """A family of two components, rows of it in three columns at most, and their components."""
+    rng = np.random.default_rng(4)
+    z = np.repeat([0, 1], n)
+    normal = rng.normal(size=(2 * n, 2)) * [1, 0.5] + 2.0 * z[:, None]
+    counts = rng.poisson(np.array([[2, 5], [5, 3]])[z]).astype(float)
+    rows = {
+        "Gaussian": (families.Gaussian("full"), normal),
+        "tied": (families.Gaussian("tied"), normal),
+        "missing": (families.Gaussian("diag"), np.where(rng.random(normal.shape) < 0.2, np.nan, normal)),
+        "StudentT": (families.StudentT(5.0), rng.standard_t(5, normal.shape) + 2.0 * z[:, None]),
+        "sparse": (families.Poisson(), sparse.csr_array(counts)),
+        "Bernoulli": (families.Bernoulli(), (rng.random((2 * n, 6)) < np.array([[0.3], [0.7]])[z]).astype(float)),
+        "noise": (families.Componentwise([(families.Gaussian("diag"), 1), (families.Uniform(), 1)]), normal),
+    }
+    return (*rows[name], z)
+
+
+def what_is_known(z, kind):
+    """Arguments of ``fit``, and log q (n, K)."""
+    rng, n = np.random.default_rng(6), len(z)
+    known, log_q = {}, np.zeros((n, 2))
+    if "y" in kind:
+        known["y"] = np.where(rng.random(n) < 0.3, z, -1)
+        log_q[(known["y"][:, None] != -1) & (known["y"][:, None] != np.arange(2))] = -np.inf
+    if "allowed" in kind:
+        known["allowed"] = (rng.random((n, 2)) < 0.7) | (np.arange(2) == z[:, None])
+        log_q[~known["allowed"]] = -np.inf
+    if "log_prior" in kind:
+        known["log_prior"] = rng.normal(size=(n, 2))
+        log_q = log_q + known["log_prior"]
+    return known, log_q
+
+
+@pytest.mark.parametrize("kind", ["y", "allowed", "y, log_prior"])
+@pytest.mark.parametrize("name", ["Gaussian", "tied", "missing", "StudentT", "sparse", "Bernoulli", "noise"])
+def test_what_is_known_of_rows_is_in_the_likelihood(name, kind):
+    family, X, z = rows_of(name)
+    known, log_q = what_is_known(z, kind)
+    weight = np.random.default_rng(2).integers(0, 3, len(z)).astype(float)
+    fit = ef.ExponentialFamilyMixture(family, 2, labelled="y" in known, guard=False, random_state=0, **TIGHT)
+    mixture = fit.fit(X, sample_weight=weight, **known).mixture_
+    errors = ef.standard_errors(fit, X, weight, **known)
+    assert errors.factor.shape[1] == mixture.n_parameters
+    assert not errors.left_out
+    assert np.allclose(ef.standard_errors(mixture, X, weight, **known).factor, errors.factor, rtol=1e-6, atol=1e-10)
+
+    def by_row(there):
+        """log Σ_k π_k q_nk p(x_n|η_k), from densities of single components."""
+        each = [there.components([k]).log_density(X) for k in range(2)]
+        return np.logaddexp(*(np.log(w) + one + q for w, one, q in zip(there.weights, each, log_q.T, strict=True)))
+
+    check_curvature(lambda along: weight @ by_row(moved(mixture, errors, along)), errors, 1e-5)
+    scores = ef.standard_errors(fit, X, weight, kind="scores", **known)
+    step, (q, _) = 1e-4, scores.factor.T.shape
+    slopes = np.array([
+        (by_row(moved(mixture, errors, step * f)) - by_row(moved(mixture, errors, -step * f))) / (2 * step)
+        for f in scores.factor.T
+    ])  # fmt: skip
+    assert np.allclose((weight * slopes) @ slopes.T, np.eye(q), atol=1e-4)
+    summary = fit.summary(X, weight, **known)
+    assert summary.log_likelihood == pytest.approx(weight @ by_row(mixture), rel=1e-12)
+    assert np.array_equal(summary.errors.factor, errors.factor)
+
+
+def test_errors_of_discriminant_analysis():
+    """With all labels known, they are those of each class alone."""
+    _, X, z = rows_of("Gaussian")
+    fit = ef.GaussianMixture(2, labelled=True, reg_covar=0).fit(X, z)
+    errors, sizes = ef.standard_errors(fit, X, y=z), np.bincount(z)
+    assert errors.missing == pytest.approx(0, abs=1e-9)
+    variances = np.array([np.var(X[z == k], axis=0) for k in range(2)])
+    assert np.allclose(errors["means"], np.sqrt(variances / sizes[:, None]), rtol=1e-7, atol=0)
+    assert np.allclose(errors["weights"], np.sqrt(0.25 / len(z)), rtol=1e-7, atol=0)
+    summary = fit.summary(X, y=z)
+    assert summary.icl == summary.bic  # nothing is uncertain
+
+
+def test_bootstrap_of_labelled_rows():
+    _, X, z = rows_of("missing")
+    known, _ = what_is_known(z, "y, allowed")
+    fit = ef.GaussianMixture(2, covariance_type="diag", labelled=True, random_state=0, tol=1e-6).fit(X, **known)
+    errors = ef.standard_errors(fit, X, **known)
+    for draws in ("nonparametric", "weighted"):
+        found = ef.bootstrap(fit, X, n_replicates=60, draws=draws, random_state=0, **known)
+        # of 60 draws: a relative error of 1/√120, and twice that beside asymptotic errors
+        assert np.allclose(found["means"], errors["means"], rtol=4 / np.sqrt(120), atol=0)
+    with pytest.raises(ValueError, match="nothing is known of the components of drawn rows"):
+        ef.bootstrap(fit, X, draws="parametric", **known)
+
+
+def test_what_is_known_is_that_of_the_fit():
+    _, X, z = rows_of("Gaussian")
+    fit = ef.GaussianMixture(2, random_state=0, tol=1e-10, max_iter=999).fit(X)
+    with pytest.raises(ValueError, match="rows of which nothing else was known"):
+        ef.standard_errors(fit, X, y=z)
+    fit.set_params(labelled=True).fit(X, z)
+    with pytest.raises(ValueError, match="y is not given"):
+        ef.standard_errors(fit, X, log_prior=np.zeros((len(X), 2)))
+    with pytest.raises(ValueError, match="labels must be 0 to 1"):
+        ef.standard_errors(fit, X, y=z + 1)
+    with pytest.raises(ValueError, match="needs all rows in memory"):
+        ef.standard_errors(fit.mixture_, ListRows.of(X, None, [100, 200]), y=z)
+
+
 # ---- what has no standard error --------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import block_diag, null_space
 from scipy.special import softmax
 
+from expfam_em.em.known import Given, Known, known_of
 from expfam_em.em.options import Options
 from expfam_em.em.steps import expected_statistics, with_family, with_missing
 from expfam_em.estep.plan import Pass, plan
@@ -31,7 +32,7 @@ from expfam_em.family import checked
 from expfam_em.family.optional import components, is_coupled, is_incomplete
 from expfam_em.rows.caller import warn_caller
 from expfam_em.rows.groups import with_gaps
-from expfam_em.rows.memory import as_rows
+from expfam_em.rows.memory import ArrayRows, as_rows
 from expfam_em.rows.protocol import Chunk, Rows
 from expfam_em.rows.threads import cached_property, undisturbed
 from expfam_em.rows.typing import Array, Integers, Mask, Observations
@@ -196,7 +197,7 @@ def _name(row: dict[str, Any], entries: Mapping[str, Any]) -> str:
 @undisturbed
 def standard_errors(
     model: Any, X: Observations | Rows, sample_weight: ArrayLike | None = None, *, kind: Kind = "information",
-    n_jobs: int | None = None,
+    n_jobs: int | None = None, y: object = None, allowed: ArrayLike | None = None, log_prior: ArrayLike | None = None,
 ) -> StandardErrors:  # fmt: skip
     """Return standard errors of the parameters of a fitted mixture, of every family that has an information.
 
@@ -221,6 +222,9 @@ def standard_errors(
         weights say how many others they stand for.
     n_jobs : int, optional
         Threads; those of an estimator by default.
+    y, allowed, log_prior : optional
+        What is known of the components of the rows, where the mixture was fitted with it; see ``fit`` of the
+        estimators. The likelihood is then Σ w log Σ_k π_k q_nk p(x_n|η_k).
 
     Returns
     -------
@@ -231,7 +235,8 @@ def standard_errors(
     ------
     ValueError
         If the family has no information; if a direction of the parameters cannot be told from the rows, as where two
-        components coincide; if the estimates are not near a maximum, or not of a likelihood.
+        components coincide; if the estimates are not near a maximum, or not of a likelihood; if something is known of
+        the rows that the fit was not given, or the other way round.
 
     Examples
     --------
@@ -244,10 +249,13 @@ def standard_errors(
     """
     if kind not in get_args(Kind):
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(map(repr, get_args(Kind)))}")
+    given = Given(y, allowed, log_prior)
     if isinstance(model, Mixture):
-        fitted = Fitted(model, with_missing(model, as_rows(X, sample_weight, n_jobs)), Options())
+        rows = as_rows(X, sample_weight, n_jobs)
+        known = known_of(given, rows, model.n_components, getattr(rows, "sample_weight", None))
+        fitted = Fitted(model, with_missing(model, rows, known), Options())
     elif hasattr(model, "_fitted_to"):
-        fitted = model._fitted_to(X, sample_weight, n_jobs)
+        fitted = model._fitted_to(X, sample_weight, n_jobs, given)
     else:
         raise TypeError(f"model is {model!r}; it must be a Mixture, or a fitted estimator of one")
     return _of_fit(fitted, kind, getattr(model, "_named_entries", dict)())
@@ -480,12 +488,13 @@ def _score_products(mixture: Mixture, rows: Rows, directions: _Directions, squar
 
 
 def _products(mixture: Mixture, directions: _Directions, squared: bool, chunk: Chunk) -> Array:
+    allowed = None if chunk.groups is None else chunk.groups.allowed_of_rows()
+    rows = with_missing(mixture, ArrayRows(with_gaps(chunk), None, 1), Known(allowed, chunk.offset))
+
     def log_densities(which: Integers, by: float) -> Array:
         stack = directions.moved(mixture, which, by)
-        return np.array([
-            evaluate(one.family, one.scores, with_gaps(chunk), n_jobs=1, log_density=True).log_density
-            for one in (stack[at] for at in range(len(which)))
-        ])  # fmt: skip
+        ones = (stack[at] for at in range(len(which)))
+        return np.array([evaluate(one.family, one.scores, rows, log_density=True).log_density for one in ones])
 
     q = len(directions.natural)
     if not q:

@@ -12,11 +12,23 @@ from expfam_em.em.state import Problem, State, chosen, either, em_step, move
 from expfam_em.em.steps import estimate_refined, expected_gain
 from expfam_em.estep.grouped import Grouped
 from expfam_em.family import checked
-from expfam_em.family.optional import InStacks, at_edges_of, edge_sums_of, is_incomplete
+from expfam_em.family.optional import InStacks, at_edges_of, edge_sums_of, is_coupled, is_incomplete
 from expfam_em.values.mixture import Mixture
 
 FIRST_TRIAL = 4
 """Steps after which limits are tried first; again whenever the number has doubled, and where a run would end."""
+
+VANISHED = 1e-8
+"""Mean of a statistic, as a share of that of all rows, below which gains of a step no longer tell that it grows."""
+
+UNSEEN = 1e-30
+"""Such a share of which sums may not tell any more: responsibilities vanish with it."""
+
+GROWS = 1e-3
+"""By which share a step makes such a mean larger where the likelihood rises with it."""
+
+LIFTED = (0.1, 0.01, 1e-3, 1e-4)
+"""What the mean becomes then, as a share of that of all rows: the first of these that raises the bound."""
 
 LITTLE = 1e-10
 """Gain of a search, as a share of the bound, after which a run ends all the same."""
@@ -36,7 +48,7 @@ def step_to_edges(problem: Problem, state: State, step: Callable[[Problem, State
     if is_time and isinstance(family, InStacks) and family.searches:
         return _searched(problem, found)
     if not (is_incomplete(family) and family.has_limits):
-        return found
+        return _lifted(problem, found) if is_time and found.done.any() and family.bounded else found
     if is_time:
         found = _best(problem, found)
     # By Jensen's inequality bounds after the M-step are between those before and after the step, where the M-step
@@ -66,6 +78,40 @@ def _best(problem: Problem, state: State) -> State:
         better = which.any(axis=1) & (tried.gains[:, 0] > 0)
         if better.any():
             state, free = _taken(state, tried, better), free & ~better
+    return state
+
+
+def _lifted(problem: Problem, state: State) -> State:
+    """Return the state with probabilities and rates off 0 where the bound is higher there.
+
+    They leave 0 geometrically, from 1e-300 in hundreds of steps that gain nothing, so that runs end before. A run may
+    have come too close to 0 in a long step, or while other parameters were elsewhere.
+    """
+    mixture, family, done = state.mixture, state.mixture.family, state.done[:, None, None]
+    if is_incomplete(family) or is_coupled(family) or family._constraints():
+        return state
+    here = state
+    with np.errstate(all="ignore"):
+        of_all = state.statistics.sums.sum(axis=1) / state.statistics.exposures.sum(axis=1)[:, None]
+        of_all = of_all[:, None]
+        hidden = (mixture.expectation < UNSEEN * of_all) & (mixture.expectation > 0) & done
+        if hidden.any():  # near 0 the mean is proportional to exp(η)
+            raised = mixture.natural + np.where(hidden, np.log(UNSEEN * of_all) - np.log(mixture.expectation), 0.0)
+            here = _tried(problem, state, raised)
+        mean = here.mixture.expectation
+        seen = here.statistics.sums / here.statistics.exposures[..., None]
+        grows = (mean < VANISHED * of_all) & (seen > (1 + GROWS) * mean) & done
+        change = here.mixture.natural - mixture.natural + np.where(grows, np.log(of_all) - np.log(mean), 0.0)
+    for share in LIFTED:
+        natural = mixture.natural + np.where(grows, change + np.log(share), 0.0)
+        fine = np.isfinite(checked.log_partition(family, natural.reshape(mixture.flat_natural.shape)))
+        grows &= fine.reshape(*grows.shape[:2], 1)
+        if not grows.any():
+            break
+        tried = _tried(problem, state, np.where(grows, natural, mixture.natural))
+        better = grows.any(axis=(1, 2)) & (tried.gains[:, 0] > 0)
+        if better.any():
+            state, grows = _taken(state, tried, better), grows & ~better[:, None, None]
     return state
 
 

@@ -44,7 +44,7 @@ def named_prior(name: str, pass_: Pass, data_set: Integers, n_components: int) -
             f"prior is {name!r}, but {family!r} observes only a part of its statistics, so no prior can be made of the "
             "rows; give an ExpectedStatistics, or None"
         )
-    if getattr(pass_.rows, "groups", None) is not None:
+    if (groups := getattr(pass_.rows, "groups", None)) is not None and groups.present is not None:
         raise ValueError(
             f"prior is {name!r}, which is made of whole rows, but values of X are missing; give an ExpectedStatistics"
         )

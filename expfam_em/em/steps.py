@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from expfam_em.em.known import Known
 from expfam_em.em.result import CollapsedError
 from expfam_em.estep.grouped import possible_row, with_groups
 from expfam_em.estep.plan import n_statistics, plan, single_pass
@@ -17,7 +18,7 @@ from expfam_em.estep.reduce import GivenStep
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
 from expfam_em.family.optional import Framed, InStacks, components, is_coupled, shared
-from expfam_em.rows.memory import as_rows
+from expfam_em.rows.memory import ArrayRows, as_rows
 from expfam_em.rows.protocol import Chunk, Rows
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Mask, Observations
@@ -80,9 +81,15 @@ def no_bound(family) -> ValueError:
     )
 
 
-def with_missing(mixture, rows):
-    """Return rows in groups by which values are missing in them, filled with what a mixture may have."""
-    return with_groups(mixture.family, rows, functools.partial(possible_row, mixture.family, mixture.natural))
+def with_missing(mixture, rows, known=Known()):  # noqa: B008 - a tuple
+    """Return rows in groups by which values are missing in them, filled with what a mixture may have.
+
+    They are also in groups by what is ``known`` of their components, and have its log-probabilities beside them.
+    """
+    if known.log_prior is not None:
+        rows = ArrayRows(rows.X, rows.sample_weight, rows.n_jobs, offset=known.log_prior)
+    fill = functools.partial(possible_row, mixture.family, mixture.natural)
+    return with_groups(mixture.family, rows, fill, known.allowed)
 
 
 def expected_statistics(pass_, mixture, temperature=1.0, data_set=None) -> ExpectedStatistics:

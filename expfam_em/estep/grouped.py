@@ -17,13 +17,16 @@ from expfam_em.family.missing import (
     Observed,
     check_missing_together,
     filling_of,
+    is_by_density,
     log_base_of,
     log_density_of,
     marginals_of,
+    observed_sums_of,
     together,
+    usable_of,
 )
-from expfam_em.family.optional import components, is_incomplete
-from expfam_em.rows.groups import grouped, has_missing, middle
+from expfam_em.family.optional import components
+from expfam_em.rows.groups import grouped, has_missing, usable_middle
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import Chunk
 
@@ -49,14 +52,20 @@ class Grouped(Kernel):
             return self.inner.prepared(scores, temperature, given)
         how, p = (float(temperature), given), scores.natural.shape[2]
         family = self.family if scores.family is None else scores.family
-        by_density = is_incomplete(self.family) or cancels(self.family, scores)
-        into, observed = _by_density if by_density else _by_kernel, marginals_of(family, scores.natural.reshape(-1, p))
+        if is_by_density(self.family) or cancels(self.family, scores):
 
-        def run(chunk: Chunk, items, out: Outputs):
+            def by_density(chunk: Chunk, items, out: Outputs):
+                for lot in _lots(chunk, items, scores):
+                    _by_density(self, scores, how, chunk, lot, out)
+
+            return by_density
+        observed = marginals_of(family, scores.natural.reshape(-1, p))
+
+        def by_kernel(chunk: Chunk, items, out: Outputs):
             for lot in _lots(chunk, items, scores):
-                into(self, scores, how, chunk, lot, observed(lot.which, lot.present), out)
+                _by_kernel(self, scores, how, chunk, lot, observed(lot.which, lot.present), out)
 
-        return run
+        return by_kernel
 
 
 @dataclass(frozen=True)
@@ -137,16 +146,17 @@ def _by_kernel(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, fou
     _add(lot, apart, found.complete, out)
 
 
-def _by_density(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, found: Observed, out: Outputs) -> None:
+def _by_density(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, out: Outputs) -> None:
     """Fill the outputs from densities of the observed columns and, where sums are wanted, E[T] of complete data."""
     apart, slots = _sums_of(lot, out)
     weights, log_weights = lot.log_weights(scores), scores.log_weights.copy()
     for at, present in enumerate(lot.present):
-        one = IncompletePass(kernel.family, density=functools.partial(_observed_density, present))
+        of_rows, density = (functools.partial(function, present) for function in (observed_sums_of, _observed_density))
+        one = IncompletePass(kernel.family, of_rows=of_rows, density=density)
         log_weights[lot.mixture[at]] = weights[at]
         item = np.array([[*lot.rows[at], lot.mixture[at], slots[at]]])
         one.prepared(scores._replace(log_weights=log_weights), *how)(chunk, item, apart)
-    _add(lot, apart, found.complete, out)
+    _add(lot, apart, lambda sizes, sums: sums, out)
 
 
 def _observed_density(present, family, X, natural):
@@ -178,7 +188,8 @@ def with_groups(family, rows, fill=None, allowed=None):
         return rows
     if not check_missing(family, rows.X):
         return rows if allowed is None else grouped(rows, [], allowed=allowed)
-    return grouped(rows, together(family, rows.n_features), None if fill is None else fill(), allowed)
+    usable = functools.partial(usable_of, family)
+    return grouped(rows, together(family, rows.n_features), None if fill is None else fill(), allowed, usable)
 
 
 def check_missing(family, X) -> bool:
@@ -215,4 +226,5 @@ def log_base(family, chunk: Chunk) -> np.ndarray:
 def possible_row(family, natural) -> np.ndarray:
     """Return a value of each column, (d,), that rows of the first of some components (K, p) may have."""
     drawn = checked.sample(components(family, [0]), natural[0], 15, np.random.default_rng(0))
-    return middle(np.asarray(drawn, np.float64), together(family, drawn.shape[1]))
+    drawn = np.asarray(drawn, np.float64)
+    return usable_middle(drawn, together(family, drawn.shape[1]), functools.partial(usable_of, family))

@@ -26,13 +26,14 @@ from expfam_em.analysis.uncertainty import Fitted, standard_errors
 from expfam_em.em.bayes import WEIGHTS, BayesResult, Model, WeightsPrior, check_proper, fit_bayes, weak_prior
 from expfam_em.em.informed import check_known, is_known
 from expfam_em.em.keeping import EVERY, drawn, has_ended, interruption, keeping
+from expfam_em.em.known import ROWS_KNOWN, Given, Known, check_given, known_of, saying_known, warn_if_labels
 from expfam_em.em.loop import fit_all
 from expfam_em.em.named_priors import NAMES, named_prior
 from expfam_em.em.options import Acceleration, Collapse, Options, Stop, Weights, check_prior
 from expfam_em.em.result import CollapsedError, FitResult, Status
 from expfam_em.em.starts import INITS, Starts, initialise_all
 from expfam_em.em.state import State
-from expfam_em.em.steps import accumulate, with_missing
+from expfam_em.em.steps import accumulate, expected_statistics, with_missing
 from expfam_em.em.watching import Callback, Fitting, watched
 from expfam_em.estep.grouped import check_missing, with_groups
 from expfam_em.estep.plan import Pass, plan, single_pass
@@ -40,7 +41,6 @@ from expfam_em.estep.reduce import check_support
 from expfam_em.estimators.elsewhere import in_dtype, looked_at, set_or_check_columns, sharpness_chunk, weights_in
 from expfam_em.estimators.guard import NO_OTHER, Guard, is_sound
 from expfam_em.estimators.held import constrained_and_noise, starts_of, with_names_of_noise
-from expfam_em.estimators.known import ROWS_KNOWN, Known, known_rows, saying_known, warn_if_labels
 from expfam_em.estimators.online import Streamed
 from expfam_em.estimators.shell import (
     all_or_nothing,
@@ -394,9 +394,7 @@ class BaseMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
                 y = None
             elif y is None:
                 raise ValueError("labelled is True, which requires y to be passed, but the target y is None")
-            if any(value is not None for value in (y, allowed, log_prior)):
-                refuse_rows(rows, "what is known of the components of rows (y, allowed, log_prior)")
-            known = Known() if is_rows(rows) else known_rows(y, allowed, log_prior, K, len(rows), weight)
+            known = known_of(Given(y, allowed, log_prior), rows, K, weight)
             keeper.open(lambda: self._belonging(rows, weight, allowed=known.allowed, log_prior=known.log_prior))
             callbacks = with_bar(callbacks, self.verbose)
             with watched(callbacks, lambda: Fitting.of(self, count(rows), weights_in(rows, weight))) as told:
@@ -929,11 +927,28 @@ class BaseMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             n = float(_num_samples(given) if weight is None else weight.sum())
         return -2 * n * score, n
 
-    def _criteria(self, X: Observations | Source, sample_weight: ArrayLike | None) -> tuple[float, float, Criteria]:
-        """Return log L, n and the criteria; warn if weights do not count rows."""
+    def _criteria(
+        self,
+        X: Observations | Source,
+        sample_weight: ArrayLike | None,
+        given: Given = Given(),  # noqa: B008 - a tuple
+    ) -> tuple[float, float, Criteria]:
+        """Return log L, n and the criteria, with what is known of the rows; warn if weights do not count rows."""
         X = self._open(X)
         deviance, n = self._deviance(X, sample_weight)
-        return -deviance / 2, n, criteria(-deviance / 2, self._n_free, n, self._sharpness(X, sample_weight))
+        if given:
+            log_likelihood, sharpness = self._with_known(X, sample_weight, given)
+        else:
+            log_likelihood, sharpness = -deviance / 2, self._sharpness(X, sample_weight)
+        return log_likelihood, n, criteria(log_likelihood, self._n_free, n, sharpness)
+
+    def _with_known(self, X: Any, sample_weight: ArrayLike | None, given: Given) -> tuple[float, Sharpness]:
+        """Return Σ w log Σ_k π_k q_nk p(x_n|η_k), and how sure the components of rows are, with what is known."""
+        rows, weight = self._fitted_to(X, sample_weight, None, given).rows, checked_weight(sample_weight, X)
+        bound = expected_statistics(plan(self.mixture_.family, rows, once=True), self.mixture_).bound
+        R = self._evaluate(rows, responsibilities=True, far=True).responsibilities
+        here = slice(None) if weight is None else weight > 0
+        return float(bound), Sharpness.of(R[here], None if weight is None else weight[here])
 
     @property
     def _n_free(self) -> int:
@@ -988,8 +1003,14 @@ class BaseMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
     # ---- uncertainty and order ------------------------------------------------------------------------------
 
-    def _fitted_to(self, X: Observations | Source, sample_weight: ArrayLike | None, n_jobs: int | None) -> Fitted:
-        """Return the mixture, checked rows and how it was fitted."""
+    def _fitted_to(
+        self,
+        X: Observations | Source,
+        sample_weight: ArrayLike | None,
+        n_jobs: int | None,
+        given: Given = Given(),  # noqa: B008 - a tuple
+    ) -> Fitted:
+        """Return the mixture, checked rows, with what is known of their components, and how it was fitted."""
         if self.bayesian:
             raise ValueError(
                 "standard errors are those of a maximum of the likelihood, and this is a posterior: posterior_ says "
@@ -997,15 +1018,12 @@ class BaseMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             )
         X = self._open(X)
         rows, possible = self._possible(self._checked_rows(X))
-        if ROWS_KNOWN in self.status_:
-            raise ValueError(
-                "the model was fitted with labels, allowed components or prior probabilities of rows, which X does not "
-                "tell: its parameters are not at the maximum of the likelihood of X alone"
-            )
-        n_jobs = self.n_jobs if n_jobs is None else n_jobs
-        kept = possible if is_rows(rows) else ArrayRows(rows, checked_weight(sample_weight, X), n_jobs)
+        check_given(given, self.labelled, ROWS_KNOWN in self.status_)
+        n_jobs, weight = self.n_jobs if n_jobs is None else n_jobs, checked_weight(sample_weight, X)
+        known = known_of(given, rows, self._n_all, weight)
+        kept = possible if is_rows(rows) else ArrayRows(rows, weight, n_jobs)
         check_total(kept)
-        kept = with_missing(self.mixture_, kept)
+        kept = with_missing(self.mixture_, kept, known)
         family = self.mixture_.family
         pass_ = Pass(family, kept, single_pass(family, kept), np.zeros(1))
         _, prior = self._with_prior(self._make_family(), pass_, np.zeros(1, np.int64))
@@ -1014,7 +1032,10 @@ class BaseMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         )
         return Fitted(self.mixture_, kept, options)
 
-    def summary(self, X: Observations | Source, sample_weight: ArrayLike | None = None) -> Summary:
+    def summary(
+        self, X: Observations | Source, sample_weight: ArrayLike | None = None, *, y: object = None,
+        allowed: ArrayLike | None = None, log_prior: ArrayLike | None = None,
+    ) -> Summary:  # fmt: skip
         """Return the fit in numbers, with standard errors where it has some; printed, it is a table.
 
         Parameters
@@ -1023,12 +1044,15 @@ class BaseMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
             The rows of the fit.
         sample_weight : (n,), optional
             Those of the fit; they are frequencies, as in `bic`.
+        y, allowed, log_prior : optional
+            Those of the fit, where it had some. The criteria are then those of the likelihood with them.
         """
-        given: Any = self._open(X)
-        log_likelihood, n, found = self._criteria(given, sample_weight)
+        opened: Any = self._open(X)
+        given = Given(y, allowed, log_prior)
+        log_likelihood, n, found = self._criteria(opened, sample_weight, given)
         errors, why = None, ""
         try:
-            errors = standard_errors(self, given, sample_weight)
+            errors = standard_errors(self, opened, sample_weight, y=y, allowed=allowed, log_prior=log_prior)
         except ValueError as error:
             why = str(error)
         return Summary(

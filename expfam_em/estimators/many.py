@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.validation import _get_feature_names
 
+from expfam_em.em.known import Given
 from expfam_em.em.watching import Callback, Fitting, watched
 from expfam_em.estimators.base import BaseMixture
 from expfam_em.estimators.shell import checked_weight, refuse_rows, warn_caller
@@ -134,11 +135,21 @@ def fit_many(
 
 
 def fits_or_none(
-    estimator: M, datasets: Sequence[Any], sample_weight: Sequence[ArrayLike] | None = None
+    estimator: M,
+    datasets: Sequence[Any],
+    sample_weight: Sequence[ArrayLike] | None = None,
+    given: Given = Given(),  # noqa: B008 - a tuple
 ) -> list[M | None]:
-    """Return one fitted estimator for each data set of rows as the family takes them, None where there is no fit."""
+    """Return one fitted estimator for each data set of rows as the family takes them, None where there is no fit.
+
+    What is ``given`` of the components of rows is the same in each data set; they are then fitted one by one.
+    """
     if "binarize" in estimator.get_params(deep=False):  # they are binary
         estimator = clone(estimator).set_params(binarize=None)
+    if given:
+        weights = [None] * len(datasets) if sample_weight is None else sample_weight
+        found = (_alone(clone(estimator), *one, (), given) for one in zip(datasets, weights, strict=True))
+        return [None if isinstance(one, ValueError) else one for one in found]
     try:
         return [*fit_many(estimator, datasets, sample_weight)]
     except FitManyError as error:
@@ -219,10 +230,17 @@ def _column_names(X: Any) -> list[Any] | None:
     return None if names is None or list(names) == list(range(len(names))) else list(names)
 
 
-def _alone(estimator: M, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> M | ValueError:
+def _alone(
+    estimator: M,
+    X: Any,
+    weight: ArrayLike | None,
+    callbacks: Sequence[Callback],
+    given: Given = Given(),  # noqa: B008 - a tuple
+) -> M | ValueError:
     """Fit a data set by itself: in coordinates of its own it may succeed where it has failed among the others."""
+    y, allowed, log_prior = given
     try:
-        return estimator.fit(X, sample_weight=weight, callbacks=callbacks)
+        return estimator.fit(X, y, sample_weight=weight, allowed=allowed, log_prior=log_prior, callbacks=callbacks)
     except ValueError as error:
         return error
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from expfam_em.em.known import Known
 from expfam_em.em.options import Acceleration, Stop
 from expfam_em.em.watching import Callback
 from expfam_em.estep.reduce import check_support
 from expfam_em.estimators.base import BaseMixture
-from expfam_em.estimators.known import Known
 from expfam_em.families.categorical import Multinomial
 from expfam_em.rows.csr import row_sums
 from expfam_em.rows.protocol import is_rows

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.metaestimators import available_if
 
 from expfam_em.em.belonging import Belonging, described, difference
+from expfam_em.em.known import UNKNOWN, Given, allowed_by, checked_labels, known_rows, saying_known
 from expfam_em.em.online import StepSize, Stream, advanced, checked_collapse, checked_step
 from expfam_em.em.options import Options
 from expfam_em.em.result import FitResult, Status
@@ -21,7 +22,6 @@ from expfam_em.estep.grouped import possible_row, with_groups
 from expfam_em.estep.plan import Pass, plan, single_pass
 from expfam_em.estep.reduce import check_support
 from expfam_em.estimators.elsewhere import refuse_not_finite
-from expfam_em.estimators.known import UNKNOWN, allowed_by, checked_labels, known_rows, saying_known
 from expfam_em.estimators.shell import EMEstimator, all_or_nothing, checked_weight, fit_context, refuse_rows
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.memory import ArrayRows
@@ -238,7 +238,7 @@ def _fit_first(model: Any, rows: Batch, n_drawn: int) -> int:
         return 0
     again, whole = n < 2 * n_drawn, copy.copy(model)
     vars(whole).update(warm_start=again, guard=False)
-    known = known_rows(rows.y, None, None, model.n_components, n, rows.weight)
+    known = known_rows(Given(rows.y), model.n_components, n, rows.weight)
     [fitted] = whole._fit_each(rows.X, rows.weight, None, (), known)
     if isinstance(fitted, ValueError):
         raise fitted

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from expfam_em.analysis.uncertainty import StandardErrors, flattened
+from expfam_em.em.known import Given
 from expfam_em.estimators.base import BaseMixture
 from expfam_em.estimators.many import fits_or_none
 from expfam_em.estimators.shell import generator, refuse_rows
@@ -64,7 +65,8 @@ class Bootstrap(StandardErrors):
 @undisturbed
 def bootstrap(
     model: BaseMixture, X: Observations, sample_weight: ArrayLike | None = None, *, n_replicates: int = 200,
-    draws: Draws = "nonparametric", random_state: RandomState = None,
+    draws: Draws = "nonparametric", random_state: RandomState = None, y: object = None,
+    allowed: ArrayLike | None = None, log_prior: ArrayLike | None = None,
 ) -> Bootstrap:  # fmt: skip
     """Fit a mixture again to many drawn data sets, from the fitted one, and return how its parameters vary.
 
@@ -84,6 +86,9 @@ def bootstrap(
         bootstrap of Newton and Raftery 1994).
     random_state : int, RandomState, Generator, optional
         What starts are drawn with; a number makes the fit repeatable.
+    y, allowed, log_prior : optional
+        What is known of the components of the rows, where the mixture was fitted with it. It goes with the drawn rows,
+        which are then fitted one data set after another.
 
     Returns
     -------
@@ -111,8 +116,12 @@ def bootstrap(
     if n_replicates < 2:
         raise ValueError(f"n_replicates is {n_replicates!r}; at least 2 are needed for a standard error")
     refuse_rows(X, "bootstrap")
-    mixture, fitted_to, _ = model._fitted_to(X, sample_weight, None)
+    given = Given(y, allowed, log_prior)
+    if given and draws == "parametric":
+        raise ValueError("nothing is known of the components of drawn rows: take draws='nonparametric' or 'weighted'")
+    mixture, fitted_to, _ = model._fitted_to(X, sample_weight, None, given)
     rows: Any = fitted_to  # in memory, as an estimator's are
+    given = given if rows.groups is None else given.take(rows.groups.order)
     rng, weight = generator(random_state), rows.sample_weight
     weight = np.ones(len(rows)) if weight is None else weight
     block = with_gaps(rows)
@@ -123,10 +132,12 @@ def bootstrap(
     for first in range(0, n_replicates, at_once):
         sets = [drawn(X) for _ in range(min(at_once, n_replicates - first))]
         lots: Any = None if sets[0][1] is None else [lot for _, lot in sets]
-        fits = fits_or_none(_template(model), [one for one, _ in sets], lots)
+        fits = fits_or_none(_template(model), [one for one, _ in sets], lots, given)
         found += [one.mixture_ for one in fits if one is not None]
     estimates = {"weights": mixture.weights, **mixture.parameters}
-    numbers = _numbers(mixture, found, {name: np.shape(value) for name, value in estimates.items()})
+    shapes = {name: np.shape(value) for name, value in estimates.items()}
+    # what is known of rows names components by number
+    numbers = _numbers(found if given else [one.components(match(one, mixture)) for one in found], shapes)
     return _summarised(estimates, numbers, n_replicates, model._named_entries())
 
 
@@ -178,11 +189,10 @@ def _template(model: BaseMixture) -> BaseMixture:
     return template
 
 
-def _numbers(mixture: Mixture, found: list[Mixture], shapes: dict[str, tuple[int, ...]]) -> Array:
-    """Return the estimates of fits, (B, P), with their components in the order of those of a mixture."""
+def _numbers(found: list[Mixture], shapes: dict[str, tuple[int, ...]]) -> Array:
+    """Return the estimates of fits, (B, P); without those of other shapes."""
     out = []
-    for one in found:
-        there = one.components(match(one, mixture))
+    for there in found:
         named = {"weights": there.weights, **there.parameters}
         if {name: np.shape(value) for name, value in named.items()} == shapes:
             out.append(flattened(named))

@@ -10,7 +10,7 @@ import numpy as np
 
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.optional import components
+from expfam_em.family.optional import components, is_incomplete, sums_of
 from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 
@@ -44,6 +44,9 @@ class MissingValues(ExponentialFamily):
     Rows have a possible value in each place where one is missing.
     """
 
+    by_density: bool = False
+    """Whether the E-step takes densities of what is observed: no natural parameters say as much."""
+
     @property
     def takes_missing(self) -> bool:
         """Whether this one does, by what a subclass has left as it is."""
@@ -65,6 +68,18 @@ class MissingValues(ExponentialFamily):
         family, eta = self.marginal(natural, columns)
         return checked.log_density(family, X[:, columns], eta)
 
+    def observed_sums(self, X: Block, natural: Array, responsibilities: Array, present: Mask) -> Array:
+        """Return Σ_n r_nk E[T|x_observed, η_k] of rows that have columns in common, like `Incomplete.complete`."""
+        K = len(natural)
+        found = self.observed(natural)(np.arange(K)[None], present[None])
+        exposure = checked.exposure(self, X)
+        sizes = responsibilities.sum(axis=0) if exposure is None else exposure @ responsibilities
+        return found.complete(sizes[None], sums_of(found.family, X, responsibilities, natural)[None])[0]
+
+    def usable(self, X: Block) -> Mask:
+        """Return which values of rows with NaN, (n, d), may stand where others are missing."""
+        return np.ones(X.shape, bool)
+
     def filling(self, n_features: int) -> Array | None:
         """Return what missing values have to be, (d,), NaN for any possible value; None, the default, for all NaN."""
         return None
@@ -72,6 +87,18 @@ class MissingValues(ExponentialFamily):
     def together(self, n_features: int) -> list[Integers]:
         """Return lots of columns of which a row has all values or none; each column alone by default."""
         return list(np.arange(n_features)[:, None])
+
+
+class MissingByDensity(MissingValues):
+    """Families of which densities tell what is observed; a subclass has `observed_log_density`, `observed_sums`."""
+
+    by_density = True
+
+    def observed(self, natural: Array) -> Marginals:
+        raise NotImplementedError(f"{self!r} has no natural parameters of some columns")
+
+    def observed_log_base(self, X: Block, present: Mask) -> Array:
+        return np.zeros(len(X))  # it belongs to the density of what is observed
 
 
 def of_columns(family: Any, natural: Array, partition: Array, mean: Array, column: Integers) -> Marginals:
@@ -139,6 +166,36 @@ def log_density_of(family: Any, X: Block, natural: Array, present: Mask) -> Arra
     if takes_missing(family):
         return family.observed_log_density(X, natural, present)
     return checked.log_density(family, X, natural) if present.all() else np.zeros((len(X), len(natural)))
+
+
+def observed_sums_of(present: Mask, family: Any, X: Block, responsibilities: Array, natural: Array) -> Array:
+    """Return Σ_n r_nk E[T|x_observed, η_k] of rows that have the columns ``present`` (d,) in common, (K, p)."""
+    if takes_missing(family):
+        return family.observed_sums(X, natural, responsibilities, present)
+    if present.all():
+        return sums_of(family, X, responsibilities, natural)
+    return responsibilities.sum(axis=0)[:, None] * checked.to_expectation(family, natural)
+
+
+def is_by_density(family: Any) -> bool:
+    """Whether the E-step over rows with missing values takes densities, whatever the parameters are."""
+    return is_incomplete(family) or (takes_missing(family) and family.by_density)
+
+
+def usable_of(family: Any, X: Block) -> Mask:
+    """Return which values of rows with NaN, (n, d), may stand where others are missing."""
+    return family.usable(X) if takes_missing(family) else np.ones(X.shape, bool)
+
+
+def with_possible(family: Any, X: Block, natural: Array, present: Mask) -> Block:
+    """Return rows (n, d) that have values possible under a family where columns are missing."""
+    values = filling_of(family, len(present))
+    given = present | np.isnan(values)
+    X = X if given.all() else np.where(given, X, values)
+    if checked.supports(family, X).all():
+        return X
+    drawn = checked.sample(components(family, np.zeros(1, int)), natural[0], 1, np.random.default_rng(0))[0]
+    return np.where(given & ~present, drawn, X)
 
 
 def filling_of(family: Any, n_features: int) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -104,8 +105,9 @@ def has_missing(X: Any) -> bool:
 
 
 def grouped(
-    rows: ArrayRows, lots: list[np.ndarray], fill: np.ndarray | None = None, allowed: np.ndarray | None = None
-) -> ArrayRows:
+    rows: ArrayRows, lots: list[np.ndarray], fill: np.ndarray | None = None, allowed: np.ndarray | None = None,
+    usable: Callable[[np.ndarray], np.ndarray] = np.isfinite,
+) -> ArrayRows:  # fmt: skip
     """Return rows sorted by which values are missing in them, and by the components that they may belong to.
 
     Where values are missing there are possible ones in their place, and all are float64.
@@ -119,6 +121,8 @@ def grouped(
         Possible values; by default some from the middle of those observed in each data set.
     allowed : (n, K) bool, optional
         Components that each row may belong to; all by default.
+    usable : callable (n, d) -> (n, d) bool
+        Returns which values may stand where others are missing.
 
     Raises
     ------
@@ -138,7 +142,7 @@ def grouped(
     groups = Groups(of_row[order], present, order, None if allowed is None else allowed[first])
     X: Any = rows.X[order]
     if missing is not None:
-        X = _filled(np.array(X, np.float64), missing[order], weight, rows.starts, lots, fill)
+        X = _filled(np.array(X, np.float64), missing[order], weight, rows.starts, lots, fill, usable)
     return ArrayRows(X, weight, rows.n_jobs, np.diff(rows.starts), offset=offset, groups=groups)
 
 
@@ -152,13 +156,14 @@ def as_words(bits: np.ndarray) -> np.ndarray:
 
 
 def _filled(
-    X: np.ndarray, missing: np.ndarray, weight: Any, starts: np.ndarray, lots: list[np.ndarray], fill: Any
-) -> np.ndarray:
+    X: np.ndarray, missing: np.ndarray, weight: Any, starts: np.ndarray, lots: list[np.ndarray], fill: Any,
+    usable: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:  # fmt: skip
     """Return rows, sorted by data set, with possible values in place of missing ones."""
     for at, (start, stop) in enumerate(itertools.pairwise(starts)):
         here, gaps = X[start:stop], missing[start:stop]
         if (values := fill) is None:
-            values = middle(here if weight is None else here[weight[start:stop] > 0], lots)
+            values = usable_middle(here if weight is None else here[weight[start:stop] > 0], lots, usable)
         if np.isnan(values).any():
             of_data = "" if len(starts) == 2 else f" of data set {at}"
             raise ValueError(
@@ -167,6 +172,13 @@ def _filled(
             )
         here[gaps] = np.broadcast_to(values, here.shape)[gaps]
     return X
+
+
+def usable_middle(X: np.ndarray, lots: list[np.ndarray], usable: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return values from the middle of those observed that may stand for others, or of all if there are none, (d,)."""
+    allowed = usable(X)
+    found = middle(X if allowed.all() else np.where(allowed, X, np.nan), lots)
+    return np.where(np.isnan(found), middle(X, lots), found) if np.isnan(found).any() else found
 
 
 def middle(X: np.ndarray, lots: list[np.ndarray]) -> np.ndarray:

@@ -17,6 +17,7 @@ from expfam_em.family.binding import rows_where
 from expfam_em.family.conditionals import Conditionals, Lot, joined
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, Monomials, form_of, table
+from expfam_em.family.missing import MissingByDensity, log_density_of, observed_sums_of, takes_missing, with_possible
 from expfam_em.family.optional import OfComponents, OfLabels, label_columns
 from expfam_em.family.support import ImpossibleRowError
 from expfam_em.rows.columns import Column
@@ -30,7 +31,7 @@ TOO_LOW = 1e-150 * IMPOSSIBLE
 """Mean of log h that only impossible rows bring about."""
 
 
-class Componentwise(OfParts, OfComponents, OfLabels):
+class Componentwise(OfParts, OfComponents, OfLabels, MissingByDensity):
     """A family for each component: T is that of every family, and η_k is 0 for all but its own.
 
     The families have different base measures, so log h_j(x) is a statistic too, whose natural parameter is 1 for the
@@ -251,6 +252,38 @@ class Componentwise(OfParts, OfComponents, OfLabels):
         return checked.sample(part.family, natural[self._layout.statistics[part.number]], n, rng)
 
     # ---- parts of an observation ----------------------------------------------------------------------------
+
+    @property
+    def takes_missing(self) -> bool:
+        return all(map(takes_missing, self.families))
+
+    def _possible_rows(self, part: Part, eta: Array, X: Block, present: Mask) -> tuple[Integers, Block]:
+        """Return the rows whose observed values a part can have produced, and these with others that it can."""
+        columns = np.flatnonzero(present)
+        possible = np.flatnonzero(_possible(part.family.marginal(eta, columns)[0], X[:, columns])[0])
+        return possible, with_possible(part.family, X[possible], eta, present)
+
+    def observed_log_density(self, X: Block, natural: Array, present: Mask) -> Array:
+        if not present.any():
+            return np.zeros((len(X), len(natural)))
+        out = np.full((len(X), len(natural)), -np.inf)
+
+        def one(part, eta):
+            possible, rows = self._possible_rows(part, eta, X, present)
+            out[possible[:, None], part.of] = log_density_of(part.family, rows, eta, present)
+
+        self._each(one, natural)
+        return out
+
+    def observed_sums(self, X: Block, natural: Array, responsibilities: Array, present: Mask) -> Array:
+        if not present.any():
+            return responsibilities.sum(axis=0)[:, None] * self.to_expectation(natural)
+
+        def one(part, eta):
+            possible, rows = self._possible_rows(part, eta, X, present)
+            return observed_sums_of(present, part.family, rows, responsibilities[possible][:, part.of], eta)
+
+        return self._map(one, natural, log_h=0.0)  # log h is in the density of what is observed
 
     def marginal(self, natural: Array, columns: Integers) -> tuple[ExponentialFamily, Array]:
         return self._of_some(natural, len(columns), lambda family, eta: family.marginal(eta, columns))

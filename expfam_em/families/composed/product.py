@@ -21,10 +21,13 @@ from expfam_em.family.missing import (
     MissingValues,
     Observed,
     filling_of,
+    is_by_density,
     log_base_of,
     log_density_of,
     marginals_of,
+    observed_sums_of,
     together,
+    usable_of,
 )
 from expfam_em.family.optional import OfLabels, frames_of, is_coupled, label_columns
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
@@ -346,6 +349,22 @@ class Product(OfParts, MissingValues, OfLabels):
     def observed_log_density(self, X: Block, natural: Array, present: Mask) -> Array:
         parts = zip(self._pairs(), self.split(natural), strict=True)
         return np.sum([log_density_of(family, X[:, at], eta, present[at]) for (family, at), eta in parts], axis=0)
+
+    def observed_sums(self, X: Block, natural: Array, responsibilities: Array, present: Mask) -> Array:
+        parts = zip(self._pairs(), self.split(natural), strict=True)
+        return self.combine([
+            observed_sums_of(present[at], family, X[:, at], responsibilities, eta) for (family, at), eta in parts
+        ])  # fmt: skip
+
+    @property
+    def by_density(self) -> bool:  # type: ignore[override]
+        return any(map(is_by_density, self.families))
+
+    def usable(self, X: Block) -> Mask:
+        out = np.ones(X.shape, bool)
+        for family, at in self._pairs():
+            out[:, at] &= usable_of(family, X[:, at])
+        return out
 
     def filling(self, n_features: int) -> Array:
         out = np.full(n_features, np.nan)

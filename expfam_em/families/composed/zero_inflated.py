@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, log_expit
 
 from expfam_em.families.composed.parts import family_argument
+from expfam_em.families.composed.zeros_observed import ZerosObserved, is_zero, posterior
 from expfam_em.family import checked, named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.binding import Composed, Parts, Viewed, needs_blocks, rows_where
@@ -47,7 +48,7 @@ class Others:
         return self if self.some else other
 
 
-class ZeroInflated(Composed, FramedBy, Incomplete):
+class ZeroInflated(ZerosObserved, Composed, FramedBy, Incomplete):
     """Rows that are 0 with probability ρ and otherwise follow a family: p(x) = ρ [x = 0] + (1 − ρ) p₀(x).
 
     Whether a zero row is one of these, b = 1, is not observed. The complete data are (x, b): T = (b, 1 − b,
@@ -85,7 +86,7 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
     def _possible(self, X):
         """Return which rows may be of the family, (n,)."""
         is_density = _is_density(self.family, X.shape[1]) if self.is_density is None else self.is_density
-        return self.family.supports(X) & ~_is_zero(X) if is_density else self.family.supports(X)
+        return self.family.supports(X) & ~is_zero(X) if is_density else self.family.supports(X)
 
     def _odds(self, natural):
         """Return log(ρ/(1 − ρ)), (K,), −∞ where no zeros are added, and η₀."""
@@ -122,7 +123,7 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
 
     def sufficient_statistics(self, X: Block) -> Array:
         possible = self._possible(X)
-        share = np.where(possible, 0.5, 1.0) * _is_zero(X)  # a zero row may be of either kind
+        share = np.where(possible, 0.5, 1.0) * is_zero(X)  # a zero row may be of either kind
         return np.column_stack([share, 1 - share, (1 - share)[:, None] * self._of_family(X, possible)])
 
     def _of_family(self, X, possible):
@@ -162,9 +163,9 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
             [possible, _, rest], of_family = self._shares(X, natural), self._odds(natural)[1]
             others = np.where(possible[:, None], responsibilities * rest, 0.0)
             sums = edge_sums_of(self.family, self._stand_in(X, possible), others, of_family)
-            return np.column_stack([responsibilities.T @ _is_zero(X), others.sum(axis=0), sums])
+            return np.column_stack([responsibilities.T @ is_zero(X), others.sum(axis=0), sums])
         of_family = self._of_family(X, self._possible(X))
-        return responsibilities.T @ np.column_stack([_is_zero(X), _is_other(X), of_family])
+        return responsibilities.T @ np.column_stack([is_zero(X), _is_other(X), of_family])
 
     def at_edges(self, natural: Array, counts: Array, sums: Array) -> Array:
         log_odds, of_family = self._odds(natural)
@@ -237,7 +238,7 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
     def log_density(self, X: Block, natural: Array) -> Array:
         X, (log_odds, of_family) = np.asarray(X), self._odds(natural)
         inside = log_expit(-log_odds) + self._log_density_of_family(X, of_family, self._possible(X))
-        return np.where(_is_zero(X)[:, None], np.logaddexp(log_expit(log_odds), inside), inside)
+        return np.where(is_zero(X)[:, None], np.logaddexp(log_expit(log_odds), inside), inside)
 
     def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
         return self._sums(np.asarray(X), responsibilities, *self._shares(X, natural), self._odds(natural)[1])
@@ -245,15 +246,13 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
     def _shares(self, X: Any, natural: Any) -> tuple[Any, Any, Any]:
         """Return which rows may be of the family, (n,), E[b|x] and 1 − E[b|x], (n, K)."""
         X, (log_odds, of_family) = np.asarray(X), self._odds(natural)
-        possible, zero = self._possible(X), _is_zero(X)[:, None]
-        with np.errstate(invalid="ignore"):  # −∞ less −∞: the row is impossible, and its responsibility is 0
-            odds = log_odds - self._log_density_of_family(X, of_family, possible)
-        odds = np.where(np.isnan(odds), 0.0, odds)
-        return possible, expit(odds) * zero, np.where(zero, expit(-odds), 1.0)
+        possible = self._possible(X)
+        of_others = self._log_density_of_family(X, of_family, possible)
+        return possible, *posterior(is_zero(X)[:, None], log_odds, of_others)
 
     def guess(self, X: Block, responsibilities: Array) -> Array:
         possible = self._possible(X)
-        share = (np.where(possible, 0.5, 1.0) * _is_zero(X))[:, None]
+        share = (np.where(possible, 0.5, 1.0) * is_zero(X))[:, None]
         return self._sums(np.asarray(X), responsibilities, possible, share, 1 - share)
 
     def _sums(self, X, responsibilities, possible, share, rest, of_family=None):
@@ -320,10 +319,10 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         return np.where(rng.random((n, 1)) < expit(log_odds), 0.0, X)
 
     def supports(self, X: Block) -> Mask:
-        return checked.supports(self.family, X) | _is_zero(X)
+        return checked.supports(self.family, X) | is_zero(X)
 
     def check_support(self, X: Block) -> None:
-        checked.check_present(self.family, X, ~_is_zero(X))
+        checked.check_present(self.family, X, ~is_zero(X))
 
     def translate(self, natural: Array, target: Any) -> Array:
         log_odds, of_family = self._odds(natural)
@@ -341,12 +340,8 @@ class ZeroInflated(Composed, FramedBy, Incomplete):
         return f"ZeroInflated({self.family!r})"
 
 
-def _is_zero(X):
-    return np.all(np.asarray(X) == 0, axis=1)
-
-
 def _is_other(X):
-    return ~_is_zero(X)
+    return ~is_zero(X)
 
 
 def _is_density(family, n_features) -> bool:

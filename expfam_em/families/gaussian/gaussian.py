@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 from expfam_em.families.gaussian import constrained, packing
 from expfam_em.families.gaussian.bulk import Values, widths
 from expfam_em.families.gaussian.conjugate import NormalWishart
-from expfam_em.families.gaussian.framed import FramedNormal, plain
-from expfam_em.families.gaussian.missing import observed
+from expfam_em.families.gaussian.framed import FramedNormal
+from expfam_em.families.gaussian.missing import observed, observed_statistics, sums_of_observed
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.gaussian.packing import pairs
 from expfam_em.families.special.gamma import LOG_2PI
@@ -282,6 +282,9 @@ class Gaussian(FramedNormal, InStacks, MissingValues, Conjugated):
         ν/2 and scale (tr S/d)/K^(2/d)/2 (Fraley and Raftery 2007, section 3). The M-step is the mode of μ_k and Σ_k
         together, as in the paper.
 
+        The paper has no M-step of VEI, EVI, EEV and VEV. These are those of mclust 6: each component has the scale, and
+        the exponents of its code are not always those of a conjugate prior.
+
         Returns
         -------
         family : Gaussian
@@ -294,27 +297,28 @@ class Gaussian(FramedNormal, InStacks, MissingValues, Conjugated):
         Raises
         ------
         ValueError
-            If the covariance type is none of full, tied, diag, spherical, EEI, EII.
+            If mclust has no prior for the covariance type.
         """
         means, covariances = self.to_moments(self.to_natural(expectation))
         d, K, nu = means.shape[1], n_components, means.shape[1] + 2.0
+        name = self._model.name if d > 1 else "VVI" if self._model.name[0] == "V" else "EEI"
         exponents = {
             "VVV": nu + d + 2, "EEE": (nu + d + 1) / K + 1, "VVI": nu + 3, "EEI": (nu + 2) / K + 1,
             "VII": 1 + (nu + 2) / d, "EII": 1 + (nu + 2) / (d * K),
+            "VEI": (nu + 3) / d, "EVI": (nu + 2) / K, "EEV": (nu + d + 2) / K, "VEV": 0.0,
         }  # fmt: skip
-        name = self._model.name
         if name not in exponents or type(self) is not Gaussian:
             raise ValueError(
-                f"prior is 'mclust', which {self!r} has not; it is one of Gaussian(type) with type full, tied, diag, "
-                "spherical, EEI or EII"
+                f"prior is 'mclust', and mclust has none for {self!r}: it has one for normal densities of type "
+                f"{', '.join(exponents)}, and the names of these. Take prior='weak', or an ExpectedStatistics"
             )
         shape = (-1, *[1] * (covariances.ndim - 1))
         scale = covariances * (totals / (totals - 1)).reshape(shape) / K ** (2 / d)
-        if name in ("VVI", "EEI"):
+        if self._model.free == "diag":
             scale = np.repeat(scale.mean(axis=1, keepdims=True), d, axis=1)
-        if name in ("VII", "EII"):
+        if self._model.free == "spherical":
             scale = scale / d
-        if name[0] == "E":  # of all components together
+        if name in ("EEE", "EEI", "EII"):  # of all components together
             scale = scale / K
         natural = self.from_moments(means, scale / SHRINKAGE)
         return self.replace(prior_rows=exponents[name] - SHRINKAGE), SHRINKAGE, self.to_expectation(natural)
@@ -385,18 +389,18 @@ class Gaussian(FramedNormal, InStacks, MissingValues, Conjugated):
     def observed_log_density(self, X: Block, natural: Array, present: Mask) -> Array:
         if self.frames is None:
             return super().observed_log_density(X, natural, present)
-        d, K = len(present), len(natural)
+        K = len(natural)
         found = self.observed(natural)(np.arange(K)[None], present[None])
-        T, frame, columns = plain(self._form, d), self._frame(d), np.asarray(self._columns(X), np.float64)
         out = np.tile(self.observed_log_base(X, np.broadcast_to(present, X.shape))[:, None], (1, K))
-        for k, frames in enumerate([found.family.frames.take([k]) for k in range(K)]):
-            if frames is None:
-                Z = (columns - frame[0]) / frame[1]
-            else:
-                Z, whitener = columns - frames["shift"][0], frames["whitener"][0]
-                Z = Z * whitener[0] if len(whitener) == 1 else Z @ whitener.T
-            out[:, k] += T.evaluate(Z) @ found.natural[0, k] - found.log_partition[0, k]
+        for k, T in enumerate(observed_statistics(found.family, X, K)):
+            out[:, k] += T @ found.natural[0, k] - found.log_partition[0, k]
         return out
+
+    def observed_sums(self, X: Block, natural: Array, responsibilities: Array, present: Mask) -> Array:
+        found = self.observed(natural)(np.arange(len(natural))[None], present[None])
+        return found.complete(
+            responsibilities.sum(axis=0)[None], sums_of_observed(found.family, X, responsibilities)[None]
+        )[0]
 
     def filling(self, n_features: int) -> Array | None:
         return self._frame(n_features)[0] if self._form.isotropic else None

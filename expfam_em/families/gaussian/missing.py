@@ -7,22 +7,46 @@ missing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from expfam_em.families.gaussian.framed import plain
 from expfam_em.families.gaussian.packing import Constant, Triangle
 from expfam_em.families.special.linalg import apply, solve_lower
 from expfam_em.family.frames import Frames
 from expfam_em.family.missing import Marginals, Observed, of_columns
 from expfam_em.kernels.marginals import complete, marginals
-from expfam_em.rows.typing import Array, Integers, Mask
+from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 
 def observed(family: Any, natural: Array) -> Marginals:
     """Return components (C, p) of a `Gaussian`; see `MissingValues.observed`."""
     one = _of_triangle if type(family._form) is Triangle else _of_diagonal
     return one(family.with_frames(None), family.frames, natural)  # the frames are told by what is found
+
+
+def observed_statistics(family: Any, X: Block, n_components: int) -> Iterator[Array]:
+    """Yield T of rows of observed columns, (n, p), in the frame of each component that `Observed` has told."""
+    T, (shift, scale) = plain(family._form, X.shape[1]), family._frame(X.shape[1])
+    columns = np.asarray(family._columns(X), np.float64)
+    for k in range(n_components):
+        frames = None if family.frames is None else family.frames.take([k])
+        if frames is None:
+            Z = (columns - shift) / scale
+        else:  # of what is missing, the whitener has zeros and the root has not
+            Z, whitener = columns - frames["shift"][0], frames["whitener"][0]
+            Z = Z * whitener[0] if len(whitener) == 1 else Z @ whitener.T
+        yield T.evaluate(Z)
+
+
+def sums_of_observed(family: Any, X: Block, responsibilities: Array) -> Array:
+    """Return Σ_n r_nk T(x_n) of the observed columns of rows, (K, p), each component in its frame."""
+    if family.frames is None:
+        return np.asarray(responsibilities.T @ family.sufficient_statistics(np.asarray(X)))
+    each = observed_statistics(family, X, responsibilities.shape[1])
+    return np.stack([r @ T for r, T in zip(responsibilities.T, each, strict=True)])
 
 
 def _of_diagonal(family: Any, frames: Frames | None, natural: Array) -> Marginals:

@@ -12,6 +12,7 @@ from expfam_em.families.gaussian.bulk import middles
 from expfam_em.families.gaussian.framed import coordinates_of, plain
 from expfam_em.families.gaussian.gaussian import Gaussian, moments_of, power_of_two, read_moments
 from expfam_em.families.gaussian.models import MODELS
+from expfam_em.families.gaussian.scaled import LARGEST_DEGREES, Scaled, weighted_by_scales
 from expfam_em.families.special import draws
 from expfam_em.families.special.gamma import ASYMPTOTIC_FROM, LOG_2PI, inverse_log_minus_digamma, log_beta, stirling
 from expfam_em.family import named
@@ -20,9 +21,6 @@ from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.frames import Frames
 from expfam_em.family.optional import FramedBy, Incomplete, in_own_frames
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
-
-LARGEST_DEGREES = 1e8
-"""Stands for infinite degrees of freedom, the limit in which a t density is the normal one."""
 
 OUTLYING = 1e3
 """How many times as wide as the bulk the rows as a whole are where their frame is about the bulk."""
@@ -37,7 +35,7 @@ GUESSED_SCALE = float(digamma(GUESS / 2) - np.log(GUESS / 2))
 """E[log u − u + 1] for them."""
 
 
-class StudentT(FramedBy, Incomplete):
+class StudentT(Scaled, FramedBy, Incomplete):
     """t density, a normal one of covariance Σ/u with an unobserved u that follows a Gamma density of mean 1.
 
     The complete data are (x, u): T = (u z, u zzᵀ, u, log u − u + 1) with z as in `Gaussian`,
@@ -193,33 +191,31 @@ class StudentT(FramedBy, Incomplete):
         return np.stack(squares, axis=1), roots, degrees
 
     def log_density(self, X: Block, natural: Array) -> Array:
-        return self._log_density(X.shape[1], *self._distances(X, natural))
+        squares, roots, degrees = self._distances(X, natural)
+        return self._log_density(X.shape[1], squares, self._log_volumes(X.shape[1], roots), degrees)
 
     def paired_log_density(self, X: Block, natural: Array) -> Array:
         (mean, covariance, degrees), form = self._unpacked(natural), self._form
         shifts, frames = coordinates_of(self.normal, X.shape[1]).of_each(len(natural))
         roots = form.root(covariance)
         Z = form.solve(roots, form.solve(frames, np.asarray(X, np.float64) - shifts) - mean)
-        return self._log_density(X.shape[1], np.sum(Z**2, axis=1), roots, degrees)
+        return self._log_density(X.shape[1], np.sum(Z**2, axis=1), self._log_volumes(X.shape[1], roots), degrees)
 
-    def _log_density(self, d, squares, roots, degrees):
-        form, half = self._form, degrees / 2
+    def _log_volumes(self, d, roots):
+        """Return ½ log|Σ| of x, given roots of Σ in the frames."""
+        frames = coordinates_of(self.normal, d).of_each(len(roots))[1]
+        return self._form.log_volume(roots, d) + self._form.log_volume(frames, d)
+
+    def _log_density(self, d, squares, log_volumes, degrees):
+        half = degrees / 2
         # Γ((ν + d)/2)/(Γ(ν/2) (νπ)^(d/2)) through the Beta function: both Γ are huge for large ν
         constant = gammaln(d / 2) - log_beta(half, d / 2) - 0.5 * d * np.log(degrees * np.pi)
-        frames = coordinates_of(self.normal, d).of_each(len(roots))[1]
-        constant = constant - form.log_volume(roots, d) - form.log_volume(frames, d)
-        heavy = constant - (half + 0.5 * d) * np.log1p(squares / degrees)
-        volumes = form.log_volume(roots, d) + form.log_volume(frames, d)
-        return np.where(degrees < LARGEST_DEGREES, heavy, -0.5 * (squares + d * LOG_2PI) - volumes)
+        heavy = constant - log_volumes - (half + 0.5 * d) * np.log1p(squares / degrees)
+        return np.where(degrees < LARGEST_DEGREES, heavy, -0.5 * (squares + d * LOG_2PI) - log_volumes)
 
     def complete(self, X: Block, natural: Array, responsibilities: Array) -> Array:
-        d = X.shape[1]
         squares, _, degrees = self._distances(X, natural)
-        in_limit = degrees >= LARGEST_DEGREES
-        scale = np.where(in_limit, 1.0, (degrees + d) / (degrees + squares))
-        log_scale = digamma((degrees + d) / 2) - np.log((degrees + np.where(in_limit, d, squares)) / 2)
-        weighted = responsibilities * scale
-        last = np.sum(responsibilities * (log_scale - scale + 1), axis=0)
+        weighted, last = weighted_by_scales(responsibilities, squares, degrees, X.shape[1])
         return np.column_stack([self.normal.sums(X, weighted), weighted.sum(axis=0), last])
 
     def edge_sums(self, X: Block, natural: Array, responsibilities: Array) -> Array:

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expfam_em.estimators.shell import warn_caller
+from expfam_em.rows.caller import warn_caller
+from expfam_em.rows.memory import ArrayRows
+from expfam_em.rows.protocol import is_rows
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
 UNKNOWN = -1
@@ -15,6 +17,31 @@ UNKNOWN = -1
 
 ROWS_KNOWN = "The components of some rows were given."
 """What the status of a fit says, so that nobody takes it for one of rows alone."""
+
+
+class Given(NamedTuple):
+    """What a caller says of the components of rows; none of it by default.
+
+    Attributes
+    ----------
+    y : (n,) int, optional
+        Component of each row; −1 where it is unknown.
+    allowed : (n, K) bool, optional
+        Components that each row may belong to.
+    log_prior : (n, K), optional
+        Added to the scores; −∞ for a component that the row cannot belong to.
+    """
+
+    y: Any = None
+    allowed: ArrayLike | None = None
+    log_prior: ArrayLike | None = None
+
+    def __bool__(self) -> bool:
+        return any(value is not None for value in self)
+
+    def take(self, order: Integers) -> Given:
+        """Return what is said of rows in another order."""
+        return Given(*(None if value is None else np.asarray(value)[order] for value in self))
 
 
 class Known(NamedTuple):
@@ -35,23 +62,57 @@ class Known(NamedTuple):
         return any(value is not None for value in self)
 
 
+def check_given(given: Given, labelled: bool, was_known: bool) -> None:
+    """Raise a ValueError unless what is said of rows is of the kind that a model was fitted with.
+
+    Parameters
+    ----------
+    given : Given
+    labelled : bool
+        Whether a fit of the model heeds y.
+    was_known : bool
+        Whether the fit was given something.
+    """
+    if was_known and not given:
+        raise ValueError(
+            "the model was fitted with labels, allowed components or prior probabilities of rows, which X does not "
+            "tell: give y, allowed and log_prior as in the fit"
+        )
+    if given and not was_known:
+        raise ValueError(
+            "the model was fitted to rows of which nothing else was known, so its parameters are not at the maximum of "
+            "the likelihood with y, allowed or log_prior: leave these out, or fit with them"
+        )
+    if (given.y is not None) != labelled:
+        raise ValueError(
+            f"labelled is {labelled}, and y is {'not ' * (given.y is None)}given: give it if, and only if, the fit "
+            "heeded it"
+        )
+
+
 def saying_known(fitted: dict[str, Any], known: bool) -> dict[str, Any]:
     """Return fitted attributes whose status says that the components of some rows were given, if they were."""
     return fitted | {"status_": f"{fitted['status_']} {ROWS_KNOWN}"} if known else fitted
 
 
-def known_rows(
-    y: object, allowed: ArrayLike | None, log_prior: ArrayLike | None, n_components: int, n: int, weight: Array | None
-) -> Known:
+def known_of(given: Given, rows: Any, n_components: int, weight: Array | None) -> Known:
+    """Return what is known of rows, (n, d) in memory; of others nothing can be. See `known_rows`."""
+    if not given:
+        return Known()
+    if is_rows(rows) and not isinstance(rows, ArrayRows):
+        raise ValueError(
+            "what is known of the components of rows (y, allowed, log_prior) needs all rows in memory, as an array or "
+            "a sparse matrix"
+        )
+    return known_rows(given, n_components, len(rows), weight)
+
+
+def known_rows(given: Given, n_components: int, n: int, weight: Array | None) -> Known:
     """Return what is known of rows.
 
     Parameters
     ----------
-    y : (n,) int, optional
-        Component of each row; −1 where it is unknown.
-    allowed : (n, K) bool, optional
-    log_prior : (n, K), optional
-        −∞ for a component that the row cannot belong to.
+    given : Given
     n_components, n : int
     weight : (n,), optional
         Of the rows; what is known of a row of weight 0 does not count.
@@ -61,6 +122,7 @@ def known_rows(
     ValueError
         If shapes or values make no sense, a row is left without a component, or a component without rows.
     """
+    y, allowed, log_prior = given
     masks: list[Mask] = []
     prior = None
     if y is not None:
