@@ -19,7 +19,7 @@ from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
 from expfam_em.family.optional import components, frames_of, is_coupled, is_incomplete
-from expfam_em.rows.typing import Array, Mask
+from expfam_em.rows.typing import Array, Integers, Mask
 from expfam_em.values.mixture import Mixture
 
 SLOW_RATIO = 0.3
@@ -262,19 +262,20 @@ def _needs_frames(after: Mixture, memory: Memory) -> Mask:
     return np.asarray(~memory.begun | ~(far.reshape(after.weights.shape) < DRIFT).all(axis=1))
 
 
-def _on_the_way(family: ExponentialFamily, before: Mixture, natural: Array) -> tuple[Array, Mask]:
-    """Return A at other natural parameters, (L, K), and in which runs the way there is inside their space, (L,).
+def _on_the_way(family: ExponentialFamily, before: Mixture, natural: Array, which: Integers) -> tuple[Array, Mask]:
+    """Return A at other natural parameters of some runs (m, K), and whether the way there is inside their space, (m,).
 
     A is finite and convex there. Where a family goes on with finite numbers beyond, as log |Γ| does beyond a pole, A
     has been higher on the way.
     """
     parts = np.linspace(0, 1, WAY_POINTS)[1:, None, None, None]
-    family = components(family, np.tile(np.arange(before.weights.size), len(parts)))
+    of = np.arange(before.weights.size).reshape(before.weights.shape)[which]
+    family, start, end = components(family, np.tile(of.ravel(), len(parts))), before.natural[which], natural[which]
     with np.errstate(all="ignore"):
-        way = before.natural + parts * (natural - before.natural)
-        way[-1] = natural
+        way = start + parts * (end - start)
+        way[-1] = end
         partition = checked.log_partition(family, way.reshape(-1, way.shape[-1])).reshape(way.shape[:-1])
-        values = np.concatenate([before.log_partition[None], partition])
+        values = np.concatenate([before.log_partition[which][None], partition])
         convex = np.diff(values, 2, axis=0) >= -LEAST_CONVEXITY * (1 + np.abs(values).max(axis=0))
     return partition[-1], np.asarray(convex.all(axis=(0, 2)) & np.isfinite(partition[-1]).all(axis=1))
 
@@ -287,20 +288,20 @@ def _trial(
         return after, used
     family, alive, shape = after.family, after.weights > 0, after.natural.shape
     length, free = used.astype(float), problem.options.weights == "free"
+    theta, natural, partition = memory.point.copy(), after.natural.copy(), after.log_partition.copy()
+    outside, at = used.copy(), np.flatnonzero(used)  # those whose way is still to be looked at
     for _ in range(SHORTENINGS):
-        theta = memory.point + length[:, None] * direction
-        natural = np.ascontiguousarray(theta[:, shape[1] :]).reshape(shape)
-        partition, stays = _on_the_way(family, state.mixture, natural)
-        outside = used & ~stays
-        if not outside.any():
+        theta[at] = memory.point[at] + length[at, None] * direction[at]
+        natural[at] = theta[at, shape[1] :].reshape(-1, *shape[1:])
+        partition[at], stays = _on_the_way(family, state.mixture, natural, at)
+        outside[at] = ~stays
+        at = at[~stays]
+        if not len(at):
             break
-        length[outside] /= 2
+        length[at] /= 2
     used = used & ~outside
     weights = softmax(np.where(alive, theta[:, : shape[1]], -np.inf), axis=1) if free else after.weights
-    natural, partition = (
-        np.where(used.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-        for new, old in ((natural, after.natural), (partition, after.log_partition))
-    )
+    natural[outside], partition[outside] = after.natural[outside], after.log_partition[outside]
     weights = np.where(used[:, None], weights, after.weights)
     trial = Mixture.unchecked(family, weights, natural, log_partition=partition)
     if not (used.any() and (is_coupled(family) or is_incomplete(family) or trial.edges)):

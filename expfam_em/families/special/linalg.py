@@ -1,7 +1,5 @@
 """Stacks of symmetric matrices; some may not be positive definite."""
 
-import contextlib
-
 import numpy as np
 from scipy.linalg import lapack
 
@@ -39,11 +37,16 @@ def _each(function, shape, *stacks) -> np.ndarray:
     try:
         return function(*stacks)
     except np.linalg.LinAlgError:
-        out = np.full(shape, np.nan)
-        for k, matrices in enumerate(zip(*stacks, strict=True)):
-            with contextlib.suppress(np.linalg.LinAlgError):
-                out[k] = function(*matrices)
-        return out
+        n = shape[0]
+        if n == 1:
+            return np.full(shape, np.nan)
+        # halves, because those that fail are few, or lie together
+        halves = [slice(0, n // 2), slice(n // 2, n)]
+        sizes = [n // 2, n - n // 2]
+        return np.concatenate([
+            _each(function, (size, *shape[1:]), *(stack[half] for stack in stacks))
+            for half, size in zip(halves, sizes, strict=True)
+        ])  # fmt: skip
 
 
 def eigh(matrices) -> tuple[np.ndarray, np.ndarray]:
