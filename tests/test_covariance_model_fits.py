@@ -1,11 +1,20 @@
 """Fits of the fourteen covariance models: frames, references, and the estimator."""
 
+import functools
+
 import mpmath
 import numpy as np
 import pytest
 
 import expfam_em as ef
+from expfam_em.em.loop import fit_all
+from expfam_em.em.options import Options
+from expfam_em.em.starts import from_responsibilities
+from expfam_em.estep.plan import plan
+from expfam_em.estep.reduce import rows_given
 from expfam_em.families import Gaussian
+from expfam_em.family.binding import bind
+from expfam_em.rows.memory import ArrayRows
 from tests.covariance_models import (
     MODELS,
     OPEN,
@@ -259,3 +268,21 @@ def test_row_weights_are_repetitions(name):
     weighted = m_step(name, X, times.astype(float), R, 3)[2]
     repeated = m_step(name, np.repeat(X, times, axis=0), np.ones(times.sum()), np.repeat(R, times, axis=0), 3)[2]
     assert weighted == pytest.approx(repeated, rel=1e-8, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["EVE", "VVE"])
+def test_a_run_does_not_depend_on_those_beside_it(name):
+    """Where one run would end, other axes are tried in it alone."""
+    X = np.random.default_rng(0).normal(size=(60, 3)) * [1, 2, 4] + np.repeat([[0, 0, 0], [5, 1, 0]], 30, axis=0)
+    rows = ArrayRows(X)
+    family = bind(Gaussian(name), rows)
+    pass_ = plan(family, rows, 2)
+    given = [np.random.default_rng(seed).dirichlet(np.ones(2) / 3, len(X)) for seed in range(4)]
+    start = from_responsibilities(pass_, [functools.partial(rows_given, R, 2) for R in given], 2).mixture
+    how = Options(max_iter=300, tol=1e-7, acceleration="auto")
+    together = fit_all(start, pass_, options=how)
+    assert len({result.n_iter for result in together}) > 1
+    for at, result in enumerate(together):
+        [alone] = fit_all(start[at : at + 1], pass_, options=how)
+        assert alone.n_iter == result.n_iter
+        np.testing.assert_allclose(alone.bounds, result.bounds, rtol=1e-9)

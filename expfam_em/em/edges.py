@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from expfam_em.em.state import Problem, State, chosen, either, em_step, move
+from expfam_em.em.state import Problem, State, chosen, either, em_step, move, put
 from expfam_em.em.steps import estimate_refined, expected_gain
 from expfam_em.estep.grouped import Grouped
 from expfam_em.family import checked
@@ -46,7 +46,10 @@ def step_to_edges(problem: Problem, state: State, step: Callable[[Problem, State
     is_time = found.done.any() or (n_iter >= FIRST_TRIAL and n_iter & (n_iter - 1) == 0)
     is_time &= n_iter >= len(problem.options.schedule)
     if is_time and isinstance(family, InStacks) and family.searches:
-        return _searched(problem, found)
+        is_due = n_iter >= FIRST_TRIAL and n_iter & (n_iter - 1) == 0
+        which = np.ones(len(found.run), bool) if is_due else found.done
+        of_some = _searched(problem, found.take(which))
+        return of_some if which.all() else put(which, of_some, found)
     if not (is_incomplete(family) and family.has_limits):
         return _lifted(problem, found) if is_time and found.done.any() and family.bounded else found
     if is_time:

@@ -298,6 +298,17 @@ def either(which: Mask, one: State, other: State) -> State:
     return other._replace(mixture=chosen(which, one.mixture, other.mixture), statistics=statistics, **picked)
 
 
+def put(which: Mask, some: State, state: State) -> State:
+    """Return the state in which some runs, a mask (L,), are as in a state of them alone.
+
+    An acceleration forgets what it knows of those that have another bound there.
+    """
+    found = either(which, some.take(np.maximum(np.cumsum(which) - 1, 0)), state)
+    if state.memory is None:
+        return found
+    return found._replace(memory=state.memory.forgotten(found.bounds != state.bounds))
+
+
 def chosen(which: Mask, one: Mixture, other: Mixture) -> Mixture:
     """Return a stack that takes some runs, a mask (L,), from one stack and the rest from another."""
     joined, places = (one, other), _places(which)
