@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.datasets import load_iris
 
 import expfam_em as ef
 from expfam_em import families
-from expfam_em.em.labels import Axes, hierarchical, k_means, unequal
+from expfam_em.em.labels import Axes, Tree, hierarchical, k_means, unequal
 from expfam_em.em.starts import INITS, Source, initialise_all
 from expfam_em.estep.grouped import with_groups
 from expfam_em.estep.plan import plan
@@ -114,6 +115,53 @@ def test_labels_of_points():
     assert np.max(shares) > 0.6
     for label in (k_means, hierarchical, unequal):  # more components than rows, and equal rows
         assert label(np.ones((2, 1)), np.ones(2), 4, np.random.default_rng(0)).max() < 4
+
+
+def joined_by_the_formula(Z, variance, n_clusters):
+    """Clusters that are joined two by two so that Σ n log(|W/n| + (tr W + α)/n) grows least, by trying all pairs."""
+
+    def loss(rows):
+        n, W = len(rows), (rows - rows.mean(axis=0)).T @ (rows - rows.mean(axis=0))
+        volume = np.linalg.det(W / n) if n > Z.shape[1] else 0.0
+        return n * np.log(volume + (np.trace(W) + variance) / n)
+
+    clusters = [[i] for i in range(len(Z))]
+    while len(clusters) > n_clusters:
+        pairs = [(a, b) for a in range(len(clusters)) for b in range(a)]
+        growth = [loss(Z[clusters[a] + clusters[b]]) - loss(Z[clusters[a]]) - loss(Z[clusters[b]]) for a, b in pairs]
+        a, b = pairs[int(np.argmin(growth))]
+        clusters[b] += clusters.pop(a)
+    return {frozenset(one) for one in clusters}
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_tree_joins_clusters_by_their_likelihood(d):
+    Z = np.random.default_rng(d).normal(size=(24, d)) * (1 + np.arange(d)) + np.repeat([0, 5], 12)[:, None]
+    scaled = Z / len(Z) ** 0.25
+    tree = Tree(Z, np.ones(len(Z)), np.random.default_rng(0))
+    for K in (2, 3, 6):
+        labels = tree.cut(K)
+        found = {frozenset(np.flatnonzero(labels == k).tolist()) for k in range(K)}
+        assert found == joined_by_the_formula(scaled, scaled.var(axis=0).mean(), K)
+
+
+def test_the_tree_is_that_of_mclust(faithful):
+    # mclust 6.0.0: table(hclass(hc(X, modelName = "VVV", use = "SVD"), K)); the eruptions have many equal rows
+    sizes = {
+        "iris": {2: [49, 101], 3: [39, 49, 62], 5: [16, 18, 33, 39, 44], 7: [13, 16, 17, 18, 20, 22, 44]},
+        "faithful": {2: [97, 175], 3: [40, 97, 135], 5: [32, 40, 65, 65, 70], 7: [29, 31, 32, 34, 36, 40, 70]},
+    }
+    for X, expected in ((load_iris().data, sizes["iris"]), (faithful, sizes["faithful"])):
+        axes = Axes.of(families.Gaussian("full"), X, np.ones(len(X)))
+        tree = Tree(axes.in_coordinates("between"), axes.weight, np.random.default_rng(0))
+        assert {K: sorted(np.bincount(tree.cut(K)).tolist()) for K in expected} == expected
+
+
+def test_rows_that_are_many_go_to_the_nearest_cluster_of_some():
+    centre = np.repeat([[0.0, 0.0], [20.0, 0.0]], 700, axis=0)
+    Z = centre + np.random.default_rng(0).normal(size=centre.shape)
+    labels = Tree(Z, np.ones(1400), np.random.default_rng(1)).cut(2)
+    assert np.array_equal(labels == labels[0], centre[:, 0] == 0)
 
 
 def test_components_of_very_different_size_are_found():

@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.kernel_form import form_of
+from expfam_em.kernels.agglomerate import agglomerate
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.typing import Array, Floats, Integers
 
@@ -28,6 +29,9 @@ CENTRE_STEPS = 10
 
 WARD_ROWS = 500
 """Most rows of which all distances are computed."""
+
+TREE_ROWS = 1000
+"""Most rows that are joined two by two."""
 
 SHARES = 8.0
 """Ratio of the largest to the smallest share of rows that a component of a start may have."""
@@ -69,10 +73,14 @@ class Axes(NamedTuple):
         return cls(scaled @ axes[kept].T / deviation[kept], deviation[kept], raw, weight)
 
     def in_coordinates(self, name: str) -> np.ndarray:
-        """Return the rows in coordinates "raw", "scaled" (every column of variance 1) or "whitened"."""
+        """Return the rows in coordinates "raw", "scaled" (every column of variance 1), "whitened", or "between".
+
+        The last are half way between the two before: principal coordinates whose variances are deviations.
+        """
         if name == "raw" or not len(self.deviation):
             return self.raw
-        return self.whitened if name == "whitened" else self.whitened * self.deviation
+        power = {"whitened": 0.0, "between": 0.5, "scaled": 1.0}[name]
+        return self.whitened * self.deviation**power
 
 
 def _columns(family: ExponentialFamily, X: Any) -> np.ndarray:
@@ -105,6 +113,45 @@ def hierarchical(Z: Floats, weight: Array, n_components: int, rng: np.random.Gen
     some = rng.permutation(len(Z))[: min(max(len(Z) // 2, 5 * n_components), WARD_ROWS)]
     found = fcluster(ward(Z[some]), n_components, "maxclust") - 1 if len(some) > 1 else np.zeros(1, np.int64)
     return _nearest(Z, _centres(Z[some], weight[some], found, Z[np.resize(some, n_components)]))
+
+
+class Tree:
+    """Clusters of points that are joined two by two, by the likelihood of Gaussian clusters; see `agglomerate`.
+
+    In the coordinates "between" it is that of mclust's ``hc`` with its defaults.
+
+    Parameters
+    ----------
+    Z : (m, q)
+    weight : (m,)
+    rng : numpy Generator
+        Draws the points that are joined, where they are many; the others go to the nearest cluster.
+    """
+
+    def __init__(self, Z: Floats, weight: Array, rng: np.random.Generator) -> None:
+        self.Z, self.weight = Z, weight
+        self.some = np.sort(rng.permutation(len(Z))[:TREE_ROWS])
+        # volumes and traces are added: as in mclust, squares are in units of 1/√m
+        points = np.ascontiguousarray(Z[self.some] * len(Z) ** -0.25, np.float64)
+        share = np.ascontiguousarray(weight[self.some], np.float64)
+        mean = share @ points / share.sum()
+        variance = float((share @ (points - mean) ** 2).mean() / share.sum())
+        self.joins = np.empty((len(points) - 1, 2), np.int64)
+        agglomerate(points, share, max(variance, np.finfo(float).eps), self.joins)
+
+    def cut(self, n_components: int) -> Integers:
+        """Return labels (m,) of so many clusters."""
+        m = len(self.some)
+        of = np.arange(m)
+        for joined, into in self.joins[: max(m - n_components, 0)].tolist():
+            of[joined] = into
+        for at in range(m):  # a cluster is joined into one of a lower number
+            of[at] = of[of[at]]
+        found: Integers = np.unique(of, return_inverse=True)[1]
+        if m == len(self.Z):
+            return found
+        before = self.Z[np.resize(self.some, n_components)]
+        return _nearest(self.Z, _centres(self.Z[self.some], self.weight[self.some], found, before))
 
 
 def unequal(Z: Floats, weight: Array, n_components: int, rng: np.random.Generator) -> Integers:
