@@ -10,6 +10,7 @@ from sklearn.datasets import load_iris
 
 import expfam_em as ef
 from expfam_em import plots
+from expfam_em.estimators import selection
 from tests.test_reference_numbers import CARCINOMA
 
 IRIS = load_iris().data
@@ -135,6 +136,22 @@ def test_cells_without_a_sound_fit_are_not_available(capsys):
         ef.select(X, "VVV", [20])
 
 
+def test_numbers_of_components_fitted_together_are_as_apart(monkeypatch):
+    rng = np.random.default_rng(3)  # no two rows are alike, so that their order decides nothing
+    X = rng.normal(size=(150, 2)) * [1, 2] + np.repeat([[0, 0], [6, 0], [3, 9]], 50, axis=0)
+    models = ["VII", "VEI", "EEE", "VEE", "VVE", "VEV", "EVV", "VVV"]
+    together = ef.select(X, models, [1, 2, 3], random_state=0, n_init=1)
+    monkeypatch.setattr(selection, "TOGETHER", 0)
+    apart = ef.select(X, models, [1, 2, 3], random_state=0, n_init=1)
+    np.testing.assert_allclose(together.values(), apart.values(), atol=1e-3)
+    for name in models:
+        one, other = together[name, 2], apart[name, 2]
+        assert one.mixture_.n_components == 2
+        np.testing.assert_allclose(np.sort(one.weights_), np.sort(other.weights_), atol=1e-2)
+        np.testing.assert_allclose(one.score(X), one.lower_bound_, rtol=1e-9)
+        assert len(one.support_) == 2
+
+
 def test_more_starts_that_are_interrupted_change_no_argument(monkeypatch):
     found = []
 
@@ -142,7 +159,8 @@ def test_more_starts_that_are_interrupted_change_no_argument(monkeypatch):
         if cell.n_init > 3:
             found.append((cell, cell.n_init))
             raise KeyboardInterrupt
-        return [ValueError("no start has ended well")]
+        *_, sizes, _ = arguments
+        return [ValueError("no start has ended well")] * (1 if sizes is None else len(sizes))
 
     monkeypatch.setattr(ef.ExponentialFamilyMixture, "_fit_each", fit_each)
     with pytest.raises(KeyboardInterrupt):

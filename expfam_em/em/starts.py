@@ -200,7 +200,7 @@ def _mixed(source, data_set, options) -> Starts:
     return best_after_few_steps(lots, source.pass_, options, n_runs)
 
 
-def best_after_few_steps(lots, pass_, options, n_runs) -> Starts:
+def best_after_few_steps(lots, pass_, options, n_runs, rounds=ROUNDS) -> Starts:
     """Return the best starts for each data set after a few steps of EM (emEM: Biernacki, Celeux and Govaert 2003).
 
     Parameters
@@ -211,12 +211,14 @@ def best_after_few_steps(lots, pass_, options, n_runs) -> Starts:
     options : Options
     n_runs : int
         How many are wanted for each data set; there may be fewer candidates.
+    rounds : sequence of (int, int)
+        Steps, and how many of the best for each run go on after them.
     """
     D = pass_.rows.n_data
     errors = {run % D: error for lot in lots for run, error in lot.collapsed.items()}
     mixtures = [lot.mixture[at] for lot in lots for at in range(len(lot.runs))]
     of = np.concatenate([lot.runs % D for lot in lots])
-    for n_steps, kept in ROUNDS if mixtures else ():
+    for n_steps, kept in rounds if mixtures else ():
         how = replace(options, max_iter=n_steps, tol=0.0, temperature=float(options.schedule[-1]), acceleration=None)
         results = loop.fit_all(Mixture.stack(mixtures), pass_, of, how)
         errors |= {int(d): one for d, one in zip(of, results, strict=True) if isinstance(one, CollapsedError)}

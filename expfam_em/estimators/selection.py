@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
@@ -15,6 +15,7 @@ from expfam_em.analysis.criteria import Criteria, Sharpness, criteria
 from expfam_em.analysis.effective import why_not_frequencies
 from expfam_em.em import labels
 from expfam_em.em.labels import Axes
+from expfam_em.em.result import FitResult
 from expfam_em.em.starts import BY_NAME, Source, Starts, best_after_few_steps, from_responsibilities
 from expfam_em.estep.plan import Pass
 from expfam_em.estep.reduce import rows_given
@@ -24,9 +25,11 @@ from expfam_em.estimators.shell import checked_weight, generator, refuse_rows, w
 from expfam_em.estimators.table import frame_of
 from expfam_em.families.gaussian.gaussian import COVARIANCE_TYPES, Gaussian
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.optional import OfComponents
 from expfam_em.family.registry import family_of
 from expfam_em.plots import plot_criteria
-from expfam_em.rows.threads import undisturbed
+from expfam_em.rows.memory import of_data
+from expfam_em.rows.threads import cached_property, undisturbed
 from expfam_em.rows.typing import Array, Integers, Observations, RandomState
 from expfam_em.values.evaluate import evaluate
 from expfam_em.values.mixture import Mixture
@@ -41,20 +44,28 @@ Models = str | ExponentialFamily | Sequence[str | ExponentialFamily] | Mapping[s
 FOURTEEN = tuple(name for name in COVARIANCE_TYPES if name.isupper())
 
 LABELS: tuple[tuple[Any, str], ...] = (
-    (labels.hierarchical, "whitened"), (labels.hierarchical, "scaled"), (labels.hierarchical, "raw"),
-    (labels.k_means, "whitened"), (labels.k_means, "scaled"), (labels.k_means, "raw"), (labels.k_means, "whitened"),
-    (labels.k_means, "scaled"), (labels.unequal, "scaled"), (labels.unequal, "scaled"),
+    (labels.hierarchical, "whitened"), (labels.hierarchical, "scaled"), (labels.k_means, "whitened"),
+    (labels.k_means, "scaled"), (labels.unequal, "scaled"),
 )  # fmt: skip
 """How rows are labelled, and in which coordinates, for starts that all models have in common."""
 
 ROWS_AS_COMPONENTS = 4
 """Starts of each cell at random rows."""
 
+ROUNDS = ((1, 4), (4, 2), (5, 1))
+"""Steps of EM that starts make, and how many of the best for each run go on after them."""
+
 MORE = 4
 """How many times as many starts are followed where all that were are spurious."""
 
-NOT_GAINED = 1e-3
-"""What may be left to gain of the log-likelihood of all rows, unless ``tol`` is given: criteria are good to 0.002."""
+NOT_GAINED = 1e-4
+"""What may be left to gain of the log-likelihood of all rows, unless ``tol`` is given: criteria are good to 0.0002."""
+
+TOGETHER = 1 << 17
+"""Entries of the rows, times components, up to which all numbers of components are fitted in lock step."""
+
+OF_A_NUMBER = ("prior", "concentration", "weights", "fixed", "tied", "bounds", "noise")
+"""Arguments that say something of a number of components."""
 
 NEVER = ("family", "n_components", "init", "n_init", "random_state", "n_jobs", "warm_start", "bayesian")
 """Arguments of the mixture that belong to `select` or make no sense there."""
@@ -164,7 +175,7 @@ def select(
     n_components: int | Iterable[int] = range(1, 10),
     *,
     criterion: Criterion = "bic",
-    n_init: int = 5,
+    n_init: int | None = None,
     sample_weight: ArrayLike | None = None,
     random_state: RandomState = None,
     n_jobs: int | None = None,
@@ -172,9 +183,11 @@ def select(
 ) -> Selection:
     """Fit several models with several numbers of components, and return which of them describes the rows best.
 
-    All fits start from the same labels of rows, by hierarchical clustering and k-means in several coordinates, from
-    the fit with one component less, one component of which is split, and from the fits of the models before. Fits
-    with a spurious component are not compared; see ``sound_`` of `ExponentialFamilyMixture`.
+    All fits start from the same labels of rows, by hierarchical clustering as in mclust. Where that ends with a
+    spurious component, or more starts are asked for, the others are by k-means and Ward's method in several
+    coordinates, from the fit with one component less, one component of which is split, and from the fits of the models
+    before. Fits with a spurious component are not compared; see ``sound_`` of `ExponentialFamilyMixture`. For few rows,
+    fits with all numbers of components are made in lock step.
 
     Parameters
     ----------
@@ -187,8 +200,9 @@ def select(
         Number of components K.
     criterion : {"bic", "aic", "sabic", "icl", "icl_classification", "nec"}
         What the best fit has least of; all of them are in the table. mclust's BIC and ICL have the other sign.
-    n_init : int ≥ 1
-        Starts of each fit that are followed to the end; they are the best of more after a few steps of EM.
+    n_init : int ≥ 1, optional
+        Starts of each fit that are followed to the end: the one by hierarchical clustering, and the best of many others
+        after a few steps of EM. By default 1 for `Gaussian`, with which it is the start of mclust, and 5 for others.
     sample_weight : (n,), optional
         How often rows occur.
     random_state : int, RandomState, Generator, optional
@@ -228,13 +242,52 @@ def select(
     n = float(_num_samples(X) if weight is None else weight.sum())
     shared = Shared(int(generator(random_state).integers(2**63)))
     fits: dict[tuple[str, int], Any] = {}
-    for K in sorted({1, *numbers}):
+    for lot in _in_lots(sorted({1, *numbers}), given, families, fit):
         for name, family in families.items():
-            before = [other for (_, k), other in fits.items() if k == K] + [fits.get((name, K - 1))]
-            cell = _Cell(family, K, n_init=n_init, n_jobs=n_jobs, **{"tol": NOT_GAINED / n, **fit})
-            cell._shared, cell._before = shared, [one for one in before if isinstance(one, _Cell)]
-            fits[name, K] = cell.fitted(X, weight)
+            starts = (1 if isinstance(family, Gaussian) else 5) if n_init is None else n_init
+            how = {"n_init": starts, "n_jobs": n_jobs, "tol": NOT_GAINED / n, **fit}
+            _fit_lot(X, weight, shared, name, family, lot, fits, how)
     return _compared(X, weight, n, criterion, tuple(families), numbers, fits)
+
+
+def _in_lots(numbers: list[int], X: Any, families: Mapping[str, Any], fit: Mapping[str, Any]) -> list[list[int]]:
+    """Return the numbers of components in lots that are fitted together: all, where a step is mostly overhead."""
+    plain = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "fiu" and np.isfinite(X).all()
+    small = plain and X.size * numbers[-1] <= TOGETHER and len(X) >= numbers[-1]
+    alone = set(fit) & set(OF_A_NUMBER) or any(isinstance(one, OfComponents) for one in families.values())
+    return [numbers] if small and not alone else [[K] for K in numbers]
+
+
+def _fit_lot(
+    X: Any, weight: Array | None, shared: Shared, name: str, family: ExponentialFamily, lot: list[int],
+    fits: dict[tuple[str, int], Any], how: dict[str, Any],
+) -> None:  # fmt: skip
+    """Add the fits of a model with some numbers of components to all fits."""
+    together = _Fits(family, lot[-1], **how)
+    together._validate_params()
+    rows = together._validated(X)
+    cells = {K: ExponentialFamilyMixture(family, K, **how) for K in lot}
+    for K, cell in cells.items():
+        try:
+            if K > 1:
+                cell._check_size(len(rows))
+        except ValueError as error:
+            fits[name, K] = error
+    numbers = [K for K in lot if (name, K) not in fits]
+    if not numbers:
+        return
+    sound = {key: one for key, one in fits.items() if not isinstance(one, ValueError)}
+    models = list(dict.fromkeys(model for model, _ in fits if model != name))
+    together._shared = shared
+    together._alike = {K: [sound[model, K] for model in models if (model, K) in sound] for K in numbers}
+    smaller = [name, *models[-1:]] if len(lot) > 1 else [name]
+    together._smaller = {K: [sound[model, K - 1] for model in smaller if (model, K - 1) in sound] for K in numbers}
+    for K, found in together.fitted(rows, weight, numbers).items():
+        fits[name, K] = found
+        if not isinstance(found, ValueError):
+            of_rows = {key: value for key, value in vars(together).items() if key.endswith("_in_")}
+            cells[K]._set_fitted(of_rows | found)
+            fits[name, K] = cells[K]
 
 
 def _families(models: Models | None) -> dict[str, ExponentialFamily]:
@@ -269,101 +322,178 @@ def _numbers(n_components: int | Iterable[int]) -> tuple[int, ...]:
     return tuple(found)
 
 
-# ---- one fit --------------------------------------------------------------------------------------------------------
+# ---- fits of one model ----------------------------------------------------------------------------------------------
 
 
 class Shared:
-    """What all fits have in common: a seed, and labels of rows in the same columns."""
+    """What all fits have in common: a seed, and labels and responsibilities of rows in the same columns."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.known: list[tuple[Axes, dict[int, list[Integers]]]] = []
+        self.known: list[OfRows] = []
 
-    def labels(self, axes: Axes, n_components: int) -> list[Integers]:
-        """Return labels (m,) of rows, found once for families that see the same columns of them."""
-        known = (
-            found for same, found in self.known
-            if np.array_equal(same.raw, axes.raw) and np.array_equal(same.weight, axes.weight)
-        )  # fmt: skip
-        if (found := next(known, None)) is None:
-            found = {}
-            self.known.append((axes, found))
-        if n_components not in found:
+    def of(self, axes: Axes) -> OfRows:
+        """Return what is known of rows, found once for families that see the same columns of them."""
+        for one in self.known:
+            if np.array_equal(one.axes.raw, axes.raw) and np.array_equal(one.axes.weight, axes.weight):
+                return one
+        self.known.append(OfRows(axes, self.seed))
+        return self.known[-1]
+
+
+class OfRows:
+    """Labels of some rows, and responsibilities of fits for them.
+
+    Parameters
+    ----------
+    axes : Axes
+    seed : int
+    """
+
+    def __init__(self, axes: Axes, seed: int) -> None:
+        self.axes, self.seed = axes, seed
+        self._labels: dict[int, list[Integers]] = {}
+        self._split: dict[Any, list[Array]] = {}
+        self._responsibilities: dict[Any, Array] = {}
+
+    @cached_property
+    def tree(self) -> labels.Tree:
+        """Clusters of the rows."""
+        return labels.Tree(self.axes.in_coordinates("between"), self.axes.weight, np.random.default_rng(self.seed))
+
+    def labels(self, n_components: int) -> list[Integers]:
+        """Return labels (m,) of several kinds."""
+        if n_components not in self._labels:
             rng = np.random.default_rng([self.seed, n_components])
-            found[n_components] = [
-                label(axes.in_coordinates(name), axes.weight, n_components, rng) for label, name in LABELS
+            self._labels[n_components] = [self.tree.cut(n_components)] + [
+                label(self.axes.in_coordinates(name), self.axes.weight, n_components, rng) for label, name in LABELS
             ]
-        return found[n_components]
+        return self._labels[n_components]
 
-
-class _Cell(ExponentialFamilyMixture):
-    """One fit of several, which starts where others have ended, too."""
-
-    _shared: Shared
-    _before: list[_Cell]
-
-    def fitted(self, X: Any, weight: Array | None) -> Any:
-        """Return the fit, or the ValueError in which it has ended."""
-        self._validate_params()
-        rows = self._validated(X)
-        if self.n_components > 1:
-            try:
-                self._check_size(len(rows))
-            except ValueError as error:
-                return error
-        [found] = self._fit_each(rows, weight, None, ())
-        if self.n_components > 1 and (isinstance(found, ValueError) or found["sound_"] is False):
-            given = self.n_init
-            self.n_init = MORE * given
-            try:
-                [again] = self._fit_each(rows, weight, None, ())
-            finally:
-                self.n_init = given
-            found = found if isinstance(again, ValueError) else again
-        if isinstance(found, ValueError):
-            return found
-        self._set_fitted(found)
-        return self
-
-    def plain(self) -> ExponentialFamilyMixture:
-        """Return the estimator without what it started from."""
-        one = object.__new__(ExponentialFamilyMixture)
-        one.__dict__.update({name: value for name, value in vars(self).items() if name not in ("_shared", "_before")})
-        return one
-
-    def _starts(
-        self, pass_: Pass, data_set: Integers, rng: np.random.Generator, prior: ExpectedStatistics | None
-    ) -> Starts:
-        K, options = self.n_components, self._options(prior)
-        source = Source(pass_, K, np.random.default_rng(self._shared.seed)).sampled()
-        if K == 1:
-            return self._from([np.zeros(len(source.pass_.rows), np.int64)], source, prior)
-        axes = source.axes[0]
-        found = self._shared.labels(axes, K)
-        smoothing = source.seeds.prior(np.zeros(len(found), np.int64)) if prior is None else prior
-        random = BY_NAME["random_from_data"](source, np.zeros(ROWS_AS_COMPONENTS, np.int64), options)
-        lots = [self._from(found, source, smoothing), random]
-        if warm := self._warm(source.pass_.rows, axes):
-            lots.append(self._from(warm, source, prior))
-        return best_after_few_steps(lots, pass_, options, self.n_init)
-
-    def _from(self, given: list[Any], source: Any, prior: ExpectedStatistics | None) -> Starts:
-        """Return the M-step of labels or responsibilities of the rows of a source."""
-        K = self.n_components
-        each = [functools.partial(rows_given, one, K) for one in given]
-        return from_responsibilities(source.pass_, each, K, self._weights_rule, prior)
-
-    def _warm(self, rows: Any, axes: Axes) -> list[Array]:
-        """Return responsibilities of rows that fits before have ended with, (m, K)."""
-        found: list[Array] = []
-        for fit in self._before:
+    def responsibilities(self, fit: Any, rows: Any) -> Array:
+        """Return the responsibilities of a fit for the rows, (m, K)."""
+        if fit not in self._responsibilities:
             mixture: Mixture = fit.mixture_
             R = evaluate(mixture.family, mixture.scores, rows, responsibilities=True).responsibilities
             R = R if rows.groups is None else R[rows.groups.order]
             R = R[:, : fit.n_components] + np.finfo(float).tiny  # without the noise
-            R = R / R.sum(axis=1, keepdims=True)
-            found += [R] if fit.n_components == self.n_components else _splits(R, axes)
+            self._responsibilities[fit] = R / R.sum(axis=1, keepdims=True)
+        return self._responsibilities[fit]
+
+    def split(self, fit: Any, rows: Any) -> list[Array]:
+        """Return responsibilities in which one component of a fit is split, each of them, (m, K + 1)."""
+        if fit not in self._split:
+            self._split[fit] = _splits(self.responsibilities(fit, rows), self.axes)
+        return self._split[fit]
+
+
+class _Fits(ExponentialFamilyMixture):
+    """Fits of one model with several numbers of components, in lock step.
+
+    For each of the numbers the rows are a data set of their own. All runs have as many components as the largest of
+    them; those that are too many have weight 0 from the start.
+    """
+
+    _shared: Shared
+    _numbers: Sequence[int]
+    _alike: Mapping[int, Sequence[ExponentialFamilyMixture]]
+    _smaller: Mapping[int, Sequence[ExponentialFamilyMixture]]
+
+    def fitted(self, X: Any, weight: Array | None, numbers: Sequence[int]) -> dict[int, Any]:
+        """Return the attributes of the fit with each number of components, or the ValueError in which it has ended."""
+        found = self._together(X, weight, numbers, self.n_init)
+        again = [K for K, one in found.items() if K > 1 and (isinstance(one, ValueError) or one["sound_"] is False)]
+        if again:
+            more = self._together(X, weight, again, MORE * self.n_init)
+            found |= {K: one for K, one in more.items() if not isinstance(one, ValueError)}
         return found
+
+    def _together(self, X: Any, weight: Array | None, numbers: Sequence[int], n_init: int) -> dict[int, Any]:
+        kept, D, self._numbers = (self.n_components, self.n_init), len(numbers), numbers
+        self.n_components, self.n_init = max(numbers), n_init
+        try:
+            if D == 1:
+                return {numbers[0]: self._fit_each(X, weight, None, ())[0]}
+            tiled = None if weight is None else np.tile(weight, D)
+            return dict(zip(numbers, self._fit_each(np.tile(X, (D, 1)), tiled, [len(X)] * D, ()), strict=True))
+        finally:
+            self.n_components, self.n_init = kept
+
+    def _best_of_starts(
+        self, plain: ExponentialFamily, rows: Any, callbacks: Any, family: Any
+    ) -> tuple[list[Any], list[dict[str, Any]]]:
+        best, more = super()._best_of_starts(plain, rows, callbacks, family)
+        if len(self._numbers) == 1:
+            return best, more
+        for at, K in enumerate(self._numbers):
+            if isinstance(best[at], FitResult):
+                best[at] = replace(best[at], mixture=best[at].mixture.components(np.arange(K)))
+            if "support_" in more[at]:
+                more[at]["support_"] = np.full(1, np.inf) if K == 1 else more[at]["support_"][:K]
+        return best, more
+
+    def _fitted(self, plain: ExponentialFamily, results: list[Any], dtype: Any) -> list[dict[str, Any]]:
+        return [one for result in results for one in super(_Fits, self)._fitted(plain, [result], dtype)]
+
+    def _starts(
+        self, pass_: Pass, data_set: Integers, rng: np.random.Generator, prior: ExpectedStatistics | None
+    ) -> Starts:
+        D, options = pass_.rows.n_data, self._options(prior)
+        source = Source(pass_, self.n_components, np.random.default_rng(self._shared.seed))
+        source = source.sampled() if D == 1 else source
+        rows = of_data(source.pass_.rows, [0])
+        if self._numbers == [1]:
+            return self._from([[np.zeros(len(rows), np.int64)]], source, prior)
+        of_rows = self._shared.of(source.axes[0])
+        found = [of_rows.labels(K) if K > 1 else [np.zeros(len(rows), np.int64)] for K in self._numbers]
+        smoothing = prior
+        if prior is None and (of_seeds := source.seeds.prior(np.zeros(1, np.int64))) is not None:
+            smoothing = of_seeds[0]
+        # EM cannot leave an edge of the parameter space, which densities have none of
+        of_labels = prior if isinstance(pass_.family, Gaussian) else smoothing
+        first = self._from([lot[:1] for lot in found], source, of_labels)
+        if self.n_init == 1:
+            return first
+        lots = [self._from([lot[1:] for lot in found], source, smoothing)]
+        if D == 1:
+            lots.append(BY_NAME["random_from_data"](source, np.zeros(ROWS_AS_COMPONENTS, np.int64), options))
+        warm = [
+            [of_rows.responsibilities(fit, rows) for fit in self._alike[K]]
+            + [split for fit in self._smaller[K] for split in of_rows.split(fit, rows)]
+            for K in self._numbers
+        ]
+        if any(warm):
+            lots.append(self._from(warm, source, prior))
+        rest = best_after_few_steps(lots, pass_, options, self.n_init - 1, ROUNDS)
+        return _one_after_the_other(first, rest, D)
+
+    def _from(self, given: list[list[Any]], source: Source, prior: ExpectedStatistics | None) -> Starts:
+        """Return the M-step of labels or responsibilities of the rows of a source, some for each data set."""
+        K, D, most = self.n_components, len(given), max(map(len, given))
+        nothing = np.zeros(len(source.pass_.rows) // D, np.int64)
+        lots = ([lot[at] if at < len(lot) else nothing for lot in given] for at in range(most))
+        each = [
+            functools.partial(rows_given, np.concatenate([_wide(one, K) for one in lot]), K) for lot in lots
+        ]  # fmt: skip
+        found = from_responsibilities(source.pass_, each, K, self._weights_rule, prior)
+        there = np.array([run // D < len(given[run % D]) for run in found.runs], bool)
+        collapsed = {run: one for run, one in found.collapsed.items() if run // D < len(given[run % D])}
+        return Starts(found.mixture[there], found.runs[there], collapsed)
+
+
+def _one_after_the_other(one: Starts, other: Starts, n_data: int) -> Starts:
+    """Return starts of as many data sets together."""
+    mixtures = [lot.mixture[at] for lot in (one, other) for at in range(len(lot.runs))]
+    runs = np.concatenate([one.runs, other.runs + n_data])
+    collapsed = {**one.collapsed, **{run + n_data: error for run, error in other.collapsed.items()}}
+    return Starts(Mixture.stack(mixtures) if mixtures else one.mixture, runs, collapsed)
+
+
+def _wide(given: Any, n_components: int) -> Array:
+    """Return responsibilities (m, K) from labels (m,), or from those of fewer components."""
+    if given.ndim == 1:
+        return np.eye(n_components)[given]
+    return np.pad(given, ((0, 0), (0, n_components - given.shape[1])))
 
 
 def _splits(R: Array, axes: Axes) -> list[Array]:
@@ -390,7 +520,7 @@ def _compared(
     records = []
     for name in names:
         one = fits[name, 1]
-        of_one = n * one.lower_bound_ if isinstance(one, _Cell) else np.nan
+        of_one = n * one.lower_bound_ if not isinstance(one, ValueError) else np.nan
         records += [_record(name, K, fits[name, K], X, weight, n, of_one) for K in numbers]
     values = np.array([record[criterion] for record in records])
     if np.isnan(values).all():
@@ -398,9 +528,7 @@ def _compared(
     best = records[int(np.nanargmin(values))]
     if not best["converged"]:
         warn_caller(NOT_CONVERGED)
-    asked = {
-        (name, K): fit.plain() if isinstance(fit, _Cell) else fit for (name, K), fit in fits.items() if K in numbers
-    }
+    asked = {(name, K): fit for (name, K), fit in fits.items() if K in numbers}
     chosen = cast(ExponentialFamilyMixture, asked[best["model"], best["n_components"]])
     return Selection(frame_of(records), criterion, names, numbers, chosen, best["model"], asked, tuple(records))
 
@@ -409,7 +537,7 @@ def _record(name: str, K: int, fit: Any, X: Any, weight: Array | None, n: float,
     """Return the row of the table of a fit."""
     head = {"model": name, "n_components": K}
     missing = dict.fromkeys(Criteria._fields, np.nan)
-    if not isinstance(fit, _Cell):
+    if isinstance(fit, ValueError):
         none = {"log_likelihood": np.nan, "n_parameters": np.nan}
         return {**head, **none, **missing, "converged": False, "sound": False, "status": str(fit)}
     log_likelihood, m = n * fit.lower_bound_, fit._n_free
