@@ -58,6 +58,8 @@ INTERNALS = {
     "test_constraints.py": "the search under constraints itself",
     "test_cost.py": "how much is measured",
     "test_convergence.py": "the estimate of what is left to gain",
+    "test_covariance_model_fits.py": "runs in lock step",
+    "test_select.py": "up to how many rows fits are made in lock step",
     "test_concurrency.py": "chunks and threads",
     "test_dask.py": "the size of chunks; rows of which ranges are read",
     "test_distinct.py": "equal rows themselves, and where they are looked for",

@@ -141,7 +141,7 @@ def test_numbers_of_components_fitted_together_are_as_apart(monkeypatch):
     X = rng.normal(size=(150, 2)) * [1, 2] + np.repeat([[0, 0], [6, 0], [3, 9]], 50, axis=0)
     models = ["VII", "VEI", "EEE", "VEE", "VVE", "VEV", "EVV", "VVV"]
     together = ef.select(X, models, [1, 2, 3], random_state=0, n_init=1)
-    monkeypatch.setattr(selection, "TOGETHER", 0)
+    monkeypatch.setattr(selection, "LOCK_STEP_ENTRIES", 0)
     apart = ef.select(X, models, [1, 2, 3], random_state=0, n_init=1)
     np.testing.assert_allclose(together.values(), apart.values(), atol=1e-3)
     for name in models:

@@ -52,7 +52,7 @@ LABELS: tuple[tuple[Any, str], ...] = (
 ROWS_AS_COMPONENTS = 4
 """Starts of each cell at random rows."""
 
-ROUNDS = ((1, 4), (4, 2), (5, 1))
+SHORT_RUNS = ((1, 4), (4, 2), (5, 1))
 """Steps of EM that starts make, and how many of the best for each run go on after them."""
 
 MORE = 4
@@ -61,7 +61,7 @@ MORE = 4
 NOT_GAINED = 1e-4
 """What may be left to gain of the log-likelihood of all rows, unless ``tol`` is given: criteria are good to 0.0002."""
 
-TOGETHER = 1 << 17
+LOCK_STEP_ENTRIES = 1 << 17
 """Entries of the rows, times components, up to which all numbers of components are fitted in lock step."""
 
 OF_A_NUMBER = ("prior", "concentration", "weights", "fixed", "tied", "bounds", "noise")
@@ -253,7 +253,7 @@ def select(
 def _in_lots(numbers: list[int], X: Any, families: Mapping[str, Any], fit: Mapping[str, Any]) -> list[list[int]]:
     """Return the numbers of components in lots that are fitted together: all, where a step is mostly overhead."""
     plain = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "fiu" and np.isfinite(X).all()
-    small = plain and X.size * numbers[-1] <= TOGETHER and len(X) >= numbers[-1]
+    small = plain and X.size * numbers[-1] <= LOCK_STEP_ENTRIES and len(X) >= numbers[-1]
     alone = set(fit) & set(OF_A_NUMBER) or any(isinstance(one, OfComponents) for one in families.values())
     return [numbers] if small and not alone else [[K] for K in numbers]
 
@@ -464,7 +464,7 @@ class _Fits(ExponentialFamilyMixture):
         ]
         if any(warm):
             lots.append(self._from(warm, source, prior))
-        rest = best_after_few_steps(lots, pass_, options, self.n_init - 1, ROUNDS)
+        rest = best_after_few_steps(lots, pass_, options, self.n_init - 1, SHORT_RUNS)
         return _one_after_the_other(first, rest, D)
 
     def _from(self, given: list[list[Any]], source: Source, prior: ExpectedStatistics | None) -> Starts:
