@@ -1,6 +1,6 @@
 """How many cells of mclust's tables `select` reaches, and in what time.
 
-python docs/select.py FOLDER NAME ...
+python docs/mclust_tables.py FOLDER NAME ...
 
 For each name FOLDER has NAME.csv, the rows with a line of names, and NAME.json: "bic" of mclust, numbers of components
 1 to 9 × its fourteen models, null where it has none, and "cpu", the seconds that it took. Without a folder nothing is
