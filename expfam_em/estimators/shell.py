@@ -22,7 +22,7 @@ from expfam_em.em.keeping import EVERY, keeping
 from expfam_em.em.watching import Callback, Fitting, watched
 from expfam_em.estimators.elsewhere import weights_in
 from expfam_em.family.support import OutsideSupportError
-from expfam_em.plots import plot_model
+from expfam_em.plots.whole import plot_model
 from expfam_em.progress import with_bar
 from expfam_em.rows import caller, csr
 from expfam_em.rows.columns import (

@@ -10,7 +10,6 @@ from expfam_em.plots.doubt import plot_responsibilities, plot_uncertainty
 from expfam_em.plots.profiles import plot_profiles, plot_prototypes
 from expfam_em.plots.style import FAINT, INK, PALETTE, component_colours
 from expfam_em.plots.traces import E_STEP, M_STEP, plot_bound, plot_restarts
-from expfam_em.plots.whole import plot_model
 
 __all__ = [
     "E_STEP",
@@ -22,7 +21,6 @@ __all__ = [
     "plot_bound",
     "plot_clusters",
     "plot_criteria",
-    "plot_model",
     "plot_profiles",
     "plot_prototypes",
     "plot_responsibilities",

@@ -1,4 +1,4 @@
-"""The picture that suits a fitted model, whatever its columns are."""
+"""The picture that suits a fitted model, whatever its columns are: what `plot` of an estimator draws."""
 
 from __future__ import annotations
 
