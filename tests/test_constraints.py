@@ -507,6 +507,7 @@ def test_missing_values_go_with_constraints_but_not_with_what_is_made_of_whole_r
     X[::7, 0] = NAN
     model = ef.GaussianMixture(2, fixed={"means": [[0, 0], [NAN, NAN]]}, random_state=0).fit(X)
     np.testing.assert_allclose(model.means_[0], 0, atol=1e-14)
-    for options in ({"noise": "uniform"}, {"prior": "weak"}, {"prior": "mclust"}):
+    assert ef.GaussianMixture(2, noise="uniform", random_state=0).fit(X).weights_.shape == (3,)
+    for prior in ("weak", "mclust"):
         with pytest.raises(ValueError, match="missing"):
-            ef.GaussianMixture(2, random_state=0, **options).fit(X)
+            ef.GaussianMixture(2, prior=prior, random_state=0).fit(X)

@@ -1,6 +1,7 @@
 """Fits of the fourteen covariance models: frames, references, and the estimator."""
 
 import functools
+import re
 
 import mpmath
 import numpy as np
@@ -196,16 +197,19 @@ def test_given_precisions_are_brought_into_the_model(name, iris):
         ef.GaussianMixture(K, covariance_type=name, precisions_init=-precisions).fit(iris)
 
 
-def test_an_unknown_type_is_answered_as_scikit_learn_does(iris):
+def test_an_unknown_type_is_answered_as_scikit_learn_does_with_every_type_there_is(iris):
     from sklearn.mixture import GaussianMixture
 
     for kind in ("VEW", "vev", "", None, "fixed"):
-        errors = []
+        around, listed = [], []
         for estimator in (GaussianMixture(covariance_type=kind), ef.GaussianMixture(covariance_type=kind)):
             with pytest.raises(ValueError, match="covariance_type") as error:
                 estimator.fit(iris)
-            errors.append({*str(error.value).replace("{", " ").replace("}", " ").replace(",", " ").split()})
-        assert errors[0] == errors[1]
+            before, types, after = re.split(r"[{}]", str(error.value))
+            around.append((before, after))
+            listed.append({*re.findall(r"'(\w+)'", types)})
+        assert around[0] == around[1]
+        assert listed[0] < listed[1] == {"full", "tied", "diag", "spherical", *MODELS}
     with pytest.raises(ValueError, match="VEW"):
         Gaussian("VEW")
 

@@ -73,6 +73,7 @@ class BayesianGaussianMixture(GaussianMixture):
         Above 0, the first step, every ``verbose_interval`` steps and the last one are said. On a terminal a bar appears
         after 5 s, if tqdm is installed.
     verbose_interval : int ≥ 1
+        Steps from one line to the next.
     init : str, Mixture, responsibilities or labels, optional
         Used instead of ``init_params`` when given.
     temperature, stop, n_jobs

@@ -62,14 +62,17 @@ class GaussianMixture(BaseMixture):
     random_state : int, RandomState, Generator, optional
         What starts are drawn with; a number makes the fit repeatable.
     warm_start : bool
+        Continue from the last fit.
     verbose : int
         Above 0, the first step, every ``verbose_interval`` steps and the last one are said. On a terminal a bar appears
         after 5 s, if tqdm is installed.
     verbose_interval : int ≥ 1
+        Steps from one line to the next.
     init : str, Mixture, responsibilities or labels, optional
         Used instead of ``init_params`` when given.
-    temperature, prior, concentration, weights, stop, acceleration, guard, collapse, fixed, tied, bounds, noise,
-    labelled, n_jobs
+    temperature, prior, concentration, weights, stop, acceleration, guard, collapse
+        See `ExponentialFamilyMixture`.
+    fixed, tied, bounds, noise, labelled, n_jobs
         See `ExponentialFamilyMixture`.
 
     Attributes

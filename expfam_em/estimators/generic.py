@@ -97,6 +97,7 @@ class ExponentialFamilyMixture(BaseMixture):
         Above 0, the first step, every ``verbose_interval`` steps and the last one are said. On a terminal a bar appears
         after 5 s, if tqdm is installed.
     verbose_interval : int ≥ 1
+        Steps from one line to the next.
     bayesian : bool
         Estimate a posterior of all parameters by variational Bayes, for which K is the largest number of components:
         those that the rows do not call for keep hardly any weight. Fitted attributes then belong to the mixture of the

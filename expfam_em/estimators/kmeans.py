@@ -338,7 +338,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EM
     @undisturbed
     def predict(self, X: Observations | Source) -> Integers:
         """Return the label of the closest centre of each row, (n,)."""
-        pass_, mixture = self._pass_under(self.mixture_, self._checked_rows(X), None)
+        rows = self._checked_rows(X)
+        pass_, mixture = self._pass_under(self.mixture_, rows, None)
         return pass_.labels(mixture.scores)
 
     @undisturbed
