@@ -101,6 +101,15 @@ def test_every_example_is_listed():
     assert [path.name for path in EXAMPLES if f"({path.name})" not in listed] == []
 
 
+def test_every_example_is_short_and_has_a_title():
+    for path in EXAMPLES:
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 60 or path.name == "demo.py"
+        if path.name not in ("dask_fit.py", *ENGINES):  # these are not pages
+            _, title, underline, *_ = text.splitlines()
+            assert underline == "=" * len(title)
+
+
 def test_the_protocol_takes_few_lines_on_any_engine():
     for name in ("dask_fit.py", *ENGINES):
         text = (ROOT / "examples" / name).read_text(encoding="utf-8")
