@@ -10,6 +10,7 @@ from sklearn.datasets import load_iris
 
 import expfam_em as ef
 from expfam_em import plots
+from expfam_em.em.labels import Tree
 from expfam_em.estimators import selection
 from tests.test_reference_numbers import CARCINOMA
 
@@ -170,6 +171,31 @@ def test_more_starts_that_are_interrupted_change_no_argument(monkeypatch):
     assert cell.n_init == 3
 
 
+@pytest.mark.parametrize("entries", [selection.LOCK_STEP_ENTRIES, 0])
+def test_rows_of_weight_0_are_as_if_they_were_left_out(monkeypatch, entries):
+    monkeypatch.setattr(selection, "LOCK_STEP_ENTRIES", entries)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 2)) + np.repeat([-2.0, 2.0], 60)[:, None]
+    weight = rng.integers(0, 3, 120)
+    models, numbers = ["EII", "VVV"], np.arange(1, 4)
+    found = ef.select(X, models, numbers, sample_weight=weight, random_state=0)
+    there = weight > 0
+    expected = ef.select(X[there], models, numbers, sample_weight=weight[there], random_state=0)
+    assert found.best_.n_components == ef.select(X, models, np.int64(2), random_state=0).best_.n_components == 2
+    np.testing.assert_allclose(found.values(), expected.values(), atol=1e-3)
+
+
+def test_rows_are_joined_by_as_many_axes_as_take_little_time_even_where_volumes_vanish(monkeypatch):
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(400, 100)) * np.where(np.arange(100) == 0, 1.0, 1e-9)
+    Z[:200, 0] += 40
+    labels = Tree(Z, np.ones(400), rng).cut(2)  # the volume of a cluster is 1e-450
+    np.testing.assert_array_equal(labels, np.repeat([0, 1], 200))
+    monkeypatch.setattr("expfam_em.em.labels.TREE_AXES", 1)
+    one, other = (Tree(rows, np.ones(400), np.random.default_rng(0)) for rows in (Z, Z[:, :1]))
+    np.testing.assert_array_equal(one.joins, other.joins)
+
+
 def test_without_pandas_the_table_is_a_list(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     found = ef.select(IRIS, "EII", [1, 2], random_state=0)
@@ -187,8 +213,11 @@ def test_the_same_seed_gives_the_same_fits_and_no_more_threads_change_them():
     ("arguments", "words"),
     [
         ({"criterion": "cv"}, "criterion is 'cv'"),
-        ({"n_components": 0}, "must be numbers from 1"),
-        ({"n_components": []}, "must be numbers from 1"),
+        ({"n_components": 0}, "must be whole numbers from 1"),
+        ({"n_components": []}, "must be whole numbers from 1"),
+        ({"n_components": [2.5]}, "must be whole numbers from 1"),
+        ({"n_components": 2.5}, "must be whole numbers from 1"),
+        ({"n_init": 0}, "of ExponentialFamilyMixture must be an int"),
         ({"models": []}, "must be covariance types"),
         ({"models": ["EEE", "EEE"]}, "the same name"),
         ({"models": "ABC"}, "'ABC' is no covariance type"),

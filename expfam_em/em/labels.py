@@ -33,6 +33,9 @@ WARD_ROWS = 500
 TREE_ROWS = 1000
 """Most rows that are joined two by two."""
 
+TREE_AXES = 50
+"""Coordinates that say which rows are joined, the longest principal axes: time grows with the cube of their number."""
+
 SHARES = 8.0
 """Ratio of the largest to the smallest share of rows that a component of a start may have."""
 
@@ -110,7 +113,8 @@ def k_means(Z: Floats, weight: Array, n_components: int, rng: np.random.Generato
 
 def hierarchical(Z: Floats, weight: Array, n_components: int, rng: np.random.Generator) -> Integers:
     """Return labels (m,) by the nearest of the centres of clusters that Ward's method finds in half of the points."""
-    some = rng.permutation(len(Z))[: min(max(len(Z) // 2, 5 * n_components), WARD_ROWS)]
+    there = np.flatnonzero(weight > 0)
+    some = there[rng.permutation(len(there))[: min(max(len(there) // 2, 5 * n_components), WARD_ROWS)]]
     found = fcluster(ward(Z[some]), n_components, "maxclust") - 1 if len(some) > 1 else np.zeros(1, np.int64)
     return _nearest(Z, _centres(Z[some], weight[some], found, Z[np.resize(some, n_components)]))
 
@@ -130,9 +134,10 @@ class Tree:
 
     def __init__(self, Z: Floats, weight: Array, rng: np.random.Generator) -> None:
         self.Z, self.weight = Z, weight
-        self.some = np.sort(rng.permutation(len(Z))[:TREE_ROWS])
-        # volumes and traces are added: as in mclust, squares are in units of 1/√m
-        points = np.ascontiguousarray(Z[self.some] * len(Z) ** -0.25, np.float64)
+        there = np.flatnonzero(weight > 0)  # no row of weight 0, whose scatter per row would be 0/0
+        self.some = there[np.sort(rng.permutation(len(there))[:TREE_ROWS])]
+        # volumes and traces are added: as in mclust, squares are in units of 1/√n
+        points = np.ascontiguousarray(Z[self.some, :TREE_AXES] * weight.sum() ** -0.25, np.float64)
         share = np.ascontiguousarray(weight[self.some], np.float64)
         mean = share @ points / share.sum()
         variance = float((share @ (points - mean) ** 2).mean() / share.sum())
@@ -148,8 +153,10 @@ class Tree:
         for at in range(m):  # a cluster is joined into one of a lower number
             of[at] = of[of[at]]
         found: Integers = np.unique(of, return_inverse=True)[1]
-        if m == len(self.Z):
-            return found
+        if m == np.count_nonzero(self.weight):
+            labels = np.zeros(len(self.Z), np.int64)
+            labels[self.some] = found
+            return labels
         before = self.Z[np.resize(self.some, n_components)]
         return _nearest(self.Z, _centres(self.Z[self.some], self.weight[self.some], found, before))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
@@ -264,9 +266,9 @@ def _fit_lot(
 ) -> None:  # fmt: skip
     """Add the fits of a model with some numbers of components to all fits."""
     together = _Fits(family, lot[-1], **how)
-    together._validate_params()
-    rows = together._validated(X)
     cells = {K: ExponentialFamilyMixture(family, K, **how) for K in lot}
+    cells[lot[-1]]._validate_params()
+    rows = together._validated(X)
     for K, cell in cells.items():
         try:
             if K > 1:
@@ -316,9 +318,13 @@ def _family_of(model: Any) -> Any:
 
 def _numbers(n_components: int | Iterable[int]) -> tuple[int, ...]:
     """Return the numbers of components, in ascending order."""
-    found = sorted({int(K) for K in ([n_components] if isinstance(n_components, int) else n_components)})
+    try:
+        given = [n_components] if isinstance(n_components, Integral) else n_components
+        found = sorted({operator.index(K) for K in given})  # type: ignore[union-attr]
+    except TypeError:
+        found = []
     if not found or found[0] < 1:
-        raise ValueError(f"n_components is {n_components!r}; it must be numbers from 1")
+        raise ValueError(f"n_components is {n_components!r}; it must be whole numbers from 1")
     return tuple(found)
 
 

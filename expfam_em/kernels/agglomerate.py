@@ -31,6 +31,8 @@ def loss_of(n, scatter, variance, factor):
                 log_volume += np.log(rest)
             else:
                 return n * np.log(total)
+    if log_volume < np.log(total):  # of many columns the volume may be less than float64 holds
+        return n * (np.log(total) + np.log1p(np.exp(log_volume) / total))
     return n * (log_volume + np.log1p(total * np.exp(-log_volume)))
 
 
