@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import sparse
+from scipy import sparse, stats
 from scipy.special import gammaln, logsumexp, xlogy
 from sklearn.preprocessing import normalize
 
@@ -112,6 +112,21 @@ def test_known_concentrations_at_temperature_0_are_spherical_k_means(kind, conce
     assert np.allclose(model.parameters_["directions"], centres, atol=1e-12)
     assert model.parameters_["concentrations"] == pytest.approx(concentration, rel=1e-12)
     assert np.diff(model.lower_bounds_).min() >= -1e-12
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+@pytest.mark.parametrize("concentration", [1.0, 5.0, 50.0])
+def test_fits_with_known_concentrations_start_at_these(concentration, temperature):
+    rng = np.random.default_rng(1)
+    U = normalize(rng.normal(size=(60, 3)) + np.repeat([[2.0], [0.0]], 30, axis=0))
+    family = families.VonMisesFisher(concentration)
+    one = ef.ExponentialFamilyMixture(family, 1, random_state=0, temperature=temperature).fit(U)
+    law = stats.vonmises_fisher(normalize(U.sum(axis=0, keepdims=True))[0], concentration)
+    assert one.score(U) == pytest.approx(law.logpdf(U).mean(), rel=1e-12)
+    for k in (2, 3):
+        model = ef.ExponentialFamilyMixture(family, k, random_state=0, temperature=temperature, guard=False).fit(U)
+        assert np.linalg.norm(model.natural_parameters_, axis=1) == pytest.approx(concentration, rel=1e-12)
+        assert np.diff(model.lower_bounds_).min(initial=0.0) >= -1e-12
 
 
 def test_a_known_concentration_counts_directions_only_and_leads_back():

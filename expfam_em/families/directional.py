@@ -192,12 +192,16 @@ class VonMisesFisher(Centred, OfKnownWidth, _Directions):
         return self.concentration is not None  # only the M-step keeps the length of η
 
     def maximize(self, counts: Array, sums: Array, previous: Array | None = None) -> Array:
-        expectation = sums / counts[:, None]
+        found = self.to_natural(sums / counts[:, None])
+        if self.concentration is None or previous is None:
+            return found
+        return np.where(np.isfinite(found), found, previous)
+
+    def to_natural(self, expectation: Array) -> Array:
         if self.concentration is None:
-            return self.to_natural(expectation)
+            return super().to_natural(expectation)
         with np.errstate(all="ignore"):  # without a mean there is no direction
-            found = self._mapped(self._along, self._along_about, expectation)
-        return found if previous is None else np.where(np.isfinite(found), found, previous)
+            return self._mapped(self._along, self._along_about, expectation)
 
     def _along(self, vectors: Array) -> Array:
         """Return vectors of the length κ in these directions."""
