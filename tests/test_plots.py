@@ -55,6 +55,17 @@ def test_points_have_the_rows_as_places_and_mixed_colours():
     assert not ax.patches
 
 
+def outline(ax, ellipse):
+    """Places on a curve, (m, 2): a path that is a unit circle, taken to the picture."""
+    path = ellipse.get_path()
+    vertices = (ellipse.get_transform() - ax.transData).transform(path.vertices)
+    return vertices[path.codes != matplotlib.path.Path.CLOSEPOLY][::3]
+
+
+def centres(ax):
+    return [np.mean([np.min(at, axis=0), np.max(at, axis=0)], axis=0) for at in (outline(ax, e) for e in ax.patches)]
+
+
 @pytest.mark.parametrize("kind", COVARIANCES)
 def test_ellipses_are_one_and_two_standard_deviations_from_the_means(kind):
     mixture = gaussians(kind)
@@ -64,11 +75,7 @@ def test_ellipses_are_one_and_two_standard_deviations_from_the_means(kind):
     for i, ellipse in enumerate(ax.patches):
         k, deviations = divmod(i, 2)
         covariance = COVARIANCES[kind][k] * (np.eye(2) if COVARIANCES[kind].ndim < 3 else 1)
-        np.testing.assert_allclose(ellipse.center, MEANS[k], atol=1e-12)
-        # a path that is a unit circle, taken to the picture: every vertex is as far as the deviations say
-        outline = ellipse.get_patch_transform().transform(ellipse.get_path().vertices)
-        on_curve = outline[ellipse.get_path().codes != matplotlib.path.Path.CLOSEPOLY][::3]
-        offset = on_curve - MEANS[k]
+        offset = outline(ax, ellipse) - MEANS[k]  # every vertex is as far as the deviations say
         distance = np.einsum("ni,ij,nj->n", offset, np.linalg.inv(covariance), offset)
         np.testing.assert_allclose(distance, (deviations + 1) ** 2, rtol=1e-6)
     assert {"π = 0.70", "π = 0.30", "1 sd", "2 sd"} == set(texts(ax))
@@ -81,8 +88,8 @@ def test_columns_are_chosen_and_other_columns_left_out():
     X, _ = mixture.sample(20, rng=0)
     ax = plots.plot_clusters(X, mixture.responsibilities(X), mixture=mixture, columns=(2, 0))
     np.testing.assert_array_equal(ax.collections[0].get_offsets(), X[:, [2, 0]])
-    np.testing.assert_allclose([ellipse.center for ellipse in ax.patches[::2]], means[:, [2, 0]], atol=1e-9)
-    assert (ax.patches[0].width, ax.patches[0].height) == pytest.approx((6.0, 2.0))
+    np.testing.assert_allclose(centres(ax)[::2], means[:, [2, 0]], atol=1e-9)
+    np.testing.assert_allclose(np.ptp(outline(ax, ax.patches[0]), axis=0), (6.0, 2.0))
     assert ax.get_xlabel() == "column 2"
 
 
@@ -90,7 +97,17 @@ def test_reversed_columns_of_two_are_drawn_reversed():
     mixture = gaussians()
     X, _ = mixture.sample(20, rng=0)
     ax = plots.plot_clusters(X, mixture.responsibilities(X), mixture=mixture, columns=(1, 0))
-    np.testing.assert_allclose([ellipse.center for ellipse in ax.patches[::2]], MEANS[:, ::-1], atol=1e-9)
+    np.testing.assert_allclose(centres(ax)[::2], MEANS[:, ::-1], atol=1e-9)
+
+
+def test_ellipses_are_right_in_units_that_are_worlds_apart():
+    units = np.array([1e-9, 1e9])
+    X = np.random.default_rng(0).normal(size=(50, 2)) @ [[1.0, 0.5], [0.0, 1.0]] * units
+    model = ef.GaussianMixture(1, reg_covar=0, random_state=0).fit(X)
+    ax = model.plot(X)
+    offset = (outline(ax, ax.patches[0]) - model.means_[0]) / units
+    covariance = model.covariances_[0] / np.outer(units, units)
+    np.testing.assert_allclose(np.einsum("ni,ij,nj->n", offset, np.linalg.inv(covariance), offset), 1, rtol=1e-9)
 
 
 def test_one_column_gives_a_histogram_of_mass_one_and_the_densities():
@@ -119,6 +136,72 @@ def test_counts_get_one_bar_and_one_density_mark_for_each_number():
     np.testing.assert_array_equal(marks, np.arange(X.min(), X.max() + 1))
     assert ax.lines[-1].get_linestyle() == "None"
     assert {bar.get_width() for bar in ax.patches} == {1.0}
+
+
+def test_gaps_are_left_out_and_said(three_columns):
+    model, X = three_columns
+    X = X.copy()
+    X[::4, 0] = np.nan
+    ax = model.plot(X, columns=[0])
+    assert ax.get_title(loc="left").endswith(";\n30 with gaps are not drawn")
+    assert sum(bar.get_width() * bar.get_height() for bar in ax.patches) == pytest.approx(1)
+    assert len(model.plot(X, columns=[0, 1]).collections[0].get_offsets()) == 90
+
+
+def test_whole_numbers_of_any_size_are_drawn():
+    X = np.concatenate([np.random.default_rng(0).poisson(rate, (50, 1)) for rate in (1e3, 1e12)])
+    ax = ef.ExponentialFamilyMixture(ef.families.Poisson(), 2, random_state=0).fit(X).plot(X)
+    marks = ax.lines[-1].get_xdata()
+    assert len(marks) <= 600
+    np.testing.assert_array_equal(marks, np.round(marks))
+
+
+def test_a_family_that_does_not_say_where_it_lives_has_contours():
+    class Silent(ef.ExponentialFamily):  # the logarithm of a row below 0 is NaN
+        def sufficient_statistics(self, X):
+            return X**2
+
+        def log_partition(self, natural):
+            return -np.log(-2 * natural).sum(axis=1)
+
+        def log_base_measure(self, X):
+            return np.log(X).sum(axis=1)
+
+    X = np.random.default_rng(0).rayleigh(1.0, (100, 2))
+    model = ef.ExponentialFamilyMixture(Silent(), 1, random_state=0).fit(X)
+    assert len([one for one in model.plot(X).collections[1:] if one.get_paths()]) == 1
+
+
+def test_places_of_many_rows_have_marks_of_their_size():
+    X = np.repeat([[0.0, 1.0], [2.0, 3.0]], [30, 10], axis=0)
+    ax = plots.plot_clusters(X, np.eye(2)[np.repeat([0, 1], [30, 10])])
+    (marks,) = ax.collections
+    np.testing.assert_array_equal(marks.get_offsets(), [[0, 1], [2, 3]])
+    assert marks.get_sizes()[0] == pytest.approx(3 * marks.get_sizes()[1])
+
+
+def test_labels_are_written_at_the_axis():
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    X = pandas.DataFrame({"cost, $, or $": rng.normal(size=60), "kind": rng.choice(["new", "old"], 60)})
+    model = ef.ExponentialFamilyMixture("auto", 1, random_state=0).fit(X)
+    ax = model.plot(X, columns=["cost, $, or $", "kind"])
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["new", "old"]
+    assert ax.get_xlabel() == r"cost, \$, or \$"  # no formula of TeX
+    assert len(ax.collections) == 1
+
+
+def test_noise_is_called_so_and_a_component_without_rows_is_left_out():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(0, 1, (100, 1)), rng.uniform(-30, 30, (30, 1))])
+    model = ef.GaussianMixture(1, noise="uniform", random_state=0).fit(X)
+    assert "noise" in texts(model.plot(X))
+    assert plots.plot_profiles(model, X).get_yticklabels()[1].get_text().startswith("noise (")
+    mixture = ef.Mixture(ef.families.Poisson(), [0.999, 0.001], np.log([[2.0], [50.0]]))
+    few = rng.poisson(2.0, 60).astype(float)
+    ax = plots.plot_clusters(few, mixture.responsibilities(few[:, None]), mixture=mixture)
+    assert "π = 0.00" not in texts(ax)
+    assert "1 component without rows is not drawn" in ax.get_title(loc="left")
 
 
 def test_positive_families_are_drawn_where_they_live():
@@ -326,6 +409,36 @@ def test_profiles_are_means_of_components_and_probabilities_of_levels():
     np.testing.assert_allclose(written[:, 1:].sum(axis=1), 1, atol=2e-3)
     image = ax.images[0].get_array()
     assert image[np.argmax(expected), 0] == image[:, 0].max()
+
+
+def test_profiles_do_not_count_gaps_as_zeros(three_columns):
+    model, X = three_columns
+    gaps = X.copy()
+    gaps[::3, 1] = np.nan
+    r, there = model.predict_proba(gaps), ~np.isnan(gaps[:, 1])
+    order = np.argsort(-r.mean(axis=0))
+    expected = (r[there].T @ X[there, 1] / r[there].sum(axis=0))[order]
+    written = np.array([float(text) for text in texts(plots.plot_profiles(model, gaps))]).reshape(2, 3)
+    np.testing.assert_allclose(written[:, 1], expected, rtol=6e-3, atol=6e-3)
+
+
+def test_profiles_of_codes_are_probabilities_of_levels():
+    X = np.random.default_rng(0).integers(0, 3, (100, 2))
+    ax = ef.ExponentialFamilyMixture(ef.families.Categorical(), 2, random_state=0).fit(X).plot(X)
+    ticks = [tick.get_text() for tick in ax.get_xticklabels()]
+    assert ticks == [f"column {j}: {level}" for j in (0, 1) for level in (0, 1, 2)]
+
+
+def test_profiles_of_many_columns_go_down_and_show_those_that_differ():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 60))
+    X[:100, 7] += 9
+    model = ef.KMeans(2, random_state=0).fit(X)
+    ax = model.plot(X)
+    ticks = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert len(ticks) == 40
+    assert "column 7" in ticks
+    assert "40 of 60 columns" in ax.get_title(loc="left")
 
 
 def test_bits_are_drawn_as_profiles():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from expfam_em.plots.clusters import seen_by
-from expfam_em.plots.style import axes_or_new, component_colours, title
+from expfam_em.plots.style import axes_or_new, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,13 +45,14 @@ def plot_responsibilities(estimator: Any, X: Any, ax: Axes | None = None) -> Axe
     ImportError
         Without matplotlib.
     """
-    r = seen_by(estimator, X).r
+    seen = seen_by(estimator, X)
+    r = seen.r
     labels, largest = r.argmax(axis=1), r.max(axis=1)
     r = r[np.lexsort((-largest, labels))]
     edges = np.unique(np.linspace(0, len(r), min(len(r), STRIPS) + 1).astype(int))
     strips = np.add.reduceat(r, edges[:-1]) / np.diff(edges)[:, None]
     ax = axes_or_new(ax, (7, 3.2))
-    base, colours = np.zeros(len(strips)), component_colours(r.shape[1])
+    base, colours = np.zeros(len(strips)), seen.colours
     for k, colour in enumerate(colours):
         ax.bar(edges[:-1], strips[:, k], np.diff(edges), base, align="edge", color=colour, linewidth=0, rasterized=True)
         base = base + strips[:, k]
@@ -59,7 +60,8 @@ def plot_responsibilities(estimator: Any, X: Any, ax: Axes | None = None) -> Axe
     inside = np.bincount(labels, minlength=r.shape[1])
     middle = np.cumsum(inside) - inside / 2
     for i in np.flatnonzero(inside >= NAMED * len(r)):
-        ax.text(middle[i], 1.02, f"{i}", ha="center", va="bottom", color=colours[i], weight="bold")
+        name = "noise" if seen.noise and i == r.shape[1] - 1 else f"{i}"
+        ax.text(middle[i], 1.02, name, ha="center", va="bottom", color=colours[i], weight="bold")
     title(ax, f"The largest responsibility is {np.mean(largest):.1%} on average", pad=18)
     return ax
 
@@ -85,11 +87,12 @@ def plot_uncertainty(estimator: Any, X: Any, ax: Axes | None = None) -> Axes:
     ImportError
         Without matplotlib.
     """
-    r = seen_by(estimator, X).r
+    seen = seen_by(estimator, X)
+    r = seen.r
     uncertainty = 1 - r.max(axis=1)
     order = np.argsort(uncertainty)
     ax = axes_or_new(ax, (6, 3.6))
-    colours = component_colours(r.shape[1])[r.argmax(axis=1)]
+    colours = seen.colours[r.argmax(axis=1)]
     ax.scatter(np.arange(len(r)) + 1, uncertainty[order], c=colours[order], s=9, linewidths=0, rasterized=len(r) > 5000)
     ax.set(xlabel="rows, most certain first", ylabel="uncertainty, 1 − largest responsibility", ylim=(0, None))
     title(ax, f"{np.sum(uncertainty > DOUBTFUL):,} of {len(r):,} rows have an uncertainty above {DOUBTFUL:g}")

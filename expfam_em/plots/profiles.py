@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from expfam_em.plots.clusters import centres_of, seen_by
-from expfam_em.plots.style import FAINT, INK, axes_or_new, pyplot, title
+from expfam_em.plots.style import FAINT, INK, axes_or_new, plain, pyplot, title
 from expfam_em.rows.typing import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WRITTEN = 200
+MOST_PROFILED = 40
+"""Columns, or levels of them, of a picture of profiles; of more, those are drawn in which components differ most."""
+
+MOST_ACROSS, LONGEST_ACROSS = 12, 20
+"""Columns that stand beside one another, and characters of their names; more, and longer ones, go down."""
+
+WRITTEN = 400
 """Cells of a picture of profiles in which numbers can still be read."""
 
 FULL_COLOUR = 2.0
@@ -92,7 +99,8 @@ def plot_profiles(estimator: Any, X: Any, ax: Axes | None = None) -> Axes:
 
     Numbers are the mean of the rows of a component, weighted by the responsibilities. Their colour says how many
     standard deviations it is above (red) or below (blue) the mean of all rows. Labels have a cell for each level, with
-    its probability as the mean.
+    its probability as the mean. Missing values do not count. Of more than 40 columns, those are drawn in which the
+    components differ most.
 
     Parameters
     ----------
@@ -114,33 +122,57 @@ def plot_profiles(estimator: Any, X: Any, ax: Axes | None = None) -> Axes:
     """
     seen = seen_by(estimator, X)
     groups = _cells(estimator, seen)
-    names = [name for group in groups for name in group.names]
+    names = [plain(name) for group in groups for name in group.names]
     values, colour = (np.concatenate([group[i] for group in groups], axis=1) for i in (1, 2))
     share = seen.r.mean(axis=0)
+    said = "Means by component; red is above all rows"
+    if (m := len(names)) > MOST_PROFILED:
+        differ = np.argsort(-(share @ np.nan_to_num(colour) ** 2), kind="stable")[:MOST_PROFILED]
+        kept = np.sort(differ)
+        names, values, colour = [names[j] for j in kept], values[:, kept], colour[:, kept]
+        said += f";\nthe {MOST_PROFILED} of {m:,} columns that differ most"
     order = np.argsort(-share)
-    K, m = values.shape
-    ax = axes_or_new(ax, (max(5.0, 1.2 + 0.62 * m), 2.0 + 0.42 * K))
-    ax.imshow(colour[order], cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
-    ax.set_xticks(range(m), names, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(K), [f"{k} ({share[k]:.0%})" for k in order])
-    ax.set_ylabel("component")
+    called = ["noise" if seen.noise and k == len(share) - 1 else f"{k}" for k in order]
+    components = [f"{name} ({share[k]:.0%})" for name, k in zip(called, order, strict=True)]
+    down = len(names) > MOST_ACROSS or max(map(len, names)) > LONGEST_ACROSS
+    if ax is None:
+        ax = axes_or_new(None, _size(len(components), names, down))
+    _table(axes_or_new(ax), values[order], colour[order], names, components, down)
+    title(ax, said)
+    return ax
+
+
+def _size(K: int, names: Sequence[str], down: bool) -> tuple[float, float]:
+    if down:
+        return 0.5 + 0.08 * min(max(map(len, names)), 40) + max(4.2, 0.75 * K), 1.4 + 0.24 * len(names)
+    return max(5.0, 1.2 + 0.62 * len(names)), 2.0 + 0.42 * K
+
+
+def _table(ax: Axes, values: Array, colour: Array, names: Sequence[str], components: Sequence[str], down: bool) -> None:
+    """Draw cells, components below one another, or beside one another where columns go ``down``."""
+    if down:
+        values, colour = values.T, colour.T
+    ax.imshow(colour, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    across, beside = (components, names) if down else (names, components)
+    turned: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(range(len(across)), across, **({} if down and len(across) <= 8 else turned))
+    ax.set_yticks(range(len(beside)), beside)
+    ax.set(**{"xlabel" if down else "ylabel": "component"})
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
-    for i, j in np.ndindex(K, m) if K * m <= WRITTEN else ():
-        white = abs(colour[order[i], j]) > 0.7
-        ax.text(j, i, _short(float(values[order[i], j])), ha="center", va="center", fontsize="small",
+    for i, j in np.ndindex(values.shape) if values.size <= WRITTEN else ():
+        white = abs(colour[i, j]) > 0.7
+        ax.text(j, i, _short(float(values[i, j])), ha="center", va="center", fontsize="small",
                 color="white" if white else INK)  # fmt: skip
-    title(ax, "Means by component; red is above all rows")
-    return ax
 
 
 def _cells(estimator: Any, seen: Any) -> list[Cells]:
     """Return the cells of each column of the rows, in their order."""
     levels = levels_of(estimator)
-    means, found = centres_of(np.nan_to_num(seen.X), seen.r), []
+    means, found = centres_of(seen.X, seen.r), []
+    named = hasattr(estimator, "feature_names_in_")
     for j, name in enumerate(seen.names):
-        if name in levels:
-            of = levels[name]
+        if of := levels.get(name if named else str(j)):
             shares = np.array(list(of.values())).T
             whole = seen.r.mean(axis=0) @ shares
             deviation = np.sqrt(whole * (1 - whole))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,23 +21,24 @@ MORE_COLOURS = ("#882255", "#8C6D31", "#B8B800", "#332288", "#F08080", "#117733"
 INK, FAINT = "#222222", "#888888"
 
 
-def component_colours(n_components: int) -> Array:
-    """Return one colour for each component, (K, 3).
+def component_colours(n_components: int, *, noise: bool = False) -> Array:
+    """Return one colour for each component, (K, 3), and with ``noise`` grey behind them.
 
     Parameters
     ----------
     n_components : int
         Number of components K.
+    noise : bool
+        Whether a component of noise follows them.
     """
     pyplot()
     from matplotlib import colormaps
     from matplotlib.colors import to_rgb
 
     known = np.array([to_rgb(colour) for colour in PALETTE + MORE_COLOURS])
-    if n_components <= len(known):
-        return known[:n_components]
-    further = colormaps["viridis"](np.linspace(0, 0.95, n_components - len(known)))[:, :3]
-    return np.concatenate([known, further])
+    further = colormaps["viridis"](np.linspace(0, 0.95, max(n_components - len(known), 0)))[:, :3]
+    grey = np.array([to_rgb(FAINT)] * noise).reshape(-1, 3)
+    return np.concatenate([known[:n_components], further, grey])
 
 
 def pyplot() -> Any:
@@ -59,6 +61,11 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float] = (6, 4.2)) -> Axes:
 def title(ax: Axes, sentence: str, **style: Any) -> None:
     """Say above a picture what it shows."""
     ax.set_title(sentence, loc="left", fontsize="medium", **style)
+
+
+def plain(name: str, width: int = 40) -> str:
+    """Return a name as it is, in lines of at most ``width`` characters: its dollars begin no formula."""
+    return textwrap.fill(name, width).replace("$", r"\$")
 
 
 def ink(colour: Array) -> tuple[float, ...]:

@@ -9,15 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expfam_em.families.counts import Bernoulli
-from expfam_em.plots.clusters import plot_clusters, seen_by
+from expfam_em.plots.clusters import draw, seen_by
 from expfam_em.plots.profiles import levels_of, plot_profiles
-from expfam_em.plots.style import pyplot
+from expfam_em.plots.style import axes_or_new, plain, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_PAIRS = 6
 """Columns of which every pair is drawn; more are drawn as profiles."""
+
+NAME_WIDTH = 22
+"""Characters of a name in a line beside a picture of a pair."""
 
 
 def plot_model(
@@ -58,7 +61,7 @@ def plot_model(
     chosen = [_place(column, seen.names) for column in (range(len(seen.names)) if columns is None else columns)]
     names = [seen.names[j] for j in chosen]
     if len(chosen) <= 2:
-        return plot_clusters(seen.X, seen.r, mixture=seen.mixture, columns=chosen, names=names, ax=ax)
+        return draw(seen, chosen, list(map(plain, names)), axes_or_new(ax))
     if ax is not None:
         raise ValueError(f"{len(chosen)} columns are drawn in pairs, which need a figure of their own: leave out ax")
     return _pairs(seen, chosen, names)
@@ -84,16 +87,16 @@ def _pairs(seen: Any, chosen: Sequence[int], names: Sequence[str]) -> NDArray[An
             ax.set_axis_off()
             continue
         which = [chosen[i]] if i == j else [chosen[j], chosen[i]]
-        X = seen.X if seen.X.shape[1] > 1 else seen.X[:, which]
-        called = [seen.names[c] for c in which]
-        plot_clusters(X, seen.r, mixture=seen.mixture, columns=which, names=called, ax=ax)
+        draw(seen, which, [""] * len(which), axes_or_new(ax))
         ax.set_title("", loc="left")
         for text in list(ax.texts):
             text.remove()  # too small to be read
-        ax.set_ylabel(names[i] if j == 0 and i > 0 else "")
-        ax.set_xlabel(names[j] if i == m - 1 else "")
+        ax.set_ylabel(plain(names[i], NAME_WIDTH) if j == 0 and i > 0 else "")
+        ax.set_xlabel(plain(names[j], NAME_WIDTH) if i == m - 1 else "")
         if i == j:
             ax.set_yticks([])
             ax.spines["left"].set_visible(False)
-    axes[0, 0].set_title(f"{len(seen.r):,} rows, {seen.r.shape[1]} components", loc="left", fontsize="medium")
+    K = seen.r.shape[1] - seen.noise
+    words = f"{len(seen.r):,} rows, {K} component{'s' * (K != 1)}{' and noise' * seen.noise}"
+    axes[0, 0].set_title(words, loc="left", fontsize="medium")
     return axes
