@@ -1,5 +1,6 @@
 """What is wrong is refused with words that say what and where, and nothing half done is left behind."""
 
+import functools
 import itertools
 import pickle
 import subprocess
@@ -445,3 +446,27 @@ def test_rows_whose_density_no_float_can_hold_are_named(covariance_type, far):
         with pytest.raises(ValueError, match=r"row 3 is so far from every component of Gaussian.*: leave it out"):
             method(np.concatenate([[[np.nan, 0.0]], rows[1:]]))
     assert np.isfinite(model.predict_proba(X)).all()
+
+
+def test_what_is_masked_is_missing():
+    rng = np.random.default_rng(0)
+    X, gone = rng.normal(size=(60, 2)), rng.random((60, 2)) < 0.1
+    masked, gaps = np.ma.masked_array(X, gone), np.where(gone, np.nan, X)
+    one, other = (ef.GaussianMixture(2, random_state=0).fit(rows) for rows in (masked, gaps))
+    np.testing.assert_array_equal(one.means_, other.means_)
+    np.testing.assert_array_equal(one.predict_proba(masked), other.predict_proba(gaps))
+    np.testing.assert_array_equal(one.mixture_.log_density(masked), other.mixture_.log_density(gaps))
+    counts = [
+        ef.ExponentialFamilyMixture("poisson", random_state=0).fit(rows).parameters_["rates"]
+        for rows in (np.ma.masked_array([[1], [3], [99]], [[0], [0], [1]]), [[1.0], [3.0], [np.nan]])
+    ]
+    np.testing.assert_array_equal(*counts)
+    with pytest.raises(ValueError, match="NaN"):
+        ef.KMeans(2).fit(masked)
+    whole = np.ma.masked_array(X)
+    np.testing.assert_array_equal(
+        ef.KMeans(2, random_state=0).fit_predict(whole), ef.KMeans(2, random_state=0).fit_predict(X)
+    )
+    for fit in (ef.GaussianMixture(2).fit, functools.partial(ef.fit, one.mixture_)):
+        with pytest.raises(ValueError, match="sample_weight has masked entries: give 0"):
+            fit(X, sample_weight=np.ma.masked_array(np.ones(60), gone[:, 0]))

@@ -323,3 +323,10 @@ def test_a_subject_looks_at_some_of_many_rows():
     X = np.random.default_rng(0).rayleigh(2.0, (5000, 1))
     assert Subject(faulty.Waves(), X, np.random.default_rng(0)).n == 1000
     ef.check_family(faulty.Waves(), X)
+
+
+@pytest.mark.parametrize("family", [ef.families.Gamma(), ef.families.LogNormal(), ef.families.Beta()], ids=repr)
+def test_impossible_rows_are_said_before_what_follows_from_them(family):
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    with pytest.raises(ef.FamilyError, match=r"rows of X are possible\).*column \d holds .*\(row \d+\)"):
+        ef.check_family(family, X)

@@ -485,3 +485,8 @@ def test_a_cluster_that_adapts_gets_workers_for_a_fit(monkeypatch):
         cluster.adapt(minimum=0, maximum=1, interval="50 ms")
         rows = in_time(lambda: ef.DaskRows(da.from_array(X, chunks=41), client, patience=SECONDS))
         same_fits(in_time(lambda: clone(NORMAL).fit(rows)), NORMAL.fit(X))
+
+
+def test_a_delayed_value_is_refused_in_a_sentence():
+    with pytest.raises(TypeError, match=r"dask\.array\.from_delayed"):
+        ef.GaussianMixture(2).fit(dask.delayed(np.zeros((5, 2))))

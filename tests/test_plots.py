@@ -352,6 +352,10 @@ def test_a_model_draws_pairs_of_its_columns_or_those_that_are_named(three_column
     np.testing.assert_array_equal(two.collections[0].get_offsets(), X[:, [2, 0]])
     one = model.plot(X, columns=[1])
     assert one.get_xlabel() == "column 1"
+    assert model.plot(X, columns=1).get_xlabel() == "column 1"
+    for nothing in ([], 1.5, [0.5]):
+        with pytest.raises(ValueError, match=r"must (be|have) names or numbers of columns, as in \[0, 1\]"):
+            model.plot(X, columns=nothing)
     with pytest.raises(ValueError, match="need a figure of their own"):
         model.plot(X, ax=two)
     with pytest.raises(ValueError, match="column 3 is not there; X has 3 columns"):

@@ -308,3 +308,16 @@ def test_tables_that_are_none_are_refused():
     with pytest.raises(ValueError, match="give n_cells"):
         ef.goodness_of_fit(shares, np.eye(3)[[0, 0, 1, 2, 2]])
     assert ef.goodness_of_fit(shares, np.eye(3)[[0, 0, 1, 2, 2]], n_cells=3).g2 == pytest.approx(0, abs=1e-9)
+
+
+def test_tests_and_estimates_print_as_sentences():
+    X = (np.random.default_rng(0).random((200, 4)) < 0.4).astype(int)
+    model = ef.BernoulliMixture(2, random_state=0).fit(X)
+    found = ef.goodness_of_fit(model, X)
+    assert repr(found).startswith(f"G² {found.g2:.6g}, p {found.p_g2:.4g}\nX² {found.x2:.6g}")
+    assert repr(found).endswith("16 cells, 6 degrees of freedom")
+    test = ef.likelihood_ratio_test(ef.BernoulliMixture(1, random_state=0), X, n_replicates=9, random_state=0)
+    assert repr(test).startswith(f"1 against 2 components: statistic {test.statistic:.6g}, p {test.p_value:.4g}\n")
+    value = ef.entropy(model.mixture_, 100, rng=0)
+    assert repr(value) == str(value) == f"{value.value:.6g} ± {value.standard_error:.2g}"
+    assert repr(ef.entropy(ef.Mixture(ef.families.Exponential(), [1.0], [[-1.0]]))) == "1"

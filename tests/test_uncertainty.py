@@ -649,3 +649,13 @@ def test_bootstrap_keeps_constants_and_counts_failures():
         ef.bootstrap(sized, counts, draws="jackknife")
     with pytest.raises(ValueError, match="n_replicates is 1"):
         ef.bootstrap(sized, counts, n_replicates=1)
+
+
+def test_symmetric_matrices_are_printed_once():
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    for kind in ("full", "tied"):
+        model = ef.GaussianMixture(1, covariance_type=kind, random_state=0).fit(X)
+        found = ef.standard_errors(model, X)
+        printed = [line.split("  ")[0] for line in str(found).splitlines() if line.startswith("covariances")]
+        assert len(printed) == 3
+        assert sum(row["parameter"] == "covariances" for row in found.rows()) == 4  # the numbers are all there

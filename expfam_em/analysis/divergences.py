@@ -28,6 +28,17 @@ class Estimate(NamedTuple):
     value: Array
     standard_error: Array
 
+    def __repr__(self) -> str:
+        if not np.any(self.standard_error):
+            return _rounded(self.value)
+        if np.ndim(self.value) == 0:
+            return f"{self.value:.6g} ± {self.standard_error:.2g}"
+        return f"{_rounded(self.value)}\nstandard errors\n{_rounded(self.standard_error)}"
+
+
+def _rounded(values: Array) -> str:
+    return f"{values:.6g}" if np.ndim(values) == 0 else np.array2string(np.asarray(values), precision=5)
+
 
 def entropy(mixture: Mixture, n: int = DRAWS, rng: Seed = None) -> Estimate:
     """Return H = −E[log p(x)] in nats, from n rows drawn from the mixture; exactly if it has one component.

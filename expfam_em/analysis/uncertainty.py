@@ -174,7 +174,9 @@ class StandardErrors(Mapping[str, Array]):
 
     def __str__(self) -> str:
         cells: list[tuple[str, ...]] = [("parameter", "estimate", "standard error", "2.5 %", "97.5 %")]
-        rows = [row for row in self.rows() if row["parameter"] == "weights" or row["standard_error"] != 0]
+        twice = {name: _written_twice(value) for name, value in self.estimates.items()}
+        once = [row for row in self.rows() if not twice[row["parameter"]][row["index"]]]
+        rows = [row for row in once if row["parameter"] == "weights" or row["standard_error"] != 0]
         for row in rows[:PRINTED]:
             numbers = [f"{row[key]:.6g}" for key in ("estimate", "standard_error", "lower", "upper")]
             cells.append((_name(row, self.entries), *("–" if text == "nan" else text for text in numbers)))
@@ -187,6 +189,15 @@ class StandardErrors(Mapping[str, Array]):
         return "\n".join([*lines, *more, *self.left_out])
 
     __repr__ = __str__
+
+
+def _written_twice(values: Array) -> Mask:
+    """Return which numbers stand above the diagonal of symmetric matrices, and so below it, too."""
+    shape = values.shape
+    square = len(shape) >= 2 and shape[-1] == shape[-2] and shape[-1] > 1
+    if not square or not np.array_equal(values, np.swapaxes(values, -1, -2), equal_nan=True):
+        return np.zeros(shape, bool)
+    return np.broadcast_to(np.triu(np.ones(shape[-2:], bool), 1), shape)
 
 
 def _name(row: dict[str, Any], entries: Mapping[str, Any]) -> str:

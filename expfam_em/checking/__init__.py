@@ -13,7 +13,8 @@ from expfam_em.checking.subject import LeftOutError, Subject
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import OfComponents, is_incomplete
 from expfam_em.rows.caller import warn_caller
-from expfam_em.rows.typing import Observations, Seed
+from expfam_em.rows.csr import without_mask
+from expfam_em.rows.typing import Array, Observations, Seed
 
 DECISIVE = ("∇A is the mean of T", "the density integrates to 1")
 """The laws that tie A to T and h; all others hold of the A of another density, too."""
@@ -62,6 +63,17 @@ class Report:
         return "\n".join([head, *lines])
 
 
+def _refuse_impossible(family: ExponentialFamily, X: Array) -> None:
+    """Raise a FamilyError if the family itself says that rows are impossible."""
+    try:
+        family.check_support(X.copy())
+    except ValueError as error:
+        law = "rows of X are possible"
+        raise FamilyError(law, repr(family), f"check_support refuses rows of X: {error}") from error
+    except Exception:  # it may need to be bound first, and that has failed
+        return
+
+
 def check_family(family: ExponentialFamily, X: Observations, *, random_state: Seed = 0) -> Report:
     """Check the laws of an exponential family on rows, and name the first one that is broken.
 
@@ -102,7 +114,7 @@ def check_family(family: ExponentialFamily, X: Observations, *, random_state: Se
     """
     if not isinstance(family, ExponentialFamily):
         raise TypeError(f"family is {family!r}; it must be an instance of a subclass of ExponentialFamily")
-    given: Any = X
+    given: Any = without_mask(X)
     X = np.array(given.toarray() if sparse.issparse(given) else given, np.float64)
     if X.ndim != 2 or len(X) < 4 or not np.isfinite(X).all():
         raise ValueError(f"X has shape {X.shape}; it must be (n, d), with at least 4 rows of finite numbers")
@@ -121,6 +133,7 @@ def check_family(family: ExponentialFamily, X: Observations, *, random_state: Se
         except BrokenLawError as broken:
             raise FamilyError(law, repr(family), str(broken)) from broken
         except Exception as error:
+            _refuse_impossible(family, X)  # which may be why
             sentence = f"it could not be checked, because {type(error).__name__} was raised: {error}"
             raise FamilyError(law, repr(family), sentence) from error
     if report.undecided:

@@ -102,6 +102,31 @@ def _shapes_of_rows(subject):
     return f"p = {widths.pop()}"
 
 
+@law("rows of X are possible")
+def _rows_are_possible(subject):
+    try:
+        subject.family.check_support(frozen(subject.X))
+    except ValueError as error:
+        raise BrokenLawError(f"check_support refuses rows of X, which were said to be possible: {error}") from error
+    accepted = subject.family.supports(frozen(subject.X))
+    if np.shape(accepted) != (subject.n,) or not np.all(accepted):
+        raise BrokenLawError(
+            f"supports returned {show(accepted)} for rows that check_support accepts: it must be True for each, (n,)"
+        )
+    T, _, log_h = subject.statistics
+    for name, values in (("sufficient_statistics", T), ("log_base_measure", log_h[:, None])):
+        if not np.isfinite(values).all():
+            row = int(np.argmin(np.isfinite(values).all(axis=1)))
+            raise BrokenLawError(
+                f"{name} is {show(values[row])} for row {row}, {show(subject.X[row])}, which check_support accepts: it "
+                "must be finite there, or check_support must refuse the row"
+            )
+    if not np.ptp(T, axis=0).any():
+        raise BrokenLawError(
+            f"all rows of X have the same T, {show(T[0])}: give rows that differ, so that η can be estimated"
+        )
+
+
 @law("T, log h and e of a row are its own")
 def _rows_on_their_own(subject):
     worst = 0.0
@@ -137,31 +162,6 @@ def _exposure_is_positive(subject):
             f"exposure is {exposure[row]:.6g} for row {row}, {show(subject.X[row])}: it must be positive"
         )
     return f"from {np.min(exposure):.3g} to {np.max(exposure):.3g}"
-
-
-@law("rows of X are possible")
-def _rows_are_possible(subject):
-    try:
-        subject.family.check_support(frozen(subject.X))
-    except ValueError as error:
-        raise BrokenLawError(f"check_support refuses rows of X, which were said to be possible: {error}") from error
-    accepted = subject.family.supports(frozen(subject.X))
-    if np.shape(accepted) != (subject.n,) or not np.all(accepted):
-        raise BrokenLawError(
-            f"supports returned {show(accepted)} for rows that check_support accepts: it must be True for each, (n,)"
-        )
-    T, _, log_h = subject.statistics
-    for name, values in (("sufficient_statistics", T), ("log_base_measure", log_h[:, None])):
-        if not np.isfinite(values).all():
-            row = int(np.argmin(np.isfinite(values).all(axis=1)))
-            raise BrokenLawError(
-                f"{name} is {show(values[row])} for row {row}, {show(subject.X[row])}, which check_support accepts: it "
-                "must be finite there, or check_support must refuse the row"
-            )
-    if not np.ptp(T, axis=0).any():
-        raise BrokenLawError(
-            f"all rows of X have the same T, {show(T[0])}: give rows that differ, so that η can be estimated"
-        )
 
 
 # ---- the log-partition ---------------------------------------------------------------------------------------------

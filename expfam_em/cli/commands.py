@@ -27,7 +27,6 @@ from expfam_em.estimators import load
 from expfam_em.estimators import select as compare
 from expfam_em.families.gaussian.gaussian import COVARIANCE_TYPES
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
-from expfam_em.plots import plot_clusters
 from expfam_em.progress import with_bar
 
 LARGE_ENTRIES = 10_000_000
@@ -263,10 +262,14 @@ def _drawing(path: Path | None) -> Iterator[Any]:
     figure, axes = pyplot.subplots(layout="constrained")
     try:
         yield axes
-        with written(path) as whole:
-            figure.savefig(whole, format=path.suffix[1:].lower() or "png")
+        _save_picture(figure, path)
     finally:
         pyplot.close(figure)
+
+
+def _save_picture(figure: Any, path: Path) -> None:
+    with written(path) as whole:
+        figure.savefig(whole, format=path.suffix[1:].lower() or "png")
 
 
 def _check_picture(path: Path | None) -> None:
@@ -284,19 +287,18 @@ def _check_picture(path: Path | None) -> None:
         raise ValueError(f"cannot draw into {path}: its name must end in one of .{', .'.join(known)}")
 
 
-def _draw(estimator: Any, given: Given, shown: Sequence[str], path: Path | None) -> None:
-    """Draw some of the rows in one or two columns."""
+def _draw(estimator: Any, given: Given, shown: Sequence[str], path: Path) -> None:
+    """Draw some of the rows as `plot` of the estimator does: all columns, or those that are named."""
+    from matplotlib import pyplot
+
     step = -(-len(given.rows) // DRAWN)
     X = np.concatenate([chunk.X[-chunk.first % step :: step] for chunk in given.rows.chunks(READ_ROWS)])
-    with _drawing(path) as axes:
-        if axes is None:
-            return
-        if _is_kmeans(estimator):
-            responsibilities = np.eye(estimator.n_clusters)[estimator.predict(X)]
-        else:
-            responsibilities = estimator.predict_proba(X)
-        columns = [given.names.index(name) for name in shown]
-        plot_clusters(X, responsibilities, mixture=estimator.mixture_, columns=columns, names=list(shown), ax=axes)
+    axes = estimator.plot(X, columns=[given.names.index(name) for name in shown] or None)
+    figure = np.ravel(np.asarray(axes, object))[0].figure
+    try:
+        _save_picture(figure, path)
+    finally:
+        pyplot.close(figure)
 
 
 # ---- commands -----------------------------------------------------------------------------------------------
@@ -374,7 +376,7 @@ def fit(
             estimator.save(whole)
     with _warnings_said(quiet):
         if plot is not None:
-            _draw(estimator, given, given.names[:2], plot)
+            _draw(estimator, given, [], plot)
         if not quiet:
             _print_model(estimator, given.names, X, weight, sys.stderr if output == STANDARD else sys.stdout)
 
@@ -552,7 +554,7 @@ def _numbers(text: str) -> list[int]:
 def plot(
     model: Model, data: Rows,
     output: Annotated[Path, typer.Option("--output", "-o", help="Draw into this file: .png, .pdf, .svg.")],
-    columns: Annotated[str | None, typer.Option(help="One or two columns to draw; the first two by default.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns to draw; all by default.")] = None,
     missing: Missing = False, separator: Separator = None, header: Header = None,
 ) -> None:  # fmt: skip
     """Draw the rows of a file in the colours of their components."""
@@ -561,7 +563,7 @@ def plot(
     with _warnings_said():
         estimator = _open_model(model)
         given = open_rows(data, None, None, separator, header, missing, model=estimator)
-        shown = _split(columns) or given.names[:2]
+        shown = _split(columns)
         if unknown := [name for name in shown if name not in given.names]:
             raise ValueError(
                 f"no column of the model is named {unknown[0]!r}; the columns are {', '.join(given.names)}"

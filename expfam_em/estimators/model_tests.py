@@ -50,6 +50,16 @@ class LikelihoodRatioTest:
     alternative: BaseMixture = field(repr=False)
     n_failed: int = 0
 
+    def __str__(self) -> str:
+        K, more = (one.mixture_.n_components for one in (self.null, self.alternative))
+        failed = f"; {self.n_failed} could not be fitted" if self.n_failed else ""
+        return (
+            f"{K} against {more} components: statistic {self.statistic:.6g}, p {self.p_value:.4g}\n"
+            f"by {len(self.replicates)} drawn data sets{failed}"
+        )
+
+    __repr__ = __str__
+
 
 @undisturbed
 def likelihood_ratio_test(
@@ -157,6 +167,15 @@ class GoodnessOfFit:
     degrees_of_freedom: int
     p_g2: float
     p_x2: float
+
+    def __str__(self) -> str:
+        ends = [f"p {'–' if np.isnan(p) else format(p, '.4g')}" for p in (self.p_g2, self.p_x2)]
+        return (
+            f"G² {self.g2:.6g}, {ends[0]}\nX² {self.x2:.6g}, {ends[1]}\n"
+            f"{self.n_cells:,} cells, {self.degrees_of_freedom:,} degrees of freedom"
+        )
+
+    __repr__ = __str__
 
 
 @undisturbed

@@ -72,6 +72,7 @@ def checked_weight(sample_weight: ArrayLike | None, X: Any) -> Array | None:
             "sample_weight is given beside rows that are not in memory, which have weights of their own: give "
             "rows_from(X, weight=...) the name of their column, or the weights"
         )
+    csr.refuse_mask(sample_weight)
     return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
 
 
@@ -314,6 +315,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
 
     def _validated(self, X: Any, reset: bool = True) -> Any:
         """Return X as scikit-learn checks it, an array or a block of CSR rows; or rows from elsewhere."""
+        X = csr.without_mask(X)
         if is_source(X) or is_rows(X):
             return self._checked_elsewhere(self._opened(X, reset), reset)
         if (names := self._names_of_columns()) is not None and is_frame(X):
@@ -419,7 +421,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         return self._checked_rows(X)
 
     def plot(
-        self, X: Observations, *, columns: Sequence[int | str] | None = None, ax: Axes | None = None
+        self, X: Observations, *, columns: Sequence[int | str] | int | str | None = None, ax: Axes | None = None
     ) -> Axes | NDArray[Any]:
         """Draw rows and what was fitted to them, in the way that suits their columns.
 
@@ -431,7 +433,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         ----------
         X : (n, d)
             Rows.
-        columns : names or numbers, optional
+        columns : names or numbers, or one of them, optional
             Those to draw.
         ax : Axes, optional
             Where to draw one picture; by default a figure of its own.

@@ -169,7 +169,8 @@ def seen_by(model: Any, X: Any) -> Seen:
     Of k-means there is no mixture: its clusters have no width.
     """
     rows = np.asarray(model._as_fitted(X))
-    names = [str(name) for name in getattr(model, "feature_names_in_", map("column {}".format, range(rows.shape[1])))]
+    called = getattr(model, "column_names_", range(rows.shape[1]))  # those of a file without names
+    names = [str(name) for name in getattr(model, "feature_names_in_", map("column {}".format, called))]
     if not hasattr(model, "predict_proba"):
         return Seen(rows, np.eye(model.mixture_.n_components)[model.predict(X)], None, names)
     coded = getattr(model, "levels_", {})

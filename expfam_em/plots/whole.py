@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ NAME_WIDTH = 22
 
 
 def plot_model(
-    estimator: Any, X: Any, *, columns: Sequence[int | str] | None = None, ax: Axes | None = None
+    estimator: Any, X: Any, *, columns: Sequence[int | str] | int | str | None = None, ax: Axes | None = None
 ) -> Axes | NDArray[Any]:
     """Draw what suits a fitted estimator: `model.plot(X)`.
 
@@ -37,7 +38,7 @@ def plot_model(
         Of a mixture, or k-means.
     X : (n, d)
         Rows.
-    columns : names or numbers, optional
+    columns : names or numbers, or one of them, optional
         Those to draw, with a marginal density where the family has one.
     ax : Axes, optional
         Where to draw one picture; by default a figure of its own.
@@ -58,7 +59,13 @@ def plot_model(
     binary = isinstance(getattr(estimator.mixture_, "family", None), Bernoulli)
     if columns is None and (labels or binary or len(seen.names) > MOST_PAIRS):
         return plot_profiles(estimator, X, ax)
-    chosen = [_place(column, seen.names) for column in (range(len(seen.names)) if columns is None else columns)]
+    if columns is None:
+        columns = range(len(seen.names))
+    elif isinstance(columns, (str, Integral)):
+        columns = [columns]
+    elif not isinstance(columns, Iterable) or not len(columns := list(columns)):
+        raise ValueError(f"columns is {columns!r}; it must be names or numbers of columns, as in [0, 1]")
+    chosen = [_place(column, seen.names) for column in columns]
     names = [seen.names[j] for j in chosen]
     if len(chosen) <= 2:
         return draw(seen, chosen, list(map(plain, names)), axes_or_new(ax))
@@ -73,6 +80,8 @@ def _place(column: int | str, names: Sequence[str]) -> int:
         if column not in names:
             raise ValueError(f"no column is named {column!r}; the columns are {', '.join(names)}")
         return list(names).index(column)
+    if not isinstance(column, Integral):
+        raise ValueError(f"columns has {column!r}; it must have names or numbers of columns, as in [0, 1]")
     if not 0 <= column < len(names):
         raise ValueError(f"column {column} is not there; X has {len(names)} columns")
     return int(column)

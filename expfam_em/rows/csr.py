@@ -171,6 +171,22 @@ def row_sums(X: Block | CSRBlock, function: Callable[[Array], Array] | None = No
     return X.sum_rows(values) if isinstance(X, CSRBlock) else values.sum(axis=1)
 
 
+def without_mask(X: Any) -> Any:
+    """Return a masked array with NaN, a missing value, where it is masked; anything else as it is."""
+    if not isinstance(X, np.ma.MaskedArray):
+        return X
+    values: Any = X
+    if not np.ma.is_masked(values):
+        return values.data
+    return values.astype(np.result_type(values.dtype, np.float32)).filled(np.nan)
+
+
+def refuse_mask(sample_weight: Any) -> None:
+    """Raise a ValueError if weights are masked."""
+    if np.ma.is_masked(sample_weight):
+        raise ValueError("sample_weight has masked entries: give 0 for rows that are to count for nothing")
+
+
 def observations(X: Observations | CSRBlock) -> Block | CSRBlock:
     """Return X as an array, or as a block of CSR rows if it is sparse."""
     if isinstance(X, CSRBlock):
@@ -179,7 +195,7 @@ def observations(X: Observations | CSRBlock) -> Block | CSRBlock:
         return CSRBlock.of(X)
     if isinstance(X, (str, os.PathLike)) or (callable(X) and not hasattr(X, "shape")):
         raise ValueError(f"X is {type(X).__name__}, and not rows themselves: give expfam_em.rows_from(X)")
-    X = np.asarray(X)
+    X = np.asarray(without_mask(X))
     if X.ndim != 2:
         raise ValueError(f"X has shape {X.shape}; it must be (n, d), one row for each observation")
     return X

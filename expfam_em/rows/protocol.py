@@ -103,7 +103,8 @@ class Rows(Protocol):
 
 def is_rows(X: Any) -> bool:
     """Whether X is a `Rows`, and neither an array nor a matrix."""
-    return hasattr(X, "reduce") and hasattr(X, "derive")
+    kind = type(X)  # a proxy may claim to have every attribute
+    return hasattr(kind, "reduce") and hasattr(kind, "derive")
 
 
 Blocks: TypeAlias = Rows | Iterable[tuple[Block, Array | None]]

@@ -73,6 +73,11 @@ def rows_from(
     if isinstance(columns, str):
         raise ValueError(f"columns is {columns!r}; give a list of names, [{columns!r}]")
     chosen = None if columns is None else [c.item() if isinstance(c, np.generic) else c for c in columns]
+    if hasattr(source, "__dask_graph__") and callable(source):  # of dask.delayed; it claims to have every attribute
+        raise TypeError(
+            "a Delayed of dask does not say what it is before it is computed: give dask.array.from_delayed or "
+            "dask.dataframe.from_delayed of it, or what .compute() returns"
+        )
     if hasattr(source, "__dask_graph__"):
         return DaskRows(source, None, chosen, weight, n_jobs=n_jobs)
     if weight is None or isinstance(weight, str):
