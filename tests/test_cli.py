@@ -376,7 +376,7 @@ def test_families_are_listed_in_one_line_each():
     lines = succeeds("families").splitlines()
     listed = dict(line.split(maxsplit=1) for line in lines)
     assert len(listed) == len(lines)
-    assert {name.replace("-", "") for name in listed} == {"kmeans", *map(str.lower, all_families.NAMES)}
+    assert {name.replace("-", "") for name in listed} == {"auto", "kmeans", *map(str.lower, all_families.NAMES)}
     assert listed["bernoulli"] == "Mixture of products of Bernoulli distributions, for 0/1 data"
     assert listed["poisson"] == "Product of Poisson columns"
     assert listed["weibull"] == "Product of Weibull columns of shape k (needs shape)"
@@ -446,7 +446,7 @@ CHOICES = {  # rows of a family, and its constants
 
 def test_every_family_is_tried():
     only_in_python = {"product", "componentwise", "zero-inflated", "truncated", "censored", "exposed"}
-    assert {line.split()[0] for line in succeeds("families").splitlines()} == set(CHOICES) | only_in_python
+    assert {line.split()[0] for line in succeeds("families").splitlines()} == {"auto", *CHOICES, *only_in_python}
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -824,6 +824,17 @@ def test_a_model_is_drawn(csv):
     assert "no column of the model is named 'c'; the columns are a, b" in fails(
         "plot", "saved.efm", csv, "-o", "m.png", "--columns", "c"
     )
+
+
+def test_a_family_for_each_column_keeps_the_names(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([rng.gamma(2.0, 1.0, 80), rng.poisson(3.0, 80)])
+    np.savetxt("mixed.csv", rows, delimiter=",", header="amount,visits", comments="")
+    out = succeeds("fit", "mixed.csv", "-f", "auto", "--seed", 0, "-o", "auto.efm")
+    assert "lognormal_log_means\n  amount " in out
+    assert "poisson_rates\n  visits " in out
+    assert str(ef.load("auto.efm").family_) == "Product([(LogNormal('diag'), [0]), (Poisson(), [1])])"
+    assert len(succeeds("predict", "auto.efm", "mixed.csv").splitlines()) == 81
 
 
 def test_a_summary_is_that_of_the_model(csv):

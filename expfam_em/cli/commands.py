@@ -19,7 +19,7 @@ import expfam_em
 from expfam_em.checking import check_family as check
 from expfam_em.cli import report
 from expfam_em.cli.files import STANDARD, open_file, written
-from expfam_em.cli.names import describe, family_of, make_estimator, parse_constants, spellings
+from expfam_em.cli.names import AUTO, describe, family_of, make_estimator, parse_constants, spellings
 from expfam_em.cli.tables import READ_ROWS, MissingError, Table, counting_columns, open_table
 from expfam_em.cli.text import import_pyarrow
 from expfam_em.cost import DRAWN_ROWS, estimated_cost
@@ -363,8 +363,8 @@ def fit(
     with _warnings_said(quiet):
         given = open_rows(data, columns, weights_column, separator, header, missing, keep_row_names)
     with _warnings_said(quiet), given.named():
-        X, weight = given.loaded(whole=_is_kmeans(estimator))
-        if len(given.rows) * len(given.names) >= LARGE_ENTRIES and not quiet:
+        X, weight = given.loaded(whole=_is_kmeans(estimator) or family == AUTO)
+        if len(given.rows) * len(given.names) >= LARGE_ENTRIES and not quiet and family != AUTO:
             _say_cost(estimator, given)
         estimator.fit(X, sample_weight=weight, callbacks=with_bar([], not quiet))
     if given.table.named:

@@ -18,6 +18,9 @@ from expfam_em.family.base import ExponentialFamily
 COMPOSED = (Product, Componentwise)
 """Families made of families, which no option can say."""
 
+AUTO = "auto"
+"""A family for each column, by its values."""
+
 OWN = {"gaussian": GaussianMixture, "bernoulli": BernoulliMixture, "kmeans": KMeans}
 """Estimators with a name of their own."""
 
@@ -27,7 +30,8 @@ def describe() -> dict[str, str]:
     found = registry.registered().items()
     families = {registry.dashed(name): family for name, family in found if not inspect.isabstract(family)}
     choices = OWN | {name: families[name] for name in sorted(families) if name not in OWN}
-    return {name: _sentence(choice) + _note(choice) for name, choice in choices.items()}
+    said = {name: _sentence(choice) + _note(choice) for name, choice in choices.items()}
+    return said | {AUTO: "A family for each column, by its values"}
 
 
 def _sentence(choice) -> str:
@@ -53,7 +57,7 @@ def _choice(name: str) -> Any:
 
 def spellings(incomplete: str) -> list[str]:
     """Return the names that begin so, as a shell completes them."""
-    return sorted(name for name in {*OWN, *map(registry.dashed, registry.names())} if name.startswith(incomplete))
+    return sorted(name for name in {AUTO, *OWN, *map(registry.dashed, registry.names())} if name.startswith(incomplete))
 
 
 # ---- making them ----------------------------------------------------------------------------------------------
@@ -67,7 +71,11 @@ def make_estimator(name: str, components: int, options: dict[str, Any], constant
     ValueError
         If there is no such name, option or constant, or a constant is missing or wrong.
     """
-    choice = _choice(name)
+    if name == AUTO:
+        choice: Any = ExponentialFamilyMixture
+        options = options | {"family": AUTO}
+    else:
+        choice = _choice(name)
     wrapped = issubclass(choice, ExponentialFamily)
     kind: Any = ExponentialFamilyMixture if wrapped else choice
     accepted = inspect.signature(kind).parameters
@@ -81,7 +89,9 @@ def make_estimator(name: str, components: int, options: dict[str, Any], constant
         raise ValueError(f"the family {name} has no option {', '.join(unfit)}")
     if "n_clusters" in accepted:
         return kind(n_clusters=components, **given)
-    return kind(_make_family(name, choice, constants), components, **given) if wrapped else kind(components, **given)
+    if wrapped:
+        return kind(_make_family(name, choice, constants), components, **given)
+    return kind(n_components=components, **given)
 
 
 def family_of(name: str, constants: dict[str, Any]) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from expfam_em.rows.columns import Column
+
 MOST_ENTRIES, MOST_COLUMNS = 60, 4
 """Entries of a parameter that are shown, and columns of matrices of which all entries are."""
 
@@ -47,8 +49,10 @@ def of_components(estimator: Any, weights: Any, names: Sequence[str]) -> str:
     levels = each.pop("levels", shared.pop("levels", None))
     levels = None if levels is None else np.asarray(levels).reshape(-1, *np.shape(levels)[-2:])[0]
     lines = [["component", *map(str, range(mixture.n_components))], ["weight", *(f"{w:.4f}" for w in weights)]]
+    columns, K = [Column(name) for name in names], mixture.n_components
     for name, values in each.items():
-        lines += _entries(name, np.asarray(values), names, levels)
+        of = mixture.family._entries(name, np.shape(values), columns, K)[0] if np.ndim(values) == 2 else None
+        lines += _entries(name, np.asarray(values), names, levels, of)
     text = in_blocks(lines)
     for name, values in shared.items():
         text += "\n\n" + in_blocks(
@@ -80,7 +84,7 @@ def _by_component(mixture) -> tuple[dict, dict]:
     return {name: value for name, value in named.items() if name not in shared}, shared
 
 
-def _entries(name, values, names, levels) -> Iterator[list[str]]:
+def _entries(name, values, names, levels, of=None) -> Iterator[list[str]]:
     """Give the lines of a parameter, whose values are (K, …)."""
     if values.ndim == 1:
         yield [name, *map(shown, values)]
@@ -97,7 +101,9 @@ def _entries(name, values, names, levels) -> Iterator[list[str]]:
     for at in index:
         if levels is not None and np.shape(levels) == values.shape[1:] and levels[at] < 0 and not values[:, *at].any():
             continue  # a column with fewer levels than others
-        yield [f"  {_title(at, values.shape[1:], names, levels)}", *map(shown, values[:, *at])]
+        known = "" if of is None else of[at].column  # of a family of some of the columns
+        title = known if known and not of[at].level else _title(at, values.shape[1:], names, levels)
+        yield [f"  {title}", *map(shown, values[:, *at])]
     if more:
         yield [more]
 
