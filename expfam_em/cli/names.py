@@ -11,15 +11,13 @@ import sys
 from typing import Any
 
 from expfam_em.estimators import BernoulliMixture, ExponentialFamilyMixture, GaussianMixture, KMeans
+from expfam_em.estimators.generic import AUTO
 from expfam_em.families import Componentwise, Product
 from expfam_em.family import registry
 from expfam_em.family.base import ExponentialFamily
 
 COMPOSED = (Product, Componentwise)
 """Families made of families, which no option can say."""
-
-AUTO = "auto"
-"""A family for each column, by its values."""
 
 OWN = {"gaussian": GaussianMixture, "bernoulli": BernoulliMixture, "kmeans": KMeans}
 """Estimators with a name of their own."""

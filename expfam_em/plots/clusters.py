@@ -32,7 +32,7 @@ LARGEST_MARK = 250.0
 SHIFT = 0.25
 """By how much marks of equal labels are moved apart, at most."""
 
-FEW_ROWS, LITTLE_WEIGHT = 0.5, 0.01
+UNSEEN_ROWS, LITTLE_WEIGHT = 0.5, 0.01
 """A component with less than both, in rows of the picture and in mixing weight, is not drawn: nothing is there."""
 
 GRID = 120
@@ -111,7 +111,7 @@ def draw(seen: Seen, chosen: Sequence[int], names: Sequence[str], ax: Axes) -> A
     part = None if seen.mixture is None else _part(seen.mixture, chosen, seen.X.shape[1])
     drawn = np.ones(r.shape[1], bool)
     if part is not None:
-        drawn = (r.sum(axis=0) >= FEW_ROWS) | (part.weights >= LITTLE_WEIGHT)
+        drawn = (r.sum(axis=0) >= UNSEEN_ROWS) | (part.weights >= LITTLE_WEIGHT)
     components = Components(part, drawn, seen.colours, seen.noise)
     if len(chosen) == 2:
         _scatter(ax, X, r, components, names, levels)
