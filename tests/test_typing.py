@@ -1,4 +1,4 @@
-"""Public signatures are annotated, so that mypy in its strict mode has nothing to say of a user's script."""
+"""Public signatures are annotated, so that mypy and pyright, both strict, have nothing to say of a user's script."""
 
 import functools
 import inspect
@@ -18,6 +18,8 @@ SCRIPT = ROOT / "tests" / "user_script.py"
 MISTAKES = {
     'ef.GaussianMixture(n_components="three")': 'Argument "n_components" to "GaussianMixture" has incompatible type',
     "ef.KMeans(8).fit(X).predict(X).bic(X)": 'has no attribute "bic"',
+    "ef.GaussianMixture(2).fit(X).mean_": '"GaussianMixture" has no attribute "mean_"',
+    'ef.KMeans(2).set_output(transform="csv")': '"set_output" of "Transformer" has incompatible type',
     "ef.families.Gaussian(3)": 'Argument 1 to "Gaussian" has incompatible type "int"',
     "ef.ExponentialFamilyMixture(ef.families.Poisson, 2)": 'Argument 1 to "ExponentialFamilyMixture" has incompatible',
     'ef.fit(mixture, X, weights="same")': 'Argument "weights" to "fit" has incompatible type',
@@ -83,20 +85,31 @@ def test_names_that_are_imported_when_first_used_are_promised():
 
 
 @pytest.fixture(scope="module")
-def mypy(tmp_path_factory):
-    """Return a function that runs mypy on a script as a user does, with the package as an installed one."""
-    folder = tmp_path_factory.mktemp("mypy")
+def checked_by(tmp_path_factory):
+    """Return a function that has a checker look at a script as a user does, with the package as an installed one."""
+    folder = tmp_path_factory.mktemp("checked")
     environment = {name: value for name, value in os.environ.items() if name != "MYPYPATH"}
     environment["PYTHONPATH"] = str(ROOT)
+    (folder / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}', encoding="utf-8")
 
-    def check(text):
+    def check(text, *command):
         (folder / "script.py").write_text(text, encoding="utf-8")
         return subprocess.run(
-            [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache", "script.py"],
+            [sys.executable, "-m", *command, "script.py"],
             capture_output=True, text=True, check=False, cwd=folder, env=environment,
         )  # fmt: skip
 
     return check
+
+
+@pytest.fixture(scope="module")
+def mypy(checked_by):
+    return lambda text: checked_by(text, "mypy", "--strict", "--config-file=", "--cache-dir=cache")
+
+
+def test_pyright_accepts_a_users_script(checked_by):
+    run = checked_by(SCRIPT.read_text(encoding="utf-8"), "basedpyright", "--pythonpath", sys.executable)
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_mypy_accepts_a_users_script(mypy):

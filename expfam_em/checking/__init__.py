@@ -35,7 +35,9 @@ class FamilyError(ValueError):
 
     def __init__(self, law: str, family: str, sentence: str) -> None:
         super().__init__(law, family, sentence)
-        self.law, self.family, self.sentence = law, family, sentence
+        self.law: str = law
+        self.family: str = family
+        self.sentence: str = sentence
 
     def __str__(self) -> str:
         return f"{self.family} breaks a law ({self.law}): {self.sentence}"

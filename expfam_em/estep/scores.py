@@ -69,7 +69,7 @@ class Scores(NamedTuple):
         return np.arange(self.natural.shape[1]) if self.group is None else np.ascontiguousarray(self.group, np.int64)
 
     @classmethod
-    def none(cls, n_mixtures, n_components, n_statistics, family=None) -> Scores:
+    def none(cls, n_mixtures: int, n_components: int, n_statistics: int, family: Any = None) -> Scores:
         """Return scores of 0, for passes in which responsibilities are given."""
         nothing = np.zeros((n_mixtures, n_components))
         return cls(np.zeros((n_mixtures, n_components, n_statistics)), nothing, nothing, family)
@@ -94,11 +94,11 @@ class Scores(NamedTuple):
         natural = np.concatenate([self.natural, self.log_partition[:, :, None]], axis=2)
         return self._replace(natural=natural, log_partition=np.zeros_like(self.log_partition))
 
-    def without(self, n_common) -> Scores:
+    def without(self, n_common: int) -> Scores:
         """Return the scores less what all components have in common."""
         return self._replace(natural=np.ascontiguousarray(self.natural[:, :, : self.natural.shape[2] - n_common]))
 
-    def of(self, mixtures) -> Scores:
+    def of(self, mixtures: Any) -> Scores:
         """Return the scores of some mixtures; their components keep the coordinates that they have."""
         if len(mixtures) == len(self.natural):
             return self

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin, clone
+from sklearn.base import clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -38,6 +38,7 @@ from expfam_em.em.watching import Callback, Fitting, watched
 from expfam_em.estep.grouped import check_missing, with_groups
 from expfam_em.estep.plan import Pass, plan, single_pass
 from expfam_em.estep.reduce import check_support
+from expfam_em.estimators.bases import DensityMixin, Transformer
 from expfam_em.estimators.elsewhere import in_dtype, looked_at, set_or_check_columns, sharpness_chunk, weights_in
 from expfam_em.estimators.guard import NO_OTHER, Guard, is_sound
 from expfam_em.estimators.held import constrained_and_noise, starts_of, with_names_of_noise
@@ -163,7 +164,7 @@ def _tell_of_starts(callback: Callback, starts: Integers, state: State) -> objec
     return callback(state._replace(run=starts[state.run]).frozen())
 
 
-class BaseMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, Streamed):
+class BaseMixture(Transformer, DensityMixin, Streamed):
     """Estimators of mixtures: the subclass says which family and where to start, this class does the rest."""
 
     _finite = "allow-nan"

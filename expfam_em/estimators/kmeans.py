@@ -10,7 +10,6 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -24,6 +23,7 @@ from expfam_em.em.watching import Callback
 from expfam_em.estep.nearest import NearestPass
 from expfam_em.estep.nearest_sparse import SparseNearestPass
 from expfam_em.estep.nearest_streamed import StreamedNearestPass
+from expfam_em.estimators.bases import ClusterMixin, Transformer
 from expfam_em.estimators.elsewhere import in_dtype, looked_at, set_or_check_columns
 from expfam_em.estimators.shell import (
     EMEstimator,
@@ -49,7 +49,7 @@ from expfam_em.values.statistics import ExpectedStatistics
 
 
 @saved
-class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, EMEstimator):
+class KMeans(Transformer, ClusterMixin, EMEstimator):
     """k-means with the parameters and attributes of scikit-learn's.
 
     The model is Σ_k (1/K) N(μ_k, εI) at temperature 0, the limit ε → 0 of EM. A row at the same distance from two

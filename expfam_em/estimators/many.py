@@ -40,7 +40,8 @@ class FitManyError(ValueError):
 
     def __init__(self, fitted: list[Any], errors: dict[int, ValueError]) -> None:
         super().__init__(fitted, errors)
-        self.fitted, self.errors = fitted, errors
+        self.fitted: list[Any] = fitted
+        self.errors: dict[int, ValueError] = errors
 
     def __str__(self) -> str:
         (first, error), n, left = next(iter(self.errors.items())), len(self.fitted), len(self.errors)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._set_output import _get_output_config
@@ -20,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from expfam_em.em.belonging import Belonging, belonging
 from expfam_em.em.keeping import EVERY, keeping
 from expfam_em.em.watching import Callback, Fitting, watched
+from expfam_em.estimators.bases import BaseEstimator
 from expfam_em.estimators.elsewhere import weights_in
 from expfam_em.family.support import OutsideSupportError
 from expfam_em.plots.whole import plot_model
@@ -175,7 +175,6 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
 
     random_state: RandomState
     n_jobs: int | None
-    n_features_in_: int
 
     # ---- one fitted state -----------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from expfam_em.family.summaries import Width
 from expfam_em.family.support import require, require_rows
 from expfam_em.rows.columns import Column
 from expfam_em.rows.csr import CSRBlock, observations, row_sums
-from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
+from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 ABSENT = -NATURAL_LIMIT * (1 - 1e-12)
 """Log-probability down to which η was cut: that of an estimate of 0."""
@@ -243,7 +243,7 @@ class Categorical(_Labels, MissingValues, OfLabels):
             raise ValueError(f"unseen is {unseen!r}; it must be 'error' or 'zero'")
         self.unseen = unseen
 
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Block, sample_weight: Array | None) -> Any:
         return Occurring(tuple(map(np.unique, np.asarray(X).T))) if self.levels is None else Width(X.shape[1])
 
     def bound(self, summary: Any) -> Self:
@@ -391,7 +391,7 @@ class OneHot(_Labels):
     def __init__(self, levels: int | Sequence[int]) -> None:
         self.levels: int | tuple[OfColumn, ...] = _checked_levels(levels)
 
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Block, sample_weight: Array | None) -> Any:
         return Filled.of(X)
 
     def bound(self, summary: Any) -> Self:
@@ -480,7 +480,7 @@ class Multinomial(OfKnownWidth, Cancelling, Conjugated):
         self.trials = int(trials)
         self.many: bool | None = None  # whether rows have so many trials that digits of log h matter, once it is known
 
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Block, sample_weight: Array | None) -> Any:
         return Filled.of(X)
 
     def bound(self, summary: Any) -> Self:

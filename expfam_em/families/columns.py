@@ -6,7 +6,7 @@ import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,13 +20,6 @@ from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.missing import Marginals, MissingValues
 from expfam_em.family.support import require
 from expfam_em.rows.typing import Array, Block, Integers, Mask
-
-R = TypeVar("R")
-
-
-def of_columns(method: Callable[..., R]) -> Callable[..., R]:
-    """Mark a method that takes an array for each of as many parameters as a subclass has, and names them."""
-    return method
 
 
 class IndependentColumns(MissingValues):
@@ -65,26 +58,26 @@ class IndependentColumns(MissingValues):
         """Return t₁(x), t₂(x), …"""
 
     @abstractmethod
-    @of_columns
+    @checked.named_by_subclass
     def log_partition_of(self, *natural: Array) -> Array:
         """Return A(η₁, η₂, …); not finite outside the natural-parameter space."""
 
     @abstractmethod
-    @of_columns
+    @checked.named_by_subclass
     def expectation_of(self, *natural: Array) -> tuple[Array, ...]:
         """Return E[t₁], E[t₂], …"""
 
     @abstractmethod
-    @of_columns
+    @checked.named_by_subclass
     def natural_of(self, *expectation: Array) -> tuple[Array, ...]:
         """Return η₁, η₂, …"""
 
     @abstractmethod
-    @of_columns
+    @checked.named_by_subclass
     def parameters_of(self, *natural: Array) -> dict[str, Array]:
         """Return the named parameters."""
 
-    @of_columns
+    @checked.named_by_subclass
     def natural_from(self, *_: Array, **named: Array) -> tuple[Array, ...]:
         """Return η₁, η₂, … of named parameters, the inverse of ``parameters_of``.
 
@@ -103,12 +96,12 @@ class IndependentColumns(MissingValues):
         """Return log h(x); None where it is 0."""
         return None
 
-    @of_columns
+    @checked.named_by_subclass
     def expected_log_base_of(self, *natural: Array) -> Array | None:
         """Return E[log h(x)]; None if it has no formula."""
         return None
 
-    @of_columns
+    @checked.named_by_subclass
     def mean_of(self, *natural: Array) -> Array:
         """Return E[x]; that of t(x) = x by default."""
         if not self.is_identity:

@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike
 from scipy.special import digamma, exp1, gammaln, log1p
 from scipy.special import gamma as gamma_function
 
-from expfam_em.families.columns import CentredColumns, IndependentColumns, constant, of_columns
+from expfam_em.families.columns import CentredColumns, IndependentColumns, constant
 from expfam_em.families.conjugates import OfWaiting
 from expfam_em.families.special import draws, gamma, shares
 from expfam_em.families.special.draws import SMALLEST, representable
+from expfam_em.family import checked
 from expfam_em.family.conjugate import Conjugate, Conjugated
 from expfam_em.family.named import POSITIVE
 from expfam_em.rows.typing import Array, Block, Mask
@@ -25,11 +26,11 @@ class _Signed(IndependentColumns):
 
     signs: tuple[int, ...] = (1, 1)
 
-    @of_columns
+    @checked.named_by_subclass
     def parameters_of(self, *natural: Array) -> dict[str, Array]:
         return {name: sign * eta for name, sign, eta in zip(self.ranges, self.signs, natural, strict=True)}
 
-    @of_columns
+    @checked.named_by_subclass
     def natural_from(self, **named: Array) -> tuple[Array, ...]:
         return tuple(sign * named[name] for name, sign in zip(self.ranges, self.signs, strict=True))
 

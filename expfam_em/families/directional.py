@@ -25,7 +25,7 @@ from expfam_em.family.optional import OfKnownWidth
 from expfam_em.family.summaries import Width
 from expfam_em.family.support import require_rows
 from expfam_em.rows.csr import CSRBlock, row_sums
-from expfam_em.rows.typing import Array, Block, Floats
+from expfam_em.rows.typing import Array, Block
 
 LENGTH_TOLERANCE = 1e-6
 """How far the length of a row may be from 1."""
@@ -210,7 +210,7 @@ class VonMisesFisher(Centred, OfKnownWidth, _Directions):
     def _along_about(self, expectation: Array, origin: Array) -> Array:
         return self._along(np.column_stack([1 + expectation[:, 0], expectation[:, 1:]]))
 
-    def summary(self, X: Any, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Any, sample_weight: Array | None) -> Any:
         found = super().summary(X, sample_weight)
         return Width(X.shape[1]) if found is None and self.concentration is not None else found
 

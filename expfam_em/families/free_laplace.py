@@ -12,7 +12,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.constraints import Constraint
 from expfam_em.family.named import FINITE, POSITIVE
 from expfam_em.family.optional import Incomplete
-from expfam_em.rows.typing import Array, Block, Floats, Integers
+from expfam_em.rows.typing import Array, Block, Integers
 
 FINEST = 15
 """Powers of 1/4 of the scale at which other medians are tried: the last is 1e-9."""
@@ -47,7 +47,7 @@ class FreeLaplace(IndependentColumns, Incomplete):
     def __init__(self) -> None:
         self.spread: Array | None = None
 
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Block, sample_weight: Array | None) -> Any:
         return Gaussian("diag").summary(X, sample_weight)
 
     def bound(self, summary: Any) -> Self:

@@ -15,7 +15,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import Parts
 from expfam_em.family.named import POSITIVE
 from expfam_em.family.optional import Incomplete
-from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
+from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 OF_UNIT = (1.0, 1 - np.euler_gamma, np.pi**2 / 6 - 2 * np.euler_gamma + np.euler_gamma**2, -np.euler_gamma)
 """E[e^u], E[u e^u], E[u² e^u] and E[u] of u = k log(x/λ), whose e^u is exponential: Γ(2), Γ′(2), Γ″(2) and Γ′(1)."""
@@ -65,7 +65,7 @@ class FreeWeibull(IndependentColumns, Incomplete):
         self.low: Array | None = None
         self.high: Array | None = None
 
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Block, sample_weight: Array | None) -> Any:
         with np.errstate(all="ignore"):
             logs = np.log(np.asarray(X, np.float64))
         return Parts(X.shape[1], (Gaussian("diag").summary(logs, sample_weight), Uniform().summary(logs, None)))

@@ -15,7 +15,7 @@ from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.conjugate import Conjugate, Conjugated
 from expfam_em.family.missing import Marginals, MissingValues, Observed
 from expfam_em.family.support import require
-from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
+from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Uniform(MissingValues, Conjugated):
                     f"side {column} of the box goes from {start} to {end}; its length must be positive and finite"
                 )
 
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Block, sample_weight: Array | None) -> Any:
         if not len(X):
             return Corners(np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf))
         return Corners(X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64))

@@ -21,7 +21,7 @@ from expfam_em.family.support import accepted
 from expfam_em.rows.columns import Column
 from expfam_em.rows.csr import CSRBlock, observations
 from expfam_em.rows.protocol import Blocks
-from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
+from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 NATURAL_LIMIT = 700.0
 """Natural parameters of a boundary estimate (a probability of 0 or 1) stay within ± this, so that exp is finite."""
@@ -124,6 +124,7 @@ class ExponentialFamily(ABC):
         """
         return {}
 
+    @checked.named_by_subclass
     def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters that have these named parameters: the inverse of `parameters`.
 
@@ -200,7 +201,7 @@ class ExponentialFamily(ABC):
         return None
 
     @checked.default
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Block, sample_weight: Array | None) -> Any:
         """Return what `bound` has to know of some rows, a value with ``+``; None, the default, if it is nothing.
 
         Parameters

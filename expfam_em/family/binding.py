@@ -11,7 +11,7 @@ from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.constraints import Constraint
 from expfam_em.rows.protocol import Blocks, Rows
-from expfam_em.rows.typing import Array, Floats
+from expfam_em.rows.typing import Array, Block, Floats
 
 
 def bind(family: Any, rows: Rows) -> Any:
@@ -80,7 +80,7 @@ class Composed(ExponentialFamily):
     def _constraints(self) -> list[Constraint]:
         return [*super()._constraints(), *(each for part, _ in self._views() for each in part._constraints())]
 
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Block, sample_weight: Array | None) -> Any:
         seen = ((part, None if needs_blocks(part) else view(X, sample_weight)) for part, view in self._views())
         return Parts(X.shape[1], tuple(None if rows is None else part.summary(*rows) for part, rows in seen))
 

@@ -15,7 +15,7 @@ from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm
 from expfam_em.family.optional import Cancelling, Framed, in_own_frames, shared
 from expfam_em.rows.csr import CSRBlock
-from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
+from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 NARROW_SPREAD = 5e-5
 """Curved statistic, half a squared relative spread, below which components are taken about an origin: a spread of 1 %
@@ -254,7 +254,7 @@ class Centred(Framed, Cancelling):
         lost &= np.isfinite(place).all(axis=1)
         return _frames(own | lost, place) if lost.any() else None
 
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Block, sample_weight: Array | None) -> Any:
         if isinstance(X, CSRBlock):
             return None  # there T is x
         T = checked.statistics(self._plain, X)[0]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from expfam_em.family.base import ExponentialFamily
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 
 T_IS_NOT_X = "its T(x) is not x"
 
@@ -32,6 +33,11 @@ T_IS_NOT_X = "its T(x) is not x"
 def default(method: F) -> F:
     """Mark a method of the abstract class as one that stands in where a family defines none; a decorator."""
     vars(method)["is_default"] = True
+    return method
+
+
+def named_by_subclass(method: Callable[..., R]) -> Callable[..., R]:
+    """Mark a method that takes as many arrays as a subclass has parameters, and names them; a decorator."""
     return method
 
 

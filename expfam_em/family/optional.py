@@ -13,7 +13,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import OwnFrames
 from expfam_em.family.summaries import Width
-from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
+from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 TOGETHER = 16
 """Rows of which log-densities under one another are computed at a time, where each under its own is wanted."""
@@ -210,7 +210,7 @@ class OfKnownWidth(ExponentialFamily):
 
     n_features: int | None = None
 
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Block, sample_weight: Array | None) -> Any:
         return Width(X.shape[1])
 
     def bound(self, summary: Any) -> Self:

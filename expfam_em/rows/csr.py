@@ -65,8 +65,10 @@ class CSRBlock:
     ndim = 2
 
     def __init__(self, data: Block, indices: NDArray[np.int32], indptr: Integers, n_columns: int) -> None:
-        self.data, self.indices, self.indptr = data, indices, indptr
-        self.shape = (len(indptr) - 1, n_columns)
+        self.data: Block = data
+        self.indices: NDArray[np.int32] = indices
+        self.indptr: Integers = indptr
+        self.shape: tuple[int, int] = (len(indptr) - 1, n_columns)
 
     @classmethod
     def of(cls, X: Any) -> CSRBlock:

@@ -97,7 +97,7 @@ class DaskRows:
         self, source: Any, client: Any = None, columns: Sequence[Any] | None = None, weight: Any = None,
         *, n_jobs: int | None = None, patience: float = 300.0,
     ) -> None:  # fmt: skip
-        self.n_jobs = thread_count(n_jobs)
+        self.n_jobs: int = thread_count(n_jobs)
         self._engine = engine = _engine(client, self.n_jobs, patience)
         if isinstance(source, RowSource):
             if columns is not None or weight is not None:

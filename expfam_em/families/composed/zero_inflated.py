@@ -29,7 +29,7 @@ from expfam_em.family.optional import (
     translate_expectation,
 )
 from expfam_em.rows.protocol import Blocks
-from expfam_em.rows.typing import Array, Block, Floats, Mask
+from expfam_em.rows.typing import Array, Block, Mask
 
 LEAST_ODDS = -0.99 * NATURAL_LIMIT
 """log(ρ/(1 − ρ)) up to which ρ is 0."""
@@ -106,7 +106,7 @@ class ZeroInflated(ZerosObserved, Composed, FramedBy, Incomplete):
         is_density = None if n_features is None else _is_density(family, n_features)
         return self.replace(family=family, n_features=n_features, is_density=is_density)
 
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Block, sample_weight: Array | None) -> Any:
         if _is_other(X).any():
             return Others(True, super().summary(X, sample_weight))
         of_family = None if needs_blocks(self.family) else self.family.summary(X, sample_weight)

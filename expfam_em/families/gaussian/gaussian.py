@@ -27,7 +27,7 @@ from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.missing import Marginals, MissingValues
 from expfam_em.family.optional import InStacks, in_own_frames
 from expfam_em.rows.columns import Column
-from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
+from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", *(name for name in MODELS if name.isupper()))
 SHRINKAGE = 0.01
@@ -93,7 +93,7 @@ class Gaussian(FramedNormal, InStacks, MissingValues, Conjugated):
 
     # ---- the frame ----------------------------------------------------------------------------------------
 
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Block, sample_weight: Array | None) -> Any:
         return moments_of(X, sample_weight, with_values=self.variance_floor > 0)
 
     @property
@@ -465,7 +465,7 @@ class Moments:
         return Moments(total, self.mean + step * (other.total / total), scatter, values)
 
 
-def moments_of(X: Array, sample_weight: Floats | None, *, with_values: bool) -> Moments:
+def moments_of(X: Block, sample_weight: Array | None, *, with_values: bool) -> Moments:
     """Return the moments of rows (n, d), some of which are read at a time."""
     weight, step = np.ones(len(X)) if sample_weight is None else sample_weight, max(1, MOMENT_ENTRIES // X.shape[1])
     parts = (slice(first, first + step) for first in range(0, max(len(X), 1), step))

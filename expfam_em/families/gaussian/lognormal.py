@@ -12,7 +12,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.kernel_form import KernelForm
 from expfam_em.family.support import require
-from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
+from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 
 class LogNormal(Gaussian):
@@ -35,7 +35,7 @@ class LogNormal(Gaussian):
         with np.errstate(all="ignore"):  # an absent row may be impossible
             return np.log(np.ascontiguousarray(X, np.float64))
 
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Block, sample_weight: Array | None) -> Any:
         return super().summary(self._columns(X), sample_weight)
 
     def log_base_measure(self, X: Block) -> Array:

@@ -20,7 +20,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.frames import Frames
 from expfam_em.family.optional import FramedBy, Incomplete, in_own_frames
-from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
+from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 OUTLYING = 1e3
 """How many times as wide as the bulk the rows as a whole are where their frame is about the bulk."""
@@ -102,7 +102,7 @@ class StudentT(Scaled, FramedBy, Incomplete):
         energy = -0.5 * np.sum(natural[:, : mean.shape[1]] * mean, axis=1)
         return np.column_stack([natural, energy, degrees / 2])
 
-    def summary(self, X: Array, sample_weight: Floats | None) -> Any:
+    def summary(self, X: Block, sample_weight: Array | None) -> Any:
         return moments_of(X, sample_weight, with_values=True)
 
     def bound(self, summary: Any) -> Self:
