@@ -72,7 +72,7 @@ def in_hdf5(folder, **how):
 
 
 def in_zarr(folder):
-    array = zarr.create_array(str(folder / "x.zarr"), shape=X.shape, chunks=(37, 2), dtype="f4")
+    array = zarr.open(str(folder / "x.zarr"), mode="w", shape=X.shape, chunks=(37, 2), dtype="f4")
     array[:] = X
     return folder / "x.zarr"
 
