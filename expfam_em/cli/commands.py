@@ -502,7 +502,7 @@ def select_(
     missing: Missing = False,
     separator: Separator = None,
     header: Header = None,
-    n_init: Annotated[int, typer.Option(help="Starts of each fit that are followed to the end.")] = 5,
+    n_init: Annotated[int | None, typer.Option(help="Starts of each fit that are followed to the end.")] = None,
     seed: Seed = None,
     quiet: Quiet = False,
 ) -> None:
