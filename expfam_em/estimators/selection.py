@@ -204,7 +204,7 @@ def select(
         What the best fit has least of; all of them are in the table. mclust's BIC and ICL have the other sign.
     n_init : int ≥ 1, optional
         Starts of each fit that are followed to the end: the one by hierarchical clustering, and the best of many others
-        after a few steps of EM. By default 1 for `Gaussian`, with which it is the start of mclust, and 5 for others.
+        after a few steps of EM. By default 3 for `Gaussian`, of which 1 is the start of mclust, and 5 for others.
     sample_weight : (n,), optional
         How often rows occur.
     random_state : int, RandomState, Generator, optional
@@ -246,7 +246,7 @@ def select(
     fits: dict[tuple[str, int], Any] = {}
     for lot in _in_lots(sorted({1, *numbers}), given, families, fit):
         for name, family in families.items():
-            starts = (1 if isinstance(family, Gaussian) else 5) if n_init is None else n_init
+            starts = (3 if isinstance(family, Gaussian) else 5) if n_init is None else n_init
             how = {"n_init": starts, "n_jobs": n_jobs, "tol": NOT_GAINED / n, **fit}
             _fit_lot(X, weight, shared, name, family, lot, fits, how)
     return _compared(X, weight, n, criterion, tuple(families), numbers, fits)
