@@ -46,6 +46,7 @@ REGISTRY = "the table of families that files know"
 INTERNALS = {
     "conftest.py": f"{REGISTRY}; the size of chunks",
     "awkward.py": "the error of a row outside the support",
+    "test_agglomerate.py": "the tree itself",
     "test_acceleration.py": "a fit that is kept between two steps",
     "mutated_files.py": "the version of the format, and which estimators can be saved",
     "signalled_fits.py": "the size of chunks",
