@@ -185,14 +185,15 @@ def _scatter(ax: Axes, X: Block, r: Array, components: Components, names: Sequen
     places, mixed, sizes = _marks(X, np.clip(r @ colours, 0, 1), size, levels)
     ax.scatter(places[:, 0], places[:, 1], c=mixed, s=sizes, linewidths=0, alpha=0.8, rasterized=len(places) > 5000)
     ax.set(xlabel=names[0], ylabel=names[1])
-    if part is None:
-        _mark_centres(ax, X, r, colours)
-    elif {"means", "covariances"} <= set(part.parameters):
+    if part is not None and {"means", "covariances"} <= set(part.parameters):
         _draw_gaussians(ax, components)
-    elif len(X) and not any(levels):
+        return
+    if part is not None:
+        if not len(X) or any(levels):
+            return
         _draw_contours(ax, X, components)
-        if len(colours) > len(PALETTE):
-            _number(ax, centres_of(X, r), components)
+    if len(colours) > len(PALETTE):  # those of k-means, too, whose clusters have no widths to draw
+        _number(ax, centres_of(X, r), components)
 
 
 def _marks(X: Block, colours: Array, size: float, levels: Sequence[Any]) -> tuple[Array, Array, Any]:
@@ -218,12 +219,6 @@ def centres_of(X: Block, r: Array) -> Array:
 def _number(ax: Axes, places: Array, components: Components) -> None:
     for k in np.flatnonzero(components.drawn & np.isfinite(places).all(axis=1)):
         label(ax, components.said(k, str(k)), places[k], ink(components.colours[k]), weight="bold")
-
-
-def _mark_centres(ax: Axes, X: Block, r: Array, colours: Array) -> None:
-    """Number the clusters where there are many of them; a hard clustering has no widths to draw."""
-    if len(colours) > len(PALETTE):
-        _number(ax, centres_of(X, r), Components(None, np.ones(len(colours), bool), colours, False))
 
 
 def _draw_gaussians(ax: Axes, components: Components) -> None:

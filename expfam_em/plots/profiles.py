@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from expfam_em.plots.clusters import centres_of, seen_by
+from expfam_em.plots.clusters import Seen, centres_of, seen_by
 from expfam_em.plots.style import FAINT, INK, axes_or_new, plain, pyplot, title
 from expfam_em.rows.typing import Array
 
@@ -20,6 +20,8 @@ MOST_PROFILED = 40
 
 MOST_ACROSS, LONGEST_ACROSS = 12, 20
 """Columns that stand beside one another, and characters of their names; more, and longer ones, go down."""
+
+Levels = dict[int, dict[str, list[float]]]
 
 WRITTEN = 400
 """Cells of a picture of profiles in which numbers can still be read."""
@@ -120,8 +122,12 @@ def plot_profiles(estimator: Any, X: Any, ax: Axes | None = None) -> Axes:
     ImportError
         Without matplotlib.
     """
-    seen = seen_by(estimator, X)
-    groups = _cells(estimator, seen)
+    return draw_profiles(seen_by(estimator, X), levels_of(estimator), ax)
+
+
+def draw_profiles(seen: Seen, levels: Levels, ax: Axes | None) -> Axes:
+    """Draw profiles of rows, some columns of which have levels."""
+    groups = _cells(seen, levels)
     names = [plain(name) for group in groups for name in group.names]
     values, colour = (np.concatenate([group[i] for group in groups], axis=1) for i in (1, 2))
     share = seen.r.mean(axis=0)
@@ -135,9 +141,8 @@ def plot_profiles(estimator: Any, X: Any, ax: Axes | None = None) -> Axes:
     called = ["noise" if seen.noise and k == len(share) - 1 else f"{k}" for k in order]
     components = [f"{name} ({share[k]:.0%})" for name, k in zip(called, order, strict=True)]
     down = len(names) > MOST_ACROSS or max(map(len, names)) > LONGEST_ACROSS
-    if ax is None:
-        ax = axes_or_new(None, _size(len(components), names, down))
-    _table(axes_or_new(ax), values[order], colour[order], names, components, down)
+    ax = axes_or_new(ax, _size(len(components), names, down))
+    _table(ax, values[order], colour[order], names, components, down)
     title(ax, said)
     return ax
 
@@ -166,13 +171,11 @@ def _table(ax: Axes, values: Array, colour: Array, names: Sequence[str], compone
                 color="white" if white else INK)  # fmt: skip
 
 
-def _cells(estimator: Any, seen: Any) -> list[Cells]:
+def _cells(seen: Seen, levels: Levels) -> list[Cells]:
     """Return the cells of each column of the rows, in their order."""
-    levels = levels_of(estimator)
     means, found = centres_of(seen.X, seen.r), []
-    named = hasattr(estimator, "feature_names_in_")
     for j, name in enumerate(seen.names):
-        if of := levels.get(name if named else str(j)):
+        if of := levels.get(j):
             shares = np.array(list(of.values())).T
             whole = seen.r.mean(axis=0) @ shares
             deviation = np.sqrt(whole * (1 - whole))
@@ -195,10 +198,11 @@ def _short(value: float) -> str:
     return f"{value:.3g}" if abs(value) >= 1e-3 else f"{round(value, 3):g}"
 
 
-def levels_of(estimator: Any) -> dict[str, dict[str, list[float]]]:
-    """Return the probability of each level of each column of labels under each component, by names."""
-    found: dict[str, dict[str, list[float]]] = {}
+def levels_of(estimator: Any) -> Levels:
+    """Return the probabilities of levels under each component, by level, of each column of labels, by its number."""
+    names, found = [str(name) for name in getattr(estimator, "feature_names_in_", ())], Levels()
     for record in estimator._records() if hasattr(estimator, "_records") else ():
         if record["level"] and record["parameter"].endswith("probabilities"):
-            found.setdefault(record["column"], {}).setdefault(record["level"], []).append(record["estimate"])
+            column = names.index(record["column"]) if names else int(record["column"])
+            found.setdefault(column, {}).setdefault(record["level"], []).append(record["estimate"])
     return found

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from expfam_em.families.counts import Bernoulli
 from expfam_em.plots.clusters import draw, seen_by
-from expfam_em.plots.profiles import levels_of, plot_profiles
+from expfam_em.plots.profiles import draw_profiles, levels_of
 from expfam_em.plots.style import axes_or_new, plain, pyplot
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def plot_model(
     labels = levels_of(estimator)
     binary = isinstance(getattr(estimator.mixture_, "family", None), Bernoulli)
     if columns is None and (labels or binary or len(seen.names) > MOST_PAIRS):
-        return plot_profiles(estimator, X, ax)
+        return draw_profiles(seen, labels, ax)
     if columns is None:
         columns = range(len(seen.names))
     elif isinstance(columns, (str, Integral)):
