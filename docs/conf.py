@@ -2,11 +2,12 @@
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import matplotlib as mpl
 from sphinx_gallery.scrapers import figure_rst
+
+import expfam_em
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
@@ -75,9 +76,6 @@ def setup(app):
     app.connect("source-read", stay_inside)
     app.connect("autodoc-process-docstring", keep_bars)
 
-
-sys.path.insert(0, str(EXAMPLES))
-import expfam_em  # noqa: E402
 
 project, author, copyright = "expfam_em", "the expfam_em developers", "the expfam_em developers"
 version = release = expfam_em.__version__
