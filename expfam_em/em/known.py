@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.rows.caller import warn_caller
-from expfam_em.rows.memory import ArrayRows
+from expfam_em.rows.memory import ArrayRows, not_in_memory
 from expfam_em.rows.protocol import is_rows
 from expfam_em.rows.typing import Array, Block, Floats, Integers, Mask
 
@@ -100,10 +100,7 @@ def known_of(given: Given, rows: Any, n_components: int, weight: Array | None) -
     if not given:
         return Known()
     if is_rows(rows) and not isinstance(rows, ArrayRows):
-        raise ValueError(
-            "what is known of the components of rows (y, allowed, log_prior) needs all rows in memory, as an array or "
-            "a sparse matrix"
-        )
+        raise not_in_memory("what is known of the components of rows (y, allowed, log_prior)")
     return known_rows(given, n_components, len(rows), weight)
 
 
