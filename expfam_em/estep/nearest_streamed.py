@@ -14,7 +14,7 @@ from expfam_em.estep.dense import Dense
 from expfam_em.estep.nearest import INDISTINCT_SQUARES, NearestPass, Told
 from expfam_em.estep.plan import Pass
 from expfam_em.estep.reduce import ByRow, GivenStep, Labelled, Parts, Tell
-from expfam_em.estep.scores import Outputs, Scores, Sums
+from expfam_em.estep.scores import Scores, Sums
 from expfam_em.family.kernel_form import form_of
 from expfam_em.rows.protocol import Chunk
 
@@ -106,17 +106,7 @@ class Losses:
             return math.inf, self.counts
 
 
-class OfLabels(ByRow):
-    """A function of chunks that looks at the distance of each row from the centre of the highest score."""
-
-    def labels_of(self, chunk: Chunk) -> np.ndarray:
-        """Return the label of each row of a chunk, (m,)."""
-        labels = np.zeros(len(chunk.X), np.int64)
-        self.fill(chunk, Outputs(labels=labels))
-        return labels
-
-
-class Loss(OfLabels):
+class Loss(ByRow):
     """Returns Σ w ‖x − centre‖² of a chunk, from the differences; centres are in the units of x."""
 
     def __init__(self, kernel, scores: Scores, centres):
@@ -164,7 +154,7 @@ class Far:
         return Far(values[order], squares[order], weight[order], self.most)
 
 
-class Farthest(OfLabels):
+class Farthest(ByRow):
     """Returns the rows of a chunk that are farthest from their centres, but for those that may be no further than 0."""
 
     def __init__(self, kernel, scores: Scores, frame, most: int):

@@ -152,6 +152,12 @@ class ByRow(Prepared):
         ranges = chunk.of_data()
         self._run(chunk._replace(weight=None), np.column_stack([ranges, np.zeros(len(ranges), np.int64)]), out)
 
+    def labels_of(self, chunk: Chunk) -> np.ndarray:
+        """Return the component of the highest score of each row of a chunk, (m,)."""
+        labels = np.zeros(len(chunk.X), np.int64)
+        self.fill(chunk, Outputs(labels=labels))
+        return labels
+
     def fill_checked(self, chunk: Chunk, out: Outputs) -> None:
         """Fill the outputs by row of a chunk.
 
@@ -176,9 +182,7 @@ class Labelled(ByRow):
     """Returns the responsibilities of the rows of a chunk, (m, K): 1 for the component of the highest score."""
 
     def __call__(self, chunk: Chunk) -> np.ndarray:
-        labels = np.zeros(len(chunk.X), np.int64)
-        self.fill(chunk, Outputs(labels=labels))
-        return np.eye(self.scores.natural.shape[1])[labels]
+        return np.eye(self.scores.natural.shape[1])[self.labels_of(chunk)]
 
 
 class Write(ByRow):
