@@ -43,10 +43,9 @@ def step_to_edges(problem: Problem, state: State, step: Callable[[Problem, State
     if not len(found.run):
         return found
     known, n_iter = found, found.n_iter
-    is_time = found.done.any() or (n_iter >= FIRST_TRIAL and n_iter & (n_iter - 1) == 0)
-    is_time &= n_iter >= len(problem.options.schedule)
+    is_due = n_iter >= FIRST_TRIAL and n_iter & (n_iter - 1) == 0
+    is_time = (found.done.any() or is_due) and n_iter >= len(problem.options.schedule)
     if is_time and isinstance(family, InStacks) and family.searches:
-        is_due = n_iter >= FIRST_TRIAL and n_iter & (n_iter - 1) == 0
         which = np.ones(len(found.run), bool) if is_due else found.done
         of_some = _searched(problem, found.take(which))
         return of_some if which.all() else put(which, of_some, found)
@@ -91,7 +90,7 @@ def _lifted(problem: Problem, state: State) -> State:
     have come too close to 0 in a long step, or while other parameters were elsewhere.
     """
     mixture, family, done = state.mixture, state.mixture.family, state.done[:, None, None]
-    if is_incomplete(family) or is_coupled(family) or family._constraints():
+    if is_incomplete(family) or is_coupled(family):
         return state
     here = state
     with np.errstate(all="ignore"):
