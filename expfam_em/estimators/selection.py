@@ -278,16 +278,16 @@ def _fit_lot(
     numbers = [K for K in lot if (name, K) not in fits]
     if not numbers:
         return
-    sound = {key: one for key, one in fits.items() if not isinstance(one, ValueError)}
+    there = {key: one for key, one in fits.items() if not isinstance(one, ValueError)}
     models = list(dict.fromkeys(model for model, _ in fits if model != name))
     together._shared = shared
-    together._alike = {K: [sound[model, K] for model in models if (model, K) in sound] for K in numbers}
+    together._alike = {K: [there[model, K] for model in models if (model, K) in there] for K in numbers}
     smaller = [name, *models[-1:]] if len(lot) > 1 else [name]
-    together._smaller = {K: [sound[model, K - 1] for model in smaller if (model, K - 1) in sound] for K in numbers}
+    together._smaller = {K: [there[model, K - 1] for model in smaller if (model, K - 1) in there] for K in numbers}
+    of_rows = {key: value for key, value in vars(together).items() if key.endswith("_in_")}
     for K, found in together.fitted(rows, weight, numbers).items():
         fits[name, K] = found
         if not isinstance(found, ValueError):
-            of_rows = {key: value for key, value in vars(together).items() if key.endswith("_in_")}
             cells[K]._set_fitted(of_rows | found)
             fits[name, K] = cells[K]
 
@@ -478,9 +478,7 @@ class _Fits(ExponentialFamilyMixture):
         K, D, most = self.n_components, len(given), max(map(len, given))
         nothing = np.zeros(len(source.pass_.rows) // D, np.int64)
         lots = ([lot[at] if at < len(lot) else nothing for lot in given] for at in range(most))
-        each = [
-            functools.partial(rows_given, np.concatenate([_wide(one, K) for one in lot]), K) for lot in lots
-        ]  # fmt: skip
+        each = [functools.partial(rows_given, np.concatenate([_wide(one, K) for one in lot]), K) for lot in lots]
         found = from_responsibilities(source.pass_, each, K, self._weights_rule, prior)
         there = np.array([run // D < len(given[run % D]) for run in found.runs], bool)
         collapsed = {run: one for run, one in found.collapsed.items() if run // D < len(given[run % D])}
