@@ -185,11 +185,11 @@ def select(
 ) -> Selection:
     """Fit several models with several numbers of components, and return which of them describes the rows best.
 
-    All fits start from the same labels of rows, by hierarchical clustering as in mclust. Where that ends with a
-    spurious component, or more starts are asked for, the others are by k-means and Ward's method in several
-    coordinates, from the fit with one component less, one component of which is split, and from the fits of the models
-    before. Fits with a spurious component are not compared; see ``sound_`` of `ExponentialFamilyMixture`. For few rows,
-    fits with all numbers of components are made in lock step.
+    The first start of all fits is from the same labels of rows, by hierarchical clustering as in mclust. The others are
+    by k-means and Ward's method in several coordinates, from the fit with one component less, one component of which is
+    split, and from the fits of the models before. Where a fit ends with a spurious component, four times as many are
+    followed; if that is of no use, it is not compared: see ``sound_`` of `ExponentialFamilyMixture`. For few rows, fits
+    with all numbers of components are made in lock step.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def select(
         What the best fit has least of; all of them are in the table. mclust's BIC and ICL have the other sign.
     n_init : int ≥ 1, optional
         Starts of each fit that are followed to the end: the one by hierarchical clustering, and the best of many others
-        after a few steps of EM. By default 3 for `Gaussian`, of which 1 is the start of mclust, and 5 for others.
+        after a few steps of EM. By default 3 for `Gaussian`, and 5 for other families.
     sample_weight : (n,), optional
         How often rows occur.
     random_state : int, RandomState, Generator, optional
