@@ -77,7 +77,7 @@ class MiniBatchKMeans(KMeans):
     compute_labels : bool
         Whether a fit ends with the labels of all rows.
     random_state : int, RandomState, Generator, optional
-        What starts are drawn with; a number makes the fit repeatable.
+        What starts and batches are drawn with; a number makes the fit repeatable.
     tol : float ≥ 0
         Largest squared movement of the centres in a step, relative to the mean variance of the columns, to stop at; 0
         to go on.

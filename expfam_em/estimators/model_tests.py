@@ -84,7 +84,7 @@ def likelihood_ratio_test(
     n_replicates : int ≥ 1
         Data sets to draw; the least p-value is 1/(1 + n_replicates).
     random_state : int, RandomState, Generator, optional
-        What starts are drawn with; a number makes the fit repeatable.
+        What the data sets are drawn with; starts are drawn with that of the estimator.
 
     Returns
     -------

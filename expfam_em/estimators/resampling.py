@@ -85,7 +85,7 @@ def bootstrap(
         X with random weights, of a Dirichlet distribution, so that no row is without weight (the weighted likelihood
         bootstrap of Newton and Raftery 1994).
     random_state : int, RandomState, Generator, optional
-        What starts are drawn with; a number makes the fit repeatable.
+        What the data sets are drawn with; a number makes the result repeatable.
     y, allowed, log_prior : optional
         What is known of the components of the rows, where the mixture was fitted with it. It goes with the drawn rows,
         which are then fitted one data set after another.
