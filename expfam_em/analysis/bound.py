@@ -18,7 +18,7 @@ from scipy.special import entr, logsumexp
 from expfam_em.family import checked
 from expfam_em.rows.csr import observations
 from expfam_em.rows.typing import Array, Observations
-from expfam_em.values.mixture import Mixture, mixture_of
+from expfam_em.values.mixture import Mixture, mixture_and_rows
 
 
 def expected_log_likelihood(
@@ -87,7 +87,7 @@ def gap(mixture: Mixture, X: Observations, q: ArrayLike, sample_weight: ArrayLik
 
 def _joint(mixture: Mixture, X: Observations, q: ArrayLike) -> tuple[Array, Array]:
     """Return q, checked, and log π_k + log p(x_n|η_k), (n, K)."""
-    mixture = mixture_of(mixture)
+    mixture, X = mixture_and_rows(mixture, X)
     rows: Any = observations(X)  # CSR rows only where the family takes them
     joint = mixture.log_weights + checked.log_density(mixture.family, rows, mixture.natural)
     return _checked(q, len(rows), mixture.n_components), joint

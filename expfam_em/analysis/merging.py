@@ -13,7 +13,7 @@ from scipy.special import entr
 from expfam_em.rows.memory import ArrayRows, as_rows, not_in_memory
 from expfam_em.rows.typing import Array, Integers, Observations
 from expfam_em.values.evaluate import evaluate
-from expfam_em.values.mixture import mixture_of
+from expfam_em.values.mixture import mixture_and_rows
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,7 @@ def merge_components(
     -------
     Merging
     """
-    if hasattr(mixture, "_as_fitted"):
-        X = mixture._as_fitted(X)
-    mixture = mixture_of(mixture)
+    mixture, X = mixture_and_rows(mixture, X)
     rows = as_rows(X, sample_weight, n_jobs)
     if not isinstance(rows, ArrayRows):
         raise not_in_memory("merge_components")

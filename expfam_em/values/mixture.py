@@ -510,3 +510,9 @@ def mixture_of(model: Any) -> Mixture:
             f"mixture is of type {type(model).__name__}; it must be a Mixture, or a fitted estimator of one"
         )
     return found
+
+
+def mixture_and_rows(model: Any, X: Any) -> tuple[Mixture, Any]:
+    """Return a mixture and rows as they are, or that of a fitted estimator and the rows as its fit took them."""
+    X = model._as_fitted(X) if hasattr(model, "_as_fitted") else X
+    return mixture_of(model), X
