@@ -69,6 +69,21 @@ def test_a_family_of_another_package_is_imported_when_it_is_asked_for(install):
     assert registry.names().count("Waves") == 1
 
 
+SPELLINGS = ("GammaPoisson", "gamma-poisson", "gamma_poisson", "gammapoisson")
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_a_known_family_is_found_in_any_spelling_without_a_look_at_packages(name, monkeypatch):
+    monkeypatch.setattr(registry, "entry_points", None)  # to call it would be an error
+    assert registry.by_name(name) is ef.families.GammaPoisson
+
+
+@pytest.mark.parametrize("name", ["HighWaves", "high-waves", "high_waves", "highwaves"])
+def test_a_family_of_another_package_is_found_in_any_spelling(name, install):
+    install("ocean", "ocean_families", FAMILY.format(name="HighWaves"), HighWaves="HighWaves")
+    assert registry.by_name(name) is sys.modules["ocean_families"].HighWaves
+
+
 def test_all_families_are_those_of_the_package_and_of_others(install):
     before = registry.registered()
     install("ocean", "ocean_families", FAMILY.format(name="Waves"), Waves="Waves")

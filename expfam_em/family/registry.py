@@ -69,6 +69,12 @@ def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
+def _spelled(name: str, known: list[str]) -> str | None:
+    """Return the one of some names that a name is a spelling of; None if there is none."""
+    letters = _letters(name)
+    return name if name in known else next((one for one in known if _letters(one) == letters), None)
+
+
 def by_name(name: str, more: Iterable[str] = ()) -> type[ExponentialFamily]:
     """Return the family of a name in any spelling: "GammaPoisson", "gamma-poisson", "gamma_poisson", "gammapoisson".
 
@@ -82,8 +88,7 @@ def by_name(name: str, more: Iterable[str] = ()) -> type[ExponentialFamily]:
     ValueError
         If there is no such family; it says which are, and which one may be meant.
     """
-    known = {_letters(one): one for one in reversed(names())}
-    found = name if name in names() else known.get(_letters(name))
+    found = _spelled(name, list(_families)) or _spelled(name, names())  # to look at all packages takes milliseconds
     if found is None or (kind := find(found)) is None:
         listed = list(dict.fromkeys([*more, *map(dashed, sorted(names()))]))
         near = difflib.get_close_matches(dashed(name).replace("_", "-"), listed, 1)
