@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from expfam_em.rows.columns import did_you_mean
 from expfam_em.rows.typing import Array
 
 if TYPE_CHECKING:
@@ -111,10 +111,9 @@ class Constraint:
         found = {}
         for name in self.names:
             if name not in shapes:
-                near = difflib.get_close_matches(name, shapes, 1)
-                hint = f" (did you mean {near[0]!r}?)" if near else ""
                 raise ValueError(
-                    f"{family!r} has no parameter {name!r} to constrain{hint}; it has {', '.join(shapes) or 'none'}"
+                    f"{family!r} has no parameter {name!r} to constrain{did_you_mean(name, shapes)}; it has "
+                    f"{', '.join(shapes) or 'none'}"
                 )
             shape = shapes[name]
             fixed = _shaped(f"fixed {name}", self.fixed.get(name, np.nan), shape)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.family import checked
+from expfam_em.rows.columns import did_you_mean
 from expfam_em.rows.typing import Array
 
 if TYPE_CHECKING:
@@ -248,8 +249,7 @@ def _check_names(
     shown = _listed(given) if given else "nothing"
     for name in given:
         if name not in parameters:
-            near = difflib.get_close_matches(name, parameters, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            hint = did_you_mean(name, parameters)
             raise TypeError(f"{family!r} has no parameter {name!r}{hint}; it needs {needs}, and was given {shown}")
     for names in sets:
         if all(name in given for name in names):

@@ -6,7 +6,6 @@ are imported when their name is asked for and not known yet, or when all familie
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 import warnings
@@ -15,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.rows.columns import did_you_mean
 
 Kind = TypeVar("Kind", bound=type[ExponentialFamily])
 
@@ -91,8 +91,7 @@ def by_name(name: str, more: Iterable[str] = ()) -> type[ExponentialFamily]:
     found = _spelled(name, list(_families)) or _spelled(name, names())  # to look at all packages takes milliseconds
     if found is None or (kind := find(found)) is None:
         listed = list(dict.fromkeys([*more, *map(dashed, sorted(names()))]))
-        near = difflib.get_close_matches(dashed(name).replace("_", "-"), listed, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        hint = did_you_mean(dashed(name).replace("_", "-"), listed)
         raise ValueError(f"there is no family {name!r}{hint}; the families are {', '.join(listed)}")
     return kind
 

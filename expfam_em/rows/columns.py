@@ -57,10 +57,9 @@ def picked(X: Any, names: Sequence[str]) -> Any:
     """
     here = names_of(X) or []
     for name in names:
-        if here.count(name) != 1:
-            near = difflib.get_close_matches(name, here, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            what = f"no column is named {name!r}{hint}" if name not in here else f"several columns are named {name!r}"
+        if (times := here.count(name)) != 1:
+            near = "" if times else did_you_mean(name, here)
+            what = f"{'several columns are' if times else 'no column is'} named {name!r}{near}"
             raise ValueError(f"{what}; the columns of X are {listed(here)}")
     return X if list(names) == here else X[list(names)]
 
@@ -69,6 +68,12 @@ def listed(values: Iterable[Any]) -> str:
     """Return some of many names for an error."""
     shown = [str(value) for value in values]
     return ", ".join(shown) if len(shown) <= LISTED_NAMES else f"{', '.join(shown[:LISTED_NAMES])}, … ({len(shown)})"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return what an error says behind a name that is unknown: the known one that is nearest; "" if none is near."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 # ---- columns ------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.gaussian.lognormal import LogNormal
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.registry import by_name, family_of
-from expfam_em.rows.columns import holds_labels, is_frame, levels_of, listed, names_of, values_of
+from expfam_em.rows.columns import did_you_mean, holds_labels, is_frame, levels_of, listed, names_of, values_of
 from expfam_em.rows.typing import Array
 
 FEW_LABELS = 20
@@ -45,8 +44,7 @@ def inferred(X: Any, given: Mapping[Any, Any]) -> tuple[list[tuple[ExponentialFa
         raise ValueError(f"several columns are named {twice[0]!r}: give them names of their own")
     for name in given:
         if name not in columns:
-            near = difflib.get_close_matches(str(name), list(map(str, columns)), 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            hint = did_you_mean(str(name), map(str, columns))
             raise ValueError(f"a family is given for {name!r}{hint}, which is no column; these are {listed(columns)}")
     kept: list[Any] = [name for name in columns if name not in given or given[name] is not None]
     if not kept:
