@@ -7,6 +7,7 @@ A frame is a table with columns by name, as those of pandas and polars are. What
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Number
 from typing import Any, NamedTuple
@@ -56,10 +57,11 @@ def picked(X: Any, names: Sequence[str]) -> Any:
         If a column is not there, or several have its name.
     """
     here = names_of(X) or []
+    times = Counter(here)
     for name in names:
-        if (times := here.count(name)) != 1:
-            near = "" if times else did_you_mean(name, here)
-            what = f"{'several columns are' if times else 'no column is'} named {name!r}{near}"
+        if times[name] != 1:
+            near = "" if times[name] else did_you_mean(name, here)
+            what = f"{'several columns are' if times[name] else 'no column is'} named {name!r}{near}"
             raise ValueError(f"{what}; the columns of X are {listed(here)}")
     return X if list(names) == here else X[list(names)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,7 +41,7 @@ def inferred(X: Any, given: Mapping[Any, Any]) -> tuple[list[tuple[ExponentialFa
     """
     names = names_of(X)
     columns: list[Any] = list(X.columns) if is_frame(X) else [*range(_checked(X).shape[1])]
-    if twice := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
+    if twice := [name for name, times in Counter(columns).items() if times > 1]:
         raise ValueError(f"several columns are named {twice[0]!r}: give them names of their own")
     for name in given:
         if name not in columns:
@@ -49,15 +50,15 @@ def inferred(X: Any, given: Mapping[Any, Any]) -> tuple[list[tuple[ExponentialFa
     kept: list[Any] = [name for name in columns if name not in given or given[name] is not None]
     if not kept:
         raise ValueError("no column is left")
+    place_of = {name: at for at, name in enumerate(columns if names is None else kept)}
     parts: dict[Any, tuple[ExponentialFamily, list[int]]] = {}
     for name in kept:
         family: Any = given.get(name) or _chosen(X[name] if is_frame(X) else np.asarray(X)[:, name], str(name))
-        place = kept.index(name) if names is not None else columns.index(name)
         if isinstance(family, str):
             family = _of_one_column(family)
         family = family_argument(family)
         key: Any = id(family) if family is given.get(name) or not _is_by_column(family) else repr(family)
-        parts.setdefault(key, (family, []))[1].append(place)
+        parts.setdefault(key, (family, []))[1].append(place_of[name])
     return list(parts.values()), None if names is None else tuple(kept)
 
 
