@@ -13,6 +13,7 @@ import numpy as np
 
 from expfam_em.cli.files import File
 from expfam_em.cli.text import bad_cell, import_pyarrow, open_text
+from expfam_em.rows.columns import listed
 from expfam_em.sources import rows_from
 from expfam_em.sources.parquet import MissingError, data_names, numpy_dtype, parquet_rows
 
@@ -27,9 +28,6 @@ FEWEST_COUNTED = 10
 
 READ_ROWS = 1 << 16
 """Rows that are read at a time."""
-
-LISTED = 20
-"""Names of columns listed in an error."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,7 @@ class Table:
         for name in wanted:
             if counts[name] != 1:
                 what = "names must differ, but several columns are" if counts[name] else "no column is"
-                more = f", … ({len(self.names)})" if len(self.names) > LISTED else ""
-                known = ", ".join(self.names[:LISTED]) + more
-                raise ValueError(f"{self.name}: {what} named {name!r}; the columns are {known}")
+                raise ValueError(f"{self.name}: {what} named {name!r}; the columns are {listed(self.names)}")
         if not names:
             raise ValueError(f"{self.name}: no column is left to read")
         # read together, because all have the same decimal mark
