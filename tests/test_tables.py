@@ -102,6 +102,7 @@ def test_packed_files(package):
     assert "bad.csv.gz cannot be unpacked" in fails("bad.csv.gz")
 
 
+@pytest.mark.parametrize("package", [gzip, bz2, lzma])
 # ---- decimal marks ------------------------------------------------------------------------------------------
 
 
@@ -325,6 +326,9 @@ def test_bad_parquet():
     assert "bad.parquet: row 2, column 'a' is missing" in fails("bad.parquet", ["a", "c"])
     assert "row 1, column 'b' holds 'x', which is not a number" in fails("bad.parquet", ["b"])
     assert read("bad.parquet", ["c", "d"]).tolist() == [[1, 1], [2, 0]]
+    parquet.write_table(pa.table({"a": pa.array([], pa.string()), "b": pa.array([], pa.float64())}), "bad.parquet")
+    for names in (["a", "b"], ["a"], ["b"]):
+        assert fails("bad.parquet", names) == "bad.parquet has no rows below its header"
     late = pa.table({"a": pa.array([1.0] * 100_000 + [None])})
     parquet.write_table(late, "bad.parquet", row_group_size=30_000)
     assert "bad.parquet: row 100001, column 'a' is missing" in fails("bad.parquet")

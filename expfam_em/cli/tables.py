@@ -193,8 +193,11 @@ def _open_parquet(file) -> Table:
         wanted = [names[i] for i in chosen]
         for name in wanted:
             if numpy_dtype(schema.field(name).type).kind not in "biuf":
-                first = arrow.parquet.read_table(paths[0], columns=[name]).column(0)[0].as_py()
-                raise bad_cell(f"{file.name}: row 1", name, str(first))
+                files = map(arrow.parquet.ParquetFile, paths)
+                rows = (row for one in files for row in one.iter_batches(1, columns=[name]) if len(row))
+                if (first := next(rows, None)) is None:
+                    return None
+                raise bad_cell(f"{file.name}: row 1", name, str(first.column(0)[0].as_py()))
         if not missing:
             return parquet_rows(file.path, wanted[: len(wanted) - weighted], wanted[-1] if weighted else None, None)
         columns = arrow.parquet.read_table(file.path, columns=wanted).columns
