@@ -103,6 +103,15 @@ def test_packed_files(package):
 
 
 @pytest.mark.parametrize("package", [gzip, bz2, lzma])
+@pytest.mark.parametrize("at", [10, 1000])  # where the first block begins in a .gz, and in the middle of the data
+def test_packed_files_that_are_damaged(package, at):
+    name = "bad.csv" + {gzip: ".gz", bz2: ".bz2", lzma: ".xz"}[package]
+    whole = package.compress(b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(1000)))
+    for damaged in (whole[:at], whole[:at] + b"\xff\xff" + whole[at + 2 :]):
+        Path(name).write_bytes(damaged)
+        assert f"{name} cannot be unpacked" in fails(name)
+
+
 # ---- decimal marks ------------------------------------------------------------------------------------------
 
 

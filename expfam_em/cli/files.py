@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import weakref
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def _unpacked(file: File, opener: Callable) -> File:
     try:
         with opener(file.path, "rb") as source:
             copy = _copied(source, file.name)
-    except (gzip.BadGzipFile, lzma.LZMAError, EOFError, OSError) as error:
+    except (lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ValueError(f"{file.name} cannot be unpacked: {error}") from None
