@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import logging
 import re
 import sys
@@ -73,6 +74,13 @@ class Given(NamedTuple):
         if self.is_large and not whole:
             return self.rows, None
         return self.table.in_memory(self.rows, self.names, self.missing)
+
+    def name_columns(self, estimator: Any) -> None:
+        """Give a fitted estimator the names of the columns, which are saved with it: `_names_of` returns them."""
+        if self.table.named:
+            estimator.feature_names_in_ = np.array(self.names, object)
+        else:
+            estimator.column_names_ = self.names
 
     @contextmanager
     def named(self) -> Iterator[None]:
@@ -220,56 +228,45 @@ def _warnings_said(quiet: bool = False) -> Iterator[None]:
 def _write(path: Path | None, titles: Sequence[str], parts: Iterable[list[np.ndarray]]) -> None:
     """Write columns, some rows at a time, as .parquet or CSV."""
     parts = iter(parts)
-    part: list[np.ndarray] | None = next(parts)  # before anything is written
+    parts = itertools.chain([next(parts)], parts)  # the first is there before anything is written
     if path is not None and path.suffix == ".parquet":
         arrow, file = import_pyarrow(), cast(Any, None)
         with written(path) as whole:
-            while part is not None:
+            for part in parts:
                 table = arrow.table(dict(zip(titles, part, strict=True)))
                 file = file or arrow.parquet.ParquetWriter(whole, table.schema)
                 file.write_table(table)
-                part = next(parts, None)
             file.close()
         return
     if path in (None, STANDARD):
         if sys.stdout is None:
             raise ValueError("the standard output is closed; give --output")
-        _write_csv(sys.stdout, titles, part, parts)
+        _write_csv(sys.stdout, titles, parts)
         return
     with written(path) as whole, open(whole, "w", newline="", encoding="utf-8") as file:
-        _write_csv(file, titles, part, parts)
+        _write_csv(file, titles, parts)
 
 
-def _write_csv(file: Any, titles: Sequence[str], part: list[np.ndarray] | None, parts: Iterator[Any]) -> None:
+def _write_csv(file: Any, titles: Sequence[str], parts: Iterable[list[np.ndarray]]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(titles)
-    while part is not None:
+    for part in parts:
         writer.writerows(zip(*(column.tolist() for column in part), strict=True))
-        part = next(parts, None)
 
 
 # ---- pictures -----------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _drawing(path: Path | None) -> Iterator[Any]:
-    """Give axes, or None without a path, and write what is drawn into them."""
-    if path is None:
-        yield None
-        return
+def _save_picture(axes: Any, path: Path) -> None:
+    """Write the figure that axes, or an array of them, belong to, and close it."""
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(layout="constrained")
+    figure = np.ravel(np.asarray(axes, object))[0].figure
     try:
-        yield axes
-        _save_picture(figure, path)
+        with written(path) as whole:
+            figure.savefig(whole, format=path.suffix[1:].lower() or "png")
     finally:
         pyplot.close(figure)
-
-
-def _save_picture(figure: Any, path: Path) -> None:
-    with written(path) as whole:
-        figure.savefig(whole, format=path.suffix[1:].lower() or "png")
 
 
 def _check_picture(path: Path | None) -> None:
@@ -289,16 +286,9 @@ def _check_picture(path: Path | None) -> None:
 
 def _draw(estimator: Any, given: Given, shown: Sequence[str], path: Path) -> None:
     """Draw some of the rows as `plot` of the estimator does: all columns, or those that are named."""
-    from matplotlib import pyplot
-
     step = -(-len(given.rows) // DRAWN)
     X = np.concatenate([chunk.X[-chunk.first % step :: step] for chunk in given.rows.chunks(READ_ROWS)])
-    axes = estimator.plot(X, columns=[given.names.index(name) for name in shown] or None)
-    figure = np.ravel(np.asarray(axes, object))[0].figure
-    try:
-        _save_picture(figure, path)
-    finally:
-        pyplot.close(figure)
+    _save_picture(estimator.plot(X, columns=[given.names.index(name) for name in shown] or None), path)
 
 
 # ---- commands -----------------------------------------------------------------------------------------------
@@ -367,10 +357,7 @@ def fit(
         if len(given.rows) * len(given.names) >= LARGE_ENTRIES and not quiet and family != AUTO:
             _say_cost(estimator, given)
         estimator.fit(X, sample_weight=weight, callbacks=with_bar([], not quiet))
-    if given.table.named:
-        estimator.feature_names_in_ = np.array(given.names, object)
-    else:
-        estimator.column_names_ = given.names  # saved with the model, for `predict`
+    given.name_columns(estimator)
     if output is not None:
         with written(output) as whole:
             estimator.save(whole)
@@ -518,10 +505,7 @@ def select_(
             X, chosen, _numbers(components), criterion=cast(Any, criterion), n_init=n_init,
             sample_weight=weight, random_state=seed,
         )  # fmt: skip
-    if given.table.named:
-        found.best_.feature_names_in_ = np.array(given.names, object)
-    else:
-        found.best_.column_names_ = given.names
+    given.name_columns(found.best_)
     if output is not None:
         with written(output) as whole:
             found.best_.save(whole)
@@ -530,8 +514,9 @@ def select_(
             table, list(found.records[0]), [[np.array(c) for c in zip(*map(dict.values, found.records), strict=True)]]
         )
     if plot is not None:
-        with _drawing(plot) as axes:
-            found.plot(ax=axes)
+        from matplotlib import pyplot
+
+        _save_picture(found.plot(ax=pyplot.subplots(layout="constrained")[1]), plot)
     if not quiet:
         file = sys.stderr if STANDARD in (output, table) else sys.stdout
         print(f"{found.criterion.upper()}, lower is better", report.of_selection(found), sep="\n\n", file=file)
