@@ -137,8 +137,8 @@ def _of_path(path: Path, columns: Any, weight: str | None, n_jobs: int | None) -
 
         try:
             file = h5py.File(path, "r")
-            if weight is None and _matrix_of(file, columns) is not None:  # each of its pieces is read once in a pass
-                file.close()
+            if weight is None and _matrix_of(_arrays_of(file), columns) is not None:
+                file.close()  # each piece of a matrix is read once in a pass
                 file = h5py.File(path, "r", rdcc_nbytes=0)
         except OSError as error:
             raise ValueError(f"{path} is no HDF5 file that can be read: {error}") from None
@@ -160,7 +160,7 @@ def _of_group(path: Path, group: Any, columns: Any, weight: str | None, n_jobs: 
     if hasattr(group, "shape"):
         return array_rows(group, columns, weight, n_jobs)
     arrays = _arrays_of(group)
-    if (matrix := _matrix_of(group, columns)) is not None:
+    if (matrix := _matrix_of(arrays, columns)) is not None:
         if weight is not None and weight not in arrays:
             raise ValueError(f"{path} has no array {weight!r} of weights; it has {', '.join(arrays)}")
         rows = array_rows(matrix, columns, None, n_jobs)
@@ -181,8 +181,7 @@ def _are_names(columns: Any, arrays: dict[str, Any]) -> bool:
     return columns is not None and all(name in arrays for name in columns)
 
 
-def _matrix_of(group: Any, columns: Any) -> Any:
-    """Return the one matrix of a file; None if there are others, or columns are arrays by name."""
-    arrays = _arrays_of(group)
+def _matrix_of(arrays: dict[str, Any], columns: Any) -> Any:
+    """Return the one matrix among the arrays of a file; None if there are others, or columns are arrays by name."""
     matrices = [array for array in arrays.values() if len(array.shape) == 2]
     return matrices[0] if len(matrices) == 1 and not _are_names(columns, arrays) else None
