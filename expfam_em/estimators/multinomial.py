@@ -134,6 +134,8 @@ class MultinomialMixture(BaseMixture):
 
     def _weights_of(self, X: Any, weight: Array | None) -> Array | None:
         empty = row_sums(X) == 0
+        if empty.all():
+            raise ValueError("no row has a count: there is nothing to fit")
         return np.where(empty, 0.0, 1.0 if weight is None else weight) if empty.any() else weight
 
     def _fit_each(
@@ -142,8 +144,6 @@ class MultinomialMixture(BaseMixture):
     ) -> list[dict[str, Any] | ValueError]:  # fmt: skip
         if is_rows(X):
             check_support(Multinomial(), X)  # where rows without a count are an error: their weights are elsewhere
-        elif not np.any(row_sums(X)):
-            raise ValueError("no row has a count: there is nothing to fit")
         return super()._fit_each(X, weight, sizes, callbacks, known)
 
     def __sklearn_tags__(self) -> Any:
