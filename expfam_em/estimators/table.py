@@ -10,7 +10,7 @@ import numpy as np
 from expfam_em.analysis.uncertainty import StandardErrors
 from expfam_em.estimators.held import with_names_of_noise
 from expfam_em.estimators.shell import output_kind
-from expfam_em.family.entries import Entry
+from expfam_em.family.entries import Entry, by_shape
 from expfam_em.rows.columns import Column, decoded
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def entries_of(model: BaseMixture) -> dict[str, Any]:
     """Return what each number of the estimates of a fitted mixture is of, as object arrays of `Entry` or None."""
     mixture, columns = model.mixture_, model._columns()
     K = mixture.n_components
-    return {"weights": np.array([*map(Entry, range(K)), None], object)[:-1]} | {
+    return {"weights": by_shape((K,), columns, K)} | {
         name: mixture.family._entries(name, np.shape(value), columns, K) for name, value in mixture.parameters.items()
     }
 
