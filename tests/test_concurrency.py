@@ -1,9 +1,11 @@
 """Fits from several threads, after a fork, and beside other users of BLAS."""
 
+import itertools
 import os
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -90,7 +92,7 @@ before = ef.fit(start, X, max_iter=3, tol=0, n_jobs=2).bounds
 child = os.fork()
 if child == 0:
     same = np.array_equal(ef.fit(start, X, max_iter=3, tol=0, n_jobs=2).bounds, before)
-    meeting = threading.Barrier(2, timeout=20)  # broken unless two threads of the child come
+    meeting = threading.Barrier(2, timeout=60)  # broken unless two threads of the child come
     as_rows(X[:2], n_jobs=2).reduce(lambda chunk: meeting.wait(), 1)
     os._exit(0 if same else 1)
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -141,7 +143,7 @@ if hasattr(os, "fork"):
 
     @pytest.mark.parametrize("script", [FORK, FORK_MEANWHILE], ids=["alone", "meanwhile"])
     def test_a_fit_in_a_forked_child_equals_its_parents(script):
-        done = subprocess.run([sys.executable, "-c", script], timeout=60, capture_output=True, text=True, check=False)
+        done = subprocess.run([sys.executable, "-c", script], timeout=300, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
 
@@ -202,6 +204,43 @@ def test_settings_that_an_interrupted_context_left_are_put_back():
         interrupted()
     assert np.geterr() == errors
     assert warnings.filters is filters
+
+
+def test_blas_is_put_back_where_no_line_of_what_does_it_is_reached(monkeypatch):
+    def interrupt(stay):
+        raise KeyboardInterrupt
+
+    with threadpool_limits(2, user_api="blas"):
+        monkeypatch.setattr(threads_module, "_leave", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            threads_module.undisturbed(lambda: None)()
+        end = time.monotonic() + 20
+        while set(blas_threads()) != {2} and time.monotonic() < end:
+            time.sleep(0.001)
+        assert set(blas_threads()) == {2}
+
+
+def test_a_reader_stops_where_its_caller_is_gone_without_a_word(monkeypatch):
+    closed = threading.Event()
+
+    def items():
+        try:
+            yield from itertools.count()
+        finally:
+            closed.set()
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    def set_or_interrupt(ahead, name, value):
+        if name == "stopped" and value:
+            raise KeyboardInterrupt
+        vars(ahead)[name] = value
+
+    monkeypatch.setattr(threads_module._Ahead, "__setattr__", set_or_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        threads_module.run_ahead(interrupt, items(), 1)
+    assert closed.wait(20)
 
 
 def blas_threads():
@@ -268,7 +307,7 @@ def test_a_blas_that_is_loaded_inside_and_counts_for_each_thread(monkeypatch):
             meeting.wait()  # two threads take part
         return late.get_num_threads()
 
-    meeting = threading.Barrier(2, timeout=20)
+    meeting = threading.Barrier(2, timeout=60)
     monkeypatch.setattr(threads_module, "_libraries", dict(threads_module._libraries))
 
     @threads_module.undisturbed

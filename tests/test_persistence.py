@@ -444,7 +444,7 @@ if hasattr(os, "O_TMPFILE"):  # elsewhere the half of a file stays, under anothe
 
     def test_a_process_killed_while_saving_leaves_nothing_behind(path):
         path.write_bytes(b"older")
-        done = subprocess.run([sys.executable, "-c", KILLED, path], timeout=60, capture_output=True, check=False)
+        done = subprocess.run([sys.executable, "-c", KILLED, path], timeout=300, capture_output=True, check=False)
         assert done.returncode == 7, done.stderr
         assert [file.name for file in path.parent.iterdir()] == [path.name]
         assert path.read_bytes() == b"older"

@@ -12,6 +12,7 @@ import sys
 import threading
 import warnings
 import weakref
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,6 +49,7 @@ settings_lock = threading.RLock()
 #
 # Ctrl-C comes between any two lines, even before the first line of a function that was to clean up. So whatever is
 # changed is noted beforehand, what puts it back may be called twice, and a call that is gone is not counted any more.
+# If Ctrl-C comes again while a call is being left, a thread that no signal reaches does what is left to do.
 
 _libraries: dict[str, LibController] = {}
 """Every BLAS found so far, by the path of its file."""
@@ -62,8 +64,12 @@ _n_modules = -1
 """Size of sys.modules when libraries were last looked for, which takes a millisecond."""
 
 
-class _Stay:
-    """The outermost call of a thread, as long as it lasts."""
+class _Call:
+    """A call, as long as it lasts: it is gone with the frame of the function, whatever else was cut short."""
+
+
+class _Stay(_Call):
+    """The outermost call of a thread."""
 
     def __init__(self):
         self.filters = warnings.filters
@@ -118,10 +124,27 @@ def undisturbed(function: Function) -> Function:
 
 
 def _enter(stay):
+    gone = _gone()
     with settings_lock:
         _inside.add(stay)
-        _here.stay = weakref.ref(stay)
+        _here.stay = weakref.ref(stay, gone.put)  # a function made in C, which Ctrl-C cannot cut short
         _hold()
+
+
+@functools.cache
+def _gone() -> queue.SimpleQueue[Any]:
+    """Return where calls are noted that end without having been left; a thread puts back what they have set."""
+    gone: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def put_back():
+        while True:
+            gone.get()
+            with settings_lock:
+                if not set(_inside):
+                    _put_back(_before)
+
+    start_new_thread(put_back, ())
+    return gone
 
 
 def _hold():
@@ -227,18 +250,19 @@ def run_in_order(function, items, n_jobs) -> list:
 
 
 class _Ahead:
-    """Numbered items that one thread reads for those who work on them, a few at a time.
+    """Numbered items that one thread reads for those who work on them, a few at a time, as long as the caller is there.
 
     Its queues are made in C, so that Ctrl-C cannot leave a lock of theirs taken.
     """
 
     end = object()
 
-    def __init__(self, n_waiting: int) -> None:
+    def __init__(self, n_waiting: int, caller: _Call) -> None:
         self.waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.room: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(n_waiting):
             self.room.put(None)
+        self.is_called = weakref.ref(caller)
         self.stopped = False
         self.failed: list[BaseException] = []
 
@@ -257,7 +281,7 @@ class _Ahead:
 
     def _has_room(self) -> bool:
         """Wait until an item may be put; return whether anybody still wants one."""
-        while not self.stopped:
+        while not self.stopped and self.is_called():
             with contextlib.suppress(queue.Empty):
                 self.room.get(timeout=LOOKED_AGAIN)
                 return not self.stopped
@@ -265,7 +289,7 @@ class _Ahead:
 
     def taken(self) -> Any:
         """Return the next item, `end` if there is none."""
-        while not self.stopped:
+        while not self.stopped and self.is_called():
             with contextlib.suppress(queue.Empty):
                 item = self.waiting.get(timeout=LOOKED_AGAIN)
                 if item is self.end:
@@ -283,7 +307,8 @@ def run_ahead(function: Callable[[Any], object], items: Iterator[Any], n_jobs: i
     No more than 2 n_jobs + 2 items are held at a time. What a call or the reading raises is raised here. Items from a
     generator are closed however it ends, so that it keeps no file open.
     """
-    ahead = _Ahead(n_jobs + 1)
+    caller = _Call()
+    ahead = _Ahead(n_jobs + 1, caller)
 
     @undisturbed
     def work():
@@ -318,6 +343,7 @@ def run_ahead(function: Callable[[Any], object], items: Iterator[Any], n_jobs: i
 def _alone():
     """Forget the threads of the parent, of which a forked child has the one that forked."""
     helpers.forget()
+    _gone.cache_clear()
     for stay in set(_inside) - {_here.stay()}:
         _inside.discard(stay)
     if not set(_inside):

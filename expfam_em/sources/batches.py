@@ -56,21 +56,31 @@ Reader = Callable[[int], Iterable[Batch]]
 class Rooms:
     """Memory of arrays that nobody holds any more, given to new ones: fresh memory costs as much as what is read.
 
-    One thread makes the arrays; others may drop them.
+    One thread makes the arrays; others may drop them. What happens then is made in C: Ctrl-C would be lost in it.
     """
 
     def __init__(self) -> None:
-        self._free: list[np.ndarray] = []
+        self._held: dict[int, _Held] = {}
+        self._gone: list[_Held] = []
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Return an array whose entries are not set; its memory is free again when the last view of it is gone."""
         size = math.prod(shape) * dtype.itemsize
-        block: Any = self._free.pop() if self._free else np.empty(size, np.uint8)
-        if len(block) != size:
+        before = self._gone.pop() if self._gone else None
+        block: Any = None if before is None else self._held.pop(id(before)).block
+        if block is None or len(block) != size:
             block = np.empty(size, np.uint8)
         out = np.asarray(memoryview(block))
-        weakref.finalize(out.base, self._free.append, block)  # views hold this base, however they were made
+        held = _Held(out.base, self._gone.append)  # views hold this base, however they were made
+        held.block = block
+        self._held[id(held)] = held
         return out.view(dtype).reshape(shape)
+
+
+class _Held(weakref.ref):
+    """A reference to an array that lies in a block of memory."""
+
+    block: np.ndarray
 
 
 class BatchRows(StreamedRows):
