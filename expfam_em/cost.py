@@ -183,9 +183,7 @@ def estimated_cost(
     >>> str(cost).startswith("about ")
     True
     """
-    family = family_of(family)
-    if not isinstance(family, ExponentialFamily):
-        raise TypeError(f"family is {family!r}; it must be one, such as families.Poisson()")
+    known: ExponentialFamily = family_of(family)
     steps = 100 if n_steps is None else n_steps
     sizes = {"n": n, "d": d, "n_components": n_components, "n_init": n_init, "n_steps": steps + 1}
     for name, value in sizes.items():
@@ -194,8 +192,8 @@ def estimated_cost(
     if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise ValueError(f"dtype is {dtype!r}; it must be float64 or float32")
     with np.errstate(all="ignore"):  # of rows that a family does not say that it refuses
-        draw = guessed(family, d, n_components) if X is None else _repeated(X, d)
-        return _cost(family, lambda m: draw(m).astype(dtype), X is None, n, n_components, n_init, steps, n_jobs)
+        draw = guessed(known, d, n_components) if X is None else _repeated(X, d)
+        return _cost(known, lambda m: draw(m).astype(dtype), X is None, n, n_components, n_init, steps, n_jobs)
 
 
 def _cost(

@@ -82,6 +82,9 @@ def test_columns_get_families_by_what_they_hold(frame):
         ([1990, 2003, 2020], "LogNormal('diag')"),
         ([0.5, 2.0, 1.5], "LogNormal('diag')"),
         ([0.0, 2.0, 1.5], "Gaussian('diag')"),
+        ([0.0, 2.0, 0.0, 1.5], "ZeroInflated(LogNormal('diag'))"),
+        ([0.0, 2.0, 0.0, 1.5, -1.0], "Gaussian('diag')"),
+        ([0.0, 2.0, np.nan, 0.0, *np.arange(1.5, 40.0)], "Gaussian('diag')"),
         ([-1, 0, 4], "Gaussian('diag')"),
         (["a", "b", None], "Categorical()"),
     ],
@@ -121,12 +124,23 @@ def test_the_choice_can_be_changed(frame):
         (pd.DataFrame({"a": pd.to_datetime(["2020-01-01", "2020-01-02"])}), {}, "column 'a' holds dates"),
         (pd.DataFrame({"a": [1, "x"]}), {}, "column 'a' holds values of several kinds, int and str"),
         (np.array(["a", "b"]), {}, "give a frame"),
+        (pd.DataFrame(), {}, "X has no column"),
+        (pl.DataFrame(), {}, "X has no column"),
+        (pandas_frame().iloc[:0], {}, "X has no row (its columns are change, income"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_what_tells_no_family_is_said(frame, given, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         families.Product.infer(frame, given)
+
+
+def test_amounts_of_which_many_are_0_are_fitted_as_such():
+    rain = np.where(FIRST, 0.0, TABLE["income"])
+    model = auto(n_components=1).fit(pd.DataFrame({"rain": rain, "change": TABLE["change"]}))
+    assert model.parameters_["zeroinflated_zero_shares"].ravel() == pytest.approx([np.mean(FIRST)], rel=1e-9)
+    logs = np.log(rain[~FIRST])
+    assert model.parameters_["zeroinflated_log_means"].ravel() == pytest.approx([logs.mean()], rel=1e-9)
 
 
 # ---- fits -----------------------------------------------------------------------------------------------------------
@@ -388,6 +402,72 @@ def test_names_that_are_no_family():
         assert repr(made) == repr(same)
     one = families.Componentwise([("poisson", 1), (families.Geometric(), 1)])
     assert repr(one) == "Componentwise([(Poisson(), 1), (Geometric(), 1)])"
+
+
+TAKES_A_FAMILY = {
+    "fit": lambda family: ef.ExponentialFamilyMixture(family, 2).fit(CODES),
+    "partial_fit": lambda family: ef.ExponentialFamilyMixture(family, 2).partial_fit(CODES),
+    "select": lambda family: ef.select(CODES, [family]),
+    "select one": lambda family: ef.select(CODES, family),
+    "Product": lambda family: families.Product([(family, [0])]),
+    "infer": lambda family: families.Product.infer(CODES, {0: family}),
+    "Componentwise": lambda family: families.Componentwise([(family, 2)]),
+    "ZeroInflated": families.ZeroInflated,
+    "Truncated": lambda family: families.Truncated(family, low=0),
+    "Exposed": families.Exposed,
+    "Mixture": lambda family: ef.Mixture(family, [1.0], [[0.0, 0.0]]),
+    "Mixture.of": lambda family: ef.Mixture.of(family, [1.0], rates=1.0),
+    "constrain": lambda family: ef.constrain(family, tied=["rates"]),
+    "check_family": lambda family: ef.check_family(family, CODES),
+    "estimated_cost": lambda family: ef.estimated_cost(family, 10, 2, 2),
+}
+
+
+@pytest.mark.parametrize("take", TAKES_A_FAMILY.values(), ids=TAKES_A_FAMILY)
+def test_a_class_is_no_family_wherever_one_is_taken(take):
+    for kind, call in ((families.Gamma, "Gamma()"), (families.Binomial, "Binomial(n=…)")):
+        with pytest.raises(TypeError, match=re.escape(f"is the class {kind.__name__}: give an instance of it, {call}")):
+            take(kind)
+    with pytest.raises(TypeError, match="is 5; it must be an ExponentialFamily"):
+        take(5)
+    with pytest.raises(ValueError, match="did you mean 'poisson'"):
+        take("poison")
+
+
+FITTED = [
+    lambda: ef.ExponentialFamilyMixture("gaussian", 2), lambda: ef.GaussianMixture(2), lambda: ef.BernoulliMixture(2),
+    lambda: ef.KMeans(2), lambda: ef.MiniBatchKMeans(2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", FITTED, ids=lambda make: type(make()).__name__)
+def test_frames_that_are_no_tables_of_named_columns(make, frame):
+    numbers = frame[["smokes", "visits"]]
+    for bad, words in (
+        (type(frame)(), "X has no column"), (numbers[:0], "X has no row (its columns are smokes, visits)"),
+        (pd.DataFrame(CODES[:, 2:4], columns=["a", "a"]), "several columns are named 'a'"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=re.escape(words)):
+            make().fit(bad)
+
+
+def test_what_needs_rows_says_so():
+    model = ef.GaussianMixture(1).fit(CODES[:, :2])
+    for method in (model.summary, model.plot):
+        with pytest.raises(TypeError, match=f"{method.__name__} needs X, .* a model keeps none"):
+            method()
+
+
+def test_a_constraint_takes_the_name_of_a_family():
+    assert repr(ef.constrain("poisson", tied=["rates"])) == repr(ef.constrain(families.Poisson(), tied=["rates"]))
+
+
+def test_models_of_a_frame_are_compared_by_the_families_of_its_columns(frame):
+    found = ef.select(frame, "auto", [1, 2], random_state=0)
+    assert found.models == ("auto",)
+    assert repr(found.best_.family) == INFERRED
+    assert found.best_.levels_["size"] == ("small", "large")
+    assert found.best_.bic(frame) == pytest.approx(found.values().min(), rel=1e-12)
 
 
 def test_completion_shows_public_names_only():

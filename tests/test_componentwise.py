@@ -282,7 +282,7 @@ G = families.Gaussian("full")
         ([], ValueError, "at least one family"),
         ([(G, 0)], ValueError, "has 0 components; it must be a whole number from 1"),
         ([(G, 1.5)], ValueError, "whole number"),
-        ([(families.Uniform, 1)], TypeError, "the class Uniform: call it"),
+        ([(families.Uniform, 1)], TypeError, "a part is the class Uniform: give an instance of it, Uniform()"),
         ([(NOISY, 1)], TypeError, "can only stand by itself"),
     ],
 )  # fmt: skip

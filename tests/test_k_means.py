@@ -5,6 +5,7 @@ import re
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from scipy.spatial.distance import cdist
@@ -49,6 +50,46 @@ def test_attributes_belong_together(weight):
     assert np.array_equal(again.fit_predict(X, sample_weight=weight), m.labels_)
     assert np.array_equal(again.fit_transform(X, sample_weight=weight), m.transform(X))
     assert np.array_equal(pickle.loads(pickle.dumps(m)).predict(X), m.labels_)
+
+
+def test_a_summary_has_the_clusters_in_numbers(weight, tmp_path):
+    w = np.ones(len(X)) if weight is None else weight
+    m = ef.KMeans(4, random_state=0).fit(pd.DataFrame(X + 1e4, columns=list("abc")), sample_weight=weight)
+    frame = pd.DataFrame(X + 1e4, columns=list("abc"))
+    found = m.summary(frame, weight)
+    of_rows = w * np.min(cdist(X + 1e4, m.cluster_centers_), axis=1) ** 2
+    assert found.sizes.tolist() == np.bincount(m.labels_, w, 4).tolist()
+    assert found.inertias == pytest.approx(np.bincount(m.labels_, of_rows, 4), rel=1e-9)
+    assert found.inertia == pytest.approx(m.inertia_, rel=1e-9)
+    total = w @ np.sum((X - np.average(X, axis=0, weights=w)) ** 2, axis=1)
+    assert found.explained == pytest.approx(1 - m.inertia_ / total, rel=1e-9)
+    for words in ("\ncluster  rows", f"\n{w.sum():g} rows of 3 columns, 4 clusters\n", "\ncenters[2, b] "):
+        assert words in str(found)
+    table = m.to_frame(frame, weight)
+    by = {name: part["estimate"].tolist() for name, part in table.groupby("parameter")}
+    assert by["centers"] == m.cluster_centers_.ravel().tolist()
+    assert (by["sizes"], by["inertias"]) == (found.sizes.tolist(), found.inertias.tolist())
+    assert set(table.loc[table["parameter"] == "centers", "column"]) == set("abc")
+    assert m.to_frame()["estimate"].tolist() == by["centers"]
+
+
+@pytest.mark.parametrize("kind", [ef.KMeans, ef.MiniBatchKMeans])
+def test_a_summary_is_the_same_wherever_rows_are(kind, tmp_path):
+    rows = np.where(RNG.random((300, 6)) < 0.3, np.round(RNG.normal(size=(300, 6)), 2), 0.0).astype(np.float32)
+    m = kind(3, random_state=0).fit(rows)
+    np.save(tmp_path / "rows.npy", rows)
+    found = m.summary(rows)
+    elsewhere = [tmp_path / "rows.npy"] if kind is ef.KMeans else []
+    for same in (sparse.csr_matrix(rows), rows.astype(np.float64), *elsewhere):
+        other = m.summary(same)
+        assert other.sizes.tolist() == found.sizes.tolist()
+        assert other.inertias == pytest.approx(found.inertias, rel=1e-12)
+        assert other.total == pytest.approx(found.total, rel=1e-12)
+    one = kind(1, random_state=0).fit(np.ones((5, 2)))
+    assert np.isnan(one.summary(np.ones((5, 2))).explained)
+    assert "1 cluster\ninertia 0\n" in str(one.summary(np.ones((5, 2))))
+    with pytest.raises(TypeError, match="summary needs X"):
+        m.summary()
 
 
 def test_the_distortion_falls_by_halves(weight):

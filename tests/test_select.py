@@ -74,6 +74,8 @@ def test_families_are_compared():
     models = {"Poisson": ef.families.Poisson(), "negative binomial": ef.families.GammaPoisson()}
     found = ef.select(X, models, [1, 2], random_state=0)
     assert (found.best_model_, found.best_.n_components) == ("negative binomial", 1)
+    found = ef.select(X, "auto", [1, 2], random_state=0)
+    assert found.values() == pytest.approx(ef.select(X, "poisson", [1, 2], random_state=0).values())
     both = ef.select(X, [ef.families.Gaussian("full"), "EII"], 1)  # the same model of one column
     assert both.values()[0] == pytest.approx(both.values()[1])
 

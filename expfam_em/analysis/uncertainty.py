@@ -180,15 +180,19 @@ class StandardErrors(Mapping[str, Array]):
         for row in rows[:PRINTED]:
             numbers = [f"{row[key]:.6g}" for key in ("estimate", "standard_error", "lower", "upper")]
             cells.append((_name(row, self.entries), *("–" if text == "nan" else text for text in numbers)))
-        width, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "  ".join([name.ljust(width), *(text.rjust(size) for text, size in zip(numbers, widths, strict=True))])
-            for name, *numbers in cells
-        ]
         more = [f"… and {len(rows) - PRINTED} more"] if len(rows) > PRINTED else []
-        return "\n".join([*lines, *more, *self.left_out])
+        return "\n".join([*aligned(cells), *more, *self.left_out])
 
     __repr__ = __str__
+
+
+def aligned(cells: list[tuple[str, ...]]) -> list[str]:
+    """Return rows of cells as lines of text, the first cell of each flush left."""
+    width, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join([name.ljust(width), *(text.rjust(size) for text, size in zip(numbers, widths, strict=True))])
+        for name, *numbers in cells
+    ]
 
 
 def _written_twice(values: Array) -> Mask:

@@ -12,6 +12,7 @@ from expfam_em.checking.laws import LAWS, BrokenLawError
 from expfam_em.checking.subject import LeftOutError, Subject
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import OfComponents, is_incomplete
+from expfam_em.family.registry import family_of
 from expfam_em.rows.caller import warn_caller
 from expfam_em.rows.csr import without_mask
 from expfam_em.rows.typing import Array, Observations, Seed
@@ -114,8 +115,7 @@ def check_family(family: ExponentialFamily, X: Observations, *, random_state: Se
     >>> report.checked["the density integrates to 1"].startswith("over 0 ≤ whole x")
     True
     """
-    if not isinstance(family, ExponentialFamily):
-        raise TypeError(f"family is {family!r}; it must be an instance of a subclass of ExponentialFamily")
+    family = family_of(family)
     given: Any = without_mask(X)
     X = np.array(given.toarray() if sparse.issparse(given) else given, np.float64)
     if X.ndim != 2 or len(X) < 4 or not np.isfinite(X).all():

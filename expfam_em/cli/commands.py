@@ -524,7 +524,7 @@ def select_(
 
 
 def _model_of(name: str) -> Any:
-    return name if name in COVARIANCE_TYPES else family_of(name, {})
+    return name if name in (*COVARIANCE_TYPES, AUTO) else family_of(name, {})
 
 
 def _numbers(text: str) -> list[int]:
@@ -562,13 +562,14 @@ def summary(
     model: Model, data: Rows, columns: Columns = None, weights_column: Weights = None, missing: Missing = False,
     separator: Separator = None, header: Header = None,
 ) -> None:  # fmt: skip
-    """Print a model with the standard errors of its parameters, given the rows that it was fitted to."""
+    """Print a model with the standard errors of its parameters, given the rows that it was fitted to.
+
+    K-means has none: it has the sizes of the clusters, their inertia and their centres.
+    """
     _check_paths((), (model, data))
     with _warnings_said():
         estimator = _open_model(model)
         given = open_rows(data, columns, weights_column, separator, header, missing, model=estimator)
-        if _is_kmeans(estimator):
-            raise ValueError(f"{model} is a k-means model, which has no standard errors")
         with given.named():
             X, weight = given.loaded(whole=False)
             print(estimator.summary(X, weight))

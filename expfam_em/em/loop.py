@@ -118,6 +118,8 @@ def fit(
     OSError
         If the checkpoint cannot be written when the fit begins.
     """
+    if not isinstance(mixture, Mixture):
+        raise TypeError(f"mixture is {mixture!r}; it must be a Mixture, from which the steps begin: see Mixture.of")
     rows = with_missing(mixture, as_rows(X, sample_weight, n_jobs))
     check_support(mixture.family, rows)
     pass_ = plan(mixture.family, rows, mixture.n_components)

@@ -16,13 +16,14 @@ from expfam_em.estimators.model_tests import (
 from expfam_em.estimators.multinomial import MultinomialMixture
 from expfam_em.estimators.resampling import Bootstrap, bootstrap
 from expfam_em.estimators.selection import Selection, select
-from expfam_em.estimators.summary import Summary
+from expfam_em.estimators.summary import ClusterSummary, Summary
 from expfam_em.saving.files import load
 
 __all__ = [
     "BayesianGaussianMixture",
     "BernoulliMixture",
     "Bootstrap",
+    "ClusterSummary",
     "ExponentialFamilyMixture",
     "FitManyError",
     "GaussianMixture",

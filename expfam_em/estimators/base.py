@@ -1034,7 +1034,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         return Fitted(self.mixture_, kept, options)
 
     def summary(
-        self, X: Observations | Source, sample_weight: ArrayLike | None = None, *, y: object = None,
+        self, X: Observations | Source | None = None, sample_weight: ArrayLike | None = None, *, y: object = None,
         allowed: ArrayLike | None = None, log_prior: ArrayLike | None = None,
     ) -> Summary:  # fmt: skip
         """Return the fit in numbers, with standard errors where it has some; printed, it is a table.
@@ -1042,12 +1042,22 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         Parameters
         ----------
         X : (n, d)
-            The rows of the fit.
+            The rows of the fit, of which a model keeps none.
         sample_weight : (n,), optional
             Those of the fit; they are frequencies, as in `bic`.
         y, allowed, log_prior : optional
             Those of the fit, where it had some. The criteria are then those of the likelihood with them.
+
+        Raises
+        ------
+        TypeError
+            Without X.
         """
+        if X is None:
+            raise TypeError(
+                "summary needs X, the rows of the fit: the log-likelihood, the criteria and the standard errors are of "
+                "rows, and a model keeps none. parameters_ and to_frame() need no rows"
+            )
         opened: Any = self._open(X)
         given = Given(y, allowed, log_prior)
         log_likelihood, n, found = self._criteria(opened, sample_weight, given)

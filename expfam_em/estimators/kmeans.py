@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from expfam_em.em.keeping import drawn, has_ended, interruptible, interruption
 from expfam_em.em.loop import fit_all
@@ -33,6 +34,8 @@ from expfam_em.estimators.shell import (
     generator,
     warn_caller,
 )
+from expfam_em.estimators.summary import ClusterSummary, clusters_of
+from expfam_em.estimators.table import frame_of
 from expfam_em.families.gaussian.gaussian import checked_variance
 from expfam_em.families.gaussian.known import KnownCovariance, in_frame_units
 from expfam_em.family.binding import bind
@@ -360,6 +363,73 @@ class KMeans(Transformer, ClusterMixin, EMEstimator):
         rows = self._checked_rows(X)
         pass_, mixture = self._pass_under(self.mixture_, rows, checked_weight(sample_weight, rows))
         return -pass_.told(_centres(self.mixture_), mixture.scores).inertia
+
+    @undisturbed
+    def summary(self, X: Observations | Source | None = None, sample_weight: ArrayLike | None = None) -> ClusterSummary:
+        """Return the clusters in numbers: sizes, inertia and centres; printed, they are tables.
+
+        There are no standard errors: the inertia is no likelihood, and the centres are no estimates of the means of
+        components that overlap. A `GaussianMixture` has both.
+
+        Parameters
+        ----------
+        X : (n, d)
+            The rows of the fit, of which the estimator keeps none, or others.
+        sample_weight : (n,), optional
+            Those of the fit.
+
+        Raises
+        ------
+        TypeError
+            Without X.
+        """
+        if X is None:
+            raise TypeError(
+                "summary needs X, the rows of the fit: sizes and inertia are of rows, and a model keeps none. "
+                "cluster_centers_ and to_frame() need no rows"
+            )
+        sizes, inertias, total = self._clusters(X, sample_weight)
+        names = tuple(column.name for column in self._columns())
+        status = self.__dict__.get("status_", "")
+        return ClusterSummary(
+            repr(self), status, float(sizes.sum()), names, self.cluster_centers_, sizes, inertias, total
+        )
+
+    @undisturbed
+    def to_frame(self, X: Observations | Source | None = None, sample_weight: ArrayLike | None = None) -> Any:
+        """Return the centres as a tidy table: parameter, component, column, level, estimate, as that of mixtures.
+
+        The component is the number of the cluster. With rows, each cluster also has "sizes", its row weight, and
+        "inertias", its share of J. Of which library the frame is, `ExponentialFamilyMixture.to_frame` says.
+
+        Parameters
+        ----------
+        X : (n, d), optional
+            The rows of the fit, or others.
+        sample_weight : (n,), optional
+            Those of the fit.
+        """
+        check_is_fitted(self, "mixture_")
+        parts: list[tuple[str, Any, list[str]]] = []
+        if X is not None:
+            sizes, inertias, _ = self._clusters(X, sample_weight)
+            parts = [("sizes", sizes[:, None], [""]), ("inertias", inertias[:, None], [""])]
+        parts.append(("centers", self.cluster_centers_, [column.name for column in self._columns()]))
+        return frame_of(
+            [
+                {"parameter": name, "component": k, "column": column, "level": "", "estimate": float(value)}
+                for name, values, columns in parts
+                for k, line in enumerate(values)
+                for column, value in zip(columns, line, strict=True)
+            ],
+            self,
+        )
+
+    def _clusters(self, X: Any, sample_weight: ArrayLike | None) -> tuple[Array, Array, float]:
+        rows = self._checked_rows(X)
+        weight = checked_weight(sample_weight, rows)
+        there = looked_at(rows, self.mixture_.family) if is_rows(rows) else ArrayRows(rows, weight, self.n_jobs)
+        return clusters_of(there, self.cluster_centers_.astype(np.float64))
 
     @property
     def _n_features_out(self) -> int:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import _num_samples
 
 from expfam_em.analysis.criteria import Criteria, Sharpness, criteria
 from expfam_em.analysis.effective import why_not_frequencies
+from expfam_em.analysis.uncertainty import aligned
 from expfam_em.em import labels
 from expfam_em.em.labels import Axes
 from expfam_em.em.result import FitResult
@@ -22,7 +23,7 @@ from expfam_em.em.starts import BY_NAME, Source, Starts, best_after_few_steps, f
 from expfam_em.estep.plan import Pass
 from expfam_em.estep.reduce import rows_given
 from expfam_em.estimators.base import NOT_CONVERGED, NOT_FREQUENCIES
-from expfam_em.estimators.generic import ExponentialFamilyMixture
+from expfam_em.estimators.generic import AUTO, ExponentialFamilyMixture, inferred_family
 from expfam_em.estimators.shell import checked_weight, generator, refuse_rows, warn_caller
 from expfam_em.estimators.table import frame_of
 from expfam_em.families.gaussian.gaussian import COVARIANCE_TYPES, Gaussian
@@ -156,15 +157,13 @@ class Selection:
     def __str__(self) -> str:
         digits = 4 if self.criterion == "nec" else 2
         shown = [["NA" if np.isnan(v) else f"{v:.{digits}f}" for v in line] for line in self.values()]
-        rows = [
-            ["", *map(str, self.n_components)],
-            *([name, *line] for name, line in zip(self.models, shown, strict=True)),
+        rows: list[tuple[str, ...]] = [
+            ("", *map(str, self.n_components)),
+            *((name, *line) for name, line in zip(self.models, shown, strict=True)),
         ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        body = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
         best = f"best: {self.best_model_}, {self.best_.n_components} components"
         return "\n".join(
-            [f"{self.criterion.upper()} of models and numbers of components; lower is better", *body, best]
+            [f"{self.criterion.upper()} of models and numbers of components; lower is better", *aligned(rows), best]
         )
 
     __repr__ = __str__
@@ -196,8 +195,9 @@ def select(
     X : (n, d)
         Sparse where all families keep zeros.
     models : str, family, sequence of these, or dict of them by name, optional
-        Covariance types of `Gaussian`, such as "VEV" or "full", and families, or their names. The fourteen models by
-        default. Their likelihoods must be comparable: densities of the same rows, or probabilities.
+        Covariance types of `Gaussian`, such as "VEV" or "full", and families, or their names; "auto" is what
+        `Product.infer` chooses. The fourteen models by default. Their likelihoods must be comparable: densities of the
+        same rows, or probabilities.
     n_components : int or iterable of int
         Number of components K.
     criterion : {"bic", "aic", "sabic", "icl", "icl_classification", "nec"}
@@ -235,7 +235,7 @@ def select(
         raise ValueError(f"criterion is {criterion!r}; it must be one of {', '.join(map(repr, get_args(Criterion)))}")
     if wrong := sorted(set(fit) & set(NEVER)):
         raise ValueError(f"{wrong[0]} is given to select, which chooses it; leave it out")
-    families, numbers = _families(models), _numbers(n_components)
+    families, numbers = _families(models, X), _numbers(n_components)
     given: Any = X
     weight = checked_weight(sample_weight, given)
     if weight is not None and (why := why_not_frequencies(weight)):
@@ -284,7 +284,7 @@ def _fit_lot(
     together._alike = {K: [there[model, K] for model in models if (model, K) in there] for K in numbers}
     smaller = [name, *models[-1:]] if len(lot) > 1 else [name]
     together._smaller = {K: [there[model, K - 1] for model in smaller if (model, K - 1) in there] for K in numbers}
-    of_rows = {key: value for key, value in vars(together).items() if key.endswith("_in_")}
+    of_rows = {key: value for key, value in vars(together).items() if key.endswith("_in_") or key == "levels_"}
     for K, found in together.fitted(rows, weight, numbers).items():
         fits[name, K] = found
         if not isinstance(found, ValueError):
@@ -292,25 +292,26 @@ def _fit_lot(
             fits[name, K] = cells[K]
 
 
-def _families(models: Models | None) -> dict[str, ExponentialFamily]:
+def _families(models: Models | None, X: Any) -> dict[str, ExponentialFamily]:
     """Return families by name."""
-    given: Any = FOURTEEN if models is None else [models] if isinstance(models, (str, ExponentialFamily)) else models
+    given: Any = FOURTEEN if models is None else models
+    given = given if isinstance(given, Iterable) and not isinstance(given, (str, type)) else [given]
     pairs = list(given.items()) if isinstance(given, Mapping) else [(str(one), one) for one in given]
-    found = {name: _family_of(one) for name, one in pairs}
-    if not found or not all(isinstance(one, ExponentialFamily) for one in found.values()):
+    found = {name: _family_of(one, X) for name, one in pairs}
+    if not found:
         raise ValueError(f"models is {models!r}; it must be covariance types such as 'VEV', families, or both")
     if len(found) < len(pairs):
         raise ValueError(f"models is {models!r}, of which two have the same name; give a dict of names and families")
     return found
 
 
-def _family_of(model: Any) -> Any:
-    if not isinstance(model, str):
-        return model
-    if model in COVARIANCE_TYPES:
+def _family_of(model: Any, X: Any) -> Any:
+    if isinstance(model, str) and model in COVARIANCE_TYPES:
         return Gaussian(model)
+    if isinstance(model, str) and model == AUTO:
+        return inferred_family(X)
     try:
-        return family_of(model)
+        return family_of(model, "a model")
     except ValueError as error:
         known = f"is no covariance type; these are {', '.join(COVARIANCE_TYPES)}"
         raise ValueError(f"{model!r} {known}. As the name of a family: {error}") from None

@@ -27,6 +27,7 @@ from expfam_em.progress import with_bar
 from expfam_em.rows import caller, csr
 from expfam_em.rows.columns import (
     Column,
+    check_frame,
     codes_of,
     first_of,
     is_frame,
@@ -319,6 +320,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             return self._checked_elsewhere(self._opened(X, reset), reset)
         if (names := self._names_of_columns()) is not None and is_frame(X):
             X = picked(X, names)
+        check_frame(X)
         if (coded := self._coded(X, reset)) is not None:
             return coded
         dtypes = list(self._dtypes)
@@ -420,8 +422,9 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         return self._checked_rows(X)
 
     def plot(
-        self, X: Observations, *, columns: Sequence[int | str] | int | str | None = None, ax: Axes | None = None
-    ) -> Axes | NDArray[Any]:
+        self, X: Observations | None = None, *, columns: Sequence[int | str] | int | str | None = None,
+        ax: Axes | None = None,
+    ) -> Axes | NDArray[Any]:  # fmt: skip
         """Draw rows and what was fitted to them, in the way that suits their columns.
 
         One column gives a histogram with densities, two a scatter plot with contours, up to six every pair of columns.
@@ -431,7 +434,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : (n, d)
-            Rows.
+            Rows to draw, of which a model keeps none.
         columns : names or numbers, or one of them, optional
             Those to draw.
         ax : Axes, optional
@@ -445,10 +448,14 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         ------
         ImportError
             Without matplotlib.
+        TypeError
+            Without X.
         ValueError
             If a column is not there, or pairs of columns are to be drawn into one pair of axes.
         """
         check_is_fitted(self, "mixture_")
+        if X is None:
+            raise TypeError("plot needs X, rows to draw the model with: a model keeps none")
         return plot_model(self, X, columns=columns, ax=ax)
 
     def save(self, path: str | os.PathLike[str]) -> None:

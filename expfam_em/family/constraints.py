@@ -135,7 +135,7 @@ class Constraint:
 
 
 def constrain(
-    family: F, *, fixed: Fixed | None = None, tied: Tied = (), bounds: Bounds | None = None
+    family: F | str, *, fixed: Fixed | None = None, tied: Tied = (), bounds: Bounds | None = None
 ) -> F:  # fmt: skip
     """Return a family whose M-step keeps named parameters of K components as they have to be.
 
@@ -145,7 +145,7 @@ def constrain(
 
     Parameters
     ----------
-    family : ExponentialFamily
+    family : ExponentialFamily, or the name of one
         Your own, or one of `expfam_em.families`.
     fixed : dict of str to (K, …) array, optional
         Values by name; NaN is free. Component k of the array is component k of the mixture.
@@ -156,19 +156,22 @@ def constrain(
 
     Raises
     ------
-    ValueError
-        If a value makes no sense; unknown names and wrong shapes are found when an M-step is made.
+    TypeError, ValueError
+        If there is no such family, or a value makes no sense; unknown names and wrong shapes are found when an M-step
+        is made.
 
     Examples
     --------
     >>> import numpy as np, expfam_em as ef
-    >>> family = ef.constrain(ef.families.Poisson(), tied={"rates": [1.0, 2.0]})
+    >>> family = ef.constrain("poisson", tied={"rates": [1.0, 2.0]})
     >>> start = ef.Mixture.of(family, [0.5, 0.5], rates=[[1.0], [2.0]])
     >>> rates = ef.fit(start, np.array([[1.0], [2.0], [2.0], [5.0], [6.0], [7.0]])).mixture.parameters["rates"]
     >>> round(float(rates[1, 0] / rates[0, 0]), 12)
     2.0
     """
-    return family._under(Constraint.of(fixed, tied, bounds))
+    from expfam_em.family.registry import family_of  # it knows the class of families, which knows this file
+
+    return family_of(family)._under(Constraint.of(fixed, tied, bounds))
 
 
 def _numbers(name: str, value: Any) -> Array:

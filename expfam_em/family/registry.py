@@ -102,21 +102,40 @@ def constants_of(family: type[ExponentialFamily]) -> dict[str, bool]:
     return {p.name: p.default is p.empty for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
-def family_of(family: Any) -> Any:
-    """Return the family of a name, with its defaults; anything else is returned as it is.
+def _call_of(kind: type[ExponentialFamily]) -> str:
+    """Return how an instance of a family is made, "Gamma()" or "Binomial(n=…)"."""
+    return f"{kind.__name__}({', '.join(f'{name}=…' for name, is_needed in constants_of(kind).items() if is_needed)})"
+
+
+def family_of(family: Any, what: str = "family") -> Any:
+    """Return a family, or that of a name with its defaults.
+
+    Parameters
+    ----------
+    family : ExponentialFamily or str
+    what : str
+        What it is called where it is given, for errors.
 
     Raises
     ------
     ValueError
-        If there is no such family, or it needs constants.
+        If there is no family of the name, or it needs constants.
+    TypeError
+        If it is neither a family nor a name, such as a class of families.
     """
-    if not isinstance(family, str):
+    if isinstance(family, ExponentialFamily):
         return family
+    if isinstance(family, type) and issubclass(family, ExponentialFamily):
+        raise TypeError(f"{what} is the class {family.__name__}: give an instance of it, {_call_of(family)}")
+    if not isinstance(family, str):
+        raise TypeError(
+            f"{what} is {family!r}; it must be an ExponentialFamily, such as families.Gaussian('full'), or the name of "
+            "one, such as 'poisson'"
+        )
     kind = by_name(family)
     if needed := [name for name, is_needed in constants_of(kind).items() if is_needed]:
-        shown = ", ".join(f"{name}=…" for name in needed)
         raise ValueError(
-            f"the family {family!r} needs {', '.join(needed)}: give families.{kind.__name__}({shown}) instead of a name"
+            f"the family {family!r} needs {', '.join(needed)}: give families.{_call_of(kind)} instead of a name"
         )
     return kind()
 

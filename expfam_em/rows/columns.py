@@ -48,6 +48,17 @@ def names_of(X: Any) -> list[str] | None:
     return names if names and all(isinstance(name, str) for name in names) else None
 
 
+def check_frame(X: Any) -> None:
+    """Raise a ValueError for a frame without rows or columns, or with two columns of one name; nothing of others."""
+    if not is_frame(X):
+        return
+    if 0 in X.shape:
+        what = "no column" if X.shape[1] == 0 else f"no row (its columns are {listed(X.columns)})"
+        raise ValueError(f"X has {what}: give a frame with at least one row and one column")
+    if twice := [name for name, times in Counter(list(X.columns)).items() if times > 1]:
+        raise ValueError(f"several columns are named {twice[0]!r}: give them names of their own")
+
+
 def picked(X: Any, names: Sequence[str]) -> Any:
     """Return the frame of some columns, in this order.
 

@@ -57,7 +57,7 @@ class Mixture:
 
     if TYPE_CHECKING:  # any array-like is taken; the fields are arrays once constructed
 
-        def __init__(self, family: ExponentialFamily, weights: ArrayLike, natural: ArrayLike) -> None: ...
+        def __init__(self, family: ExponentialFamily | str, weights: ArrayLike, natural: ArrayLike) -> None: ...
 
     def __post_init__(self) -> None:
         weights, natural = np.array(self.weights, np.float64), np.array(self.natural, np.float64, ndmin=2, order="C")
@@ -67,6 +67,7 @@ class Mixture:
             )
         if not (np.all(weights >= 0) and np.all(abs(weights.sum(axis=-1) - 1) <= 1e-8)):
             raise ValueError(f"mixing weights must be non-negative and sum to 1, not {weights} (sum {weights.sum()!r})")
+        object.__setattr__(self, "family", family_of(self.family))
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "natural", natural)
         if not np.isfinite(self.log_partition).all():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.families.composed.layout import Layout, monomials_of
-from expfam_em.families.composed.parts import OfParts, Part, family_argument, labels_of
+from expfam_em.families.composed.parts import OfParts, Part, labels_of, pairs_of
 from expfam_em.family import checked, named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import rows_where
@@ -58,7 +58,7 @@ class Componentwise(OfParts, OfComponents, OfLabels, MissingByDensity):
     incidental: tuple[str, ...] = ("own_frames", "of_component", "regularized")
 
     def __init__(self, parts: Iterable[tuple[ExponentialFamily | str, int]]) -> None:
-        pairs = [(family_argument(family), count) for family, count in parts]
+        pairs = pairs_of(parts, "number of components")
         for family, count in pairs:
             if not (isinstance(count, (int, np.integer)) and count >= 1):
                 raise ValueError(f"{family!r} has {count!r} components; it must be a whole number from 1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,16 +10,29 @@ import numpy as np
 from expfam_em.families.categorical import Categorical
 from expfam_em.families.columns import IndependentColumns
 from expfam_em.families.composed.parts import family_argument
+from expfam_em.families.composed.zero_inflated import ZeroInflated
 from expfam_em.families.counts import Bernoulli, Poisson
 from expfam_em.families.gaussian.gaussian import Gaussian
 from expfam_em.families.gaussian.lognormal import LogNormal
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.registry import by_name, family_of
-from expfam_em.rows.columns import did_you_mean, holds_labels, is_frame, levels_of, listed, names_of, values_of
+from expfam_em.rows.columns import (
+    check_frame,
+    did_you_mean,
+    holds_labels,
+    is_frame,
+    levels_of,
+    listed,
+    names_of,
+    values_of,
+)
 from expfam_em.rows.typing import Array
 
 FEW_LABELS = 20
 """Different labels of a column that never are too many; of more, each must have two rows."""
+
+MANY_ZEROS = 0.05
+"""Share of zeros from which amounts are a mixture of none and some; one zero alone may be a rounded number."""
 
 LEAST_COUNT = 1
 """Where counts begin at the latest: whole numbers from a larger one on are measures that were rounded, or years."""
@@ -39,10 +51,9 @@ def inferred(X: Any, given: Mapping[Any, Any]) -> tuple[list[tuple[ExponentialFa
     ValueError
         If a column tells no family, or one that is given is not there.
     """
+    check_frame(X)
     names = names_of(X)
     columns: list[Any] = list(X.columns) if is_frame(X) else [*range(_checked(X).shape[1])]
-    if twice := [name for name, times in Counter(columns).items() if times > 1]:
-        raise ValueError(f"several columns are named {twice[0]!r}: give them names of their own")
     for name in given:
         if name not in columns:
             hint = did_you_mean(str(name), map(str, columns))
@@ -97,7 +108,11 @@ def _chosen(column: Any, name: str) -> ExponentialFamily:
         return Bernoulli()
     if np.all(present == np.floor(present)) and 0 <= present.min() <= LEAST_COUNT:
         return Poisson()
-    return LogNormal("diag") if present.min() > 0 else Gaussian("diag")
+    if present.min() > 0:
+        return LogNormal("diag")
+    zeros = np.sum(present == 0)
+    is_amount = present.min() == 0 and zeros > 1 and zeros >= MANY_ZEROS * len(present)
+    return ZeroInflated(LogNormal("diag")) if is_amount else Gaussian("diag")
 
 
 def _of_labels(column: Any, name: str) -> ExponentialFamily:

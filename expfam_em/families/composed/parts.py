@@ -362,12 +362,24 @@ def labels_of(families) -> list[str]:
     return [f"{name}{names[:i].count(name) + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
+def pairs_of(parts: Any, what: str) -> list[tuple[Any, Any]]:
+    """Return pairs of a family and what stands beside it, such as its columns.
+
+    Raises
+    ------
+    TypeError
+        If they are no pairs, or one of them has no family that can be a part.
+    """
+    try:
+        pairs = [(family, beside) for family, beside in parts]
+    except (TypeError, ValueError):
+        raise TypeError(f"parts are {parts!r}; they must be pairs (family, {what})") from None
+    return [(family_argument(family), beside) for family, beside in pairs]
+
+
 def family_argument(family: Any) -> Any:
     """Return a family, or the one of a name; raise a TypeError unless it is an instance that can be a part."""
-    family = family_of(family)
-    if not isinstance(family, ExponentialFamily):
-        what = f"the class {family.__name__}: call it" if isinstance(family, type) else repr(family)
-        raise TypeError(f"a part is {what}; it must be an ExponentialFamily, such as Gaussian('full')")
+    family = family_of(family, "a part")
     if isinstance(family, OfComponents):
         raise TypeError(f"a part is {family!r}, which is a family for each component: it can only stand by itself")
     return family

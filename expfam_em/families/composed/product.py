@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from expfam_em.families.composed.inferred import inferred
 from expfam_em.families.composed.layout import Layout, monomials_of
-from expfam_em.families.composed.parts import OfParts, family_argument, labels_of
+from expfam_em.families.composed.parts import OfParts, labels_of, pairs_of
 from expfam_em.family import checked, named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals, Lot, joined
@@ -71,7 +71,7 @@ class Product(OfParts, MissingValues, OfLabels):
     names: tuple[str, ...] | None = None
 
     def __init__(self, parts: Iterable[tuple[ExponentialFamily | str, ArrayLike]]) -> None:
-        pairs = [(family_argument(family), np.atleast_1d(columns)) for family, columns in parts]
+        pairs = [(family, np.atleast_1d(columns)) for family, columns in pairs_of(parts, "columns")]
         pairs, names = _numbered(pairs)
         for family, columns in pairs:
             if columns.ndim != 1 or not len(columns) or not np.issubdtype(columns.dtype, np.integer):
@@ -89,8 +89,9 @@ class Product(OfParts, MissingValues, OfLabels):
         """Return a product with a family for each column of a frame, by its dtype and values; printed, it says which.
 
         Labels, text or categories: `Categorical`. 0 and 1, or booleans: `Bernoulli`. Whole numbers from 0 or 1 on:
-        `Poisson`. Other numbers: `LogNormal` if all are positive, else `Gaussian`. Columns are independent within a
-        component. Write the product yourself, by names of columns, where some are not.
+        `Poisson`. Other numbers: `LogNormal` if all are positive, `ZeroInflated` of it if 5 % or more are 0 and the
+        others positive, else `Gaussian`. Columns are independent within a component. Write the product yourself, by
+        names of columns, where some are not.
 
         Parameters
         ----------
