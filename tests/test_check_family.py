@@ -237,7 +237,7 @@ def test_sparse_rows_are_rows():
 @pytest.mark.parametrize(
     ("family", "X", "error", "words"),
     [
-        (ef.families.Poisson, faulty.COUNTS, TypeError, "must be an instance"),
+        (ef.families.Poisson, faulty.COUNTS, TypeError, "is the class Poisson: give an instance"),
         (ef.families.Poisson(), faulty.COUNTS[:, 0], ValueError, r"shape \(60,\)"),
         (ef.families.Poisson(), faulty.COUNTS[:2], ValueError, "at least 4 rows"),
         (ef.families.Poisson(), np.full((5, 1), np.nan), ValueError, "finite"),

@@ -157,8 +157,3 @@ def test_rows_are_guessed_for_no_longer_than_said(family, monkeypatch):
     with pytest.raises(ValueError, match="give some as X") as error:
         ef.estimated_cost(family, 1000, d, 2, n_jobs=1)
     assert isinstance(error.value.__cause__, TimeoutError if d == 2 else IndexError)
-
-
-def test_a_class_is_no_family():
-    with pytest.raises(TypeError, match="it must be one"):
-        ef.estimated_cost(F.Poisson, 1000, 2, 2)

@@ -80,6 +80,7 @@ class ClusterSummary:
     columns : tuple of str
         Names of the columns, or their numbers.
     centers : (K, d)
+        ``cluster_centers_``.
     sizes : (K,)
         Row weight of each cluster.
     inertias : (K,)
