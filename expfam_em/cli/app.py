@@ -44,4 +44,6 @@ def main() -> None:
         if not (sentence := error.format_message()):
             raise SystemExit(2) from None  # the help was printed instead
         _stop(sentence, 1 if type(error) is typer.BadParameter else 2)
+    if not sys.argv[1:]:
+        code = 2  # which older versions of click do not return with the help
     raise SystemExit(code if isinstance(code, int) else 0)
