@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 import pytest
 from scipy import sparse
-from scipy.stats import multivariate_normal
+from scipy.special import logit
+from scipy.stats import multivariate_normal, norm
 
 import expfam_em as ef
 from expfam_em import families
@@ -57,12 +58,45 @@ def check_curvature(log_likelihood, errors, tolerance, n_directions=4):
         assert second_derivative(lambda s, along=along: log_likelihood(s * along)) == pytest.approx(-1, abs=tolerance)
 
 
+SHARES = ("weights", "probabilities", "shares")
+POSITIVE = (
+    "rates", "shapes", "scales", "exponents", "alphas", "betas", "concentrations", "degrees_of_freedom", "covariances",
+)  # fmt: skip
+OTHER_NAMES = ("means", "locations", "low", "high", "expectation")
+EIGHT_ERRORS = 1 - 2 * norm.sf(8)
+
+
+def check_intervals(errors):
+    """Intervals of eight standard errors lie where the names say that their numbers do, and about the estimates."""
+    for row in errors.rows(EIGHT_ERRORS):
+        name, at, least, most = row["parameter"], row["index"], -np.inf, np.inf
+        if name.endswith((*SHARES, "directions")):
+            least, most = -1.0 * name.endswith("directions"), 1.0
+        elif name.endswith(POSITIVE) and (len(at) < 2 or at[-1] == at[-2]):
+            least = 0.0
+        else:
+            assert name.endswith((*OTHER_NAMES, *POSITIVE))
+        assert least <= row["lower"] <= row["estimate"] <= row["upper"] <= most, row
+
+
+def test_intervals_of_few_rows_lie_in_the_range():
+    X = np.array([[1.0, 0.3], [0.0, 0.1], [0.0, 2.0], [0.0, 0.2]])
+    family = families.Product([(families.Bernoulli(), [0]), (families.Gamma(), [1])])
+    errors = ef.standard_errors(ef.ExponentialFamilyMixture(family, 1, **TIGHT).fit(X), X)
+    check_intervals(errors)
+    with np.errstate(invalid="ignore"):
+        below = [name for name, value in errors.estimates.items() if np.any(value - 1.96 * errors[name] < 0)]
+    assert below == ["bernoulli_probabilities", "gamma_shapes", "gamma_rates"]
+
+
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_they_are_the_curvature_of_the_log_likelihood(case):
     mixture, X, weight = drawn(case)
     errors = ef.standard_errors(mixture, X, weight)
     assert errors.factor.shape[1] == mixture.n_parameters
     assert not errors.left_out
+    check_intervals(errors)
+    check_intervals(errors)
     # step⁴ times the sixth derivative, which falls with n, is below 3e-6; values of log L of 1e3 have 1e-13/step² of it
     n_directions = 1 if case.numeric else 4
     check_curvature(lambda along: weight @ moved(mixture, errors, along).log_density(X), errors, 5e-6, n_directions)
@@ -105,6 +139,8 @@ def test_incomplete_and_composed_families(name):
     assert constant == {name for name in errors if name.endswith(("low", "high", "levels"))} | (
         {"degrees_of_freedom"} if family.__class__.__name__ == "StudentT" and family.degrees_of_freedom else set()
     )
+    check_intervals(errors)
+    check_intervals(errors)
     # EM of these families stops by the rounding of E[T | x], about 1e-6 standard errors off
     check_curvature(lambda along: moved(mixture, errors, along).log_density(X).sum(), errors, 1e-5)
 
@@ -539,7 +575,14 @@ def test_a_value_to_be_read():
     row = errors.rows()[2]
     assert row["parameter"] == "rates"
     assert row["index"] == (0, 0)
-    assert row["upper"] - row["lower"] == pytest.approx(2 * 1.959963984540054 * row["standard_error"])
+    z = 1.959963984540054
+    for row in errors.rows():
+        lower, estimate, upper = (row[key] for key in ("lower", "estimate", "upper"))
+        if row["parameter"] == "rates":
+            ends, slope = np.log([lower, estimate, upper]), 1 / estimate
+        else:
+            ends, slope = logit([lower, estimate, upper]), 1 / (estimate * (1 - estimate))
+        assert np.diff(ends) == pytest.approx(z * slope * row["standard_error"], rel=1e-9)
     lines = str(errors).splitlines()
     assert lines[0].startswith("parameter ")
     assert len({len(line) for line in lines}) == 1
@@ -658,4 +701,9 @@ def test_symmetric_matrices_are_printed_once():
         found = ef.standard_errors(model, X)
         printed = [line.split("  ")[0] for line in str(found).splitlines() if line.startswith("covariances")]
         assert len(printed) == 3
-        assert sum(row["parameter"] == "covariances" for row in found.rows()) == 4  # the numbers are all there
+        assert sum(row["parameter"] == "covariances" for row in found.rows()) == 3
+        assert len(model.to_frame(X)) == len(model.to_frame()) == 1 + 2 + 3
+        hard = ef.ExponentialFamilyMixture(families.Gaussian(kind), 2, temperature=0, random_state=0).fit(X)
+        text = str(hard.summary(X))
+        assert "No standard errors" in text
+        assert text.count("\ncovariances") == (6 if kind == "full" else 3)

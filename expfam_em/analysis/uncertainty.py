@@ -22,15 +22,17 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import block_diag, null_space
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from expfam_em.em.known import Given, Known, known_of
 from expfam_em.em.options import Options
 from expfam_em.em.steps import expected_statistics, with_family, with_missing
 from expfam_em.estep.plan import Pass, plan
 from expfam_em.family import checked
+from expfam_em.family.entries import entries_of, numbered
 from expfam_em.family.optional import components, is_coupled, is_incomplete
 from expfam_em.rows.caller import warn_caller
+from expfam_em.rows.columns import Column
 from expfam_em.rows.groups import with_gaps
 from expfam_em.rows.memory import ArrayRows, as_rows
 from expfam_em.rows.protocol import Chunk, Rows
@@ -101,7 +103,8 @@ class StandardErrors(Mapping[str, Array]):
     missing : float
         Largest share of information that is missing because components are not observed; EM's rate of convergence.
     entries : dict of str to array of Entry
-        What each number is of, by names of columns and levels; empty where these have none.
+        What each number is of, by names of columns and levels, and between which ends it lies; None for what is no
+        estimate, or stands elsewhere, too.
     """
 
     estimates: dict[str, Array]
@@ -130,6 +133,14 @@ class StandardErrors(Mapping[str, Array]):
     def _flat_errors(self) -> Array:
         return np.sqrt(np.sum(self.factor**2, axis=1))
 
+    @cached_property
+    def _ends(self) -> tuple[Array, Array]:
+        """Between what the numbers lie, (P,) each; −∞ and ∞ of those that stand elsewhere, too."""
+        every = [entry for name in self.estimates for entry in np.ravel(self.entries[name])] if self.entries else []
+        ends = [(-np.inf, np.inf) if entry is None else (entry.low, entry.high) for entry in every]
+        low, high = np.array(ends or np.tile([-np.inf, np.inf], (len(self.factor), 1))).T
+        return low, high
+
     @property
     def errors(self) -> dict[str, Array]:
         """Standard errors by name; 0 for constants, NaN for parameters that have none."""
@@ -141,7 +152,10 @@ class StandardErrors(Mapping[str, Array]):
         return self.factor @ self.factor.T
 
     def intervals(self, level: float = 0.95) -> dict[str, tuple[Array, Array]]:
-        """Return the lower and upper ends of the intervals estimate ± z · standard error, by name.
+        """Return the lower and upper ends of intervals, by name; they lie where the parameters do.
+
+        They are estimate ± z · standard error. Of a positive number they are those of its logarithm, and of a
+        probability those of its logit, both by the delta method, turned back.
 
         Parameters
         ----------
@@ -156,12 +170,14 @@ class StandardErrors(Mapping[str, Array]):
         if not 0 < level < 1:
             raise ValueError(f"level is {level!r}; it must be between 0 and 1, such as 0.95")
         z = NormalDist().inv_cdf(0.5 + level / 2)
-        return {name: (value - z * self[name], value + z * self[name]) for name, value in self.estimates.items()}
+        ends = _within(flattened(self.estimates), z * self._flat_errors, *self._ends)
+        lower, upper = map(self._shaped, ends)
+        return {name: (lower[name], upper[name]) for name in lower}
 
     def rows(self, level: float = 0.95) -> list[dict[str, Any]]:
         """Return one dict for each number: parameter, index, estimate, standard_error, lower, upper.
 
-        ``pandas.DataFrame(errors.rows())`` is a table of them.
+        Numbers of symmetric matrices are listed once. ``pandas.DataFrame(errors.rows())`` is a table of them.
         """
         ends = self.intervals(level)
         return [
@@ -169,17 +185,20 @@ class StandardErrors(Mapping[str, Array]):
                 "parameter": name, "index": at, "estimate": float(value[at]), "standard_error": float(self[name][at]),
                 "lower": float(ends[name][0][at]), "upper": float(ends[name][1][at]),
             }
-            for name, value in self.estimates.items() for at in np.ndindex(value.shape)
+            for name, at in listed(self.estimates, self.entries) for value in [self.estimates[name]]
         ]  # fmt: skip
 
     def __str__(self) -> str:
         cells: list[tuple[str, ...]] = [("parameter", "estimate", "standard error", "2.5 %", "97.5 %")]
-        twice = {name: _written_twice(value) for name, value in self.estimates.items()}
-        once = [row for row in self.rows() if not twice[row["parameter"]][row["index"]]]
-        rows = [row for row in once if row["parameter"] == "weights" or row["standard_error"] != 0]
+        rows = [row for row in self.rows() if row["parameter"] == "weights" or row["standard_error"] != 0]
         for row in rows[:PRINTED]:
             numbers = [f"{row[key]:.6g}" for key in ("estimate", "standard_error", "lower", "upper")]
-            cells.append((_name(row, self.entries), *("–" if text == "nan" else text for text in numbers)))
+            cells.append(
+                (
+                    called(row["parameter"], row["index"], self.entries),
+                    *("–" if text == "nan" else text for text in numbers),
+                )
+            )
         more = [f"… and {len(rows) - PRINTED} more"] if len(rows) > PRINTED else []
         return "\n".join([*aligned(cells), *more, *self.left_out])
 
@@ -195,18 +214,32 @@ def aligned(cells: list[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _written_twice(values: Array) -> Mask:
-    """Return which numbers stand above the diagonal of symmetric matrices, and so below it, too."""
-    shape = values.shape
-    square = len(shape) >= 2 and shape[-1] == shape[-2] and shape[-1] > 1
-    if not square or not np.array_equal(values, np.swapaxes(values, -1, -2), equal_nan=True):
-        return np.zeros(shape, bool)
-    return np.broadcast_to(np.triu(np.ones(shape[-2:], bool), 1), shape)
+def listed(estimates: Mapping[str, Array], entries: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Give the name and the index of each number, once."""
+    for name, value in estimates.items():
+        of = entries.get(name)
+        yield from ((name, at) for at in np.ndindex(np.shape(value)) if of is None or of[at] is not None)
 
 
-def _name(row: dict[str, Any], entries: Mapping[str, Any]) -> str:
-    entry = entries[row["parameter"]][row["index"]] if entries else None
-    return f"{row['parameter']}[{', '.join(map(str, row['index'])) if entry is None else entry}]"
+def called(name: str, at: tuple[int, ...], entries: Mapping[str, Any]) -> str:
+    """Return what a number is called, "means[0, height]"."""
+    return f"{name}[{entries[name][at] if entries else ', '.join(map(str, at))}]"
+
+
+def _within(value: Array, half: Array, low: Array, high: Array) -> tuple[Array, Array]:
+    """Return value ± half, (P,) each; where there are ends, on the scale of the logarithm or logit, and turned back."""
+    positive, share = np.isfinite(low) & ~np.isfinite(high), np.isfinite(low) & np.isfinite(high)
+    with np.errstate(all="ignore"):
+        above = value - low
+        logit, slope = np.log(above / (high - value)), (high - low) / (above * (high - value))
+        found = []
+        for side in (-half, half):
+            of_share = low + (high - low) * expit(logit + side * slope)
+            end = np.select([positive, share], [low + above * np.exp(side / above), of_share], value + side)
+            # at an end there is no slope
+            end = np.where(np.isfinite(value + side) & np.isnan(end), np.clip(value + side, low, high), end)
+            found.append(np.where(half == 0, value, end))
+    return found[0], found[1]
 
 
 @undisturbed
@@ -273,7 +306,7 @@ def standard_errors(
         fitted = model._fitted_to(X, sample_weight, n_jobs, given)
     else:
         raise TypeError(f"model is {model!r}; it must be a Mixture, or a fitted estimator of one")
-    return _of_fit(fitted, kind, getattr(model, "_named_entries", dict)())
+    return _of_fit(fitted, kind, columns_of(model, fitted.rows.n_features))
 
 
 class _Directions(NamedTuple):
@@ -302,7 +335,12 @@ class _Directions(NamedTuple):
         return Mixture.unchecked(family, weights, mixture.natural + by * self.natural[which])
 
 
-def _of_fit(fitted: Fitted, kind: Kind, entries: Mapping[str, Any]) -> StandardErrors:
+def columns_of(model: Any, n_columns: int) -> list[Column]:
+    """Return the columns of the rows that a model was fitted to, with their names if it knows some."""
+    return model._columns() if hasattr(model, "_columns") else numbered(n_columns)
+
+
+def _of_fit(fitted: Fitted, kind: Kind, columns: list[Column]) -> StandardErrors:
     mixture, rows, options = fitted
     temperature = options.schedule[-1]
     if temperature != 1:
@@ -327,6 +365,7 @@ def _of_fit(fitted: Fitted, kind: Kind, entries: Mapping[str, Any]) -> StandardE
     if kind != "information":
         scores = _score_products(mixture, rows, directions, squared=kind == "survey")
         root = _inverse_root(scores) if kind == "scores" else root @ root.T @ _root(scores)
+    entries = entries_of(mixture.family, mixture.parameters, columns, mixture.n_components)
     return _named(mixture, directions, root, held, distance, share, len(log_weights), entries)
 
 
@@ -605,7 +644,7 @@ def _left_out(found: StandardErrors, mixture: Mixture, n_free: int, n_weights: i
     lost = mixture.n_parameters - (mixture.n_components - 1 - n_weights) - n_free
     sentences = []
     if rows:
-        names = [_name(row, found.entries) for row in rows]
+        names = [called(row["parameter"], row["index"], found.entries) for row in rows]
         more = f" and {len(names) - 20} more" if len(names) > 20 else ""
         sentences.append(f"Without a standard error, at the edge of what is possible: {', '.join(names[:20])}{more}.")
     if lost > 0:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from expfam_em.rows.columns import Column
+from expfam_em.family.entries import entries_of
 
 MOST_ENTRIES, MOST_COLUMNS = 60, 4
 """Entries of a parameter that are shown, and columns of matrices of which all entries are."""
@@ -46,18 +46,15 @@ def of_components(estimator: Any, weights: Any, names: Sequence[str]) -> str:
     each, shared = _by_component(mixture)
     if hasattr(estimator, "cluster_centers_"):  # its variances are equal by decree
         each, shared = {"means": estimator.cluster_centers_}, {}
-    levels = each.pop("levels", shared.pop("levels", None))
-    levels = None if levels is None else np.asarray(levels).reshape(-1, *np.shape(levels)[-2:])[0]
     lines = [["component", *map(str, range(mixture.n_components))], ["weight", *(f"{w:.4f}" for w in weights)]]
-    columns, K = [Column(name) for name in names], mixture.n_components
+    columns = [column._replace(name=name) for column, name in zip(estimator._columns(), names, strict=True)]
+    of = entries_of(mixture.family, {**each, **shared}, columns, mixture.n_components)
     for name, values in each.items():
-        of = mixture.family._entries(name, np.shape(values), columns, K)[0] if np.ndim(values) == 2 else None
-        lines += _entries(name, np.asarray(values), names, levels, of)
+        lines += _entries(name, values, of[name][0], names)
     text = in_blocks(lines)
     for name, values in shared.items():
-        text += "\n\n" + in_blocks(
-            [[f"{name}, all components"], *_entries("", np.asarray(values)[None], names, levels)]
-        )
+        found = [*_entries("", values[None], of[name], names)]
+        text += "\n\n" + in_blocks([[f"{name}, all components"], *found]) if found else ""
     return text
 
 
@@ -84,39 +81,27 @@ def _by_component(mixture) -> tuple[dict, dict]:
     return {name: value for name, value in named.items() if name not in shared}, shared
 
 
-def _entries(name, values, names, levels, of=None) -> Iterator[list[str]]:
-    """Give the lines of a parameter, whose values are (K, …)."""
+def _entries(name: str, values: Any, of: Any, names: Sequence[str]) -> Iterator[list[str]]:
+    """Give the lines of a parameter, whose values are (K, …), and what one component's are of, (…)."""
     if values.ndim == 1:
         yield [name, *map(shown, values)]
         return
+    index = [at for at in np.ndindex(of.shape) if of[at] is not None]
+    if not index:  # constants, such as labels
+        return
     if name:
         yield [name]
-    index = list(np.ndindex(values.shape[1:]))
-    d, more = len(names), ""
-    if values.shape[1:] == (d, d):
-        index = [(i, j) for i, j in index if j <= i and (d <= MOST_COLUMNS or i == j)]
-        more = "" if d <= MOST_COLUMNS else "  … the diagonal; the model file has all"
+    is_matrix = of.shape == (len(names), len(names)) and not any(of[at].level for at in index)
+    more = ""
+    if is_matrix and len(names) > MOST_COLUMNS:
+        index, more = [(i, i) for i in range(len(names))], "  … the diagonal; the model file has all"
     if len(index) > MOST_ENTRIES:
         index, more = index[:MOST_ENTRIES], f"  … {len(index) - MOST_ENTRIES} more; the model file has all"
     for at in index:
-        if levels is not None and np.shape(levels) == values.shape[1:] and levels[at] < 0 and not values[:, *at].any():
-            continue  # a column with fewer levels than others
-        known = "" if of is None else of[at].column  # of a family of some of the columns
-        title = known if known and not of[at].level else _title(at, values.shape[1:], names, levels)
+        title = names[at[0]] if is_matrix and at[0] == at[1] else " = ".join(filter(None, of[at][1:3]))
         yield [f"  {title}", *map(shown, values[:, *at])]
     if more:
         yield [more]
-
-
-def _title(at, shape, names, levels) -> str:
-    d = len(names)
-    if shape == (d, d):
-        return names[at[0]] if at[0] == at[1] else f"{names[at[0]]}, {names[at[1]]}"
-    if shape[0] != d:
-        return ", ".join(map(str, at))
-    if len(at) == 2 and levels is not None and np.shape(levels) == shape:
-        return f"{names[at[0]]} = {shown(levels[at])}"
-    return ", ".join([names[at[0]], *map(str, at[1:])])
 
 
 def shown(value: Any) -> str:

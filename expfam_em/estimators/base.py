@@ -54,7 +54,7 @@ from expfam_em.estimators.shell import (
     warn_caller,
 )
 from expfam_em.estimators.summary import Summary
-from expfam_em.estimators.table import columns_of, entries_of, frame_of, records, with_names_of_levels
+from expfam_em.estimators.table import columns_of, entries_of_model, frame_of, records, with_names_of_levels
 from expfam_em.family import checked
 from expfam_em.family.alike import alike, fingerprint
 from expfam_em.family.base import ExponentialFamily
@@ -1070,7 +1070,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
             f"{type(self).__name__} of {self.n_components} × {self._make_family()!r}", self.status_, n,
             self.n_features_in_, self.n_components, self._n_free, log_likelihood,
             found.aic, found.bic, found.icl,
-            {"weights": self.weights_, **self.parameters_}, errors, why,
+            {"weights": self.weights_, **self.parameters_}, errors, why, entries_of_model(self),
         )  # fmt: skip
 
     def to_frame(
@@ -1104,10 +1104,6 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
     def _records(self) -> list[dict[str, Any]]:
         """Return the estimates, one dict for each; see `to_frame`."""
         return records(self, None, 0.95)
-
-    def _named_entries(self) -> dict[str, Any]:
-        """Return what each number of the estimates is of; nothing where columns have no names."""
-        return entries_of(self) if hasattr(self, "feature_names_in_") else {}
 
     def reorder(self, by: str | ArrayLike = "weights") -> Self:
         """Put the components in another order; labels and all attributes follow.

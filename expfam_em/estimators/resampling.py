@@ -16,6 +16,7 @@ from expfam_em.estimators.base import BaseMixture
 from expfam_em.estimators.many import fits_or_none
 from expfam_em.estimators.shell import generator, refuse_rows
 from expfam_em.family import checked
+from expfam_em.family.entries import entries_of
 from expfam_em.family.optional import shared
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.groups import has_missing, with_gaps
@@ -135,10 +136,11 @@ def bootstrap(
         fits = fits_or_none(_template(model), [one for one, _ in sets], lots, given)
         found += [one.mixture_ for one in fits if one is not None]
     estimates = {"weights": mixture.weights, **mixture.parameters}
+    entries = entries_of(mixture.family, mixture.parameters, model._columns(), mixture.n_components)
     shapes = {name: np.shape(value) for name, value in estimates.items()}
     # what is known of rows names components by number
     numbers = _numbers(found if given else [one.components(match(one, mixture)) for one in found], shapes)
-    return _summarised(estimates, numbers, n_replicates, model._named_entries())
+    return _summarised(estimates, numbers, n_replicates, entries)
 
 
 def _drawn(

@@ -74,7 +74,10 @@ def checked_weight(sample_weight: ArrayLike | None, X: Any) -> Array | None:
             "rows_from(X, weight=...) the name of their column, or the weights"
         )
     csr.refuse_mask(sample_weight)
-    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if len(weight) and not weight.any():  # as newer versions of scikit-learn have it
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weight
 
 
 def refuse_rows(X: Any, what: str) -> None:

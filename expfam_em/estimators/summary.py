@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from expfam_em.analysis.uncertainty import PRINTED, StandardErrors, aligned
+from expfam_em.analysis.uncertainty import PRINTED, StandardErrors, aligned, called, listed
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.memory import DENSE_ENTRIES
 from expfam_em.rows.protocol import Chunk, Rows
@@ -34,6 +35,8 @@ class Summary:
         None where the mixture has none.
     why : str
         Then, why.
+    entries : dict of str to array of Entry
+        What each number of the estimates is of.
     """
 
     title: str
@@ -49,6 +52,7 @@ class Summary:
     estimates: dict[str, Any]
     errors: StandardErrors | None
     why: str = ""
+    entries: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         rows = f"{self.n:g} rows of {self.n_features} columns, {self.n_components} components, "
@@ -61,8 +65,11 @@ class Summary:
         ]
         if self.errors is not None:
             return "\n".join([*head, str(self.errors)])
-        named = [f"{name}\n{value}" for name, value in self.estimates.items()]
-        return "\n".join([*head, *named, f"No standard errors: {self.why}."])
+        numbers = [*listed(self.estimates, self.entries)]
+        shown = [(called(name, at, self.entries), f"{self.estimates[name][at]:.6g}") for name, at in numbers[:PRINTED]]
+        more = [f"… and {len(numbers) - PRINTED} more"] if len(numbers) > PRINTED else []
+        table = aligned([("parameter", "estimate"), *shown])
+        return "\n".join([*head, *table, *more, f"No standard errors: {self.why}."])
 
     __repr__ = __str__
 

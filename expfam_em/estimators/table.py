@@ -10,7 +10,7 @@ import numpy as np
 from expfam_em.analysis.uncertainty import StandardErrors
 from expfam_em.estimators.held import with_names_of_noise
 from expfam_em.estimators.shell import output_kind
-from expfam_em.family.entries import Entry, by_shape
+from expfam_em.family.entries import Entry, entries_of
 from expfam_em.rows.columns import Column, decoded
 
 if TYPE_CHECKING:
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
     from expfam_em.values.mixture import Mixture
 
 
-def entries_of(model: BaseMixture) -> dict[str, Any]:
-    """Return what each number of the estimates of a fitted mixture is of, as object arrays of `Entry` or None."""
-    mixture, columns = model.mixture_, model._columns()
-    K = mixture.n_components
-    return {"weights": by_shape((K,), columns, K)} | {
-        name: mixture.family._entries(name, np.shape(value), columns, K) for name, value in mixture.parameters.items()
-    }
+def entries_of_model(model: BaseMixture) -> dict[str, Any]:
+    """Return what each number of the estimates is of, under the names that the estimator has for them."""
+    mixture = model.mixture_
+    of = entries_of(mixture.family, mixture.parameters, model._columns(), mixture.n_components)
+    return _called(of, mixture.family, model.noise)
 
 
 def records(model: BaseMixture, errors: StandardErrors | None, level: float) -> list[dict[str, Any]]:
@@ -36,7 +34,7 @@ def records(model: BaseMixture, errors: StandardErrors | None, level: float) -> 
         ends = errors.intervals(level)
         tables += [errors.errors, *({name: end[i] for name, end in ends.items()} for i in (0, 1))]
     tables = [_called(one, family, noise) for one in tables]
-    entries = _called(entries_of(model), family, noise)
+    entries = entries_of_model(model)
     titles = ("estimate", "standard_error", "lower", "upper")[: len(tables)]
     found = []
     for name, of in entries.items():

@@ -137,7 +137,7 @@ class _Labels(Translated, Conjugated):
         sizes = {"level": levels} if isinstance(levels, int) else {}
         if isinstance(levels, tuple):
             sizes = {"variable": len(levels), "level": max(_packing(levels).sizes)}
-        known = {"probabilities": named.FROM_0._replace(axes=axes)}
+        known = {"probabilities": named.SHARE._replace(axes=axes)}
         arrays, used = named.read(self, given, known, (("probabilities",),), sizes=sizes)
         padded = used["probabilities"]
         packing = _packing(levels if isinstance(levels, tuple) else (levels,) * padded.shape[1])
@@ -191,7 +191,7 @@ class _Labels(Translated, Conjugated):
         found = np.full(shape, None, object)
         for at, entry in self._labels_of(columns).items() if name == "probabilities" else ():
             for k in range(shape[0]):
-                found[(k, *at)] = Entry(k, *entry)
+                found[(k, *at)] = Entry(k, *entry, low=0.0, high=1.0)
         return found
 
     def __repr__(self) -> str:
@@ -474,6 +474,8 @@ class Multinomial(OfKnownWidth, Cancelling, Conjugated):
     empty: Literal["error", "possible"] = "error"
     """What rows without a count are: their density is 1, but a fit must give them the weight 0, for they have no e."""
 
+    ranges = {"probabilities": named.SHARE}
+
     def __init__(self, trials: SupportsIndex = 1) -> None:
         if isinstance(trials, bool) or not isinstance(trials, Integral) or trials < 1:
             raise ValueError(f"trials is {trials!r}; it must be a whole number from 1")
@@ -532,8 +534,8 @@ class Multinomial(OfKnownWidth, Cancelling, Conjugated):
         return {"probabilities": np.where(log_p <= ABSENT, 0.0, self.to_expectation(natural))}
 
     def from_parameters(self, **given: ArrayLike) -> Array:
-        known, sizes = {"probabilities": named.FROM_0}, self._known_sizes()
-        arrays, used = named.read(self, given, known, (tuple(known),), sizes=sizes, least=2)
+        sizes = self._known_sizes()
+        arrays, used = named.read(self, given, self.ranges, (tuple(self.ranges),), sizes=sizes, least=2)
         named.check_shares("probabilities", used["probabilities"], ("component",), SHARES_TOLERANCE)
         return named.finished(self, self.to_natural(used["probabilities"]), arrays, used)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,9 +40,6 @@ class IndependentColumns(MissingValues):
 
     constants: tuple[str, ...] = ()
     """Names of the attributes that are known numbers, one for all columns or one for each, (d,)."""
-
-    ranges: Mapping[str, named.Parameter] = MappingProxyType({})
-    """What the named parameters have to be; finite where nothing is said."""
 
     determined_by: tuple[tuple[str, ...], ...] = ()
     """Sets of names; each set alone is enough for ``natural_from``. The best set comes first.

@@ -96,6 +96,10 @@ class _Directions(ExponentialFamily):
     sparse = "rows"
     concentration: float | None = None
 
+    ranges = {
+        "directions": named.Parameter(low=-1.0, high=1.0), "concentrations": named.FROM_0._replace(axes=()),
+    }  # fmt: skip
+
     def sufficient_statistics(self, X: Block) -> Array:
         return np.asarray(X, np.float64)
 
@@ -123,9 +127,8 @@ class _Directions(ExponentialFamily):
         }
 
     def from_parameters(self, **given: ArrayLike) -> Array:
-        known = {"directions": named.FINITE, "concentrations": named.FROM_0._replace(axes=())}
         constant = self.concentration
-        arrays, used = named.read(self, given, known, (tuple(known)[: 1 if constant else 2],), least=2)
+        arrays, used = named.read(self, given, self.ranges, (tuple(self.ranges)[: 1 if constant else 2],), least=2)
         directions = used["directions"]
         concentrations = used["concentrations"] if constant is None else np.full(len(directions), constant)
         length = _length(directions)

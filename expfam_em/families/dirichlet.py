@@ -29,6 +29,8 @@ ALPHA_STEPS, LAST_STEP = 12, 1e-9
 class _Shares(ExponentialFamily):
     """Shares, by T and A themselves."""
 
+    ranges = {"alphas": named.POSITIVE}
+
     def sufficient_statistics(self, X: Block) -> Array:
         return _logarithms(X)
 
@@ -59,7 +61,7 @@ class _Shares(ExponentialFamily):
         return {"alphas": np.array(natural)}
 
     def from_parameters(self, **given: ArrayLike) -> Array:
-        arrays, used = named.read(self, given, {"alphas": named.POSITIVE}, (("alphas",),), least=2)
+        arrays, used = named.read(self, given, self.ranges, (("alphas",),), least=2)
         return named.finished(self, used["alphas"], arrays, used)
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:

@@ -21,6 +21,8 @@ from expfam_em.rows.typing import Array, Block
 class _Matrices(ExponentialFamily):
     """Positive definite matrices, by T and A themselves."""
 
+    ranges = {"degrees_of_freedom": named.POSITIVE._replace(axes=()), "scales": named.MATRIX}
+
     def sufficient_statistics(self, X: Block) -> Array:
         matrices = _matrices(X)
         i, j = pairs(matrices.shape[1])
@@ -63,11 +65,7 @@ class _Matrices(ExponentialFamily):
         return {"degrees_of_freedom": 2 * natural[..., 0], "scales": scales}
 
     def from_parameters(self, **given: ArrayLike) -> Array:
-        known = {
-            "degrees_of_freedom": named.POSITIVE._replace(axes=()),
-            "scales": named.FINITE._replace(axes=("column", "column")),
-        }
-        arrays, used = named.read(self, given, known, (tuple(known),))
+        arrays, used = named.read(self, given, self.ranges, (tuple(self.ranges),))
         scales, freedom = check_positive_definite("scales", used["scales"]), used["degrees_of_freedom"]
         q = scales.shape[1]
         must_be = f"above {q - 1}, because scales is {q} × {q}"

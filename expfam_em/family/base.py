@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -50,6 +51,9 @@ class ExponentialFamily(ABC):
     samples_alike: bool = True
     """Whether drawn rows are seen as the rows of a fit are; they are not where these are intervals, or counts over
     several times."""
+
+    ranges: Mapping[str, named.Parameter] = MappingProxyType({})
+    """What named parameters have to be, and between which ends they lie; any number where nothing is said."""
 
     incidental: tuple[str, ...] = ()
     """Names of the attributes that do not change the densities: they say in which coordinates the family is, how it is
@@ -314,9 +318,13 @@ class ExponentialFamily(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
+    def _ranges(self) -> Mapping[str, named.Parameter]:
+        """Return ``ranges``, or what follows from the constants of the family instead."""
+        return self.ranges
+
     def _entries(self, name: str, shape: tuple[int, ...], columns: Sequence[Column], n_components: int) -> Any:
         """Return what each number of a named parameter is of, an `Entry`, or None for what is no estimate."""
-        return by_shape(shape, columns, n_components)
+        return by_shape(shape, columns, n_components, self._ranges().get(name))
 
     def _own_log_prior(self, natural: Array) -> tuple[Array, Array] | None:
         """Return a log-prior that is the family's own, (K,), and its slope, (K, p); None if there is none."""

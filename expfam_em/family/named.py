@@ -39,12 +39,21 @@ class Parameter(NamedTuple):
         Axes behind that of the components. Axes of the same name have the same size, in all parameters.
     shared : bool
         Whether one value stands for all components, so that there is no axis of components.
+    low, high : float
+        Ends between which each number lies.
     """
 
     possible: Callable[[np.ndarray], np.ndarray] = np.isfinite
     must_be: str = "finite"
     axes: tuple[str, ...] = ("column",)
     shared: bool = False
+    low: float = -np.inf
+    high: float = np.inf
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it is a symmetric positive definite matrix of each component, or of all."""
+        return self.axes == ("column", "column")
 
     @property
     def all_axes(self) -> tuple[str, ...]:
@@ -58,11 +67,15 @@ class Parameter(NamedTuple):
 
 
 FINITE = Parameter()
-POSITIVE = Parameter(lambda x: (x > 0) & (x < np.inf), "positive and finite")
-FROM_0 = Parameter(lambda x: (x >= 0) & (x < np.inf), "0 or positive, and finite")
-POSITIVE_OR_LIMIT = Parameter(lambda x: x > 0, "positive; inf is its limit")
-PROBABILITY = Parameter(lambda x: (x >= 0) & (x <= 1 + ROUNDED), "from 0 to 1")
-POSSIBLE_SUCCESS = Parameter(lambda x: (x > 0) & (x <= 1 + ROUNDED), "above 0 and at most 1")
+MATRIX = Parameter(axes=("column", "column"))
+"""That it is positive definite is seen later."""
+POSITIVE = Parameter(lambda x: (x > 0) & (x < np.inf), "positive and finite", low=0.0)
+FROM_0 = Parameter(lambda x: (x >= 0) & (x < np.inf), "0 or positive, and finite", low=0.0)
+POSITIVE_OR_LIMIT = Parameter(lambda x: x > 0, "positive; inf is its limit", low=0.0)
+PROBABILITY = Parameter(lambda x: (x >= 0) & (x <= 1 + ROUNDED), "from 0 to 1", low=0.0, high=1.0)
+POSSIBLE_SUCCESS = Parameter(lambda x: (x > 0) & (x <= 1 + ROUNDED), "above 0 and at most 1", low=0.0, high=1.0)
+SHARE = FROM_0._replace(high=1.0)
+"""One of some that add up to 1, which is seen of all of them."""
 
 
 def read(

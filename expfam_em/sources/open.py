@@ -113,7 +113,7 @@ def is_source(X: Any) -> bool:
         return False
     if isinstance(X, (str, os.PathLike)) or hasattr(X, "__next__") or (callable(X) and not hasattr(X, "shape")):
         return True
-    return type(X).__module__.split(".")[0] in ("dask", "h5py", "zarr", "pyarrow")
+    return type(X).__module__.split(".")[0] in ("dask", "dask_expr", "h5py", "zarr", "pyarrow")
 
 
 def _of_path(path: Path, columns: Any, weight: str | None, n_jobs: int | None) -> BatchRows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from expfam_em.families.composed.zeros_observed import ZerosObserved, is_zero, p
 from expfam_em.family import checked, named
 from expfam_em.family.base import NATURAL_LIMIT, ExponentialFamily
 from expfam_em.family.binding import Composed, Parts, Viewed, needs_blocks, rows_where
+from expfam_em.family.entries import MIXING_WEIGHT, by_shape
 from expfam_em.family.frames import Frames
 from expfam_em.family.optional import (
     Framed,
@@ -28,6 +29,7 @@ from expfam_em.family.optional import (
     translate,
     translate_expectation,
 )
+from expfam_em.rows.columns import Column
 from expfam_em.rows.protocol import Blocks
 from expfam_em.rows.typing import Array, Block, Mask
 
@@ -296,7 +298,7 @@ class ZeroInflated(ZerosObserved, Composed, FramedBy, Incomplete):
         own = {name: value for name, value in given.items() if name == "zero_shares"}
         others = {name: value for name, value in given.items() if name not in own}
         of_family = self.family.from_parameters(**others)
-        known = {"zero_shares": named.PROBABILITY._replace(axes=())}
+        known = {"zero_shares": MIXING_WEIGHT}
         sizes = {"component": len(of_family)} if others else {}
         arrays, used = named.read(self, own, known, (tuple(known),), sizes=sizes)
         # a family that needs no names says the same of every component
@@ -304,6 +306,11 @@ class ZeroInflated(ZerosObserved, Composed, FramedBy, Incomplete):
         shares = np.minimum(used["zero_shares"], 1.0)
         natural = self._joined(shares, 1 - shares, of_family)
         return named.finished(self, natural, arrays, used)
+
+    def _entries(self, name: str, shape: tuple[int, ...], columns: Sequence[Column], n_components: int) -> Any:
+        if name == "zero_shares":
+            return by_shape(shape, columns, n_components, MIXING_WEIGHT)
+        return self.family._entries(name, shape, columns, n_components)
 
     def n_parameters(self, n_components: int) -> int:
         counted = checked.n_parameters(self.family, n_components)

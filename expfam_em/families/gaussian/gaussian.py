@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -22,11 +22,9 @@ from expfam_em.family import named
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.conditionals import Conditionals
 from expfam_em.family.conjugate import Conjugate, Conjugated
-from expfam_em.family.entries import by_shape
 from expfam_em.family.kernel_form import KernelForm, Monomials
 from expfam_em.family.missing import Marginals, MissingValues
 from expfam_em.family.optional import InStacks, in_own_frames
-from expfam_em.rows.columns import Column
 from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", *(name for name in MODELS if name.isupper()))
@@ -249,7 +247,7 @@ class Gaussian(FramedNormal, InStacks, MissingValues, Conjugated):
         Where components have coordinates of their own, as after a fit, the result is in these; K is then given.
         """
         shared = self.with_frames(None)
-        arrays, used = read_moments(self, shared, given, self.moment_names)
+        arrays, used = read_moments(self, shared, given)
         with np.errstate(all="ignore"):
             natural = shared.from_moments(*(used[name] for name in self.moment_names))
         return in_own_frames(self, named.finished(shared, natural, arrays, used))
@@ -261,8 +259,8 @@ class Gaussian(FramedNormal, InStacks, MissingValues, Conjugated):
     def check_support(self, X: Block) -> None:
         return None  # every finite row is possible
 
-    def _entries(self, name: str, shape: tuple[int, ...], columns: Sequence[Column], n_components: int) -> Any:
-        return by_shape(shape, columns, n_components, self._model.tied and name == self.moment_names[1])
+    def _ranges(self) -> Mapping[str, named.Parameter]:
+        return dict(zip(self.moment_names, (named.FINITE, self._model.parameter()), strict=True))
 
     def n_parameters(self, n_components: int) -> int | None:
         if not self.coupled:
@@ -479,7 +477,7 @@ def power_of_two(scale):
     return np.exp2(np.round(np.log2(scale)))
 
 
-def read_moments(family, normal, given, names, more=None, constant=()):
+def read_moments(family, normal, given, constant=()):
     """Return named parameters as checked arrays, all and those that determine the density, as `named.read` does.
 
     Parameters
@@ -489,15 +487,11 @@ def read_moments(family, normal, given, names, more=None, constant=()):
     normal : Gaussian
         Whose means and covariances they are.
     given : mapping of str to array_like
-    names : pair of str
-        Of the means and of the covariances.
-    more : dict of str to named.Parameter, optional
-        What else has to be given.
     constant : collection of str
-        What of this need not be given.
+        What need not be given of what the family has.
     """
-    model, (means, covariances) = normal._model, names
-    known = {means: named.FINITE, covariances: model.parameter(), **(more or {})}
+    model, known = normal._model, family._ranges()
+    means, covariances, *_ = known
     sizes = {} if normal.shift is None else {"column": len(normal.shift)}
     arrays, used = named.read(
         family, given, known, (tuple(name for name in known if name not in constant),), sizes=sizes

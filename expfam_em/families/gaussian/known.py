@@ -92,7 +92,7 @@ class KnownCovariance(Gaussian, Cancelling):
 
     def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of means (K, d)."""
-        arrays, used = read_moments(self, self, given, ("means", "covariances"), constant=("covariances",))
+        arrays, used = read_moments(self, self, given, constant=("covariances",))
         with np.errstate(all="ignore"):
             natural = self.from_moments(used["means"], np.full(len(used["means"]), self.variance))
         return named.finished(self, natural, arrays, used)

@@ -130,7 +130,7 @@ class Model(NamedTuple):
     def parameter(self) -> named.Parameter:
         """Return what given covariances have to be; that matrices are positive definite is seen later."""
         if self.free == "full":
-            return named.Parameter(axes=("column", "column"), shared=self.tied)
+            return named.MATRIX._replace(shared=self.tied)
         return named.POSITIVE._replace(axes=("column",) if self.free == "diag" else ())
 
     def checked(self, name, covariances, n_components, slack) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -269,6 +270,10 @@ class StudentT(Scaled, FramedBy, Incomplete):
             degrees = np.where(degrees < LARGEST_DEGREES, degrees, np.inf)
         return {"means": means, "scales": scales, "degrees_of_freedom": degrees}
 
+    def _ranges(self) -> Mapping[str, named.Parameter]:
+        moments = {"means": named.FINITE, "scales": self.normal._model.parameter()}
+        return moments | {"degrees_of_freedom": named.POSITIVE_OR_LIMIT._replace(axes=())}
+
     def from_parameters(self, **given: ArrayLike) -> Array:
         """Return the natural parameters of means (K, d), scales and degrees of freedom (K,).
 
@@ -276,9 +281,9 @@ class StudentT(Scaled, FramedBy, Incomplete):
         they are a constant of the family.
         """
         family, normal = self.with_frames(None), self.normal.with_frames(None)
-        known, more = self.degrees_of_freedom, {"degrees_of_freedom": named.POSITIVE_OR_LIMIT._replace(axes=())}
-        constant = more if known is not None else ()
-        arrays, used = read_moments(self, normal, given, ("means", "scales"), more, constant)
+        known = self.degrees_of_freedom
+        constant = () if known is None else ("degrees_of_freedom",)
+        arrays, used = read_moments(self, normal, given, constant)
         if known is None:
             degrees = np.minimum(used["degrees_of_freedom"], LARGEST_DEGREES)
         else:
