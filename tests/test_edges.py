@@ -176,7 +176,7 @@ def test_rounding_of_the_shapes_of_large_counts_lowers_no_bound(mean, excess, K)
     assert model.lower_bound_ >= inside.lower_bound_ - 1e-3
 
 
-# ---- probabilities and rates next to 0 -------------------------------------------------------------------------------
+# ---- probabilities and rates next to an end of their range -----------------------------------------------------------
 
 
 def rare(name, n=600):
@@ -187,6 +187,12 @@ def rare(name, n=600):
     bits = rng.random((n, 6)) < share
     if name == "Bernoulli":
         return families.Bernoulli(), bits.astype(float)
+    if name == "Binomial":
+        return families.Binomial([1, 1, 3, 1, 2, 1]), bits * [1.0, 1, 3, 1, 2, 1]
+    if name == "Product":
+        heights = rng.normal(4.0 * first, 1.0)
+        parts = [(families.Bernoulli(), list(range(6))), (families.Gaussian(), [6])]
+        return families.Product(parts), np.column_stack([bits, heights])
     if name == "Categorical":
         return families.Categorical(), 1.0 - bits  # label 0 is the rare one
     if name == "Multinomial":
@@ -195,16 +201,23 @@ def rare(name, n=600):
     return families.Poisson(), rng.poisson(np.where(first[:, None], [0.3, 9.0], [1.0, 2.5])).astype(float)
 
 
+LOWER = ("Bernoulli", "Binomial", "Product", "Categorical", "Multinomial", "Poisson")
+
+
 @pytest.mark.parametrize("acceleration", [None, "auto"])
-@pytest.mark.parametrize("name", ["Bernoulli", "Categorical", "Multinomial", "Poisson"])
-def test_a_mean_of_1e_300_grows_where_the_likelihood_does(name, acceleration):
+@pytest.mark.parametrize(
+    ("name", "sign"), [(name, -1) for name in LOWER] + [(name, 1) for name in ("Bernoulli", "Binomial", "Product")]
+)
+def test_a_mean_next_to_an_end_of_its_range_leaves_it_where_the_likelihood_rises(name, sign, acceleration):
     family, X = rare(name)
+    if sign > 0:
+        X[:, 0] = 1 - X[:, 0]
     start = ef.ExponentialFamilyMixture(family, 2, init=(np.arange(600) >= 300).astype(int), tol=1e-10, max_iter=9999)
     best = start.fit(X)
     natural = best.mixture_.natural.copy()
-    natural[0, 0] = -690.0
-    near_0 = ef.Mixture(best.mixture_.family, best.weights_, natural)
-    found = ef.fit(near_0, X, tol=1e-6, max_iter=2000, acceleration=acceleration)
+    natural[0, 0] = sign * 690.0
+    at_end = ef.Mixture(best.mixture_.family, best.weights_, natural)
+    found = ef.fit(at_end, X, tol=1e-6, max_iter=2000, acceleration=acceleration)
     assert found.converged
     # of slow steps, whose gains halve, the rule leaves about as much as the last one has gained, tol of each row
     assert found.bound == pytest.approx(best.lower_bound_ * len(X), abs=2e-6 * len(X))
@@ -220,3 +233,27 @@ def test_a_mean_of_0_stays_where_the_likelihood_falls():
     statistics = ef.accumulate(model.mixture_, X)
     rates = model.parameters_["rates"]
     assert rates[0, 0] < 1e-8 or statistics.sums[0, 0] == pytest.approx(statistics.counts[0] * rates[0, 0], rel=1e-2)
+
+
+def test_a_probability_of_1_stays_where_every_row_of_the_component_has_it():
+    X = rare("Bernoulli")[1]
+    X[:300, 0], X[300:, 0] = 1, 0
+    X[300:350, 0] = 1
+    init = (np.arange(600) >= 300).astype(int)
+    model = ef.ExponentialFamilyMixture(families.Bernoulli(), 2, init=init, tol=1e-10, max_iter=500).fit(X)
+    found = ef.accumulate(model.mixture_, X)
+    # the derivative of the likelihood along 1 − p, from the responsibilities of rows that have 0, is not positive there
+    probabilities, others = model.parameters_["probabilities"], found.counts[0] - found.sums[0, 0]
+    assert probabilities[0, 0] == 1 or others == pytest.approx(found.counts[0] * (1 - probabilities[0, 0]), rel=1e-2)
+
+
+@mpmath.workdps(30)
+@pytest.mark.parametrize("log_odds", [-690.0, -3.0, 2.0, 40.0, 690.0])
+def test_what_a_probability_leaves_of_1_keeps_its_digits(log_odds):
+    for n in (1.0, 7.0):
+        family = families.Binomial(n)
+        left = float(n / (1 + mpmath.exp(mpf(log_odds))))
+        assert family.left_of_largest(np.array([[log_odds]])) == pytest.approx(left, rel=1e-14)
+        both = families.Product([(families.Poisson(), [0]), (family, [1])]).left_of_largest(np.array([[1.0, log_odds]]))
+        assert both[0, 0] == np.inf
+        assert both[0, 1] == pytest.approx(left, rel=1e-14)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -12,26 +13,56 @@ from expfam_em.em.state import Problem, State, chosen, either, em_step, move, pu
 from expfam_em.em.steps import estimate_refined, expected_gain
 from expfam_em.estep.grouped import Grouped
 from expfam_em.family import checked
-from expfam_em.family.optional import InStacks, at_edges_of, edge_sums_of, is_coupled, is_incomplete
+from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.optional import (
+    InStacks,
+    at_edges_of,
+    bounded_natural,
+    edge_sums_of,
+    is_coupled,
+    is_incomplete,
+    left_of_largest,
+)
+from expfam_em.rows.typing import Array
 from expfam_em.values.mixture import Mixture
 
 FIRST_TRIAL = 4
 """Steps after which limits are tried first; again whenever the number has doubled, and where a run would end."""
 
 VANISHED = 1e-8
-"""Mean of a statistic, as a share of that of all rows, below which gains of a step no longer tell that it grows."""
-
-UNSEEN = 1e-30
-"""Such a share of which sums may not tell any more: responsibilities vanish with it."""
+"""What a mean leaves to an end of its range, as a share of what that of all rows leaves, below which gains of a step no
+longer tell that it grows."""
 
 GROWS = 1e-3
-"""By which share a step makes such a mean larger where the likelihood rises with it."""
+"""By which share a step makes it larger where the likelihood rises with it."""
 
 LIFTED = (0.1, 0.01, 1e-3, 1e-4)
-"""What the mean becomes then, as a share of that of all rows: the first of these that raises the bound."""
+"""What it becomes then, as such a share: the first of these that raises the bound."""
 
 LITTLE = 1e-10
 """Gain of a search, as a share of the bound, after which a run ends all the same."""
+
+
+class End(NamedTuple):
+    """An end of the range of means.
+
+    Attributes
+    ----------
+    sign : int
+        1 for the lower end, −1 for the upper one: what is left to it is proportional to exp(± η).
+    unseen : float
+        What is left, as a share of what the mean of all rows leaves, of which sums may not tell any more: at the lower
+        end responsibilities vanish with it, at the upper one it is rounded away.
+    left : callable(family, natural) -> (K, p)
+        What means leave to the end.
+    """
+
+    sign: int
+    unseen: float
+    left: Callable[[ExponentialFamily, Array], Array]
+
+
+ENDS = End(1, 1e-30, checked.to_expectation), End(-1, 1e-10, left_of_largest)
 
 
 def step_to_edges(problem: Problem, state: State, step: Callable[[Problem, State], State] = em_step) -> State:
@@ -50,7 +81,7 @@ def step_to_edges(problem: Problem, state: State, step: Callable[[Problem, State
         of_some = _searched(problem, found.take(which))
         return of_some if which.all() else put(which, of_some, found)
     if not (is_incomplete(family) and family.has_limits):
-        return _lifted(problem, found) if is_time and found.done.any() and family.bounded else found
+        return _lifted(problem, found) if is_time else found
     if is_time:
         found = _best(problem, found)
     # By Jensen's inequality bounds after the M-step are between those before and after the step, where the M-step
@@ -84,28 +115,38 @@ def _best(problem: Problem, state: State) -> State:
 
 
 def _lifted(problem: Problem, state: State) -> State:
-    """Return the state with probabilities and rates off 0 where the bound is higher there.
+    """Return the state with probabilities and rates off 0, and probabilities off 1, where the bound is higher there.
 
     They leave 0 geometrically, from 1e-300 in hundreds of steps that gain nothing, so that runs end before. A run may
-    have come too close to 0 in a long step, or while other parameters were elsewhere.
+    have come too close to 0 in a long step, or while other parameters were elsewhere. What is left of 1 is rounded away
+    below 1e-16, and no step brings it back.
     """
-    mixture, family, done = state.mixture, state.mixture.family, state.done[:, None, None]
-    if is_incomplete(family) or is_coupled(family):
+    family = state.mixture.family
+    if not state.done.any() or is_incomplete(family) or is_coupled(family):
         return state
-    here = state
+    return functools.reduce(functools.partial(_off, problem), ENDS, state)
+
+
+def _off(problem: Problem, state: State, end: End) -> State:
+    """Return the state with means off an end of their range where the bound is higher there."""
+    mixture, family, shape = state.mixture, state.mixture.family, state.mixture.natural.shape
+    left = end.left(family, mixture.flat_natural).reshape(shape)
+    here, free = state, bounded_natural(family, mixture.flat_natural).reshape(shape) & state.done[:, None, None]
     with np.errstate(all="ignore"):
+        at_end = mixture.expectation - end.sign * left
         of_all = state.statistics.sums.sum(axis=1) / state.statistics.exposures.sum(axis=1)[:, None]
-        of_all = of_all[:, None]
-        hidden = (mixture.expectation < UNSEEN * of_all) & (mixture.expectation > 0) & done
-        if hidden.any():  # near 0 the mean is proportional to exp(η)
-            raised = mixture.natural + np.where(hidden, np.log(UNSEEN * of_all) - np.log(mixture.expectation), 0.0)
-            here = _tried(problem, state, raised)
-        mean = here.mixture.expectation
-        seen = here.statistics.sums / here.statistics.exposures[..., None]
-        grows = (mean < VANISHED * of_all) & (seen > (1 + GROWS) * mean) & done
-        change = here.mixture.natural - mixture.natural + np.where(grows, np.log(of_all) - np.log(mean), 0.0)
+        of_all = end.sign * (of_all[:, None] - at_end)
+        hidden = (left < end.unseen * of_all) & (left > 0) & free
+        if hidden.any():  # near the end what is left is proportional to exp(± η)
+            change = end.sign * (np.log(end.unseen * of_all) - np.log(left))
+            here = _tried(problem, state, mixture.natural + np.where(hidden, change, 0.0))
+            left = end.left(family, here.mixture.flat_natural).reshape(shape)
+        seen = end.sign * (here.statistics.sums / here.statistics.exposures[..., None] - at_end)
+        grows = (left < VANISHED * of_all) & (seen > (1 + GROWS) * left) & free
+        change = end.sign * (np.log(of_all) - np.log(left))
+    change = here.mixture.natural - mixture.natural + np.where(grows, change, 0.0)
     for share in LIFTED:
-        natural = mixture.natural + np.where(grows, change + np.log(share), 0.0)
+        natural = mixture.natural + np.where(grows, change + end.sign * np.log(share), 0.0)
         fine = np.isfinite(checked.log_partition(family, natural.reshape(mixture.flat_natural.shape)))
         grows &= fine.reshape(*grows.shape[:2], 1)
         if not grows.any():

@@ -15,7 +15,7 @@ from expfam_em.families.special.lattice import expected_log_base
 from expfam_em.family.base import NATURAL_LIMIT
 from expfam_em.family.conjugate import Conjugate, Conjugated
 from expfam_em.family.named import FROM_0, POSITIVE_OR_LIMIT, POSSIBLE_SUCCESS, PROBABILITY
-from expfam_em.family.optional import Cancelling, Incomplete, OfKnownWidth, OverTime
+from expfam_em.family.optional import Cancelling, Incomplete, OfKnownWidth, OverTime, UpToLargest
 from expfam_em.rows.csr import observations
 from expfam_em.rows.typing import Array, Block, Mask
 
@@ -122,7 +122,7 @@ class Poisson(_Counts, Conjugated, OverTime):
         return draws.poisson(self.parameters_of(*natural)["rates"], size, rng)
 
 
-class _Successes(_Counts, Conjugated):
+class _Successes(_Counts, Conjugated, UpToLargest):
     """Successes in n trials: T(x) = x, A(η) = Σ n log(1 + e^η), η = log(p / (1 − p))."""
 
     n: float | np.ndarray = 1.0
@@ -133,6 +133,9 @@ class _Successes(_Counts, Conjugated):
 
     def expectation_of(self, log_odds: Array) -> tuple[Array, ...]:
         return (self.n * expit(log_odds),)
+
+    def left_of_largest(self, natural: Array) -> Array:
+        return self.to_expectation(-natural)
 
     def parameters_of(self, log_odds: Array) -> dict[str, Array]:
         return {"probabilities": _unless_cut(log_odds, expit(log_odds))}

@@ -275,6 +275,19 @@ def bounded_natural(family: ExponentialFamily, natural: Array) -> Mask:
     return np.full(natural.shape, family.bounded)
 
 
+class UpToLargest(ExponentialFamily):
+    """Families of which some statistics have a largest value, or that are made of such families."""
+
+    @abstractmethod
+    def left_of_largest(self, natural: Array) -> Array:
+        """Return what E[T] leaves to the largest T, with all digits, (K, p) -> (K, p); ∞ where T has no largest."""
+
+
+def left_of_largest(family: ExponentialFamily, natural: Array) -> Array:
+    """Return what E[T] leaves to the largest T, (K, p); ∞ where a family knows of no largest one."""
+    return family.left_of_largest(natural) if isinstance(family, UpToLargest) else np.full(natural.shape, np.inf)
+
+
 def cancels(family: ExponentialFamily, natural: Array) -> bool:
     """Whether the E-step of these components, (K, p), takes log-densities because their scores lack digits."""
     if not isinstance(family, Cancelling):

@@ -26,6 +26,7 @@ from expfam_em.family.optional import (
     OfComponents,
     PartlyBounded,
     Seeded,
+    UpToLargest,
     at_edges_of,
     bounded_natural,
     cancels,
@@ -35,6 +36,7 @@ from expfam_em.family.optional import (
     frames_of,
     is_incomplete,
     kernel_frames,
+    left_of_largest,
     score_rounding,
     shared,
     sums_of,
@@ -101,7 +103,7 @@ class Part(NamedTuple):
     of: Any  # a slice, or (k,) int
 
 
-class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded, Conjugated, Seeded):
+class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded, UpToLargest, Conjugated, Seeded):
     """Families made of others, whose statistics stand side by side as a `Layout` says.
 
     Each part describes all components, or, where a subclass says so by `_parts`, some of them. A is the sum of A of the
@@ -250,6 +252,9 @@ class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded, Conjugate
 
     def bounded_natural(self, natural: Array) -> Mask:
         return self._map(lambda part, eta: bounded_natural(part.family, eta), natural, log_h=1.0) > 0
+
+    def left_of_largest(self, natural: Array) -> Array:
+        return self._map(lambda part, eta: left_of_largest(part.family, eta), natural, log_h=np.inf)
 
     def conjugate(self) -> Conjugate:
         return OfFamilies(self)
