@@ -58,6 +58,35 @@ def test_a_model_is_not_below_the_one_it_contains(family, limit, X, how):
     assert model.lower_bound_ >= inside.lower_bound_ - slack
 
 
+GAPS = [pair for pair in PAIRS if getattr(pair[0], "knows_observed_limits", False) and pair[2].shape[1] > 1]
+
+
+@pytest.mark.parametrize(("family", "limit", "X"), [pair[:3] for pair in GAPS], ids=[f"{p[0]!r} {p[3]}" for p in GAPS])
+def test_limits_are_reached_where_values_are_missing(family, limit, X):
+    X = np.where(np.random.default_rng(2).random(X.shape) < 0.2, np.nan, X)
+    model, inside = fitted(family, X), fitted(limit, X)
+    assert model.converged_
+    assert model.n_iter_ < 40  # of steps towards a limit that is not tried, there are 70 or more
+    # what stops a fit that is not in the limit is less than tol of its bound, and so is what both may lack
+    assert model.lower_bound_ >= inside.lower_bound_ - (1e-7 if model.mixture_.edges else 1e-6)
+
+
+@pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
+def test_squares_that_are_not_observed_count_as_normal_ones(kind):
+    X, present = NUMBERS["normal"][:50], np.array([True, False])
+    family = STUDENT(covariance_type=kind).bind([(X, None)])
+    scales = {"full": [[[2.0, 0.5], [0.5, 1.0]]], "diag": [[2.0, 1.0]], "spherical": [1.5]}[kind]
+    natural = ef.Mixture.of(family, [1.0], means=[[0.1, 0.2]], scales=scales, degrees_of_freedom=[50.0]).natural
+    found = family.observed_edge_sums(X, natural, np.ones((50, 1)), present)[0]
+    square = (X[:, 0] - 0.1) ** 2 / (1.5 if kind == "spherical" else 2.0)
+    # the slope of log p(x₁) in 1/ν at the normal density is (δ⁴ − 2 (d + 2) δ² + d (d + 2))/4, with d = 1 here
+    slope = np.mean(square**2 - 6 * square + 3)
+    assert found[1] / 50 - 2 * 4 * (found[0] / 50) + 8 == pytest.approx(slope, rel=1e-10)
+    assert family.observed_edge_sums(X, natural, np.ones((50, 1)), ~present & present)[0, :2] == pytest.approx(
+        [100, 400]
+    )
+
+
 def test_limits_are_reached_and_named():
     model = fitted(GAMMA_POISSON(), COUNTS["three numbers"])
     assert model.parameters_["shapes"] == np.inf

@@ -14,6 +14,7 @@ from expfam_em.em.steps import estimate_refined, expected_gain
 from expfam_em.estep.grouped import Grouped
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.missing import observed_edge_sums_of
 from expfam_em.family.optional import (
     InStacks,
     at_edges_of,
@@ -94,7 +95,8 @@ def step_to_edges(problem: Problem, state: State, step: Callable[[Problem, State
 
 def _best(problem: Problem, state: State) -> State:
     """Return the state with the shapes that raise the bound: of all components, or of one where a run would end."""
-    if isinstance(problem.pass_.kernel, Grouped):  # sums of observed values alone do not add up to moments of columns
+    family: Any = state.mixture.family
+    if isinstance(problem.pass_.kernel, Grouped) and not family.knows_observed_limits:
         return state
     beyond = _at_edges(problem, state)
     if beyond is None:
@@ -200,7 +202,8 @@ def _at_edges(problem: Problem, state: State) -> np.ndarray | None:
     """Return natural parameters with shapes in their limits, or out of them again, (L, K, p); None if none is."""
     mixture, family = state.mixture, cast(Any, state.mixture.family)
     pass_: Any = problem.pass_
-    pass_ = replace(pass_, kernel=pass_.kernel.adding(edge_sums_of))
+    in_groups = isinstance(pass_.kernel, Grouped)
+    pass_ = replace(pass_, kernel=pass_.kernel.adding(observed_edge_sums_of if in_groups else edge_sums_of))
     found = pass_.sums(mixture.scores, state.temperature, problem.data_set[state.run])
     sums = found.sums.reshape(mixture.flat_natural.shape)
     with np.errstate(all="ignore"):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,9 +43,16 @@ class Grouped(Kernel):
     ----------
     inner : Dense or IncompletePass
         What serves each group.
+    of_rows : callable(present, family, X, responsibilities, η) -> (K, p)
+        What is added up where densities are asked for: `observed_sums_of`, or `observed_edge_sums_of`.
     """
 
     inner: Any = None
+    of_rows: Callable = observed_sums_of
+
+    def adding(self, of_rows: Callable) -> Grouped:
+        """Return the pass that adds up something else."""
+        return replace(self, of_rows=of_rows)
 
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         if given and scores.are_none:  # statistics of rows in which gaps are filled, to start from
@@ -151,7 +158,7 @@ def _by_density(kernel: Grouped, scores: Scores, how, chunk: Chunk, lot: Lot, ou
     apart, slots = _sums_of(lot, out)
     weights, log_weights = lot.log_weights(scores), scores.log_weights.copy()
     for at, present in enumerate(lot.present):
-        of_rows, density = (functools.partial(function, present) for function in (observed_sums_of, _observed_density))
+        of_rows, density = (functools.partial(function, present) for function in (kernel.of_rows, _observed_density))
         one = IncompletePass(kernel.family, of_rows=of_rows, density=density)
         log_weights[lot.mixture[at]] = weights[at]
         item = np.array([[*lot.rows[at], lot.mixture[at], slots[at]]])

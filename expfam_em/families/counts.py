@@ -393,6 +393,15 @@ class GammaPoisson(OfKnownWidth, IndependentColumns, Incomplete, OverTime):
         sums = [responsibilities.T @ values for values in (x * x, x)]
         return np.concatenate([*sums, np.zeros_like(sums[0])], axis=1)
 
+    knows_observed_limits = True
+
+    def observed_edge_sums(self, X: Block, natural: Array, responsibilities: Array, present: Mask) -> Array:
+        shape, rate = self._shape_and_rate(natural)
+        mean = shape / rate
+        expected = np.concatenate([mean**2 + mean + mean / rate, mean, 0 * mean], axis=1)
+        known = self.edge_sums(np.where(present, X, 0.0), natural, responsibilities)
+        return np.where(np.tile(present, 3), known, responsibilities.sum(axis=0)[:, None] * expected)
+
     def at_edges(self, natural: Array, counts: Array, sums: Array) -> Array:
         shape, rate = self._shape_and_rate(natural)
         square, mean, tilt = self._split(sums / counts[:, None])

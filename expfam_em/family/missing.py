@@ -10,7 +10,7 @@ import numpy as np
 
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.optional import components, is_incomplete, sums_of
+from expfam_em.family.optional import components, edge_sums_of, is_incomplete, sums_of
 from expfam_em.rows.typing import Array, Block, Integers, Mask
 
 
@@ -175,6 +175,13 @@ def observed_sums_of(present: Mask, family: Any, X: Block, responsibilities: Arr
     if present.all():
         return sums_of(family, X, responsibilities, natural)
     return responsibilities.sum(axis=0)[:, None] * checked.to_expectation(family, natural)
+
+
+def observed_edge_sums_of(present: Mask, family: Any, X: Block, responsibilities: Array, natural: Array) -> Array:
+    """Return what `edge_sums_of` would be of rows that have the columns ``present`` (d,) in common, (K, p)."""
+    if is_incomplete(family) and not present.all():
+        return family.observed_edge_sums(X, natural, responsibilities, present)
+    return edge_sums_of(family, X, responsibilities, natural)
 
 
 def is_by_density(family: Any) -> bool:

@@ -150,6 +150,13 @@ class Incomplete(ExponentialFamily):
         """Return what `at_edges` has to know of rows, packed like T, (n, d), (K, p), (n, K) -> (K, p)."""
         return np.zeros_like(natural)
 
+    knows_observed_limits: bool = False
+    """Whether `observed_edge_sums` is there: limits are then reached where values are missing, too."""
+
+    def observed_edge_sums(self, X: Block, natural: Array, responsibilities: Array, present: Mask) -> Array:
+        """Return what `edge_sums` would be of rows that have some columns in common, (d,), if they had all."""
+        raise NotImplementedError
+
     def at_edges(self, natural: Array, counts: Array, sums: Array) -> Array:
         """Return natural parameters with each shape in its limit, or out of it again, that is likely to be better so.
 

@@ -17,7 +17,14 @@ from expfam_em.family.binding import rows_where
 from expfam_em.family.conditionals import Conditionals, Lot, joined
 from expfam_em.family.frames import Frames
 from expfam_em.family.kernel_form import KernelForm, Monomials, form_of, table
-from expfam_em.family.missing import MissingByDensity, log_density_of, observed_sums_of, takes_missing, with_possible
+from expfam_em.family.missing import (
+    MissingByDensity,
+    log_density_of,
+    observed_edge_sums_of,
+    observed_sums_of,
+    takes_missing,
+    with_possible,
+)
 from expfam_em.family.optional import OfComponents, OfLabels, label_columns
 from expfam_em.family.support import ImpossibleRowError
 from expfam_em.rows.columns import Column
@@ -278,10 +285,18 @@ class Componentwise(OfParts, OfComponents, OfLabels, MissingByDensity):
     def observed_sums(self, X: Block, natural: Array, responsibilities: Array, present: Mask) -> Array:
         if not present.any():
             return responsibilities.sum(axis=0)[:, None] * self.to_expectation(natural)
+        return self._observed(observed_sums_of, X, natural, responsibilities, present)
+
+    def observed_edge_sums(self, X: Block, natural: Array, responsibilities: Array, present: Mask) -> Array:
+        return self._observed(observed_edge_sums_of, X, natural, responsibilities, present)
+
+    def _observed(self, of_part, X, natural, responsibilities, present):
+        """Return sums over rows that have some columns in common, (K, p), from those of the parts."""
 
         def one(part, eta):
-            possible, rows = self._possible_rows(part, eta, X, present)
-            return observed_sums_of(present, part.family, rows, responsibilities[possible][:, part.of], eta)
+            every = np.arange(len(X)), X
+            possible, rows = self._possible_rows(part, eta, X, present) if present.any() else every
+            return of_part(present, part.family, rows, responsibilities[possible][:, part.of], eta)
 
         return self._map(one, natural, log_h=0.0)  # log h is in the density of what is observed
 

@@ -124,7 +124,9 @@ class OfParts(Composed, Framed, Cancelling, Incomplete, PartlyBounded, UpToLarge
         self.regularized = any(family.regularized for family in families)
         self.bounded = all(family.bounded for family in families)
         self.incomplete = any(map(is_incomplete, families))
-        self.has_limits = any(is_incomplete(family) and family.has_limits for family in families)
+        limits = [family for family in families if is_incomplete(family) and family.has_limits]
+        self.has_limits = bool(limits)
+        self.knows_observed_limits = all(family.knows_observed_limits for family in limits)
 
     @property
     def samples_alike(self) -> bool:  # type: ignore[override]

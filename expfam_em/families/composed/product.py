@@ -25,6 +25,7 @@ from expfam_em.family.missing import (
     log_base_of,
     log_density_of,
     marginals_of,
+    observed_edge_sums_of,
     observed_sums_of,
     together,
     usable_of,
@@ -355,6 +356,12 @@ class Product(OfParts, MissingValues, OfLabels):
         parts = zip(self._pairs(), self.split(natural), strict=True)
         return self.combine([
             observed_sums_of(present[at], family, X[:, at], responsibilities, eta) for (family, at), eta in parts
+        ])  # fmt: skip
+
+    def observed_edge_sums(self, X: Block, natural: Array, responsibilities: Array, present: Mask) -> Array:
+        parts = zip(self._pairs(), self.split(natural), strict=True)
+        return self.combine([
+            observed_edge_sums_of(present[at], family, X[:, at], responsibilities, eta) for (family, at), eta in parts
         ])  # fmt: skip
 
     @property

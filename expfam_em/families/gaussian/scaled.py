@@ -60,6 +60,22 @@ class Scaled(MissingByDensity):
         left = found.complete(np.ones((1, K)), of_centres)[0] - sums_of(self.normal, centres, np.eye(K))
         return np.column_stack([sums + (counts - total)[:, None] * left, total, last])
 
+    knows_observed_limits = True
+
+    def observed_edge_sums(self, X: Block, natural: Array, responsibilities: Array, present: Mask) -> Array:
+        """Return Σ r δ² and Σ r δ⁴, with what a normal row would add to them in place of what is not observed.
+
+        Where E[δ⁴] is then d (d + 2) the likelihood has no slope in 1/ν at the normal density.
+        """
+        columns, d, out = np.flatnonzero(present), len(present), np.zeros_like(natural)
+        squares, g = np.zeros(responsibilities.shape), len(columns)
+        if g:
+            squares = self._observed_distances(X, natural, columns)[0]
+        rest = d * (d + 2) - g * (g + 2)
+        out[:, 0] = np.sum(responsibilities * (squares * (g + 2) + rest), axis=0) / (d + 2)
+        out[:, 1] = np.sum(responsibilities * (squares**2 + rest), axis=0)
+        return out
+
 
 def weighted_by_scales(responsibilities: Array, squares: Array, degrees: Array, d: int) -> tuple[Array, Array]:
     """Return r E[u|x] of rows, (n, K), and Σ r E[log u − u + 1|x], (K,), given δ² of d columns, and ν."""
