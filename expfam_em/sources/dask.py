@@ -496,6 +496,8 @@ class _Cluster:
         from distributed.scheduler import KilledWorker
 
         try:
+            if self.client.status != "running":  # what it kept is lost, even if it connects again
+                raise CommClosedError(f"the client is {self.client.status}")
             yield
         except KilledWorker as error:
             raise ClusterLostError(f"workers died again and again, so the cluster gave up: {error}") from error
