@@ -405,6 +405,37 @@ def test_rows_without_weights_are_not_read_to_be_counted(tmp_path):
         assert len(read) == n_reads
 
 
+@pytest.mark.parametrize("weight", [None, "w", WEIGHT], ids=["no weights", "a column", "an array"])
+@pytest.mark.parametrize("kept", [0, 64, 448, N])
+def test_rows_are_kept_as_far_as_there_is_room(kept, weight, tmp_path, monkeypatch):
+    def reads(size, first=0):
+        for batch in batches_of(size, first):
+            read.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(grid, "MOST_ROWS", 64)
+    monkeypatch.setattr("expfam_em.sources.parquet.DECODED_ROWS", 50)
+    monkeypatch.setattr("expfam_em.sources.batches.KEPT_BYTES", (kept + 9 * (kept < N)) * (8 if weight is None else 16))
+    for number, (start, stop) in enumerate([(0, 0), (0, 45), (45, 400), (400, 400), (400, N)]):
+        part = table(weight=True).slice(start, stop - start)
+        pq.write_table(part, tmp_path / f"{number}.parquet", row_group_size=111)
+    rows = ef.rows_from(tmp_path, NAMES, weight)
+    batches_of, rows._batches = rows._batches, reads
+    mixture = ef.GaussianMixture(2, random_state=0).fit(X).mixture_
+    expected = ef.accumulate(mixture, X, None if weight is None else WEIGHT)
+    for to_read in (None, 2 * (N - kept)):  # to look at them, and for the E-step
+        read = []
+        assert np.array_equal(ef.accumulate(mixture, rows).sums, expected.sums)
+        assert to_read in (None, sum(read))
+    part = table(weight=True).slice(45, 355)
+    part = part.set_column(1, "a", pa.array(np.float32(2) * X[45:400, 0]))
+    pq.write_table(part, tmp_path / "2.parquet", row_group_size=111)
+    other = X.copy()
+    other[45:400, 0] *= 2
+    expected = ef.accumulate(mixture, other, None if weight is None else WEIGHT)
+    assert np.array_equal(ef.accumulate(mixture, rows).sums, expected.sums)
+
+
 class CountedRows(RowSource):
     """Rows that count how often they are read from the beginning."""
 

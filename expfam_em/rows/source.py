@@ -71,10 +71,14 @@ class StreamedRows(ABC):
             number, chunk = numbered
             tree.put(0, number, function(chunk if as_read else in_row_order(chunk)))
 
-        run_ahead(one, self.chunks(rows_per_chunk(work)), thread_count(self.n_jobs))
+        run_ahead(one, self._of_pass(rows_per_chunk(work)), thread_count(self.n_jobs))
         if not tree.nodes:
             raise self._nothing()
         return tree.total()
+
+    def _of_pass(self, size: int) -> Iterator[Chunk]:
+        """Yield the chunks of one of several passes."""
+        return self.chunks(size)
 
     def derive(self, function: Callable[[Chunk], Chunk], work: float) -> StreamedRows:
         """Return rows changed whenever they are read; see `Rows`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from expfam_em.rows import grid
+from expfam_em.rows.parts import chunks_of
 from expfam_em.rows.protocol import Chunk
 from expfam_em.rows.source import StreamedRows, as_weights
 from expfam_em.rows.threads import cached_property
@@ -49,8 +52,12 @@ class Batch(NamedTuple):
         return [np.asarray(column).dtype for column in self.X] if isinstance(self.X, list) else [self.X.dtype]
 
 
-Reader = Callable[[int], Iterable[Batch]]
-"""Returns the batches in order; given the number of rows that a chunk will have, and free to heed it."""
+KEPT_BYTES = 1 << 27
+"""Bytes of rows, the first of all, that are kept from one pass to the next where it takes long to read them."""
+
+Reader = Callable[..., Iterable[Batch]]
+"""Returns the batches in order; given the number of rows that a chunk will have, and free to heed it. Where the number
+of rows is known, it may also be given the row to begin at."""
 
 
 class Rooms:
@@ -135,9 +142,13 @@ class BatchRows(StreamedRows):
 
     def chunks(self, size: int) -> Iterator[Chunk]:
         """Yield the rows in order, ``size`` at a time, and in the last chunk the rest."""
-        first, at, rooms = 0, 0, Rooms()
+        return self._cut(self._batches(size), size, 0)
+
+    def _cut(self, batches: Iterable[Batch], size: int, first: int) -> Iterator[Chunk]:
+        """Yield the rows of batches, the first of which begins at some row, as chunks."""
+        at, rooms = 0, Rooms()
         X = weight = np.empty(0)
-        for batch in self._batches(size):
+        for batch in batches:
             m, begin = len(batch), 0
             weights = self._checked(batch, first + at)
             if first + at == 0:
@@ -219,19 +230,55 @@ class BatchRows(StreamedRows):
 
 
 class SizedRows(BatchRows):
-    """The same where the number of rows is known."""
+    """The same where the number of rows is known.
 
-    def __init__(self, n_rows: int, *arguments: Any, **named: Any) -> None:
+    Parameters
+    ----------
+    n_rows : int
+    *arguments, **named
+        Those of `BatchRows`.
+    stamp : callable, optional
+        Returns what is another when the rows are. With it, the first rows of a pass are kept for the next.
+    """
+
+    def __init__(
+        self, n_rows: int, *arguments: Any, stamp: Callable[[], object] | None = None, **named: Any
+    ) -> None:  # fmt: skip
         super().__init__(*arguments, **named)
         self._n = self._length = n_rows
+        self._stamp = stamp
+        self._kept: tuple[object, list[Chunk]] = None, []
 
     def __len__(self) -> int:
         return self._length
 
+    def _of_pass(self, size: int) -> Iterator[Chunk]:
+        if self._stamp is None:
+            yield from self.chunks(size)
+            return
+        stamp, kept = self._kept
+        if stamp != (now := self._stamp()):
+            kept = []
+            for block in itertools.islice(self.chunks(grid.MOST_ROWS), self._n_kept()):
+                kept.append(block)
+                yield from chunks_of(block, size)
+            self._kept = now, kept
+        else:
+            for block in kept:
+                yield from chunks_of(block, size)
+        first = sum(len(block.X) for block in kept)
+        if first < self._length:
+            yield from self._cut(self._batches(size, first), size, first)
 
-def _weighed(batches: Reader, weight: Any, size: int) -> Iterator[Batch]:
-    row = 0
-    for batch in batches(size):
+    def _n_kept(self) -> int | None:
+        """Return how many blocks are kept, of as many rows as the longest chunk; None if all of them are."""
+        width = self._d * self._dtype.itemsize + 8 * self._weighted
+        return None if self._length * width <= KEPT_BYTES else KEPT_BYTES // (width * grid.MOST_ROWS)
+
+
+def _weighed(batches: Reader, weight: Any, size: int, *begin: int) -> Iterator[Batch]:
+    row = sum(begin)
+    for batch in batches(size, *begin):
         yield Batch(batch.X, np.asarray(weight[row : row + len(batch)]), batch.fresh)
         row += len(batch)
     if row != len(weight):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
+import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,11 +46,12 @@ def parquet_rows(path: Path, columns: Sequence[str] | None, weight: str | None, 
     paths = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
     if not paths:
         raise ValueError(f"{path} is a folder without a .parquet file")
-    n, schema = 0, None
+    ends, schema = [0], None
     for one in paths:
         try:
             with parquet.ParquetFile(one, pre_buffer=False) as file:
-                n, here = n + file.metadata.num_rows, file.schema_arrow
+                here = file.schema_arrow
+                ends.append(ends[-1] + file.metadata.num_rows)
         except (import_pyarrow().ArrowInvalid, FileNotFoundError) as error:
             raise ValueError(f"{one} is no Parquet file that can be read: {error}") from None
         schema = here if schema is None else schema
@@ -56,18 +60,33 @@ def parquet_rows(path: Path, columns: Sequence[str] | None, weight: str | None, 
     assert schema is not None
     names = [name for name in asked if name != weight]
     dtypes = [numpy_dtype(schema.field(name).type) for name in names]
-    batches = functools.partial(_batches, paths, names, weight)
-    return SizedRows(n, batches, dtypes, len(names), weight is not None, names, n_jobs)
+    batches, stamp = functools.partial(_batches, paths, ends, names, weight), functools.partial(_stamp, paths)
+    return SizedRows(ends[-1], batches, dtypes, len(names), weight is not None, names, n_jobs, stamp=stamp)
 
 
-def _batches(paths: list[Path], names: list[str], weight: str | None, size: int) -> Iterator[Batch]:
+def _stamp(paths: list[Path]) -> list[tuple[int, ...]]:
+    """Return what is another once a file has been written to or replaced."""
+    return [(found.st_ino, found.st_size, found.st_mtime_ns) for found in map(os.stat, paths)]
+
+
+def _batches(
+    paths: list[Path], ends: list[int], names: list[str], weight: str | None, size: int, first: int = 0
+) -> Iterator[Batch]:
     parquet, wanted = import_pyarrow().parquet, [*names, *([] if weight is None else [weight])]
-    for path in paths:
-        start = 0
+    for path, begin, end in zip(paths, ends, ends[1:], strict=False):
+        if end <= max(first, begin):
+            continue
         with parquet.ParquetFile(path, pre_buffer=False, memory_map=True) as file:
-            for batch in file.iter_batches(DECODED_ROWS, columns=list(dict.fromkeys(wanted)), use_threads=False):
-                found = [arrow_column(batch, name, start, str(path)) for name in wanted]
-                yield Batch(found[: len(names)], None if weight is None else found[-1])
+            lengths = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            starts = [0, *itertools.accumulate(lengths)]
+            skip = max(first - begin, 0)
+            group = bisect.bisect_right(starts, skip) - 1
+            start, groups, columns = starts[group], range(group, len(lengths)), list(dict.fromkeys(wanted))
+            for batch in file.iter_batches(DECODED_ROWS, row_groups=groups, columns=columns, use_threads=False):
+                if (rest := batch.slice(min(max(skip - start, 0), batch.num_rows))).num_rows:
+                    at = start + batch.num_rows - rest.num_rows
+                    found = [arrow_column(rest, name, at, str(path)) for name in wanted]
+                    yield Batch(found[: len(names)], None if weight is None else found[-1])
                 start += batch.num_rows
 
 
