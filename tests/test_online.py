@@ -399,6 +399,30 @@ def test_small_batches_of_sparse_weighted_and_single_rows():
     assert np.allclose(single.cluster_centers_, dense.cluster_centers_, atol=1e-3)
 
 
+def test_batches_of_k_means_may_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("expfam_em.estimators.mini_batch.ROWS_READ", 900)
+    X, weight = blobs(4200, 3, 4), np.random.default_rng(1).integers(0, 3, 4200).astype(float)
+    weight[1000:2000] = 0  # the second thousand
+    np.save(tmp_path / "x.npy", X)
+    by_hand, read = (ef.MiniBatchKMeans(4, random_state=0, batch_size=500) for _ in range(2))
+    for first in (0, 2000, 3000, 4000):
+        some = slice(first, first + 1000)
+        by_hand.partial_fit(X[some], sample_weight=weight[some])
+    read.partial_fit(ef.rows_from(tmp_path / "x.npy", weight=weight))
+    assert np.array_equal(read.cluster_centers_, by_hand.cluster_centers_)
+    assert read.n_steps_ == by_hand.n_steps_
+    assert not hasattr(read, "labels_")
+    assert np.array_equal(read.predict(tmp_path / "x.npy"), read.predict(X))
+    # of the rows before they moved the centres, which they do by little
+    assert read.inertia_ == pytest.approx(-read.score(X, sample_weight=weight), rel=0.1)
+    before = read.cluster_centers_
+    X[3500, 1] = np.nan
+    np.save(tmp_path / "gap.npy", X)
+    with pytest.raises(ValueError, match=r"column 1 of row 3500 is missing"):
+        read.partial_fit(tmp_path / "gap.npy")
+    assert np.array_equal(before, read.cluster_centers_)
+
+
 def test_batches_of_k_means_may_be_given_one_by_one():
     X = blobs(4000, 3, 4)
     model = ef.MiniBatchKMeans(4, random_state=0, batch_size=500)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,13 @@ from expfam_em.family.binding import needs_blocks
 from expfam_em.family.summaries import summary_chunk
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.grid import ENTRY_WORK
+from expfam_em.rows.memory import not_in_memory
 from expfam_em.rows.protocol import Chunk, is_rows
+from expfam_em.rows.source import in_row_order
 from expfam_em.rows.typing import Array
+
+ROWS_READ = 1 << 15
+"""Rows of a source that are taken at a time where they are read once."""
 
 
 def in_dtype(rows: Any, dtypes: tuple[Any, ...]) -> Any:
@@ -54,6 +60,21 @@ def looked_at(rows: Any, family: Any, fitting: bool = False) -> Any:
     if isinstance(finite := found.known[0][1], Refusal) and finite.error is not None:
         raise finite.error
     return rows if to_bind else found
+
+
+def read_once(rows: Any, size: int = ROWS_READ) -> Iterator[Chunk]:
+    """Yield rows in order, so many at a time, once it is known that all of these are finite.
+
+    Raises
+    ------
+    ValueError
+        If an entry is NaN or infinite, or rows do not come in order, as on a cluster.
+    """
+    if not hasattr(rows, "chunks"):
+        raise not_in_memory("partial_fit")
+    for chunk in rows.chunks(size):
+        refuse_not_finite(getattr(rows, "columns", None), chunk)
+        yield in_row_order(chunk)
 
 
 def refuse_not_finite(names: Any, chunk: Chunk) -> None:

@@ -18,9 +18,9 @@ from expfam_em.em.online import StepSize, Stream, advanced
 from expfam_em.em.options import Options
 from expfam_em.em.result import CollapsedError, Status
 from expfam_em.em.watching import Callback, checked_callbacks
+from expfam_em.estimators.elsewhere import ROWS_READ, read_once
 from expfam_em.estimators.kmeans import KMeans, _centres, _step
 from expfam_em.estimators.shell import (
-    EMEstimator,
     all_or_nothing,
     checked_weight,
     fit_context,
@@ -29,11 +29,12 @@ from expfam_em.estimators.shell import (
 )
 from expfam_em.family.alike import alike
 from expfam_em.progress import tell
-from expfam_em.rows.memory import ArrayRows, check_total
+from expfam_em.rows.memory import ArrayRows, check_total, not_in_memory
+from expfam_em.rows.protocol import is_rows
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Mask, Observations, RandomState
 from expfam_em.saving.files import saved
-from expfam_em.sources.open import Source
+from expfam_em.sources.open import Source, is_source
 from expfam_em.values.mixture import Mixture
 
 HEAD = 10
@@ -173,7 +174,7 @@ class MiniBatchKMeans(KMeans):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n, d)
-            Rows in memory: `KMeans` takes other sources.
+            Rows in memory: `KMeans` and `partial_fit` take other sources.
         y : ignored
         sample_weight : array-like of shape (n,), optional
             Non-negative; a weight of 0 is the same as the absence of the row.
@@ -193,11 +194,13 @@ class MiniBatchKMeans(KMeans):
             what = "callbacks" if checkpoint is None else "checkpoint"
             raise ValueError(f"a fit in small batches takes no {what}: call partial_fit, and look between the calls")
         with all_or_nothing(self):
+            if is_rows(X) or is_source(X):  # batches are drawn from all rows
+                raise ValueError(
+                    f"{not_in_memory(f'fit of {type(self).__name__}')}. partial_fit and KMeans take rows from elsewhere"
+                )
             rows = self._validated(X)
             self._fit(rows, checked_weight(sample_weight, rows), ())
         return self
-
-    _checked_elsewhere = EMEstimator._checked_elsewhere  # batches are drawn from all rows
 
     def _fit(self, X: Any, weight: Array | None, callbacks: Sequence[Callback]) -> None:
         total = self._total(X, weight)
@@ -223,13 +226,15 @@ class MiniBatchKMeans(KMeans):
                     tell(f"Converged ({why}) at step {made}/{n_steps}")
                 status = Status.CONVERGED
                 break
-        found = self._described(stream, X, weight, progress.smoothed * total)
-        self._set_fitted(found | {"n_steps_": made, "n_iter_": -(-made * size // n), "status_": status.value})
-        self.__dict__["_online"] = stream, self.__dict__["mixture_"], rng
+        inertia, n_iter = progress.smoothed * total, -(-made * size // n)
+        self._set_after(stream, rng, X.dtype, inertia_=inertia, n_steps_=made, n_iter_=n_iter, status_=status.value)
+        self._set_labels(X, weight)
 
     @undisturbed
     @fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X: Observations, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
+    def partial_fit(
+        self, X: Observations | Source, y: object = None, sample_weight: ArrayLike | None = None
+    ) -> Self:  # fmt: skip
         """Move the centres by a batch of rows, which is cut into several if it is larger than ``batch_size``.
 
         A start is drawn from the first rows, and moved by k-means of these. A batch smaller than the first moves the
@@ -237,8 +242,8 @@ class MiniBatchKMeans(KMeans):
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (m, d)
-            Rows.
+        X : array-like, sparse matrix, file or other source of rows of shape (m, d)
+            Rows. Those of a source are read once, in order, some 30,000 at a time, and get no labels.
         y : ignored
         sample_weight : array-like of shape (m,), optional
             Row weights, 1 by default.
@@ -255,30 +260,40 @@ class MiniBatchKMeans(KMeans):
         with all_or_nothing(self):
             rows = self._validated(X, reset=not hasattr(self, "n_features_in_"))
             weight = checked_weight(sample_weight, rows)
-            mixture, n_steps = self.__dict__.get("mixture_"), self.__dict__.get("n_steps_", 0)
-            if mixture is not None and mixture.n_components != self.n_clusters:
-                raise ValueError(
-                    f"n_clusters is {self.n_clusters}, and was {mixture.n_components} when the first rows came: take "
-                    "sklearn.base.clone(model)"
-                )
-            total = self._total(rows, weight, first=mixture is None)
-            present = np.arange(len(rows)) if weight is None else np.flatnonzero(weight > 0)
-            stream, fitted, rng = self.__dict__.get("_online", (None, None, None))
-            if stream is None or mixture is not fitted:
-                rng, size = generator(self.random_state), self.batch_size
-                if mixture is None:
-                    stream, _ = self._begun(rows, weight, present, min(size, len(present)), rng)
-                else:  # it was set, and says nothing of how many rows it stands for
-                    stream = _stream(mixture, size)
-            seen = 0.0
-            for at in range(0, len(present), self.batch_size):
-                batch = present[at : at + self.batch_size]
-                stream, inertia = self._stepped(stream, rows[batch], None if weight is None else weight[batch], rng)
-                n_steps, seen = n_steps + 1, seen + inertia * len(batch) / len(present)
-            found = self._described(stream, rows, weight, seen * total)
-            self._set_fitted(found | {"n_steps_": n_steps, "status_": Status.STREAM.value})
-            self.__dict__["_online"] = stream, self.__dict__["mixture_"], rng
+            if is_rows(rows):
+                parts = read_once(rows, self.batch_size * -(-ROWS_READ // self.batch_size))
+                weighty = (part for part in parts if part.weight is None or part.weight.any())
+                if found := [self._moved(part.X, part.weight) for part in weighty]:
+                    self._set_fitted({"inertia_": sum(found)})
+            else:
+                self._set_fitted({"inertia_": self._moved(rows, weight)})
+                self._set_labels(rows, weight)
         return self
+
+    def _moved(self, X: Any, weight: Array | None) -> float:
+        """Move the centres by some rows; return the inertia of these before."""
+        mixture, n_steps = self.__dict__.get("mixture_"), self.__dict__.get("n_steps_", 0)
+        if mixture is not None and mixture.n_components != self.n_clusters:
+            raise ValueError(
+                f"n_clusters is {self.n_clusters}, and was {mixture.n_components} when the first rows came: take "
+                "sklearn.base.clone(model)"
+            )
+        total = self._total(X, weight, first=mixture is None)
+        present = np.arange(len(X)) if weight is None else np.flatnonzero(weight > 0)
+        stream, fitted, rng = self.__dict__.get("_online", (None, None, None))
+        if stream is None or mixture is not fitted:
+            rng, size = generator(self.random_state), self.batch_size
+            if mixture is None:
+                stream, _ = self._begun(X, weight, present, min(size, len(present)), rng)
+            else:  # it was set, and says nothing of how many rows it stands for
+                stream = _stream(mixture, size)
+        seen = 0.0
+        for at in range(0, len(present), self.batch_size):
+            batch = present[at : at + self.batch_size]
+            stream, inertia = self._stepped(stream, X[batch], None if weight is None else weight[batch], rng)
+            n_steps, seen = n_steps + 1, seen + inertia * len(batch) / len(present)
+        self._set_after(stream, rng, X.dtype, n_steps_=n_steps, status_=Status.STREAM.value)
+        return seen * total
 
     def _total(self, X: Any, weight: Array | None, first: bool = True) -> float:
         """Return the sum of the weights, once there are rows for all clusters."""
@@ -342,17 +357,20 @@ class MiniBatchKMeans(KMeans):
         idle = self.max_no_improvement is not None and progress.in_vain >= max(self.max_no_improvement, 1)
         return "lack of improvement in inertia" if idle else ""
 
-    def _described(self, stream: Stream, X: Any, weight: Array | None, inertia: float) -> dict[str, Any]:
-        """Return the fitted attributes of a stream and of the labels of rows."""
+    def _set_after(self, stream: Stream, rng: Any, dtype: Any, **others: Any) -> None:
+        """Set the fitted attributes of a stream, and others."""
         mixture = stream.mixture
-        centres = _centres(mixture)
-        found = {"mixture_": mixture, "cluster_centers_": centres.astype(X.dtype), "inertia_": inertia}
+        self._set_fitted({"mixture_": mixture, "cluster_centers_": _centres(mixture).astype(dtype)} | others)
+        self.__dict__["_online"] = stream, mixture, rng
         self.__dict__.pop("labels_", None)  # of other rows
+
+    def _set_labels(self, X: Any, weight: Array | None) -> None:
+        """Set the labels of rows and their inertia, if labels are wanted."""
         if self.compute_labels:
+            mixture = self.__dict__["mixture_"]
             pass_, there = self._pass_under(mixture, X, weight)
             labels = pass_.labels(there.scores)
-            found |= {"labels_": labels, "inertia_": pass_.inertia(centres, labels)}
-        return found
+            self._set_fitted({"labels_": labels, "inertia_": pass_.inertia(_centres(mixture), labels)})
 
 
 def _stream(mixture: Mixture, size: int) -> Stream:

@@ -21,18 +21,14 @@ from expfam_em.em.result import FitResult, Status
 from expfam_em.estep.grouped import possible_row, with_groups
 from expfam_em.estep.plan import Pass, plan, single_pass
 from expfam_em.estep.reduce import check_support
-from expfam_em.estimators.elsewhere import refuse_not_finite
+from expfam_em.estimators.elsewhere import read_once
 from expfam_em.estimators.shell import EMEstimator, all_or_nothing, checked_weight, fit_context, refuse_rows
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import is_rows
-from expfam_em.rows.source import in_row_order
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Integers, Observations
 from expfam_em.values.mixture import Mixture
-
-ROWS_READ = 1 << 15
-"""Rows of a source that are taken at a time."""
 
 
 class Batch(NamedTuple):
@@ -175,11 +171,10 @@ def _batches(model: Any, rows: Any, sample_weight: Any, y: Any) -> Iterator[Batc
     if not is_rows(rows):
         yield Batch(rows, weight, _labels_of(model, y, len(rows)))
         return
-    if model.labelled or not hasattr(rows, "chunks"):
-        refuse_rows(rows, "partial_fit with labels" if model.labelled else "partial_fit")
-    for chunk in rows.chunks(ROWS_READ):
-        refuse_not_finite(getattr(rows, "columns", None), chunk)
-        yield Batch(in_row_order(chunk).X, chunk.weight)
+    if model.labelled:
+        refuse_rows(rows, "partial_fit with labels")
+    for chunk in read_once(rows):
+        yield Batch(chunk.X, chunk.weight)
 
 
 def _labels_of(model: Any, y: Any, n: int) -> Integers | None:
