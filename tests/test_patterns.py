@@ -71,7 +71,8 @@ def assert_same_bits(found, expected):
     ("n", "d", "K", "dtype"),
     [
         (150, 13, 3, np.uint8), (150, 4, 2, np.bool_), (73, 1, 5, np.float64), (64, 30, 8, np.float32),
-        (600, 6, 9, np.int64), (90, 11, 17, np.uint8), (150, 8, 20, np.bool_),
+        (600, 6, 9, np.int64), (90, 11, 17, np.uint8), (150, 8, 20, np.bool_), (600, 170, 3, np.uint8),
+        (91, 165, 9, np.uint8),
     ],
 )  # fmt: skip
 def test_statistics_are_those_of_the_dense_pass(n, d, K, dtype, weighted, temperature):
@@ -82,9 +83,10 @@ def test_statistics_are_those_of_the_dense_pass(n, d, K, dtype, weighted, temper
 
 
 @pytest.mark.usefixtures("everywhere")
-def test_one_component_has_every_row():
-    X = binary(150, 6)
-    found = statistics(packed(X), mixture_of(6, 1))
+@pytest.mark.parametrize("d", [6, 166])
+def test_one_component_has_every_row(d):
+    X = binary(150, d)
+    found = statistics(packed(X), mixture_of(d, 1))
     assert np.array_equal(found.sums, X.sum(axis=0, keepdims=True))
     assert found.counts == [150]
 
@@ -156,12 +158,13 @@ def test_any_family_whose_statistics_are_the_columns_is_served(monkeypatch):
     assert_same(found, dense_statistics(X, mixture), 1e-12)
 
 
+@pytest.mark.parametrize(("n", "d"), [(160_000, 41), (20_000, 166)])
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
-def test_any_number_of_threads_gives_the_same_bits(temperature):
-    X, weight = binary(160_000, 41), np.random.default_rng(2).uniform(0, 2, 160_000)
-    rows, data = [packed(X, weight, n_jobs, [25_000, 135_000], K=3) for n_jobs in (1, 2, 4)], np.array([0, 1, 1])
-    assert len(rows[0].tasks(3 * 49)) >= 2
-    one, *others = [statistics(here, mixture_of(41, 3, B=3), temperature, data) for here in rows]
+def test_any_number_of_threads_gives_the_same_bits(n, d, temperature):
+    X, weight, sizes = binary(n, d), np.random.default_rng(2).uniform(0, 2, n), [n // 6 + 1, n - n // 6 - 1]
+    rows, data = [packed(X, weight, n_jobs, sizes, K=3) for n_jobs in (1, 2, 4)], np.array([0, 1, 1])
+    assert len(rows[0].tasks(3 * (d + 8))) >= 2
+    one, *others = [statistics(here, mixture_of(d, 3, B=3), temperature, data) for here in rows]
     for other in others:
         assert_same_bits(other, one)
 
@@ -217,7 +220,7 @@ def test_rows_are_packed_where_it_pays(monkeypatch):
     assert packed(binary(10 * least, d), sizes=[least] * 10) is not None
     assert packed(binary(10 * least - 1, d), sizes=[least] * 9 + [least - 1]) is None
     assert packed(binary(n, d), K=1) is None
-    most = max(K for K in range(2, 2000) if kernel.table_size(d, K) <= module.CODE_TABLE_ENTRIES)
+    most = max(K for K in range(2, 10_000) if kernel.table_size(d, K) <= module.CODE_TABLE_ENTRIES)
     assert packed(binary(n, d), K=most) is not None
     assert packed(binary(n, d), K=most + 1) is None
 
@@ -288,8 +291,9 @@ def run(codes, natural, items, block=None):
 
 @pytest.mark.usefixtures("everywhere")
 @pytest.mark.parametrize("block", [8, 16, 144, 152, 1024])
-def test_the_size_of_a_block_changes_rounding_only(block):
-    codes, natural = packed(binary()).table, mixture_of(13, 10, B=1).natural
+@pytest.mark.parametrize("d", [13, 166])
+def test_the_size_of_a_block_changes_rounding_only(block, d):
+    codes, natural = packed(binary(d=d)).table, mixture_of(d, 10, B=1).natural
     for found, expected in zip(
         run(codes, natural, [[0, 150, 0, 0]], block), run(codes, natural, [[0, 150, 0, 0]]), strict=True
     ):
@@ -297,8 +301,9 @@ def test_the_size_of_a_block_changes_rounding_only(block):
 
 
 @pytest.mark.usefixtures("everywhere")
-def test_ranges_of_rows_are_added_to_their_slots():
-    X, natural = binary(), mixture_of(13, 10, B=2).natural
+@pytest.mark.parametrize("d", [13, 166])
+def test_ranges_of_rows_are_added_to_their_slots(d):
+    X, natural = binary(d=d), mixture_of(d, 10, B=2).natural
     codes = packed(X).table
     found = run(codes, natural, [[3, 50, 1, 0], [50, 141, 1, 0], [10, 21, 0, 1]])
     ranges = ((slice(3, 141), 1, 0), (slice(10, 21), 0, 1))

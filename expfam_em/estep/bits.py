@@ -15,8 +15,8 @@ CODED_ENTRIES, CODED_COLUMNS = 50_000, 8
 CODED_ROWS = 500
 """Rows of a data set below which its table takes longer than what it saves."""
 
-CODE_TABLE_ENTRIES = 1 << 16
-"""Entries of a table of one mixture, half a megabyte, that the L2 cache holds."""
+CODE_TABLE_ENTRIES = 1 << 19
+"""Entries of a table of one mixture, four megabytes: with more, reading it takes as long as the dense products."""
 
 CODE_STACK_ENTRIES = 1 << 23
 """Entries of the tables of a stack, 64 MB, that are made at a time."""

@@ -1,14 +1,16 @@
 """The EM pass over rows of 0s and 1s, for T(x) = x: four columns at a time.
 
 Four columns have 16 patterns, so a row is d/4 codes. With a table of the sums of natural parameters of every pattern
-a score is d/4 additions instead of d multiplications, and the sums are as many additions into a table of the same
-shape, from which those of single columns are added up at the end of a range of rows. An entry of a table is
-DOUBLE_LANES components, one vector register. A tile is TILE_ROWS rows and DOUBLE_LANES components. It stays in
-registers from the first group of columns to the last and is turned over there, because everything else has rows along
-the last axis.
+a score is d/4 additions instead of d multiplications. The sums of few columns are as many additions into a table of
+the same shape, from which those of single columns are added up at the end of a range of rows. To add to a table takes
+twice as long as to read from one. So the sums of many columns are made as scores are, of the patterns of four rows:
+the codes are turned over, and a column has one for every four rows.
+
+An entry of a table is DOUBLE_LANES components, one vector register. A tile is TILE_ROWS rows, or columns, and
+DOUBLE_LANES components. It stays in registers while a segment is added, whose tables are in the L1 cache. A tile of
+scores is turned over then, because everything else has rows along the last axis.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -18,12 +20,14 @@ from numba.extending import intrinsic
 from expfam_em.kernels.em import assign, block_weights, weigh
 from expfam_em.kernels.jit import EXACT, array, entry, inner
 from expfam_em.kernels.load import LINE_ENTRIES
-from expfam_em.kernels.matmul import DOUBLE_LANES, DOUBLES
-from expfam_em.kernels.vectors import INT64, LANES, code_of, jit_is_off
+from expfam_em.kernels.matmul import DOUBLE_LANES, DOUBLES, aligned
+from expfam_em.kernels.vectors import INT64, LANES, code_of, jit_is_off, number
 
 BITS = 4  # with 8, tables outgrow the caches; to make them and add them up took longer than what they saved
 PATTERNS = 1 << BITS
 TILE_ROWS = 8
+SEGMENT = 32  # tables that the L1 cache holds
+TURNED_GROUPS = 40  # from which on sums are made by turned codes
 MOST_CODED_ROWS, FEWEST_CODED_ROWS, CODED_BLOCK_ENTRIES = 512, 64, 1 << 14  # in a block, and 128 kilobytes of scores
 
 
@@ -49,22 +53,27 @@ class _Tile:  # pragma: no cover - writes code for the compiler
 
 
 @intrinsic
-def _score_tile(typing, codes, row, table, chunk, S, column):  # pragma: no cover - writes code for the compiler
+def _score_tile(
+    typing, codes, row, table, chunk, S, column, group, stop
+):  # pragma: no cover - writes code for the compiler
     """Write the code of `score_tile`."""
 
     def generate(code, *arguments):
-        tile = _Tile(code, *arguments)
+        *where, group, stop = arguments
+        tile = _Tile(code, *where)
 
         def add(group, totals):
             entries = (code.load(tile.table, tile.entry(group, i)) for i in range(TILE_ROWS))
             return [code.builder.fadd(total, entry) for total, entry in zip(totals, entries, strict=True)]
 
-        totals = code.repeat(tile.groups, 1, [code.zero()] * TILE_ROWS, add)
+        totals = code.repeat(stop, 1, [code.zero()] * TILE_ROWS, add, group)
+        begins = code.builder.icmp_signed("==", group, number(0))
         for rows, places in tile.squares():
             for vector, place in zip(code.transposed([totals[i] for i in rows]), places, strict=True):
-                code.store(vector, place, 0)
+                both = code.builder.fadd(code.load(place, 0), vector)
+                code.store(code.builder.select(begins, vector, both), place, 0)
 
-    return code_of(generate, DOUBLES, codes, types.intp, table, types.intp, S, types.intp)
+    return code_of(generate, DOUBLES, codes, types.intp, table, types.intp, S, types.intp, types.intp, types.intp)
 
 
 @intrinsic
@@ -86,11 +95,52 @@ def _collect_tile(typing, codes, row, table, chunk, S, column):  # pragma: no co
     return code_of(generate, DOUBLES, codes, types.intp, table, types.intp, S, types.intp)
 
 
-def _score_tile_in_numpy(codes, row, table, chunk, S, column):
-    entries = np.arange(codes.shape[1]) * PATTERNS + codes[row : row + TILE_ROWS]
-    S[chunk * DOUBLE_LANES : (chunk + 1) * DOUBLE_LANES, column : column + TILE_ROWS] = (
-        table[chunk][entries].sum(axis=1).T
-    )
+@intrinsic
+def _tabulate_rows(typing, S, chunk, column, table):  # pragma: no cover - writes code for the compiler
+    """Write the code of `tabulate_rows`."""
+
+    def generate(code, S, chunk, column, table):
+        here = code.at(S.first, code.times(chunk, DOUBLE_LANES, S.width), column)
+        out = code.at(table.first, code.times(column, PATTERNS // BITS * DOUBLE_LANES))
+        for first in range(0, TILE_ROWS, DOUBLE_LANES):
+            rows = code.transposed(
+                [code.load(here, code.builder.add(code.times(k, S.width), number(first))) for k in range(DOUBLE_LANES)]
+            )
+            for group in range(0, DOUBLE_LANES, BITS):
+                sums = [code.zero()]
+                for row in rows[group : group + BITS]:
+                    sums += [code.builder.fadd(one, row) for one in sums]
+                for pattern, total in enumerate(sums):
+                    code.store(total, out, ((first + group) // BITS * PATTERNS + pattern) * DOUBLE_LANES)
+
+    return code_of(generate, DOUBLES, S, types.intp, types.intp, table)
+
+
+@intrinsic
+def _sum_tile(typing, turned, column, table, first, stop, out):  # pragma: no cover - writes code for the compiler
+    """Write the code of `sum_tile`."""
+
+    def generate(code, turned, column, table, first, stop, out):
+        place = code.at(out.first, code.times(column, DOUBLE_LANES))
+
+        def add(group, totals):
+            codes = code.at(turned.first, code.times(group, turned.width), column)
+            entries = code.at(table.first, code.times(group, PATTERNS * DOUBLE_LANES))
+            found = [code.builder.zext(code.value(codes, i), INT64) for i in range(TILE_ROWS)]
+            vectors = [code.load(entries, code.times(one, DOUBLE_LANES)) for one in found]
+            return [code.builder.fadd(total, vector) for total, vector in zip(totals, vectors, strict=True)]
+
+        begun = [code.load(place, i * DOUBLE_LANES) for i in range(TILE_ROWS)]
+        for i, total in enumerate(code.repeat(stop, 1, begun, add, first)):
+            code.store(total, place, i * DOUBLE_LANES)
+
+    return code_of(generate, DOUBLES, turned, types.intp, table, types.intp, types.intp, out)
+
+
+def _score_tile_in_numpy(codes, row, table, chunk, S, column, group, stop):
+    entries = np.arange(group, stop) * PATTERNS + codes[row : row + TILE_ROWS, group:stop]
+    here = S[chunk * DOUBLE_LANES : (chunk + 1) * DOUBLE_LANES, column : column + TILE_ROWS]
+    here[:] = table[chunk][entries].sum(axis=1).T + (here if group > 0 else 0.0)
 
 
 def _collect_tile_in_numpy(codes, row, table, chunk, S, column):
@@ -99,11 +149,31 @@ def _collect_tile_in_numpy(codes, row, table, chunk, S, column):
     np.add.at(table[chunk], entries, here.T[:, None])
 
 
+def _tabulate_rows_in_numpy(S, chunk, column, table):
+    patterns = np.arange(PATTERNS)[:, None] >> np.arange(BITS) & 1
+    for first in range(column, column + TILE_ROWS, BITS):
+        rows = S[chunk * DOUBLE_LANES : (chunk + 1) * DOUBLE_LANES, first : first + BITS]
+        table[first // BITS * PATTERNS :][:PATTERNS] = patterns @ rows.T
+
+
+def _sum_tile_in_numpy(turned, column, table, first, stop, out):
+    entries = np.arange(first, stop)[:, None] * PATTERNS + turned[first:stop, column : column + TILE_ROWS]
+    out[column : column + TILE_ROWS] += table[entries].sum(axis=0)
+
+
 score_tile: Any = _score_tile_in_numpy if jit_is_off else _score_tile
-"""score_tile(codes, row, table, chunk, S, column): S of TILE_ROWS rows and a chunk of DOUBLE_LANES components."""
+"""score_tile(codes, row, table, chunk, S, column, group, stop): add what some groups of columns give to S.
+
+S is that of TILE_ROWS rows and a chunk of DOUBLE_LANES components. The first group begins it."""
 
 collect_tile: Any = _collect_tile_in_numpy if jit_is_off else _collect_tile
 """collect_tile(codes, row, table, chunk, S, column): add the same part of S to the table."""
+
+tabulate_rows: Any = _tabulate_rows_in_numpy if jit_is_off else _tabulate_rows
+"""tabulate_rows(S, chunk, column, table): the sums of the same part of S over every pattern of four rows."""
+
+sum_tile: Any = _sum_tile_in_numpy if jit_is_off else _sum_tile
+"""sum_tile(turned, column, table, first, stop, out): add the entries of some fours of rows to TILE_ROWS columns."""
 
 
 def table_size(n_columns, n_components):
@@ -140,6 +210,73 @@ def tabulate(natural):
 
 
 @inner(EXACT)
+def score(codes, first, table, S):
+    """S = the scores of a block of rows, a segment of the columns after another."""
+    groups = codes.shape[1]
+    for chunk in range(table.shape[0]):
+        for group in range(0, groups, SEGMENT):
+            for i in range(0, S.shape[1], TILE_ROWS):
+                score_tile(codes, first + i, table, chunk, S, i, group, min(group + SEGMENT, groups))
+
+
+@inner(EXACT)
+def turn_codes(codes, first, turned):
+    """Turn the codes of rows, (rows, groups), into codes of BITS rows each: (rows/BITS, BITS · groups), and padding.
+
+    The columns are in the order of their bits, and then of their groups.
+    """
+    groups = codes.shape[1]
+    squares = np.empty(groups, np.uint16)  # 4 × 4 bits, a row after another
+    for four in range(turned.shape[0]):
+        row = first + four * BITS
+        for g in range(groups):
+            x = np.int64(codes[row, g])
+            for other in range(1, BITS):
+                x |= np.int64(codes[row + other, g]) << BITS * other
+            t = (x ^ x >> 3) & 0x0A0A  # swap what is off the diagonal in squares of 2 × 2, then of 4 × 4
+            x ^= t ^ t << 3
+            t = (x ^ x >> 6) & 0x00CC
+            squares[g] = x ^ t ^ t << 6
+        for bit in range(BITS):
+            for g in range(groups):
+                turned[four, bit * groups + g] = squares[g] >> BITS * bit & (PATTERNS - 1)
+
+
+@inner(EXACT)
+def sum_columns(turned, S, table, out):
+    """Add S of a block of rows to what each column has collected, (chunks, columns, DOUBLE_LANES)."""
+    fours = S.shape[1] // BITS
+    for chunk in range(out.shape[0]):
+        for i in range(0, S.shape[1], TILE_ROWS):
+            tabulate_rows(S, chunk, i, table)
+        for first in range(0, fours, SEGMENT):
+            for column in range(0, turned.shape[1], TILE_ROWS):
+                sum_tile(turned, column, table, first, min(first + SEGMENT, fours), out[chunk])
+
+
+@inner(EXACT)
+def add_columns(collected, groups, sums):
+    """Add what each column has collected to sums[k, j]."""
+    for k in range(sums.shape[0]):
+        for j in range(sums.shape[1]):
+            sums[k, j] += collected[k // DOUBLE_LANES, j % BITS * groups + j // BITS, k % DOUBLE_LANES]
+
+
+@inner(EXACT)
+def room(entries):
+    """Room for some entries, each in one cache line."""
+    return aligned(np.empty(entries * DOUBLE_LANES + LINE_ENTRIES), entries, DOUBLE_LANES)
+
+
+@inner(EXACT)
+def collect(codes, first, S, tables):
+    """Add S of a block of rows to what each pattern has collected."""
+    for chunk in range(tables.shape[0]):
+        for i in range(0, S.shape[1], TILE_ROWS):
+            collect_tile(codes, first + i, tables, chunk, S, i)
+
+
+@inner(EXACT)
 def clear(table):
     """Set a table to 0."""
     for chunk in range(table.shape[0]):
@@ -167,12 +304,9 @@ def fold(table, total, sums):
 
 @entry(
     types.void, array(2, types.uint8), array(2, types.int64), array(4), array(2), array(1), array(1), types.float64,
-    array(1, writable=True), array(3, writable=True), array(2, writable=True), array(3, writable=True),
-    array(1, writable=True),
+    types.intp, array(2, writable=True), array(3, writable=True), array(1, writable=True),
 )  # fmt: skip
-def _em_patterns(
-    codes, items, tables, offset, level, sample_weight, temperature, S_memory, collected, counts, sums, bounds
-):  # fmt: skip
+def _em_patterns(codes, items, tables, offset, level, sample_weight, temperature, block, counts, sums, bounds):
     """One EM pass over ranges of rows, each under one of B mixtures.
 
     Parameters
@@ -185,17 +319,21 @@ def _em_patterns(
     level : (B,) added to the evidence of every row
     sample_weight : (n,) or empty
     temperature : 1 soft, 0 hard
-    S_memory : room for the scores of a block of rows
-    collected : (chunks, ⌈d/BITS⌉ · PATTERNS, DOUBLE_LANES) room for the sums of each pattern
+    block : rows at a time, some tiles
     counts, sums, bounds : (slots, K), (slots, K, d), (slots,) added to; a bound is Σ weight · τ logsumexp(scores/τ)
     """
-    K, chunks = offset.shape[1], tables.shape[1]
-    block = S_memory.shape[0] // (chunks * DOUBLE_LANES)
+    K, chunks, groups = offset.shape[1], tables.shape[1], codes.shape[1]
+    turning = groups > TURNED_GROUPS
+    columns = (groups * BITS + TILE_ROWS - 1) // TILE_ROWS * TILE_ROWS if turning else 0
+    places = columns if turning else groups * PATTERNS
+    S_memory = np.empty(chunks * DOUBLE_LANES * block)
+    row_table = room(block // BITS * PATTERNS if turning else 0)
+    collected = room(chunks * places).reshape(chunks, places, DOUBLE_LANES)
+    turned_memory = np.zeros((block // BITS, columns), np.uint8)
     top_memory, factor_memory = np.empty(block), np.empty(block)
     weight_memory, label_memory = np.empty(block), np.zeros(block, np.int64)
     for item in range(items.shape[0]):
         start, stop, mixture, slot = items[item]
-        table = tables[mixture]
         clear(collected)
         for first in range(start, stop, block):
             rows = min(block, stop - first)
@@ -206,24 +344,26 @@ def _em_patterns(
             for i in range(whole):
                 weight[i] = 1.0 if i < rows else 0.0  # what follows the range is absent
             block_weights(sample_weight, first, weight[:rows])
-            for chunk in range(chunks):
-                for i in range(0, whole, TILE_ROWS):
-                    score_tile(codes, first + i, table, chunk, S, i)
+            score(codes, first, tables[mixture], S)
             bounds[slot] += assign(
                 S[:K], offset[mixture], level[mixture], weight, temperature, True, False, top, factor, label
             )  # fmt: skip
             weigh(S[:K], factor, weight, counts[slot])
-            for chunk in range(chunks):
-                for i in range(0, whole, TILE_ROWS):
-                    collect_tile(codes, first + i, collected, chunk, S, i)
-        fold(collected, S_memory[:DOUBLE_LANES], sums[slot])
+            if turning:
+                turned = turned_memory[: whole // BITS]
+                turn_codes(codes, first, turned)
+                sum_columns(turned, S, row_table, collected)
+            else:
+                collect(codes, first, S, collected)
+        if turning:
+            add_columns(collected, groups, sums[slot])
+        else:
+            fold(collected, S_memory[:DOUBLE_LANES], sums[slot])
 
 
 def em_patterns(codes, items, tables, offset, level, sample_weight, temperature, counts, sums, bounds, block=None):
-    """Run the pass with room for a block of rows, which is some tiles; see `_em_patterns`."""
-    shape, lanes = tables.shape[1:], -(-offset.shape[1] // LANES) * LANES
+    """Run the pass by blocks of rows, which are some tiles; see `_em_patterns`."""
     if block is None:
-        rows = CODED_BLOCK_ENTRIES // lanes // TILE_ROWS * TILE_ROWS
+        rows = CODED_BLOCK_ENTRIES // (-(-offset.shape[1] // LANES) * LANES) // TILE_ROWS * TILE_ROWS
         block = max(FEWEST_CODED_ROWS, min(MOST_CODED_ROWS, rows))
-    room = lines(shape[0] * DOUBLE_LANES * block), lines(math.prod(shape)).reshape(shape)
-    _em_patterns(codes, items, tables, offset, level, sample_weight, temperature, *room, counts, sums, bounds)
+    _em_patterns(codes, items, tables, offset, level, sample_weight, temperature, block, counts, sums, bounds)
