@@ -29,7 +29,7 @@ With more centres it costs too much that a panel is searched whole."""
 SERIAL_WORK = 15_000_000
 """Multiply-adds, some 0.15 ms, below which a second thread costs more than it saves."""
 
-ROW_WORK, CHECK_WORK, MOVE_WORK, COPY_WORK = 300, 60, 1000, 500
+ROW_WORK, CHECK_WORK, MOVE_WORK, COPY_WORK = 300, 60, 1000, 100
 """What a row costs besides its scores, and to see that it need not be searched, to change its cluster, to copy it."""
 
 FAST_WORK, FAST_SHARE, FAST_STEP = 32_000, 16, 8
@@ -38,7 +38,7 @@ FAST_WORK, FAST_SHARE, FAST_STEP = 32_000, 16, 8
 INDISTINCT_SQUARES = 16 * 2.0**-52
 """Squared distance, in units of |z|², that scores may not tell from 0: a centre there might not get the row."""
 
-NO_ORDER, NO_WEIGHT = np.empty(0, np.int32), np.empty(0)
+NO_WEIGHT = np.empty(0)
 NO_DOUBLES, NO_SINGLES = np.empty((0, 0)), np.empty((0, 0), np.float32)
 
 
@@ -279,10 +279,6 @@ class _Search(ABC):
     """Rows that share a gap."""
 
     @abstractmethod
-    def _arrange(self):
-        """Return the order of the rows, if there is one."""
-
-    @abstractmethod
     def _search(self, about, start, stop):
         """Search a range of units; return how many rows changed their label and how many were searched."""
 
@@ -301,7 +297,6 @@ class _Search(ABC):
         self.counts, self.sums = np.zeros((3, K)), np.zeros((2, K, d))
         self.fresh, self.busy = True, n
         self.pending: list[tuple[int, int]] = []
-        self.order = self._arrange()
         self.units = -(-n // self.unit_rows)
         size = self.units * self.unit_rows
         self.gap = np.full(self.units, -np.inf, np.float32)
@@ -343,7 +338,7 @@ class _Search(ABC):
         moved = sum(stop - start for start, stop in segments)
         parts = np.array(segments, np.int64)
         self._run(lambda which: clusters.move(
-            self.X, self.weight, self.order, *self.frame, self.fresh, self.label, self.changed, self.before,
+            self.X, self.weight, *self.frame, self.fresh, self.label, self.changed, self.before,
             parts, *which, self.counts, self.sums,
         ), self._pieces(K, moved * (MOVE_WORK + 100 * d), 2))  # fmt: skip
 
@@ -364,9 +359,6 @@ class _RowSearch(_Search):
 
     unit_rows = 1
 
-    def _arrange(self):
-        return NO_ORDER
-
     def _search(self, about, start, stop):
         return kernel.search_rows(
             self.X, *about, self.fast, self.drift, self.fresh, start, stop, self.gap, self.label,
@@ -378,32 +370,38 @@ class _RowSearch(_Search):
 
 
 class _PanelSearch(_Search):
-    """A gap for each panel of rows that are neighbours on a Morton curve."""
+    """A gap for each panel of rows that are neighbours on a Morton curve.
+
+    X and the weights are copies in that order: to read the rows that change their label where they lie, all over X,
+    took most of the time.
+    """
 
     unit_rows = WIDTH
 
-    def _arrange(self):
-        n, d = self.rows.X.shape
-        panels = -(-n // WIDTH)
-        self.panel_label = np.zeros(panels, np.int32)
-        order = np.empty(panels * WIDTH, np.int32)
-        clusters.arrange(self.X, *self.frame, order)
-        self.Z = np.empty((panels * d, WIDTH), np.float32)
+    def __init__(self, rows: ArrayRows, frame, n_centres):
+        super().__init__(rows, frame, n_centres)
+        n, d = rows.X.shape
+        self.panel_label = np.zeros(self.units, np.int32)
+        self.order = np.empty(n, np.int32)
+        clusters.arrange(self.X, *frame, self.order)
+        self.X = _typed(rows.X.take(self.order, axis=0))
+        self.weight = self.weight if rows.sample_weight is None else self.weight[self.order]
+        self.Z = np.empty((self.units * d, WIDTH), np.float32)
+        places = self.units * WIDTH
         self._run(
-            lambda piece: clusters.copy(self.X, order, *self.frame, *piece, self.Z),
-            self._pieces(len(order), len(order) * (COPY_WORK + 50 * d)),
+            lambda piece: clusters.copy(self.X, *frame, *piece, self.Z),
+            self._pieces(places, places * (COPY_WORK + 50 * d)),
         )
-        return order
 
     def _search(self, about, start, stop):
         return kernel.search_panels(
-            self.X, self.Z, self.order, *about, self.drift, self.fresh, start, stop, self.gap, self.panel_label,
+            self.X, self.Z, *about, self.drift, self.fresh, start, stop, self.gap, self.panel_label,
             self.label, self.changed, self.before,
         )  # fmt: skip
 
     def labels(self):
         out = np.empty(len(self.rows), np.int32)
-        out[self.order] = self.label
+        out[self.order] = self.label[: len(out)]
         return out
 
 

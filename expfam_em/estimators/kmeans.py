@@ -77,8 +77,8 @@ class KMeans(Transformer, ClusterMixin, EMEstimator):
     random_state : int, RandomState, Generator, optional
         What starts are drawn with; a number makes the fit repeatable.
     copy_x : bool
-        For at most 3 columns and 16 clusters, keep a float32 copy of X sorted along a space-filling curve; this is
-        faster. X itself is never modified, and else copied only if its columns are not adjacent.
+        For at most 3 columns and 16 clusters, keep copies of X, one of them in float32, sorted along a space-filling
+        curve; this is faster. X itself is never modified, and else copied only if its columns are not adjacent.
     algorithm : {"lloyd", "elkan"}
         For scikit-learn's sake; both find the same clusters.
     n_jobs : int, optional

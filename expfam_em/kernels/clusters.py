@@ -82,10 +82,7 @@ def follow(exact, offset, previous, fresh, n_fast, accumulated, drift, groups, f
 
 @entry(types.void, ROWS_TYPE, array(1), array(1), PLACES_TYPE)
 def arrange(X, shift, inverse_scale, order):
-    """order = the rows along a Morton curve through the cube ±4 of the frame, as they come within a cell of it.
-
-    The last row is repeated to fill the order.
-    """
+    """order = the rows along a Morton curve through the cube ±4 of the frame, as they come within a cell of it."""
     n, d = X[0].shape[0] + X[1].shape[0], shift.shape[0]
     bits = 16 // d
     spread = np.zeros(1 << bits, np.uint16)  # the bits of a number, d places apart
@@ -107,17 +104,15 @@ def arrange(X, shift, inverse_scale, order):
         at = np.int64(cell[i])
         order[ends[at]] = i
         ends[at] += 1
-    for i in range(n, order.shape[0]):
-        order[i] = order[n - 1]
 
 
-@entry(types.void, ROWS_TYPE, PLACES_TYPE, array(1), array(1), types.intp, types.intp, SINGLE_2)
-def copy(X, order, shift, inverse_scale, start, stop, Z):
-    """Z = the rows of X in the frame, in float32 and as panels."""
-    d = shift.shape[0]
+@entry(types.void, ROWS_TYPE, array(1), array(1), types.intp, types.intp, SINGLE_2)
+def copy(X, shift, inverse_scale, start, stop, Z):
+    """Z = the rows of X in the frame, in float32 and as panels, start ≤ n < stop; the last row is repeated."""
+    d, last = shift.shape[0], X[0].shape[0] + X[1].shape[0] - 1
     for n in range(start, stop):
         for j in range(d):
-            z = (number(X, order[n], j) - shift[j]) * inverse_scale[j]
+            z = (number(X, min(n, last), j) - shift[j]) * inverse_scale[j]
             Z[n // WIDTH * d + j, n % WIDTH] = np.float32(z)
 
 
@@ -130,11 +125,11 @@ def add_exactly(high, low, term):
 
 
 @entry(
-    types.void, ROWS_TYPE, array(1), PLACES_TYPE, array(1), array(1), types.boolean, *[PLACES_TYPE] * 3,
+    types.void, ROWS_TYPE, array(1), array(1), array(1), types.boolean, *[PLACES_TYPE] * 3,
     array(2, types.int64), types.intp, types.intp, array(2, writable=True), array(3, writable=True),
 )  # fmt: skip
 def move(
-    X, sample_weight, order, shift, inverse_scale, fresh, label, changed, before, segments, first, last, counts, sums
+    X, sample_weight, shift, inverse_scale, fresh, label, changed, before, segments, first, last, counts, sums
 ):  # fmt: skip
     """Move the rows that changed their label from the sums of the old cluster to those of the new one.
 
@@ -151,11 +146,10 @@ def move(
     z = np.empty(d)
     for s in range(segments.shape[0]):
         for e in range(segments[s, 0], segments[s, 1]):
-            place = e if fresh else np.int64(changed[e])
-            old, new = np.int64(-1 if fresh else before[e]), np.int64(label[place])
+            row = e if fresh else np.int64(changed[e])
+            old, new = np.int64(-1 if fresh else before[e]), np.int64(label[row])
             if not (first <= old < last or first <= new < last):
                 continue
-            row = np.int64(order[place]) if order.size > 0 else place
             weight = sample_weight[row] if sample_weight.size > 0 else 1.0
             if weight == 0.0:
                 continue

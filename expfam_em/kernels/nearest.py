@@ -269,22 +269,21 @@ def search_rows(
 
 
 @entry(
-    types.UniTuple(types.intp, 2), ROWS_TYPE, SINGLE_2, PLACES_TYPE, FRAME_TYPE, CENTRES_TYPE, GROUPS_TYPE, SINGLE_1,
+    types.UniTuple(types.intp, 2), ROWS_TYPE, SINGLE_2, FRAME_TYPE, CENTRES_TYPE, GROUPS_TYPE, SINGLE_1,
     types.boolean, types.intp, types.intp, SINGLE_1, *[PLACES_TYPE] * 4,
 )  # fmt: skip
 def search_panels(
-    X, Z, order, frame, exact, groups, drift, fresh, start, stop, gap, panel_label, label, changed, before
+    X, Z, frame, exact, groups, drift, fresh, start, stop, gap, panel_label, label, changed, before
 ):  # fmt: skip
     """Search the panels start ≤ b < stop of rows that are neighbours in space; see `search_rows`.
 
     Parameters
     ----------
-    Z : (panels · d, WIDTH) float32
-    order : (panels · WIDTH,) int32, the row of X at each place; the last one is repeated
+    Z : (panels · d, WIDTH) float32, the rows of X, of which the last one is repeated
     drift : (K + 1,) with the largest of all at K
     gap, panel_label : (panels,) the least of the rows, and their label, or K if they differ
-    label : (panels · WIDTH,) of each place
-    changed, before : (panels · WIDTH,) places that changed their label and their old label
+    label : (panels · WIDTH,)
+    changed, before : (panels · WIDTH,) rows that changed their label and their old label
     """
     shift, inverse_scale = frame
     exact_centres, exact_offset, exact_error = exact
@@ -313,8 +312,9 @@ def search_panels(
             if unproven > 0:
                 for i in range(WIDTH):
                     if not space[i] > 0:
+                        row = min(place + i, n - 1)
                         k, free = rank_exactly(
-                            X, order[place + i], shift, inverse_scale, exact_centres, exact_offset, exact_error, z
+                            X, row, shift, inverse_scale, exact_centres, exact_offset, exact_error, z
                         )
                         nearest[i], space[i] = k, np.float32(free) * DOWN
             least, differ, other = INFINITY, 0, 0
