@@ -9,10 +9,14 @@ import functools
 
 import numpy as np
 
-from expfam_em.families.special.linalg import apply, cholesky, eigh, invert, solve_lower
+from expfam_em.families.special.linalg import apply, cholesky, eigh, solve_lower
+from expfam_em.kernels import matrices as kernels
 
 THIN = 1e-12
 """Variance of a direction that is barely seen beside those of the columns it is made of."""
+
+NO_NUMBERS, NO_MATRICES = np.empty(0), np.empty((0, 0, 0))
+"""What a kernel is told to leave out."""
 
 
 @functools.cache
@@ -49,8 +53,9 @@ def root_of(form, natural) -> np.ndarray:
     covariance = form.moments(natural)[1]
     if covariance.ndim == 2 or not np.isfinite(covariance).all():
         return form.root(covariance)
-    half = cholesky(-2 * form._unpack(natural, 0.5)[1])
-    return form.lower(np.swapaxes(solve_lower(half, np.eye(half.shape[-1])), 1, 2))
+    # factored from the last column on, L⁻ᵀ becomes lower triangular
+    half = cholesky((-2 * form._unpack(natural, 0.5)[1])[:, ::-1, ::-1])
+    return np.ascontiguousarray(np.swapaxes(solve_lower(half, np.eye(half.shape[-1])), 1, 2)[:, ::-1, ::-1])
 
 
 class Triangle:
@@ -82,23 +87,20 @@ class Triangle:
         return np.concatenate([linear, matrix[:, i, j] * np.where(i == j, 1.0, off_diagonal)], axis=1)
 
     def log_partition(self, natural):
-        linear, matrix = self._unpack(natural, 0.5)
-        factor = cholesky(-2 * matrix)
-        out = np.full(len(natural), np.inf)
-        fine = np.isfinite(factor).all(axis=(1, 2))
-        if fine.any():
-            half = solve_lower(factor[fine], linear[fine, :, None])[:, :, 0]
-            out[fine] = 0.5 * np.sum(half**2, axis=1) - np.log(np.einsum("kii->ki", factor[fine])).sum(axis=1)
+        out, d = np.empty(len(natural)), self.n_features(natural.shape[1])
+        kernels.from_natural(np.ascontiguousarray(natural, np.float64), out, np.empty((0, d)), NO_MATRICES)
         return out
 
     def moments(self, natural):
-        linear, matrix = self._unpack(natural, 0.5)
-        covariance = invert(-2 * matrix)[0]
-        return apply(covariance, linear), covariance
+        d = self.n_features(natural.shape[1])
+        mean, covariance = np.empty((len(natural), d)), np.empty((len(natural), d, d))
+        kernels.from_natural(np.ascontiguousarray(natural, np.float64), NO_NUMBERS, mean, covariance)
+        return mean, covariance
 
     def natural(self, mean, covariance):
-        precision = invert(covariance)[0]
-        return self._pack(apply(precision, mean), -0.5 * precision, 2.0)
+        out = np.empty((len(mean), mean.shape[1] + len(pairs(mean.shape[1])[0])))
+        kernels.to_natural(np.ascontiguousarray(mean), np.ascontiguousarray(covariance), out)
+        return out
 
     def carried(self, natural, root, mean):
         """Natural parameters where z = R z′, through precisions Rᵀ Λ R, and the means z′."""

@@ -1,10 +1,8 @@
 """Stacks of symmetric matrices; some may not be positive definite."""
 
 import numpy as np
-from scipy.linalg import lapack
 
-BATCHED = 32
-"""Size below which NumPy's general solver for stacks beats one call of LAPACK's triangular solver for each matrix."""
+from expfam_em.kernels import matrices as kernels
 
 SYMMETRY = 1e-8
 """How far mirrored entries may be apart, relative to the largest of the matrix."""
@@ -15,7 +13,8 @@ SURELY_POSITIVE = 1e-10
 
 def cholesky(matrices) -> np.ndarray:
     """Lower Cholesky factors, (K, d, d); NaN for a matrix that is not positive definite."""
-    return _each(np.linalg.cholesky, matrices.shape, matrices)
+    kernels.factors(found := np.array(matrices, np.float64, order="C"))
+    return found
 
 
 def are_above(matrices, floor) -> bool:
@@ -30,23 +29,6 @@ def are_above(matrices, floor) -> bool:
         log_volume = 2 * np.log(np.einsum("kii->ki", cholesky(matrices))).sum(axis=1)  # NaN if it has no factor
         least = np.exp(log_volume - (d - 1) * np.log(trace / max(d - 1, 1)))
     return bool(np.all(least > SURELY_POSITIVE * trace + 2 * d * floor))
-
-
-def _each(function, shape, *stacks) -> np.ndarray:
-    """Return a function of stacks of matrices, of a shape; NaN for each matrix of which LAPACK finds no result."""
-    try:
-        return function(*stacks)
-    except np.linalg.LinAlgError:
-        n = shape[0]
-        if n == 1:
-            return np.full(shape, np.nan)
-        # halves, because those that fail are few, or lie together
-        halves = [slice(0, n // 2), slice(n // 2, n)]
-        sizes = [n // 2, n - n // 2]
-        return np.concatenate([
-            _each(function, (size, *shape[1:]), *(stack[half] for stack in stacks))
-            for half, size in zip(halves, sizes, strict=True)
-        ])  # fmt: skip
 
 
 def eigh(matrices) -> tuple[np.ndarray, np.ndarray]:
@@ -94,20 +76,14 @@ def apply(matrices, vectors) -> np.ndarray:
 
 def solve_lower(factors, right) -> np.ndarray:
     """L⁻¹ B for lower triangular L (K, d, d) and B (K, d, m); NaN where an L is singular."""
-    right = np.broadcast_to(right, (len(factors), *right.shape[-2:]))
-    if factors.shape[-1] < BATCHED:
-        return _each(np.linalg.solve, right.shape, factors, right)
-    # the transposes are in the order of LAPACK, which leaves B as it is where L has a zero on its diagonal
-    solved = [lapack.dtrtrs(L.T, B, lower=0, trans=1) for L, B in zip(factors, right, strict=True)]
-    return np.stack([np.full(B.shape, np.nan) if info else B for B, info in solved])
+    found = np.empty((len(factors), *right.shape[-2:]))
+    found[:] = right
+    kernels.substitutes(np.ascontiguousarray(factors), found)
+    return found
 
 
 def invert(matrices) -> tuple[np.ndarray, np.ndarray]:
     """Inverses of symmetric positive definite matrices and the logarithms of their determinants."""
-    factor = cholesky(matrices)
-    root = np.where(np.isnan(factor), np.nan, 0.0)
-    fine = np.isfinite(factor).all(axis=(1, 2))
-    if fine.any():
-        root[fine] = solve_lower(factor[fine], np.eye(matrices.shape[-1]))
-    log_det = 2 * np.log(np.einsum("kii->ki", factor)).sum(axis=1)
-    return np.swapaxes(root, 1, 2) @ root, log_det
+    inverse, log_det = np.empty(matrices.shape), np.empty(len(matrices))
+    kernels.inverses(np.array(matrices, np.float64, order="C"), inverse, log_det)
+    return inverse, log_det
