@@ -76,6 +76,7 @@ INTERNALS = {
     "test_kernels.py": KERNEL,
     "test_legendre.py": "the solver of mappings itself",
     "test_missing.py": "the kinds of starts",
+    "test_model_kernels.py": KERNEL,
     "test_monotone.py": f"{ROWS}; runs in lock step",
     "test_nearest.py": KERNEL,
     "test_pages.py": "the table of covariance models",

@@ -7,6 +7,9 @@ from scipy.special import logsumexp
 
 import expfam_em as ef
 from expfam_em.families import Gaussian
+from expfam_em.families.gaussian.models import MODELS
+from expfam_em.families.gaussian.packing import Triangle, root_of
+from expfam_em.families.special.linalg import cholesky, invert, solve_lower
 
 
 def rows(n=16, d=3, seed=0):
@@ -56,3 +59,64 @@ def test_columns_that_are_missing(name):
             ]
             logs = [law.logpdf(x[seen]) for law in laws]
         assert found == pytest.approx(logsumexp(logs, b=model.weights_), rel=1e-9, abs=1e-12)
+
+
+def positive(d, n=4, seed=0):
+    factor = np.random.default_rng(seed).normal(size=(n, d, 2 * d)) * np.linspace(1, 3, d)[:, None]
+    return factor @ factor.transpose(0, 2, 1) / d
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_matrices_are_factored_solved_and_inverted(d):
+    S, right = positive(d), np.random.default_rng(1).normal(size=(4, d, 3))
+    assert cholesky(S) == pytest.approx(np.linalg.cholesky(S), rel=1e-12, abs=1e-12)
+    assert solve_lower(cholesky(S), right) == pytest.approx(np.linalg.solve(np.linalg.cholesky(S), right), rel=1e-11)
+    inverse, log_det = invert(S)
+    assert inverse == pytest.approx(np.linalg.inv(S), rel=1e-11)
+    assert np.array_equal(inverse, inverse.transpose(0, 2, 1))
+    assert log_det == pytest.approx(np.linalg.slogdet(S)[1], rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "wrong", [-np.eye(2), [[1, 2], [2, 1]], [[1, np.nan], [np.nan, 1]], [[1, np.inf], [np.inf, 1]]]
+)
+def test_a_matrix_that_is_not_positive_definite_is_not_a_number_and_leaves_others_alone(wrong):
+    S = np.stack([np.eye(2), wrong, 4 * np.eye(2)])
+    for found in (cholesky(S), invert(S)[0], solve_lower(cholesky(S), np.eye(2))):
+        assert np.isnan(found[1]).all()
+        assert np.isfinite(found[[0, 2]]).all()
+    natural = Triangle()._pack(np.ones((3, 2)), -0.5 * S, 2.0)
+    assert np.array_equal(Triangle().log_partition(natural) == np.inf, [False, True, False])
+    assert np.isnan(Triangle().moments(natural)[0][1]).all()
+
+
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_normal_densities_have_the_moments_and_the_volume_of_their_parameters(d):
+    form, means, S = Triangle(), np.random.default_rng(2).normal(size=(4, d)), positive(d)
+    natural = form.natural(means, S)
+    X = np.random.default_rng(3).normal(size=(3, d))
+    T = np.concatenate([X, (X[:, :, None] * X[:, None, :])[:, *np.triu_indices(d)]], axis=1)
+    logs = T @ natural.T - form.log_partition(natural) - 0.5 * d * np.log(2 * np.pi)
+    for k in range(4):
+        assert logs[:, k] == pytest.approx(
+            np.atleast_1d(stats.multivariate_normal(means[k], S[k]).logpdf(X)), rel=1e-11
+        )
+    assert form.moments(natural)[0] == pytest.approx(means, rel=1e-10, abs=1e-12)
+    assert form.moments(natural)[1] == pytest.approx(S, rel=1e-10)
+    root = root_of(form, natural)
+    assert np.array_equal(root, np.tril(root))
+    assert root == pytest.approx(np.linalg.cholesky(S), rel=1e-10, abs=1e-10)
+
+
+@pytest.mark.parametrize("name", ["VEI", "VEE", "VEV"])
+def test_no_other_volumes_are_likelier(name):
+    """log |C| + d Σ n log λ is least where tr C⁻¹ S_k / (d λ_k) is 1: no derivative is left."""
+    d, shares = 3, np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
+    S = np.stack([positive(d, 3, seed) * [[[1.0]], [[9.0]], [[0.1]]] for seed in (4, 5)])
+    roots = np.sqrt(np.einsum("bkii->bki", S)) if name == "VEI" else np.linalg.cholesky(S)
+    found = MODELS[name].nearest(shares, roots)
+    Sigma = found[..., None] ** 2 * np.eye(d) if name == "VEI" else found @ np.swapaxes(found, 2, 3)
+    assert np.einsum("bkij,bkji->bk", np.linalg.inv(Sigma), S) == pytest.approx(d, rel=1e-9)
+    shapes = Sigma / np.linalg.det(Sigma)[..., None, None] ** (1 / d)
+    spectra = np.linalg.eigvalsh(shapes)
+    assert spectra == pytest.approx(np.broadcast_to(spectra[:, :1], spectra.shape), rel=1e-9)

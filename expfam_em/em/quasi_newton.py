@@ -108,13 +108,13 @@ class Memory(NamedTuple):
         with np.errstate(over="ignore", invalid="ignore"):  # what is no number tells of no curvature
             product = np.sum(s * y, axis=1)
             told = self.moved & (product > 0) & (np.sum(y * e, axis=1) > CURVED * product)
+        memory = self._replace(point=point, gradient=gradient, step=step)
+        if not told.any():
+            return memory
         inverse = 1 / np.where(told, product, 1.0)
         pairs = zip((s, y, e, inverse), (self.steps, self.gradients, self.em_steps, self.curvature), strict=True)
         steps, gradients, em_steps, curvature = (_pushed(new, old, told) for new, old in pairs)
-        return self._replace(
-            point=point, gradient=gradient, step=step, steps=steps, gradients=gradients, em_steps=em_steps,
-            curvature=curvature,
-        )  # fmt: skip
+        return memory._replace(steps=steps, gradients=gradients, em_steps=em_steps, curvature=curvature)
 
     def forgotten(self, which: Mask) -> Memory:
         """Return the memory of runs of which some, a mask (L,), have gone elsewhere since."""
@@ -194,8 +194,10 @@ def _remembered(problem: Problem, known: State, state: State, after: Mixture) ->
     if memory is None:
         memory = Memory.none(point, natural, len(problem.data_set))
     else:
-        stay = np.isin(known.run, state.run)
-        changed = _reframed(known.mixture if stay.all() else known.mixture[stay], before)
+        was = known.mixture
+        if len(state.run) < len(known.run):
+            was = was[np.isin(known.run, state.run)]
+        changed = _reframed(was, before)
         anchor = np.where(changed[:, None, None], natural, memory.anchor)
         memory = memory._replace(anchor=anchor).forgotten(changed)
     memory = memory._replace(begun=memory.begun | _is_slow(problem, state))

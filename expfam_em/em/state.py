@@ -96,9 +96,13 @@ class Problem:
         """Return the prior of some runs."""
         return None if self.prior is None else self.prior[run]
 
+    @cached_property
+    def _totals(self) -> np.ndarray:
+        return np.asarray(self.pass_.rows.total_weights[self.data_set])
+
     def totals(self, run: Any) -> np.ndarray:
         """Return the row weight of the data set of some runs, (L,)."""
-        return self.pass_.rows.total_weights[self.data_set[run]]
+        return np.asarray(self._totals[run])
 
     def accumulate(self, mixture: Mixture, run: Any, temperature: float) -> ExpectedStatistics:
         """Return the expected statistics of some runs: their E-step."""
@@ -409,10 +413,12 @@ def _done(
     options, gained = problem.options, np.abs(gains[:, 0])
     if options.stop == "parameters":
         return _distance(before, after, shared(before.family)) <= options.tol
-    if options.stop == "maximum":
+    done = gained < options.tol * problem.totals(run)
+    if options.stop == "maximum" and done.any():
         of_gains = left_to_gain(gains, gain_rounding(size))
         gained = np.maximum(gained, of_gains if left is None else np.where(np.isnan(left), of_gains, left))
-    return gained < options.tol * problem.totals(run)
+        done = gained < options.tol * problem.totals(run)
+    return done
 
 
 def gain_rounding(size: Array | float) -> Array:

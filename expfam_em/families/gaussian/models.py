@@ -16,7 +16,8 @@ variances, in which the floor is a bound, equal volumes are equal sums, and equa
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import optimize
@@ -24,23 +25,18 @@ from scipy import optimize
 from expfam_em.families.gaussian import packing
 from expfam_em.families.special.linalg import check_positive_definite, cholesky, solve_lower
 from expfam_em.family import named
+from expfam_em.kernels import volumes
 from expfam_em.kernels.axes import NO_SQUARE, common_axes, equal_volumes
+from expfam_em.rows.threads import cached_property
 
-NEWTON_STEPS = 100
 TURNS = 500
 """Most steps of a search; it ends long before unless components contradict the model."""
-
-SETTLED = 1e-26
-"""Gain of a step, per row, at which to stop: parameters are then good to its square root."""
 
 COMPARABLE = 1e-5
 """Gain of a step, per row, below which searches from several starts are compared, and the best goes on."""
 
 ENOUGH = 0.01
 """Gain of a step, as a share of what the search has gained, at which one ends that need not reach the maximum."""
-
-QUADRATIC = 1e-13
-"""Expected gain of a step of Newton's method, per row, after which the next one is rounding."""
 
 ALIKE_VARIANCES = 1e-6
 """Differences of variances, as a share of them, that make no directions."""
@@ -49,7 +45,8 @@ FORMS = {"spherical": packing.Sphere(), "diag": packing.Squares(), "full": packi
 """How covariances are packed, by the covariance type of free components."""
 
 
-class Model(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Model:
     """A covariance model.
 
     Attributes
@@ -67,17 +64,17 @@ class Model(NamedTuple):
     constrain: Callable[..., np.ndarray] | None = None
     continues: bool = False
 
-    @property
+    @cached_property
     def tied(self) -> bool:
         """Whether all components share one covariance."""
         return self.name == "EEE"
 
-    @property
+    @cached_property
     def free(self) -> str:
         """The covariance type whose matrices are packed alike, without a constraint between components."""
         return "spherical" if self.name[1] == "I" else "diag" if self.name[2] == "I" else "full"
 
-    @property
+    @cached_property
     def form(self) -> Any:
         """How covariances are packed."""
         return FORMS[self.free]
@@ -88,7 +85,7 @@ class Model(NamedTuple):
         volume, shape, orientation = (each[letter] for letter in self.name)
         return volume + shape * (n_features - 1) + orientation * (n_features * (n_features - 1) // 2)
 
-    @property
+    @cached_property
     def of_one_unit(self) -> bool:
         """Whether shapes or axes are compared, so that the model is another one in other units of some columns."""
         return self.name in ("EVE", "VVE", "EEV", "VEV")
@@ -177,12 +174,7 @@ def _equal_shape(shares, roots, floor, previous, search):
     scale = np.maximum(_pooled(shares, squares), floor)  # of its own for each column: none vanishes beside the others
     relative = squares / scale[:, None]
 
-    def parts(mass):
-        common = _pooled(mass, relative)
-        share = mass[:, :, None] * relative / common[:, None]
-        return np.log(common).sum(axis=1), share.sum(axis=2), share
-
-    log_volumes = _log_volumes(shares, roots.shape[2], parts)
+    log_volumes = _log_volumes(shares, np.sqrt(relative)[..., None, None])
     common = _pooled(shares * np.exp(-log_volumes), relative) * scale
     variances = np.exp(log_volumes)[:, :, None] * common[:, None]
     for b in _below(variances.min(axis=(1, 2)), variances, floor):
@@ -240,15 +232,7 @@ def _proportional(shares, roots, floor, previous, search):
     white = solve_lower(np.repeat(pooled, K, axis=0), roots.reshape(-1, d, d)).reshape(roots.shape)
     squares = white @ np.swapaxes(white, 2, 3)
 
-    def parts(mass):
-        factor = cholesky(_pooled(mass, squares))
-        half = np.sqrt(mass)[:, :, None, None] * white
-        half = solve_lower(np.repeat(factor, K, axis=0), half.reshape(-1, d, d)).reshape(white.shape)
-        share = half @ np.swapaxes(half, 2, 3)
-        log_volume = 2 * np.log(np.einsum("bii->bi", factor)).sum(axis=1)
-        return log_volume, np.einsum("bkii->bk", share), share.reshape(B, K, -1)
-
-    log_volumes = _log_volumes(shares, d, parts)
+    log_volumes = _log_volumes(shares, white[:, :, None])
     common = pooled @ cholesky(_pooled(shares * np.exp(-log_volumes), squares))
     found = np.exp(log_volumes / 2)[:, :, None, None] * common[:, None]
     if floor == 0:
@@ -269,44 +253,11 @@ def _proportional(shares, roots, floor, previous, search):
     return found
 
 
-def _log_volumes(shares, d, parts):
-    """Return the log λ (B, K) that minimise log |C(λ)| + d Σ_k n_k log λ_k with C(λ) = Σ_k n_k S_k/λ_k.
-
-    This is convex in log λ, so Newton's method finds the minimum wherever it starts. ``parts(m)`` returns, of
-    C = Σ_k m_k S_k and P_k = C^(−½) m_k S_k C^(−½): log |C|, tr P_k and all P_k as rows.
-    """
-
-    def at(log_volumes):
-        value, traces, share = parts(shares * np.exp(-log_volumes))
-        return value + d * np.sum(shares * log_volumes, axis=1), traces, share
-
-    log_volumes = np.log(parts(shares)[1] / (d * shares))
-    root, eye = np.sqrt(shares), np.eye(shares.shape[1])  # few rows have as much to say about their own volume as many
-    value, traces, share = at(log_volumes)
-    for _ in range(NEWTON_STEPS):
-        gradient = (d * shares - traces) / root
-        rows = share / root[:, :, None]
-        # λ is free up to a factor that C takes back; the ridge is for components that share no direction at all
-        curvature = (traces / shares + 1e-14 * d)[:, :, None] * eye - rows @ np.swapaxes(rows, 1, 2)
-        curvature += root[:, :, None] * root[:, None, :]
-        curvature = np.where(np.isfinite(curvature).all(axis=(1, 2), keepdims=True), curvature, eye)
-        step = -np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
-        gain = -np.sum(gradient * step, axis=1)
-        goes_on = gain > SETTLED
-        if not goes_on.any():
-            break
-        length = np.where(goes_on, 1.0, 0.0)
-        while True:
-            there = np.where(goes_on[:, None], log_volumes + length[:, None] * step / root, log_volumes)
-            new, traces, share = at(there)
-            long = goes_on & (new > value - 0.1 * length * gain + _rounding(value, d)) & (length > 1e-6)
-            if not long.any():
-                break
-            length = np.where(long, length / 2, length)
-        log_volumes, value = there, new
-        if not np.any(goes_on & ((gain > QUADRATIC) | (length < 1))):
-            break
-    return log_volumes
+def _log_volumes(shares, roots):
+    """Return the log λ (B, K) that minimise log |Σ_k n_k S_k/λ_k| + d Σ_k n_k log λ_k, given roots (B, K, m, b, b)."""
+    out = np.empty(shares.shape)
+    volumes.log_volumes(np.ascontiguousarray(shares), np.ascontiguousarray(roots), out)
+    return out
 
 
 def _log_volumes_above(shares, sizes, d, floor, above_floor):
@@ -375,7 +326,7 @@ def _common_axes(equal):
     return constrain
 
 
-def _turned(roots, axes, n_turned, shares, floor, equal, settled=SETTLED, fraction=0.0):
+def _turned(roots, axes, n_turned, shares, floor, equal, settled=volumes.SETTLED, fraction=0.0):
     """Return axes of least loss near others, (P, d, d) in columns, variances along them (P, K, d), and losses (P,)."""
     axes = np.array(np.swapaxes(axes, 1, 2), order="C")
     G = np.ascontiguousarray(axes[:, None] @ roots)
@@ -426,11 +377,6 @@ def _log_mean(shares, logarithms):
     """Return log Σ_k n_k exp(l_k), (B, 1)."""
     top = logarithms.max(axis=1, keepdims=True)
     return top + np.log(np.sum(shares * np.exp(logarithms - top), axis=1, keepdims=True))
-
-
-def _rounding(value, d):
-    """Return what of a difference of values may be rounding."""
-    return 4 * np.finfo(float).eps * (np.abs(value) + d)
 
 
 # ---- the table ------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ coordinates z of the family's frame. Users have the covariances of Sphere as (K,
 """
 
 import functools
+import math
 
 import numpy as np
 
@@ -25,6 +26,20 @@ def pairs(d) -> tuple[np.ndarray, np.ndarray]:
     i, j = np.triu_indices(d)
     i.flags.writeable = j.flags.writeable = False
     return i, j
+
+
+@functools.cache
+def _factors(d, off_diagonal):
+    """What the entries of the upper triangle are multiplied by, those off the diagonal by a number."""
+    i, j = pairs(d)
+    return np.where(i == j, 1.0, off_diagonal)
+
+
+@functools.cache
+def _diagonal(d):
+    """Where packed statistics have the squares."""
+    i, j = pairs(d)
+    return d + np.flatnonzero(i == j)
 
 
 def _read_only(*columns):
@@ -72,19 +87,19 @@ class Triangle:
         return _read_only(i, j, d + np.arange(len(i)))
 
     def n_features(self, n_statistics):
-        return round((np.sqrt(9 + 8 * n_statistics) - 3) / 2)
+        return (math.isqrt(9 + 8 * n_statistics) - 3) // 2
 
     def _unpack(self, packed, off_diagonal):
         d = self.n_features(packed.shape[1])
         i, j = pairs(d)
-        values = packed[:, d:] * np.where(i == j, 1.0, off_diagonal)
+        values = packed[:, d:] * _factors(d, off_diagonal)
         matrix = np.empty((len(packed), d, d))
         matrix[:, i, j] = matrix[:, j, i] = values
         return packed[:, :d], matrix
 
     def _pack(self, linear, matrix, off_diagonal):
         i, j = pairs(linear.shape[1])
-        return np.concatenate([linear, matrix[:, i, j] * np.where(i == j, 1.0, off_diagonal)], axis=1)
+        return np.concatenate([linear, matrix[:, i, j] * _factors(linear.shape[1], off_diagonal)], axis=1)
 
     def log_partition(self, natural):
         out, d = np.empty(len(natural)), self.n_features(natural.shape[1])
@@ -117,8 +132,7 @@ class Triangle:
     def _split(self, packed):
         """Columns (K, d) of z, and of z², or of the one ‖z‖²."""
         d = self.n_features(packed.shape[1])
-        at = np.arange(d)
-        return packed[:, :d], packed[:, d + at * d - at * (at - 1) // 2]
+        return packed[:, :d], packed[:, _diagonal(d)]
 
     def variances(self, expectation):
         """Means (K, d) and variances (K, d), or (K, 1), of the columns, from expectation parameters."""
