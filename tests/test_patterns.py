@@ -71,7 +71,7 @@ def assert_same_bits(found, expected):
     ("n", "d", "K", "dtype"),
     [
         (150, 13, 3, np.uint8), (150, 4, 2, np.bool_), (73, 1, 5, np.float64), (64, 30, 8, np.float32),
-        (600, 6, 9, np.int64), (90, 11, 17, np.uint8), (150, 8, 20, np.bool_), (600, 170, 3, np.uint8),
+        (600, 6, 9, np.int64), (90, 11, 17, np.uint8), (150, 8, 20, np.bool_), (300, 170, 3, np.uint8),
         (91, 165, 9, np.uint8),
     ],
 )  # fmt: skip

@@ -391,7 +391,9 @@ def translate(family: ExponentialFamily, natural: Array, target: Any) -> Array:
 
 def translate_expectation(family: ExponentialFamily, expectation: Array, target: Any) -> Array:
     """Return expectation parameters of a family as those of ``target``, the same family in other coordinates."""
-    return family.translate_expectation(expectation, target) if isinstance(family, Translated) else expectation
+    if family is target or not isinstance(family, Translated):
+        return expectation
+    return family.translate_expectation(expectation, target)
 
 
 def in_own_frames(family: Framed, natural: Array) -> Array:
