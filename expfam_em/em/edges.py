@@ -63,7 +63,7 @@ class End(NamedTuple):
     left: Callable[[ExponentialFamily, Array], Array]
 
 
-ENDS = End(1, 1e-30, checked.to_expectation), End(-1, 1e-10, left_of_largest)
+ENDS_OF_MEANS = End(1, 1e-30, checked.to_expectation), End(-1, 1e-10, left_of_largest)
 
 
 def step_to_edges(problem: Problem, state: State, step: Callable[[Problem, State], State] = em_step) -> State:
@@ -126,7 +126,7 @@ def _lifted(problem: Problem, state: State) -> State:
     family = state.mixture.family
     if not state.done.any() or is_incomplete(family) or is_coupled(family):
         return state
-    return functools.reduce(functools.partial(_off, problem), ENDS, state)
+    return functools.reduce(functools.partial(_off, problem), ENDS_OF_MEANS, state)
 
 
 def _off(problem: Problem, state: State, end: End) -> State:
