@@ -19,6 +19,7 @@ from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
 from expfam_em.family.optional import components, frames_of, is_coupled, is_incomplete
+from expfam_em.kernels.recursion import two_loops
 from expfam_em.rows.typing import Array, Integers, Mask
 from expfam_em.values.mixture import Mixture
 
@@ -122,17 +123,13 @@ class Memory(NamedTuple):
 
     @property
     def direction(self) -> Array:
-        """The quasi-Newton step, (L, q): the two-loop recursion (Nocedal 1980), with I⁻¹ q carried along."""
-        q, r, along = self.gradient, self.step, []
-        known = np.flatnonzero(self.curvature.any(axis=0))  # a slot that is empty in every run costs nothing
-        for i in known:
-            a = self.curvature[:, i] * np.sum(self.steps[:, i] * q, axis=1)
-            along.append(a)
-            q, r = q - a[:, None] * self.gradients[:, i], r - a[:, None] * self.em_steps[:, i]
-        for i, a in zip(known[::-1], along[::-1], strict=True):
-            b = self.curvature[:, i] * np.sum(self.gradients[:, i] * r, axis=1)
-            r = r + (a - b)[:, None] * self.steps[:, i]
-        return r
+        """The quasi-Newton step, (L, q)."""
+        found = np.array(self.step)
+        two_loops(
+            self.steps, self.gradients, self.em_steps, self.curvature, np.array(self.gradient), found,
+            np.empty(self.curvature.shape[1]),
+        )  # fmt: skip
+        return found
 
 
 def _along(step: Array, gradient: Array) -> Array:

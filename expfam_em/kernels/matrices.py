@@ -152,3 +152,23 @@ def to_natural(mean, covariance, natural):
             for j in range(i, d):
                 natural[k, at] = -0.5 * precision[i, j] if i == j else -precision[i, j]
                 at += 1
+
+
+@entry(types.boolean, array(3), types.float64, types.float64)
+def all_above(matrices, share, floor):
+    """Return whether |C| ((d − 1)/tr C)^(d − 1) of each matrix C is above a share of tr C and a floor."""
+    d = matrices.shape[1]
+    A = np.empty((d, d))
+    for k in range(matrices.shape[0]):
+        trace = 0.0
+        for i in range(d):
+            for j in range(i + 1):
+                A[i, j] = matrices[k, i, j]
+            trace += A[i, i]
+        factorise(A)
+        log_least = -(d - 1) * np.log(trace / (d - 1)) if d > 1 else 0.0
+        for i in range(d):
+            log_least += 2.0 * np.log(A[i, i])
+        if not np.exp(log_least) > share * trace + floor:  # NaN if there is no factor
+            return False
+    return True

@@ -298,9 +298,12 @@ class FramedNormal(Framed):
         not finite.
         """
         with np.errstate(all="ignore"):
-            second = variance + mean**2
+            second, precision = variance + mean**2, self._form.precisions(natural)
+            kept = (second <= limit * variance).all() and (precision * second <= limit).all()
+            if kept and not np.any(lost):
+                return np.zeros((2, len(mean)), bool)  # as it is nearly always
             moments = np.any(second > limit * variance, axis=1)
-            scores = ~np.all(self._form.precisions(natural) * second <= limit, axis=1)
+            scores = ~np.all(precision * second <= limit, axis=1)
         known = np.isfinite(second).all(axis=1)  # nothing is known of a component without rows
         return moments & known, (scores | lost) & known
 

@@ -24,11 +24,7 @@ def are_above(matrices, floor) -> bool:
     """
     if matrices.ndim == 2:
         return bool(np.all(matrices > 2 * floor))
-    d, trace = matrices.shape[-1], np.einsum("kii->k", matrices)
-    with np.errstate(all="ignore"):
-        log_volume = 2 * np.log(np.einsum("kii->ki", cholesky(matrices))).sum(axis=1)  # NaN if it has no factor
-        least = np.exp(log_volume - (d - 1) * np.log(trace / max(d - 1, 1)))
-    return bool(np.all(least > SURELY_POSITIVE * trace + 2 * d * floor))
+    return bool(kernels.all_above(np.ascontiguousarray(matrices), SURELY_POSITIVE, 2.0 * matrices.shape[-1] * floor))
 
 
 def eigh(matrices) -> tuple[np.ndarray, np.ndarray]:
