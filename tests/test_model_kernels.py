@@ -9,7 +9,8 @@ import expfam_em as ef
 from expfam_em.families import Gaussian
 from expfam_em.families.gaussian.models import MODELS
 from expfam_em.families.gaussian.packing import Triangle, root_of
-from expfam_em.families.special.linalg import cholesky, invert, solve_lower
+from expfam_em.families.special.linalg import are_above, cholesky, invert, solve_lower
+from expfam_em.kernels.recursion import two_loops
 
 
 def rows(n=16, d=3, seed=0):
@@ -88,6 +89,36 @@ def test_a_matrix_that_is_not_positive_definite_is_not_a_number_and_leaves_other
     natural = Triangle()._pack(np.ones((3, 2)), -0.5 * S, 2.0)
     assert np.array_equal(Triangle().log_partition(natural) == np.inf, [False, True, False])
     assert np.isnan(Triangle().moments(natural)[0][1]).all()
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_variances_are_above_a_floor_for_certain_only_if_they_are(d):
+    S = positive(d)
+    least = np.linalg.eigvalsh(S).min()
+    assert are_above(S, 1e-3 * least)
+    assert not are_above(S, least)
+    assert not are_above(np.concatenate([S, -S]), 0.0)
+    assert not are_above(np.ones((1, d, d)), 0.0) or d == 1
+
+
+def test_two_loops_are_the_update_of_broyden_fletcher_goldfarb_and_shanno():
+    rng, m, q = np.random.default_rng(6), 3, 4
+    curvature, inverse = (
+        positive(q, 2, 7),
+        positive(q, 2, 8),
+    )  # that of the function, and the first guess of its inverse
+    s, gradient = rng.normal(size=(2, m, q)), rng.normal(size=(2, q))
+    y = s @ curvature
+    pairs = 1 / np.sum(s * y, axis=2)
+    pairs[1, -1] = 0.0  # a run with one pair less
+    steps = np.einsum("lij,lj->li", inverse, gradient)
+    two_loops(s, y, y @ inverse, pairs, gradient.copy(), steps, np.empty(m))
+    for run, n_pairs in enumerate([3, 2]):
+        H = inverse[run]
+        for i in reversed(range(n_pairs)):  # the oldest first
+            left = np.eye(q) - np.outer(s[run, i], y[run, i]) * pairs[run, i]
+            H = left @ H @ left.T + np.outer(s[run, i], s[run, i]) * pairs[run, i]
+        assert steps[run] == pytest.approx(H @ gradient[run], rel=1e-10, abs=1e-12)
 
 
 @pytest.mark.parametrize("d", [1, 2, 4])

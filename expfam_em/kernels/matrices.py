@@ -165,10 +165,11 @@ def all_above(matrices, share, floor):
             for j in range(i + 1):
                 A[i, j] = matrices[k, i, j]
             trace += A[i, i]
-        factorise(A)
+        if not factorise(A):
+            return False
         log_least = -(d - 1) * np.log(trace / (d - 1)) if d > 1 else 0.0
         for i in range(d):
             log_least += 2.0 * np.log(A[i, i])
-        if not np.exp(log_least) > share * trace + floor:  # NaN if there is no factor
+        if not np.exp(log_least) > share * trace + floor:
             return False
     return True
