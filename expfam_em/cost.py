@@ -147,7 +147,8 @@ def estimated_cost(
     once make it cheaper, and so do runs that end early. Seconds are those of the processor, divided by the threads for
     the E-step: other programs make a fit slower than that. A step is surer than a start and than memory, which may
     differ by a factor of two or three. The start is "k-means++", or "mixed" if there are several runs;
-    `GaussianMixture` by default makes up to 25 steps of k-means instead. Measurements are kept as long as Python runs.
+    `GaussianMixture` by default makes up to 25 steps of k-means instead. What ``guard`` of an estimator takes after the
+    last step is not counted, as long as some steps. Measurements are kept as long as Python runs.
 
     Parameters
     ----------

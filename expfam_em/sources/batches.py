@@ -52,7 +52,7 @@ class Batch(NamedTuple):
         return [np.asarray(column).dtype for column in self.X] if isinstance(self.X, list) else [self.X.dtype]
 
 
-KEPT_BYTES = 1 << 27
+KEPT_BYTES = 1 << 26
 """Bytes of rows, the first of all, that are kept from one pass to the next where it takes long to read them."""
 
 Reader = Callable[..., Iterable[Batch]]
