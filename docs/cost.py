@@ -1,8 +1,8 @@
 """Compares estimated with actual costs of fits: ``python docs/cost.py``. Linux only, for the peak of memory.
 
 Each fit runs in a process of its own, so that no memory of another one is used again. Steps are timed between
-callbacks, in seconds of the processor, divided by the number of threads, so that other programs count less. What `guard`
-takes after the last step is not estimated, and not measured.
+callbacks, in seconds of the processor, divided by the number of threads, so that other programs count less. Fits are
+without `guard`: what it takes after the last step is not estimated.
 """
 
 from __future__ import annotations
