@@ -1,4 +1,4 @@
-"""The axes of the pictures carry the data they should; how they look is for eyes to judge."""
+"""The axes of the pictures carry the data they should; test_images compares how some of them look."""
 
 import sys
 
