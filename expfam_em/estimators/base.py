@@ -177,7 +177,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         "init": ANY_INIT,
         "prior": [ExpectedStatistics, StrOptions(set(NAMES)), None],
         "fixed": [dict, None],
-        "tied": [dict, "array-like"],
+        "tied": [dict, str, "array-like"],  # of a string, `Constraint.of` says what to write
         "bounds": [dict, None],
         "noise": [StrOptions({"uniform"}), None],
         "concentration": [Interval(Real, 0, None, closed="neither"), "array-like"],
