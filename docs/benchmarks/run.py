@@ -11,6 +11,8 @@ from pathlib import Path
 THREADS = str(min(2, os.cpu_count() or 1))
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
     os.environ[variable] = THREADS  # before any library is loaded, in this process and in those it starts
+HOLDS_BACK = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+UNSET = [variable for variable in HOLDS_BACK if os.environ.pop(variable, None)]  # they choose slower kernels
 
 SECTIONS = (
     "gaussian", "curves", "bernoulli", "kmeans", "small", "cold", "restarts", "memory", "sparse", "duplicates",
@@ -37,9 +39,10 @@ def measured(name, quick):
     from harness import machine, report
 
     print(f"\n{name} ...", file=sys.stderr, flush=True)
-    before, start = machine.state(), time.perf_counter()
+    before, watch, start = machine.state(), machine.Watch(), time.perf_counter()
     result = importlib.import_module(f"sections.{name}").run(quick)
-    result |= before | {"duration": time.perf_counter() - start}
+    duration = time.perf_counter() - start
+    result |= before | {"duration": duration, "busy_during": watch.busy_share(), "unset": UNSET}
     print(report.section(result), flush=True)
     return result
 
@@ -47,6 +50,11 @@ def measured(name, quick):
 def main():
     options, wanted = arguments()
     from harness import plots, report, store
+
+    if UNSET:
+        print(
+            f"{' and '.join(UNSET)} unset: {'they hold' if len(UNSET) > 1 else 'it holds'} BLAS back", file=sys.stderr
+        )
 
     if options.quick:
         results = {name: measured(name, quick=True) for name in wanted}

@@ -10,14 +10,15 @@ matplotlib.use("Agg")
 INK, GREY, GRID = "#222222", "#777777", "#e3e3e3"
 COLOURS = {
     "ours": "#0072b2", "sklearn": "#d55e00", "tgmm": "#009e73", "pomegranate": "#cc79a7", "lloyd": "#d55e00",
-    "elkan": "#e69f00", "sklearnex": "#56b4e9", "faiss": "#009e73",
+    "elkan": "#e69f00", "sklearnex": "#56b4e9", "faiss": "#009e73", "armadillo": "#000000", "mlpack": "#999933",
 }  # fmt: skip
 MARKERS = {
     "ours": "o", "sklearn": "s", "tgmm": "^", "pomegranate": "D", "lloyd": "s", "elkan": "v", "sklearnex": "P",
-    "faiss": "^",
+    "faiss": "^", "armadillo": "X", "mlpack": "<",
 }  # fmt: skip
 LABELS = {
     "ours": "expfam_em", "sklearn": "scikit-learn", "lloyd": "scikit-learn, lloyd", "elkan": "scikit-learn, elkan",
+    "armadillo": "Armadillo",
 }  # fmt: skip
 AXES = {"n": "rows n", "d": "columns d", "K": "components K"}
 STYLE = {
@@ -27,54 +28,69 @@ STYLE = {
 }  # fmt: skip
 
 
+DASHES = {"separated": "-", "overlapping": (0, (4, 2))}
+
+
 def draw(folder, results):
     """Write the plots of the sections there are; return {section: file name}."""
     drawn = {}
     with matplotlib.rc_context(STYLE):
         for section, function in (("curves", curves), ("gaussian", gaussian), ("kmeans", kmeans)):
-            if section in results:
+            if "tables" in results.get(section, {}):
                 drawn[section] = f"{section}.png"
                 function(results[section]).savefig(folder / drawn[section])
     return drawn
 
 
 def curves(result):
-    """Return seconds per iteration against n, d and K, with the slope of each line at its end."""
-    figure = Figure(figsize=(9.6, 3.5), layout="constrained")
+    """Return seconds per iteration against n, d and K in both settings, with the slopes in the legends."""
+    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     for ax, axis in zip(panels, AXES, strict=True):
-        lines = [row for row in result["rows"] if row["axis"] == axis]
-        x = [line["value"] for line in lines]
         for name in ("sklearn", "ours"):
-            y = np.array([line[name] for line in lines], float)
-            ax.loglog(x, y, MARKERS[name] + "-", color=COLOURS[name], markersize=4, linewidth=1.5, label=LABELS[name])
-            ax.annotate(
-                f"slope {result['slopes'][axis][name]:.2f}", (x[-1], np.nanmax(y)), (-4, 7), textcoords="offset points",
-                ha="right", va="bottom", color=COLOURS[name],
-            )  # fmt: skip
+            for part in result["tables"]:
+                lines = [row for row in part["rows"] if row["axis"] == axis]
+                x, y = [line["value"] for line in lines], np.array([line[name] for line in lines], float)
+                slope = result["slopes"][part["setting"]][axis][name]
+                ax.loglog(
+                    x, y, MARKERS[name], linestyle=DASHES[part["setting"]], color=COLOURS[name], markersize=4,
+                    linewidth=1.5, label=f"{LABELS[name]}, {part['setting']}: slope {slope:.2f}",
+                )  # fmt: skip
         ax.set_xlabel(AXES[axis])
         ax.grid(color=GRID, linewidth=0.6)
         ax.set_axisbelow(True)
+        ax.legend(frameon=False, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), handlelength=3)
         if axis != "n":
             ax.xaxis.set_major_locator(FixedLocator(x))
             ax.xaxis.set_minor_locator(NullLocator())
             ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    panels[0].margins(y=0.12)
     panels[0].set_ylabel("seconds per EM iteration")
-    panels[0].legend(frameon=False, loc="upper left")
     return figure
 
 
-def ratios(rows, series, title, least):
-    """Return dots of ratios, one line of the plot for each row, with a vertical line at the least wanted."""
-    figure = Figure(figsize=(8.6, 1.5 + 0.34 * len(rows)), layout="constrained")
-    ax = figure.subplots()
-    for peer, value_of in series.items():
-        points = [(value_of(row), i) for i, row in enumerate(rows) if value_of(row) is not None]
+def ratios(tables, peers, title, least):
+    """Return dots of the ratios of each table in a panel, a line for each row, and a line at the least wanted."""
+    figure = Figure(figsize=(10.4, 1.7 + 0.34 * len(tables[0]["rows"])), layout="constrained")
+    panels = figure.subplots(1, len(tables), sharex=True, squeeze=False)[0]
+    for ax, part in zip(panels, tables, strict=True):
+        _dots(ax, part["rows"], peers, least)
+        ax.set_title(part["head"], loc="left", fontsize=9, pad=16)
+    for ax in panels[1:]:
+        ax.set_yticklabels([])
+    figure.suptitle(title, fontsize=10)
+    figure.supxlabel("peer's seconds over ours, log axis (right of 1: ours is faster)", fontsize=9)
+    handles = {label: handle for ax in panels for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    return figure
+
+
+def _dots(ax, rows, peers, least):
+    for peer in peers:
+        points = [(row[f"x_{peer}"], i) for i, row in enumerate(rows) if row.get(f"x_{peer}") is not None]
         if points:
             ax.plot(
                 *zip(*points, strict=True), MARKERS[peer], color=COLOURS[peer], markersize=6.5,
-                label=LABELS.get(peer, peer), markeredgecolor="white", markeredgewidth=0.6, zorder=3,
+                label=LABELS.get(peer, peer), markeredgecolor="white", markeredgewidth=0.6, zorder=3, linestyle="none",
             )  # fmt: skip
     ax.set_xscale("log")
     ax.axvline(1, color=INK, linewidth=1, zorder=1)
@@ -91,22 +107,21 @@ def ratios(rows, series, title, least):
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.grid(color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
-    ax.set_xlabel("peer's seconds over ours, log axis (right of 1: ours is faster)")
-    ax.set_title(title, loc="left", fontsize=10, pad=18)
-    figure.legend(loc="outside lower center", ncols=len(series), frameon=False)
-    return figure
 
 
 def gaussian(result):
     """Return the peers' seconds per iteration over ours, for each shape."""
-    series = {peer: lambda row, key=f"x_{peer}": row[key] for peer in ("sklearn", "tgmm", "pomegranate")}
     title = "Gaussian mixtures: how many times longer a peer's EM iteration takes"
-    return ratios(result["rows"], series, title, (3, "least wanted"))
+    return ratios(result["tables"][:2], ("sklearn", "tgmm", "pomegranate"), title, (3, "least wanted"))
 
 
 def kmeans(result):
     """Return the peers' seconds over ours for whole fits, for each shape."""
-    peers = ("lloyd", "elkan", "sklearnex", "faiss")
-    series = {peer: lambda row, key=peer: None if row[key] is None else row[key] / row["ours"] for peer in peers}
     title = "k-means to convergence: how many times longer a peer takes"
-    return ratios(result["rows"], series, title, (1.8, "least wanted"))
+    tables = [part for part in result["tables"] if part["columns"][-1][0] == "met" and part["rows"][0].get("best")]
+    return ratios(
+        tables,
+        ("lloyd", "elkan", "sklearnex", "faiss", "armadillo", "mlpack"),
+        title,
+        (2.5, "least wanted of the best"),
+    )

@@ -58,15 +58,16 @@ def below_half(result):
     return bad
 
 
-def ratio(peer, ours):
-    """Return peer / ours, or None where one is missing."""
-    return None if peer is None or not ours else peer / ours
-
-
 def lowest(values):
     """Return the smallest of the values that are there, or None."""
     present = [value for value in values if value is not None]
     return min(present) if present else None
+
+
+def largest(values):
+    """Return the largest of the values that are there, or None."""
+    present = [value for value in values if value is not None]
+    return max(present) if present else None
 
 
 def geometric_mean(values):

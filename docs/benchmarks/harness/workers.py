@@ -8,16 +8,34 @@ import sys
 import time
 import warnings
 
+from harness import programs
+from harness.timing import Timing
+
 MODULES = {
     "ours": "expfam_em", "gemm": "numpy", "sklearn": "sklearn", "sklearnex": "sklearnex", "tgmm": "tgmm",
-    "pomegranate": "pomegranate", "stepmix": "stepmix", "faiss": "faiss",
+    "pomegranate": "pomegranate", "stepmix": "stepmix", "faiss": "faiss", "mlpack": "mlpack", "mixle": "mixle",
 }  # fmt: skip
 CALM = 0.25
 """Seconds to wait before another process works: threads of OpenMP spin that long after their last loop."""
+LONG = {1: 10.0, 2: 3.0}
+"""Seconds of a call from which on it is made in no more than so many turns."""
+MISSING = set()
+"""Libraries that are not installed, each of which is reported once."""
 
 
 class FailedError(Exception):
     """A library is missing or has raised an error."""
+
+
+def missing(name):
+    """Return whether a library is not installed; the first time, say so."""
+    if name not in MISSING:
+        there = importlib.util.find_spec(MODULES[name]) if name in MODULES else programs.version(name)
+        if there:
+            return False
+        MISSING.add(name)
+        print(f"    {name} is not installed", file=sys.stderr, flush=True)
+    return True
 
 
 class Library:
@@ -25,8 +43,6 @@ class Library:
 
     def __init__(self, name):
         self.name = name
-        if importlib.util.find_spec(MODULES[name]) is None:
-            raise FailedError(f"{MODULES[name]} is not installed")
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_serve, args=(other, name), daemon=True)
@@ -91,7 +107,9 @@ class Libraries:
         return self.running[name].call(function, *args)
 
     def attempt(self, name, function, *args):
-        """Return the same, or None after noting the failure."""
+        """Return the same; None if the library is missing, or after noting that it failed."""
+        if missing(name):
+            return None
         try:
             return self.call(name, function, *args)
         except FailedError as error:
@@ -100,23 +118,20 @@ class Libraries:
             return None
 
     def take_turns(self, timers, repeats=3):
-        """Return {key: least seconds}; ``timers`` is {key: (library, function, *args)}, run one after another."""
-        best = {}
-        for _ in range(repeats):
+        """Return {key: Timing}, None after a failure; ``timers`` is {key: (library, function, *args)}, run in turn.
+
+        Functions return a `Time`. Those that take long make fewer turns.
+        """
+        times, spent, failed = {key: [] for key in timers}, dict.fromkeys(timers, 0.0), set()
+        for turn in range(repeats):
             for key, (name, function, *args) in timers.items():
-                if key in best and best[key] is None:
+                if key in failed or spent[key] > LONG.get(turn, float("inf")):
                     continue
-                seconds = self.attempt(name, function, *args)
-                best[key] = None if seconds is None else min(seconds, best.get(key, seconds))
-        return best
-
-
-def best_of(function, at_least=0.2):
-    """Return the least seconds of calls, one or more, repeated until ``at_least`` seconds have gone."""
-    best, total = float("inf"), 0.0
-    while best == float("inf") or total < at_least:
-        start = time.perf_counter()
-        function()
-        seconds = time.perf_counter() - start
-        best, total = min(best, seconds), total + seconds
-    return best
+                start = time.perf_counter()
+                result = self.attempt(name, function, *args)
+                spent[key] = time.perf_counter() - start
+                if result is None:
+                    failed.add(key)
+                else:
+                    times[key].append(result)
+        return {key: None if key in failed else Timing.least(found) for key, found in times.items()}

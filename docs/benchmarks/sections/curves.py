@@ -1,11 +1,14 @@
 """Cost of an iteration against the number of rows, columns and components."""
 
+from dataclasses import replace
+
 import numpy as np
-from harness.store import ratio
+from harness.timing import compared, seconds
 from harness.workers import Libraries
 
 from sections.gaussian import per_iteration
 from sections.gaussian_fits import Case, parameters
+from sections.settings import SETTINGS
 
 BASE = {"n": 50_000, "d": 8, "K": 8}
 VALUES = {
@@ -19,42 +22,50 @@ SHORT, ITERATIONS, ITERATIONS_OF_SHORT = 2e7, (1, 3), (2, 12)
 
 
 HOW = f"""
-Seconds per EM iteration of full-covariance Gaussian mixtures, measured as above (1 and 3
-iterations, 2 and 12 where they are short), along three
-lines through n = {BASE["n"]:,}, d = {BASE["d"]}, K = {BASE["K"]}. A slope is the exponent of a power law, by least
-squares on log axes over the last four points of a line: where the arithmetic dominates, 1 is linear. No target.
+Seconds per EM iteration of full-covariance Gaussian mixtures, measured as above in both settings (1 and 3 iterations,
+2 and 12 where they are short), along three lines through n = {BASE["n"]:,}, d = {BASE["d"]}, K = {BASE["K"]}. A slope
+is the exponent of a power law, by least squares on log axes over the last four points of a line: where the arithmetic
+dominates, 1 is linear. No target.
 """
 
 
 def run(quick):
-    lines = []
+    tables, slopes, said = [], {}, []
     with Libraries() as libraries:
-        for axis, values in (QUICK if quick else VALUES).items():
-            for value in values:
-                case = shaped(**(BASE | {axis: value}))
-                for name in NAMES:
-                    libraries.call(name, parameters, case, 1)
-                best = per_iteration(libraries, case, NAMES)
-                lines.append({"axis": axis, "value": value, **best, "ratio": ratio(best["sklearn"], best["ours"])})
-    slopes = {axis: {name: slope(lines, axis, name) for name in NAMES} for axis in VALUES}
-    rows = [{"case": f"{line['axis']} = {line['value']:,}"} | line for line in lines]
-    columns = [
-        ("case", "along", "text"), ("ours", "ours, s", "seconds"), ("sklearn", "scikit-learn, s", "seconds"),
-        ("ratio", "ratio", "ratio"),
-    ]  # fmt: skip
-    said = "; ".join(
-        f"in {axis}: " + ", ".join(f"{label} {found[name]:.2f}" for name, label in NAMES.items())
-        for axis, found in slopes.items()
-    )
-    return {
-        "title": "Cost curves", "how": HOW, "columns": columns, "rows": rows, "targets": [], "slopes": slopes,
-        "after": [f"Slopes {said}."],
-    }  # fmt: skip
+        for setting, head in SETTINGS.items():
+            shapes = [(axis, value) for axis, values in (QUICK if quick else VALUES).items() for value in values]
+            rows = [measured(libraries, axis, value, setting) for axis, value in shapes]
+            tables.append({"head": head, "setting": setting, "columns": COLUMNS, "rows": rows})
+            slopes[setting] = {axis: {name: slope(rows, axis, name) for name in NAMES} for axis in VALUES}
+    for setting, of_axes in slopes.items():
+        in_axes = "; ".join(
+            f"in {axis}: " + ", ".join(f"{NAMES[name]} {value:.2f}" for name, value in found.items())
+            for axis, found in of_axes.items()
+        )
+        said.append(f"Slopes, {setting}, {in_axes}.")
+    return {"title": "Cost curves", "how": HOW, "tables": tables, "targets": [], "slopes": slopes, "after": said}
 
 
-def shaped(n, d, K):
-    short = Case(n, d, K, iterations=ITERATIONS_OF_SHORT)
-    return short if n * K * short.statistics <= SHORT else Case(n, d, K, iterations=ITERATIONS)
+COLUMNS = [
+    ("case", "along", "text"), ("ours", "ours, s", "seconds"), ("sklearn", "scikit-learn, s", "seconds"),
+    ("ratio", "scikit-learn", "ratio"),
+]  # fmt: skip
+
+
+def measured(libraries, axis, value, setting):
+    """Return the row of one point of a line."""
+    case = shaped(**(BASE | {axis: value}), setting=setting)
+    for name in NAMES:
+        libraries.call(name, parameters, case, 1)
+    found = per_iteration(libraries, case, NAMES)
+    row = {"case": f"{axis} = {value:,}", "axis": axis, "value": value}
+    row |= {name: seconds(timing) for name, timing in found.items()}
+    return row | compared("ratio", found["sklearn"], found["ours"])
+
+
+def shaped(n, d, K, setting):
+    short = Case(n, d, K, iterations=ITERATIONS_OF_SHORT, setting=setting)
+    return short if n * K * short.statistics <= SHORT else replace(short, iterations=ITERATIONS)
 
 
 def slope(lines, axis, name, last=4):

@@ -6,22 +6,29 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from harness import programs
 from harness.machine import THREADS
-from harness.workers import best_of
+from harness.timing import Fit, Time, best_of
+from scipy.special import logsumexp, softmax
+
+from sections.settings import DATA
 
 EVALUATED = 20_000
 """Rows on which the parameters that libraries return are compared."""
+MATTERS = 2.0**-60
+"""Responsibility from which on a component matters to a row."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Rows, columns, components, kind of covariance, and the two numbers of iterations whose difference is timed."""
+    """Rows, columns, components, kind of covariance, the two numbers of iterations that are timed, and the setting."""
 
     n: int
     d: int
     K: int
     kind: str = "full"
     iterations: tuple = (2, 6)
+    setting: str = "separated"
 
     def __str__(self):
         return f"{self.n:,} × {self.d}, K = {self.K}, {self.kind}"
@@ -34,18 +41,21 @@ class Case:
 
 @functools.lru_cache(maxsize=1)
 def problem(case):
-    """Return rows and a start (weights, means, covariances): centres 2·N(0, I), covariances I."""
-    rng = np.random.default_rng(0)
-    centres = 2 * rng.standard_normal((case.K, case.d))
-    X = rng.standard_normal((case.n, case.d))
-    X += centres[rng.integers(case.K, size=case.n)]
-    means = centres + 0.5 * rng.standard_normal((case.K, case.d))
-    eye = np.eye(case.d)
-    covariances = {
-        "full": np.tile(eye, (case.K, 1, 1)), "tied": eye, "diag": np.ones((case.K, case.d)),
-        "spherical": np.ones(case.K),
-    }[case.kind]  # fmt: skip
-    return X, (np.full(case.K, 1 / case.K), means, covariances)
+    """Return rows and a start: weights, means, and the variance v of covariances v·I."""
+    X, means, variance = DATA[case.setting](case.n, case.d, case.K)
+    return X, (np.full(case.K, 1 / case.K), means, variance)
+
+
+def isotropic(case, value):
+    """Return value·I for each component, in the form that the kind of covariance has."""
+    shape = {"full": (case.K, 1, 1), "tied": (1, 1), "diag": (case.K, 1), "spherical": (case.K,)}[case.kind]
+    unit = np.eye(case.d) if case.kind in ("full", "tied") else np.ones(case.d if case.kind == "diag" else 1)
+    return value * (np.ones(shape) * unit)
+
+
+def _start(case):
+    weights, means, variance = problem(case)[1]
+    return weights, means, isotropic(case, variance)
 
 
 @functools.lru_cache(maxsize=1)
@@ -55,17 +65,16 @@ def tensors(case):
 
     torch.set_num_threads(THREADS)
     torch.set_default_dtype(torch.float64)
-    X, start = problem(case)
-    return torch.from_numpy(X), tuple(map(torch.from_numpy, start))
+    return torch.from_numpy(problem(case)[0]), tuple(map(torch.from_numpy, _start(case)))
 
 
 def _estimator(cls, case, iterations, **more):
-    X, (weights, means, covariances) = problem(case)
+    X, (weights, means, variance) = problem(case)
     model = cls(
         case.K, covariance_type=case.kind, tol=0, reg_covar=0, max_iter=iterations, weights_init=weights,
-        means_init=means, precisions_init=covariances, **more,
+        means_init=means, precisions_init=isotropic(case, 1 / variance), **more,
     ).fit(X)  # fmt: skip
-    return model, (model.weights_, model.means_, model.covariances_)
+    return Fit((model.weights_, model.means_, model.covariances_), model)
 
 
 def ours(case, iterations):
@@ -88,7 +97,7 @@ def tgmm(case, iterations):
         n_components=case.K, n_features=case.d, covariance_type=case.kind, tol=1e-300, reg_covar=0.0,
         max_iter=iterations, init_weights=weights, init_means=means, init_covariances=covariances, device="cpu",
     ).fit(X)  # fmt: skip
-    return model, (model.weights_, model.means_, model.covariances_)
+    return Fit((model.weights_, model.means_, model.covariances_), model)
 
 
 def pomegranate(case, iterations):
@@ -105,45 +114,120 @@ def pomegranate(case, iterations):
     model = GeneralMixtureModel(parts, weights.clone(), max_iter=iterations, tol=-math.inf, check_data=False).fit(X)
     covs = [part.covs.numpy() for part in parts]
     fitted = np.array([c[0] for c in covs] if kind == "sphere" else covs)
-    return model, (model.priors, np.array([part.means.numpy() for part in parts]), fitted)
+    return Fit((model.priors, np.array([part.means.numpy() for part in parts]), fitted), model)
 
 
-FITS = {"ours": ours, "sklearn": sklearn, "tgmm": tgmm, "pomegranate": pomegranate}
+def _of_kind(case, covariances):
+    """Return full covariances of all components in the form that the kind has."""
+    full = np.reshape(covariances, (case.K, case.d, case.d))
+    diagonals = np.einsum("kii->ki", full)
+    return {"full": full, "tied": full[0], "diag": diagonals, "spherical": diagonals[:, 0]}[case.kind]
 
 
-def seconds(library, case, iterations):
-    """Return the seconds of a fit of so many iterations."""
+def _program(program, case, start, *arguments):
+    time, numbers = programs.run(program, programs.stored(problem, case), start, *arguments)
+    weights, means, covariances = np.split(numbers, np.cumsum([case.K, case.K * case.d]))
+    return Fit((weights, means.reshape(case.K, case.d), _of_kind(case, covariances)), None, time)
+
+
+def armadillo(case, iterations):
+    if case.kind not in ("full", "diag"):
+        raise NotImplementedError("full and diagonal covariances only")
+    return _program("armadillo", case, problem(case)[1], case.kind, case.n, case.d, case.K, "float64", iterations)
+
+
+def mclust(case, iterations):
+    more = case.n, case.d, case.K, case.kind, iterations
+    return _program("mclust", case, problem(case)[1], "mclust_normal", *more)
+
+
+def flexmix(case, iterations):
+    if case.kind not in ("full", "diag"):
+        raise NotImplementedError("full and diagonal covariances only")
+    more = case.n, case.d, case.K, case.kind, iterations
+    return _program("flexmix", case, (responsibilities(case),), "flexmix_normal", *more)
+
+
+@functools.lru_cache(maxsize=1)
+def responsibilities(case):
+    """Return the responsibilities at the start, which are what flexmix can be given."""
+    return softmax(scores(problem(case)[0], case, _start(case)), axis=1)
+
+
+def mlpack(case, iterations):
+    """Return no parameters: k-means chooses where it starts, as long for both numbers of iterations."""
+    import mlpack as library
+
+    if case.kind not in ("full", "diag"):
+        raise NotImplementedError("full and diagonal covariances only")
+    library.gmm_train(
+        input_=problem(case)[0], gaussians=case.K, diagonal_covariance=case.kind == "diag", tolerance=1e-300, seed=1,
+        max_iterations=iterations, kmeans_max_iterations=1,
+    )  # fmt: skip
+    return Fit(())
+
+
+def mixle(case, iterations):
+    from mixle.inference.estimation import optimize
+    from mixle.stats import DiagonalGaussianDistribution, MixtureDistribution
+    from mixle.stats.latent.gaussian_mixture import GaussianMixtureDistribution
+
+    X, (weights, means, covariances) = problem(case)[0], _start(case)
+    if case.kind == "full":
+        start = GaussianMixtureDistribution(mu=means, sig2=covariances, w=weights)
+    elif case.kind == "diag":
+        pairs = zip(means, covariances, strict=True)
+        start = MixtureDistribution([DiagonalGaussianDistribution(m, c) for m, c in pairs], weights)
+    else:
+        raise NotImplementedError("full and diagonal covariances only")
+    steps = {"max_its": iterations, "delta": None, "monotone": False, "track_best": False}
+    model = optimize(X, start.estimator(), prev_estimate=start, **steps)
+    spread = np.array([part.covar for part in model.components])
+    return Fit((np.asarray(model.w), np.array([part.mu for part in model.components]), spread), model)
+
+
+FITS = {
+    "ours": ours, "sklearn": sklearn, "tgmm": tgmm, "pomegranate": pomegranate, "armadillo": armadillo,
+    "mlpack": mlpack, "mixle": mixle, "mclust": mclust, "flexmix": flexmix,
+}  # fmt: skip
+
+
+def timed(library, case, iterations):
+    """Return the Time of a fit of so many iterations."""
     return best_of(lambda: FITS[library](case, iterations))
 
 
 def parameters(library, case, iterations):
     """Return weights, means and covariances after so many iterations, as arrays; it warms up as well."""
-    return tuple(np.asarray(value) for value in FITS[library](case, iterations)[1])
+    return tuple(np.asarray(value) for value in FITS[library](case, iterations).parameters)
 
 
-def zero_share(library, case, iterations):
-    """Return the share of the responsibilities that are exactly 0."""
-    model, _ = FITS[library](case, iterations)
-    return float(np.mean(model.predict_proba(problem(case)[0][:EVALUATED]) == 0))
+def matter(library, case, iterations):
+    """Return how many components matter to a row of the first ones, on average."""
+    model = FITS[library](case, iterations).model
+    return float(np.mean(np.sum(model.predict_proba(problem(case)[0][:EVALUATED]) > MATTERS, axis=1)))
 
 
-def log_likelihood(case, fitted):
-    """Return the mean log-likelihood of the first rows, by NumPy, from centred rows."""
+def scores(X, case, fitted):
+    """Return log(weight × density) of rows and components by NumPy, from centred rows."""
     weights, means, covariances = fitted
-    X = problem(case)[0][:EVALUATED]
-    scores = np.empty((len(X), case.K))
+    found = np.empty((len(X), case.K))
     for k in range(case.K):
         root = np.linalg.cholesky(_matrix(case, covariances, k))
         whitened = np.linalg.solve(root, (X - means[k]).T)
-        scores[:, k] = math.log(weights[k]) - np.log(np.diag(root)).sum() - 0.5 * np.sum(whitened**2, axis=0)
-    top = scores.max(axis=1)
-    total = top + np.log(np.exp(scores - top[:, None]).sum(axis=1))
-    return float(total.mean() - 0.5 * case.d * math.log(2 * math.pi))
+        found[:, k] = math.log(weights[k]) - np.log(np.diag(root)).sum() - 0.5 * np.sum(whitened**2, axis=0)
+    return found - 0.5 * case.d * math.log(2 * math.pi)
+
+
+def log_likelihood(case, fitted):
+    """Return the mean log-likelihood of the first rows."""
+    return float(logsumexp(scores(problem(case)[0][:EVALUATED], case, fitted), axis=1).mean())
 
 
 def distance(one, other):
-    """Return the largest difference of weights, means and covariances, all of them of order 1."""
-    return max(float(np.max(np.abs(np.asarray(a) - np.asarray(b)))) for a, b in zip(one, other, strict=True))
+    """Return the largest difference of weights, means and covariances, each relative to its largest entry or 1."""
+    pairs = ((np.asarray(a), np.asarray(b)) for a, b in zip(one, other, strict=True))
+    return max(float(np.max(np.abs(a - b)) / max(np.max(np.abs(b)), 1)) for a, b in pairs)
 
 
 def _matrix(case, covariances, k):
@@ -152,8 +236,8 @@ def _matrix(case, covariances, k):
     return covariances[k] if case.kind == "full" else np.eye(case.d) * covariances[k]
 
 
-def gemm_seconds(library, case, repeats=3):
-    """Return the seconds of the two products of one iteration alone, (K, p)(p, n) and (K, n)(n, p).
+def gemm_timed(library, case, repeats=3):
+    """Return the Time of the two products of one iteration alone, (K, p)(p, n) and (K, n)(n, p).
 
     Streamed over blocks of rows that are used again and again; the fastest of three sizes of block, each with two
     threads inside a product and with two products side by side.
@@ -162,7 +246,7 @@ def gemm_seconds(library, case, repeats=3):
 
     from threadpoolctl import threadpool_limits
 
-    best = math.inf
+    best = Time(math.inf, math.inf)
     with ThreadPoolExecutor(THREADS) as pool:
         for rows in (512, 2048, 8192):
             rows = min(rows, case.n // THREADS)
@@ -170,9 +254,9 @@ def gemm_seconds(library, case, repeats=3):
                 streams = [_Stream(case, rows, case.n // shares) for _ in range(shares)]
                 with threadpool_limits(limit):
                     for _ in range(repeats):
-                        start = time.perf_counter()
+                        wall, cpu = time.perf_counter(), time.process_time()
                         list(pool.map(_Stream.run, streams))
-                        best = min(best, time.perf_counter() - start)
+                        best = min(best, Time(time.perf_counter() - wall, time.process_time() - cpu))
     return best
 
 

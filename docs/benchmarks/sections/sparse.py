@@ -5,7 +5,8 @@ import functools
 import numpy as np
 from harness.machine import THREADS, resident_mib
 from harness.store import at_least, at_most
-from harness.workers import Libraries, best_of
+from harness.timing import Timing, best_of, compared
+from harness.workers import Libraries
 
 N, D, K, DENSITY = 200_000, 5_000, 20, 0.002
 DENSE_ROWS = 4_000
@@ -52,7 +53,7 @@ def fit(dense, count, iterations):
     return ef.BernoulliMixture(K, init=start, tol=0, max_iter=iterations, n_jobs=THREADS).fit(X)
 
 
-def seconds(library, dense, count, iterations):
+def timed(library, dense, count, iterations):
     return best_of(lambda: fit(dense, count, iterations))
 
 
@@ -78,15 +79,15 @@ def run(quick):
     with Libraries() as libraries:
         agree = libraries.call("ours", disagreement)
         ways = {"sparse": (False, N), "dense": (True, DENSE_ROWS)}
-        timers = {(way, count): ("ours", seconds, *of, count) for way, of in ways.items() for count in (FEW, MANY)}
+        timers = {(way, count): ("ours", timed, *of, count) for way, of in ways.items() for count in (FEW, MANY)}
         best = libraries.take_turns(timers)
     with Libraries() as libraries:
         peak, stored = libraries.call("ours", beyond_data)
-    one = {way: (best[way, MANY] - best[way, FEW]) / (MANY - FEW) for way in ways}
-    dense = one["dense"] * N / DENSE_ROWS
+    one = {way: Timing.per_step(best[way, FEW], best[way, MANY], MANY - FEW) for way in ways}
+    dense = one["dense"].scaled(N / DENSE_ROWS)
     row = {
-        "case": f"{N:,} × {D:,}, K = {K}", "ours": one["sparse"], "dense": dense, "ratio": dense / one["sparse"],
-        "peak": peak, "stored": stored, "agree": agree,
+        "case": f"{N:,} × {D:,}, K = {K}", "ours": one["sparse"].seconds, "dense": dense.seconds, "peak": peak,
+        "stored": stored, "agree": agree, **compared("ratio", dense, one["sparse"]),
     }  # fmt: skip
     columns = [
         ("case", "rows × columns", "text"), ("ours", "sparse, s", "seconds"), ("dense", "dense, s", "seconds"),
