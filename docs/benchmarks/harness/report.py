@@ -72,7 +72,8 @@ def wins(result):
     if not compared:
         return None
     return [
-        f"{row.get(f'{key}_of', head)} at {row['case']} ({_times(row[key])})"
+        ", ".join(filter(None, (f"{row.get(f'{key}_of', head)} at {row['case']}", row.get("setting"))))
+        + f" ({_times(row[key])})"
         for row, key, head in compared
         if row[key] < 1
     ]

@@ -58,7 +58,7 @@ def measured(libraries, axis, value, setting):
     for name in NAMES:
         libraries.call(name, parameters, case, 1)
     found = per_iteration(libraries, case, NAMES)
-    row = {"case": f"{axis} = {value:,}", "axis": axis, "value": value}
+    row = {"case": f"{axis} = {value:,}", "axis": axis, "value": value, "setting": setting}
     row |= {name: seconds(timing) for name, timing in found.items()}
     return row | compared("ratio", found["sklearn"], found["ours"])
 

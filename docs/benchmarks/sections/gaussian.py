@@ -37,7 +37,8 @@ is added to the covariances (reg_covar = 0, which pomegranate does not have).
 
 Least of three turns, of two if a turn takes longer than 3 s, of one if longer than 10 s; libraries alternate, each in
 a process of its own with the same number of threads; within a turn a fit is repeated until 0.2 s have gone. torch
-tensors are made beforehand. In parentheses: the least and the largest ratio of any turn.
+tensors are made beforehand. A ratio is that of the least times; in parentheses are the least and the largest ratio of
+any single turn.
 
 Two settings. Separated: K normal clusters of covariance I with centres 2·N(0, I); the start is within 0.5·N(0, I) of
 the centres, with covariances I. Overlapping: `make_blobs(n, d, centers=K, cluster_std=3)` + 5; the start is the first

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 SETTINGS = {
-    "separated": "Separated: normal clusters, starts near the truth",
-    "overlapping": "Overlapping: blobs, starts from the first rows",
+    "separated": "Separated: normal clusters",
+    "overlapping": "Overlapping: blobs",
 }
 
 
