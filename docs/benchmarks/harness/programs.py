@@ -48,9 +48,9 @@ def _compiled():
 
 @functools.lru_cache(maxsize=1)
 def stored(problem, case):
-    """Return the folder, after writing the rows of a case, problem(case)[0], into it; integers become float64."""
-    X, folder = problem(case)[0], Path(_folder().name)
-    (X if X.dtype.kind == "f" else X.astype(np.float64)).tofile(folder / "rows")
+    """Return the folder, after writing the rows of a case, problem(case)[0], into it as float64."""
+    folder = Path(_folder().name)
+    problem(case)[0].astype(np.float64).tofile(folder / "rows")
     return folder
 
 

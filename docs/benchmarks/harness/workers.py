@@ -17,7 +17,7 @@ MODULES = {
 }  # fmt: skip
 CALM = 0.25
 """Seconds to wait before another process works: threads of OpenMP spin that long after their last loop."""
-LONG = {1: 10.0, 2: 3.0}
+LONG = {1: 5.0, 2: 1.5}
 """Seconds of a call from which on it is made in no more than so many turns."""
 MISSING = set()
 """Libraries that are not installed, each of which is reported once."""

@@ -1,6 +1,6 @@
-// Armadillo's mixtures and k-means from given parameters: armadillo FOLDER full|diag|kmeans n d K float64|float32 iterations
+// Armadillo's mixtures and k-means from given parameters: armadillo FOLDER full|diag|kmeans n d K iterations
 // FOLDER/rows holds the rows; FOLDER/start weights, means and one variance. FOLDER/fitted becomes seconds, CPU seconds
-// and what was fitted, all float64.
+// and what was fitted. All numbers are float64.
 #include <armadillo>
 #include <chrono>
 #include <ctime>
@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
-template <class T> std::vector<T> read(const std::string& path) {
+std::vector<double> read(const std::string& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
-  std::vector<T> values(file.tellg() / sizeof(T));
+  std::vector<double> values(file.tellg() / sizeof(double));
   file.seekg(0);
-  file.read(reinterpret_cast<char*>(values.data()), values.size() * sizeof(T));
+  file.read(reinterpret_cast<char*>(values.data()), values.size() * sizeof(double));
   return values;
 }
 
@@ -84,35 +84,29 @@ template <class Model> std::vector<double> mixture(const arma::mat& X, const Sta
   });
 }
 
-template <class T> std::vector<double> kmeans(const arma::Mat<T>& X, const Start& start, unsigned iterations) {
+std::vector<double> kmeans(const arma::mat& X, const Start& start, unsigned iterations) {
   return timed([&] {
-    arma::Mat<T> means = arma::conv_to<arma::Mat<T>>::from(start.means);
+    arma::mat means = start.means;
     if (!arma::kmeans(means, X, start.means.n_cols, arma::keep_existing, iterations, false))
       throw std::runtime_error("kmeans failed");
     return [means] {
       std::vector<double> out;
-      append(out, arma::conv_to<arma::mat>::from(means));
+      append(out, means);
       return out;
     };
   });
 }
 
 int main(int, char** argv) {
-  const std::string folder = argv[1], task = argv[2], dtype = argv[6];
+  const std::string folder = argv[1], task = argv[2];
   const arma::uword n = std::stoul(argv[3]), d = std::stoul(argv[4]), K = std::stoul(argv[5]);
-  const unsigned iterations = std::stoul(argv[7]);
-  std::vector<double> values = read<double>(folder + "/start"), fitted;
+  const unsigned iterations = std::stoul(argv[6]);
+  std::vector<double> values = read(folder + "/start"), rows = read(folder + "/rows");
   const Start start{arma::rowvec(values.data(), K), arma::mat(values.data() + K, d, K), values.back()};
-  if (dtype == "float32") {
-    std::vector<float> rows = read<float>(folder + "/rows");
-    fitted = kmeans(arma::fmat(rows.data(), d, n, false), start, iterations);
-  } else {
-    std::vector<double> rows = read<double>(folder + "/rows");
-    const arma::mat X(rows.data(), d, n, false);
-    fitted = task == "kmeans"  ? kmeans(X, start, iterations)
-             : task == "full" ? mixture<arma::gmm_full>(X, start, iterations)
-                              : mixture<arma::gmm_diag>(X, start, iterations);
-  }
+  const arma::mat X(rows.data(), d, n, false);
+  const std::vector<double> fitted = task == "kmeans" ? kmeans(X, start, iterations)
+                                     : task == "full" ? mixture<arma::gmm_full>(X, start, iterations)
+                                                      : mixture<arma::gmm_diag>(X, start, iterations);
   std::ofstream(folder + "/fitted", std::ios::binary)
       .write(reinterpret_cast<const char*>(fitted.data()), fitted.size() * sizeof(double));
 }

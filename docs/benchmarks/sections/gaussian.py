@@ -35,7 +35,7 @@ different numbers of iterations (2 and 6; 2 and 4 or 1 and 3 where a peer is slo
 that validation and preparation cancel. Nothing stops early (tol = 0, 1e-300 in tgmm, −∞ in pomegranate) and nothing
 is added to the covariances (reg_covar = 0, which pomegranate does not have).
 
-Least of three turns, of two if a turn takes longer than 3 s, of one if longer than 10 s; libraries alternate, each in
+Least of three turns, of two if a fit takes longer than 1.5 s, of one if longer than 5 s; libraries alternate, each in
 a process of its own with the same number of threads; within a turn a fit is repeated until 0.2 s have gone. torch
 tensors are made beforehand. A ratio is that of the least times; in parentheses are the least and the largest ratio of
 any single turn.

@@ -133,7 +133,7 @@ def _program(program, case, start, *arguments):
 def armadillo(case, iterations):
     if case.kind not in ("full", "diag"):
         raise NotImplementedError("full and diagonal covariances only")
-    return _program("armadillo", case, problem(case)[1], case.kind, case.n, case.d, case.K, "float64", iterations)
+    return _program("armadillo", case, problem(case)[1], case.kind, case.n, case.d, case.K, iterations)
 
 
 def mclust(case, iterations):
