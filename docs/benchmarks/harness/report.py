@@ -119,7 +119,7 @@ def conditions(result):
     before, during = result.get("busy"), result.get("busy_during")
     said = (
         f"Measured on {result['date']} in {result['duration']:.0f} s; cores busy just before: {cell(before, 'share')}, "
-        f"with others' work during it: {cell(during, 'share')}."
+        f"kept busy by others meanwhile: {cell(during, 'share')}."
     )
     if max(before or 0, during or 0) > BUSY:
         said += " **The machine was busy: these times are to be measured again.**"

@@ -91,7 +91,7 @@ def run(quick):
     }  # fmt: skip
     columns = [
         ("case", "rows × columns", "text"), ("ours", "sparse, s", "seconds"), ("dense", "dense, s", "seconds"),
-        ("ratio", "ratio", "ratio"), ("peak", "beyond the data, MiB", "count"), ("stored", "CSR matrix, MiB", "count"),
+        ("ratio", "ratio", "times"), ("peak", "beyond the data, MiB", "count"), ("stored", "CSR matrix, MiB", "count"),
         ("agree", "agree", "power"),
     ]  # fmt: skip
     goals = [
