@@ -9,7 +9,9 @@ UNCOMPILED = NUMBA_DISABLE_JIT=1 $(TEST) tests/test_kernels.py tests/test_sparse
 	tests/test_patterns.py tests/test_exp_log.py tests/test_model_kernels.py tests/test_agglomerate.py \
 	-k "not threads and not cannot_hold and not 130" --cov=expfam_em/kernels --cov-fail-under=92
 
-.PHONY: demo test test-all test-one bench check docs format clean
+OLDEST = $(VENV)-oldest
+
+.PHONY: demo test test-all test-one test-oldest bench check docs format clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/demo.py out
@@ -27,6 +29,10 @@ test-all: $(VENV)/.dev
 test-one: $(VENV)/.dev
 	$(if $(K),,$(error say which tests: make test-one K=name))
 	$(BIN)/python -m pytest -k "$(K)"
+
+# The oldest versions that pyproject.toml allows, which matplotlib 3.8 needs an older pyparsing for.
+test-oldest: $(OLDEST)/.dev
+	$(OLDEST)/bin/python -m pytest --numprocesses auto --dist worksteal
 
 bench: $(VENV)/.bench
 	$(BIN)/python docs/benchmarks/run.py
@@ -64,5 +70,12 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
+$(OLDEST)/.dev: pyproject.toml
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct \
+		--editable ".[dev]" "pyparsing<3.2"
+	touch $@
+
 clean:
-	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
