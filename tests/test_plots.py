@@ -346,6 +346,8 @@ def test_a_model_draws_pairs_of_its_columns_or_those_that_are_named(three_column
     model, X = three_columns
     axes = model.plot(X)
     assert axes.shape == (3, 3)
+    assert axes[0, 0].get_title(loc="left") == "120 rows, 2 components"
+    assert ef.KMeans(2, random_state=0).fit(X).plot(X)[0, 0].get_title(loc="left") == "120 rows, 2 clusters"
     np.testing.assert_array_equal(axes[2, 1].collections[0].get_offsets(), X[:, [1, 2]])
     assert [ax.get_xlabel() for ax in axes[2]] == ["column 0", "column 1", "column 2"]
     assert not axes[0, 1].axison

@@ -106,6 +106,7 @@ def _pairs(seen: Any, chosen: Sequence[int], names: Sequence[str]) -> NDArray[An
             ax.set_yticks([])
             ax.spines["left"].set_visible(False)
     K = seen.r.shape[1] - seen.noise
-    words = f"{len(seen.r):,} rows, {K} component{'s' * (K != 1)}{' and noise' * seen.noise}"
+    kind = "cluster" if seen.mixture is None else "component"  # of k-means there is no mixture
+    words = f"{len(seen.r):,} rows, {K} {kind}{'s' * (K != 1)}{' and noise' * seen.noise}"
     axes[0, 0].set_title(words, loc="left", fontsize="medium")
     return axes
