@@ -471,8 +471,11 @@ def test_what_is_known_is_that_of_the_fit():
 
 
 def test_edges_are_left_out_by_name():
-    X = np.random.default_rng(0).integers(0, 2, (400, 4)).astype(float)
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, (400, 4)).astype(float)
     X[:200, 0], X[:200, 1] = 1, 0
+    # columns that tell the components: the likelihood then falls from the edge
+    X[:, 2:] = rng.random((400, 2)) < np.where(np.arange(400) < 200, 0.95, 0.05)[:, None]
     fit = ef.BernoulliMixture(2, init=np.repeat([0, 1], 200), tol=1e-14, max_iter=5000).fit(X)
     errors = ef.standard_errors(fit, X)
     at_edge = (fit.probabilities_ < 1e-9) | (fit.probabilities_ > 1 - 1e-9)
