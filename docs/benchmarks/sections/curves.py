@@ -69,7 +69,9 @@ def shaped(n, d, K, setting):
 
 
 def slope(lines, axis, name, last=4):
-    """Return the exponent of the cost along an axis over its last points."""
+    """Return the exponent of the cost along an axis over its last points; NaN if noise has left fewer than two."""
     points = [(line["value"], line[name]) for line in lines if line["axis"] == axis and line[name]][-last:]
+    if len(points) < 2:
+        return float("nan")
     x, y = np.log(points).T
     return float(np.polyfit(x, y, 1)[0])
