@@ -53,7 +53,7 @@ def geyser(folder):
 
 def digits(folder):
     X, _ = binary_digits()
-    fit = ef.BernoulliMixture(20, random_state=0).fit(X)
+    fit = ef.BernoulliMixture(20, random_state=0, max_iter=1000).fit(X)
     trace_table("1,797 binary digits of 8×8 pixels: BernoulliMixture(20)", fit.lower_bounds_)
     order = np.argsort(-fit.weights_)
     figure, axes = side_by_side(10, 2.75, rows=2)

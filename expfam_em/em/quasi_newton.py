@@ -48,6 +48,9 @@ WAY_POINTS = 5
 LEAST_CONVEXITY = 1e-8
 """By how much rounding may make A less than convex there, as a share of A."""
 
+LONGEST_PAUSE = 31
+"""Most steps of EM that are made before a quasi-Newton step is tried again."""
+
 DRIFT = 3.0
 """Divergence of a component from what it was when its coordinates were chosen, above which others are."""
 
@@ -75,6 +78,8 @@ class Memory(NamedTuple):
         Differences of θ, −g and −f between steps that were kept.
     curvature : (L, m)
         1/⟨step, gradient⟩ of a pair, 0 where there is none.
+    pause, rest : (L,) int
+        Steps of EM that were to be made after the last rejected step, and those of them that still are.
     """
 
     point: Array
@@ -87,6 +92,8 @@ class Memory(NamedTuple):
     gradients: Array
     em_steps: Array
     curvature: Array
+    pause: Integers
+    rest: Integers
 
     @classmethod
     def none(cls, point: Array, anchor: Array, n_runs: int) -> Memory:
@@ -94,7 +101,10 @@ class Memory(NamedTuple):
         L, q = point.shape
         m = int(np.clip(MEMORY_ENTRIES // (3 * n_runs * q), FEWEST_PAIRS, PAIRS))
         nothing, pairs, none = np.zeros((L, q)), np.zeros((L, m, q)), np.zeros(L, bool)
-        return cls(nothing, nothing, nothing, anchor, none, none, pairs, pairs, pairs, np.zeros((L, m)))
+        no_pause = np.zeros(L, np.int64)
+        return cls(
+            nothing, nothing, nothing, anchor, none, none, pairs, pairs, pairs, np.zeros((L, m)), no_pause, no_pause
+        )
 
     def __getitem__(self, which: Any) -> Memory:  # type: ignore[override]  # runs, not fields
         return Memory(*(getattr(self, name)[which] for name in self._fields))
@@ -120,6 +130,12 @@ class Memory(NamedTuple):
     def forgotten(self, which: Mask) -> Memory:
         """Return the memory of runs of which some, a mask (L,), have gone elsewhere since."""
         return self._replace(curvature=np.where(which[:, None], 0.0, self.curvature), moved=self.moved & ~which)
+
+    def rested(self, tried: Mask, rejected: Mask) -> Memory:
+        """Return the memory after a step: each rejected one doubles the pause, and one that is kept halves it."""
+        pause = np.where(tried, self.pause // 2, self.pause)
+        pause = np.where(rejected, np.minimum(2 * self.pause + 1, LONGEST_PAUSE), pause)
+        return self._replace(pause=pause, rest=np.where(rejected, pause, np.maximum(self.rest - 1, 0)))
 
     @property
     def direction(self) -> Array:
@@ -151,7 +167,7 @@ def quasi_newton_step(problem: Problem, state: State) -> State:
     Steps are those of EM until EM is slow: a run that EM ends quickly costs no more, and where it goes at first is
     where EM goes. Then a run goes on from the quasi-Newton point only if it has gained as much as EM was certain to
     gain. Near the limit of a shape, where EM may not raise Q, it must not have lost. If not it is back where it was,
-    without its memory, and its next step is one of EM.
+    without its memory, and its next steps are those of EM: twice as many as after the rejection before.
     """
     quick = state.memory is None and not _is_slow(problem, state).any()
     if quick or state.temperature == 0 or state.n_iter + 1 < len(problem.options.schedule):
@@ -163,7 +179,7 @@ def quasi_newton_step(problem: Problem, state: State) -> State:
     half_bounds = state.bounds + expected_gain(state.statistics, before, after)
     direction = memory.direction
     promised, of_em = (_along(step, memory.gradient) for step in (direction, memory.step))
-    used = memory.curvature.any(axis=1) & (promised > of_em) & _same_support(before, after)
+    used = memory.curvature.any(axis=1) & (memory.rest == 0) & (promised > of_em) & _same_support(before, after)
     trial, used = _trial(problem, state, after, memory, direction, used)
     left = UNDERESTIMATED / 2 * np.maximum(promised, of_em) * problem.totals(state.run)
     left = np.where(memory.begun, left, np.nan)
@@ -175,6 +191,7 @@ def quasi_newton_step(problem: Problem, state: State) -> State:
     rejected = used & ~(moved.bounds + moved.log_priors >= certain)
     anchor = np.where(lost[:, None, None], moved.mixture.natural, memory.anchor)
     memory = memory._replace(moved=memory.begun & ~rejected, anchor=anchor).forgotten(rejected | lost)
+    memory = memory.rested(used, rejected)
     moved = moved._replace(memory=memory, half_bounds=half_bounds)
     if not rejected.any():
         return moved
