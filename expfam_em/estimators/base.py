@@ -46,6 +46,7 @@ from expfam_em.estimators.online import Streamed
 from expfam_em.estimators.shell import (
     all_or_nothing,
     as_dtype,
+    check_summarised,
     checked_weight,
     copied,
     fit_context,
@@ -1053,11 +1054,8 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         TypeError
             Without X.
         """
-        if X is None:
-            raise TypeError(
-                "summary needs X, the rows of the fit: the log-likelihood, the criteria and the standard errors are of "
-                "rows, and a model keeps none. parameters_ and to_frame() need no rows"
-            )
+        of_rows = "the log-likelihood, the criteria and the standard errors"
+        check_summarised(X, of_rows, instead="parameters_ and to_frame()")
         opened: Any = self._open(X)
         given = Given(y, allowed, log_prior)
         log_likelihood, n, found = self._criteria(opened, sample_weight, given)

@@ -29,6 +29,7 @@ from expfam_em.estimators.elsewhere import in_dtype, looked_at, set_or_check_col
 from expfam_em.estimators.shell import (
     EMEstimator,
     as_dtype,
+    check_summarised,
     checked_weight,
     copied,
     generator,
@@ -383,11 +384,7 @@ class KMeans(Transformer, ClusterMixin, EMEstimator):
         TypeError
             Without X.
         """
-        if X is None:
-            raise TypeError(
-                "summary needs X, the rows of the fit: sizes and inertia are of rows, and a model keeps none. "
-                "cluster_centers_ and to_frame() need no rows"
-            )
+        check_summarised(X, "sizes and inertia", instead="cluster_centers_ and to_frame()")
         sizes, inertias, total = self._clusters(X, sample_weight)
         names = tuple(column.name for column in self._columns())
         status = self.__dict__.get("status_", "")

@@ -80,6 +80,14 @@ def checked_weight(sample_weight: ArrayLike | None, X: Any) -> Array | None:
     return weight
 
 
+def check_summarised(X: Any, what: str, instead: str) -> None:
+    """Raise the TypeError for a summary without rows: what of it is of rows, and what needs none."""
+    if X is None:
+        raise TypeError(
+            f"summary needs X, the rows of the fit: {what} are of rows, and a model keeps none. {instead} need no rows"
+        )
+
+
 def refuse_rows(X: Any, what: str) -> None:
     """Raise a ValueError if X is rows from elsewhere, where ``what`` needs them in memory."""
     if is_rows(X) or is_source(X):
