@@ -413,12 +413,11 @@ def _done(
     options, gained = problem.options, np.abs(gains[:, 0])
     if options.stop == "parameters":
         return _distance(before, after, shared(before.family)) <= options.tol
-    done = gained < options.tol * problem.totals(run)
-    if options.stop == "maximum" and done.any():
+    least = options.tol * problem.totals(run)
+    if options.stop == "maximum" and np.any(gained < least):
         of_gains = left_to_gain(gains, gain_rounding(size))
         gained = np.maximum(gained, of_gains if left is None else np.where(np.isnan(left), of_gains, left))
-        done = gained < options.tol * problem.totals(run)
-    return done
+    return gained < least
 
 
 def gain_rounding(size: Array | float) -> Array:
