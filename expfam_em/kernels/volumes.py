@@ -64,17 +64,21 @@ def evaluate(mass, roots, C, half, traces, shares):
 
 @inner(EXACT)
 def newton_step(shares, traces, parts, d, curvature, step):
-    """Write the step of Newton's method in √n_k log λ_k, (K,); return what it gains to first order."""
+    """Write the step of Newton's method in √n_k log λ_k, (K,); return what it gains to first order.
+
+    Parts (K, e) are divided by √n_k.
+    """
     K = len(shares)
     for k in range(K):
-        root = np.sqrt(shares[k])
+        root = np.sqrt(shares[k])  # by itself: a product of two shares may be 0
+        for e in range(parts.shape[1]):
+            parts[k, e] /= root
         for j in range(k + 1):
-            other = np.sqrt(shares[j])  # shares may be so small that a product of two is 0
             value = 0.0
             for e in range(parts.shape[1]):
-                value += parts[k, e] / root * (parts[j, e] / other)
+                value += parts[k, e] * parts[j, e]
             # λ is free up to a factor that C takes back; the ridge is for components that share no direction at all
-            curvature[k, j] = root * other - value + (traces[k] / shares[k] + 1e-14 * d if k == j else 0.0)
+            curvature[k, j] = root * np.sqrt(shares[j]) - value + (traces[k] / shares[k] + 1e-14 * d if k == j else 0.0)
     steep = factorise(curvature)
     gain = 0.0
     for k in range(K):
