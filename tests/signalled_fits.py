@@ -210,11 +210,12 @@ class Signalled:
         return fault
 
     def left(self):
-        """Return what has been left behind, "" if nothing is."""
+        """Return what has been left behind, "" if nothing is, once a thread that writes had time to end."""
+        end = time.monotonic() + 2.0
+        while self.present() != self.files and time.monotonic() < end:
+            gc.collect()
+            time.sleep(0.01)
         names, open_files = self.present()
-        if open_files > self.files[1]:
-            gc.collect()  # an exception may hold the frames that hold a file
-            names, open_files = self.present()
         if names != self.files[0]:
             return f"leaves {sorted(names - self.files[0])}"
         if open_files > self.files[1]:

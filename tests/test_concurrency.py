@@ -1,7 +1,11 @@
 """Fits from several threads, after a fork, and beside other users of BLAS."""
 
+import contextvars
+import functools
+import inspect
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,9 +18,10 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import expfam_em as ef
+from expfam_em.estimators.shell import EMEstimator
 from expfam_em.rows import grid
 from expfam_em.rows import threads as threads_module
-from expfam_em.rows.helpers import Task
+from expfam_em.rows.helpers import Task, away_from_signals
 from expfam_em.rows.memory import as_rows
 from tests.problems import BY_NAME, Problem
 
@@ -322,3 +327,70 @@ def test_a_blas_that_is_loaded_inside_and_counts_for_each_thread(monkeypatch):
     assert late.get_num_threads() == 4
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(late.get_num_threads).result() == 4
+
+
+@pytest.fixture
+def ctrl_c():
+    """A function that does what Ctrl-C does, from any thread."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell sets it aside in the background
+    yield functools.partial(signal.pthread_kill, threading.get_ident(), signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_ctrl_c_finds_in_a_thread_ends_by_itself(times, ctrl_c):
+    seen, ended, go_on = [], threading.Event(), threading.Event()
+
+    def work(is_wanted):
+        seen.append(is_wanted())
+        ctrl_c()
+        while is_wanted():
+            time.sleep(0.001)
+        if times == 2:
+            ctrl_c()
+            go_on.wait(20)
+        seen.append(is_wanted())
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        away_from_signals(work)
+    assert ended.is_set() == (times == 1)
+    go_on.set()
+    assert ended.wait(20)
+    assert seen == [True, False]
+
+
+def test_what_a_thread_returns_or_raises_reaches_the_caller():
+    variable = contextvars.ContextVar("variable", default=0)
+    variable.set(3)
+    assert away_from_signals(lambda is_wanted: (is_wanted(), variable.get())) == (True, 3)
+    with pytest.raises(KeyError, match="7"):
+        away_from_signals(lambda is_wanted: {}[7])
+
+
+COMPUTE_NOTHING = {"fit_predict", "fit_transform", "plot", "stack", "unchecked"}
+"""Methods that call others, or put values together."""
+
+PLAIN = {"effective_sample_size", "register", "rows_from"}
+"""Functions that compute nothing which NumPy may warn of."""
+
+
+def is_undisturbed(function):
+    """Return whether a function, or one that it wraps, is made by `undisturbed`."""
+    while function is not None:
+        if getattr(function, "__code__", None) is threads_module.undisturbed(print).__code__:
+            return True
+        function = getattr(function, "__wrapped__", None)
+    return False
+
+
+def test_every_public_function_leaves_settings_as_they_were():
+    public = {name: getattr(ef, name) for name in ef.__all__}
+    functions = {name: it for name, it in public.items() if inspect.isfunction(it) and name not in PLAIN}
+    for kind in (ef.Mixture, *(it for it in public.values() if inspect.isclass(it) and issubclass(it, EMEstimator))):
+        own = inspect.getmembers(kind, lambda it: inspect.isfunction(it) and it.__module__.startswith("expfam_em."))
+        functions |= {
+            f"{kind.__name__}.{name}": it for name, it in own if name[0] != "_" and name not in COMPUTE_NOTHING
+        }
+    assert len(functions) > 100
+    assert [name for name, it in functions.items() if not is_undisturbed(it)] == []

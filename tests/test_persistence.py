@@ -1,11 +1,13 @@
 """What is saved comes back exactly; what cannot be saved is refused."""
 
 import os
+import signal
 import stat
 import struct
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import expfam_em as ef
 from expfam_em.family import registry
+from expfam_em.saving import files
 from tests import all_families
 from tests.own_families import Rayleigh
 
@@ -448,6 +451,45 @@ if hasattr(os, "O_TMPFILE"):  # elsewhere the half of a file stays, under anothe
         assert done.returncode == 7, done.stderr
         assert [file.name for file in path.parent.iterdir()] == [path.name]
         assert path.read_bytes() == b"older"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_while_saving_leaves_what_was_there(path, times, monkeypatch):
+    model = ef.GaussianMixture(random_state=0).fit(X)
+    path.write_bytes(b"older")
+    main, write, replace, ended, wanted = (
+        threading.get_ident(),
+        files.write_parts,
+        files._replace,
+        threading.Event(),
+        [],
+    )
+
+    def interrupted(file, *parts):
+        write(file, *parts)
+        for _ in range(times):
+            signal.pthread_kill(main, signal.SIGINT)
+            while wanted[0]():
+                time.sleep(0.001)
+
+    def replaced(*given):
+        wanted.append(given[-1])
+        try:
+            replace(*given)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(files, "write_parts", interrupted)
+    monkeypatch.setattr(files, "_replace", replaced)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell sets it aside in the background
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            model.save(path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended.wait(20)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == b"older"
 
 
 def test_a_model_is_read_from_a_pipe(path):

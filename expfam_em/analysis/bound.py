@@ -17,10 +17,12 @@ from scipy.special import entr, logsumexp
 
 from expfam_em.family import checked
 from expfam_em.rows.csr import observations
+from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Observations
 from expfam_em.values.mixture import Mixture, mixture_and_rows
 
 
+@undisturbed
 def expected_log_likelihood(
     mixture: Mixture, X: Observations, q: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> float:
@@ -48,6 +50,7 @@ def expected_log_likelihood(
     return _total(_mean(q, joint), sample_weight)
 
 
+@undisturbed
 def lower_bound(mixture: Mixture, X: Observations, q: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
     """Return ℒ(q, θ) = Q(θ; q) + Σ_n w_n H(q_n), at most the log-likelihood (Jensen).
 
@@ -65,6 +68,7 @@ def lower_bound(mixture: Mixture, X: Observations, q: ArrayLike, sample_weight: 
     return expected_log_likelihood(mixture, X, q, sample_weight) + _total(entr(q).sum(axis=1), sample_weight)
 
 
+@undisturbed
 def gap(mixture: Mixture, X: Observations, q: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
     """Return log p(X|θ) − ℒ(q, θ) = Σ_n w_n KL(q_n ‖ p(·|x_n, θ)) ≥ 0, from the divergences themselves.
 

@@ -11,6 +11,7 @@ from expfam_em.family import checked
 from expfam_em.family.alike import alike
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import frames_of, is_incomplete, kinds
+from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Block, Seed
 from expfam_em.values.mixture import Mixture, mixture_of
 
@@ -40,6 +41,7 @@ def _rounded(values: Array) -> str:
     return f"{values:.6g}" if np.ndim(values) == 0 else np.array2string(np.asarray(values), precision=5)
 
 
+@undisturbed
 def entropy(mixture: Mixture, n: int = DRAWS, rng: Seed = None) -> Estimate:
     """Return H = −E[log p(x)] in nats, from n rows drawn from the mixture; exactly if it has one component.
 
@@ -67,6 +69,7 @@ def entropy(mixture: Mixture, n: int = DRAWS, rng: Seed = None) -> Estimate:
     return _mean_of(lambda X: -mixture.log_density(X), mixture, n, rng)
 
 
+@undisturbed
 def divergence(mixture: Mixture, other: Mixture, n: int = DRAWS, rng: Seed = None) -> Estimate:
     """Return KL(p ‖ q) = E_p[log p(x) − log q(x)] in nats of two mixtures of rows alike; exactly for single components.
 
@@ -92,6 +95,7 @@ def divergence(mixture: Mixture, other: Mixture, n: int = DRAWS, rng: Seed = Non
     return _mean_of(lambda X: mixture.log_density(X) - _log_density(other, X), mixture, n, rng)
 
 
+@undisturbed
 def component_entropies(mixture: Mixture, n: int = DRAWS, rng: Seed = None) -> Estimate:
     """Return the entropy of every component, (K,).
 
@@ -108,6 +112,7 @@ def component_entropies(mixture: Mixture, n: int = DRAWS, rng: Seed = None) -> E
     return _stacked([entropy(mixture.components(k), n, rng) for k in range(mixture.n_components)])
 
 
+@undisturbed
 def component_divergences(mixture: Mixture, n: int = DRAWS, rng: Seed = None) -> Estimate:
     """Return KL(p_j ‖ p_k) of every pair of components, (K, K).
 

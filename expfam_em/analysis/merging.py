@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.special import entr
 
 from expfam_em.rows.memory import ArrayRows, as_rows, not_in_memory
+from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Integers, Observations
 from expfam_em.values.evaluate import evaluate
 from expfam_em.values.mixture import mixture_and_rows
@@ -62,6 +63,7 @@ class Merging:
         return np.asarray(responsibilities) @ np.eye(n_clusters)[self.clusters(n_clusters)]
 
 
+@undisturbed
 def merge_components(
     mixture: Any, X: Observations, sample_weight: ArrayLike | None = None, *, n_jobs: int | None = None
 ) -> Merging:

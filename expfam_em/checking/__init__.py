@@ -15,6 +15,7 @@ from expfam_em.family.optional import OfComponents, is_incomplete
 from expfam_em.family.registry import family_of
 from expfam_em.rows.caller import warn_caller
 from expfam_em.rows.csr import without_mask
+from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Observations, Seed
 
 DECISIVE = ("∇A is the mean of T", "the density integrates to 1")
@@ -77,6 +78,7 @@ def _refuse_impossible(family: ExponentialFamily, X: Array) -> None:
         return
 
 
+@undisturbed
 def check_family(family: ExponentialFamily, X: Observations, *, random_state: Seed = 0) -> Report:
     """Check the laws of an exponential family on rows, and name the first one that is broken.
 

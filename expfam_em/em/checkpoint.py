@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +26,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.frames import Frames
 from expfam_em.family.optional import Framed, frames_of, in_order_of, shared
 from expfam_em.rows.caller import warn_caller
+from expfam_em.rows.helpers import away_from_signals
 from expfam_em.saving.files import Reader, Writer, parsed, read, sync_folder, write_durably
 from expfam_em.values.mixture import Mixture
 
@@ -255,7 +258,7 @@ class CheckpointFile:
         nodes = [[part.kind, part.node, len(part.data)] for part in parts]
         header = json.dumps({"checkpoint": self.belongs, "parts": nodes}, allow_nan=False).encode()
         try:
-            self._replace(header, [part.data for part in parts])
+            away_from_signals(functools.partial(self._replace, header, [part.data for part in parts]))
         except OSError as error:
             with contextlib.suppress(OSError):
                 self.new.unlink(missing_ok=True)
@@ -269,7 +272,7 @@ class CheckpointFile:
             )
         self.written = time.monotonic()
 
-    def _replace(self, header: bytes, arrays: list[bytes]) -> None:
+    def _replace(self, header: bytes, arrays: list[bytes], is_wanted: Callable[[], bool]) -> None:
         with open(self.new, "wb") as file:
             write_durably(file, None, header, arrays)
         with contextlib.suppress(FileNotFoundError):

@@ -792,6 +792,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         names = [f"component_{k}" for k in range(self._n_all)]
         return self._said(X, "responsibilities", names, lambda r, dtype: r.astype(dtype, copy=False), out)
 
+    @undisturbed
     def transform(self, X: Observations | Source) -> Floats:
         """Return the responsibilities p(k|x), (n, K), as a step of a pipeline; see `set_output` for frames.
 
@@ -856,6 +857,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         rows, _ = self._rows(given)
         return float(np.average(self._evaluate(rows, log_density=True).log_density, weights=weight))
 
+    @undisturbed
     def sample(self, n_samples: int = 1) -> tuple[Any, Integers]:
         """Return n rows drawn from the mixture, (n, d), and their components, (n,).
 
@@ -957,6 +959,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         """Number of free parameters; mixing weights that are held are none."""
         return self.mixture_.n_parameters - (0 if self._weights_rule == "free" else self._n_all - 1)
 
+    @undisturbed
     def aic(self, X: Observations | Source, sample_weight: ArrayLike | None = None) -> float:
         """Return Akaike's criterion −2 log L + 2 m for m free parameters; lower is better.
 
@@ -964,6 +967,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         """
         return self._deviance(X, sample_weight)[0] + 2 * self._n_free
 
+    @undisturbed
     def bic(self, X: Observations | Source, sample_weight: ArrayLike | None = None) -> float:
         """Return Schwarz's criterion −2 log L + m log n; lower is better.
 
@@ -972,6 +976,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         deviance, n = self._deviance(X, sample_weight)
         return float(deviance + self._n_free * np.log(n))
 
+    @undisturbed
     def icl(
         self,
         X: Observations | Source,
@@ -1034,6 +1039,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         )
         return Fitted(self.mixture_, kept, options)
 
+    @undisturbed
     def summary(
         self, X: Observations | Source | None = None, sample_weight: ArrayLike | None = None, *, y: object = None,
         allowed: ArrayLike | None = None, log_prior: ArrayLike | None = None,
@@ -1071,6 +1077,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
             {"weights": self.weights_, **self.parameters_}, errors, why, entries_of_model(self),
         )  # fmt: skip
 
+    @undisturbed
     def to_frame(
         self, X: Observations | Source | None = None, sample_weight: ArrayLike | None = None, *, level: float = 0.95
     ) -> Any:
@@ -1103,6 +1110,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         """Return the estimates, one dict for each; see `to_frame`."""
         return records(self, None, 0.95)
 
+    @undisturbed
     def reorder(self, by: str | ArrayLike = "weights") -> Self:
         """Put the components in another order; labels and all attributes follow.
 
@@ -1123,6 +1131,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         check_is_fitted(self, "mixture_")
         return self._put_in_order(order(self.mixture_, by))
 
+    @undisturbed
     def match(self, other: BaseMixture | Mixture) -> Self:
         """Put the components in the order of those of another mixture that they are most like.
 

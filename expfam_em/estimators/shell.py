@@ -469,6 +469,7 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             raise TypeError("plot needs X, rows to draw the model with: a model keeps none")
         return plot_model(self, X, columns=columns, ax=ax)
 
+    @undisturbed
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the estimator to one file without pickle; `expfam_em.load` reads it back."""
         check_is_fitted(self, "mixture_")

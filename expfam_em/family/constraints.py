@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expfam_em.rows.columns import did_you_mean
+from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class Constraint:
         return found
 
 
+@undisturbed
 def constrain(
     family: F | str, *, fixed: Fixed | None = None, tied: Tied = (), bounds: Bounds | None = None
 ) -> F:  # fmt: skip

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import contextvars
 import functools
 import os
 import queue
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 class Task:
@@ -58,6 +61,31 @@ class Task:
         """Take the task back if nobody has begun it; else wait until it is done, and raise what it raised."""
         if not self._is_claimed():
             self.result()
+
+
+def away_from_signals(function: Callable[[Callable[[], bool]], Result]) -> Result:
+    """Call a function in a thread that no signal reaches, wait for it, and return what it returns.
+
+    So what it opens it closes. Ctrl-C ends the wait once the function has ended; Ctrl-C a second time ends it at once.
+
+    Parameters
+    ----------
+    function : callable (is_wanted) -> result
+        It may ask ``is_wanted()``, which is false once Ctrl-C has come.
+    """
+    wanted = [True]
+    task = Task(functools.partial(contextvars.copy_context().run, function, lambda: bool(wanted)))
+    try:
+        task.begin()
+        value, error = task.done.get()
+    except BaseException:
+        wanted.clear()
+        if not task.claims:  # it has begun
+            task.done.get()
+        raise
+    if error is not None:
+        raise error
+    return value
 
 
 class _Helpers:

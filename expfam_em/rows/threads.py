@@ -75,7 +75,8 @@ class _Stay(_Call):
         self.filters = warnings.filters
 
 
-_inside: weakref.WeakSet[_Stay] = weakref.WeakSet()
+_inside: set[Callable[[], _Stay | None]] = set()
+"""References to calls that last. A WeakSet would forget calls by a function in Python, in which Ctrl-C is lost."""
 
 
 class _Here(threading.local):
@@ -126,8 +127,8 @@ def undisturbed(function: Function) -> Function:
 def _enter(stay):
     gone = _gone()
     with settings_lock:
-        _inside.add(stay)
         _here.stay = weakref.ref(stay, gone.put)  # a function made in C, which Ctrl-C cannot cut short
+        _inside.add(_here.stay)
         _hold()
 
 
@@ -140,8 +141,7 @@ def _gone() -> queue.SimpleQueue[Any]:
         while True:
             gone.get()
             with settings_lock:
-                if not set(_inside):
-                    _put_back(_before)
+                _put_back_if_nobody_is_inside()
 
     start_new_thread(put_back, ())
     return gone
@@ -170,15 +170,20 @@ def _leave(stay):
     """Put back what this thread alone has set; the last thread inside puts back the rest."""
     with settings_lock:
         _put_back(_here.before)
-        _inside.discard(stay)
+        _inside.discard(_here.stay)
         _here.stay = _Here.stay
-        if not set(_inside):  # its length counts one whose end was not noted, because Ctrl-C came then
-            _put_back(_before)
+        _put_back_if_nobody_is_inside()
     # an exception from a signal handler may have kept warnings.catch_warnings from putting back its filter
     if warnings.filters is not stay.filters and threading.current_thread() is threading.main_thread():
         added = len(warnings.filters) - len(stay.filters)
         if sys.exc_info()[0] is not None and added > 0 and warnings.filters[added:] == stay.filters:
             warnings.filters = stay.filters
+
+
+def _put_back_if_nobody_is_inside():
+    _inside.difference_update([stay for stay in _inside if stay() is None])
+    if not _inside:
+        _put_back(_before)
 
 
 def _put_back(before):
@@ -344,10 +349,8 @@ def _alone():
     """Forget the threads of the parent, of which a forked child has the one that forked."""
     helpers.forget()
     _gone.cache_clear()
-    for stay in set(_inside) - {_here.stay()}:
-        _inside.discard(stay)
-    if not set(_inside):
-        _put_back(_before)
+    _inside.intersection_update({_here.stay})
+    _put_back_if_nobody_is_inside()
     settings_lock.release()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -29,6 +30,7 @@ from expfam_em.family.alike import constants
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.constraints import Constraint
 from expfam_em.family.frames import Frames
+from expfam_em.rows.helpers import away_from_signals
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Block
 from expfam_em.values.evaluate import evaluate
@@ -129,55 +131,41 @@ def _write(path: Path, header: bytes, arrays: list[bytes]) -> None:
     path = Path(os.path.realpath(path))  # a link stays a link
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save to {path}: there is no folder {path.parent}")
+    away_from_signals(functools.partial(_replace, path, header, arrays))
+
+
+def _replace(path: Path, header: bytes, arrays: list[bytes], is_wanted: Callable[[], bool]) -> None:
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # names may be as long as the system allows
-    older, opened = path.stat() if path.exists() else None, Opened()
+    older = path.stat() if path.exists() else None
     mode = 0o666 if older is None else 0o600
     try:
         # a file without a name is gone if the process is killed
-        with contextlib.suppress(OSError), opened.file(path.parent, _nameless(), mode) as file:
+        with contextlib.suppress(OSError), _opened(path.parent, _nameless(), mode) as file:
             write_durably(file, older, header, arrays)
             os.link(f"/proc/self/fd/{file.fileno()}", temporary, src_dir_fd=file.fileno())  # follows the link
         if not temporary.exists():
-            with opened.file(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode) as file:
+            with _opened(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode) as file:
                 write_durably(file, older, header, arrays)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        if is_wanted():
+            os.replace(temporary, path)
     finally:
-        opened.close()
+        temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def _opened(path: Path, flags: int, mode: int) -> IO[bytes]:
+    """Open a file to be written."""
+    return open(os.open(path, flags, mode), "wb")
 
 
 def sync_folder(folder: Path) -> None:
     """Write the names of a folder to the disk, where the system can: a file renamed there then survives a power cut."""
-    opened = Opened()
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(opened.descriptor(folder, os.O_RDONLY))
-    finally:
-        opened.close()
-
-
-class Opened:
-    """Files opened by number, each noted in the step that opens it: Ctrl-C may come between any two others."""
-
-    def __init__(self) -> None:
-        self._noted: list[int] = []
-
-    def descriptor(self, path: Path, flags: int, mode: int = 0o777) -> int:
-        """Open a file, and return its number."""
-        self._noted.extend(map(os.open, [path], [flags], [mode]))
-        return self._noted[-1]
-
-    def file(self, path: Path, flags: int, mode: int) -> IO[bytes]:
-        """Open a file to be written."""
-        return open(self.descriptor(path, flags, mode), "wb", closefd=False)
-
-    def close(self) -> None:
-        """Close all of them."""
-        while self._noted:
-            os.close(self._noted.pop())
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _nameless() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from expfam_em.rows.helpers import away_from_signals
 from expfam_em.rows.protocol import Chunk, Rows
 from expfam_em.rows.typing import Block
 from expfam_em.sources.parquet import import_pyarrow
@@ -50,19 +52,28 @@ def write_by_row(
     if path.is_dir() or not path.parent.is_dir():
         what = "it is a folder" if path.is_dir() else "there is no such folder"
         raise ValueError(f"out is {str(path)!r}: {what}; give the path of a file in a folder that is there")
-    part = path.with_name(f".{path.name}.part")
-    file: Any = (_Npy if path.suffix == ".npy" else _Parquet)(part, list(names), n_rows)
+    away_from_signals(functools.partial(_write, path, list(names), rows, n_rows, function, work))
 
-    def put(chunk: Chunk) -> int:
-        file.put(chunk.first, function(chunk))
+
+def _write(
+    path: Path, names: list[str], rows: Rows, n_rows: int, function: Callable[[Chunk], Block], work: float,
+    is_wanted: Callable[[], bool],
+) -> None:  # fmt: skip
+    part = path.with_name(f".{path.name}.part")
+    file: Any = (_Npy if path.suffix == ".npy" else _Parquet)(part, names, n_rows)
+
+    def put(first: int, block: Block) -> int:
+        if not is_wanted():
+            raise KeyboardInterrupt
+        file.put(first, block)
         return 0
 
     try:
         if hasattr(rows, "each"):  # other processes have the rows, but this one has the file
             for first, block in rows.each(function, work):
-                file.put(first, block)
+                put(first, block)
         else:
-            rows.reduce(put, work)
+            rows.reduce(lambda chunk: put(chunk.first, function(chunk)), work)
         file.close()
         os.replace(part, path)
     finally:

@@ -174,22 +174,26 @@ class Mixture:
         return _kept(checked.log_partition(self.family, self.flat_natural).reshape(self.weights.shape))
 
     @cached_property
+    @undisturbed
     def expectation(self) -> Array:
         """∇A(η_k), (K, p)."""
         return _kept(checked.to_expectation(self.family, self.flat_natural).reshape(self.natural.shape))
 
     @cached_property
+    @undisturbed
     def log_weights(self) -> Array:
         """log π_k, −∞ for a weight of 0, (K,)."""
         with np.errstate(divide="ignore"):
             return _kept(np.log(self.weights))
 
     @property
+    @undisturbed
     def parameters(self) -> dict[str, Array]:
         """The named parameters of the components."""
         return checked.parameters(self.family, self.natural)
 
     @property
+    @undisturbed
     def edges(self) -> dict[str, tuple[int, ...]]:
         """Components at an edge of the parameter space, by the names that the family has for edges; none is left out.
 
@@ -200,12 +204,14 @@ class Mixture:
         return {name: tuple(np.flatnonzero(which).tolist()) for name, which in found.items() if np.any(which)}
 
     @property
+    @undisturbed
     def n_parameters(self) -> int:
         """Free parameters: those of the components and K − 1 mixing weights."""
         of_components = checked.n_parameters(self.family, self.n_components)
         free = self.natural.size if of_components is None else of_components
         return free - self.family._n_removed(self.natural) + self.n_components - 1
 
+    @undisturbed
     def components(self, index: ArrayLike) -> Mixture:
         """Return the mixture of some components, in the order of an index array, with their weights rescaled."""
         index = np.atleast_1d(index)
@@ -215,6 +221,7 @@ class Mixture:
             family = family._under(None)  # the constraint is one of other components
         return Mixture(family, weights / weights.sum(), self.natural[index])
 
+    @undisturbed
     def in_family(self, family: ExponentialFamily) -> Mixture:
         """Return the same mixture in the coordinates of a family, which is its own in others.
 
@@ -232,12 +239,14 @@ class Mixture:
             raise ValueError(f"component {k} is outside the natural-parameter space of {family!r}")
         return moved
 
+    @undisturbed
     def in_family_if_finite(self, family: ExponentialFamily) -> Mixture | None:
         """Return the same, or None if rounding takes a component out of the natural-parameter space."""
         with np.errstate(all="ignore"):
             natural = translate(self.family, self.flat_natural, family)
         return self._with_components(family, natural)
 
+    @undisturbed
     def reframed(self, expectation: Array | None = None) -> Mixture:
         """Return the same mixture with its components in the frames that suit them best.
 
@@ -267,10 +276,12 @@ class Mixture:
             self.log_weights.reshape(stack), self.family,
         )  # fmt: skip
 
+    @undisturbed
     def log_density(self, X: Observations | CSRBlock) -> Array:
         """Return log p(x) of each row, (n,)."""
         return self._evaluated(X, log_density=True).log_density
 
+    @undisturbed
     def responsibilities(self, X: Observations | CSRBlock, temperature: float = 1.0) -> Array:
         """Return r_nk = p(k|x_n), or softmax(scores/τ) at another temperature τ ≥ 0, (n, K)."""
         return self._evaluated(X, responsibilities=True, temperature=temperature).responsibilities
@@ -297,6 +308,7 @@ class Mixture:
 
     # ---- parts of an observation ----------------------------------------------------------------------------
 
+    @undisturbed
     def marginal(self, columns: ArrayLike) -> Mixture:
         """Return the mixture of the chosen columns alone, p(x_columns)."""
         columns = _indices(columns)
@@ -308,6 +320,7 @@ class Mixture:
             raise ValueError(f"columns are {columns.tolist()}, counted from 0; rows do not have as many") from error
         return Mixture(*_with_weights(self.weights, of_family))
 
+    @undisturbed
     def conditional(self, columns: ArrayLike, values: ArrayLike) -> Mixture:
         """Return the mixture of the other columns given the values of these, p(x_rest | x_columns = values)."""
         columns, values = _indices(columns), np.atleast_1d(np.asarray(values, np.float64))

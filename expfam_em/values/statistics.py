@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from expfam_em.family.alike import alike
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import Framed, components, stacked, translate_expectation
+from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array
 
 
@@ -89,6 +90,7 @@ class ExpectedStatistics:
         )  # fmt: skip
 
     @property
+    @undisturbed
     def expectation(self) -> Array:
         """S_k / Σ r e, the right-hand side of the M-step, (K, p); NaN for a component without observations."""
         with np.errstate(invalid="ignore", divide="ignore"):
