@@ -27,7 +27,7 @@ OUTSIDE = {
     "estimators": NUMBERS | {"matplotlib", "sklearn"},  # of matplotlib types alone
     "plots": NUMBERS | {"matplotlib"},
     "progress": NUMBERS | {"tqdm"},
-    "cli": NUMBERS | {"matplotlib", "pyarrow", "typer"},
+    "cli": NUMBERS | {"matplotlib", "pyarrow", "pandas", "typer"},
 }
 """What layers may import from outside, if not just NumPy and SciPy."""
 

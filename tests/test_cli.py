@@ -841,7 +841,7 @@ def test_a_family_for_each_column_keeps_the_names(tmp_path):
     out = succeeds("fit", "mixed.csv", "-f", "auto", "--seed", 0, "-o", "auto.efm")
     assert "lognormal_log_means\n  amount " in out
     assert "poisson_rates\n  visits " in out
-    assert str(ef.load("auto.efm").family_) == "Product([(LogNormal('diag'), [0]), (Poisson(), [1])])"
+    assert str(ef.load("auto.efm").family_) == "Product([(LogNormal('diag'), ['amount']), (Poisson(), ['visits'])])"
     assert len(succeeds("predict", "auto.efm", "mixed.csv").splitlines()) == 81
 
 
@@ -865,6 +865,155 @@ def test_a_family_is_checked(csv, monkeypatch, folder):
     assert "Waves() breaks a law" in fails("check-family", "waves_of_mine:Waves", "positive.csv")
     assert "waves_of_mine:Sea is no family" in fails("check-family", "waves_of_mine:Sea", "positive.csv")
     del sys.modules["waves_of_mine"]
+
+
+# ---- mixed tables -------------------------------------------------------------------------------------------
+
+
+def ferry(n=120):
+    """Passengers of a ferry: numbers, counts, True and False, and two columns of labels, with gaps."""
+    rng = np.random.default_rng(5)
+    tourist = rng.random(n) < 0.4
+    frame = pd.DataFrame(
+        {
+            "age": np.where(tourist, rng.normal(45, 6, n), rng.normal(25, 4, n)).round(1),
+            "bags": rng.poisson(np.where(tourist, 4, 1)),
+            "returns": rng.random(n) < np.where(tourist, 0.9, 0.4),
+            "port": rng.choice(["Cork", "Brest", "São Tomé, left"], n),
+            "cabin": np.where(tourist, rng.choice(["sea", "none"], n), rng.choice(["none", "12"], n)),
+        }
+    )
+    frame.loc[7, "age"], frame.loc[11, "port"] = np.nan, None
+    return frame
+
+
+WRITERS = {
+    "plain.csv": lambda frame, name: frame.to_csv(name, index=False, na_rep="NA"),
+    "packed.csv.gz": lambda frame, name: frame.to_csv(name),  # with row numbers in front
+    "r.txt": lambda frame, name: frame.set_axis(range(1, len(frame) + 1)).to_csv(
+        name, sep="\t", index_label=False, na_rep="NA", quoting=2
+    ),
+    "comma.csv": lambda frame, name: frame.to_csv(name, index=False, sep=";", decimal=","),
+    "text.parquet": lambda frame, name: frame.to_parquet(name),
+    "categories.parquet": lambda frame, name: frame.astype({"cabin": "category"}).to_parquet(name),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_mixed_table_is_fitted_and_used_as_its_frame_is(name):
+    frame = ferry()
+    WRITERS[name](frame, name)
+    expected = ef.ExponentialFamilyMixture("auto", 2, random_state=0).fit(frame)
+    done = run("fit", name, "-f", "auto", "-k", 2, "--seed", 0, "-o", "m.efm")
+    assert done.exit_code == 0, done.stderr
+    assert "cells are missing, and rows count by what is there: columns 'age' (1), 'port' (1)" in done.stderr
+    assert f"family          {expected.family_!r}" in done.stdout
+    assert "cabin = none" in done.stdout
+    assert f"BIC             {expected.bic(frame):.8g}" in done.stdout
+    model = ef.load("m.efm")
+    assert model.levels_ == {"port": ("Brest", "Cork", "São Tomé, left"), "cabin": ("12", "none", "sea")}
+    np.testing.assert_array_equal(model.predict_proba(frame), expected.predict_proba(frame))
+    through_a_pipe = run("predict", "m.efm", "-", "--proba", stdin=Path(name).read_bytes())
+    found = np.loadtxt(through_a_pipe.stdout.splitlines(), delimiter=",", skiprows=1)
+    np.testing.assert_array_equal(found, np.column_stack([expected.predict(frame), expected.predict_proba(frame)]))
+    assert succeeds("summary", "m.efm", name) == f"{expected.summary(frame)}\n"
+    assert f"{expected.score(frame):.8g}\n" in succeeds("score", "m.efm", name)
+
+
+def fitted_ferry(*arguments):
+    ferry().to_csv("ferry.csv", index=False)
+    succeeds("fit", "ferry.csv", "-f", "auto", "-k", 2, "--seed", 0, "-q", "-o", "m.efm", *arguments)
+    return ef.load("m.efm")
+
+
+def test_labels_that_the_fit_has_not_seen_are_named_with_their_line(monkeypatch):
+    fitted_ferry()
+    monkeypatch.setattr(commands, "READ_ROWS", 16)
+    ferry().assign(port=["Cork"] * 50 + ["Ostend"] + ["Cork"] * 69).to_csv("new.csv", index=False)
+    for command in ("predict", "score"):
+        assert run(command, "m.efm", "new.csv").stderr == (
+            "error: new.csv, line 52: row 51, column 'port' holds 'Ostend', which no row of the fit has; its levels "
+            "are 'Brest', 'Cork', 'São Tomé, left'. Leave such rows out\n"
+        )
+    ferry().astype({"bags": str}).replace({"bags": {"0": "zero"}}).to_csv("text.csv", index=False)
+    assert re.search(
+        r"text\.csv, line \d+: row \d+, column 'bags' holds 'zero', which is not a n",
+        fails("predict", "m.efm", "text.csv"),
+    )
+
+
+def test_what_looks_like_a_number_is_a_label_where_the_fit_has_labels():
+    model = fitted_ferry()
+    only = ferry().query("cabin == '12'")
+    only.to_csv("only.csv", index=False)
+    only.to_csv("bare.csv", index=False, header=False)  # by position
+    only.assign(cabin=12).to_parquet("numbers.parquet")
+    for name in ("only.csv", "bare.csv", "numbers.parquet"):
+        assert [*map(int, succeeds("predict", "m.efm", name).split()[1:])] == model.predict(only).tolist()
+
+
+def test_levels_that_are_numbers_are_found_in_text():
+    frame = pd.DataFrame({"grade": pd.Categorical(RNG.choice([1, 2, 3], 60)), "sex": RNG.choice(["f", "m"], 60)})
+    model = ef.ExponentialFamilyMixture("categorical", 2, random_state=0).fit(frame)
+    model.save("m.efm")
+    frame.to_csv("grades.csv", index=False)
+    assert [*map(int, succeeds("predict", "m.efm", "grades.csv").split()[1:])] == model.predict(frame).tolist()
+
+
+def test_families_of_labels_take_text_and_others_name_the_one_that_does():
+    frame = ferry()[["port", "cabin"]].fillna("?")
+    frame.to_csv("labels.csv", index=False)
+    expected = ef.ExponentialFamilyMixture("categorical", 2, random_state=0).fit(frame)
+    np.testing.assert_array_equal(
+        saved("labels.csv", "-f", "categorical").predict_proba(frame), expected.predict_proba(frame)
+    )
+    assert "\nauto " in succeeds("select", "labels.csv", "-m", "auto", "-k", "1-2", "--seed", 0)
+    assert fails("fit", "labels.csv").endswith(
+        "leave the column out with --columns; the family auto takes text as labels\n"
+    )
+
+
+def test_families_of_columns_can_be_chosen():
+    frame, choices = ferry(), {"age": "gaussian", "cabin": None}
+    model = fitted_ferry("--column-family", "age=gaussian", "--column-family", "cabin=none")
+    family = ef.families.Product.infer(frame, choices)
+    expected = ef.ExponentialFamilyMixture(family, 2, random_state=0).fit(frame)
+    assert repr(model.family) == repr(family)
+    np.testing.assert_array_equal(model.predict_proba(frame), expected.predict_proba(frame))
+    assert len(succeeds("predict", "m.efm", "ferry.csv").split()) == 121
+    for choice, said in {
+        "agee=gaussian": "did you mean 'age'?", "agee=none": "ferry.csv: no column is named 'agee'",
+        "age=gausian": "did you mean 'gaussian'?", "age": "--column-family takes COLUMN=FAMILY",
+    }.items():  # fmt: skip
+        assert said in fails("fit", "ferry.csv", "-f", "auto", "--column-family", choice)
+    assert "is for --family auto" in fails("fit", "ferry.csv", "--column-family", "age=gaussian")
+
+
+def test_columns_that_tell_no_family_are_said_in_words_of_the_command_line():
+    ferry().assign(name=[f"passenger {i}" for i in range(120)]).to_csv("names.csv", index=False)
+    assert fails("fit", "names.csv", "-f", "auto") == (
+        "error: names.csv: column 'name' has 120 different labels in 120 rows, which name rows; give --column-family "
+        "name=none to leave it out, or name=categorical or another family\n"
+    )
+    assert run("fit", "names.csv", "-f", "auto", "--column-family", "name=none").exit_code == 0
+
+
+def test_a_mixed_model_is_drawn_and_sampled(monkeypatch):
+    pytest.importorskip("matplotlib")
+    model = fitted_ferry("--plot", "all.png")
+    succeeds("plot", "m.efm", "ferry.csv", "-o", "some.png", "--columns", "age,cabin")
+    Path("drawn.csv").write_text(succeeds("sample", "m.efm", "-n", 30, "--seed", 4), encoding="utf-8")
+    drawn, _ = model.set_params(random_state=4).sample(30)
+    assert pd.read_csv("drawn.csv")["port"].tolist() == drawn["port"].tolist()
+    assert len(succeeds("predict", "m.efm", "drawn.csv").split()) == 31
+
+
+def test_weights_beside_labels():
+    frame, w = ferry().drop(columns=["age", "bags", "returns"]).fillna("none"), RNG.integers(1, 4, 120)
+    frame.assign(w=w).to_csv("weighted.csv", index=False)
+    expected = ef.ExponentialFamilyMixture("auto", 2, random_state=0).fit(frame, sample_weight=w)
+    model = saved("weighted.csv", "-f", "auto", "--weights-column", "w")
+    np.testing.assert_array_equal(model.weights_, expected.weights_)
 
 
 # ---- cells --------------------------------------------------------------------------------------------------
@@ -946,6 +1095,7 @@ def shown_on_page(page):
 def test_the_page_shows_what_its_commands_print(faithful):
     pytest.importorskip("matplotlib")
     np.savetxt("faithful.csv", faithful, delimiter=",", header="eruptions,waiting", comments="", fmt="%g")
+    ferry().to_csv("ferry.csv", index=False)
     shown = list(shown_on_page(PAGE))
     assert {line.split()[1] for line, _ in shown} >= {"fit", "select", "check-family", "sample", "plot", "families"}
     number = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[+-]\d+)?")

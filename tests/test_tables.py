@@ -88,7 +88,7 @@ def test_codings(coding, name):
 
 def test_latin_1_is_said():
     Path("a.csv").write_bytes("é,b\n1,2\n".encode("latin-1"))
-    with pytest.warns(UserWarning, match=r"a.csv is not in UTF-8; the names of columns are read as Latin-1"):
+    with pytest.warns(UserWarning, match="a.csv is not in UTF-8; the names of columns, and labels, are read as"):
         assert open_table(Path("a.csv")).names == ["é", "b"]
 
 

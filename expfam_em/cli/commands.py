@@ -8,9 +8,10 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, cast
 
 import numpy as np
@@ -20,15 +21,27 @@ import expfam_em
 from expfam_em.checking import check_family as check
 from expfam_em.cli import report
 from expfam_em.cli.files import STANDARD, open_file, written
-from expfam_em.cli.names import AUTO, describe, family_of, make_estimator, parse_constants, spellings
-from expfam_em.cli.tables import READ_ROWS, MissingError, Table, counting_columns, open_table
-from expfam_em.cli.text import import_pyarrow
+from expfam_em.cli.names import (
+    AUTO,
+    describe,
+    family_of,
+    make_estimator,
+    parse_column_families,
+    parse_constants,
+    spellings,
+)
+from expfam_em.cli.tables import READ_ROWS, MissingError, Table, counting_columns, import_pandas, open_table
+from expfam_em.cli.text import TextCellError, import_pyarrow
 from expfam_em.cost import DRAWN_ROWS, estimated_cost
 from expfam_em.estimators import load
 from expfam_em.estimators import select as compare
+from expfam_em.families.composed.inferred import UntoldFamilyError
+from expfam_em.families.composed.product import Product
 from expfam_em.families.gaussian.gaussian import COVARIANCE_TYPES
+from expfam_em.family.optional import OfLabels
 from expfam_em.family.support import ImpossibleRowError, OutsideSupportError
 from expfam_em.progress import with_bar
+from expfam_em.rows.columns import UnseenLabelError, listed
 
 LARGE_ENTRIES = 10_000_000
 """Rows times columns from which rows are not held in memory, and the cost of a fit is said before it begins."""
@@ -61,19 +74,48 @@ class Given(NamedTuple):
 
     table: Table
     names: list[str]
-    rows: Any
     missing: bool
+    model: Any
+    rows: Any
+    labels: Mapping[str, Any] = MappingProxyType({})
+    """The categories of columns that hold codes of labels, by name."""
+    framed: bool = False
+    """Whether estimators are given a frame in any case."""
 
     @property
     def is_large(self) -> bool:
         """Whether the rows are not to be held in memory."""
-        return len(self.rows) * len(self.names) >= LARGE_ENTRIES and not self.missing
+        return len(self.rows) * len(self.names) >= LARGE_ENTRIES and not self.missing and not self.labels
 
     def loaded(self, whole: bool) -> tuple[Any, Any]:
         """Return rows and weights for an estimator: in memory, unless they are many and it can do without."""
         if self.is_large and not whole:
             return self.rows, None
-        return self.table.in_memory(self.rows, self.names, self.missing)
+        X, weight = self.table.in_memory(self.rows, self.names, self.missing)
+        return self.shown(X), weight
+
+    def shown(self, X: np.ndarray) -> Any:
+        """Return rows as an estimator takes them: a frame where labels are among them, with the names of the fit."""
+        if not self.labels and not self.framed:
+            return X
+        pandas, columns = import_pandas(), {}
+        fitted = _names_of(self.model) or []
+        for j, name in enumerate(self.names):
+            called, column = fitted[j] if len(fitted) == len(self.names) else name, X[:, j]
+            if name in self.labels:
+                codes = np.where(np.isnan(column), -1, column).astype(int)
+                column = pandas.Categorical.from_codes(codes, dtype=self.labels[name])
+                if self.model is not None:  # levels that are no text, such as numbers, are text in a file of text
+                    levels = {str(level): level for level in self.model.levels_.get(called, ())}
+                    column = column.rename_categories(lambda label, known=levels: known.get(str(label), label))
+            columns[called] = column
+        return pandas.DataFrame(columns)
+
+    def say_missing(self) -> None:
+        """Say how many cells of which columns are missing."""
+        counts = sum(np.isnan(chunk.X).sum(axis=0) for chunk in self.rows.chunks(READ_ROWS))
+        if found := [f"{name!r} ({n})" for name, n in zip(self.names, counts, strict=True) if n]:
+            _warn(f"{self.table.name}: cells are missing, and rows count by what is there: columns {listed(found)}")
 
     def name_columns(self, estimator: Any) -> None:
         """Give a fitted estimator the names of the columns, which are saved with it: `_names_of` returns them."""
@@ -94,6 +136,13 @@ class Given(NamedTuple):
             raise ValueError(f"{place} holds {error.value}; {error.needs}") from error
         except ImpossibleRowError as error:
             raise ValueError(f"{self.table.place(error.row)}: {error.counted_from(1)}") from error
+        except UnseenLabelError as error:
+            raise ValueError(f"{self.table.place(error.row)}, {error.what()}. Leave such rows out") from error
+        except UntoldFamilyError as error:
+            raise ValueError(
+                f"{self.table.name}: column {error.column!r} has {error.what}; give --column-family "
+                f"{error.column}=none to leave it out, or {error.column}=categorical or another family"
+            ) from error
         except ValueError as error:
             called = {str(number): repr(name) for number, name in enumerate(self.names)}
             said = re.sub(r"\bcolumn (\d+)", lambda found: f"column {called.get(found[1], found[1])}", str(error))
@@ -109,39 +158,59 @@ class Given(NamedTuple):
                 if not self.missing and X.dtype.kind == "f" and not np.isfinite(X).all():
                     self.table.in_memory(self.rows, self.names)  # which says where
                 try:
-                    yield tell(X)
-                except ImpossibleRowError as error:
+                    yield tell(self.shown(X))
+                except (ImpossibleRowError, UnseenLabelError) as error:
                     raise error.counted_from(chunk.first) from None
 
 
 def open_rows(
     path: Path, columns: str | None, weight: str | None, separator: str | None, header: bool | None,
-    missing: bool = False, keep_row_names: bool = False, model: Any = None,
+    missing: bool = False, keep_row_names: bool = False, model: Any = None, labels: bool = False,
+    without: Collection[str] = (),
 ) -> Given:  # fmt: skip
     """Return the rows of a file.
 
     Columns are those of ``columns`` or of the model, else all but the weights and the row names; unless they have been
-    chosen, one that counts the rows is said, or left out if the file has no names.
+    chosen, one that counts the rows is said, or left out if the file has no names. Text is read as labels in the
+    columns where the model has some, or in all columns.
     """
     table, sure = open_table(open_file(path), separator, header), bool(columns) or keep_row_names
     names = _split(columns) or ([] if model is None else _names_for(model, table))
     if every := not names:
         names = [name for name in (table.names if keep_row_names else table.data_names) if name != weight]
+    for name in without:
+        if name not in names:
+            raise ValueError(f"{table.name}: no column is named {name!r}; the columns are {listed(names)}")
+    names = [name for name in names if name not in without]
     if weight is not None:
         _check_weights(table, weight)
-    rows = table.rows(names, weight, missing)
+    missing = missing or (model is not None and _is_product(model))
+
+    def given() -> Given:
+        if not labels and not hasattr(model, "levels_"):
+            try:
+                return Given(table, names, missing, model, table.rows(names, weight, missing))
+            except TextCellError as error:
+                raise ValueError(f"{error}; the family auto takes text as labels" if model is None else error) from None
+        pairs = zip(names, _names_of(model) or [], strict=False)
+        chosen = None if model is None else [name for name, fitted in pairs if fitted in model.levels_]
+        return Given(table, names, missing, model, *table.mixed_rows(names, weight, missing, chosen))
+
+    found = given()
     if sure:
-        return Given(table, names, rows, missing)
+        return found
     for name in table.row_names if every else []:
         _warn(f"{table.name}: column {name!r} holds row names and is left out; --keep-row-names keeps it")
-    for j in reversed(counting_columns(rows)):
+    for j in reversed(counting_columns(found.rows)):
+        if names[j] in found.labels:  # codes, by the order of what they stand for
+            continue
         if j == 0 and every and not table.named and len(names) > 1:
             _warn(f"{table.name}: column {names[0]!r} counts the rows and is left out; --keep-row-names keeps it")
             names = names[1:]
-            rows = table.rows(names, weight, missing)
+            found = given()
         else:
             _warn(f"{table.name}: column {names[j]!r} counts the rows, but is used; --columns can leave it out")
-    return Given(table, names, rows, missing)
+    return found
 
 
 def _check_weights(table: Table, name: str) -> None:
@@ -288,7 +357,8 @@ def _draw(estimator: Any, given: Given, shown: Sequence[str], path: Path) -> Non
     """Draw some of the rows as `plot` of the estimator does: all columns, or those that are named."""
     step = -(-len(given.rows) // DRAWN)
     X = np.concatenate([chunk.X[-chunk.first % step :: step] for chunk in given.rows.chunks(READ_ROWS)])
-    _save_picture(estimator.plot(X, columns=[given.names.index(name) for name in shown] or None), path)
+    at = [given.names.index(name) for name in shown]
+    _save_picture(estimator.plot(given.shown(X), columns=at or None), path)
 
 
 # ---- commands -----------------------------------------------------------------------------------------------
@@ -315,12 +385,21 @@ def _is_kmeans(estimator: Any) -> bool:
     return hasattr(estimator, "cluster_centers_") or not hasattr(estimator, "n_components")
 
 
+def _is_product(model: Any) -> bool:
+    """Whether each column has a family of its own: cells may then be missing without --missing, as in Python."""
+    return isinstance(model.mixture_.family, Product)
+
+
 @app.command()
 def fit(
     data: Rows,
     family: Family = "gaussian",
     constant: Constants = None,
     components: Annotated[int, typer.Option("--components", "-k", help="Number of components.")] = 1,
+    column_family: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=FAMILY", help="With --family auto: of a column; none leaves it out."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the model to this file.")] = None,
     plot: Picture = None,
     columns: Columns = None,
@@ -348,13 +427,25 @@ def fit(
         "temperature": temperature, "random_state": seed,
     }  # fmt: skip
     estimator = make_estimator(family, components, options, parse_constants(constant))
+    families = parse_column_families(column_family, family)
     _check_paths((output, plot), (data,))
     _check_picture(plot)
     with _warnings_said(quiet):
-        given = open_rows(data, columns, weights_column, separator, header, missing, keep_row_names)
+        auto, out = family == AUTO, [name for name, chosen in families.items() if chosen is None]
+        given = open_rows(
+            data, columns, weights_column, separator, header, missing or auto, keep_row_names,
+            labels=auto or any(estimator._label_columns(1)), without=out,
+        )  # fmt: skip
+        given = given._replace(framed=auto and (given.table.named or bool(families)))
     with _warnings_said(quiet), given.named():
-        X, weight = given.loaded(whole=_is_kmeans(estimator) or family == AUTO)
-        if len(given.rows) * len(given.names) >= LARGE_ENTRIES and not quiet and family != AUTO:
+        X, weight = given.loaded(whole=_is_kmeans(estimator) or auto)
+        if auto and not missing:
+            given.say_missing()
+        if families:
+            estimator.set_params(
+                family=Product.infer(X, {name: families[name] for name in families if name not in out})
+            )
+        if len(given.rows) * len(given.names) >= LARGE_ENTRIES and not quiet and not auto:
             _say_cost(estimator, given)
         estimator.fit(X, sample_weight=weight, callbacks=with_bar([], not quiet))
     given.name_columns(estimator)
@@ -376,7 +467,8 @@ def _print_model(estimator: Any, names: list[str], X: Any, weight: Any, file: An
     else:
         weights, of_fit = estimator.weights_, estimator._criteria(X, weight)
         total, n, criteria = of_fit
-        facts = [
+        facts = [("family", repr(estimator._make_family()))] if _is_product(estimator) else []
+        facts += [
             ("log-likelihood", f"{total / n:.6f} per row, {total:.8g} in all"),
             ("iterations", str(estimator.n_iter_)),
             ("status", estimator.status_),
@@ -468,7 +560,8 @@ def sample(
     estimator.random_state = seed
     X, component = estimator.sample(n)
     titles = _names_of(estimator) or [str(j + 1) for j in range(X.shape[1])]
-    _write(output, [*titles, *["component"] * labels], [[*X.T, *[component] * labels]])
+    columns = [np.asarray(X[name]) for name in titles] if hasattr(estimator, "levels_") else [*X.T]
+    _write(output, [*titles, *["component"] * labels], [[*columns, *[component] * labels]])
 
 
 @app.command("select")
@@ -498,7 +591,11 @@ def select_(
     _check_picture(plot)
     chosen = None if models is None else {name: _model_of(name) for name in _split(models)}
     with _warnings_said(quiet):
-        given = open_rows(data, columns, weights_column, separator, header, missing, keep_row_names)
+        families = [] if chosen is None else list(chosen.values())
+        auto, labels = AUTO in families, any(isinstance(family, OfLabels) for family in families)
+        given = open_rows(
+            data, columns, weights_column, separator, header, missing or auto, keep_row_names, labels=labels or auto
+        )
     with _warnings_said(quiet), given.named():
         X, weight = given.loaded(whole=True)
         found = compare(

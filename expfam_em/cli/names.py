@@ -125,6 +125,25 @@ def _make_family(name, family, constants):
         raise ValueError(f"the family {name} cannot be made with {constants}: {error}") from error
 
 
+def parse_column_families(pairs: list[str] | None, family: str) -> dict[str, str | None]:
+    """Return {"age": "gaussian", "name": None} for "age=gaussian" and "name=none".
+
+    Raises
+    ------
+    ValueError
+        If one has no column or no family, or families of columns are not chosen by their values.
+    """
+    if pairs and family != AUTO:
+        raise ValueError(f"--column-family is for --family auto, and the family is {family}")
+    found: dict[str, str | None] = {}
+    for pair in pairs or []:
+        column, equals, name = (part.strip() for part in pair.rpartition("="))
+        if not (column and equals and name):
+            raise ValueError(f"--column-family takes COLUMN=FAMILY, as in age=gaussian, not {pair!r}")
+        found[column] = None if name == "none" else name
+    return found
+
+
 def parse_constants(constants: list[str] | None) -> dict[str, Any]:
     """Return {"shape": 2} for "shape=2", {"n": (3, 5)} for "n=3,5" and {"kind": "diag"} for "kind=diag".
 

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,10 @@ class Table:
         How to name a row, which is counted from 0.
     row_names : list of str
         Names of the columns that hold the names of rows, and are no part of the data unless asked for.
+    text_columns : callable(column numbers) -> column numbers
+        Those that hold text.
+    labels : callable(column numbers) -> dict of column number to labels (n,)
+        What pandas makes categories of; None is a missing one.
     """
 
     name: str
@@ -56,6 +60,8 @@ class Table:
     read: Callable[[list[int], bool, bool], Any]
     place: Callable[[int], str]
     row_names: list[str]
+    text_columns: Callable[[list[int]], list[int]] = field(default=lambda chosen: [])
+    labels: Callable[[list[int]], dict[int, Any]] = field(default=lambda chosen: {})
 
     @property
     def data_names(self) -> list[str]:
@@ -71,6 +77,13 @@ class Table:
             For a name that no column or several columns have, and for a file without rows; of a text also for a cell
             that is missing, not finite or no number.
         """
+        # read together, because all have the same decimal mark
+        rows = self.read(self._places_of(names, weight), weight is not None, missing)
+        if rows is None or not len(rows):
+            raise ValueError(f"{self.name} has no rows{' below its header' if self.named else ''}")
+        return rows
+
+    def _places_of(self, names: list[str], weight: str | None = None) -> list[int]:
         counts, wanted = Counter(self.names), [*names, *([] if weight is None else [weight])]
         for name in wanted:
             if counts[name] != 1:
@@ -78,11 +91,31 @@ class Table:
                 raise ValueError(f"{self.name}: {what} named {name!r}; the columns are {listed(self.names)}")
         if not names:
             raise ValueError(f"{self.name}: no column is left to read")
-        # read together, because all have the same decimal mark
-        rows = self.read([self.names.index(name) for name in wanted], weight is not None, missing)
-        if rows is None or not len(rows):
-            raise ValueError(f"{self.name} has no rows{' below its header' if self.named else ''}")
-        return rows
+        return [self.names.index(name) for name in wanted]
+
+    def mixed_rows(
+        self, names: list[str], weight: str | None, missing: bool, labelled: list[str] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return rows as `rows` does, with codes in the columns of labels, and the categories of these by name.
+
+        Labels are the columns that hold text, unless they are given by name as ``labelled``.
+        """
+        wanted = [*names, *([] if weight is None else [weight])]
+        places = self._places_of(names, weight)
+        text = self.text_columns(places[: len(names)]) if labelled is None else [self.names.index(n) for n in labelled]
+        if not text:
+            return self.rows(names, weight, missing), {}
+        pandas = import_pandas()
+        found = {i: pandas.Categorical(column) for i, column in self.labels(text).items()}
+        X = np.empty((len(found[text[0]]), len(wanted)))
+        for j, i in enumerate(places):
+            if i in found:
+                X[:, j] = np.where(found[i].codes < 0, np.nan, found[i].codes)
+        if at := [j for j, i in enumerate(places) if i not in found]:
+            numbers = [wanted[j] for j in at]
+            X[:, at] = self.in_memory(self.rows(numbers, None, missing), numbers, missing)[0]
+        rows = _of_array(X, list(range(len(wanted))), weight is not None)
+        return rows, {self.names[i]: column.dtype for i, column in found.items()}
 
     def in_memory(self, rows: Any, names: list[str], missing: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
         """Return rows as an array, row after row, and their weights.
@@ -128,7 +161,8 @@ def open_table(file: File, separator: str | None = None, header: bool | None = N
         def read(chosen, weighted, missing):
             return _of_array(X := text.read(chosen, missing), list(range(X.shape[1])), weighted)
 
-        return _table(file, text.names, text.named, read, text.place)
+        table = _table(file, text.names, text.named, read, text.place)
+        return replace(table, text_columns=text.text_columns, labels=text.labels)
     if separator is not None or header is not None:
         raise ValueError(f"{file.name} is no text file; leave out --separator and --header")
     return _open_npy(file) if file.kind == ".npy" else _open_parquet(file)
@@ -204,4 +238,22 @@ def _open_parquet(file) -> Table:
         X = np.column_stack([column.cast("float64").to_numpy() for column in columns])
         return _of_array(X, list(range(len(wanted))), weighted)
 
-    return _table(file, names, True, read, index=set(names) - set(data_names(schema)))
+    def text_columns(chosen):
+        known = arrow.types.is_dictionary, arrow.types.is_string, arrow.types.is_large_string
+        return [i for i in chosen if any(is_text(schema.field(names[i]).type) for is_text in known)]
+
+    def labels(chosen):
+        found = arrow.parquet.read_table(file.path, columns=[names[i] for i in chosen])
+        return {i: found.column(names[i]).to_pandas() for i in chosen}
+
+    table = _table(file, names, True, read, index=set(names) - set(data_names(schema)))
+    return replace(table, text_columns=text_columns, labels=labels)
+
+
+def import_pandas() -> Any:
+    """Return pandas, which makes frames of columns of text."""
+    try:
+        import pandas
+    except ImportError:
+        raise ImportError('columns of text need pandas: pip install "expfam_em[cli]"') from None
+    return pandas

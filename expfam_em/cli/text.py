@@ -30,7 +30,10 @@ BLOCK_LINES, FEWEST_BYTES, MOST_BYTES = 1000, 1 << 20, 1 << 30
 """Lines, and limits in bytes, of what pyarrow reads at once: its time grows with the blocks times the columns."""
 
 MISSING_CELLS = {"", "nan", "na", "n/a", "<na>", "#n/a", "null", "none", "?", ".", "-"}
-"""What people write into an empty cell, in lower case."""
+"""What people write into an empty cell of a column of numbers, in lower case."""
+
+MISSING_LABELS = {"", "NaN", "nan", "NA", "N/A", "n/a", "<NA>", "#N/A", "NULL", "null", "None"}
+"""What is no label in a column of labels, as in pandas; "none", "-" and the like may well be one."""
 
 BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
 """Cells of a column that has true and false in it, in lower case."""
@@ -85,6 +88,32 @@ class TextFile:
         line, _ = next(islice(self.rows(), row, None))
         return f"{self.file.name}, line {line}: row {row + 1}"
 
+    def labels(self, chosen: list[int]) -> dict[int, list[str | None]]:
+        """Return columns as labels, None where a cell is missing."""
+        known: dict[str, str | None] = dict.fromkeys(MISSING_LABELS)  # one object for each label, however many rows
+        found: dict[int, list[str | None]] = {i: [] for i in chosen}
+        for _, cells in self._cells():
+            for i, labels in found.items():
+                labels.append(known.setdefault(cells[i], cells[i]))
+        return found
+
+    def text_columns(self, chosen: list[int]) -> list[int]:
+        """Return those of the columns that have a cell which is there and no number."""
+        found: set[int] = set()
+        for _, cells in self._cells():
+            found |= {i for i in chosen if i not in found and not _may_be_number(cells[i])}
+            if len(found) == len(chosen):
+                break
+        return [i for i in chosen if i in found]
+
+    def _cells(self) -> Iterator[tuple[str, list[str]]]:
+        """Give the place and the cells of each row, all of which have the same length."""
+        for row, (line, cells) in enumerate(self.rows(), 1):
+            place = f"{self.file.name}, line {line}: row {row}"
+            if len(cells) != len(self.names):
+                raise ValueError(f"{place} has {len(cells)} cells; the first line has {len(self.names)}")
+            yield place, cells
+
     def read(self, chosen: list[int], missing: bool = False) -> np.ndarray:
         """Return columns as numbers, (n, columns), on the disk; missing cells as NaN if they are allowed.
 
@@ -138,10 +167,7 @@ class TextFile:
 
     def _read_cells(self, chosen, missing) -> np.ndarray:
         numbers, marks = array("d"), {}
-        for row, (line, cells) in enumerate(self.rows(), 1):
-            place = f"{self.file.name}, line {line}: row {row}"
-            if len(cells) != len(self.names):
-                raise ValueError(f"{place} has {len(cells)} cells; the first line has {len(self.names)}")
+        for row, (place, cells) in enumerate(self._cells(), 1):
             for i in chosen:
                 number = BOOLEANS.get(cells[i].lower(), math.nan) if i in self.booleans else as_number(cells[i])
                 if not math.isfinite(number) and not (missing and cells[i].lower() in MISSING_CELLS):
@@ -224,7 +250,9 @@ def _coding(file: File) -> str:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
-        warnings.warn(f"{file.name} is not in UTF-8; the names of columns are read as Latin-1", stacklevel=2)
+        warnings.warn(
+            f"{file.name} is not in UTF-8; the names of columns, and labels, are read as Latin-1", stacklevel=2
+        )
         return "latin-1"
     return "utf-8-sig"
 
@@ -273,7 +301,7 @@ def _find_separator(name, lines) -> str:
         rows = [cells for _, cells in _split(lines, separator)]
         first, body, width = rows[0], rows[1:] or rows, _width(rows)
         cells = [cell for row in body if len(row) == width for cell in row if width > 1 or "," not in cell]
-        filled = sum(cell.lower() in MISSING_CELLS or _is_value(cell) for cell in cells)
+        filled = sum(map(_may_be_number, cells))
         share = filled / sum(map(len, body)) if width - 1 <= len(first) <= width else 0.0
         found[separator] = (share > 0 and len(first) >= width, share, len(first))  # a name for each column, rather
     separator = max(found, key=found.__getitem__)
@@ -348,8 +376,16 @@ def _is_value(text) -> bool:
     return _is_boolean(text) or not math.isnan(as_number(text))
 
 
+def _may_be_number(text) -> bool:
+    return text.lower() in MISSING_CELLS or _is_value(text)
+
+
 def _is_fraction(text) -> bool:
     return not as_number(text).is_integer() and not math.isnan(as_number(text))
+
+
+class TextCellError(ValueError):
+    """A cell that holds text where a number is expected."""
 
 
 def bad_cell(place: str, name: str, text: str = "", hint: str = "") -> ValueError:
@@ -361,7 +397,8 @@ def bad_cell(place: str, name: str, text: str = "", hint: str = "") -> ValueErro
         what = f" holds {shown!r}, which is not finite; remove such rows, change the value"
     else:
         what = f" holds {shown!r}, which is not a number; change it"
-    return ValueError(f"{where}{what}, or leave the column out with --columns{hint}")
+    kind = TextCellError if math.isnan(as_number(text)) and text.lower() not in MISSING_CELLS else ValueError
+    return kind(f"{where}{what}, or leave the column out with --columns{hint}")
 
 
 def import_pyarrow():

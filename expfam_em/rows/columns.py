@@ -35,6 +35,29 @@ class Column(NamedTuple):
         return str(self.levels[int(code)]) if known and self.levels is not None else f"{code:g}"
 
 
+class UnseenLabelError(ValueError):
+    """A label that is none of the levels of its column."""
+
+    def __init__(self, name: str, label: Level, levels: Sequence[Level], row: int) -> None:
+        super().__init__(name, label, levels, row)
+        self.name, self.label, self.levels, self.row = name, label, levels, row
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what(f' (row {self.row})')}. Leave such rows out, or give the family Categorical(unseen='zero'), "
+            "under which they have density 0"
+        )
+
+    def what(self, place: str = "") -> str:
+        """Return what is wrong, and where."""
+        known = listed(map(repr, self.levels))
+        return f"column {self.name!r} holds {self.label!r}{place}, which no row of the fit has; its levels are {known}"
+
+    def counted_from(self, first: int) -> UnseenLabelError:
+        """Return the error with its row counted from the start of the whole; this part begins at row ``first``."""
+        return UnseenLabelError(self.name, self.label, self.levels, self.row + first)
+
+
 def is_frame(X: Any) -> bool:
     """Whether X is a table of columns by name, as of pandas or polars."""
     return all(hasattr(X, name) for name in ("columns", "dtypes", "shape", "__getitem__")) and hasattr(X, "to_numpy")
@@ -185,7 +208,7 @@ def codes_of(column: Any, of: Column, unseen: str) -> Array:
 
     Raises
     ------
-    ValueError
+    UnseenLabelError
         If a label is none of the levels.
     """
     levels = of.levels or ()
@@ -195,11 +218,7 @@ def codes_of(column: Any, of: Column, unseen: str) -> Array:
     out[missing] = np.nan
     if unseen == "error" and np.any(out == len(levels)):
         row = int(np.argmax(out == len(levels)))
-        raise ValueError(
-            f"column {of.name!r} holds {_plain(x[row])!r} (row {row}), which no row of the fit has; its levels are "
-            f"{listed(map(repr, levels))}. Leave such rows out, or give the family Categorical(unseen='zero'), under "
-            "which they have density 0"
-        )
+        raise UnseenLabelError(of.name, _plain(x[row]), levels, row)
     return out
 
 

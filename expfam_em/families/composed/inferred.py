@@ -38,6 +38,20 @@ LEAST_COUNT = 1
 """Where counts begin at the latest: whole numbers from a larger one on are measures that were rounded, or years."""
 
 
+class UntoldFamilyError(ValueError):
+    """A column that tells no family."""
+
+    def __init__(self, column: str, what: str) -> None:
+        super().__init__(column, what)
+        self.column, self.what = column, what
+
+    def __str__(self) -> str:
+        return (
+            f"column {self.column!r} has {self.what}: leave it out, Product.infer(X, {{{self.column!r}: None}}), or "
+            f"say which family it has, as in {{{self.column!r}: 'categorical'}}"
+        )
+
+
 def inferred(X: Any, given: Mapping[Any, Any]) -> tuple[list[tuple[ExponentialFamily, list[int]]], Any]:
     """Return families with the columns they describe, and the names of all these columns; None if they have none.
 
@@ -100,10 +114,9 @@ def _chosen(column: Any, name: str) -> ExponentialFamily:
         return _of_labels(column, name)
     x, missing = values_of(column, name)
     present = x[~missing]
-    leave_out = f"say which family it has, or leave it out: Product.infer(X, {{{name!r}: None}})"
     if not len(present) or np.ptp(present) == 0:
         what = "no value" if not len(present) else f"{present[0]:g} in every row"
-        raise ValueError(f"column {name!r} has {what}, which tells no family: {leave_out}")
+        raise UntoldFamilyError(name, f"{what}, which tells no family")
     if np.all((present == 0) | (present == 1)):
         return Bernoulli()
     if np.all(present == np.floor(present)) and 0 <= present.min() <= LEAST_COUNT:
@@ -121,8 +134,5 @@ def _of_labels(column: Any, name: str) -> ExponentialFamily:
     occurring = len(set(x[~missing].tolist()))
     if occurring < 2 or (n_levels > FEW_LABELS and 2 * occurring > n_rows):
         what = "one label" if occurring < 2 else f"{occurring} different labels in {n_rows} rows, which name rows"
-        raise ValueError(
-            f"column {name!r} has {what}: leave it out, Product.infer(X, {{{name!r}: None}}), or give it a family, "
-            "such as 'categorical'"
-        )
+        raise UntoldFamilyError(name, what)
     return Categorical()
