@@ -936,6 +936,8 @@ def test_labels_that_the_fit_has_not_seen_are_named_with_their_line(monkeypatch)
             "are 'Brest', 'Cork', 'São Tomé, left'. Leave such rows out\n"
         )
     ferry().astype({"bags": str}).replace({"bags": {"0": "zero"}}).to_csv("text.csv", index=False)
+    write("empty.csv", "age,bags,returns,port,cabin\n")
+    assert "empty.csv has no rows below its header" in fails("predict", "m.efm", "empty.csv")
     assert re.search(
         r"text\.csv, line \d+: row \d+, column 'bags' holds 'zero', which is not a n",
         fails("predict", "m.efm", "text.csv"),

@@ -78,7 +78,9 @@ class Table:
             that is missing, not finite or no number.
         """
         # read together, because all have the same decimal mark
-        rows = self.read(self._places_of(names, weight), weight is not None, missing)
+        return self._with_rows(self.read(self._places_of(names, weight), weight is not None, missing))
+
+    def _with_rows(self, rows: Any) -> Any:
         if rows is None or not len(rows):
             raise ValueError(f"{self.name} has no rows{' below its header' if self.named else ''}")
         return rows
@@ -114,7 +116,7 @@ class Table:
         if at := [j for j, i in enumerate(places) if i not in found]:
             numbers = [wanted[j] for j in at]
             X[:, at] = self.in_memory(self.rows(numbers, None, missing), numbers, missing)[0]
-        rows = _of_array(X, list(range(len(wanted))), weight is not None)
+        rows = self._with_rows(_of_array(X, list(range(len(wanted))), weight is not None))
         return rows, {self.names[i]: column.dtype for i, column in found.items()}
 
     def in_memory(self, rows: Any, names: list[str], missing: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
