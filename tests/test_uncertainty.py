@@ -1,5 +1,6 @@
 """Standard errors: the curvature of the log-likelihood, R's numbers, closed forms, and what must be refused."""
 
+import re
 import warnings
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from scipy import sparse
 from scipy.special import logit
 from scipy.stats import multivariate_normal, norm
+from sklearn.exceptions import ConvergenceWarning
 
 import expfam_em as ef
 from expfam_em import families
@@ -562,8 +564,34 @@ def test_estimates_that_are_no_maximum():
         fit.summary(X)
     assert caught[0].filename == __file__
     assert 0.4 < distance < 0.8  # others follow, so the whole ellipsoid is at least as far
-    with pytest.raises(ValueError, match="fit with a smaller tol"):
+    with pytest.raises(ValueError, match=r"give ef.fit stop='maximum', tol=1e-08, acceleration='auto'"):
         ef.standard_errors(at(3.0), X)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {},
+            "fit with stop='maximum', tol=1e-08, acceleration='auto'; with warm_start=True, too, it goes on from here",
+        ),
+        ({"stop": "maximum", "tol": 1e-9, "max_iter": 2}, "fit with acceleration='auto'; with"),
+        ({"stop": "maximum", "tol": 1e-9, "acceleration": "auto", "max_iter": 2}, "a larger max_iter than 2; with"),
+    ],
+)
+def test_what_a_fit_is_told_that_ended_early_brings_it_to_the_maximum(given, said):
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(0, 1, (300, 2)), rng.normal(2.5, 1, (200, 2))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = ef.GaussianMixture(2, random_state=0, **given).fit(X)
+    with pytest.warns(UserWarning, match=re.escape(said)) as caught:
+        model.summary(X)
+    advice = dict(re.findall(r"(stop|tol|acceleration)='?([\w-]+)", str(caught[0].message)))
+    model.set_params(
+        **advice | ({"tol": float(advice["tol"])} if "tol" in advice else {}), max_iter=100, warm_start=True
+    )
+    assert ef.standard_errors(model.fit(X), X).distance < 0.01
 
 
 def test_a_value_to_be_read():

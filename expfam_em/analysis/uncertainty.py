@@ -64,6 +64,9 @@ NOTHING = 1e-6
 DISTANT, TOO_DISTANT = 0.1, 1.0
 """Standard errors from the estimates to the maximum from which a warning is due, and an error."""
 
+CLOSE: dict[str, Any] = {"stop": "maximum", "tol": 1e-8, "acceleration": "auto"}
+"""Settings of a fit that ends at a maximum: the defaults of `ExponentialFamilyMixture`."""
+
 PRINTED = 100
 """Numbers that are printed."""
 
@@ -252,8 +255,8 @@ def standard_errors(
     Without an information: `FreeLaplace`, whose median has no second derivative; `FreeWeibull`, whose statistics go
     with the component; counts of `GammaPoisson` in the Poisson limit: take `bootstrap`.
 
-    They are those of an estimate at a maximum: fit with a small ``tol``. With a prior they are those of the posterior
-    density in its normal approximation.
+    They are those of an estimate at a maximum, where ``stop="maximum", tol=1e-8, acceleration="auto"`` end. With a
+    prior they are those of the posterior density in its normal approximation.
 
     Parameters
     ----------
@@ -306,7 +309,7 @@ def standard_errors(
         fitted = model._fitted_to(X, sample_weight, n_jobs, given)
     else:
         raise TypeError(f"model is {model!r}; it must be a Mixture, or a fitted estimator of one")
-    return _of_fit(fitted, kind, columns_of(model, fitted.rows.n_features))
+    return _of_fit(fitted, kind, columns_of(model, fitted.rows.n_features), _to_the_maximum(model))
 
 
 class _Directions(NamedTuple):
@@ -340,7 +343,23 @@ def columns_of(model: Any, n_columns: int) -> list[Column]:
     return model._columns() if hasattr(model, "_columns") else numbered(n_columns)
 
 
-def _of_fit(fitted: Fitted, kind: Kind, columns: list[Column]) -> StandardErrors:
+def _to_the_maximum(model: Any) -> str:
+    """Return how to fit a mixture so that it ends at its maximum: the settings that are missing, or what is left."""
+    if isinstance(model, Mixture):
+        return f"give ef.fit {_settings(CLOSE)}"
+    close = CLOSE | {"tol": min(model.tol, CLOSE["tol"])}
+    if other := {name: value for name, value in close.items() if getattr(model, name) != value}:
+        how = _settings(other)
+    else:
+        how = f"a smaller tol than {model.tol:g}" if model.converged_ else f"a larger max_iter than {model.max_iter}"
+    return f"fit with {how}; with warm_start=True, too, it goes on from here"
+
+
+def _settings(given: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in given.items())
+
+
+def _of_fit(fitted: Fitted, kind: Kind, columns: list[Column], to_the_maximum: str) -> StandardErrors:
     mixture, rows, options = fitted
     temperature = options.schedule[-1]
     if temperature != 1:
@@ -361,7 +380,7 @@ def _of_fit(fitted: Fitted, kind: Kind, columns: list[Column]) -> StandardErrors
     missing = _missing(mixture, pass_, directions)
     least = LEFT_AT_EDGE if mixture.edges else LEFT
     root, share = _root_of_inverse(missing, least, lambda along: _who(mixture, directions, information, along))
-    distance = _checked_distance(float(np.linalg.norm(root.T @ ahead)))
+    distance = _checked_distance(float(np.linalg.norm(root.T @ ahead)), to_the_maximum)
     if kind != "information":
         scores = _score_products(mixture, rows, directions, squared=kind == "survey")
         root = _inverse_root(scores) if kind == "scores" else root @ root.T @ _root(scores)
@@ -369,11 +388,11 @@ def _of_fit(fitted: Fitted, kind: Kind, columns: list[Column]) -> StandardErrors
     return _named(mixture, directions, root, held, distance, share, len(log_weights), entries)
 
 
-def _checked_distance(distance: float) -> float:
+def _checked_distance(distance: float, to_the_maximum: str) -> float:
     """Return how far the maximum is, in standard errors; warn or raise a ValueError if it is far."""
     message = (
         f"the estimates are {distance:.2g} standard errors away from the maximum, whose curvature standard errors are: "
-        "fit with a smaller tol, a larger max_iter, or acceleration='auto'"
+        f"{to_the_maximum}"
     )
     if not distance <= TOO_DISTANT:
         raise ValueError(message)

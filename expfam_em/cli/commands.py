@@ -417,6 +417,8 @@ def fit(
     tol: Annotated[
         float | None, typer.Option(help="What may be left to gain per row, or the change per step; 0 makes all steps.")
     ] = None,
+    stop: Annotated[str | None, typer.Option(help="What --tol is compared with: maximum, bound or parameters.")] = None,
+    acceleration: Annotated[str | None, typer.Option(help="auto goes further than EM where it gains more.")] = None,
     temperature: Annotated[float | None, typer.Option(help="1 is EM, 0 hard assignment.")] = None,
     seed: Seed = None,
     quiet: Quiet = False,
@@ -424,7 +426,7 @@ def fit(
     """Fit a mixture to the rows of a file and print it."""
     options = {
         "covariance_type": covariance_type, "init": init, "n_init": n_init, "max_iter": max_iter, "tol": tol,
-        "temperature": temperature, "random_state": seed,
+        "stop": stop, "acceleration": acceleration, "temperature": temperature, "random_state": seed,
     }  # fmt: skip
     estimator = make_estimator(family, components, options, parse_constants(constant))
     families = parse_column_families(column_family, family)
