@@ -1,5 +1,7 @@
 """What is wrong is refused with words that say what and where, and nothing half done is left behind."""
 
+import datetime
+import decimal
 import functools
 import itertools
 import pickle
@@ -7,6 +9,9 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from sklearn import mixture
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -52,6 +57,84 @@ def with_value(rows, value, row=3, column=2):
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
 
+DAYS = np.arange(40).astype("M8[D]")
+NO_TABLES = {
+    "a dict": ({"a": X[:, 0].tolist()}, "X is a dict; give a frame, such as pandas.DataFrame"),
+    "a set": ({1.0, 2.0}, "X is a set; give a frame"),
+    "fields": (np.zeros(5, [("a", float), ("b", float)]), "X is an array with fields: give a frame"),
+    "not in memory": (
+        pl.DataFrame({"a": [1.0, 2.0]}).lazy(),
+        r"a LazyFrame, whose rows are not in memory: give X\.col",
+    ),
+    "dates": (DAYS.reshape(20, 2), r"X holds dates or times \(datetime64\[D\]\): give numbers"),
+    "times": ((DAYS - DAYS[0]).reshape(20, 2), "X holds dates or times"),
+    "a column of dates": (pd.DataFrame({"a": DAYS}), "column 'a' holds dates or times"),
+    "a column of times": (pl.DataFrame({"a": [datetime.timedelta(1)] * 5}), "column 'a' holds dates or times"),
+    "dates of polars": (pl.DataFrame({"a": [datetime.date(2020, 1, 1)] * 5}), "column 'a' holds dates or times"),
+    "dates of Python": (
+        pd.DataFrame({"a": [datetime.date(2020, 1, 1)] * 5}),
+        "column 'a' holds values of the kind date",
+    ),
+    "periods": (pd.DataFrame({"a": pd.period_range("2020", periods=5, freq="D")}), "values of the kind Period"),
+    "complex": (pd.DataFrame({"a": np.arange(5) + 1j, "b": 1.0}), "omplex"),
+    "lists in cells": (pd.DataFrame({"a": [[1, 2]] * 5}), "column 'a' holds values of the kind list"),
+    "rows of other lengths": ([[1, 2], [3]], "rows of different lengths"),
+    "text": (
+        np.array([[1, "a"], [2, "b"]], object),
+        "X holds text, 'a', where numbers are expected: give numbers, or a fr",
+    ),
+    "a text file": (
+        "rows.csv",
+        "rows.csv does not exist|looks at a frame or an array in memory, and X is str: read it",
+    ),
+}
+
+
+@pytest.mark.parametrize(("bad", "words"), NO_TABLES.values(), ids=list(NO_TABLES))
+@pytest.mark.parametrize(
+    "make", [gaussian, kmeans, lambda: ef.ExponentialFamilyMixture("auto", 2)], ids=["g", "k", "auto"]
+)
+def test_what_is_no_table_of_numbers_or_labels_is_said(make, bad, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        make().fit(bad)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pl.DataFrame(X), pd.DataFrame(X).astype("Float64"), pd.DataFrame(X).astype("double[pyarrow]"), X.astype(object),
+        pa.table(dict(zip("abcd", X.T, strict=True))), pa.record_batch(dict(zip("abcd", X.T, strict=True))), X.tolist(),
+        pd.DataFrame(X).map(decimal.Decimal), np.ma.array(X), X.astype(np.longdouble), lambda: iter([X]),
+    ],
+    ids=lambda rows: f"{type(rows).__module__}.{type(rows).__name__}",
+)  # fmt: skip
+def test_rows_of_any_library_are_those_of_the_array(rows):
+    np.testing.assert_array_equal(gaussian().fit(rows).means_, gaussian().fit(X).means_)
+
+
+@pytest.mark.parametrize("bad", [DAYS[:30], "w"], ids=["dates", "a name"])
+def test_row_weights_that_are_no_numbers(bad):
+    with pytest.raises(ValueError, match=r"sample_weight holds .*; give numbers, one for each row"):
+        gaussian().fit(X, sample_weight=bad)
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (lambda model: model.sample("a"), "n_samples is 'a'; it must be a whole number"),
+        (lambda model: model.sample(2.5), "n_samples is 2.5; it must be a whole number"),
+        (lambda model: model.sample_missing(X, 1.5), "n_samples is 1.5; it must be a whole number"),
+        (lambda model: model.reorder(3), r"by is 3; as an order it must hold each of 0, …, 1 once"),
+        (lambda model: model.match(3), "of type int; it must be a Mixture, or a fitted estimator"),
+        (lambda model: ef.families.Product.infer(X, ["a"]), r"families is \['a'\]; it must be a dict of columns"),
+        (lambda model: ef.likelihood_ratio_test(X, X), "estimator is of type ndarray; it must be a mixture"),
+    ],
+)
+def test_arguments_of_another_type(use, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        use(gaussian().fit(X))
+
+
 BAD_ROWS = [
     (lambda good: with_value(good, np.inf), "contains infinity"),
     (lambda good: with_value(good, -np.inf), "contains infinity"),
@@ -59,7 +142,7 @@ BAD_ROWS = [
     (lambda good: good[:, :0], "0 feature"),
     (lambda good: good[:, 0], "Expected 2D array, got 1D array"),
     (lambda good: good[None], "dim"),
-    (lambda good: np.full(good.shape, "word"), "could not convert string to float"),
+    (lambda good: np.full(good.shape, "word"), "X holds text"),
     (lambda good: np.full(good.shape, 1j), "Complex data not supported"),
     (lambda good: None, "Expected 2D array, got scalar"),
 ]
@@ -131,7 +214,7 @@ BAD_WEIGHTS = [
     (np.ones((30, 2)), "1D array or scalar"),
     (np.where(np.arange(30) == 3, np.nan, 1.0), "NaN"),
     (np.where(np.arange(30) == 3, np.inf, 1.0), "infinity"),
-    (np.full(30, "word"), "could not convert|string"),
+    (np.full(30, "word"), "sample_weight holds text"),
 ]
 
 

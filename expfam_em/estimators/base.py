@@ -74,7 +74,7 @@ from expfam_em.rows.typing import Array, Floats, Integers, Mask, Observations
 from expfam_em.sources.open import Source
 from expfam_em.sources.writing import Out, write_by_row
 from expfam_em.values.evaluate import Evaluated, evaluate, observed_rows, telling
-from expfam_em.values.mixture import Mixture
+from expfam_em.values.mixture import Mixture, mixture_of
 from expfam_em.values.order import match, order
 from expfam_em.values.statistics import ExpectedStatistics
 
@@ -864,6 +864,8 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         If labels are coded (``levels_``), the rows are a frame with these labels; of which library, `to_frame` says.
         """
         check_is_fitted(self, "mixture_")
+        if not isinstance(n_samples, Integral):
+            raise TypeError(f"n_samples is {n_samples!r}; it must be a whole number from 1")
         if n_samples < 1:
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
         X, labels = self.mixture_.sample(n_samples, generator(self.random_state))
@@ -899,8 +901,8 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
     def sample_missing(self, X: Observations, n_samples: int = 1) -> Floats:
         """Return n times the rows, (n, rows, d), with draws of what is missing, NaN, given what is there."""
         rows = self._with_gaps(X)
-        if n_samples < 1:
-            raise ValueError(f"n_samples is {n_samples!r}; at least one draw is needed")
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples is {n_samples!r}; it must be a whole number from 1")
         return self.mixture_.sample_missing(rows, n_samples, generator(self.random_state))
 
     def _with_gaps(self, X: Any) -> Array:
@@ -1146,7 +1148,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
             If it is another one, or ``prior``, ``concentration`` or constraints differ between components.
         """
         check_is_fitted(self, "mixture_")
-        return self._put_in_order(match(self.mixture_, other if isinstance(other, Mixture) else other.mixture_))
+        return self._put_in_order(match(self.mixture_, mixture_of(other)))
 
     def _put_in_order(self, index: Integers) -> Self:
         if np.array_equal(index, np.arange(self._n_all)):

@@ -14,15 +14,17 @@ from sklearn.utils import check_array
 from expfam_em.em.bayes import WeightsPrior
 from expfam_em.em.options import Acceleration, Stop
 from expfam_em.estimators.base import BaseMixture, Prior
-from expfam_em.estimators.shell import refuse_rows
+from expfam_em.estimators.shell import in_our_words
 from expfam_em.families.composed.product import Product
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.constraints import Bounds, Fixed, Tied
 from expfam_em.family.missing import takes_missing
 from expfam_em.family.registry import family_of
-from expfam_em.rows.columns import is_frame
+from expfam_em.rows.columns import check_table, is_frame
+from expfam_em.rows.protocol import is_rows
 from expfam_em.rows.typing import RandomState
 from expfam_em.saving.files import saved
+from expfam_em.sources.open import is_source
 from expfam_em.values.mixture import Mixture
 
 AUTO = "auto"
@@ -37,10 +39,16 @@ def inferred_family(X: Any) -> Product:
     ValueError
         If X is no such table, or a column tells no family.
     """
-    refuse_rows(X, "the family 'auto'")
+    if is_rows(X) or is_source(X):
+        raise ValueError(
+            f"the family 'auto' looks at a frame or an array in memory, and X is {type(X).__name__}: read it first, as "
+            "by pandas.read_csv or pyarrow's to_pandas(), or give a family"
+        )
     if sparse.issparse(X):
         raise ValueError("the family 'auto' takes a frame or an array, and X is sparse: give a family")
-    return Product.infer(X if is_frame(X) else check_array(X, dtype=np.float64, ensure_all_finite="allow-nan"))
+    check_table(X)
+    with in_our_words("the family 'auto'"):
+        return Product.infer(X if is_frame(X) else check_array(X, dtype=np.float64, ensure_all_finite="allow-nan"))
 
 
 @saved

@@ -106,7 +106,8 @@ def likelihood_ratio_test(
     0.05
     """
     if not isinstance(estimator, BaseMixture) or estimator.bayesian:
-        raise ValueError(f"estimator is {estimator!r}; it must be a mixture that is fitted by maximum likelihood")
+        what = repr(estimator) if isinstance(estimator, BaseMixture) else f"of type {type(estimator).__name__}"
+        raise ValueError(f"estimator is {what}; it must be a mixture that is fitted by maximum likelihood")
     if not isinstance(estimator.init, (str, type(None))):
         raise ValueError("init is given for K components, and more of them cannot start there: give the name of a kind")
     if more < 1 or n_replicates < 1:

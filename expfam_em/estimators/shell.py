@@ -27,7 +27,7 @@ from expfam_em.progress import with_bar
 from expfam_em.rows import caller, csr
 from expfam_em.rows.columns import (
     Column,
-    check_frame,
+    check_table,
     codes_of,
     first_of,
     is_frame,
@@ -74,6 +74,9 @@ def checked_weight(sample_weight: ArrayLike | None, X: Any) -> Array | None:
             "rows_from(X, weight=...) the name of their column, or the weights"
         )
     csr.refuse_mask(sample_weight)
+    if (kind := np.asarray(sample_weight).dtype.kind) in "mMUS":
+        what = "dates or times" if kind in "mM" else "text"
+        raise ValueError(f"sample_weight holds {what}; give numbers, one for each row, such as X['name of the column']")
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if len(weight) and not weight.any():  # as newer versions of scikit-learn have it
         raise ValueError("Sample weights must contain at least one non-zero number.")
@@ -128,10 +131,33 @@ def all_or_nothing(estimator: Any) -> Iterator[None]:
         raise
 
 
-NO_GAPS = (
-    "Input X contains NaN, and {} needs complete rows. GaussianMixture and ExponentialFamilyMixture take NaN for a "
-    "value that is missing (docs/missing.md); GaussianMixture(1).fit(X).impute(X) fills them in"
-)
+IN_OUR_WORDS = {
+    "contains NaN": (
+        "Input X contains NaN, and {} needs complete rows. GaussianMixture and ExponentialFamilyMixture take NaN for a "
+        "value that is missing (docs/missing.md); GaussianMixture(1).fit(X).impute(X) fills them in"
+    ),
+    "could not convert string to float": (
+        "X holds text, {1}, where numbers are expected: give numbers, or a frame whose columns of text are labels to "
+        "ExponentialFamilyMixture('auto')"
+    ),
+    "setting an array element with a sequence": (
+        "X has rows of different lengths, or cells that hold more than a number: give a table of numbers, (n, d)"
+    ),
+}
+"""What scikit-learn and NumPy say of rows that are no table of numbers, and what helps."""
+
+
+@contextlib.contextmanager
+def in_our_words(name: str) -> Iterator[None]:
+    """Say how rows that are no table of numbers become one; ``name`` is the estimator."""
+    try:
+        yield
+    except ValueError as error:
+        for theirs, ours in IN_OUR_WORDS.items():
+            if theirs in str(error):
+                raise ValueError(ours.format(name, str(error).rpartition(": ")[2])) from None
+        raise
+
 
 PLAIN = frozenset({float, int, bool, str, type(None)})
 """Types of fitted values that cannot be changed."""
@@ -331,18 +357,14 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             return self._checked_elsewhere(self._opened(X, reset), reset)
         if (names := self._names_of_columns()) is not None and is_frame(X):
             X = picked(X, names)
-        check_frame(X)
+        check_table(X)
         if (coded := self._coded(X, reset)) is not None:
             return coded
         dtypes = list(self._dtypes)
-        try:
+        with in_our_words(type(self).__name__):
             found = validate_data(
                 self, X, accept_sparse="csr", dtype=dtypes, order=None, ensure_all_finite=self._finite, reset=reset
             )
-        except ValueError as error:
-            if "contains NaN" not in str(error):
-                raise
-            raise ValueError(NO_GAPS.format(type(self).__name__)) from None
         return csr.observations(found)
 
     def _names_of_columns(self) -> tuple[str, ...] | None:

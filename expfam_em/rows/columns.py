@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Number
+from collections.abc import Iterable, Mapping, Sequence, Set
+from decimal import Decimal
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from expfam_em.rows.typing import Array, Mask
 
 Level = str | float | int | bool
 """What a column of labels holds."""
+
+_TIMES = "holds dates or times ({}): give numbers, such as days from the first"
 
 LISTED_NAMES = 20
 """Names of columns, or levels of one, that an error shows."""
@@ -60,7 +63,7 @@ class UnseenLabelError(ValueError):
 
 def is_frame(X: Any) -> bool:
     """Whether X is a table of columns by name, as of pandas or polars."""
-    return all(hasattr(X, name) for name in ("columns", "dtypes", "shape", "__getitem__")) and hasattr(X, "to_numpy")
+    return all(hasattr(X, name) for name in ("to_numpy", "shape", "columns", "dtypes", "__getitem__"))
 
 
 def names_of(X: Any) -> list[str] | None:
@@ -71,9 +74,26 @@ def names_of(X: Any) -> list[str] | None:
     return names if names and all(isinstance(name, str) for name in names) else None
 
 
-def check_frame(X: Any) -> None:
-    """Raise a ValueError for a frame without rows or columns, or with two columns of one name; nothing of others."""
+def check_table(X: Any) -> None:
+    """Raise an error for what is no table of numbers or labels, where NumPy would have numbers of it or say little.
+
+    Raises
+    ------
+    TypeError
+        For a dict, a set, an array with fields, and a frame that is not in memory.
+    ValueError
+        For dates and times, and for a frame without rows or columns, or with two columns of one name.
+    """
+    if isinstance(X, (Mapping, Set)):
+        raise TypeError(f"X is a {type(X).__name__}; give a frame, such as pandas.DataFrame(X), or an array (n, d)")
+    dtype = getattr(X, "dtype", None)
+    if getattr(dtype, "names", None):
+        raise TypeError("X is an array with fields: give a frame, pandas.DataFrame(X), or an array of numbers (n, d)")
+    if getattr(dtype, "kind", " ") in "mM":
+        raise ValueError(f"X {_TIMES.format(dtype)}")
     if not is_frame(X):
+        if hasattr(X, "collect") and not hasattr(X, "dtype"):
+            raise TypeError(f"X is a {type(X).__name__}, whose rows are not in memory: give X.collect()")
         return
     if 0 in X.shape:
         what = "no column" if X.shape[1] == 0 else f"no row (its columns are {listed(X.columns)})"
@@ -128,25 +148,39 @@ def values_of(column: Any, name: str) -> tuple[Array, Mask]:
         x = x.astype(np.float64)
         return x, np.isnan(x)
     if x.dtype.kind in "mM":
-        raise ValueError(f"column {name!r} holds dates or times ({x.dtype}): give numbers, such as days from the first")
+        raise ValueError(f"column {name!r} {_TIMES.format(x.dtype)}")
     missing = np.asarray(column.is_null() if hasattr(column, "is_null") else column.isna(), bool)
     kinds = set(map(type, x[~missing].tolist()))
-    if all(issubclass(kind, (Number, np.bool_)) for kind in kinds):
+    if all(issubclass(kind, (Real, Decimal, np.bool_)) for kind in kinds):
         out = np.full(len(x), np.nan)
         out[~missing] = x[~missing].astype(np.float64)
         return out, missing | np.isnan(out)
     if not all(issubclass(kind, str) for kind in kinds):
         what = " and ".join(sorted(kind.__name__ for kind in kinds))
-        raise ValueError(f"column {name!r} holds values of several kinds, {what}: give text, or numbers")
+        several = "values of several kinds, " if len(kinds) > 1 else "values of the kind "
+        raise ValueError(f"column {name!r} holds {several}{what}: give text, or numbers")
     return x, missing
 
 
 def with_labels(X: Any) -> list[Any]:
-    """Return the columns of a frame that hold labels, by what it calls them; none where two are called alike."""
+    """Return the columns of a frame that hold labels, by what it calls them; none where two are called alike.
+
+    Raises
+    ------
+    ValueError
+        If a column holds neither numbers nor labels.
+    """
     if not is_frame(X) or len(set(X.columns)) < len(list(X.columns)):
         return []
-    pairs = zip(list(X.columns), list(X.dtypes), strict=True)
-    return [name for name, dtype in pairs if not _is_numeric(dtype) and holds_labels(X[name])]
+    found = []
+    for name, dtype in zip(list(X.columns), list(X.dtypes), strict=True):
+        if _is_numeric(dtype):
+            continue
+        if holds_labels(column := X[name]):
+            found.append(name)
+        else:
+            values_of(column, str(name))  # which says what else it holds
+    return found
 
 
 def _is_numeric(dtype: Any) -> bool:

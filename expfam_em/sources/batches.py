@@ -296,7 +296,10 @@ def common_dtype(dtypes: Sequence[Any], names: Sequence[str] | None = None) -> n
     for at, dtype in enumerate(dtypes):
         if dtype.kind not in "biuf":
             name = at if names is None else repr(names[at])
-            raise ValueError(f"column {name} holds {dtype}; numbers are needed: leave it out with columns=[...]")
+            raise ValueError(
+                f"column {name} holds {dtype}; numbers are needed: leave it out with columns=[...], or give a frame in "
+                "memory where it holds labels"
+            )
     found = np.result_type(*dtypes)
     return np.dtype(found if found in NUMBER_DTYPES else np.float64)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -91,6 +92,8 @@ def _opened(source: Any, columns: Any, weight: str | None, n_jobs: int | None) -
         return _of_path(Path(source), columns, weight, n_jobs)
     if hasattr(source, "to_batches"):
         return stream_rows(source.to_batches, columns, weight, n_jobs)
+    if hasattr(source, "schema") and hasattr(source, "num_rows"):  # a record batch
+        return stream_rows(functools.partial(iter, [source]), columns, weight, n_jobs)
     if hasattr(source, "keys") and getattr(source, "ndim", 2) == 2:
         return column_rows(source, columns, weight, n_jobs)
     if hasattr(source, "tocsr"):
@@ -144,7 +147,8 @@ def _of_path(path: Path, columns: Any, weight: str | None, n_jobs: int | None) -
             raise ValueError(f"{path} is no HDF5 file that can be read: {error}") from None
         return _of_group(path, file, columns, weight, n_jobs)
     raise ValueError(
-        f"{path} is no file of a known kind; these are {', '.join(SUFFIXES)}, and folders of .parquet files"
+        f"{path} is no file of a known kind; these are {', '.join(SUFFIXES)}, and folders of .parquet files. Read "
+        "others first, text by pandas.read_csv"
     )
 
 

@@ -28,7 +28,7 @@ class MissingError(ValueError):
     def __str__(self) -> str:
         return (
             f"{self.where}: column {self.column!r} of row {self.row} is missing: rows with missing values must be in "
-            "memory, as NaN"
+            "memory, as NaN, or in a frame"
         )
 
 

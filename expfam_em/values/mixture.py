@@ -66,7 +66,9 @@ class Mixture:
                 f"weights have shape {weights.shape} and natural {natural.shape}: they must be (K,) and (K, p)"
             )
         if not (np.all(weights >= 0) and np.all(abs(weights.sum(axis=-1) - 1) <= 1e-8)):
-            raise ValueError(f"mixing weights must be non-negative and sum to 1, not {weights} (sum {weights.sum()!r})")
+            raise ValueError(
+                f"mixing weights must be non-negative and sum to 1, not {weights} (sum {weights.sum():.9g})"
+            )
         object.__setattr__(self, "family", family_of(self.family))
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "natural", natural)

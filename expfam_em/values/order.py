@@ -34,7 +34,7 @@ def order(mixture: Mixture, by: str | ArrayLike = "weights") -> Integers:
     K, names = mixture.n_components, mixture.parameters
     if not isinstance(by, str):
         found = np.asarray(by)
-        if found.dtype.kind not in "iu" or not np.array_equal(np.sort(found), np.arange(K)):
+        if found.dtype.kind not in "iu" or not np.array_equal(np.sort(found, axis=None), np.arange(K)):
             raise ValueError(f"by is {by!r}; as an order it must hold each of 0, …, {K - 1} once")
         if any(not np.array_equal(np.sort(found[of]), of) for _, of in kinds(mixture.family, K)):
             raise ValueError(f"by is {by!r}, which gives places to components of another family of {mixture.family!r}")

@@ -17,7 +17,7 @@ from expfam_em.families.gaussian.lognormal import LogNormal
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.registry import by_name, family_of
 from expfam_em.rows.columns import (
-    check_frame,
+    check_table,
     did_you_mean,
     holds_labels,
     is_frame,
@@ -41,7 +41,7 @@ LEAST_COUNT = 1
 class UntoldFamilyError(ValueError):
     """A column that tells no family."""
 
-    def __init__(self, column: str, what: str) -> None:
+    def __init__(self, column: Any, what: str) -> None:
         super().__init__(column, what)
         self.column, self.what = column, what
 
@@ -65,7 +65,11 @@ def inferred(X: Any, given: Mapping[Any, Any]) -> tuple[list[tuple[ExponentialFa
     ValueError
         If a column tells no family, or one that is given is not there.
     """
-    check_frame(X)
+    check_table(X)
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"families is {given!r}; it must be a dict of columns and their families, as in {{'age': 'gaussian'}}"
+        )
     names = names_of(X)
     columns: list[Any] = list(X.columns) if is_frame(X) else [*range(_checked(X).shape[1])]
     for name in given:
@@ -78,7 +82,7 @@ def inferred(X: Any, given: Mapping[Any, Any]) -> tuple[list[tuple[ExponentialFa
     place_of = {name: at for at, name in enumerate(columns if names is None else kept)}
     parts: dict[Any, tuple[ExponentialFamily, list[int]]] = {}
     for name in kept:
-        family: Any = given.get(name) or _chosen(X[name] if is_frame(X) else np.asarray(X)[:, name], str(name))
+        family: Any = given.get(name) or _chosen(X[name] if is_frame(X) else np.asarray(X)[:, name], name)
         if isinstance(family, str):
             family = _of_one_column(family)
         family = family_argument(family)
@@ -108,11 +112,11 @@ def _is_by_column(family: ExponentialFamily) -> bool:
     return isinstance(family, (IndependentColumns, Categorical)) or type(family) in (Gaussian, LogNormal)
 
 
-def _chosen(column: Any, name: str) -> ExponentialFamily:
+def _chosen(column: Any, name: Any) -> ExponentialFamily:
     """Return the family of a column."""
     if hasattr(column, "dtype") and not isinstance(column, np.ndarray) and holds_labels(column):
         return _of_labels(column, name)
-    x, missing = values_of(column, name)
+    x, missing = values_of(column, str(name))
     present = x[~missing]
     if not len(present) or np.ptp(present) == 0:
         what = "no value" if not len(present) else f"{present[0]:g} in every row"
@@ -128,9 +132,9 @@ def _chosen(column: Any, name: str) -> ExponentialFamily:
     return ZeroInflated(LogNormal("diag")) if is_amount else Gaussian("diag")
 
 
-def _of_labels(column: Any, name: str) -> ExponentialFamily:
-    x, missing = values_of(column, name)
-    n_rows, n_levels = int(np.sum(~missing)), len(levels_of(column, name))
+def _of_labels(column: Any, name: Any) -> ExponentialFamily:
+    x, missing = values_of(column, str(name))
+    n_rows, n_levels = int(np.sum(~missing)), len(levels_of(column, str(name)))
     occurring = len(set(x[~missing].tolist()))
     if occurring < 2 or (n_levels > FEW_LABELS and 2 * occurring > n_rows):
         what = "one label" if occurring < 2 else f"{occurring} different labels in {n_rows} rows, which name rows"
