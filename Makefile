@@ -74,7 +74,7 @@ $(OLDEST)/.dev: pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet uv
 	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct \
-		--editable ".[dev]" "pyparsing<3.2"
+		--editable ".[dev]" "pyparsing>=3.1,<3.2"
 	touch $@
 
 clean:
