@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from expfam_em.estep.found import Picked
 from expfam_em.estep.incomplete import STATISTICS_BLOCK, IncompletePass
 from expfam_em.estep.scores import Kernel, Outputs, Scores, cancels
 from expfam_em.family import checked
@@ -24,10 +25,20 @@ class Dense(Kernel):
     Attributes
     ----------
     form : KernelForm or None
-        What the family says of its kernel, asked once.
+        What the family says of its kernel, asked once, or what was found of its T.
+    picked : Picked, optional
+        What T is of the statistics that the kernel makes; these themselves by default.
     """
 
     form: KernelForm | None = None
+    picked: Picked | None = None
+
+    @property
+    def n_statistics(self) -> int | None:
+        """Number of statistics p; None where only T itself tells."""
+        if self.form is None:
+            return None
+        return self.form.monomials.n_statistics if self.picked is None else len(self.picked.at)
 
     @property
     def takes_any_order(self) -> bool:
@@ -42,7 +53,10 @@ class Dense(Kernel):
         monomials = self.form.monomials
         if self.n_common:
             scores, monomials = scores.without(self.n_common), monomials.without(self.n_common)
-        kernel = _kernel(monomials, scores, kernel_frames(scores.family), *how)
+        of_kernel = scores if self.picked is None else self.picked.scores(scores)
+        kernel = _kernel(monomials, of_kernel, kernel_frames(scores.family), *how)
+        if self.picked is not None:
+            kernel = self.picked.summed(kernel)
         if not needs_table(self.form):
             return lambda chunk, items, out: kernel(chunk.X, chunk.weight, chunk.offset, items, out)
         return _evaluated(self, kernel)

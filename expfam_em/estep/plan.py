@@ -10,6 +10,7 @@ import numpy as np
 
 from expfam_em.estep.bits import CODE_STACK_ENTRIES, CODE_TABLE_ENTRIES, Bits, coded
 from expfam_em.estep.dense import Dense, check_width, table_of
+from expfam_em.estep.found import found_form
 from expfam_em.estep.grouped import Grouped, refilled
 from expfam_em.estep.incomplete import IncompletePass
 from expfam_em.estep.look import Later, LookedRows
@@ -95,8 +96,8 @@ class Pass:
         d, kernel = self.rows.n_features, self.kernel
         kernel = getattr(kernel, "inner", kernel)
         if isinstance(kernel, Dense):
-            if kernel.form is not None:
-                check_width(kernel.form.monomials.n_statistics, scores, d, self.family)
+            if (p := kernel.n_statistics) is not None:
+                check_width(p, scores, d, self.family)
         elif not isinstance(kernel, IncompletePass):
             check_width(d, scores, d, self.family)
 
@@ -161,13 +162,17 @@ def plan(family, rows: Rows, n_components=1, *, once=False) -> Pass:
         if checked.exposure(family, CSRBlock.empty(rows.n_features, rows.dtype)) is not None:
             rows = rows.derive(functools.partial(with_exposure, family), ENTRY_WORK * rows.n_features)
     elif isinstance(inner, Dense):
-        n_groups = len(kernel.allowed) if isinstance(kernel, Masked) else 1
-        codes = not isinstance(kernel, Grouped) and n_groups <= MOST_CODED
+        whole, n_groups = not isinstance(kernel, Grouped), len(kernel.allowed) if isinstance(kernel, Masked) else 1
+        if whole and inner.form is None:
+            form, picked = found_form(family, rows)
+            inner = replace(inner, form=form, picked=picked)
+        codes = whole and n_groups <= MOST_CODED
         if codes and (with_bits := coded(rows, inner.form, n_components)) is not None:
             rows, inner = with_bits, Bits(family)
-            kernel = replace(kernel, inner=inner) if isinstance(kernel, Masked) else inner
         elif needs_table(inner.form) and isinstance(rows, ArrayRows):
             rows = with_table(family, inner.form, rows)
+        if whole:
+            kernel = replace(kernel, inner=inner) if isinstance(kernel, Masked) else inner
     complete = isinstance(inner, Dense) and not isinstance(kernel, Grouped)
     if complete and inner.form is not None and (n_common := inner.form.n_common):
         totals, kernel = totals_of(inner, rows, n_statistics(family, rows)), replace(kernel, n_common=n_common)
