@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy import integrate, stats
-from scipy.special import betaln, gammaln, logsumexp
+from scipy.special import betaln, digamma, gammaln, logsumexp, multigammaln
 from sklearn.mixture import BayesianGaussianMixture
 
 import expfam_em as ef
@@ -316,6 +316,75 @@ def test_the_posterior_is_that_of_scikit_learn(kind, weights):
     for name in names:
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-4, atol=1e-5, err_msg=name)
     np.testing.assert_allclose(ours.weight_concentration_, theirs.weight_concentration_, atol=1e-3)
+
+
+def textbook(X, labels, alpha, weights, n_steps):
+    """Bounds and E[π] of Gaussians with scikit-learn's priors, as in Bishop (2006), 10.2, with entropies of SciPy's."""
+    n, d = X.shape
+    K, m0, W0 = labels.max() + 1, X.mean(axis=0), np.linalg.inv(np.cov(X.T))
+    r, bounds = np.eye(K)[labels], []
+    for _ in range(n_steps):
+        N = r.sum(axis=0)
+        if weights == "process":
+            a, b = 1 + N, alpha + np.array([N[k + 1 :].sum() for k in range(K)])
+            log_v, log_rest = digamma(a) - digamma(a + b), digamma(b) - digamma(a + b)
+            log_pi = np.array([log_v[k] + log_rest[:k].sum() for k in range(K)])
+            pi = np.array([np.prod((b / (a + b))[:k]) * a[k] / (a + b)[k] for k in range(K)])
+            own = sum((alpha - 1) * log_rest + np.log(alpha) + stats.beta(a, b).entropy())
+        else:
+            pi, log_pi = alpha + N, digamma(alpha + N) - digamma(np.sum(alpha + N))
+            own = stats.dirichlet(pi).entropy() + (alpha - 1) * log_pi.sum() + gammaln(K * alpha) - K * gammaln(alpha)
+        score, beta, nu = np.empty((n, K)), 1 + N, d + N
+        for k in range(K):
+            m = (m0 + r[:, k] @ X) / beta[k]
+            scatter = np.outer(m0 - m, m0 - m) + (r[:, k, None] * (X - m)).T @ (X - m)
+            q = stats.wishart(nu[k], np.linalg.inv(np.linalg.inv(W0) + scatter))
+            log_det = digamma((nu[k] - np.arange(d)) / 2).sum() + d * np.log(2) + np.linalg.slogdet(q.scale)[1]
+            far = np.sum((X - m) @ q.scale * (X - m), axis=1)
+            score[:, k] = log_pi[k] + (log_det - d * np.log(2 * np.pi) - d / beta[k] - nu[k] * far) / 2
+            log_p = -np.linalg.slogdet(W0)[1] * d / 2 - d * d / 2 * np.log(2) - multigammaln(d / 2, d) - log_det / 2
+            own += q.entropy() + log_p - nu[k] * np.trace(np.linalg.inv(W0) @ q.scale) / 2
+            own += (d * np.log(1 / beta[k]) - d / beta[k] - nu[k] * (m - m0) @ q.scale @ (m - m0) + d) / 2
+        bounds.append(own + logsumexp(score, axis=1).sum())
+        r = np.exp(score - logsumexp(score, axis=1, keepdims=True))
+    return np.array(bounds), pi / pi.sum()
+
+
+@pytest.mark.parametrize("weights", PROCESS)
+def test_the_bounds_of_all_steps_are_those_of_a_textbook(weights):
+    rng = np.random.default_rng(6)
+    X = np.concatenate([rng.normal(0, 1, (80, 2)), rng.normal(3, 0.7, (60, 2))])
+    small_first = np.digitize(-X[:, 0], [-3, -1.5])
+    ends = []
+    for labels in (small_first, 2 - small_first):
+        bounds, pi = textbook(X, labels, 0.5, weights, 40)
+        how = {"weight_concentration_prior_type": PROCESS[weights], "weight_concentration_prior": 0.5}
+        ours = ef.BayesianGaussianMixture(3, **how, reg_covar=0, init=labels, tol=0, max_iter=39).fit(X)
+        np.testing.assert_allclose(np.array(ours.lower_bounds_) * len(X), bounds[1:], rtol=1e-12)
+        np.testing.assert_allclose(ours.weights_, pi, rtol=1e-9, atol=1e-12)
+        ends.append(bounds[-1])
+    unlike = np.ptp(ends)
+    # sticks are broken in an order, so another order of the same clusters is another maximum
+    assert unlike > 0.1 if weights == "process" else unlike < 1e-6
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1.0])
+def test_a_process_has_its_largest_component_first(alpha):
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [20, 60, 200])
+    X = rng.poisson(np.array([[2.0, 20.0], [10.0, 3.0], [30.0, 30.0]])[labels]).astype(float)
+    how = {"bayesian": True, "concentration": alpha, "random_state": 0, "max_iter": 1000}
+    orders = list(itertools.permutations(range(3)))
+    fits = [ef.ExponentialFamilyMixture(F.Poisson(), 3, init=np.array(order)[labels], **how).fit(X) for order in orders]
+    for fit in fits:
+        np.testing.assert_allclose(fit.posterior_.counts, [200, 60, 20], atol=2)
+        assert np.diff(fit.lower_bounds_).min() >= 0
+    assert np.ptp([fit.lower_bound_ for fit in fits]) < 1e-6
+    prior = ef.ExpectedStatistics(np.arange(1.0, 4), np.outer(np.arange(1.0, 4), [10, 10]))  # each component its own
+    own = ef.ExponentialFamilyMixture(F.Poisson(), 3, init=labels, prior=prior, **how).fit(X).posterior_
+    np.testing.assert_allclose(own.counts, [200, 60, 20], atol=2)
+    np.testing.assert_allclose(own.exposures, prior.counts + own.counts, rtol=1e-12)
+    np.testing.assert_allclose((own.sums - prior.sums).sum(axis=0), X.sum(axis=0), rtol=1e-12)
 
 
 # ---- planted components --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -54,9 +54,12 @@ class WeightsModel(ABC):
     ----------
     concentration : float or (K,)
         α.
+    ordered : bool
+        Whether it matters which component comes first.
     """
 
     concentration: ArrayLike
+    ordered: ClassVar[bool] = False
 
     @abstractmethod
     def parameters(self, counts: Array) -> tuple[Array, ...]:
@@ -101,6 +104,8 @@ class ProcessWeights(WeightsModel):
     After, v_k is Beta(1 + N_k, α + Σ_{j>k} N_j) (Blei & Jordan 2006). The last v is not 1; what it leaves of the stick
     belongs to no component, and E[π] is scaled to a sum of 1.
     """
+
+    ordered = True
 
     def parameters(self, counts: Array) -> tuple[Array, ...]:
         after = np.flip(np.cumsum(np.flip(counts, -1), axis=-1), -1) - counts
@@ -326,8 +331,8 @@ def fit_bayes(
     posterior : ExpectedStatistics, optional
         A stack of posteriors to go on from instead.
     merge : bool
-        Whether to try to merge components where a run has converged. Two components that share a cluster never become
-        one by themselves if the steps have drawn them apart.
+        Whether to try to merge components where a run has converged, and to put the largest one first where the order
+        counts. Two components that share a cluster never become one by themselves if the steps have drawn them apart.
     """
     problem, runs = BayesProblem(pass_, np.asarray(data_set), options, model), np.arange(len(start.weights))
     first = Posterior.from_statistics(problem.of_start(start, runs) if posterior is None else posterior, model)
@@ -349,10 +354,10 @@ def _as_result(problem: BayesProblem, run: int, result: Any) -> FitResult | Coll
 
 
 def _merged(problem: BayesProblem, results: list[Any]) -> list[Any]:
-    """Return results after pairs of components were merged as long as the bound rises by it."""
+    """Return results after components were merged or put in order as long as the bound rises by it."""
     going = [at for at, result in enumerate(results) if isinstance(result, BayesResult) and result.converged]
     while going:
-        proposed = [(at, one) for at in going for one in _mergers(problem.model, results[at])]
+        proposed = [(at, one) for at in going for one in _proposed(problem.model, results[at])]
         left = problem.options.max_iter - max((results[at].n_iter for at, _ in proposed), default=0)
         if not proposed or left < 1:
             break
@@ -380,39 +385,63 @@ def _after(before: BayesResult, after: BayesResult) -> BayesResult:
     )  # fmt: skip
 
 
-def _mergers(model: Model, result: BayesResult) -> list[ExpectedStatistics]:
-    """Return the posteriors, stacks of one, with two components merged, that may have a higher bound; the best ones.
+def _of_counts(model: Model, counts: Array) -> Array:
+    """Return what the bound has of the counts of components if the responsibilities are given, (…)."""
+    return np.sum(counts * model.weights.expected_log(counts), axis=-1) - model.weights.divergence(counts)
+
+
+def _proposed(model: Model, result: BayesResult) -> list[ExpectedStatistics]:
+    """Return posteriors, stacks of one, that may have a higher bound; each is to be tried.
 
     With given responsibilities the bound is Σ B(χ_k, ν_k), a term of the counts, and the entropy of the
-    responsibilities. A merger never raises the entropy, so the others must rise.
+    responsibilities.
     """
     family = shared(result.mixture.family)
     if family.coupled:
         return []
     posterior, prior = (each.in_coordinates_of(family) for each in (result.posterior, result.prior))
+    return _in_order(model, posterior, prior) + _mergers(model, posterior, prior)
+
+
+def _in_order(model: Model, posterior: ExpectedStatistics, prior: ExpectedStatistics) -> list[ExpectedStatistics]:
+    """Return the posterior, in a list, with its largest component first if the bound is higher then.
+
+    Sticks are broken in an order, so components that are alike have another prior weight elsewhere.
+    """
+    order = np.argsort(-posterior.counts, kind="stable")
+    counts = posterior.counts[order]
+    if not model.weights.ordered or _of_counts(model, counts) <= _of_counts(model, posterior.counts):
+        return []
+    sums = prior.sums + (posterior.sums - prior.sums)[order]
+    exposures = prior.exposures + (posterior.exposures - prior.exposures)[order]
+    return [ExpectedStatistics(counts, sums, 0.0, exposures, posterior.family)[None]]
+
+
+def _mergers(model: Model, posterior: ExpectedStatistics, prior: ExpectedStatistics) -> list[ExpectedStatistics]:
+    """Return the posteriors with two components merged that may have a higher bound, the best ones.
+
+    A merger never raises the entropy, so the other terms must rise.
+    """
     i, j = np.triu_indices(len(posterior.counts), 1)
     alive = posterior.counts > ALIVE
     i, j = i[alive[i] & alive[j]], j[alive[i] & alive[j]]
     if not len(i):
         return []
-    conjugate, own, none, at = model.conjugate(family), _packed(posterior), _packed(prior), np.arange(len(i))
+    conjugate: Any = model.conjugate(cast(Any, posterior.family))
+    own, none, at = _packed(posterior), _packed(prior), np.arange(len(i))
     joined = own[i] + own[j] - none[j]
     counts = np.tile(posterior.counts, (len(i), 1))
     counts[at, i], counts[at, j] = counts[at, i] + counts[at, j], 0.0
-
-    def of_counts(N: Array) -> Array:
-        return np.sum(N * model.weights.expected_log(N), axis=-1) - model.weights.divergence(N)
-
     with np.errstate(all="ignore"):
         volumes, free = conjugate.log_partition(own), conjugate.log_partition(none)
         gain = conjugate.log_partition(joined) + free[j] - volumes[i] - volumes[j]
-        gain += of_counts(counts) - of_counts(posterior.counts)
+        gain += _of_counts(model, counts) - _of_counts(model, posterior.counts)
     best = np.flatnonzero(gain > 0)
     best = best[np.argsort(-gain[best])][:MOST_MERGERS]
     sums, exposures = np.tile(posterior.sums, (len(i), 1, 1)), np.tile(posterior.exposures, (len(i), 1))
     sums[at, i], exposures[at, i] = joined[:, :-1], joined[:, -1]
     sums[at, j], exposures[at, j] = prior.sums[j], prior.exposures[j]
-    known = ExpectedStatistics(counts, sums, np.zeros(len(i)), exposures, family)
+    known = ExpectedStatistics(counts, sums, np.zeros(len(i)), exposures, posterior.family)
     return [known[[one]] for one in best]
 
 
