@@ -24,8 +24,9 @@ from expfam_em.family.optional import (
     is_incomplete,
     left_of_largest,
 )
-from expfam_em.rows.typing import Array
+from expfam_em.rows.typing import Array, Mask
 from expfam_em.values.mixture import Mixture
+from expfam_em.values.statistics import ExpectedStatistics
 
 FIRST_TRIAL = 4
 """Steps after which limits are tried first; again whenever the number has doubled, and where a run would end."""
@@ -64,6 +65,35 @@ class End(NamedTuple):
 
 
 ENDS_OF_MEANS = End(1, 1e-30, checked.to_expectation), End(-1, 1e-10, left_of_largest)
+
+
+def _left(mixture: Mixture, statistics: ExpectedStatistics, end: End) -> tuple[Array, Array, Array]:
+    """Return what means leave to an end of their range, (L, K, p), where it is, and what that of all rows leaves."""
+    left = end.left(mixture.family, mixture.flat_natural).reshape(mixture.natural.shape)
+    with np.errstate(all="ignore"):
+        at_end = mixture.expectation - end.sign * left
+        of_all = statistics.sums.sum(axis=1) / statistics.exposures.sum(axis=1)[:, None]
+        return left, at_end, end.sign * (of_all[:, None] - at_end)
+
+
+def at_ends(mixture: Mixture, statistics: ExpectedStatistics) -> Mask | None:
+    """Return which natural parameters have means at an end of their range, (L, K, p); None where none can have.
+
+    The likelihood no longer tells of them. An M-step moves them by what is rounded: of a probability of 1 − 2⁻⁵³ by
+    hundreds, to the limit of η and back.
+    """
+    family = mixture.family
+    if is_incomplete(family) or is_coupled(family):
+        return None
+    bounded = bounded_natural(family, mixture.flat_natural).reshape(mixture.natural.shape)
+    if not bounded.any():
+        return None
+    found = np.zeros(bounded.shape, bool)
+    for end in ENDS_OF_MEANS:
+        left, _, of_all = _left(mixture, statistics, end)
+        with np.errstate(invalid="ignore"):
+            found |= (left <= VANISHED * of_all) & np.isfinite(left)
+    return found & bounded
 
 
 def step_to_edges(problem: Problem, state: State, step: Callable[[Problem, State], State] = em_step) -> State:
@@ -132,12 +162,9 @@ def _lifted(problem: Problem, state: State) -> State:
 def _off(problem: Problem, state: State, end: End) -> State:
     """Return the state with means off an end of their range where the bound is higher there."""
     mixture, family, shape = state.mixture, state.mixture.family, state.mixture.natural.shape
-    left = end.left(family, mixture.flat_natural).reshape(shape)
+    left, at_end, of_all = _left(mixture, state.statistics, end)
     here, free = state, bounded_natural(family, mixture.flat_natural).reshape(shape) & state.done[:, None, None]
     with np.errstate(all="ignore"):
-        at_end = mixture.expectation - end.sign * left
-        of_all = state.statistics.sums.sum(axis=1) / state.statistics.exposures.sum(axis=1)[:, None]
-        of_all = end.sign * (of_all[:, None] - at_end)
         hidden = (left < end.unseen * of_all) & (left > 0) & free
         if hidden.any():  # near the end what is left is proportional to exp(± η)
             change = end.sign * (np.log(end.unseen * of_all) - np.log(left))

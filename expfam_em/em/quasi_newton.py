@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from scipy.special import softmax
 
+from expfam_em.em.edges import at_ends
 from expfam_em.em.state import Problem, State, chosen, either, em_step, improve, move
 from expfam_em.em.steps import expected_gain, projected
 from expfam_em.family import checked
@@ -109,13 +110,17 @@ class Memory(NamedTuple):
     def __getitem__(self, which: Any) -> Memory:  # type: ignore[override]  # runs, not fields
         return Memory(*(getattr(self, name)[which] for name in self._fields))
 
-    def with_point(self, point: Array, gradient: Array, step: Array) -> Memory:
+    def with_point(self, point: Array, gradient: Array, step: Array, ends: Mask | None) -> Memory:
         """Return the memory with the pair between the last point and this one, where it tells of curvature.
+
+        A pair leaves out coordinates at an end of their range, a mask (L, q): their steps are rounding.
 
         ⟨s, y⟩ = ⟨s, I₀ s⟩ and ⟨y, I⁻¹ y⟩ for the information I₀ of the observed data: their ratio is the share of
         I that I₀ has along the step, in any coordinates.
         """
         s, y, e = point - self.point, self.gradient - gradient, self.step - step
+        if ends is not None:
+            s[ends] = y[ends] = e[ends] = 0.0
         with np.errstate(over="ignore", invalid="ignore"):  # what is no number tells of no curvature
             product = np.sum(s * y, axis=1)
             told = self.moved & (product > 0) & (np.sum(y * e, axis=1) > CURVED * product)
@@ -137,15 +142,14 @@ class Memory(NamedTuple):
         pause = np.where(rejected, np.minimum(2 * self.pause + 1, LONGEST_PAUSE), pause)
         return self._replace(pause=pause, rest=np.where(rejected, pause, np.maximum(self.rest - 1, 0)))
 
-    @property
-    def direction(self) -> Array:
-        """The quasi-Newton step, (L, q)."""
+    def direction(self, ends: Mask | None) -> Array:
+        """Return the quasi-Newton step, (L, q); that of EM in coordinates at an end of their range."""
         found = np.array(self.step)
         two_loops(
             self.steps, self.gradients, self.em_steps, self.curvature, np.array(self.gradient), found,
             np.empty(self.curvature.shape[1]),
         )  # fmt: skip
-        return found
+        return found if ends is None else np.where(ends, self.step, found)
 
 
 def _along(step: Array, gradient: Array) -> Array:
@@ -175,9 +179,10 @@ def quasi_newton_step(problem: Problem, state: State) -> State:
     known, (state, after) = state, improve(problem, state)
     if not len(state.run):
         return state
-    before, memory = state.mixture, _remembered(problem, known, state, after)
+    before, ends = state.mixture, _ends(state)
+    memory = _remembered(problem, known, state, after, ends)
     half_bounds = state.bounds + expected_gain(state.statistics, before, after)
-    direction = memory.direction
+    direction = memory.direction(ends)
     promised, of_em = (_along(step, memory.gradient) for step in (direction, memory.step))
     used = memory.curvature.any(axis=1) & (memory.rest == 0) & (promised > of_em) & _same_support(before, after)
     trial, used = _trial(problem, state, after, memory, direction, used)
@@ -199,7 +204,7 @@ def quasi_newton_step(problem: Problem, state: State) -> State:
     return either(rejected, state._replace(done=none, fell=none, half_bounds=state.bounds), moved)
 
 
-def _remembered(problem: Problem, known: State, state: State, after: Mixture) -> Memory:
+def _remembered(problem: Problem, known: State, state: State, after: Mixture, ends: Mask | None) -> Memory:
     """Return the memory with the step from the last point to where the runs stand now."""
     before, natural = state.mixture, state.mixture.natural
     point, alive = _point(before), before.weights > 0
@@ -215,7 +220,15 @@ def _remembered(problem: Problem, known: State, state: State, after: Mixture) ->
         anchor = np.where(changed[:, None, None], natural, memory.anchor)
         memory = memory._replace(anchor=anchor).forgotten(changed)
     memory = memory._replace(begun=memory.begun | _is_slow(problem, state))
-    return memory.with_point(point, _gradient(problem, state, alive), step)
+    return memory.with_point(point, _gradient(problem, state, alive), step, ends)
+
+
+def _ends(state: State) -> Mask | None:
+    """Return which coordinates are at an end of their range, (L, q); None if none is."""
+    ends = at_ends(state.mixture, state.statistics)
+    if ends is None or not ends.any():
+        return None
+    return np.concatenate([np.zeros(state.mixture.weights.shape, bool), ends.reshape(len(ends), -1)], axis=1)
 
 
 def _is_slow(problem: Problem, state: State) -> Mask:
