@@ -368,6 +368,18 @@ def test_what_a_thread_returns_or_raises_reaches_the_caller():
         away_from_signals(lambda is_wanted: {}[7])
 
 
+def test_ctrl_c_that_comes_when_the_result_has_just_been_taken_does_not_wait_for_another(monkeypatch):
+    result = Task.result
+
+    def interrupted(task):
+        result(task)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Task, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        away_from_signals(lambda is_wanted: 1)
+
+
 COMPUTE_NOTHING = {"fit_predict", "fit_transform", "plot", "stack", "unchecked"}
 """Methods that call others, or put values together."""
 

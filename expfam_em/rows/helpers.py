@@ -43,6 +43,7 @@ class Task:
                 self.done.put((self.function(), None))
             except BaseException as error:
                 self.done.put((None, error))
+            self.done.put((None, None))  # Ctrl-C may come when the first has just been taken: who waits again gets this
 
     def _is_claimed(self) -> bool:
         try:
@@ -56,6 +57,11 @@ class Task:
         if error is not None:
             raise error
         return value
+
+    def wait(self) -> None:
+        """Take the task back if nobody has begun it; else wait until it is done, even if one has waited before."""
+        if not self._is_claimed():
+            self.done.get()
 
     def end(self) -> None:
         """Take the task back if nobody has begun it; else wait until it is done, and raise what it raised."""
@@ -77,15 +83,11 @@ def away_from_signals(function: Callable[[Callable[[], bool]], Result]) -> Resul
     task = Task(functools.partial(contextvars.copy_context().run, function, lambda: bool(wanted)))
     try:
         task.begin()
-        value, error = task.done.get()
+        return task.result()
     except BaseException:
         wanted.clear()
-        if not task.claims:  # it has begun
-            task.done.get()
+        task.wait()
         raise
-    if error is not None:
-        raise error
-    return value
 
 
 class _Helpers:
