@@ -174,7 +174,7 @@ def _leave(stay):
         _here.stay = _Here.stay
         _put_back_if_nobody_is_inside()
     # an exception from a signal handler may have kept warnings.catch_warnings from putting back its filter
-    if warnings.filters is not stay.filters and threading.current_thread() is threading.main_thread():
+    if warnings.filters is not stay.filters and threading.get_ident() == threading.main_thread().ident:
         added = len(warnings.filters) - len(stay.filters)
         if sys.exc_info()[0] is not None and added > 0 and warnings.filters[added:] == stay.filters:
             warnings.filters = stay.filters
