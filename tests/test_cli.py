@@ -992,12 +992,14 @@ def test_families_of_columns_can_be_chosen():
 
 
 def test_columns_that_tell_no_family_are_said_in_words_of_the_command_line():
-    ferry().assign(name=[f"passenger {i}" for i in range(120)]).to_csv("names.csv", index=False)
+    ferry().assign(**{"full name": [f"passenger {i}" for i in range(120)]}, one=1).to_csv("names.csv", index=False)
     assert fails("fit", "names.csv", "-f", "auto") == (
-        "error: names.csv: column 'name' has 120 different labels in 120 rows, which name rows; give --column-family "
-        "name=none to leave it out, or name=categorical or another family\n"
+        "error: names.csv: column 'full name' has 120 different labels in 120 rows, which name rows; column 'one' has "
+        "1 in every row, which tells no family; give --column-family 'full name=none' --column-family one=none to "
+        "leave such columns out, or another family than none, such as categorical\n"
     )
-    assert run("fit", "names.csv", "-f", "auto", "--column-family", "name=none").exit_code == 0
+    out = "--column-family", "full name=none", "--column-family", "one=none"
+    assert run("fit", "names.csv", "-f", "auto", *out).exit_code == 0
 
 
 def test_a_mixed_model_is_drawn_and_sampled(monkeypatch):

@@ -120,6 +120,7 @@ def test_the_choice_can_be_changed(frame):
         (pd.DataFrame({"a": [2.5, 2.5]}), {}, "column 'a' has 2.5 in every row"),
         (pd.DataFrame({"a": [np.nan, np.nan]}), {}, "column 'a' has no value"),
         (pd.DataFrame({"a": ["x", "x"]}), {}, "column 'a' has one label"),
+        (pd.DataFrame({"a": ["x", "x"], "b": [1, 1]}), {}, "leave them out, Product.infer(X, {'a': None, 'b': None})"),
         (pd.DataFrame({"a": [f"row {i}" for i in range(50)]}), {}, "50 different labels in 50 rows, which name rows"),
         (pd.DataFrame({"a": pd.to_datetime(["2020-01-01", "2020-01-02"])}), {}, "column 'a' holds dates"),
         (pd.DataFrame({"a": [1, "x"]}), {}, "column 'a' holds values of several kinds, int and str"),

@@ -1,5 +1,7 @@
 """A family of T and A alone, without another line, has all that the package offers to any family."""
 
+import inspect
+import textwrap
 from functools import cache
 
 import numpy as np
@@ -180,3 +182,13 @@ def test_sparse_rows_where_T_keeps_zeros():
         for rows in (X, sparse.csr_array(X))
     )
     assert other.lower_bound_ == pytest.approx(one.lower_bound_, rel=1e-12)
+
+
+def test_a_family_of_code_that_is_in_no_module():
+    """As from exec: its functions have no module."""
+    code = inspect.getsource(own.Rayleigh)
+    namespace = {"np": np, "ExponentialFamily": ef.ExponentialFamily, "ef": ef}
+    exec(textwrap.dedent(code), namespace)
+    X = np.random.default_rng(0).rayleigh(2.0, (50, 1))
+    mixture = [ef.ExponentialFamilyMixture(kind(), 1).fit(X) for kind in (namespace["Rayleigh"], own.Rayleigh)]
+    assert mixture[0].lower_bound_ == mixture[1].lower_bound_

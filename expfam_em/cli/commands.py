@@ -6,6 +6,7 @@ import csv
 import itertools
 import logging
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -54,7 +55,13 @@ DRAWN = 20_000
 Rows = Annotated[Path, typer.Argument(help="Rows: text, also packed, .npy or .parquet; - is the standard input.")]
 Model = Annotated[Path, typer.Argument(help="A file that `expfam-em fit --output` wrote; - is the standard input.")]
 Family = Annotated[
-    str, typer.Option("--family", "-f", help="A name that `expfam-em families` lists.", autocompletion=spellings)
+    str,
+    typer.Option(
+        "--family",
+        "-f",
+        autocompletion=spellings,
+        help="A name that `expfam-em families` lists. auto: one for each column, labels of text among them.",
+    ),
 ]
 Constants = Annotated[list[str] | None, typer.Option("--constant", metavar="NAME=VALUE", help="As in shape=2.")]
 Columns = Annotated[str | None, typer.Option(help="Columns to use, as in a,b,c; those of the model or all by default.")]
@@ -139,9 +146,10 @@ class Given(NamedTuple):
         except UnseenLabelError as error:
             raise ValueError(f"{self.table.place(error.row)}, {error.what()}. Leave such rows out") from error
         except UntoldFamilyError as error:
+            out = " ".join(f"--column-family {shlex.quote(f'{name}=none')}" for name in error.columns)
             raise ValueError(
-                f"{self.table.name}: column {error.column!r} has {error.what}; give --column-family "
-                f"{error.column}=none to leave it out, or {error.column}=categorical or another family"
+                f"{self.table.name}: {error.what}, which tells no family; give {out} to leave such columns out, or "
+                "another family than none, such as categorical"
             ) from error
         except ValueError as error:
             called = {str(number): repr(name) for number, name in enumerate(self.names)}

@@ -59,7 +59,7 @@ def told(family: ExponentialFamily, method: str, *arguments: Any, **named: Any) 
 
 def is_ours(family: ExponentialFamily, method: str) -> bool:
     """Whether a method of a family is one of this package."""
-    return getattr(getattr(type(family), method), "__module__", "").startswith("expfam_em.")
+    return (getattr(getattr(type(family), method), "__module__", None) or "").startswith("expfam_em.")
 
 
 def answer(

@@ -39,17 +39,25 @@ LEAST_COUNT = 1
 
 
 class UntoldFamilyError(ValueError):
-    """A column that tells no family."""
+    """Columns that tell no family: what each of them holds, by name."""
 
-    def __init__(self, column: Any, what: str) -> None:
-        super().__init__(column, what)
-        self.column, self.what = column, what
+    def __init__(self, columns: Mapping[Any, str]) -> None:
+        super().__init__(columns)
+        self.columns = columns
 
     def __str__(self) -> str:
+        names = list(self.columns)
+        them, they = ("it", "it has") if len(names) == 1 else ("them", "they have")
+        none = ", ".join(f"{name!r}: None" for name in names)
         return (
-            f"column {self.column!r} has {self.what}: leave it out, Product.infer(X, {{{self.column!r}: None}}), or "
-            f"say which family it has, as in {{{self.column!r}: 'categorical'}}"
+            f"{self.what}, which tells no family: leave {them} out, Product.infer(X, {{{none}}}), or say which family "
+            f"{they}, as in {{{names[0]!r}: 'categorical'}}"
         )
+
+    @property
+    def what(self) -> str:
+        """What the columns hold."""
+        return "; ".join(f"column {name!r} has {what}" for name, what in self.columns.items())
 
 
 def inferred(X: Any, given: Mapping[Any, Any]) -> tuple[list[tuple[ExponentialFamily, list[int]]], Any]:
@@ -81,13 +89,20 @@ def inferred(X: Any, given: Mapping[Any, Any]) -> tuple[list[tuple[ExponentialFa
         raise ValueError("no column is left")
     place_of = {name: at for at, name in enumerate(columns if names is None else kept)}
     parts: dict[Any, tuple[ExponentialFamily, list[int]]] = {}
+    untold: dict[Any, str] = {}
     for name in kept:
-        family: Any = given.get(name) or _chosen(X[name] if is_frame(X) else np.asarray(X)[:, name], name)
+        try:
+            family: Any = given.get(name) or _chosen(X[name] if is_frame(X) else np.asarray(X)[:, name], name)
+        except UntoldFamilyError as error:
+            untold |= error.columns
+            continue
         if isinstance(family, str):
             family = _of_one_column(family)
         family = family_argument(family)
         key: Any = id(family) if family is given.get(name) or not _is_by_column(family) else repr(family)
         parts.setdefault(key, (family, []))[1].append(place_of[name])
+    if untold:
+        raise UntoldFamilyError(untold)
     return list(parts.values()), None if names is None else tuple(kept)
 
 
@@ -120,7 +135,7 @@ def _chosen(column: Any, name: Any) -> ExponentialFamily:
     present = x[~missing]
     if not len(present) or np.ptp(present) == 0:
         what = "no value" if not len(present) else f"{present[0]:g} in every row"
-        raise UntoldFamilyError(name, f"{what}, which tells no family")
+        raise UntoldFamilyError({name: what})
     if np.all((present == 0) | (present == 1)):
         return Bernoulli()
     if np.all(present == np.floor(present)) and 0 <= present.min() <= LEAST_COUNT:
@@ -138,5 +153,5 @@ def _of_labels(column: Any, name: Any) -> ExponentialFamily:
     occurring = len(set(x[~missing].tolist()))
     if occurring < 2 or (n_levels > FEW_LABELS and 2 * occurring > n_rows):
         what = "one label" if occurring < 2 else f"{occurring} different labels in {n_rows} rows, which name rows"
-        raise UntoldFamilyError(name, what)
+        raise UntoldFamilyError({name: what})
     return Categorical()
