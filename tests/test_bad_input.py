@@ -103,7 +103,8 @@ def test_what_is_no_table_of_numbers_or_labels_is_said(make, bad, words):
     "rows",
     [
         pl.DataFrame(X), pd.DataFrame(X).astype("Float64"), pd.DataFrame(X).astype("double[pyarrow]"), X.astype(object),
-        pa.table(dict(zip("abcd", X.T, strict=True))), pa.record_batch(dict(zip("abcd", X.T, strict=True))), X.tolist(),
+        pa.table(dict(zip("abcd", X.T, strict=True))), X.tolist(),
+        pa.RecordBatch.from_pydict(dict(zip("abcd", X.T, strict=True))),
         pd.DataFrame(X).map(decimal.Decimal), np.ma.array(X), X.astype(np.longdouble), lambda: iter([X]),
     ],
     ids=lambda rows: f"{type(rows).__module__}.{type(rows).__name__}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,10 +111,15 @@ def stream_rows(function: Any, columns: Sequence[str] | None, weight: str | None
     raise ValueError(f"{function!r} returned no batch of rows")
 
 
-def _iterated(function: Any) -> Any:
+def _iterated(function: Any) -> Iterator[Any]:
     if not hasattr(found := function(), "__iter__"):
         raise ValueError(f"{function!r} returned {type(found).__name__}; it must return an iterator of batches")
-    return found
+    try:
+        for one in found:  # noqa: UP028 - yield from would close an iterator that is given twice, which is said
+            yield one
+    finally:
+        if hasattr(found, "close") and not isinstance(found, Generator):  # a reader of a file, as of pandas.read_csv
+            found.close()
 
 
 def _converted(function: Any, names: list[str] | None, weight: str | None, size: int) -> Iterator[Batch]:

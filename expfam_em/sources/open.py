@@ -147,8 +147,8 @@ def _of_path(path: Path, columns: Any, weight: str | None, n_jobs: int | None) -
             raise ValueError(f"{path} is no HDF5 file that can be read: {error}") from None
         return _of_group(path, file, columns, weight, n_jobs)
     raise ValueError(
-        f"{path} is no file of a known kind; these are {', '.join(SUFFIXES)}, and folders of .parquet files. Read "
-        "others first, text by pandas.read_csv"
+        f"{path} is no file of a known kind; these are {', '.join(SUFFIXES)}, and folders of .parquet files. Of text, "
+        "give pandas.read_csv(path), or, if it is too large, lambda: pandas.read_csv(path, chunksize=100_000)"
     )
 
 
