@@ -1012,6 +1012,11 @@ def test_a_mixed_model_is_drawn_and_sampled(monkeypatch):
     assert len(succeeds("predict", "m.efm", "drawn.csv").split()) == 31
 
 
+def test_labels_in_their_order_do_not_count_the_rows():
+    pd.DataFrame({"letter": list("abcdefghijkl"), "x": RNG.normal(size=12)}).to_csv("letters.csv", index=False)
+    assert run("fit", "letters.csv", "-f", "auto").stderr == ""
+
+
 def test_weights_beside_labels():
     frame, w = ferry().drop(columns=["age", "bags", "returns"]).fillna("none"), RNG.integers(1, 4, 120)
     frame.assign(w=w).to_csv("weighted.csv", index=False)
