@@ -58,7 +58,7 @@ def held(name, value):
 def with_gaps(X):
     if sparse.issparse(X):
         X = X.toarray()
-    return np.where(GAPS, np.nan, X)
+    return np.where(GAPS[:, : X.shape[1]], np.nan, X)
 
 
 FEATURES = {
@@ -106,29 +106,30 @@ def applied(family, X, names):
     return case
 
 
-@pytest.mark.parametrize("pair", list(itertools.combinations(FEATURES, 2)), ids=" and ".join)
-@pytest.mark.parametrize(
-    ("family", "X"), [(families.Gaussian("diag"), REAL), (families.Poisson(), COUNTS)], ids=["Gaussian", "Poisson"]
-)
-def test_two_features_go_together_or_an_error_says_which_do_not(family, X, pair, tmp_path):
-    case = applied(family, X, pair)
+def fit_or_refusal(family, X, names, **how):
+    """Return the case, its fit and "", or the case, None and the error, which must name one of the features."""
+    case = applied(family, X, names)
+    case.how.update(how)
     model = ef.ExponentialFamilyMixture(case.family, 2, **case.how)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fit that is short, or has few rows
-        refused = ""
         try:
             model.fit(case.X, **case.data)
             if case.how.get("warm_start"):
                 model.fit(case.X, **case.data)
         except (ValueError, TypeError) as error:
             refused = str(error)
-    if refused:
-        assert any(word in refused for name in pair for word in WORDS.get(name, (name,))), refused
-        return
+            assert any(word in refused for name in names for word in WORDS.get(name, (name,))), refused
+            return case, None, refused
+    return case, model, ""
+
+
+def check(case, model, names, tmp_path):
+    """Check what every fit promises."""
     assert np.isfinite(model.lower_bound_)
     bounds = np.array(model.lower_bounds_)
-    if "temperature" not in pair:
-        with_priors = {"prior", "concentration", "fixed"} & set(pair)
+    if "temperature" not in names:
+        with_priors = {"prior", "concentration", "fixed"} & set(names)
         assert with_priors or np.diff(bounds).min(initial=0.0) >= -1e-9 * (1 + abs(bounds[0]))
     assert model.weights_.sum() == pytest.approx(1.0, rel=1e-6)
     R = model.predict_proba(case.X)
@@ -137,3 +138,83 @@ def test_two_features_go_together_or_an_error_says_which_do_not(family, X, pair,
     assert set(model.predict(case.X)) <= {-1, 0, 1}
     model.save(tmp_path / "model.efm")
     assert np.array_equal(ef.load(tmp_path / "model.efm").predict_proba(case.X), R)
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations(FEATURES, 2)), ids=" and ".join)
+@pytest.mark.parametrize(
+    ("family", "X"), [(families.Gaussian("diag"), REAL), (families.Poisson(), COUNTS)], ids=["Gaussian", "Poisson"]
+)
+def test_two_features_go_together_or_an_error_says_which_do_not(family, X, pair, tmp_path):
+    case, model, refused = fit_or_refusal(family, X, pair)
+    if not refused:
+        check(case, model, pair, tmp_path)
+
+
+FAMILIES = {
+    "Gaussian full": (families.Gaussian(), REAL),
+    "Gaussian VEE": (families.Gaussian("VEE"), REAL),
+    "StudentT": (families.StudentT(), REAL),
+    "LogNormal": (families.LogNormal(), np.exp(REAL)),
+    "Gamma": (families.Gamma(), 1 + np.abs(REAL)),
+    "Bernoulli": (families.Bernoulli(), (COUNTS > 4).astype(float)),
+    "Categorical": (families.Categorical(3), COUNTS % 3),
+    "GammaPoisson": (families.GammaPoisson(), COUNTS),
+    "VonMises": (families.VonMises(), 0.3 * REAL),
+    "ZeroInflated": (families.ZeroInflated(families.Poisson()), COUNTS * (COUNTS > 1)),
+    "Product": (families.Product([(families.Gaussian(), [0]), (families.Poisson(), [1])]),
+                np.column_stack([REAL[:, 0], COUNTS[:, 1]])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_feature_goes_with_a_family_or_an_error_says_that_it_does_not(name, feature, tmp_path):
+    case, model, refused = fit_or_refusal(*FAMILIES[name], [feature], max_iter=5)
+    if not refused:
+        check(case, model, [feature], tmp_path)
+
+
+ACTIONS = {
+    "standard_errors": lambda model, case: ef.standard_errors(model, case.X, **case.data)["weights"],
+    "bic": lambda model, case: model.bic(case.X),
+    "icl": lambda model, case: model.icl(case.X),
+    "reorder": lambda model, case: model.reorder(np.arange(len(model.weights_))).weights_,
+    "match": lambda model, case: model.match(model.mixture_).weights_,
+    "sample": lambda model, case: model.sample(5)[0],
+    "impute": lambda model, case: model.impute(case.X),
+    "merge_components": lambda model, case: ef.merge_components(model, case.X).entropies,
+    "select": lambda model, case: [
+        ef.select(case.X, [case.family], [1, 2], **{"n_init": 2} | case.how | case.data).best_.bic(case.X)
+    ],
+}
+"""What is done with a fit, or with its arguments; each gives numbers."""
+
+REFUSED = {
+    ("hard", "standard_errors"): "temperature 0",
+    ("tied", "standard_errors"): "components coincide",  # the means are all that tells them
+    ("bayesian", "standard_errors"): "bayesian=False",
+    ("bayesian", "bic"): "bayesian=False",
+    ("bayesian", "icl"): "bayesian=False",
+    ("bayesian", "select"): "bayesian is given to select",
+    ("warm_start", "select"): "warm_start is given to select",
+    ("labels", "select"): "'y'",
+    ("allowed", "select"): "'allowed'",
+    ("fixed", "select"): "fixed",  # of two components
+    ("sparse", "impute"): "nothing is missing",
+}
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize(
+    ("family", "X"), [(families.Gaussian("diag"), REAL), (families.Poisson(), COUNTS)], ids=["Gaussian", "Poisson"]
+)
+@pytest.mark.filterwarnings("ignore:.*did not converge", "ignore:.*max_iter")
+def test_what_follows_a_fit_goes_with_a_feature_or_an_error_says_why_not(family, X, feature):
+    case, model, refused = fit_or_refusal(family, X, [feature], max_iter=10)
+    for action, done in {} if refused else ACTIONS.items():
+        if words := REFUSED.get((feature, action)):
+            with pytest.raises((ValueError, TypeError), match=words):
+                done(model, case)
+        else:
+            found = done(model, case)
+            assert np.isfinite(found.toarray() if sparse.issparse(found) else np.asarray(found, float)).all(), action

@@ -263,6 +263,7 @@ class _Search:
         residual = self.sums - self.counts[:, None] * self.expectation(self.free, point.natural)
         gradient, inverse = np.empty((G, K, w)), np.zeros((G, K, w, K, w))
         names = np.zeros((G, K, q, K, w))
+        named = np.where(np.isfinite(named), named, 0.0)  # as the logarithm of a free parameter that may be negative
         for g, block in enumerate(self.blocks):
             length = np.stack([shift[i][:, block[i]] for i in range(w)], axis=1)  # (K, w)
             J = jacobian[:, :, block].transpose(1, 2, 0) / length[:, None, :]
