@@ -20,7 +20,16 @@ import json, warnings
 import numpy as np
 import expfam_em as ef
 from expfam_em.kernels import em
+from numba.core import event
 
+class Compilations(event.Listener):
+    names = []
+    def on_start(self, compilation):
+        self.names.append(compilation.data["dispatcher"].py_func.__qualname__)
+    def on_end(self, compilation):
+        pass
+
+event.register("numba:compile", Compilations())
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", "Best performing initialization did not converge")
 rng = np.random.default_rng(0)
@@ -36,6 +45,7 @@ stats = getattr(kernel, "stats", None)
 print(json.dumps({
     "numbers": [float(v) for value in numbers for v in np.ravel(value)],
     "hits": stats and sum(stats.cache_hits.values()), "misses": stats and sum(stats.cache_misses.values()),
+    "compiled": Compilations.names,
 }))
 """
 
@@ -82,10 +92,10 @@ def cold(tmp_path_factory):
 
 def test_the_second_process_compiles_nothing(cold):
     folder, first = cold
-    assert (first["hits"], first["misses"]) == (0, 1)
+    assert (first["hits"], first["misses"], "_em_rows" in first["compiled"]) == (0, 1, True)
     assert {".nbi", ".nbc"} <= {path.suffix for path in folder.rglob("*")}
     second = run(folder)
-    assert (second["hits"], second["misses"]) == (1, 0)
+    assert (second["hits"], second["misses"], second["compiled"]) == (1, 0, [])
     assert second["numbers"] == first["numbers"]
 
 

@@ -108,6 +108,7 @@ FORK_MEANWHILE = """
 import os
 import sys
 import threading
+import warnings
 
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -118,18 +119,22 @@ from expfam_em.rows.threads import cached_property, undisturbed
 class Slow:
     @cached_property
     def value(self):
-        inside.set()
-        go_on.wait()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            inside.set()
+            go_on.wait()
 
 inside, go_on = threading.Event(), threading.Event()
 X = np.random.default_rng(0).normal(size=(60, 2))
 model = ef.GaussianMixture(2, random_state=0, max_iter=100, tol=1e-2).fit(X)  # every library is loaded
+filters = list(warnings.filters)
 threadpool_limits(2, user_api="blas")
 other = threading.Thread(target=undisturbed(lambda: Slow().value), daemon=True)
 other.start()
 inside.wait()
 child = os.fork()
 if child == 0:
+    assert warnings.filters == filters
     go_on.set()
     assert {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"} == {2}
     Slow().value
@@ -139,6 +144,7 @@ if child == 0:
 code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 go_on.set()
 other.join()
+assert warnings.filters == filters
 assert {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"} == {2}
 raise SystemExit(code)
 """

@@ -174,10 +174,14 @@ def _leave(stay):
         _here.stay = _Here.stay
         _put_back_if_nobody_is_inside()
     # an exception from a signal handler may have kept warnings.catch_warnings from putting back its filter
-    if warnings.filters is not stay.filters and threading.get_ident() == threading.main_thread().ident:
-        added = len(warnings.filters) - len(stay.filters)
-        if sys.exc_info()[0] is not None and added > 0 and warnings.filters[added:] == stay.filters:
-            warnings.filters = stay.filters
+    if sys.exc_info()[0] is not None and threading.get_ident() == threading.main_thread().ident:
+        _put_back_filters(stay)
+
+
+def _put_back_filters(stay):
+    added = len(warnings.filters) - len(stay.filters)
+    if added > 0 and warnings.filters[added:] == stay.filters:
+        warnings.filters = stay.filters
 
 
 def _put_back_if_nobody_is_inside():
@@ -349,6 +353,9 @@ def _alone():
     """Forget the threads of the parent, of which a forked child has the one that forked."""
     helpers.forget()
     _gone.cache_clear()
+    for gone in [stay() for stay in _inside - {_here.stay}]:
+        if gone is not None:
+            _put_back_filters(gone)
     _inside.intersection_update({_here.stay})
     _put_back_if_nobody_is_inside()
     settings_lock.release()
