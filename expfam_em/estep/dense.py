@@ -94,6 +94,7 @@ def _kernel(monomials: Monomials, scores: Scores, own: OwnFrames | None, tempera
         check_own(own, B * K, len(monomials.shift), scores.family)
         frame = np.ascontiguousarray(own.frame.reshape(B, K))
     n_own = (frame >= 0).sum(axis=1)
+    sizes = set(n_own.tolist())
     fixed = *monomials, frame, own.shift, own.whitener, padded(scores.natural), scores.offset, scores.level
     nothing, group = np.empty(0), scores.groups
 
@@ -101,10 +102,11 @@ def _kernel(monomials: Monomials, scores: Scores, own: OwnFrames | None, tempera
         X = X if X.dtype in KERNEL_DTYPES else X.astype(np.float64)
         weight = nothing if weight is None else weight
         offset = NO_OFFSET if offset is None else np.ascontiguousarray(offset, np.float64)
-        for own in set(n_own.tolist()):  # each mixture in blocks of the size that it would have alone
+        few = max(len(X), 1)  # room for more rows than there are would be cleared for nothing
+        for own in sizes:  # each mixture in blocks of the size that it would have alone
             em_rows(
-                X, items[n_own[items[:, 2]] == own], *fixed, weight, temperature, given,
-                block_rows(p, K, own * X.shape[1]), out.counts, out.sums, out.bounds, out.responsibilities,
+                X, items if len(sizes) == 1 else items[n_own[items[:, 2]] == own], *fixed, weight, temperature, given,
+                min(block_rows(p, K, own * X.shape[1]), few), out.counts, out.sums, out.bounds, out.responsibilities,
                 out.evidence, out.labels, row_offset=offset, group=group,
             )  # fmt: skip
 

@@ -26,7 +26,8 @@ from expfam_em.family.missing import (
     usable_of,
 )
 from expfam_em.family.optional import components
-from expfam_em.rows.groups import grouped, has_missing, usable_middle
+from expfam_em.rows.csr import has_missing
+from expfam_em.rows.groups import grouped, usable_middle
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.protocol import Chunk
 
@@ -193,7 +194,7 @@ def with_groups(family, rows, fill=None, allowed=None):
     """
     if not isinstance(rows, ArrayRows) or rows.groups is not None:
         return rows
-    if not check_missing(family, rows.X):
+    if not (rows.has_missing and check_missing(family, rows.X)):
         return rows if allowed is None else grouped(rows, [], allowed=allowed)
     usable = functools.partial(usable_of, family)
     return grouped(rows, together(family, rows.n_features), None if fill is None else fill(), allowed, usable)

@@ -15,7 +15,7 @@ from expfam_em.estep.grouped import Grouped, refilled
 from expfam_em.estep.incomplete import IncompletePass
 from expfam_em.estep.look import Later, LookedRows
 from expfam_em.estep.masked import Masked
-from expfam_em.estep.reduce import EStep, OfData, Write, as_given, log_base_chunk
+from expfam_em.estep.reduce import ByRow, EStep, OfData, as_given, log_base_chunk, write_chunk
 from expfam_em.estep.scores import Kernel, Outputs, Scores, Sums, cancels, check_temperature
 from expfam_em.estep.sparse import Sparse
 from expfam_em.family import checked
@@ -123,13 +123,22 @@ class Pass:
 
         Where ``far`` rows may come, those that no component can be like are no error.
         """
+        write(self.rows, self.by_row(scores, temperature), out, far)
+
+    def by_row(self, scores: Scores, temperature=1.0) -> ByRow:
+        """Return what fills outputs by row, prepared for any rows of as many columns that the kernel serves."""
         self.check_width(scores)
         check_temperature(temperature, single=True)
-        _, K, p = scores.natural.shape
-        try:
-            self.rows.reduce(Write(self.kernel, scores, out, temperature, far), self.kernel.work(K, p))
-        except ImpossibleRowError as error:
-            raise as_given(error, self.rows) from None
+        return ByRow(self.kernel, scores, temperature)
+
+
+def write(rows: Rows, by_row: ByRow, out: Outputs, far=False) -> None:
+    """Fill outputs by row; see `Pass.write`."""
+    fill = by_row.fill if far else by_row.fill_checked
+    try:
+        rows.reduce(functools.partial(write_chunk, fill, out), by_row.work)
+    except ImpossibleRowError as error:
+        raise as_given(error, rows) from None
 
 
 def n_statistics(family, rows: Rows) -> int:

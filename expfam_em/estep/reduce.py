@@ -147,10 +147,17 @@ def drawn(seed, n_components, chunk: Chunk) -> np.ndarray:
 class ByRow(Prepared):
     """A function of chunks that looks at rows under the mixture of their data set, whatever they weigh."""
 
+    @property
+    def work(self) -> float:
+        """Multiply-adds per row."""
+        return self.kernel.work(*self.scores.natural.shape[1:])
+
     def fill(self, chunk: Chunk, out: Outputs) -> None:
         """Fill the outputs by row of a chunk."""
-        ranges = chunk.of_data()
-        self._run(chunk._replace(weight=None), np.column_stack([ranges, np.zeros(len(ranges), np.int64)]), out)
+        ranges = np.array([[0, len(chunk.X), 0, 0]])
+        if chunk.ranges is not None:
+            ranges = np.column_stack([chunk.ranges, np.zeros(len(chunk.ranges), np.int64)])
+        self._run(chunk if chunk.weight is None else chunk._replace(weight=None), ranges, out)
 
     def labels_of(self, chunk: Chunk) -> np.ndarray:
         """Return the component of the highest score of each row of a chunk, (m,)."""
@@ -185,17 +192,10 @@ class Labelled(ByRow):
         return np.eye(self.scores.natural.shape[1])[self.labels_of(chunk)]
 
 
-class Write(ByRow):
-    """Fills outputs by row; rows in memory only. See `ByRow.fill_checked`; ``far`` rows may come unchecked."""
-
-    def __init__(self, kernel, scores: Scores, out: Outputs, temperature=1.0, far=False):
-        super().__init__(kernel, scores, temperature)
-        self.out, self.far = out, far
-
-    def __call__(self, chunk: Chunk) -> int:
-        fill = self.fill if self.far else self.fill_checked
-        fill(chunk, self.out.rows(slice(chunk.first, chunk.first + len(chunk.X))))
-        return 0
+def write_chunk(fill, out: Outputs, chunk: Chunk) -> int:
+    """Fill outputs by row where a chunk of rows in memory lies in them, by a method of `ByRow`."""
+    fill(chunk, out.rows(slice(chunk.first, chunk.first + len(chunk.X))))
+    return 0
 
 
 @dataclass(frozen=True)
@@ -227,11 +227,6 @@ class Tell(ByRow):
     def __init__(self, kernel, scores: Scores, temperature=1.0, wanted=(True, True, True)):
         super().__init__(kernel, scores, temperature)
         self.wanted = wanted
-
-    @property
-    def work(self) -> float:
-        """Multiply-adds per row."""
-        return self.kernel.work(*self.scores.natural.shape[1:])
 
     def __call__(self, chunk: Chunk) -> Parts:
         density, responsibilities, labels = (len(chunk.X) if wanted else 0 for wanted in self.wanted)

@@ -18,8 +18,8 @@ from expfam_em.estimators.shell import generator, refuse_rows
 from expfam_em.family import checked
 from expfam_em.family.entries import entries_of
 from expfam_em.family.optional import shared
-from expfam_em.rows.csr import CSRBlock
-from expfam_em.rows.groups import has_missing, with_gaps
+from expfam_em.rows.csr import CSRBlock, has_missing
+from expfam_em.rows.groups import with_gaps
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Observations, RandomState
 from expfam_em.values.mixture import Mixture

@@ -421,9 +421,11 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         try:
             yield
         except OutsideSupportError as error:
-            if not hasattr(self, "feature_names_in_"):
-                raise
-            raise error.called(self._columns()[error.column]) from error.__cause__
+            raise self._naming_column(error) from error.__cause__
+
+    def _naming_column(self, error: OutsideSupportError) -> OutsideSupportError:
+        """Return an error that says how its column is called, if columns have names."""
+        return error.called(self._columns()[error.column]) if hasattr(self, "feature_names_in_") else error
 
     def _open(self, X: Any, reset: bool = False) -> Any:
         """Return a source as rows, and anything else as it is."""
@@ -447,8 +449,19 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
     @undisturbed
     def _checked_rows(self, X: Any) -> Any:
         """Return X checked against the rows of the fit."""
-        check_is_fitted(self, "mixture_")
-        return self._validated(X, reset=False)
+        if "mixture_" not in self.__dict__:
+            check_is_fitted(self, "mixture_")
+        return X if self._needs_no_check(X) else self._validated(X, reset=False)
+
+    def _needs_no_check(self, X: Any) -> bool:
+        """Whether X is an array in which `_validated` would find nothing amiss, in a tenth of its time."""
+        fitted = self.__dict__
+        if type(X) is not np.ndarray or X.ndim != 2 or not X.size or X.dtype not in (np.float64, np.float32):
+            return False
+        if X.shape[1] != fitted.get("n_features_in_") or "feature_names_in_" in fitted or "levels_" in fitted:
+            return False
+        with np.errstate(all="ignore"):
+            return bool(np.isfinite(X.sum()))  # a sum that overflows is looked at again
 
     def _as_fitted(self, X: Any) -> Any:
         """Return rows, checked, as the family of the fit takes them."""

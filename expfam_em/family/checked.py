@@ -282,8 +282,8 @@ def sample(family: ExponentialFamily, natural: Array, n: int, rng: np.random.Gen
         If the family returns anything else, or NaN.
     """
     rows = answer(family, "sample", told(family, "sample", natural, n, rng), {"n": n, "d": d})
-    if rows.dtype.kind == "f":
-        check_numbers(family, "sample", np.isnan(rows).any(axis=1), f"η = {natural}")
+    if rows.dtype.kind == "f" and (unknown := np.isnan(rows)).any():  # numbers are put into words if they have to be
+        check_numbers(family, "sample", unknown.any(axis=1), f"η = {natural}")
     return rows
 
 

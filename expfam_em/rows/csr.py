@@ -183,6 +183,11 @@ def without_mask(X: Any) -> Any:
     return values.astype(np.result_type(values.dtype, np.float32)).filled(np.nan)
 
 
+def has_missing(X: Any) -> bool:
+    """Whether a value of dense rows is missing, NaN; sparse rows are refused before if one is."""
+    return not isinstance(X, CSRBlock) and X.dtype.kind == "f" and X.size > 0 and bool(np.isnan(X.min()))
+
+
 def refuse_mask(sample_weight: Any) -> None:
     """Raise a ValueError if weights are masked."""
     if np.ma.is_masked(sample_weight):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from expfam_em.rows.csr import CSRBlock
+from expfam_em.rows.csr import has_missing
 from expfam_em.rows.memory import ArrayRows
 
 
@@ -97,11 +97,6 @@ def with_gaps(chunk: Any) -> Any:
         if chunk.groups is None or chunk.groups.present is None
         else np.where(chunk.groups.of_rows(), chunk.X, np.nan)
     )
-
-
-def has_missing(X: Any) -> bool:
-    """Whether a value of dense rows is missing, NaN; sparse rows are refused before if one is."""
-    return not isinstance(X, CSRBlock) and X.dtype.kind == "f" and X.size > 0 and bool(np.isnan(X.min()))
 
 
 def grouped(

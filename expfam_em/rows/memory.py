@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from expfam_em.rows.csr import CSRBlock, observations, read_only, refuse_mask
+from expfam_em.rows.csr import CSRBlock, has_missing, observations, read_only, refuse_mask
 from expfam_em.rows.grid import ENTRY_WORK, Tree, rows_per_chunk
 from expfam_em.rows.protocol import PADDING, Chunk, V, is_rows
-from expfam_em.rows.threads import run_in_order, thread_count
+from expfam_em.rows.threads import cached_property, run_in_order, thread_count
 from expfam_em.rows.typing import Integers
 
 DENSE_ENTRIES = 1 << 20
@@ -43,7 +43,7 @@ class ArrayRows:
         self.groups = groups
         self.X, self.sample_weight, self.table, self.offset = read_only(X), sample_weight, table, offset
         self.n_jobs = thread_count(n_jobs)
-        self.starts = np.concatenate([[0], np.cumsum([len(X)] if sizes is None else sizes)])
+        self.starts = np.array([0, len(X)]) if sizes is None else np.concatenate([[0], np.cumsum(sizes)])
         self._tasks: dict[int, list[tuple[int, Chunk]]] = {}
 
     def __len__(self) -> int:
@@ -65,6 +65,11 @@ class ArrayRows:
     def n_data(self) -> int:
         return len(self.starts) - 1
 
+    @cached_property
+    def has_missing(self) -> bool:
+        """Whether a value is missing, NaN, which takes a look at all of them, once."""
+        return has_missing(self.X)
+
     @property
     def total_weights(self) -> np.ndarray:
         if self.sample_weight is None:
@@ -76,13 +81,15 @@ class ArrayRows:
 
     def reduce(self, function: Callable[[Chunk], V], work: float) -> V:
         """Return the sum of ``function(chunk)`` over all chunks; see `Rows`."""
-        tree = Tree()
+        tree, tasks = Tree(), self.tasks(work)
+        if len(tasks) == 1:
+            return run_in_order(function, [tasks[0][1]], 1)[0]
 
         def one(task):
             number, chunk = task
             tree.put(0, number, function(chunk))
 
-        run_in_order(one, self.tasks(work), self.n_jobs)
+        run_in_order(one, tasks, self.n_jobs)
         return tree.total()
 
     def derive(self, function: Callable[[Chunk], Chunk], work: float) -> ArrayRows:
@@ -124,7 +131,7 @@ class ArrayRows:
 
     def tasks(self, work: float) -> list[tuple[int, Chunk]]:
         """Return the chunks with their numbers; many small data sets are one chunk."""
-        size = rows_per_chunk(work)
+        size = min(rows_per_chunk(work), len(self)) if self.n_data == 1 else rows_per_chunk(work)
         if size not in self._tasks:
             self._tasks[size] = list(self._numbered(size))
         return self._tasks[size]
@@ -278,5 +285,6 @@ def as_rows(X, sample_weight=None, n_jobs=None):
         if not (np.all(sample_weight >= 0) and np.all(np.isfinite(sample_weight))):
             raise ValueError("sample_weight has a negative or infinite value or a NaN; weights must be finite and ≥ 0")
     rows = ArrayRows(X, sample_weight, n_jobs)
-    check_total(rows)
+    if sample_weight is not None:
+        check_total(rows)
     return rows

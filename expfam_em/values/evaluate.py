@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from expfam_em.estep.grouped import log_base, possible_row, refilled, with_groups
-from expfam_em.estep.plan import Pass, single_pass
-from expfam_em.estep.reduce import Tell
+from expfam_em.estep.plan import Pass, single_pass, write
+from expfam_em.estep.reduce import ByRow, Tell
 from expfam_em.estep.scores import Outputs, Scores, cancels, check_temperature
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.rows.csr import CSRBlock
@@ -46,11 +46,13 @@ def evaluate(
     responsibilities: bool = False,
     labels: bool = False,
     far: bool = False,
+    kept: dict[tuple[int, float], ByRow] | None = None,
 ) -> Evaluated:
     """Return what is asked for of each row of X, an array, a sparse matrix or rows.
 
     A row in memory that no component can be like is an error, unless ``far`` rows may come: its log-density is then −∞
-    and its responsibilities are NaN.
+    and its responsibilities are NaN. What is prepared for complete rows of so many columns is ``kept`` for the next
+    call with the same family and scores.
     """
     rows: Any = refilled(family, observed_rows(family, scores.natural[0], X, n_jobs))
     if not isinstance(rows, ArrayRows):
@@ -62,14 +64,28 @@ def evaluate(
         responsibilities=np.empty((n if responsibilities else 0, K)),
         labels=np.empty(n if labels else 0, np.int64),
     )
-    kernel = single_pass(family, rows)
-    Pass(family, rows, kernel, np.zeros(1)).write(scores, out, temperature, far)
+    if labels and not (log_density or responsibilities) and type(temperature) is float and temperature == 1.0:
+        temperature = 0.0  # labels are the same at all temperatures, and at this one nobody needs exp
+    write(rows, _prepared(family, scores, rows, temperature, kept), out, far)
     if log_density and not cancels(family, scores):
         rows.reduce(functools.partial(_add_log_base, family, out.evidence), ENTRY_WORK * rows.n_features)
     found = Evaluated(out.evidence, out.responsibilities, out.labels)
     if (groups := getattr(rows, "groups", None)) is None:
         return found
     return Evaluated(*map(groups.as_before, found))
+
+
+def _prepared(
+    family: ExponentialFamily, scores: Scores, rows: ArrayRows, temperature: float,
+    kept: dict[tuple[int, float], ByRow] | None,
+) -> ByRow:  # fmt: skip
+    """Return what fills outputs by row, if possible the one that is kept."""
+    alike = rows.groups is None and not rows.is_sparse and type(temperature) is float and temperature in (0.0, 1.0)
+    if kept is None or not alike:
+        return Pass(family, rows, single_pass(family, rows), np.zeros(1)).by_row(scores, temperature)
+    if (key := (rows.n_features, temperature)) not in kept:
+        kept[key] = _prepared(family, scores, rows, temperature, None)
+    return kept[key]
 
 
 def telling(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
+from expfam_em.estep.reduce import ByRow
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
@@ -278,6 +279,11 @@ class Mixture:
             self.log_weights.reshape(stack), self.family,
         )  # fmt: skip
 
+    @cached_property
+    def _prepared(self) -> dict[tuple[int, float], ByRow]:
+        """What `evaluate` has prepared for complete rows, by the number of their columns and the temperature."""
+        return {}
+
     @undisturbed
     def log_density(self, X: Observations | CSRBlock) -> Array:
         """Return log p(x) of each row, (n,)."""
@@ -292,7 +298,7 @@ class Mixture:
         given: Any = X if is_rows(X) else observations(X)
         if not is_rows(X) and not len(given):
             return Evaluated(np.empty(0), np.empty((0, self.n_components)), np.empty(0, np.int64))
-        return evaluate(self.family, self.scores, given, **wanted)
+        return evaluate(self.family, self.scores, given, kept=self._prepared, **wanted)
 
     @undisturbed
     def sample(self, n: SupportsIndex, rng: Seed = None) -> tuple[Block, Integers]:
@@ -303,9 +309,9 @@ class Mixture:
         rng = np.random.default_rng(rng)
         sizes = rng.multinomial(operator.index(n), self.weights / self.weights.sum())
         rows: list[Block] = []
-        for k, size in enumerate(sizes):
+        for k in np.flatnonzero(sizes) if sizes.any() else [0]:  # of none, for the number of columns
             d = rows[0].shape[1] if rows else None
-            rows.append(checked.sample(components(self.family, [k]), self.natural[k], size, rng, d))
+            rows.append(checked.sample(components(self.family, [k]), self.natural[k], sizes[k], rng, d))
         return np.concatenate(rows), np.repeat(np.arange(self.n_components), sizes)
 
     # ---- parts of an observation ----------------------------------------------------------------------------

@@ -1,0 +1,87 @@
+"""What is said of one row is what is said of it among others, however rows are given; bad rows are refused as ever."""
+
+import numpy as np
+import pytest
+
+import expfam_em as ef
+
+RNG = np.random.default_rng(0)
+X = np.concatenate([RNG.normal(0, 1, (60, 3)), RNG.normal(5, 2, (40, 3))])
+MODELS = {
+    "full": lambda: ef.GaussianMixture(3, random_state=0),
+    "diag": lambda: ef.GaussianMixture(3, covariance_type="diag", random_state=0),
+    "Poisson": lambda: ef.ExponentialFamilyMixture(ef.families.Poisson(), 3, random_state=0),
+    "Gamma": lambda: ef.ExponentialFamilyMixture(ef.families.Gamma(), 2, random_state=0),
+    "StudentT": lambda: ef.ExponentialFamilyMixture(ef.families.StudentT(), 2, random_state=0),
+    "Bernoulli": lambda: ef.BernoulliMixture(3, binarize=1.0, random_state=0),
+    "KMeans": lambda: ef.KMeans(3, random_state=0),
+}
+
+
+def rows_of(name):
+    return {"Poisson": np.abs(X).round(), "Gamma": np.abs(X) + 0.1}.get(name, X)
+
+
+def told(model, rows):
+    methods = (
+        ["predict", "transform"] if isinstance(model, ef.KMeans) else ["predict", "predict_proba", "score_samples"]
+    )
+    return [getattr(model, method)(rows) for method in methods]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_row_alone_a_list_and_an_array_are_told_the_same(name):
+    rows = rows_of(name)
+    model = MODELS[name]().fit(rows)
+    whole = told(model, rows)
+    for one, other in zip(whole, told(model, rows.tolist()), strict=True):
+        assert np.array_equal(one, other)
+    for i in (0, 70):
+        for one, alone in zip(whole, told(model, rows[i : i + 1]), strict=True):
+            assert np.array_equal(one[i], alone[0])
+    if not isinstance(model, ef.KMeans):
+        assert np.array_equal(whole[0], whole[1].argmax(axis=1))
+
+
+@pytest.mark.parametrize("name", ["full", "KMeans"])
+@pytest.mark.parametrize("bad", [X[:0], X[0], X[:, :2], X.astype(complex), [[1.0, np.inf, 0.0]]])
+def test_rows_of_another_kind_are_refused_in_the_same_words(name, bad):
+    model = MODELS[name]().fit(X)
+    with pytest.raises((ValueError, TypeError)) as as_given:
+        model.predict(np.asarray(bad))
+    with pytest.raises((ValueError, TypeError)) as checked:
+        model._validated(np.asarray(bad), reset=False)
+    assert str(as_given.value) == str(checked.value)
+
+
+def test_numbers_whose_sum_overflows_are_no_reason_to_refuse():
+    model = ef.ExponentialFamilyMixture("poisson", 1).fit(np.ones((9, 200), np.float32))
+    assert model.predict(np.full((1, 200), 3e36, np.float32)) == [0]
+
+
+def test_names_of_columns_are_still_asked_for():
+    pandas = pytest.importorskip("pandas")
+    model = ef.GaussianMixture(2, random_state=0).fit(pandas.DataFrame(X, columns=["a", "b", "c"]))
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        model.predict(X[:1])
+
+
+class Counted(ef.families.Poisson):
+    """Poisson, that notes of how many rows it is asked for samples."""
+
+    def sample(self, natural, n, rng):
+        self.asked.append(int(n))
+        return super().sample(natural, n, rng)
+
+
+@pytest.mark.parametrize("n", [0, 1, 50])
+def test_components_that_no_row_is_drawn_from_are_not_asked(n):
+    family = Counted()
+    family.asked = []
+    mixture = ef.Mixture(family, np.array([0.0, 0.7, 0.0, 0.3]), np.log([[1.0], [2.0], [3.0], [400.0]]))
+    rows, labels = mixture.sample(n, 1)
+    sizes = np.random.default_rng(1).multinomial(n, mixture.weights)
+    assert family.asked == ([size for size in sizes if size] or [0])
+    assert rows.shape == (n, 1)
+    assert np.array_equal(labels, np.repeat(np.arange(4), sizes))
+    assert np.all((rows[:, 0] > 100) == (labels == 3))
