@@ -415,6 +415,7 @@ def test_rows_are_kept_as_far_as_there_is_room(kept, weight, tmp_path, monkeypat
 
     monkeypatch.setattr(grid, "MOST_ROWS", 64)
     monkeypatch.setattr("expfam_em.sources.parquet.DECODED_ROWS", 50)
+    monkeypatch.setattr("expfam_em.sources.parquet.WHOLE_BYTES", 8 * 2 * 60)  # of some of the row groups
     monkeypatch.setattr("expfam_em.sources.batches.KEPT_BYTES", (kept + 9 * (kept < N)) * (8 if weight is None else 16))
     for number, (start, stop) in enumerate([(0, 0), (0, 45), (45, 400), (400, 400), (400, N)]):
         part = table(weight=True).slice(start, stop - start)
