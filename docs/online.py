@@ -3,7 +3,7 @@
 A start is k-means++ and five steps of EM on the first 10,000 of 2,000,000 rows. EM of all rows begins there: 30 steps,
 then accelerated ones until less than 1e-7 per row is left to gain. The table says by how much log-likelihoods per row
 are below its end, in millionths: of the start, of `Stream` from there, of `partial_fit` from there, which first fits
-the first 10,000 rows, and of three more steps of EM. Less than nothing is a better maximum.
+the first 20,000 rows, and of three more steps of EM. Less than nothing is a better maximum.
 """
 
 import sys

@@ -60,7 +60,7 @@ class StepSize:
 
     kappa: float = 0.6
     t0: float = 2.0
-    warm_up: int = 10
+    warm_up: int = 20
     batch_size: int = 1000
     memory: float | None = None
 

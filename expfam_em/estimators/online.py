@@ -117,7 +117,7 @@ class Streamed(EMEstimator):
     ) -> Self:  # fmt: skip
         """Fit the mixture to more rows, by stepwise EM.
 
-        The first ``step.warm_up`` batches, 10,000 rows, are kept and fitted as `fit` does; each call fits all of them.
+        The first ``step.warm_up`` batches, 20,000 rows, are kept and fitted as `fit` does; each call fits all of them.
         From then on each row is seen once. Every ``step.batch_size`` rows, 1,000, are one step, and rows that do not
         fill a batch wait for the next call, so it does not matter how rows are cut into calls. After `fit`, or after
         ``mixture_`` has been set, the stream begins at that mixture, whatever ``warm_start`` says.
