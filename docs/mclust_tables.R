@@ -1,7 +1,7 @@
 # Rscript docs/mclust_tables.R FOLDER [MORE]
 #
-# Writes for mclust_tables.py, of each data set, FOLDER/NAME.csv and NAME.json: mclust's table of BIC, and the CPU seconds
-# of the table and of one fit. MORE is a folder of further NAME.csv.
+# Writes for mclust_tables.py, of each data set, FOLDER/NAME.csv and NAME.json: mclust's table of BIC, the labels of its
+# starts, and the CPU seconds of the table and of one fit. MORE is a folder of further NAME.csv.
 suppressMessages(library(mclust))
 arguments <- commandArgs(TRUE)
 data(banknote, diabetes, wdbc, thyroid, package = "mclust")
@@ -27,8 +27,10 @@ for (name in names(sets)) {
   K <- if (is.na(one_of[name])) 3 else one_of[[name]]
   fit <- function() Mclust(X, G = K, modelNames = "VVV", verbose = FALSE)
   found <- fit()
-  cat(sprintf('{"bic":%s,"cpu":%.4f,"fit":{"n_components":%d,"log_likelihood":%s,"cpu":%.4f}}\n',
-              list_of(apply(bic, 1, function(row) list_of(number(row)))), seconds(table), K,
+  starts <- hclass(hc(X, use = mclust.options("hcUse")), 1:9) - 1
+  cat(sprintf('{"bic":%s,"starts":%s,"cpu":%.4f,"fit":{"n_components":%d,"log_likelihood":%s,"cpu":%.4f}}\n',
+              list_of(apply(bic, 1, function(row) list_of(number(row)))), list_of(apply(starts, 2, list_of)),
+              seconds(table), K,
               if (is.null(found)) "null" else number(found$loglik), seconds(fit)),
       file = file.path(arguments[1], paste0(name, ".json")))
 }

@@ -3,8 +3,9 @@
 python docs/mclust_tables.py FOLDER NAME ...
 
 `mclust_tables.R` writes the folder: for each name NAME.csv, the rows with a line of names, and NAME.json: "bic" of
-mclust, numbers of components 1 to 9 × its fourteen models, null where it has none, and "cpu", the
-seconds that the table took. Without a folder nothing is printed: the tables are not part of the package.
+mclust, numbers of components 1 to 9 × its fourteen models, null where it has none, "starts", the labels of the rows
+that its fits of each number begin with, and "cpu", the seconds that the table took. Without a folder nothing is
+printed: the tables are not part of the package.
 """
 
 from __future__ import annotations
@@ -43,7 +44,14 @@ def compare(folder: Path, name: str) -> None:
         flush=True,
     )
     for i, j in np.argwhere(there & ~unsound & ~reached):
-        print(f"{name} {found.models[i]}, {j + 1}: {ours[i, j]:.2f} for {mclust[i, j]:.2f}", file=sys.stderr)
+        there = from_start(X, found.models[i], known["starts"][j])
+        print(f"{name} {found.models[i]}, {j + 1}: {ours[i, j]:.2f} for {mclust[i, j]:.2f}; {there}", file=sys.stderr)
+
+
+def from_start(X: np.ndarray, model: str, labels: list[int]) -> str:
+    """Return what is found from mclust's start, and whether a component of it is spurious."""
+    fit = ef.ExponentialFamilyMixture(ef.families.Gaussian(model), max(labels) + 1, init=np.array(labels)).fit(X)
+    return f"{-fit.bic(X):.2f} from its start, {'sound' if fit.sound_ else 'with a spurious component'}"
 
 
 def main() -> None:
