@@ -12,6 +12,7 @@ from pathlib import Path
 from numba import njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.registry import cpu_target
+from numba.core.runtime import rtsys
 
 # No flag that assumes the absence of NaN or infinity: an infinite score is meaningful here.
 EXACT = {"contract"}  # a·b + c may be fused; nothing is reordered, for bits would then depend on the machine
@@ -70,7 +71,8 @@ class _ForgivingCache(FunctionCache):
 
     def load_overload(self, sig, target_context):
         try:
-            found = super().load_overload(sig, target_context)
+            rtsys.initialize(target_context)
+            found = self._load_overload(sig, target_context)
         except Exception:  # a damaged file may raise anything when it is unpickled
             found = None
         if found is None:
