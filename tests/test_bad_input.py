@@ -113,10 +113,27 @@ def test_rows_of_any_library_are_those_of_the_array(rows):
     np.testing.assert_array_equal(gaussian().fit(rows).means_, gaussian().fit(X).means_)
 
 
-@pytest.mark.parametrize("bad", [DAYS[:30], "w"], ids=["dates", "a name"])
+@pytest.mark.parametrize("bad", [DAYS[:30], "w", np.ones(30) + 1j], ids=["dates", "a name", "complex"])
 def test_row_weights_that_are_no_numbers(bad):
-    with pytest.raises(ValueError, match=r"sample_weight holds .*; give numbers, one for each row"):
+    with pytest.raises(ValueError, match=r"sample_weight has dtype .*; give numbers, one for each row"):
         gaussian().fit(X, sample_weight=bad)
+    mixture = gaussian().fit(X).mixture_
+    with pytest.raises(ValueError, match=r"sample_weight has dtype .*; give numbers, one for each row"):
+        ef.fit(mixture, X, bad)
+
+
+@pytest.mark.parametrize("use", [ef.fit, ef.accumulate, ef.Mixture.log_density, ef.Mixture.responsibilities])
+def test_a_mixture_refuses_what_is_no_number(use):
+    mixture = ef.GaussianMixture(2, random_state=0, tol=0.1).fit(X[:, :2]).mixture_
+    for rows, words in (
+        (DAYS.reshape(20, 2), "holds dates or times"),
+        (X[:, :2] + 1j, "Complex data not supported: give real"),
+        ({"a": [1.0]}, "X is a dict"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=words):
+            use(mixture, rows)
+        with pytest.raises((ValueError, TypeError), match=words):
+            mixture.conditional_mean([0], rows)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +145,7 @@ def test_row_weights_that_are_no_numbers(bad):
         (lambda model: model.reorder(3), r"by is 3; as an order it must hold each of 0, …, 1 once"),
         (lambda model: model.match(3), "of type int; it must be a Mixture, or a fitted estimator"),
         (lambda model: ef.families.Product.infer(X, ["a"]), r"families is \['a'\]; it must be a dict of columns"),
+        (lambda model: families.Binomial("a"), "n is 'a'; it must be a whole number"),
         (lambda model: ef.likelihood_ratio_test(X, X), "estimator is of type ndarray; it must be a mixture"),
     ],
 )
@@ -215,7 +233,7 @@ BAD_WEIGHTS = [
     (np.ones((30, 2)), "1D array or scalar"),
     (np.where(np.arange(30) == 3, np.nan, 1.0), "NaN"),
     (np.where(np.arange(30) == 3, np.inf, 1.0), "infinity"),
-    (np.full(30, "word"), "sample_weight holds text"),
+    (np.full(30, "word"), "sample_weight has dtype <U4"),
 ]
 
 

@@ -14,6 +14,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import OfComponents, is_incomplete
 from expfam_em.family.registry import family_of
 from expfam_em.rows.caller import warn_caller
+from expfam_em.rows.columns import check_table
 from expfam_em.rows.csr import without_mask
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Observations, Seed
@@ -118,6 +119,7 @@ def check_family(family: ExponentialFamily, X: Observations, *, random_state: Se
     True
     """
     family = family_of(family)
+    check_table(X)
     given: Any = without_mask(X)
     X = np.array(given.toarray() if sparse.issparse(given) else given, np.float64)
     if X.ndim != 2 or len(X) < 4 or not np.isfinite(X).all():

@@ -73,10 +73,7 @@ def checked_weight(sample_weight: ArrayLike | None, X: Any) -> Array | None:
             "sample_weight is given beside rows that are not in memory, which have weights of their own: give "
             "rows_from(X, weight=...) the name of their column, or the weights"
         )
-    csr.refuse_mask(sample_weight)
-    if (kind := np.asarray(sample_weight).dtype.kind) in "mMUS":
-        what = "dates or times" if kind in "mM" else "text"
-        raise ValueError(f"sample_weight holds {what}; give numbers, one for each row, such as X['name of the column']")
+    csr.check_weight(sample_weight)
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if len(weight) and not weight.any():  # as newer versions of scikit-learn have it
         raise ValueError("Sample weights must contain at least one non-zero number.")

@@ -336,7 +336,10 @@ def constant(name: str, value: ArrayLike | None, fine: Callable[[Array], Any], m
     ValueError
         If ``fine`` is not true of each, a function of arrays; ``must_be`` says what it asks for.
     """
-    number = np.array(value, np.float64)
+    try:
+        number = np.array(value, np.float64)
+    except (TypeError, ValueError):
+        number = np.array(np.nan)
     if number.ndim > 1 or not np.all(np.isfinite(number) & fine(number)):
         raise ValueError(f"{name} is {value!r}; it must be {must_be}, for all columns or for each, (d,)")
     if number.ndim == 0:

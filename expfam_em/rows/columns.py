@@ -82,15 +82,17 @@ def check_table(X: Any) -> None:
     TypeError
         For a dict, a set, an array with fields, and a frame that is not in memory.
     ValueError
-        For dates and times, and for a frame without rows or columns, or with two columns of one name.
+        For dates, times and complex numbers, and for a frame without rows or columns, or with two columns of one name.
     """
-    if isinstance(X, (Mapping, Set)):
+    if isinstance(X, (Mapping, Set)) and not hasattr(X, "tocsr"):  # sparse matrices of one kind are dicts
         raise TypeError(f"X is a {type(X).__name__}; give a frame, such as pandas.DataFrame(X), or an array (n, d)")
     dtype = getattr(X, "dtype", None)
     if getattr(dtype, "names", None):
         raise TypeError("X is an array with fields: give a frame, pandas.DataFrame(X), or an array of numbers (n, d)")
     if getattr(dtype, "kind", " ") in "mM":
         raise ValueError(f"X {_TIMES.format(dtype)}")
+    if getattr(dtype, "kind", " ") == "c":  # as scikit-learn begins
+        raise ValueError("Complex data not supported: give real numbers, such as X.real and X.imag side by side")
     if not is_frame(X):
         if hasattr(X, "collect") and not hasattr(X, "dtype"):
             raise TypeError(f"X is a {type(X).__name__}, whose rows are not in memory: give X.collect()")

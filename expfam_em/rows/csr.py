@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy import sparse
 
+from expfam_em.rows.columns import check_table
 from expfam_em.rows.typing import Array, Block, Integers, Observations
 
 
@@ -188,10 +189,14 @@ def has_missing(X: Any) -> bool:
     return not isinstance(X, CSRBlock) and X.dtype.kind == "f" and X.size > 0 and bool(np.isnan(X.min()))
 
 
-def refuse_mask(sample_weight: Any) -> None:
-    """Raise a ValueError if weights are masked."""
+def check_weight(sample_weight: Any) -> None:
+    """Raise a ValueError if weights are masked, or no numbers, which NumPy might make numbers of."""
     if np.ma.is_masked(sample_weight):
         raise ValueError("sample_weight has masked entries: give 0 for rows that are to count for nothing")
+    if (dtype := np.asarray(sample_weight).dtype).kind not in "biufO":
+        raise ValueError(
+            f"sample_weight has dtype {dtype}; give numbers, one for each row, such as X['name of the column']"
+        )
 
 
 def observations(X: Observations | CSRBlock) -> Block | CSRBlock:
@@ -202,6 +207,7 @@ def observations(X: Observations | CSRBlock) -> Block | CSRBlock:
         return CSRBlock.of(X)
     if isinstance(X, (str, os.PathLike)) or (callable(X) and not hasattr(X, "shape")):
         raise ValueError(f"X is {type(X).__name__}, and not rows themselves: give expfam_em.rows_from(X)")
+    check_table(X)
     X = np.asarray(without_mask(X))
     if X.ndim != 2:
         raise ValueError(f"X has shape {X.shape}; it must be (n, d), one row for each observation")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from expfam_em.rows.csr import CSRBlock, has_missing, observations, read_only, refuse_mask
+from expfam_em.rows.csr import CSRBlock, check_weight, has_missing, observations, read_only
 from expfam_em.rows.grid import ENTRY_WORK, Tree, rows_per_chunk
 from expfam_em.rows.protocol import PADDING, Chunk, V, is_rows
 from expfam_em.rows.threads import cached_property, run_in_order, thread_count
@@ -276,7 +276,7 @@ def as_rows(X, sample_weight=None, n_jobs=None):
     if X.ndim != 2 or 0 in X.shape:
         raise ValueError(f"X has shape {X.shape}; it must be (n, d), with at least one row and one column")
     if sample_weight is not None:
-        refuse_mask(sample_weight)
+        check_weight(sample_weight)
         sample_weight = np.ascontiguousarray(sample_weight, np.float64)
         if sample_weight.shape != (len(X),):
             raise ValueError(

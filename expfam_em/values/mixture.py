@@ -16,6 +16,7 @@ from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.optional import Framed, components, frames_of, shared, stacked, translate
 from expfam_em.family.registry import family_of
+from expfam_em.rows.columns import check_table
 from expfam_em.rows.csr import CSRBlock, observations
 from expfam_em.rows.protocol import is_rows
 from expfam_em.rows.threads import cached_property, undisturbed
@@ -463,6 +464,7 @@ class Mixture:
     @undisturbed
     def _given(self, columns: ArrayLike, values: ArrayLike) -> tuple[Integers, Array, Mixture, Array]:
         """Return columns and values (n, g), checked, the mixture of these columns, and its responsibilities (n, K)."""
+        check_table(values)
         columns, values = _indices(columns), np.atleast_2d(np.asarray(values, np.float64))
         if values.ndim != 2 or values.shape[1] != len(columns) or not len(values):
             raise ValueError(
