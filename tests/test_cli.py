@@ -529,7 +529,7 @@ def test_plot_without_matplotlib(csv, monkeypatch):
         (["data.csv", "-f", "weibull", "--constant", "shape=-1"], "shape is -1; it must be positive"),
         (
             ["data.csv", "-f", "weibull", "--constant", "shape={}"],
-            "the family weibull cannot be made with {'shape': {}}",
+            "shape is {}; it must be positive",
         ),
         (
             ["data.csv", "-f", "bernoulli", "--constant", "shape=2"],
