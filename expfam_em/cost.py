@@ -18,6 +18,9 @@ from numpy.typing import DTypeLike
 from scipy import sparse
 
 from expfam_em.em.options import Options
+from expfam_em.em.ranks import BINS, COLLECTED_ENTRIES, COLLECTED_ROWS, SPREAD_CELLS
+from expfam_em.em.sample import SORTED_ROWS
+from expfam_em.em.seeds import most_seeding_rows
 from expfam_em.em.starts import initialise_all
 from expfam_em.em.state import Problem, begin, em_step
 from expfam_em.estep.dense import Dense
@@ -31,6 +34,7 @@ from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.binding import bind
 from expfam_em.family.kernel_form import needs_table, table
 from expfam_em.family.registry import family_of
+from expfam_em.rows.csr import project
 from expfam_em.rows.grid import MOST_ROWS, rows_per_chunk
 from expfam_em.rows.memory import ArrayRows, as_rows
 from expfam_em.rows.threads import undisturbed
@@ -47,6 +51,9 @@ SAMPLE_SECONDS, MOST_SAMPLE_SECONDS = 0.03, 0.3
 
 MOST_GUESS_SECONDS = 2.0
 """How long a kind of rows is tried: of a family given by T and A alone, η may be searched for a minute in vain."""
+
+KEYS_BYTES, BIN_ARRAYS = 32, 5
+"""Bytes of the keys of a row that is collected to draw seeds, and arrays with all bins that are held then."""
 
 FEW_ROWS = 16
 """Rows of a step that is all M-step."""
@@ -116,14 +123,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rates:
-    """What has been measured, for each row and however few there are; chunks in hand grow up to so many rows."""
+    """What has been measured, for each row and however few there are; bytes that come and go are those of a thread."""
 
     e_step: float
     m_step: float
     start: tuple[float, float]
     held: tuple[float, float]
     passing: tuple[float, float]
-    in_hand: int
 
 
 @undisturbed
@@ -146,7 +152,7 @@ def estimated_cost(
     Seconds are a + b n: the work of a row is that of the rows measured, all different. Equal rows that a fit counts
     once make it cheaper, and so do runs that end early. Seconds are those of the processor, divided by the threads for
     the E-step: other programs make a fit slower than that. A step is surer than a start and than memory, which may
-    differ by a factor of two or three. The start is "k-means++", or "mixed" if there are several runs;
+    differ by a third. The start is "k-means++", or "mixed" if there are several runs;
     `GaussianMixture` by default makes up to 25 steps of k-means instead. What ``guard`` of an estimator takes after the
     last step is not counted, as long as some steps. Measurements are kept as long as Python runs.
 
@@ -217,8 +223,10 @@ def _cost(
         _, rates = _KEPT[key] if key in _KEPT else _KEPT.setdefault(key, (family, measure()))
     else:
         rates = measure()
-    at = (rates.held, n), (rates.passing, min(n, rates.in_hand))
-    size = sum(per_row * rows + fixed for (per_row, fixed), rows in at)
+    of_thread = rates.passing[0] * min(n, MOST_ROWS) + rates.passing[1]
+    of_caller = max(of_thread, _bytes_of_sample(bound, few, n, n_components, p))
+    # memory that a thread has used stays its own
+    size = rates.held[0] * n + rates.held[1] + of_caller + (threads - 1) * of_thread
     start = rates.start[0] * n + rates.start[1]
     return Cost(rates.e_step * n * n_init, rates.m_step, start, steps, math.ceil(size))
 
@@ -337,7 +345,24 @@ def _measured(
     affordable = min(2 * MOST_ROWS, SAMPLE_ENTRIES // d, int(MOST_SAMPLE_SECONDS / (first * B)))
     most = max(4 * K, DRAWN_ROWS // 4, affordable)
     start, held, passing = _of_start(family, started, draw, B, threads, (max(2 * K, most // 4), most))
-    return Rates(e_step / threads, max(of_all, 1e-9), start, held, passing, max(most, MOST_ROWS))
+    return Rates(e_step / threads, max(of_all, 1e-9), start, held, passing)
+
+
+def _bytes_of_sample(family: ExponentialFamily, rows: ArrayRows, n: int, K: int, p: int) -> float:
+    """Return the bytes that come and go while seeds are drawn from more rows than are sorted; 0 for no more.
+
+    Bins that hold a row which is drawn are collected, joined and put in order, beside some arrays with all bins.
+    """
+    if n <= SORTED_ROWS or rows.is_sparse:
+        return 0.0
+    most = most_seeding_rows(family, p, K)
+    key = project(rows.X, np.random.default_rng(0).standard_normal(rows.n_features))
+    share = np.histogram(key[np.isfinite(key)], SPREAD_CELLS)[0] / len(key)
+    enough, drawn = max(COLLECTED_ENTRIES // rows.n_features, COLLECTED_ROWS * most), most * n / BINS
+    of_equal_length = drawn * SPREAD_CELLS * np.sum(share**2)
+    collected = min(n, enough, of_equal_length if of_equal_length < enough / 2 else drawn)
+    width = rows.n_features * rows.dtype.itemsize + KEYS_BYTES
+    return float(collected * (3 * width + 8) + BIN_ARRAYS * 8 * BINS)
 
 
 def _rows(family: ExponentialFamily, X: Any, n_jobs: int | None) -> ArrayRows:
@@ -371,14 +396,19 @@ def _of_start(
     family: ExponentialFamily, started: Callable[..., Any], draw: Draw, B: int, threads: int, sizes: tuple[int, int]
 ) -> Any:
     """Return seconds, bytes held and bytes that come and go of a start, each for a row and however few there are."""
-    init = "k-means++" if B == 1 else "mixed"
-    found = []
+    init, part = "k-means++" if B == 1 else "mixed", -(-sizes[1] // SORTED_ROWS)
+    seconds, kept = [], []
     for m in sizes:
-        rows = _rows(family, draw(m), threads)
-        made = functools.partial(started, rows, init=init, B=B)
-        seconds, held, passing = _traced(made)
-        found.append((_time(made) if seconds < MOST_SAMPLE_SECONDS else seconds, held, passing))
-    return (_line(sizes, pair) for pair in zip(*found, strict=True))
+        made = functools.partial(started, _rows(family, draw(m), threads), init=init, B=B)
+        chunk = functools.partial(started, _rows(family, draw(m // part), 1), init=init, B=B)
+        took, *memory = _traced(chunk)
+        seconds.append(took if part == 1 and took > MOST_SAMPLE_SECONDS else _time(made))
+        kept.append(memory)
+    of_memory = (sizes[0] // part, sizes[1] // part)
+    return [
+        _line(sizes, (seconds[0], seconds[1])),
+        *(_line(of_memory, (low, high)) for low, high in zip(*kept, strict=True)),
+    ]
 
 
 def _line(at: tuple[int, int], values: tuple[float, float]) -> tuple[float, float]:

@@ -102,6 +102,20 @@ def test_a_kept_table_counts_as_memory(monkeypatch):
     assert beyond.bytes < tabled.bytes
 
 
+@pytest.mark.parametrize("d", [2, 12])
+def test_memory_of_the_rows_that_seeds_are_drawn_from(d):
+    from expfam_em import cost
+    from expfam_em.em.sample import ordered_sample
+    from expfam_em.rows.memory import ArrayRows
+
+    rows, K = ArrayRows(np.random.default_rng(0).normal(size=(400_000, d)), None, 1), 3
+    few = ArrayRows(rows.X[:4096], None, 1)
+    estimate = cost._bytes_of_sample(F.Gaussian("diag"), few, len(rows), K, 2 * d)
+    _, _, peak = cost._traced(lambda: ordered_sample(rows, np.random.default_rng(1), 5000))
+    assert 0.7 < estimate / peak < 1.3
+    assert cost._bytes_of_sample(F.Gaussian("diag"), few, 100_000, K, 2 * d) == 0
+
+
 def test_float32_and_rows_that_are_given():
     X = sparse.random_array((200, 50), density=0.1, rng=0, format="csr")
     X.data[:] = 1

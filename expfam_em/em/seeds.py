@@ -106,6 +106,14 @@ def _absent_if_impossible(family, chunk):
     return chunk._replace(weight=np.where(checked.supports(family, chunk.X), weight, 0.0))
 
 
+def most_seeding_rows(family: ExponentialFamily, p: int, n_components: int) -> int:
+    """Return from how many rows of p statistics the seeds of a family are drawn at most."""
+    if is_solved_numerically(family):
+        return SEEDING_ROWS_NUMERIC
+    fewest = SEEDING_ROWS_EACH * n_components
+    return min(max(SEEDING_ROWS, fewest), max(SEEDING_ENTRIES // max(p, 1), fewest))
+
+
 class Seeds:
     """Single rows as components.
 
@@ -116,13 +124,7 @@ class Seeds:
     def __init__(self, family: ExponentialFamily, rows, n_components, rng, certain: Certain | None = None):
         self.family, self.rng, self.certain = family, rng, certain
         self._numeric = is_solved_numerically(family)
-        p = n_statistics(family, rows)
-        fewest = SEEDING_ROWS_EACH * n_components
-        most = (
-            SEEDING_ROWS_NUMERIC
-            if self._numeric
-            else min(max(SEEDING_ROWS, fewest), max(SEEDING_ENTRIES // max(p, 1), fewest))
-        )
+        most = most_seeding_rows(family, n_statistics(family, rows), n_components)
         self.X, self.weight, self.starts = ordered_sample(rows, rng, most)
         if isinstance(self.X, CSRBlock):
             T, exposure = self.X.matrix, checked.exposure(family, self.X)
