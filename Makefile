@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # A worker that has run out of tests takes half of those that another still has.
 TEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 UNCOMPILED = NUMBA_DISABLE_JIT=1 $(TEST) tests/test_kernels.py tests/test_sparse_kernel.py tests/test_nearest.py \
-	tests/test_patterns.py tests/test_exp_log.py tests/test_model_kernels.py tests/test_agglomerate.py \
+	tests/test_patterns.py tests/test_few.py tests/test_exp_log.py tests/test_model_kernels.py tests/test_agglomerate.py \
 	-k "not threads and not cannot_hold and not 130" --cov=expfam_em/kernels --cov-fail-under=92
 
 OLDEST = $(VENV)-oldest

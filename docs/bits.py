@@ -76,6 +76,14 @@ def gaussian(kind, d, K, *, weighted=False, far=False, **options):
     return sums(start(ef.families.Gaussian(kind), X, K), X, weight, **options)
 
 
+def apart(n, d, K):
+    """Return what some steps say of clusters so far apart, and rows so many, that few components matter to a row."""
+    means = 6.0 * RNG.normal(size=(K, d))
+    X = means[RNG.integers(K, size=n)] + RNG.normal(size=(n, d))
+    found = ef.GaussianMixture(K, means_init=means + 0.5, **STEPS).fit(X)
+    return [found.means_, found.covariances_, np.array(found.lower_bounds_)]
+
+
 def bernoulli(d, K, as_rows):
     """Return what three steps say of rows of 0s and 1s."""
     X = (RNG.random((20_011, d)) < RNG.uniform(0.1, 0.9, (K, d))[RNG.integers(K, size=20_011)]).astype(np.uint8)
@@ -122,6 +130,7 @@ def gamma():
 PASSES = {
     "dense, full, 2 columns": lambda: gaussian("full", 2, 3),
     "dense, full, 16 columns": lambda: gaussian("full", 16, 16),
+    "dense, few components matter": lambda: apart(50_000, 24, 16),
     "dense, diag, weights": lambda: gaussian("diag", 5, 7, weighted=True),
     "dense, spherical": lambda: gaussian("spherical", 5, 4),
     "dense, tied": lambda: gaussian("tied", 5, 4),

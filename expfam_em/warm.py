@@ -13,6 +13,7 @@ from expfam_em.kernels.jit import Entry
 
 USES = {
     "em": "mixtures of dense rows, float64, float32 and whole numbers",
+    "few": "Gaussian mixtures of many rows and columns whose components lie apart",
     "patterns": "Bernoulli mixtures",
     "sparse": "mixtures of sparse rows",
     "nearest": "k-means",

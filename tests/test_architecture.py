@@ -72,6 +72,7 @@ INTERNALS = {
     "test_guard.py": f"{ROWS}; runs in lock step; what components add to rows from anywhere",
     "test_fit_many.py": f"{ROWS}; runs in lock step",
     "test_kept_table.py": "the memory for tables of T",
+    "test_few.py": "sums that leave out what does not matter, against those that do not",
     "test_found_forms.py": "which kernel a plan has chosen",
     "test_k_means.py": "distances that are remembered; the k-means hook",
     "test_kernels.py": KERNEL,

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from expfam_em.estep.found import Picked
 from expfam_em.estep.incomplete import STATISTICS_BLOCK, IncompletePass
 from expfam_em.estep.scores import Kernel, Outputs, Scores, cancels
+from expfam_em.estep.screen import Screen, is_quadratic
 from expfam_em.family import checked
 from expfam_em.family.kernel_form import KernelForm, Monomials, OwnFrames, needs_table, table
 from expfam_em.family.optional import kernel_frames
-from expfam_em.kernels import NO_OFFSET, block_rows, em_rows, padded
-from expfam_em.rows.protocol import Chunk
+from expfam_em.kernels import NO_OFFSET, block_rows, em_few, em_rows, padded
+from expfam_em.rows.protocol import Chunk, Rows
 
 KERNEL_DTYPES = (np.float64, np.float32, np.uint8, np.bool_)
+
+UNCOUNTED = -60 * float(np.log(2))
+"""Logarithm of the share of its mixing weight below which a responsibility need not count.
+
+All that is left out of a component is then below 2⁻⁶⁰ π_k W for rows of weight W: 2⁻⁵⁰ of its count, unless that is
+below 2⁻¹⁰ π_k W. `Pass` then counts everything.
+"""
+SHRUNK = 2.0**-10
+"""A count that is below this share of π_k W, for its E-step left out what might matter to it."""
+SCREENED_COMPONENTS, SCREENED_STATISTICS = 7, 96
+"""From so many components and statistics on it can pay to find out which components matter to a row."""
+SCREENED_ROWS, SCREENED_ENTRIES = 20_000, 1e6
+"""Rows, and entries of X, from which on the cost of that, a pass over some hundred rows, is lost in a pass."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +42,13 @@ class Dense(Kernel):
         What the family says of its kernel, asked once, or what was found of its T.
     picked : Picked, optional
         What T is of the statistics that the kernel makes; these themselves by default.
+    exact : bool
+        Whether responsibilities count however small they are; see `UNCOUNTED`. Whoever says no looks at the counts.
     """
 
     form: KernelForm | None = None
     picked: Picked | None = None
+    exact: bool = True
 
     @property
     def n_statistics(self) -> int | None:
@@ -44,6 +61,26 @@ class Dense(Kernel):
     def takes_any_order(self) -> bool:
         return self.form is not None and not needs_table(self.form)
 
+    def sparing(self, n_components, rows: Rows) -> Dense:
+        """Return the kernel that leaves out what does not count, where that may pay; as it is elsewhere."""
+        if self.form is None or self.picked is not None or n_components < SCREENED_COMPONENTS:
+            return self
+        d, p = rows.n_features, self.form.monomials.n_statistics
+        if p < SCREENED_STATISTICS or not is_quadratic(self.form.monomials):
+            return self
+        return replace(self, exact=bool(np.min(rows.total_weights) < max(SCREENED_ROWS, SCREENED_ENTRIES / d)))
+
+    def screens(self, scores: Scores) -> bool:
+        """Whether scores and responsibilities that do not count may be left out."""
+        return not self.exact and scores.excess is None and kernel_frames(scores.family) is None
+
+    def shrunk(self, scores: Scores, counts) -> np.ndarray:
+        """Return the mixtures of which a component counts so little that what was left out may matter to it."""
+        if not self.screens(scores):
+            return np.empty(0, np.int64)
+        expected = np.exp(scores.log_weights) * counts.sum(axis=1, keepdims=True)
+        return np.flatnonzero(np.any((counts < SHRUNK * expected) & (expected > 0), axis=1))
+
     def prepared(self, scores: Scores, temperature=1.0, given=False):
         if cancels(self.family, scores):
             return IncompletePass(self.family).prepared(scores, temperature, given)
@@ -55,6 +92,8 @@ class Dense(Kernel):
             scores, monomials = scores.without(self.n_common), monomials.without(self.n_common)
         of_kernel = scores if self.picked is None else self.picked.scores(scores)
         kernel = _kernel(monomials, of_kernel, kernel_frames(scores.family), *how)
+        if self.screens(scores) and not given:
+            kernel = _screened(monomials, scores, float(temperature), kernel)
         if self.picked is not None:
             kernel = self.picked.summed(kernel)
         if not needs_table(self.form):
@@ -109,6 +148,27 @@ def _kernel(monomials: Monomials, scores: Scores, own: OwnFrames | None, tempera
                 min(block_rows(p, K, own * X.shape[1]), few), out.counts, out.sums, out.bounds, out.responsibilities,
                 out.evidence, out.labels, row_offset=offset, group=group,
             )  # fmt: skip
+
+    return run
+
+
+def _screened(monomials, scores: Scores, temperature, kernel):
+    """Return the pass that takes rows to which few components matter by themselves, as far as there are any."""
+    screen = Screen.of(monomials, scores, scores.log_weights + UNCOUNTED)
+    promising = np.isfinite(screen.slack[:, 0])
+    if not promising.any():
+        return kernel
+    fixed = *monomials, padded(scores.natural), scores.offset, scores.level
+
+    def run(X, weight, offset, items, out):
+        if offset is None and out.sums.size and X.dtype in KERNEL_DTYPES:
+            some = promising[items[:, 2]]
+            left = em_few(
+                X, items[some], *fixed, np.empty(0) if weight is None else weight, temperature, screen, out.counts,
+                out.sums, out.bounds,
+            )  # fmt: skip
+            items = np.concatenate([items[~some], left])
+        kernel(X, weight, offset, items, out)
 
     return run
 

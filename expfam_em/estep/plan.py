@@ -107,7 +107,13 @@ class Pass:
         threads = 1
         if isinstance(self.rows, ArrayRows) and self.rows.n_data == 1 and len(self.rows.tasks(work)) < self.rows.n_jobs:
             threads = self.rows.n_jobs
-        return self.rows.reduce(EStep(kernel, scores, temperature, data_set, threads), work)
+        found = self.rows.reduce(EStep(kernel, scores, temperature, data_set, threads), work)
+        lot = kernel.shrunk(scores, found.counts) if isinstance(kernel, Dense) else ()
+        if len(lot):
+            step = EStep(replace(kernel, exact=True), scores.of(lot), temperature, data_set[lot], threads)
+            for whole, part in zip(list(found)[1:], list(self.rows.reduce(step, work))[1:], strict=True):
+                whole[lot] = part
+        return found
 
     def _with_common(self, kernel, scores, counts, sums, bounds, data_set):
         """Return sums and bounds with the statistics that all components have in common."""
@@ -166,6 +172,8 @@ def plan(family, rows: Rows, n_components=1, *, once=False) -> Pass:
         rows = refilled(family, rows)
     if once:
         return Pass(family, rows, kernel, total_log_base(family, rows))
+    if isinstance(kernel, Dense):
+        kernel = kernel.sparing(n_components, rows)
     totals, inner = None, getattr(kernel, "inner", kernel)
     if isinstance(inner, Sparse):
         if checked.exposure(family, CSRBlock.empty(rows.n_features, rows.dtype)) is not None:

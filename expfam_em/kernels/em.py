@@ -16,7 +16,7 @@ from numba import types
 
 from expfam_em.kernels.elementwise import exp_nonpositive, log_positive
 from expfam_em.kernels.jit import EXACT, array, entry, inner
-from expfam_em.kernels.load import LINE_ENTRIES, clear_absent, multiply, scale, transpose
+from expfam_em.kernels.load import LINE_ENTRIES, clear_absent, multiply, rows_of, scale, transpose
 from expfam_em.kernels.matmul import PANEL, TILE, add_product, aligned, product_transposed, round_up
 from expfam_em.kernels.own_frames import collect_own, score_own, whiten
 from expfam_em.kernels.sums import scale_and_add, weighted_sum
@@ -318,17 +318,12 @@ def em_rows(
     temperature, given, block, *outputs, row_offset=NO_OFFSET, group=NO_GROUP
 ):  # fmt: skip
     """Run the pass for rows X of float64, float32, uint8 or bool; see `_em_rows`."""
-    X = X.view(np.uint8) if X.dtype == np.bool_ else X
-    rows = tuple(X if X.dtype == nothing.dtype else nothing for nothing in _NOTHING)
     parts = partition(natural.shape[2], len(shift), block, products)
     whitener = padded(whitener) if whitener.shape[1] > 1 else whitener
     return _em_rows(
-        rows, items, shift, inverse_scale, products, parts, frame, own_shift, whitener, padded(natural), offset, level,
-        sample_weight, temperature, given, block, row_offset, group, *outputs,
+        rows_of(X), items, shift, inverse_scale, products, parts, frame, own_shift, whitener, padded(natural), offset,
+        level, sample_weight, temperature, given, block, row_offset, group, *outputs,
     )  # fmt: skip
-
-
-_NOTHING = tuple(np.empty((0, 0), dtype) for dtype in (np.float64, np.float32, np.uint8))
 
 
 def padded(matrices):

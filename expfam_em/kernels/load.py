@@ -9,6 +9,13 @@ import numpy as np
 from expfam_em.kernels.jit import EXACT, inner
 
 LINE_ENTRIES = 8  # numbers in a cache line
+NO_ROWS = tuple(np.empty((0, 0), dtype) for dtype in (np.float64, np.float32, np.uint8))
+
+
+def rows_of(X):
+    """Return the three arrays as which a kernel takes rows X of float64, float32, uint8 or bool."""
+    X = X.view(np.uint8) if X.dtype == np.bool_ else X
+    return tuple(X if X.dtype == nothing.dtype else nothing for nothing in NO_ROWS)
 
 
 @inner(EXACT)
