@@ -54,7 +54,7 @@ def assert_same(a, b, where="estimator"):
     elif isinstance(a, np.ndarray):
         assert a.tolist() == b.tolist(), where
     elif isinstance(a, (ef.ExponentialFamily, ef.Mixture, ef.ExpectedStatistics)):
-        caches = {"log_partition", "expectation", "log_weights"}
+        caches = {"log_partition", "expectation", "log_weights", "_prepared"}
         keys = set(vars(a)) - caches
         assert keys == set(vars(b)) - caches, where
         for key in keys:
