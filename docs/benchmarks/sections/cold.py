@@ -57,9 +57,9 @@ print(json.dumps(times))
 
 def _output(program, **environment):
     """Return what a fresh process prints last, as JSON."""
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | environment, capture_output=True, text=True, check=False
-    )
+    environment = os.environ | environment
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation has the bytecode of its modules
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
     return json.loads(done.stdout.strip().splitlines()[-1])
