@@ -254,6 +254,18 @@ def test_labels_without_end_allocate_nothing(path):
     assert far.parameters_["probabilities"].shape == (2, 1, 2)  # only levels that occur are kept
 
 
+def test_columns_without_end_allocate_nothing(path):
+    family = ef.families.Product([(ef.families.Gaussian(), [0]), (ef.families.Laplace(), [29])])
+    X = np.random.default_rng(0).normal(size=(60, 30))
+    ef.ExponentialFamilyMixture(family, 2, random_state=0).fit(X).save(path)
+    header, arrays = taken_apart(path.read_bytes())
+    there, far = (np.int64(column).tobytes() for column in (29, 2**40))
+    assert there in arrays
+    path.write_bytes(written(header, arrays.replace(there, far)))
+    with pytest.raises(ValueError, match="rows of 1099511627777 columns, and n_features_in_ is 30"):
+        ef.load(path)
+
+
 @pytest.mark.parametrize(("factor", "change"), [(1e250, "off by"), (1 + 1e-5, "off by"), (np.nan, "off by nan")])
 def test_attributes_that_contradict_the_mixture_are_refused(factor, change, content, path):
     header, arrays = taken_apart(content)

@@ -379,7 +379,7 @@ def draw(family: Any, natural: Array, low: float, high: float, n: int, rng: np.r
     found = nodes(family, natural, np.array([low]), np.array([high]))
     [x], [weight], [log_mass] = found
     if log_mass > np.log(LEAST_KEPT):
-        kept: list[Array] = []
+        kept: list[Array] = [np.empty(0)]
         while sum(map(len, kept)) < n:
             rows = checked.sample(family, natural, int(2 * n / np.exp(log_mass)) + 1, rng, 1)[:, 0]
             kept.append(rows[(rows >= low) & (rows <= high)])

@@ -418,9 +418,10 @@ def _check_alike(name: str, found: Any, wanted: Any) -> None:
 
 def _try_out(mixture: Mixture, n_features: int | None) -> None:
     """Raise an error if a mixture cannot say anything of rows drawn from it."""
+    width = mixture.sample(0, 0)[0].shape[1]  # of no rows, which take no memory
+    if width != n_features:
+        raise ValueError(f"its mixture_ is one of rows of {width} columns, and n_features_in_ is {n_features}")
     X, _ = mixture.sample(2 * mixture.n_components, 0)
-    if X.shape[1] != n_features:
-        raise ValueError(f"its mixture_ is one of rows of {X.shape[1]} columns, and n_features_in_ is {n_features}")
     if not np.isfinite(X).any(axis=0).all():
         raise ValueError("rows drawn from its mixture_ are not finite")
     X = X[np.isfinite(X).all(axis=1)]
