@@ -288,6 +288,20 @@ def test_the_last_thread_inside_puts_blas_back_for_the_first():
         assert (set(inside), set(blas_threads())) == ({1}, {2})
 
 
+def test_what_is_set_is_noted_where_a_forked_child_finds_it(monkeypatch):
+    noted, counts = [], threads_module._counts_for_the_process
+
+    def looks(library):
+        noted.append(library.filepath in threads_module._before)
+        return counts(library)
+
+    monkeypatch.setattr(threads_module, "_counts_for_the_process", looks)
+    with threadpool_limits(2, user_api="blas"):
+        threads_module.undisturbed(blas_threads)()
+        assert set(blas_threads()) == {2}
+    assert noted and all(noted)
+
+
 class OneNumberForEachThread:
     """A BLAS that keeps a number of threads for each thread that asks, as MKL does."""
 

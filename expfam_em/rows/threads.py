@@ -159,11 +159,11 @@ def _hold():
         for path, library in _libraries.items():
             if path in _before or path in _here.before or (threads := library.get_num_threads()) in (None, 1):
                 continue
-            _here.before[path] = threads
+            _before[path] = threads  # for all threads until it is known better: after a fork another one puts it back
             _set_threads(path, 1)
-            if _counts_for_the_process(library):
-                _before[path] = threads
-                del _here.before[path]
+            if not _counts_for_the_process(library):
+                _here.before[path] = threads
+                del _before[path]
 
 
 def _leave(stay):
