@@ -211,7 +211,7 @@ class Signalled:
 
     def left(self):
         """Return what has been left behind, "" if nothing is, once a thread that writes had time to end."""
-        end = time.monotonic() + 2.0
+        end = time.monotonic() + 20.0
         while self.present() != self.files and time.monotonic() < end:
             gc.collect()
             time.sleep(0.01)
