@@ -400,6 +400,38 @@ def test_ctrl_c_that_comes_when_the_result_has_just_been_taken_does_not_wait_for
         away_from_signals(lambda is_wanted: 1)
 
 
+def test_without_another_thread_the_caller_does_it(monkeypatch):
+    def refuses(*given):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("expfam_em.rows.helpers._thread.start_new_thread", refuses)
+    assert away_from_signals(lambda is_wanted: threading.get_ident()) == threading.get_ident()
+
+
+WRITES = """
+import sys, threading, time
+from pathlib import Path
+
+from expfam_em.rows.helpers import away_from_signals
+
+def write(is_wanted):
+    path.write_text("half")
+    begun.set()
+    time.sleep(0.5)
+    path.unlink()
+
+path, begun = Path(sys.argv[1]), threading.Event()
+threading.Thread(target=away_from_signals, args=[write], daemon=True).start()
+begun.wait()
+"""
+
+
+def test_the_end_of_the_process_waits_for_what_is_being_written(tmp_path):
+    command = [sys.executable, "-c", WRITES, tmp_path / "file"]
+    done = subprocess.run(command, timeout=300, capture_output=True, text=True, check=False)
+    assert (done.returncode, list(tmp_path.iterdir())) == (0, []), done.stderr
+
+
 COMPUTE_NOTHING = {"fit_predict", "fit_transform", "plot", "stack", "unchecked"}
 """Methods that call others, or put values together."""
 

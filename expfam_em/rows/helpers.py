@@ -8,15 +8,20 @@ for ever. So helpers are started, given work and waited for by functions made in
 from __future__ import annotations
 
 import _thread
+import atexit
 import contextlib
 import contextvars
 import functools
 import os
 import queue
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+
+_away: list[bool] = []
+"""An entry for each function that is being called away from signals."""
 
 
 class Task:
@@ -79,10 +84,21 @@ def away_from_signals(function: Callable[[Callable[[], bool]], Result]) -> Resul
     function : callable (is_wanted) -> result
         It may ask ``is_wanted()``, which is false once Ctrl-C has come.
     """
-    wanted = [True]
-    task = Task(functools.partial(contextvars.copy_context().run, function, lambda: bool(wanted)))
+    wanted, context = [True], contextvars.copy_context()
+
+    def noted() -> Result:
+        _away.append(True)
+        try:
+            return context.run(function, lambda: bool(wanted))
+        finally:
+            _away.pop()
+
+    task = Task(noted)
     try:
-        task.begin()
+        try:
+            task.begin()
+        except RuntimeError:  # the system gives no more threads, or the process is about to end
+            task.run()
         return task.result()
     except BaseException:
         wanted.clear()
@@ -122,5 +138,14 @@ def _helpers() -> _Helpers:
     return _Helpers()
 
 
-forget = _helpers.cache_clear
-"""Called in a forked child, which has no threads of its parent's but one."""
+def forget() -> None:
+    """Forget the threads of the parent, of which a forked child has none."""
+    _helpers.cache_clear()
+    _away.clear()
+
+
+@atexit.register
+def _wait_for_away() -> None:
+    """Let threads that write end by themselves, which the end of the process would cut short."""
+    while _away:
+        time.sleep(0.001)
