@@ -21,7 +21,7 @@ import numpy as np
 
 import expfam_em as ef
 from expfam_em import families as f
-from expfam_em.rows import grid
+from expfam_em.rows import grid, helpers
 from tests.children import changed, go_through, libraries, say, settings
 
 FITS_EACH = 2000
@@ -212,7 +212,7 @@ class Signalled:
     def left(self):
         """Return what has been left behind, "" if nothing is, once a thread that writes had time to end."""
         end = time.monotonic() + 20.0
-        while self.present() != self.files and time.monotonic() < end:
+        while (helpers._away or self.present() != self.files) and time.monotonic() < end:
             gc.collect()
             time.sleep(0.01)
         names, open_files = self.present()
