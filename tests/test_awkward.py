@@ -8,7 +8,7 @@ import expfam_em as ef
 from tests.awkward import Awkward
 
 
-@pytest.mark.parametrize("seed", range(0, 3000, 50))
+@pytest.mark.parametrize("seed", [*range(0, 3000, 50), 898])
 def test_an_awkward_fit_is_finite_or_refused_in_words(seed):
     case = Awkward(seed)
     assert not (fault := case.fault()), f"{case.words}\n{fault}"

@@ -114,6 +114,9 @@ class Model:
                 found[fine] = self.nearest(counts[fine], roots[fine], floor, previous, search)
             return found
         with np.errstate(all="ignore"):
+            if previous is not None:  # a component may have collapsed before
+                known = np.isfinite(previous).all(axis=(1, 2, 3), keepdims=True)
+                previous = np.where(known, previous, roots)
             return self.constrain(counts / counts.sum(axis=1, keepdims=True), roots, floor, previous, search)
 
     def nearest_to(self, counts, covariances, *, members=False) -> np.ndarray:
