@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike
 from scipy import sparse
 
 from expfam_em.em.options import Options
-from expfam_em.em.ranks import BINS, COLLECTED_ENTRIES, COLLECTED_ROWS, SPREAD_CELLS
+from expfam_em.em.ranks import BINS, SPREAD_CELLS, in_equal_bins, most_collected
 from expfam_em.em.sample import SORTED_ROWS
 from expfam_em.em.seeds import most_seeding_rows
 from expfam_em.em.starts import initialise_all
@@ -358,9 +358,8 @@ def _bytes_of_sample(family: ExponentialFamily, rows: ArrayRows, n: int, K: int,
     most = most_seeding_rows(family, p, K)
     key = project(rows.X, np.random.default_rng(0).standard_normal(rows.n_features))
     share = np.histogram(key[np.isfinite(key)], SPREAD_CELLS)[0] / len(key)
-    enough, drawn = max(COLLECTED_ENTRIES // rows.n_features, COLLECTED_ROWS * most), most * n / BINS
-    of_equal_length = drawn * SPREAD_CELLS * np.sum(share**2)
-    collected = min(n, enough, of_equal_length if of_equal_length < enough / 2 else drawn)
+    enough, of_equal_length = most_collected(rows.n_features, most), in_equal_bins(most, n, share)
+    collected = min(n, enough, of_equal_length if of_equal_length < enough / 2 else most * n / BINS)
     width = rows.n_features * rows.dtype.itemsize + KEYS_BYTES
     return float(collected * (3 * width + 8) + BIN_ARRAYS * 8 * BINS)
 

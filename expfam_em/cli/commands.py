@@ -441,10 +441,11 @@ def fit(
     _check_paths((output, plot), (data,))
     _check_picture(plot)
     with _warnings_said(quiet):
-        auto, out = family == AUTO, [name for name, chosen in families.items() if chosen is None]
+        auto = family == AUTO
         given = open_rows(
             data, columns, weights_column, separator, header, missing or auto, keep_row_names,
-            labels=auto or any(estimator._label_columns(1)), without=out,
+            labels=auto or any(estimator._label_columns(1)),
+            without=[name for name, chosen in families.items() if chosen is None],
         )  # fmt: skip
         given = given._replace(framed=auto and (given.table.named or bool(families)))
     with _warnings_said(quiet), given.named():
@@ -452,9 +453,8 @@ def fit(
         if auto and not missing:
             given.say_missing()
         if families:
-            estimator.set_params(
-                family=Product.infer(X, {name: families[name] for name in families if name not in out})
-            )
+            of_columns = {name: chosen for name, chosen in families.items() if chosen is not None}
+            estimator.set_params(family=Product.infer(X, of_columns))
         if len(given.rows) * len(given.names) >= LARGE_ENTRIES and not quiet and not auto:
             _say_cost(estimator, given)
         estimator.fit(X, sample_weight=weight, callbacks=with_bar([], not quiet))

@@ -250,7 +250,7 @@ def selected(rows: Rows, direction: Array, spread: Spread, most: int, levels_of:
     X, times, total
         Rows in order, how many of the weights each reaches, and the weight of all rows.
     """
-    work, enough = 8 * rows.n_features, max(COLLECTED_ENTRIES // rows.n_features, COLLECTED_ROWS * most)
+    work, enough = 8 * rows.n_features, most_collected(rows.n_features, most)
     levels = _first_levels(spread, direction, most, enough)
     counted = rows.reduce(functools.partial(counted_chunk, direction, levels, False), work)
     reached = np.cumsum(counted.weight)
@@ -274,6 +274,16 @@ def selected(rows: Rows, direction: Array, spread: Spread, most: int, levels_of:
     return found.X[picked], times, total
 
 
+def most_collected(n_features: int, most: int) -> int:
+    """Return how many rows are collected at most where so many ranks are looked for."""
+    return max(COLLECTED_ENTRIES // n_features, COLLECTED_ROWS * most)
+
+
+def in_equal_bins(most: int, present: int, share: Array) -> float:
+    """Return how many rows lie in bins that are reached, if bins have equal length, by the share of each cell."""
+    return float(most * present * SPREAD_CELLS * np.sum(share**2) / BINS)
+
+
 def _first_levels(spread: Spread, direction: Array, most: int, enough: int) -> list[Level]:
     """Return bins of equal length; or, where those would hold too many rows, such as hold about as many each.
 
@@ -284,7 +294,7 @@ def _first_levels(spread: Spread, direction: Array, most: int, enough: int) -> l
     cells = Level(low, high, one == 0, 0 * one, np.array([0, SPREAD_CELLS]), np.arange(SPREAD_CELLS, dtype=np.int32))
     mass = np.bincount(cells.bins(0, key, key), spread.weight, SPREAD_CELLS)
     share = mass / mass.sum()
-    if most * spread.present * SPREAD_CELLS * np.sum(share**2) < enough / 2 * BINS:
+    if in_equal_bins(most, spread.present, share) < enough / 2:
         return [cells._replace(start=np.array([0, BINS]), inner=None)]
     place = np.arange(SPREAD_CELLS)
     begin, end = (low * (1 - at / SPREAD_CELLS) + high * (at / SPREAD_CELLS) for at in (place, place + 1))

@@ -64,7 +64,6 @@ from expfam_em.family.conjugate import conjugate_of
 from expfam_em.family.constraints import Bounds, Fixed, Tied
 from expfam_em.family.kernel_form import form_of
 from expfam_em.family.optional import label_columns, translate, translate_expectation
-from expfam_em.family.support import OutsideSupportError
 from expfam_em.progress import tell, with_bar
 from expfam_em.rows import csr
 from expfam_em.rows.distinct import distinct
@@ -744,10 +743,8 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         X, _ = self._prepare(X)
         X = looked_at(X, self.mixture_.family) if is_rows(X) else X
         rows = observed_rows(self.mixture_.family, self.mixture_.natural, X, self.n_jobs)
-        try:
+        with self._naming_columns():
             check_support(self.mixture_.family, rows)
-        except OutsideSupportError as error:
-            raise self._naming_column(error) from error.__cause__
         return X, rows
 
     def _as_fitted(self, X: Any) -> Any:

@@ -418,11 +418,9 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         try:
             yield
         except OutsideSupportError as error:
-            raise self._naming_column(error) from error.__cause__
-
-    def _naming_column(self, error: OutsideSupportError) -> OutsideSupportError:
-        """Return an error that says how its column is called, if columns have names."""
-        return error.called(self._columns()[error.column]) if hasattr(self, "feature_names_in_") else error
+            if not hasattr(self, "feature_names_in_"):
+                raise
+            raise error.called(self._columns()[error.column]) from error.__cause__
 
     def _open(self, X: Any, reset: bool = False) -> Any:
         """Return a source as rows, and anything else as it is."""

@@ -43,7 +43,8 @@ def block_rows(n_statistics, n_components, n_own=0):
 
 def partition(n_statistics, n_features, block, products):
     """Ranges of statistics that L2 can hold, and of the products they are made of: (m, 4) begin, end, first, last."""
-    p, d, rows = n_statistics, n_features, -(-block // PANEL) * PANEL
+    p, d = n_statistics, n_features
+    rows = -(-block // PANEL) * PANEL  # round_up would be compiled for this call, by every process
     if p * rows <= L2_ENTRIES:
         return np.array([[0, p, 0, len(products)]])
     cuts = [

@@ -71,7 +71,7 @@ class _ForgivingCache(FunctionCache):
 
     def load_overload(self, sig, target_context):
         try:
-            rtsys.initialize(target_context)
+            rtsys.initialize(target_context)  # all that kernels need to run; what compiling needs takes longer to load
             found = self._load_overload(sig, target_context)
         except Exception:  # a damaged file may raise anything when it is unpickled
             found = None

@@ -78,6 +78,7 @@ def away_from_signals(function: Callable[[Callable[[], bool]], Result]) -> Resul
     """Call a function in a thread that no signal reaches, wait for it, and return what it returns.
 
     So what it opens it closes. Ctrl-C ends the wait once the function has ended; Ctrl-C a second time ends it at once.
+    Where the system gives no more threads, the caller's own calls it.
 
     Parameters
     ----------
