@@ -96,7 +96,7 @@ class Model:
         Parameters
         ----------
         counts : (B, K)
-        roots : (B, K, d, d) or (B, K, d)
+        roots : (B, K, d, d), (B, K, d) or (B, K)
         floor : float ≥ 0
             Smallest variance in any direction.
         previous : like roots, optional
@@ -115,7 +115,7 @@ class Model:
             return found
         with np.errstate(all="ignore"):
             if previous is not None:  # a component may have collapsed before
-                known = np.isfinite(previous).all(axis=(1, 2, 3), keepdims=True)
+                known = np.isfinite(previous).all(axis=tuple(range(1, previous.ndim)), keepdims=True)
                 previous = np.where(known, previous, roots)
             return self.constrain(counts / counts.sum(axis=1, keepdims=True), roots, floor, previous, search)
 
