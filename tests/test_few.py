@@ -13,6 +13,7 @@ import expfam_em as ef
 from expfam_em.estep import dense
 from expfam_em.estep.plan import plan
 from expfam_em.estep.screen import Screen
+from expfam_em.families.gaussian.packing import Triangle
 from expfam_em.kernels import em_few
 from expfam_em.kernels.vectors import jit_is_off
 from expfam_em.rows.memory import ArrayRows
@@ -52,6 +53,17 @@ def mixture_of(X, weights, means, covariances):
     return ef.Mixture.of(family, weights, means=means, covariances=covariances)
 
 
+def in_frames(mixture, which):
+    """The mixture with some components, by a slice, in frames of their own; none without one."""
+    if which is None:
+        return mixture
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Triangle, "widest_shared", 0)
+        every = mixture.reframed().family.frames
+    here = np.arange(len(every))[which]
+    return mixture.in_family(mixture.family.with_frames(every.take(here).scattered(here, len(every))))
+
+
 def beside(X, mixture, far):
     """The mixture with its third component moved next to the second, and only those rows that are far from both."""
     means = np.array(mixture.parameters["means"])
@@ -82,13 +94,25 @@ CASES = [
 ]  # fmt: skip
 
 
+OWN = [pytest.param(None, id="shared"), pytest.param(slice(None), id="own"), pytest.param(slice(1, None, 2), id="both")]
+"""Which components have frames of their own."""
+
+
 @pytest.mark.parametrize(("d", "K", "spread", "few"), CASES)
-@pytest.mark.parametrize(("temperature", "weighted"), [(1.0, False), (1.2, True), (1e-100, False), (0.0, True)])
-def test_sums_are_those_of_all_responsibilities(d, K, spread, few, temperature, weighted, taken):
+@pytest.mark.parametrize(
+    ("temperature", "weighted", "own"),
+    [
+        (1.0, False, None), (1.2, True, None), (1e-100, False, None), (0.0, True, None),
+        (1.0, True, slice(None)), (1.2, False, slice(1, None, 2)),
+    ],
+)  # fmt: skip
+def test_sums_are_those_of_all_responsibilities(d, K, spread, few, temperature, weighted, own, taken):
     X, mixture = clusters(500, d, K, spread)
+    mixture = in_frames(mixture, own)
     weight = np.random.default_rng(1).integers(0, 3, len(X)) * 0.7 if weighted else None
     found = sums_of(X, mixture, weight, temperature)
-    assert sum(taken) == few * len(X)
+    if own != slice(None) or few:  # in their own frames, more components are few
+        assert sum(taken) == few * len(X)
     check(found, sums_of(X, mixture, weight, temperature, exact=True))
 
 
@@ -98,9 +122,11 @@ def test_a_hot_pass_takes_no_rows(taken):
     assert sum(taken) == 0
 
 
+@pytest.mark.parametrize("own", OWN)
 @pytest.mark.parametrize("n", [1, 7, 31, 32, 33, 65, 129, 511, 513])
-def test_any_number_of_rows(n, taken):
+def test_any_number_of_rows(n, own, taken):
     X, mixture = clusters(600, 14, 9, 8.0)
+    mixture = in_frames(mixture, own)
     check(sums_of(X[:n], mixture), sums_of(X[:n], mixture, exact=True))
     assert sum(taken) == n
 
@@ -116,13 +142,15 @@ def test_from_a_block_to_which_many_components_matter_rows_are_left(taken):
     assert 1000 < sum(taken) < np.sum(distance > 20)
 
 
+@pytest.mark.parametrize("own", OWN)
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("d", [13, 16, 30])
-def test_bounds_are_above_the_scores_and_of_use(d, seed):
+def test_bounds_are_above_the_scores_and_of_use(d, seed, own):
     X, mixture = clusters(300, d, 16, 8.0, seed)
     means, covariances = (np.array(mixture.parameters[name]) for name in ("means", "covariances"))
+    mixture = in_frames(mixture, own)
     monomials, scores = mixture.family.kernel_form(d).monomials, mixture.scores
-    screen = Screen.of(monomials, scores, np.full((1, 16), -40.0))
+    screen = Screen.of(monomials, scores, np.full((1, 16), -40.0), dense.frames_of_kernel(monomials, scores))
     Z = (X - monomials.shift) * monomials.inverse_scale
     m = screen.coefficients.shape[2] - len(screen.pairs) - 1
     Y = Z @ screen.projection[0, :m].T
@@ -191,8 +219,10 @@ def test_a_row_that_is_nowhere_is_left(value, taken):
     check(sums_of(X[:400], mixture), sums_of(X[:400], mixture, exact=True))
 
 
-def test_rows_of_weight_0_may_hold_anything(taken):
+@pytest.mark.parametrize("own", OWN)
+def test_rows_of_weight_0_may_hold_anything(own, taken):
     X, mixture = clusters(600, 14, 12, 6.0)
+    mixture = in_frames(mixture, own)
     weight = np.ones(600)
     X[::7], weight[::7] = np.inf, 0.0
     found = sums_of(X, mixture, weight)
@@ -200,12 +230,14 @@ def test_rows_of_weight_0_may_hold_anything(taken):
     check(found, sums_of(np.delete(X, np.s_[::7], axis=0), mixture, exact=True))
 
 
+@pytest.mark.parametrize("own", OWN)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
-def test_threads_and_the_order_in_memory_change_no_bits(dtype, taken):
+def test_threads_and_the_order_in_memory_change_no_bits(dtype, own, taken):
     X, mixture = clusters(5000, 16, 8, 8.0)
     X = np.clip(X + 128, 0, 255).astype(dtype) if dtype == np.uint8 else X.astype(dtype)
     if dtype == np.uint8:
         mixture = mixture_of(X, mixture.weights, mixture.parameters["means"] + 128, mixture.parameters["covariances"])
+    mixture = in_frames(mixture, own)
     first = sums_of(X, mixture)
     assert sum(taken) == len(X)
     check(first, sums_of(X, mixture, exact=True))

@@ -72,7 +72,7 @@ class Dense(Kernel):
 
     def screens(self, scores: Scores) -> bool:
         """Whether scores and responsibilities that do not count may be left out."""
-        return not self.exact and scores.excess is None and kernel_frames(scores.family) is None
+        return not self.exact and scores.excess is None
 
     def shrunk(self, scores: Scores, counts) -> np.ndarray:
         """Return the mixtures of which a component counts so little that what was left out may matter to it."""
@@ -91,9 +91,10 @@ class Dense(Kernel):
         if self.n_common:
             scores, monomials = scores.without(self.n_common), monomials.without(self.n_common)
         of_kernel = scores if self.picked is None else self.picked.scores(scores)
-        kernel = _kernel(monomials, of_kernel, kernel_frames(scores.family), *how)
+        own = frames_of_kernel(monomials, of_kernel)
+        kernel = _kernel(monomials, of_kernel, own, *how)
         if self.screens(scores) and not given:
-            kernel = _screened(monomials, scores, float(temperature), kernel)
+            kernel = _screened(monomials, scores, own, float(temperature), kernel)
         if self.picked is not None:
             kernel = self.picked.summed(kernel)
         if not needs_table(self.form):
@@ -122,19 +123,28 @@ def check_own(own: OwnFrames, n_components, n_features, family) -> None:
         )
 
 
-def _kernel(monomials: Monomials, scores: Scores, own: OwnFrames | None, temperature, given):
-    """Return ``run(X, weight, offset, items, out)``, with all that does not depend on the rows made once."""
-    B, K, p = scores.natural.shape
+def frames_of_kernel(monomials: Monomials, scores: Scores) -> OwnFrames:
+    """Return the frames of single components as the kernel takes them, one place for each component of each mixture."""
+    B, K, _ = scores.natural.shape
+    d, own = len(monomials.shift), kernel_frames(scores.family)
     if own is None:
-        d = len(monomials.shift)
-        own = OwnFrames(np.empty(0, np.int64), np.empty((0, d)), np.empty((0, 0, 0)))
-        frame = np.full((B, K), -1)
-    else:
-        check_own(own, B * K, len(monomials.shift), scores.family)
-        frame = np.ascontiguousarray(own.frame.reshape(B, K))
+        return OwnFrames(np.full((B, K), -1), np.empty((0, d)), np.empty((0, 0, 0)))
+    check_own(own, B * K, d, scores.family)
+    return own._replace(frame=np.ascontiguousarray(own.frame.reshape(B, K)))
+
+
+def _fixed(monomials: Monomials, scores: Scores, own: OwnFrames) -> tuple[np.ndarray, ...]:
+    """Return what a kernel takes of a stack of mixtures."""
+    return *monomials, *own, padded(scores.natural), scores.offset, scores.level
+
+
+def _kernel(monomials: Monomials, scores: Scores, own: OwnFrames, temperature, given):
+    """Return ``run(X, weight, offset, items, out)``, with all that does not depend on the rows made once."""
+    _, K, p = scores.natural.shape
+    frame = own.frame
     n_own = (frame >= 0).sum(axis=1)
     sizes = set(n_own.tolist())
-    fixed = *monomials, frame, own.shift, own.whitener, padded(scores.natural), scores.offset, scores.level
+    fixed = _fixed(monomials, scores, own)
     nothing, group = np.empty(0), scores.groups
 
     def run(X, weight, offset, items, out):
@@ -142,23 +152,23 @@ def _kernel(monomials: Monomials, scores: Scores, own: OwnFrames | None, tempera
         weight = nothing if weight is None else weight
         offset = NO_OFFSET if offset is None else np.ascontiguousarray(offset, np.float64)
         few = max(len(X), 1)  # room for more rows than there are would be cleared for nothing
-        for own in sizes:  # each mixture in blocks of the size that it would have alone
+        for many in sizes:  # each mixture in blocks of the size that it would have alone
             em_rows(
-                X, items if len(sizes) == 1 else items[n_own[items[:, 2]] == own], *fixed, weight, temperature, given,
-                min(block_rows(p, K, own * X.shape[1]), few), out.counts, out.sums, out.bounds, out.responsibilities,
+                X, items if len(sizes) == 1 else items[n_own[items[:, 2]] == many], *fixed, weight, temperature, given,
+                min(block_rows(p, K, many * X.shape[1]), few), out.counts, out.sums, out.bounds, out.responsibilities,
                 out.evidence, out.labels, row_offset=offset, group=group,
             )  # fmt: skip
 
     return run
 
 
-def _screened(monomials, scores: Scores, temperature, kernel):
+def _screened(monomials, scores: Scores, own: OwnFrames, temperature, kernel):
     """Return the pass that takes rows to which few components matter by themselves, as far as there are any."""
-    screen = Screen.of(monomials, scores, scores.log_weights + UNCOUNTED)
+    screen = Screen.of(monomials, scores, scores.log_weights + UNCOUNTED, own)
     promising = np.isfinite(screen.slack[:, 0])
     if not promising.any():
         return kernel
-    fixed = *monomials, padded(scores.natural), scores.offset, scores.level
+    fixed = _fixed(monomials, scores, own)
 
     def run(X, weight, offset, items, out):
         if offset is None and out.sums.size and X.dtype in KERNEL_DTYPES:
@@ -168,7 +178,8 @@ def _screened(monomials, scores: Scores, temperature, kernel):
                 out.sums, out.bounds,
             )  # fmt: skip
             items = np.concatenate([items[~some], left])
-        kernel(X, weight, offset, items, out)
+        if len(items):
+            kernel(X, weight, offset, items, out)
 
     return run
 
@@ -182,7 +193,8 @@ def _of_table(family, scores: Scores, how):
         if width not in kept:
             exposed = width == p + 1
             check_width(width - exposed, scores, "as many", family)
-            kernel = _kernel(Monomials.identity(width), scores.with_exposure() if exposed else scores, None, *how)
+            monomials, of_kernel = Monomials.identity(width), scores.with_exposure() if exposed else scores
+            kernel = _kernel(monomials, of_kernel, frames_of_kernel(monomials, of_kernel._replace(family=None)), *how)
             kept[width] = _exposed(kernel) if exposed else kernel
         kept[width](T, weight, offset, items, out)
 

@@ -3,6 +3,9 @@
 Two layouts serve it. The columns of T are rows, as everywhere, and so are the scores of one component for the rows
 that are listed for it. In Z a row is a row again, to be read by its number. A sum over rows adds them one after
 another, so that it has the same bits on every machine. A score adds up its terms in the order of the dense pass.
+
+A component with a frame of its own (own_frames.py) takes the rows themselves instead of Z. What has been made of them
+in that frame is kept from the scores for the sums.
 """
 
 from typing import Any
@@ -11,17 +14,20 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from expfam_em.kernels.em import assign, block_weights, weigh
+from expfam_em.kernels.em import assign, block_weights, padded, weigh
 from expfam_em.kernels.jit import EXACT, array, entry, inner
 from expfam_em.kernels.load import LINE_ENTRIES, clear_absent, multiply, rows_of, scale, transpose
-from expfam_em.kernels.matmul import PANEL, add_product, aligned, round_up
+from expfam_em.kernels.matmul import PANEL, TILE, add_product, aligned, round_up
+from expfam_em.kernels.own_frames import collect_own, score_own, whiten
 from expfam_em.kernels.vectors import DOUBLE, code_of, has_avx512, ir, jit_is_off, number
 
 LINE = ir.VectorType(DOUBLE, LINE_ENTRIES)
 MOMENTS = 8 if has_avx512 else 4  # rows of a tile of second moments: as many registers, or half as many pairs
-FEW_SCORES = 6
-"""Scores that have to be computed are few if there are this many times as many in all."""
+FEW_SCORES, FEW_SCORES_OWN = 6, 2
+"""Scores that have to be computed are few if there are this many times as many in all; in frames of their own they cost
+more, beside the bounds."""
 FEW_ENTRIES = 32768  # of the columns of a block: 256 kilobytes, and twice more to turn them over and to bound scores
+OWN_ENTRIES = 65536  # the same in frames of their own, of which a product with few rows would be slow
 
 
 @intrinsic
@@ -119,6 +125,15 @@ moments: Any = _moments_in_numpy if jit_is_off else _moments
 
 
 @inner(EXACT)
+def read_block(X, first, sample_weight, weight, rows_last):
+    """Write the rows of a block, as columns, and their weights."""
+    absent = block_weights(sample_weight, first, weight)
+    transpose(X, first, weight.shape[0], rows_last)
+    if absent:
+        clear_absent(rows_last, weight)
+
+
+@inner(EXACT)
 def turn(X, which, n, columns, out):
     """out[c, e] = X[which[e], c] for e < n and c < columns, both completed to whole tiles."""
     for e in range(0, n, LINE_ENTRIES):
@@ -179,10 +194,11 @@ def list_best(U, K, rows, top, label, lists, found):
 
 
 @inner(EXACT)
-def list_others(U, K, weight, temperature, cut, floor, lists, found):
+def list_others(U, K, weight, temperature, cut, few, floor, lists, found):
     """List further components of each row whose bound is not below the floor by more than τ · cut; return if few are.
 
-    All listed ones count, with the best one of each row. Rows of weight 0 have no others.
+    All listed ones count, with the best one of each row: few are those of which ``few`` times as many are at most all.
+    Rows of weight 0 have no others.
     """
     rows = weight.shape[0]
     total = rows
@@ -195,23 +211,61 @@ def list_others(U, K, weight, temperature, cut, floor, lists, found):
             n += 1 if U[k, i] >= floor[i] + below and U[k, i] > -np.inf else 0  # −∞ marks the best one
         found[k] = n
         total += n - begun
-    return FEW_SCORES * total <= K * rows
+    return few * total <= K * rows
 
 
 @inner(EXACT)
-def score_few(Z, d, natural, products, lists, begin, end, memory, scores, S):
-    """Write the scores of the rows from ``begin`` to ``end`` of each list to S."""
+def own_rows(d):
+    """Rows that d coordinates in a frame of its own take."""
+    return round_up(d, TILE)
+
+
+@inner(EXACT)
+def memory_of_own(d, K, few, most):
+    """Return room for what is made of the rows in frames of their own, and scratch to collect it."""
+    # few of all rows, each list completed to whole panels twice, and one more for differences
+    columns = most * (K // few + 2) + 2 * K * PANEL if most > 0 else 0
+    room, space = np.empty(own_rows(d) * columns + LINE_ENTRIES), np.empty((2, own_rows(d) * most + LINE_ENTRIES))
+    return room, space, np.empty((own_rows(d), own_rows(d)))
+
+
+@inner(EXACT)
+def kinds(frame):
+    """Return whether a component is in the shared frame, and whether one has its own."""
+    any_shared, any_own = False, False
+    for k in range(frame.shape[0]):
+        any_shared |= frame[k] < 0
+        any_own |= frame[k] >= 0
+    return any_shared, any_own
+
+
+@inner(EXACT)
+def score_few(X, Z, d, natural, products, frames, lists, begin, end, scratch, taken, held, S):
+    """Write the scores of the rows from ``begin`` to ``end`` of each list to S; return how much of the room is taken.
+
+    What is made of them in a frame of its own goes to the room, to where ``held`` says for each component.
+    """
+    (frame, own_shift, whitener), (memory, scores, room) = frames, scratch
     for k in range(end.shape[0]):
-        first, n = begin[k], end[k] - begin[k]
+        first, n, f = begin[k], end[k] - begin[k], frame[k]
         width = round_up(n, PANEL)
         for e in range(first + n, first + width):
             lists[k, e] = lists[k, first]
         near = aligned(memory, Z.shape[1], width)
-        turn(Z, lists[k, first:], width, d, near)
-        for i in range(0, width, PANEL):
-            score_tile(natural[k], products, near[:d], i, scores)
+        held[k] = taken
+        if f < 0:
+            turn(Z, lists[k, first:], width, d, near)
+            for i in range(0, width, PANEL):
+                score_tile(natural[k], products, near[:d], i, scores)
+        elif n > 0:
+            turn(X, lists[k, first:], width, d, near)
+            own = aligned(room[taken:], own_rows(d), width)
+            taken += own.size
+            whiten(near, own_shift[f], whitener[f], aligned(room[taken:], own_rows(d), width), own)
+            score_own(natural[k], products, d, own, scores[:width])
         for e in range(n):
             S[k, lists[k, first + e]] = scores[e]
+    return taken
 
 
 @inner(EXACT)
@@ -225,12 +279,12 @@ def leave_out(S, factor, cut, lists, found):
 
 
 @inner(EXACT)
-def collect_few(S, Z, d, products, lists, found, which, share, second, sums):
-    """Add Σ r T of the listed rows to sums."""
+def collect_few(S, Z, d, products, frame, lists, found, which, share, second, sums):
+    """Add Σ r T of the listed rows to the sums of the components in the shared frame."""
     last = second.shape[0] - 1
     for k in range(found.shape[0]):
         n = 0
-        for e in range(found[k]):
+        for e in range(found[k] if frame[k] < 0 else 0):
             i = lists[k, e]
             which[n], share[n] = i, S[k, i]
             n += 1 if S[k, i] > 0.0 else 0
@@ -246,22 +300,38 @@ def collect_few(S, Z, d, products, lists, found, which, share, second, sums):
             sums[k, products[q, 2]] += second[min(i, j), max(i, j)]
 
 
+@inner(EXACT)
+def collect_few_own(S, d, products, frame, lists, begin, end, share, room, held, space, second, sums):
+    """Add Σ r T of the rows from ``begin`` to ``end`` of each list, from the room, for components in their own frames.
+
+    See `score_few`.
+    """
+    for k in range(end.shape[0]):
+        first, n = begin[k], end[k] - begin[k]
+        if frame[k] < 0 or n == 0:
+            continue
+        width = round_up(n, PANEL)
+        for e in range(width):
+            share[e] = S[k, lists[k, first + e]] if e < n else 0.0
+        collect_own(share[:width], products, d, aligned(room[held[k] :], own_rows(d), width), space, second, sums[k])
+
+
 @entry(
     types.void, types.Tuple([array(2, element, layout="A") for element in (types.float64, types.float32, types.uint8)]),
-    array(2, types.int64), array(1), array(1), array(2, types.int64), array(3), array(2), array(1), array(1),
-    types.float64, types.int64, array(2), array(3), array(3), array(2), array(2, types.int64),
-    array(1, types.int64, writable=True),
+    array(2, types.int64), array(1), array(1), array(2, types.int64), array(2, types.int64), array(2), array(3),
+    array(3), array(2), array(1), array(1), types.float64, types.int64, types.int64, array(2), array(3), array(3),
+    array(2), array(2, types.int64), array(1, types.int64, writable=True),
     array(2, writable=True), array(3, writable=True), array(1, writable=True),
 )  # fmt: skip
 def _em_few(
-    X, items, shift, inverse_scale, products, natural, offset, level, sample_weight, temperature, block,
-    cut, projection, coefficients, slack, pairs, reached, counts, sums, bounds,
+    X, items, shift, inverse_scale, products, frame, own_shift, whitener, natural, offset, level, sample_weight,
+    temperature, block, few, cut, projection, coefficients, slack, pairs, reached, counts, sums, bounds,
 ):  # fmt: skip
     """One EM pass over ranges of rows until a block to which many components matter; see `_em_rows`.
 
     ``products`` are all of the d columns, each a statistic of its own. A responsibility of component k below
     e^cut[b, k] counts as 0. ``projection``, ``coefficients`` and ``slack`` have a leading axis for the mixtures; see
-    `bound_scores`. To ``reached``, (m,), goes the row up to which each item was taken.
+    `bound_scores`, and `list_others` for ``few``. To ``reached``, (m,), goes the row up to which each item was taken.
 
     A score that is left out is below another one of its row by more than τ · cut, whatever is rounded.
     """
@@ -269,17 +339,24 @@ def _em_few(
     q, projected = coefficients.shape[2], projection.shape[1]
     m = q - pairs.shape[0] - 1
     most, columns = round_up(block, PANEL), round_up(d, LINE_ENTRIES)
+    own_most = most if own_shift.shape[0] > 0 else 0
     T_memory, Z_memory = np.empty(columns * most + LINE_ENTRIES), np.empty(columns * most + LINE_ENTRIES)
     near_memory, S_memory = np.empty(columns * most + LINE_ENTRIES), np.empty(K_padded * most + LINE_ENTRIES)
     Y_memory, U_memory = np.empty(max(q, projected) * most + LINE_ENTRIES), np.empty(K_padded * most + LINE_ENTRIES)
-    top_memory, factor_memory, scores = np.empty(most), np.empty(most), np.empty(most)
+    rows_memory, X_memory = np.empty(columns * own_most + LINE_ENTRIES), np.empty(columns * own_most + LINE_ENTRIES)
+    room, space, second_own = memory_of_own(d, K, few, own_most)
+    scratch = near_memory, np.empty(most), room
+    top_memory, factor_memory = np.empty(most), np.empty(most)
     weight_memory, label_memory = np.ones(most), np.zeros(most, np.int64)
     lists, every = np.empty((K, most + PANEL), np.int64), np.arange(max(columns, most))
     none, best, found = np.zeros(K, np.int64), np.empty(K, np.int64), np.empty(K, np.int64)
+    held = np.empty((2, K), np.int64)
     which, share, second = np.empty(most, np.int64), np.empty(most), np.empty((columns + 1, columns))
     for item in range(items.shape[0]):
         start, stop, b, slot = items[item]
         reached[item], bound, tried = start, 0.0, False
+        frames = frame[b], own_shift, whitener
+        any_shared, any_own = kinds(frame[b])
         blocks = max((stop - start + block - 1) // block, 1)
         size = min(round_up(max((stop - start + blocks - 1) // blocks, 1), PANEL), block)  # alike
         while reached[item] < stop:
@@ -288,51 +365,57 @@ def _em_few(
             width = round_up(rows, PANEL)
             T, Z = aligned(T_memory, columns, width), aligned(Z_memory, width, columns)
             S, U = aligned(S_memory, K_padded, width), aligned(U_memory, K_padded, width)
+            rows_last = aligned(rows_memory, columns, width) if any_own else T
+            rows_first = aligned(X_memory, width, columns) if any_own else Z
             top, factor = top_memory[:rows], factor_memory[:rows]
             weight, label = weight_memory[:rows], label_memory[:rows]
-            absent = block_weights(sample_weight, first, weight)
-            transpose(X, first, rows, T[:d])
-            if absent:
-                clear_absent(T[:d], weight)
-            scale(T[:d], shift, inverse_scale, T)
+            read_block(X, first, sample_weight, weight, rows_last[:d])
+            scale(rows_last[:d], shift, inverse_scale, T)
             Y = aligned(Y_memory, max(q, projected), width)
             if not bound_scores(projection[b], coefficients[b], slack[b], pairs, T, rows, Y, U, factor):
                 break
             list_best(U, K, rows, top, label, lists, best)
             if not tried:  # what the first rows promise: of a row at the mean a score is so much below its bound
-                for i in range(rows):
-                    top[i] -= 0.5 * (d - m)
-                tried = list_others(U, K, weight, temperature, cut[b], top, lists, best)
+                top -= 0.5 * (d - m)
+                tried = list_others(U, K, weight, temperature, cut[b], few, top, lists, best)
                 if tried:
                     continue
                 break
-            turn(T, every, columns, width, Z)
+            if any_shared:
+                turn(T, every, columns, width, Z)
+            if any_own:
+                turn(rows_last, every, columns, width, rows_first)
             S[:] = -np.inf
-            score_few(Z, d, natural[b], products, lists, none, best, near_memory, scores, S)
+            taken = score_few(rows_first, Z, d, natural[b], products, frames, lists, none, best, scratch, 0, held[0], S)
             for i in range(rows):
                 top[i] = S[label[i], i] + offset[b, label[i]] - factor[i]
-            for k in range(K):
-                found[k] = best[k]
-            if not list_others(U, K, weight, temperature, cut[b], top, lists, found):
+            found[:] = best
+            if not list_others(U, K, weight, temperature, cut[b], few, top, lists, found):
                 break
-            score_few(Z, d, natural[b], products, lists, best, found, near_memory, scores, S)
+            score_few(rows_first, Z, d, natural[b], products, frames, lists, best, found, scratch, taken, held[1], S)
             bound += assign(S, offset[b], level[b], weight, temperature, True, False, top, factor, label)
             leave_out(S, factor, cut[b], lists, found)
             weigh(S, factor, weight, counts[slot])
-            collect_few(S, Z, d, products, lists, found, which, share, second, sums[slot])
+            collect_few(S, Z, d, products, frame[b], lists, found, which, share, second, sums[slot])
+            for part, begin, end in ((0, none, best), (1, best, found)):
+                collect_few_own(
+                    S, d, products, frame[b], lists, begin, end, share, room, held[part], space, second_own, sums[slot]
+                )
             reached[item] += rows
         bounds[slot] += bound
 
 
 def em_few(
-    X, items, shift, inverse_scale, products, natural, offset, level, weight, temperature, screen, *outputs
+    X, items, shift, inverse_scale, products, frame, own_shift, whitener, natural, offset, level, weight, temperature,
+    screen, *outputs
 ):  # fmt: skip
     """Add up the first rows of each item, while few components matter to a block; return the items that are left."""
-    reached = np.empty(len(items), np.int64)
-    block = max(PANEL, min(1024, FEW_ENTRIES // len(shift) // PANEL * PANEL))
+    reached, own = np.empty(len(items), np.int64), bool(np.all(frame >= 0))
+    block = max(PANEL, min(1024, (OWN_ENTRIES if own else FEW_ENTRIES) // len(shift) // PANEL * PANEL))
     _em_few(
-        rows_of(X), items, shift, inverse_scale, products, natural, offset, level, weight, temperature, block,
-        *screen, reached, *outputs,
+        rows_of(X), items, shift, inverse_scale, products, frame, own_shift,
+        padded(whitener) if whitener.shape[1] > 1 else whitener, natural, offset, level, weight, temperature, block,
+        FEW_SCORES_OWN if own else FEW_SCORES, *screen, reached, *outputs,
     )  # fmt: skip
     left = reached < items[:, 1]
     items, reached = items[left], reached[left]

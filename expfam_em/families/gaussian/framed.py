@@ -237,7 +237,7 @@ class FramedNormal(Framed):
         target = self.with_frames(frames_at(wanted, about, here))
         if not self._takes_frames(mean.shape[1]):
             return None
-        standard = form.natural(rest, form.square(form.root_of_scale(np.ones_like(rest))))
+        standard = form.natural(rest)
         if not wanted.all():
             standard = np.where(wanted[:, None], standard, self.translate(natural, target))
         return target.frames, standard

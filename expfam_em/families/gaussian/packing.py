@@ -112,7 +112,10 @@ class Triangle:
         kernels.from_natural(np.ascontiguousarray(natural, np.float64), NO_NUMBERS, mean, covariance)
         return mean, covariance
 
-    def natural(self, mean, covariance):
+    def natural(self, mean, covariance=None):
+        """Natural parameters of means (K, d) and covariances, by default those of uncorrelated variances of 1."""
+        if covariance is None:
+            return self._pack(mean, np.broadcast_to(-0.5 * np.eye(mean.shape[1]), (*mean.shape, mean.shape[1])), 2.0)
         out = np.empty((len(mean), mean.shape[1] + len(pairs(mean.shape[1])[0])))
         kernels.to_natural(np.ascontiguousarray(mean), np.ascontiguousarray(covariance), out)
         return out
@@ -274,7 +277,8 @@ class Squares(Triangle):
         covariance = -0.5 / second
         return covariance * linear, covariance
 
-    def natural(self, mean, covariance):
+    def natural(self, mean, covariance=None):
+        covariance = self.square(self.root_of_scale(np.ones_like(mean))) if covariance is None else covariance
         precision = 1 / np.where(covariance > 0, covariance, np.nan)
         return np.concatenate([precision * mean, -0.5 * precision], axis=1)
 
@@ -401,7 +405,7 @@ class Constant(Sphere):
     def moments(self, natural):
         return self.variance * natural, np.full((len(natural), 1), self.variance)
 
-    def natural(self, mean, covariance):
+    def natural(self, mean, covariance=None):
         return mean / self.variance
 
     def expectation(self, mean, covariance):
