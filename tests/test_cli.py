@@ -959,7 +959,22 @@ def test_levels_that_are_numbers_are_found_in_text():
     model = ef.ExponentialFamilyMixture("categorical", 2, random_state=0).fit(frame)
     model.save("m.efm")
     frame.to_csv("grades.csv", index=False)
-    assert [*map(int, succeeds("predict", "m.efm", "grades.csv").split()[1:])] == model.predict(frame).tolist()
+    frame.astype({"grade": float}).to_parquet("grades.parquet")
+    for name in ("grades.csv", "grades.parquet"):
+        assert [*map(int, succeeds("predict", "m.efm", name).split()[1:])] == model.predict(frame).tolist(), name
+
+
+def test_text_is_found_in_levels_that_are_numbers_or_spelled_otherwise():
+    frame = pd.DataFrame({"grade": RNG.choice(["1", "2", "03", "3"], 60), "sex": RNG.choice(["f", "m"], 60)})
+    model = ef.ExponentialFamilyMixture("categorical", 2, random_state=0).fit(frame)
+    model.save("m.efm")
+    few = frame[frame.grade.isin(["1", "2"])]
+    few.assign(grade=few.grade.replace("1", "1.0")).to_csv("text.csv", index=False)
+    few.assign(grade=few.grade.astype(float)).to_parquet("floats.parquet")
+    for name in ("text.csv", "floats.parquet"):
+        assert [*map(int, succeeds("predict", "m.efm", name).split()[1:])] == model.predict(few).tolist(), name
+    frame.assign(grade=3.0).to_parquet("floats.parquet")  # "03" or "3"
+    assert "3.0" in fails("predict", "m.efm", "floats.parquet")
 
 
 def test_families_of_labels_take_text_and_others_name_the_one_that_does():

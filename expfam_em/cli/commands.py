@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -112,9 +112,9 @@ class Given(NamedTuple):
             if name in self.labels:
                 codes = np.where(np.isnan(column), -1, column).astype(int)
                 column = pandas.Categorical.from_codes(codes, dtype=self.labels[name])
-                if self.model is not None:  # levels that are no text, such as numbers, are text in a file of text
-                    levels = {str(level): level for level in self.model.levels_.get(called, ())}
-                    column = column.rename_categories(lambda label, known=levels: known.get(str(label), label))
+                if self.model is not None:
+                    as_fitted = _as_fitted(self.model.levels_.get(called, ()))
+                    column = pandas.Categorical(column.map(as_fitted, na_action="ignore"))
             columns[called] = column
         return pandas.DataFrame(columns)
 
@@ -169,6 +169,35 @@ class Given(NamedTuple):
                     yield tell(self.shown(X))
                 except (ImpossibleRowError, UnseenLabelError) as error:
                     raise error.counted_from(chunk.first) from None
+
+
+NO_NUMBER = float("nan")
+
+
+def _as_fitted(levels: Iterable[Any]) -> Callable[[Any], Any]:
+    """Return what gives the level of a fit that a label of a file stands for; 1, 1.0 and "1" are the same.
+
+    A number is text in a file of text, and a column of whole numbers some of which are missing is one of floats.
+    """
+    by_text = {str(level): level for level in levels}
+    by_value: dict[float, list[Any]] = {}
+    for text, level in by_text.items():
+        by_value.setdefault(_value(text), []).append(level)
+    by_value.pop(NO_NUMBER, None)
+
+    def found(label: Any) -> Any:
+        text = str(label)
+        alike = by_value.get(_value(text), ())
+        return by_text[text] if text in by_text else alike[0] if len(alike) == 1 else label
+
+    return found
+
+
+def _value(text: str) -> float:
+    """Return the number that a text is, or `NO_NUMBER`."""
+    with suppress(ValueError):
+        return float(text)
+    return NO_NUMBER
 
 
 def open_rows(

@@ -307,7 +307,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 def read(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
     """Return header and arrays of a file whose lengths and checksum are right."""
     file: IO[bytes]
-    with open(path, "rb") as file:
+    with open(os.fspath(path), "rb") as file:  # a number would be an open file's
         size = os.fstat(file.fileno()).st_size
         preamble = file.read(PREAMBLE.size)
         if preamble[: len(MAGIC)] != MAGIC[: len(preamble)] or not preamble:
