@@ -21,6 +21,12 @@ ALLOWED = np.ones((70, 2), bool)
 ALLOWED[:5, 1] = False
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Work where a fit may keep how far it is."""
+    monkeypatch.chdir(tmp_path)
+
+
 class Case:
     """What is fitted; features change it, one after the other."""
 
@@ -83,6 +89,11 @@ FEATURES = {
     "no guard": setting(guard=False),
     "bayesian": setting(bayesian=True),
     "warm_start": setting(warm_start=True),
+    "log_prior": given(log_prior=np.where(ALLOWED, 0.0, -2.0)),
+    "source": rows(lambda X: ef.rows_from(lambda: (X[at : at + 16] for at in range(0, X.shape[0], 16)))),
+    "checkpoint": given(checkpoint="fit.checkpoint", checkpoint_every=0.0),
+    "n_jobs": setting(n_jobs=2),
+    "mclust's prior": setting(prior="mclust"),
 }
 
 WORDS = {  # what an error may call a feature by
@@ -96,24 +107,31 @@ WORDS = {  # what an error may call a feature by
     "bounds": ("bounds", "constrain"),
     "starts": ("n_init",),
     "bayesian": ("bayesian", "posterior", "conjugate"),
+    "source": ("source", "rows that are read"),
+    "mclust's prior": ("mclust",),
 }
+
+
+ORDER = sorted(FEATURES, key=lambda name: (name == "source") - (name in ("missing values", "sparse")))
+"""What becomes of the rows first, and where they come from last."""
 
 
 def applied(family, X, names):
     case = Case(family, X)
-    for name in sorted(names, key=lambda name: name not in ("missing values", "sparse")):  # rows first
+    for name in sorted(names, key=ORDER.index):
         FEATURES[name](case)
     return case
 
 
 def fit_or_refusal(family, X, names, **how):
     """Return the case, its fit and "", or the case, None and the error, which must name one of the features."""
-    case = applied(family, X, names)
-    case.how.update(how)
-    model = ef.ExponentialFamilyMixture(case.family, 2, **case.how)
+    case = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fit that is short, or has few rows
         try:
+            case = applied(family, X, names)
+            case.how.update(how)
+            model = ef.ExponentialFamilyMixture(case.family, 2, **case.how)
             model.fit(case.X, **case.data)
             if case.how.get("warm_start"):
                 model.fit(case.X, **case.data)
@@ -129,7 +147,7 @@ def check(case, model, names, tmp_path):
     assert np.isfinite(model.lower_bound_)
     bounds = np.array(model.lower_bounds_)
     if "temperature" not in names:
-        with_priors = {"prior", "concentration", "fixed"} & set(names)
+        with_priors = {"prior", "mclust's prior", "concentration", "fixed"} & set(names)
         assert with_priors or np.diff(bounds).min(initial=0.0) >= -1e-9 * (1 + abs(bounds[0]))
     assert model.weights_.sum() == pytest.approx(1.0, rel=1e-6)
     R = model.predict_proba(case.X)
@@ -174,8 +192,13 @@ def test_a_feature_goes_with_a_family_or_an_error_says_that_it_does_not(name, fe
         check(case, model, [feature], tmp_path)
 
 
+def of_rows(case):
+    """What is given of the rows, which is not where a fit keeps how far it is."""
+    return {name: value for name, value in case.data.items() if not name.startswith("checkpoint")}
+
+
 ACTIONS = {
-    "standard_errors": lambda model, case: ef.standard_errors(model, case.X, **case.data)["weights"],
+    "standard_errors": lambda model, case: ef.standard_errors(model, case.X, **of_rows(case))["weights"],
     "bic": lambda model, case: model.bic(case.X),
     "icl": lambda model, case: model.icl(case.X),
     "reorder": lambda model, case: model.reorder(np.arange(len(model.weights_))).weights_,
@@ -185,6 +208,9 @@ ACTIONS = {
     "merge_components": lambda model, case: ef.merge_components(model, case.X).entropies,
     "select": lambda model, case: [
         ef.select(case.X, [case.family], [1, 2], **{"n_init": 2} | case.how | case.data).best_.bic(case.X)
+    ],
+    "bootstrap": lambda model, case: ef.bootstrap(model, case.X, **of_rows(case), n_replicates=2, random_state=0)[
+        "weights"
     ],
 }
 """What is done with a fit, or with its arguments; each gives numbers."""
@@ -197,10 +223,17 @@ REFUSED = {
     ("bayesian", "icl"): "bayesian=False",
     ("bayesian", "select"): "bayesian is given to select",
     ("warm_start", "select"): "warm_start is given to select",
-    ("labels", "select"): "'y'",
-    ("allowed", "select"): "'allowed'",
+    ("labels", "select"): "labelled is given to select",
+    ("allowed", "select"): "allowed is given to select",
+    ("log_prior", "select"): "log_prior is given to select",
+    ("checkpoint", "select"): "checkpoint is given to select",
     ("fixed", "select"): "fixed",  # of two components
     ("sparse", "impute"): "nothing is missing",
+    ("bayesian", "bootstrap"): "bayesian=False",
+    ("source", "bootstrap"): "in memory",
+    ("source", "impute"): "in memory",
+    ("source", "merge_components"): "in memory",
+    ("source", "select"): "in memory",
 }
 
 

@@ -188,6 +188,11 @@ def _template(model: BaseMixture) -> BaseMixture:
     template = clone(model).set_params(init=model.mixture_, n_init=1, warm_start=False, verbose=0)
     if "family" in template.get_params(deep=False):  # with the constants that all rows together have
         template.set_params(family=shared(model.mixture_.family))
+        if model.noise is not None:  # the family has it, and constraints, already
+            weights = {name: value for name, value in (model.fixed or {}).items() if name == "weights"}
+            template.set_params(
+                n_components=model.mixture_.n_components, noise=None, fixed=weights or None, tied=(), bounds=None
+            )
     return template
 
 

@@ -73,6 +73,9 @@ OF_A_NUMBER = ("prior", "concentration", "weights", "fixed", "tied", "bounds", "
 NEVER = ("family", "n_components", "init", "n_init", "random_state", "n_jobs", "warm_start", "bayesian")
 """Arguments of the mixture that belong to `select` or make no sense there."""
 
+OF_ONE_FIT = ("labelled", "y", "allowed", "log_prior", "checkpoint", "checkpoint_every", "callbacks")
+"""Arguments that are of a single fit, or of its components one by one."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Selection:
@@ -235,6 +238,11 @@ def select(
         raise ValueError(f"criterion is {criterion!r}; it must be one of {', '.join(map(repr, get_args(Criterion)))}")
     if wrong := sorted(set(fit) & set(NEVER)):
         raise ValueError(f"{wrong[0]} is given to select, which chooses it; leave it out")
+    if wrong := sorted(set(fit) & set(OF_ONE_FIT)):
+        raise ValueError(
+            f"{wrong[0]} is given to select, but belongs to a single fit; fit each mixture by itself with it, and "
+            "compare them by their bic"
+        )
     families, numbers = _families(models, X), _numbers(n_components)
     given: Any = X
     weight = checked_weight(sample_weight, given)

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from expfam_em.sources.batches import Batch, BatchRows, SizedRows
 from expfam_em.sources.parquet import arrow_column, check_columns, data_names
@@ -152,6 +153,8 @@ def _batch_of(one: Any, names: Sequence[str] | None, weight: str | None, row: in
     known, wanted = _names_of(X), [*(names or ()), *([] if weight is None else [weight])]
     if known is None and wanted:
         raise UnnamedError(f"{where} is {type(X).__name__}, without names of columns; {wanted} are asked for")
+    if sparse.issparse(X):
+        raise ValueError(f"{where} is sparse; batches are dense: convert them, or fit a sparse matrix of all rows")
     if known is None:
         X = np.asarray(X)
         if X.ndim != 2 or X.dtype.kind not in "biuf":
