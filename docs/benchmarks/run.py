@@ -15,8 +15,8 @@ HOLDS_BACK = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 UNSET = [variable for variable in HOLDS_BACK if os.environ.pop(variable, None)]  # they choose slower kernels
 
 SECTIONS = (
-    "gaussian", "curves", "bernoulli", "kmeans", "small", "cold", "restarts", "memory", "sparse", "duplicates",
-    "accuracy", "bits",
+    "gaussian", "curves", "bernoulli", "kmeans", "small", "calls", "own", "busy", "cold", "restarts", "memory",
+    "sparse", "duplicates", "accuracy", "bits",
 )  # fmt: skip
 QUICK = ("gaussian", "bernoulli", "kmeans", "small", "accuracy", "bits")
 FOLDER = Path(__file__).resolve().parent
