@@ -156,6 +156,8 @@ def _lifted(problem: Problem, state: State) -> State:
     family = state.mixture.family
     if not state.done.any() or is_incomplete(family) or is_coupled(family):
         return state
+    if not bounded_natural(family, state.mixture.flat_natural).any():
+        return state
     return functools.reduce(functools.partial(_off, problem), ENDS_OF_MEANS, state)
 
 

@@ -231,11 +231,12 @@ class Seeds:
         weight = self.weight[rows]
         weight = np.ldexp(weight, -np.frexp(weight.sum())[1])  # exact; sums of divergences then stay in range
         chosen = np.empty(0, np.int64) if len(near) else self._by(weight, rows, 1)
-        closest = self._divergence_from(rows, near if len(near) else self.natural(chosen)).min(axis=1)
+        first = (near, self._partition(near)) if len(near) else self._candidates(chosen)
+        closest = self._divergence_from(rows, *first).min(axis=1)
         trials = 2 + int(np.log(n_components))
         for _ in range(len(chosen) + len(near), n_components):
             candidates = self._by(weight * self._bounded(weight, closest), rows, trials)
-            reach = np.minimum(closest[:, None], self._divergence_from(rows, self.natural(candidates)))
+            reach = np.minimum(closest[:, None], self._divergence_from(rows, *self._candidates(candidates)))
             best = int(np.argmin(weight @ reach))
             chosen = np.append(chosen, candidates[best])
             closest = reach[:, best]
@@ -256,7 +257,26 @@ class Seeds:
         at = np.searchsorted(cumulative, self.rng.random(size) * cumulative[-1], side="right")
         return rows.start + np.minimum(at, len(mass) - 1)
 
-    def _divergence_from(self, rows, eta):
+    @cached_property
+    def _mapped(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """η and A of all rows as components; None where these are not held, or A is not asked for."""
+        if self._held is None or is_incomplete(self.family):
+            return None
+        eta = np.concatenate([self.natural(rows) for rows in self._lots()])
+        return eta, np.concatenate([checked.log_partition(self.family, eta[rows]) for rows in self._lots()])
+
+    def _candidates(self, chosen):
+        """Return η (m, p) of rows as components, and A (m,) where it is asked for."""
+        if self._mapped is not None:
+            return self._mapped[0][chosen], self._mapped[1][chosen]
+        eta = self.natural(chosen)
+        return eta, self._partition(eta)
+
+    def _partition(self, eta):
+        """Return A, (m, p) -> (m,); None for an incomplete family, of which log-densities are taken."""
+        return None if is_incomplete(self.family) else checked.log_partition(self.family, eta)
+
+    def _divergence_from(self, rows, eta, partition):
         """KL(row as a component ‖ candidate) = φ(m) − ⟨η, m⟩ + A(η) with φ(m) = ⟨η_m, m⟩ − A(η_m), (n, candidates).
 
         Of an incomplete family, what the row loses of its log-density: where tails are heavy, that grows slowly.
@@ -267,19 +287,25 @@ class Seeds:
         parts = [slice(first, min(first + step, rows.stop)) for first in range(rows.start, rows.stop, step)]
         with np.errstate(over="ignore", invalid="ignore"):
             products = np.concatenate([self.expectation(part) @ eta.T for part in parts])
-        far = self._own[rows, None] - (products - checked.log_partition(self.family, eta))
+        far = self._own[rows, None] - (products - partition)
         return np.clip(np.where(np.isnan(far), np.inf, far), 0.0, FARTHEST)
 
     @property
     def _step(self):
         return max(4, MAPPED_ENTRIES // max(self.mean.shape[1], 1))
 
+    def _lots(self):
+        """Return slices of all rows that are mapped together."""
+        return [slice(first, first + self._step) for first in range(0, len(self.weight), self._step)]
+
     @cached_property
     def _own(self):
         """φ of each row, or its log-density under itself as a component, (n,)."""
+        if self._mapped is not None:
+            eta, partition = self._mapped
+            return np.asarray(np.sum(self.expectation(slice(None)) * eta, axis=1) - partition)
         own = np.empty(len(self.weight))
-        for first in range(0, len(own), self._step):
-            rows = slice(first, first + self._step)
+        for rows in self._lots():
             eta = self.natural(rows)
             if is_incomplete(self.family):
                 own[rows] = self.family.paired_log_density(self.X[rows], eta)

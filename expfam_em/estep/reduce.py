@@ -68,12 +68,15 @@ class EStep(Prepared):
     def items(self, chunk: Chunk) -> np.ndarray:
         """Return (start, stop, mixture, slot) for each mixture of each range of rows; slots in order of mixtures."""
         if chunk.ranges is None:  # one data set: every mixture is of all rows
-            return np.array([[0, len(chunk.X), b, b] for b in range(len(self.scores.natural))])
+            b = np.arange(len(self.scores.natural))
+            return np.column_stack([np.zeros_like(b), np.full_like(b, len(chunk.X)), b, b])
         order, first = self._mixtures_of
         ranges = chunk.of_data()
-        lots = [order[first[d] : first[d + 1]] if d + 1 < len(first) else order[:0] for d in ranges[:, 2]]
-        mixtures = np.concatenate(lots)
-        rows = np.repeat(ranges[:, :2], [len(lot) for lot in lots], axis=0)
+        d = np.minimum(ranges[:, 2], len(first) - 1)
+        sizes = np.append(np.diff(first), 0)[d]  # none, of data sets behind the last one that has mixtures
+        which = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        mixtures = order[np.repeat(first[d], sizes) + which]
+        rows = np.repeat(ranges[:, :2], sizes, axis=0)
         return np.column_stack([rows, mixtures, np.searchsorted(np.sort(mixtures), mixtures)])
 
     def __call__(self, chunk: Chunk) -> Sums:

@@ -84,7 +84,9 @@ class Guard:
     def chosen(self, results: Sequence[Any]) -> dict[int, int]:
         """Return the best run without a spurious component, by data set; the best of all if there is none."""
         order = sorted(range(len(results)), key=lambda run: rank(results[run]), reverse=True)
-        waiting = {int(at): [run for run in order if self.data_set[run] == at] for at in np.unique(self.data_set)}
+        waiting: dict[int, list[int]] = {int(at): [] for at in np.unique(self.data_set)}
+        for run in order:
+            waiting[int(self.data_set[run])].append(run)
         best: dict[int, int] = {}
         while waiting:
             first = {at: runs.pop(0) for at, runs in waiting.items()}
