@@ -127,8 +127,9 @@ class Entry:
         return dispatcher
 
     def __call__(self, *arguments):
-        with _compiling:  # threads that arrive together wait for one compilation
-            compiled = self.compiled
+        if (compiled := vars(self).get("compiled")) is None:
+            with _compiling:  # threads that arrive together wait for one compilation
+                compiled = self.compiled
         return compiled(*arguments)
 
 

@@ -44,11 +44,9 @@ class Coordinates(NamedTuple):
 
     def of_each(self, n_components: int) -> tuple[Array, Array]:
         """Return the frame of each component as shifts (K, d) and roots, in the form's shape."""
-        root = self.form.root_of_scale(self.scale)
-        shifts = np.broadcast_to(self.shift, (n_components, len(self.shift)))
-        roots = np.broadcast_to(root, (n_components, *root.shape))
+        shifts = self.shift[None].repeat(n_components, axis=0)
+        roots = self.form.root_of_scale(self.scale)[None].repeat(n_components, axis=0)
         if self.frames is not None:
-            shifts, roots = (np.array(values, order="C") for values in (shifts, roots))
             frames = self.own(n_components)
             own = frames["own"]
             shifts[own], roots[own] = frames["shift"][own], frames["root"][own]
