@@ -283,12 +283,15 @@ class Seeds:
         """
         if is_incomplete(self.family):
             return np.maximum(self._own[rows, None] - self.family.log_density(self.X[rows], eta), 0.0)
-        step = len(self.weight) if self._held is not None else self._step
-        parts = [slice(first, min(first + step, rows.stop)) for first in range(rows.start, rows.stop, step)]
         with np.errstate(over="ignore", invalid="ignore"):
-            products = np.concatenate([self.expectation(part) @ eta.T for part in parts])
+            if self._held is not None:
+                products = self._held[rows] @ eta.T
+            else:
+                parts = [slice(at, min(at + self._step, rows.stop)) for at in range(rows.start, rows.stop, self._step)]
+                products = np.concatenate([self.expectation(part) @ eta.T for part in parts])
         far = self._own[rows, None] - (products - partition)
-        return np.clip(np.where(np.isnan(far), np.inf, far), 0.0, FARTHEST)
+        far[np.isnan(far)] = np.inf
+        return np.minimum(np.maximum(far, 0.0), FARTHEST)
 
     @property
     def _step(self):

@@ -195,11 +195,12 @@ def _fit(
             "sound_ is False, and their status_ says more; take more starts (n_init) or fewer components"
         )
     found: list[M | ValueError] = []
+    seen: set[int] = set()  # fits share their family
     for at, attributes in enumerate(fitted):
         one = object.__new__(type(template))
         one.__dict__.update(template.__dict__)
         if isinstance(attributes, dict):
-            one._set_fitted(attributes)
+            one._set_fitted(attributes, seen)
             found.append(one)
         else:
             rows = slice(starts[at], starts[at + 1])

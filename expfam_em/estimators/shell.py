@@ -160,8 +160,11 @@ PLAIN = frozenset({float, int, bool, str, type(None)})
 """Types of fitted values that cannot be changed."""
 
 
-def _freeze(value: Any) -> None:
-    """Make arrays read-only, in values of this package too; what a user's own class holds is left as it is."""
+def _freeze(value: Any, seen: set[int]) -> None:
+    """Make arrays read-only, in values of this package too; what a user's own class holds is left as it is.
+
+    ``seen`` are those of this package that have been looked at, by their ``id``.
+    """
     kind = type(value)
     if kind in PLAIN:
         return
@@ -169,13 +172,14 @@ def _freeze(value: Any) -> None:
         value.flags.writeable = False
     elif isinstance(value, dict):
         for one in value.values():
-            _freeze(one)
+            _freeze(one, seen)
     elif isinstance(value, (list, tuple)):
         for one in value:
             if type(one) not in PLAIN:
-                _freeze(one)
-    elif kind.__module__.startswith("expfam_em."):
-        _freeze(getattr(value, "__dict__", {}))
+                _freeze(one, seen)
+    elif id(value) not in seen and kind.__module__.startswith("expfam_em."):
+        seen.add(id(value))
+        _freeze(getattr(value, "__dict__", {}), seen)
 
 
 class _Copied:
@@ -249,10 +253,15 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         declared = {name for kind in kinds for name in vars(kind).get("__annotations__", {})}
         return frozenset(name for name in declared if name.endswith("_") and name != "n_features_in_")
 
-    def _set_fitted(self, attributes: dict[str, Any]) -> None:
-        """Set fitted attributes, whose arrays become read-only: a change of one would leave the others behind."""
-        for name in attributes.keys() & (self._of_fit() | {"mixture_"}) - {"labels_"}:
-            _freeze(attributes[name])
+    def _set_fitted(self, attributes: dict[str, Any], seen: set[int] | None = None) -> None:
+        """Set fitted attributes, whose arrays become read-only: a change of one would leave the others behind.
+
+        ``seen`` are values that others share; see `_freeze`.
+        """
+        seen = set() if seen is None else seen
+        for name, value in attributes.items():
+            if name != "labels_" and (name == "mixture_" or name in self._of_fit()):
+                _freeze(value, seen)
         self.__dict__.update(attributes)
 
     def __setattr__(self, name: str, value: Any) -> None:
