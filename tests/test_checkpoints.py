@@ -490,7 +490,8 @@ class Interruption:
 
     def trace(self, frame, event, argument):
         """Count the functions of the package."""
-        if "expfam_em" in frame.f_code.co_filename:
+        code = frame.f_code  # an expression that is closed early is called by Python, and nobody gets its error
+        if "expfam_em" in code.co_filename and code.co_name != "<genexpr>":
             self.left -= 1
             if self.left == 0:
                 raise KeyboardInterrupt
