@@ -74,7 +74,7 @@ def beside(X, mixture, far):
 
 def sums_of(X, mixture, weight=None, temperature=1.0, exact=False, n_jobs=1):
     """Counts, sums and bounds of a pass, from all responsibilities if ``exact``."""
-    at = plan(mixture.family, ArrayRows(X, weight, n_jobs), len(mixture.weights))
+    at = plan(mixture.family, ArrayRows(X, weight, n_jobs), mixture.n_components)
     at = replace(at, kernel=replace(at.kernel, exact=True)) if exact else at
     return at.sums(mixture.scores, temperature)
 
@@ -200,6 +200,17 @@ def test_mixtures_of_a_stack_are_taken_one_by_one():
     again = mixture_of(X, mixture.weights, *(mixture.parameters[name] for name in ("means", "covariances")))
     lot = (again, close, moved, again)
     found = sums_of(X, ef.Mixture.stack(lot))
+    for b, one in enumerate(lot):
+        alone = sums_of(X, one)
+        for name in NAMES:
+            assert np.array_equal(getattr(found, name)[b], getattr(alone, name)[0])
+
+
+def test_frames_of_other_mixtures_of_a_stack_change_no_bits(taken):
+    X, mixture = clusters(2000, 40, 8, 3.0)
+    lot = [in_frames(mixture, own) for own in (slice(None), None, slice(1, None, 2))]
+    found = sums_of(X, ef.Mixture.stack(lot))
+    assert sum(taken) == len(lot) * len(X)
     for b, one in enumerate(lot):
         alone = sums_of(X, one)
         for name in NAMES:

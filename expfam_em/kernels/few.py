@@ -410,14 +410,17 @@ def em_few(
     screen, *outputs
 ):  # fmt: skip
     """Add up the first rows of each item, while few components matter to a block; return the items that are left."""
-    reached, own = np.empty(len(items), np.int64), bool(np.all(frame >= 0))
-    block = max(PANEL, min(1024, (OWN_ENTRIES if own else FEW_ENTRIES) // len(shift) // PANEL * PANEL))
-    _em_few(
-        rows_of(X), items, shift, inverse_scale, products, frame, own_shift,
-        padded(whitener) if whitener.shape[1] > 1 else whitener, natural, offset, level, weight, temperature, block,
-        FEW_SCORES_OWN if own else FEW_SCORES, *screen, reached, *outputs,
-    )  # fmt: skip
-    left = reached < items[:, 1]
-    items, reached = items[left], reached[left]
-    items[:, 0] = reached
-    return items
+    own, whitener = np.all(frame >= 0, axis=1), padded(whitener) if whitener.shape[1] > 1 else whitener
+    every_left = []
+    for kind in set(own.tolist()):  # each mixture in blocks of the size that it would have alone
+        some = items[own[items[:, 2]] == kind]
+        reached = np.empty(len(some), np.int64)
+        block = max(PANEL, min(1024, (OWN_ENTRIES if kind else FEW_ENTRIES) // len(shift) // PANEL * PANEL))
+        _em_few(
+            rows_of(X), some, shift, inverse_scale, products, frame, own_shift, whitener, natural, offset, level,
+            weight, temperature, block, FEW_SCORES_OWN if kind else FEW_SCORES, *screen, reached, *outputs,
+        )  # fmt: skip
+        left = reached < some[:, 1]
+        some[left, 0] = reached[left]
+        every_left.append(some[left])
+    return np.concatenate(every_left)
