@@ -33,7 +33,7 @@ HOPELESS, HOPELESS_OWN = 0.15, 0.4
 """Share of components that matter, at a typical row, from which on bounds cost more than they save; in frames of their
 own, scores cost more."""
 TYPICAL = 32
-"""Components at most of which typical rows are looked at with the bounds themselves."""
+"""Components at most of which typical rows are looked at, one by one."""
 
 
 class Screen(NamedTuple):
@@ -166,7 +166,7 @@ def _bounds(peaks: Peaks, p, offset, cut, m, hopeless):
         return None
     G = np.linalg.svd(alike, full_matrices=False)[2][:m] @ root.T
     M, centre = LESS * np.linalg.inv(G @ np.linalg.solve(P, G.T)), mean @ G.T
-    some = np.arange(0, K, -(-K // TYPICAL))
+    some = _some(K)
     difference = centre[some] - centre[:, None]  # of component j from k, (k, j, m)
     if not _promises(np.sum(difference @ M * difference, axis=2).T, m, peak, d, cut, hopeless, some):
         return None
@@ -180,9 +180,14 @@ def _bounds(peaks: Peaks, p, offset, cut, m, hopeless):
 def _lie_apart(place, own, offset, cut) -> bool:
     """Whether few components can matter, if each is the standard normal density in its own frame, as it nearly is."""
     shift, whitener = own.shift[place], own.whitener[place]
-    d = shift.shape[1]
-    apart = (shift - shift[:, None]) @ np.swapaxes(whitener, 1, 2)
-    return _promises(np.sum(apart**2, axis=2).T, d, offset, d, cut, HOPELESS_OWN)
+    d, some = shift.shape[1], _some(len(place))
+    apart = (shift[some] - shift[:, None]) @ np.swapaxes(whitener, 1, 2)
+    return _promises(np.sum(apart**2, axis=2).T, d, offset, d, cut, HOPELESS_OWN, some)
+
+
+def _some(n_components) -> Integers:
+    """Return the components at whose typical rows the others are looked at."""
+    return np.arange(0, n_components, -(-n_components // TYPICAL))
 
 
 def _promises(square, m, peak, d, cut, hopeless, some=slice(None)) -> bool:
