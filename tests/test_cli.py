@@ -977,6 +977,15 @@ def test_text_is_found_in_levels_that_are_numbers_or_spelled_otherwise():
     assert "3.0" in fails("predict", "m.efm", "floats.parquet")
 
 
+@pytest.mark.parametrize("other", ["9007199254740993", "1_0"])
+def test_labels_that_are_nearly_a_level_are_none(other):
+    frame = pd.DataFrame({"grade": RNG.choice([10, 2**53], 60), "sex": RNG.choice(["f", "m"], 60)})
+    frame = frame.astype({"grade": "category"})
+    ef.ExponentialFamilyMixture("categorical", 2, random_state=0).fit(frame).save("m.efm")
+    frame.assign(grade=other).to_csv("text.csv", index=False)
+    assert other in fails("predict", "m.efm", "text.csv")
+
+
 def test_families_of_labels_take_text_and_others_name_the_one_that_does():
     frame = ferry()[["port", "cabin"]].fillna("?")
     frame.to_csv("labels.csv", index=False)

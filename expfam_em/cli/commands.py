@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, cast
@@ -171,19 +172,16 @@ class Given(NamedTuple):
                     raise error.counted_from(chunk.first) from None
 
 
-NO_NUMBER = float("nan")
-
-
 def _as_fitted(levels: Iterable[Any]) -> Callable[[Any], Any]:
     """Return what gives the level of a fit that a label of a file stands for; 1, 1.0 and "1" are the same.
 
     A number is text in a file of text, and a column of whole numbers some of which are missing is one of floats.
     """
     by_text = {str(level): level for level in levels}
-    by_value: dict[float, list[Any]] = {}
+    by_value: dict[Decimal | None, list[Any]] = {}
     for text, level in by_text.items():
         by_value.setdefault(_value(text), []).append(level)
-    by_value.pop(NO_NUMBER, None)
+    by_value.pop(None, None)
 
     def found(label: Any) -> Any:
         text = str(label)
@@ -193,11 +191,12 @@ def _as_fitted(levels: Iterable[Any]) -> Callable[[Any], Any]:
     return found
 
 
-def _value(text: str) -> float:
-    """Return the number that a text is, or `NO_NUMBER`."""
-    with suppress(ValueError):
-        return float(text)
-    return NO_NUMBER
+def _value(text: str) -> Decimal | None:
+    """Return the number that a text is, with all its digits; None if it is none."""
+    with suppress(ArithmeticError):
+        value = Decimal(text)
+        return value if value.is_finite() and "_" not in text else None
+    return None
 
 
 def open_rows(
