@@ -490,6 +490,18 @@ def test_standard_errors_are_those_under_the_constraint():
     np.testing.assert_allclose(errors["rates"][1], 4 * errors["rates"][0], rtol=1e-6)
 
 
+def test_a_family_may_be_under_constraints_before_an_estimator_gets_it():
+    X, how = two_clusters(), {"n_components": 2, "random_state": 0}
+    family = ef.constrain("gaussian", tied=("covariances",))
+    expected = ef.ExponentialFamilyMixture("gaussian", tied=("covariances",), **how).fit(X)
+    found = ef.ExponentialFamilyMixture(family, **how).fit(X)
+    assert np.array_equal(found.mixture_.natural, expected.mixture_.natural)
+    with pytest.raises(ValueError, match=r"constraints of its own, which fixed, tied and bounds would replace"):
+        ef.ExponentialFamilyMixture(family, bounds={"means": (-1, 9)}, **how).fit(X)
+    with pytest.raises(ValueError, match="bayesian=True goes without constraints of the family"):
+        ef.ExponentialFamilyMixture(family, bayesian=True, **how).fit(X)
+
+
 def test_components_that_a_constraint_names_stay_and_others_can_be_ordered():
     X = two_clusters()
     named = ef.GaussianMixture(2, fixed={"means": [[4, 4], [NAN, NAN]]}, random_state=0).fit(X)

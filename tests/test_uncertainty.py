@@ -658,6 +658,26 @@ def test_bootstrap(draws):
     assert np.array_equal(again.replicates, found.replicates)
 
 
+@pytest.mark.parametrize("draws", ["nonparametric", "parametric", "weighted"])
+@pytest.mark.parametrize(
+    "held", [{}, {"fixed": {"means": [[0.0, 0.0], [np.nan, np.nan]]}}, {"tied": ("covariances",)},
+             {"bounds": {"means": (-3.0, 5.0)}}, {"fixed": {"weights": [0.4, 0.4, 0.2]}}]
+)  # fmt: skip
+def test_bootstrap_of_noise_keeps_what_is_held(held, draws):
+    rng = np.random.default_rng(0)
+    X = np.vstack([rng.normal(size=(80, 2)), rng.normal(size=(80, 2)) + 6, rng.uniform(-15, 15, (20, 2))])
+    how, held = {"noise": "uniform", "random_state": 0, "tol": 1e-8} | held, {*held, *held.get("fixed", ())}
+    for model in (ef.GaussianMixture(2, **how), ef.ExponentialFamilyMixture("gaussian", 2, **how)):
+        found = ef.bootstrap(model.fit(X), X, n_replicates=5, draws=draws, random_state=0)
+        assert not found.left_out
+        low, high = found.intervals(0.999)["gaussian_means"]
+        covariances = found["gaussian_covariances"]
+        assert np.array_equal(covariances[0], covariances[1]) == ("tied" in held)
+        assert (np.maximum(-low, high).max(axis=1).min() < 1e-12) == ("means" in held)
+        assert (high.max() <= 5.0 + 1e-9) == ("bounds" in held)
+        assert np.all(found["weights"] == 0.0) == ("weights" in held)
+
+
 def test_bootstrap_with_missing_values():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 2))

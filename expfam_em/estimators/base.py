@@ -616,6 +616,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
         if self.weights != "free":
             raise ValueError(f"weights is {self.weights!r}; with bayesian=True they have a posterior: give 'free'")
         held = [name for name in ("fixed", "tied", "bounds", "noise") if getattr(self, name)]
+        held = held or ["constraints of the family"] * bool(family._constraints())
         if held:
             raise ValueError(f"bayesian=True goes without {' and '.join(held)}: these hold estimates, not posteriors")
         conjugate_of(family)  # a family that has none says so before anything is computed

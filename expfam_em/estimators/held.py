@@ -36,7 +36,7 @@ def constrained_and_noise(family: ExponentialFamily, estimator: BaseMixture) -> 
     Raises
     ------
     ValueError
-        If the mixing weights are held in two ways.
+        If the mixing weights are held in two ways, or the family is under constraints already.
     """
     fixed = dict(estimator.fixed or {})
     weights = fixed.pop("weights", None)
@@ -44,7 +44,13 @@ def constrained_and_noise(family: ExponentialFamily, estimator: BaseMixture) -> 
         raise ValueError(f"weights is {estimator.weights!r}, and fixed has weights too; give one of the two")
     if "weights" in estimator.tied:
         raise ValueError("tied has 'weights'; give weights='equal' instead")
-    family = constrain(family, fixed=fixed, tied=estimator.tied, bounds=estimator.bounds)
+    if fixed or estimator.tied or estimator.bounds:
+        if family._constraints():
+            raise ValueError(
+                f"{family!r} has constraints of its own, which fixed, tied and bounds would replace: give all of them "
+                "to `constrain`, or to the estimator"
+            )
+        family = constrain(family, fixed=fixed, tied=estimator.tied, bounds=estimator.bounds)
     if estimator.noise is None:
         return family
     return Componentwise([(family, estimator.n_components), (Uniform(), 1)])

@@ -13,6 +13,7 @@ from sklearn.base import clone
 from expfam_em.analysis.uncertainty import StandardErrors, flattened
 from expfam_em.em.known import Given
 from expfam_em.estimators.base import BaseMixture
+from expfam_em.estimators.generic import ExponentialFamilyMixture
 from expfam_em.estimators.many import fits_or_none
 from expfam_em.estimators.shell import generator, refuse_rows
 from expfam_em.family import checked
@@ -185,15 +186,18 @@ def check_drawn_alike(mixture: Mixture, X: Any, instead: str) -> None:
 
 def _template(model: BaseMixture) -> BaseMixture:
     """Return an estimator like the model that starts where it has ended."""
-    template = clone(model).set_params(init=model.mixture_, n_init=1, warm_start=False, verbose=0)
-    if "family" in template.get_params(deep=False):  # with the constants that all rows together have
-        template.set_params(family=shared(model.mixture_.family))
-        if model.noise is not None:  # the family has it, and constraints, already
-            weights = {name: value for name, value in (model.fixed or {}).items() if name == "weights"}
-            template.set_params(
-                n_components=model.mixture_.n_components, noise=None, fixed=weights or None, tied=(), bounds=None
-            )
-    return template
+    template: BaseMixture = clone(model).set_params(init=model.mixture_, n_init=1, warm_start=False, verbose=0)
+    given = template.get_params(deep=False)
+    if "family" not in given and model.noise is None:
+        return template
+    family = shared(model.mixture_.family)  # with the constants that all rows together have, noise and constraints
+    if "family" not in given:
+        template = ExponentialFamilyMixture(family)
+    weights = {name: value for name, value in (model.fixed or {}).items() if name == "weights"}
+    held = {"fixed": weights or None, "tied": (), "bounds": None, "noise": None}
+    of_family = template.get_params(deep=False)
+    known = {name: value for name, value in given.items() if name in of_family}
+    return template.set_params(**known | held | {"family": family, "n_components": model._n_all})
 
 
 def _numbers(found: list[Mixture], shapes: dict[str, tuple[int, ...]]) -> Array:
