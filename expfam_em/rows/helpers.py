@@ -24,6 +24,10 @@ _away: list[bool] = []
 """An entry for each function that is being called away from signals."""
 
 
+LOOKS = 0.1
+"""Seconds after which who waits looks for signals: one that comes just before a wait does not end it."""
+
+
 class Task:
     """A function that another thread calls, unless it is taken back before."""
 
@@ -58,15 +62,20 @@ class Task:
 
     def result(self) -> Any:
         """Wait until it is done, and return what the function returned, or raise what it raised."""
-        value, error = self.done.get()
+        value, error = self._taken()
         if error is not None:
             raise error
         return value
 
+    def _taken(self) -> tuple[Any, BaseException | None]:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self.done.get(timeout=LOOKS)
+
     def wait(self) -> None:
         """Take the task back if nobody has begun it; else wait until it is done, even if one has waited before."""
         if not self._is_claimed():
-            self.done.get()
+            self._taken()
 
     def end(self) -> None:
         """Take the task back if nobody has begun it; else wait until it is done, and raise what it raised."""
