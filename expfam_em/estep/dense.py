@@ -92,9 +92,11 @@ class Dense(Kernel):
             scores, monomials = scores.without(self.n_common), monomials.without(self.n_common)
         of_kernel = scores if self.picked is None else self.picked.scores(scores)
         own = frames_of_kernel(monomials, of_kernel)
-        kernel = _kernel(monomials, of_kernel, own, *how)
+        fixed = _fixed(monomials, of_kernel, own)
+        kernel = _kernel(fixed, own.frame, of_kernel, *how)
         if self.screens(scores) and not given:
-            kernel = _screened(monomials, scores, own, float(temperature), kernel)
+            screen = Screen.of(monomials, scores, scores.log_weights + UNCOUNTED, own)
+            kernel = _screened(screen, fixed, float(temperature), kernel)
         if self.picked is not None:
             kernel = self.picked.summed(kernel)
         if not needs_table(self.form):
@@ -134,17 +136,17 @@ def frames_of_kernel(monomials: Monomials, scores: Scores) -> OwnFrames:
 
 
 def _fixed(monomials: Monomials, scores: Scores, own: OwnFrames) -> tuple[np.ndarray, ...]:
-    """Return what a kernel takes of a stack of mixtures."""
-    return *monomials, *own, padded(scores.natural), scores.offset, scores.level
+    """Return what a kernel takes of a stack of mixtures: what does not depend on the rows."""
+    frame, shift, whitener = own
+    whitener = padded(whitener) if whitener.shape[1] > 1 else whitener
+    return *monomials, frame, shift, whitener, padded(scores.natural), scores.offset, scores.level
 
 
-def _kernel(monomials: Monomials, scores: Scores, own: OwnFrames, temperature, given):
-    """Return ``run(X, weight, offset, items, out)``, with all that does not depend on the rows made once."""
+def _kernel(fixed, frame: np.ndarray, scores: Scores, temperature, given):
+    """Return ``run(X, weight, offset, items, out)``, from what `_fixed` returns."""
     _, K, p = scores.natural.shape
-    frame = own.frame
     n_own = (frame >= 0).sum(axis=1)
     sizes = set(n_own.tolist())
-    fixed = _fixed(monomials, scores, own)
     nothing, group = np.empty(0), scores.groups
 
     def run(X, weight, offset, items, out):
@@ -162,13 +164,11 @@ def _kernel(monomials: Monomials, scores: Scores, own: OwnFrames, temperature, g
     return run
 
 
-def _screened(monomials, scores: Scores, own: OwnFrames, temperature, kernel):
+def _screened(screen: Screen, fixed, temperature, kernel):
     """Return the pass that takes rows to which few components matter by themselves, as far as there are any."""
-    screen = Screen.of(monomials, scores, scores.log_weights + UNCOUNTED, own)
     promising = np.isfinite(screen.slack[:, 0])
     if not promising.any():
         return kernel
-    fixed = _fixed(monomials, scores, own)
 
     def run(X, weight, offset, items, out):
         if offset is None and out.sums.size and X.dtype in KERNEL_DTYPES:
@@ -194,7 +194,8 @@ def _of_table(family, scores: Scores, how):
             exposed = width == p + 1
             check_width(width - exposed, scores, "as many", family)
             monomials, of_kernel = Monomials.identity(width), scores.with_exposure() if exposed else scores
-            kernel = _kernel(monomials, of_kernel, frames_of_kernel(monomials, of_kernel._replace(family=None)), *how)
+            own = frames_of_kernel(monomials, of_kernel._replace(family=None))
+            kernel = _kernel(_fixed(monomials, of_kernel, own), own.frame, of_kernel, *how)
             kept[width] = _exposed(kernel) if exposed else kernel
         kept[width](T, weight, offset, items, out)
 

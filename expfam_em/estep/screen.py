@@ -63,7 +63,7 @@ class Screen(NamedTuple):
         ``own`` are the frames of single components, as the kernel takes them: places (B, K), shifts and whiteners.
         """
         B, K, _ = scores.natural.shape
-        d, places = len(monomials.shift), own.frame.reshape(B, K)
+        d = len(monomials.shift)
         m = min(K - 1, max(min(d // 2, 16), d // 3))
         i, j = np.triu_indices(m)
         pairs = np.column_stack([i, j, m + 1 + np.arange(len(i))])
@@ -71,13 +71,15 @@ class Screen(NamedTuple):
             cut, np.zeros((B, m + -m % 4, d)), np.zeros((B, K + -K % 4, m + 1 + len(i))), np.full((B, 2), np.inf), pairs
         )
         for b in range(B):
-            hopeless = HOPELESS_OWN if np.all(places[b] >= 0) else HOPELESS
+            place = own.frame[b]
+            alone = bool(np.all(place >= 0))
+            hopeless = HOPELESS_OWN if alone else HOPELESS
             try:
                 with np.errstate(all="ignore"):
-                    if np.all(places[b] >= 0) and not _lie_apart(places[b], own, scores.offset[b], cut[b]):
+                    if alone and not _lie_apart(place, own, scores.offset[b], cut[b]):
                         continue
                     peaks = Peaks.of(monomials, scores.natural[b], scores.offset[b])
-                    peaks = peaks.out_of(monomials, places[b], own.shift, own.whitener)
+                    peaks = peaks.out_of(monomials, place, own.shift, own.whitener)
                     bounds = _bounds(peaks, scores.natural.shape[2], scores.offset[b], cut[b], m, hopeless)
             except np.linalg.LinAlgError:
                 continue
@@ -127,7 +129,6 @@ class Peaks(NamedTuple):
         if not len(at):
             return self
         W, s = whitener[place[at]], (shift[place[at]] - monomials.shift) * monomials.inverse_scale
-        W = W * np.eye(W.shape[2]) if W.shape[1] == 1 else W
         W = W / monomials.inverse_scale
         P, mean, Q = self.P.copy(), self.mean.copy(), self.P[at]
         P[at] = W.transpose(0, 2, 1) @ Q @ W

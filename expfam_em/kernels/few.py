@@ -14,7 +14,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from expfam_em.kernels.em import assign, block_weights, padded, weigh
+from expfam_em.kernels.em import assign, block_weights, weigh
 from expfam_em.kernels.jit import EXACT, array, entry, inner
 from expfam_em.kernels.load import LINE_ENTRIES, clear_absent, multiply, rows_of, scale, transpose
 from expfam_em.kernels.matmul import PANEL, TILE, add_product, aligned, round_up
@@ -410,8 +410,7 @@ def em_few(
     screen, *outputs
 ):  # fmt: skip
     """Add up the first rows of each item, while few components matter to a block; return the items that are left."""
-    own, whitener = np.all(frame >= 0, axis=1), padded(whitener) if whitener.shape[1] > 1 else whitener
-    every_left = []
+    own, every_left = np.all(frame >= 0, axis=1), []
     for kind in set(own.tolist()):  # each mixture in blocks of the size that it would have alone
         some = items[own[items[:, 2]] == kind]
         reached = np.empty(len(some), np.int64)
