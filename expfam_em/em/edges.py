@@ -156,16 +156,16 @@ def _lifted(problem: Problem, state: State) -> State:
     family = state.mixture.family
     if not state.done.any() or is_incomplete(family) or is_coupled(family):
         return state
-    if not bounded_natural(family, state.mixture.flat_natural).any():
-        return state
     return functools.reduce(functools.partial(_off, problem), ENDS_OF_MEANS, state)
 
 
 def _off(problem: Problem, state: State, end: End) -> State:
     """Return the state with means off an end of their range where the bound is higher there."""
     mixture, family, shape = state.mixture, state.mixture.family, state.mixture.natural.shape
-    left, at_end, of_all = _left(mixture, state.statistics, end)
     here, free = state, bounded_natural(family, mixture.flat_natural).reshape(shape) & state.done[:, None, None]
+    if not free.any():
+        return state
+    left, at_end, of_all = _left(mixture, state.statistics, end)
     with np.errstate(all="ignore"):
         hidden = (left < end.unseen * of_all) & (left > 0) & free
         if hidden.any():  # near the end what is left is proportional to exp(± η)

@@ -306,7 +306,7 @@ class Seeds:
         """φ of each row, or its log-density under itself as a component, (n,)."""
         if self._mapped is not None:
             eta, partition = self._mapped
-            return np.asarray(np.sum(self.expectation(slice(None)) * eta, axis=1) - partition)
+            return np.asarray(np.sum(self._held * eta, axis=1) - partition)
         own = np.empty(len(self.weight))
         for rows in self._lots():
             eta = self.natural(rows)
