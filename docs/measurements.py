@@ -185,47 +185,6 @@ def kernels(n, d, K):
     print(f"    {'alone: np.exp / polynomial exp':30}", ratio(*by_library))
 
 
-class Diagonal(ef.ExponentialFamily):
-    """The diagonal Gaussian as a user writes it: T and A, and in the subclass the mapping too."""
-
-    def sufficient_statistics(self, X):
-        return np.concatenate([X, X**2], axis=1)
-
-    def log_partition(self, natural):
-        linear, second = np.split(natural, 2, axis=1)
-        return (-(linear**2) / (4 * second) - 0.5 * np.log(-2 * second)).sum(axis=1)
-
-    def log_base_measure(self, X):
-        return np.full(len(X), -0.5 * X.shape[1] * np.log(2 * np.pi))
-
-
-class DiagonalWithMapping(Diagonal):
-    def to_natural(self, expectation):
-        mean, second = np.split(expectation, 2, axis=1)
-        variance = second - mean**2
-        return np.concatenate([mean / variance, -0.5 / variance], axis=1)
-
-
-class Whole(ef.ExponentialFamily):
-    """The Gaussian with full covariance as a user writes it: T is x and all of xxᵀ."""
-
-    def sufficient_statistics(self, X):
-        return np.column_stack([X, (X[:, :, None] * X[:, None, :]).reshape(len(X), -1)])
-
-    def split(self, parameters, d):
-        return parameters[:, :d], parameters[:, d:].reshape(-1, d, d)
-
-    def log_partition(self, natural):
-        linear, second = self.split(natural, int(np.sqrt(natural.shape[1])))
-        covariance = np.linalg.inv(-2 * second)
-        return 0.5 * (np.einsum("ki,kij,kj->k", linear, covariance, linear) - np.linalg.slogdet(-2 * second)[1])
-
-    def to_natural(self, expectation):
-        mean, second = self.split(expectation, int(np.sqrt(expectation.shape[1])))
-        precision = np.linalg.inv(second - mean[:, :, None] * mean[:, None, :])
-        return np.column_stack([np.einsum("kij,kj->ki", precision, mean), -0.5 * precision.reshape(len(mean), -1)])
-
-
 def seconds_a_step(start, X, few=3, more=23, repeats=5):
     """Return the processor time of an EM iteration: the difference of two fits."""
     best = {few: np.inf, more: np.inf}
@@ -235,30 +194,6 @@ def seconds_a_step(start, X, few=3, more=23, repeats=5):
             ef.fit(start, X, max_iter=steps, tol=0)
             best[steps] = min(best[steps], time.process_time() - begin)
     return (best[more] - best[few]) / (more - few)
-
-
-def families_of_ones_own(n, d, K):
-    """Print what an iteration takes with a family of one's own, as a multiple of the built-in one's."""
-    centres = RNG.normal(size=(K, d)) * 2
-    X = centres[RNG.integers(0, K, n)] + RNG.normal(size=(n, d))
-    built_in, weights = ef.families.Gaussian("diag"), np.full(K, 1 / K)
-    base = seconds_a_step(ef.Mixture(built_in, weights, built_in.from_moments(centres, np.ones((K, d)))), X)
-    natural = np.concatenate([centres, np.full((K, d), -0.5)], axis=1)
-    ratios = (
-        seconds_a_step(ef.Mixture(family, weights, natural), X) / base for family in (DiagonalWithMapping(), Diagonal())
-    )
-    print(f"diagonal covariance, {n:,} x {d}, K = {K}: T in NumPy {next(ratios):.2f}, no to_natural {next(ratios):.2f}")
-
-
-def whole_matrices(n, d, K, more):
-    """Print the same of a Gaussian whose T is x and all of xxᵀ."""
-    centres, one = RNG.normal(size=(K, d)) * 2, np.broadcast_to(np.eye(d), (K, d, d))
-    X = centres[RNG.integers(0, K, n)] + RNG.normal(size=(n, d))
-    built_in, weights = ef.families.Gaussian("full"), np.full(K, 1 / K)
-    base = ef.Mixture(built_in, weights, built_in.from_moments(centres, one))
-    own = ef.Mixture(Whole(), weights, np.concatenate([centres, -0.5 * one.reshape(K, -1)], axis=1))
-    ratio = seconds_a_step(own, X, 1, more) / seconds_a_step(base, X, 1, more)
-    print(f"full covariance, {n:,} x {d}, K = {K}: all of xxᵀ in NumPy {ratio:.2f}")
 
 
 def products(n, K):
@@ -296,10 +231,6 @@ if __name__ == "__main__":
     for sizes in ((100_000, 2, 3), (50_000, 4, 6), (50_000, 8, 16), (20_000, 16, 16), (5_000, 64, 16)):
         threads.undisturbed(kernels)(*sizes)
     chunks()
-    for sizes in ((200_000, 16, 16), (1_000_000, 2, 3), (100_000, 8, 8), (20_000, 4, 4)):
-        families_of_ones_own(*sizes)
-    whole_matrices(100_000, 8, 8, 11)
-    whole_matrices(20_000, 64, 8, 5)
     products(100_000, 8)
     for distance in (0, 1e3, 1e5, 1e7):
         print(f"error of the covariance of data of width 1 at {distance:g}:", digits(distance))

@@ -32,21 +32,21 @@ def rows(n, d):
     return X
 
 
-def fitted(library, kind, n_components=K):
-    """Return a model of a library."""
-    X = rows(FITTED, D)
+def model_of(library, kind, n_components=K, **how):
+    """Return a model of a library that is not fitted."""
     if library == "ours":
         import expfam_em as ef
 
-        classes = ef.GaussianMixture, ef.KMeans
-    else:
-        from sklearn.cluster import KMeans
-        from sklearn.mixture import GaussianMixture
+        return getattr(ef, kind)(n_components, random_state=0, n_jobs=THREADS, **how)
+    from sklearn import cluster, mixture
 
-        classes = GaussianMixture, KMeans
-    if kind == "KMeans":
-        return classes[1](n_components, n_init=1, random_state=0).fit(X)
-    return classes[0](n_components, random_state=0, max_iter=20).fit(X)
+    return getattr(cluster if kind == "KMeans" else mixture, kind)(n_components, random_state=0, **how)
+
+
+def fitted(library, kind, n_components=K):
+    """Return a model of a library, fitted to few rows."""
+    how = {"n_init": 1} if kind == "KMeans" else {"max_iter": 20}
+    return model_of(library, kind, n_components, **how).fit(rows(FITTED, D))
 
 
 def arithmetic(kind):
@@ -96,15 +96,7 @@ def label_many(library, kind):
     if library == "gemm":
         there = np.empty_like(X)
         return per_call(lambda: np.copyto(there, X), 1, 5)
-    if library == "ours":
-        import expfam_em as ef
-
-        model = (ef.KMeans if kind == "KMeans" else ef.GaussianMixture)(K, n_jobs=THREADS, random_state=0)
-    else:
-        from sklearn.cluster import KMeans
-        from sklearn.mixture import GaussianMixture
-
-        model = (KMeans if kind == "KMeans" else GaussianMixture)(K, random_state=0)
+    model = model_of(library, kind)
     model.fit(X[:FITTED].copy())
     return per_call(lambda: model.predict(X), 1, 3)
 
