@@ -16,7 +16,7 @@ from expfam_em.rows.memory import ArrayRows, as_rows
 from expfam_em.values.evaluate import evaluate
 from tests.passes import dense_statistics
 
-STRATEGIES = ["panels", "rows", "fast"]
+STRATEGIES = ["panels", "rows", "fast", "once"]
 DIMENSIONS = [1, 2, 3, 4, 5, 16, 33, 130]
 N, TURNS = (150, 20) if config.DISABLE_JIT else (700, 200)  # rows are many panels, and a last one that is not full
 

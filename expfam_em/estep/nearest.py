@@ -20,7 +20,7 @@ from expfam_em.rows.csr import project
 from expfam_em.rows.memory import ArrayRows
 from expfam_em.rows.threads import run_in_order
 
-STRATEGIES = ("auto", "panels", "rows")
+STRATEGIES = ("auto", "panels", "rows", "once")
 PANEL_COLUMNS, PANEL_CENTRES = 3, 16
 """Up to this many columns neighbours in space share their fate, and one gap for each panel of them is enough.
 
@@ -71,9 +71,10 @@ class NearestPass:
         Bound to the rows, with T(x) = z: a Gaussian of known covariance.
     rows : ArrayRows
         Dense rows of float64 or float32.
-    strategy : {"auto", "panels", "rows"}
-        Whether to look at rows one by one, or at a copy of them in float32, some neighbours in space at a time. Both
-        give the same labels; "auto" decides by the numbers of columns and centres.
+    strategy : {"auto", "panels", "rows", "once"}
+        Whether to look at rows one by one, or at a copy of them in float32, some neighbours in space at a time; "auto"
+        decides by the numbers of columns and centres. "once" is for labels that are asked for a single time: nothing is
+        kept for a next one. All give the same labels.
     """
 
     _search: _Search | None = None
@@ -120,7 +121,26 @@ class NearestPass:
 
         The scores must be some for which `is_nearest_centre`.
         """
+        if self.strategy == "once":
+            return self._labelled_once(scores.natural[0], -scores.log_partition[0])
         return self._searched(scores).labels()
+
+    def _labelled_once(self, centres, offset) -> np.ndarray:
+        """Return the labels in one pass that remembers nothing."""
+        K, d = centres.shape
+        grouped, offsets = _groups(K, d)
+        places = np.unravel_index(np.arange(K), offsets.shape)
+        grouped[places[0], :, places[1]], offsets[places] = centres, offset
+        exact, single = _errors(d, np.einsum("kj,kj->k", centres, centres).max())
+        about = self.frame, (centres, offset, exact), (grouped, offsets, single)
+        label = np.empty(len(self.rows), np.int32)
+
+        def chunk(chunk):
+            kernel.label_rows(_typed(chunk.X), *about, 0, len(chunk.X), label[chunk.first : chunk.first + len(chunk.X)])
+            return []
+
+        self.rows.reduce(chunk, K * (d + 5) + ROW_WORK)
+        return label
 
     def inertia(self, centres, labels) -> float:
         """Return Σ w ‖x − centre of its label‖², computed from the differences; ∞ beyond the range of float64."""
@@ -272,6 +292,12 @@ def _error(d, largest, unit, smallest) -> np.ndarray:
     return np.array([0.5 * slope, level]) * (1 + 2.0**-20)  # for the roundings here and in what uses them
 
 
+def _errors(d, largest) -> tuple[np.ndarray, np.ndarray]:
+    """Return slope and level of the errors of scores in float64 and in float32, rounded up; ``largest`` is max |c|²."""
+    single = _error(d, largest, 2.0**-24, 2.0**-149).astype(np.float32)
+    return _error(d, largest, 2.0**-53, 2.0**-1074), np.nextafter(single, np.float32(np.inf))
+
+
 class _Search(ABC):
     """Labels, gaps and sums of the rows, and the centres that they belong to."""
 
@@ -312,9 +338,8 @@ class _Search(ABC):
         self.update_sums()
         self.centres, self.offset = centres, offset
         K, d = centres.shape
-        single = np.nextafter(_error(d, largest, 2.0**-24, 2.0**-149).astype(np.float32), np.float32(np.inf))
-        exact = centres, offset, _error(d, largest, 2.0**-53, 2.0**-1074)
-        about = self.frame, exact, (*self.groups, single)
+        exact, single = _errors(d, largest)
+        about = self.frame, (centres, offset, exact), (*self.groups, single)
         pieces = self._pieces(self.units, self.busy * (K * (d + 5) + ROW_WORK) + self.units * CHECK_WORK)
         found = self._run(lambda piece: self._search(about, *piece), pieces)
         self.busy = sum(searched for _, searched in found)

@@ -239,10 +239,12 @@ class KMeans(Transformer, ClusterMixin, EMEstimator):
             return StreamedNearestPass(family, rows)
         return NearestPass(family, rows, strategy)
 
-    def _pass_under(self, mixture: Mixture, X: Any, weight: Array | None) -> tuple[NearestPass, Mixture]:
+    def _pass_under(
+        self, mixture: Mixture, X: Any, weight: Array | None, strategy: str = "once"
+    ) -> tuple[NearestPass, Mixture]:
         """Return the pass over rows, and a mixture in its coordinates: of sparse rows, those of x."""
         rows = looked_at(X, mixture.family) if is_rows(X) else ArrayRows(X, weight, self.n_jobs)
-        pass_ = self._pass(rows, family=mixture.family)
+        pass_ = self._pass(rows, strategy, mixture.family)
         return pass_, _mixture_of(pass_.family, _centres(mixture)) if pass_.rows.is_sparse else mixture
 
     def _followed(

@@ -338,7 +338,7 @@ class MiniBatchKMeans(KMeans):
 
     def _stepped(self, stream: Stream, X: Any, weight: Array | None, rng: Any) -> tuple[Stream, float]:
         """Return the stream after a batch, and the mean inertia of the batch before."""
-        pass_, running = self._pass_under(stream.running, X, weight)
+        pass_, running = self._pass_under(stream.running, X, weight, "rows")
         if stream.statistics is not None and not alike(stream.running.family, running.family):
             raise ValueError("the rows are sparse and those before were dense: give partial_fit rows of one kind")
         stream, scores = replace(stream, running=running), running.scores
