@@ -226,10 +226,11 @@ def test_rows_that_float32_cannot_hold(strategy, monkeypatch):
     X[0], X[1], X[2] = 1e60, -1e45, 1e-60
     weight = np.ones(300)
     weight[:2] = 0
-    mixture = mixture_of(X, X[:20] * [[1e-59], [1e-44], *[[1]] * 18], weight)
     rows = rows_of(X, weight, strategy, monkeypatch)
-    assert np.array_equal(rows.labels(mixture.scores), exact_scores(mixture, X)[0].argmax(axis=1))
-    assert np.isfinite(expected_statistics(rows, mixture, 0.0).sums).all()
+    for factors in ([1e-59, 1e-44], [1e-59, 1.0]):  # then a centre, too
+        mixture = mixture_of(X, X[:20] * [*([f] for f in factors), *[[1]] * 18], weight)
+        assert np.array_equal(rows.labels(mixture.scores), exact_scores(mixture, X)[0].argmax(axis=1))
+        assert np.isfinite(expected_statistics(rows, mixture, 0.0).sums).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

@@ -130,7 +130,8 @@ class NearestPass:
         K, d = centres.shape
         grouped, offsets = _groups(K, d)
         places = np.unravel_index(np.arange(K), offsets.shape)
-        grouped[places[0], :, places[1]], offsets[places] = centres, offset
+        with np.errstate(over="ignore"):  # ∞ is never proven to be near
+            grouped[places[0], :, places[1]], offsets[places] = centres, offset
         exact, single = _errors(d, np.einsum("kj,kj->k", centres, centres).max())
         about = self.frame, (centres, offset, exact), (grouped, offsets, single)
         label = np.empty(len(self.rows), np.int32)
@@ -294,7 +295,8 @@ def _error(d, largest, unit, smallest) -> np.ndarray:
 
 def _errors(d, largest) -> tuple[np.ndarray, np.ndarray]:
     """Return slope and level of the errors of scores in float64 and in float32, rounded up; ``largest`` is max |c|²."""
-    single = _error(d, largest, 2.0**-24, 2.0**-149).astype(np.float32)
+    with np.errstate(over="ignore"):  # with an error of ∞ nothing is proven
+        single = _error(d, largest, 2.0**-24, 2.0**-149).astype(np.float32)
     return _error(d, largest, 2.0**-53, 2.0**-1074), np.nextafter(single, np.float32(np.inf))
 
 

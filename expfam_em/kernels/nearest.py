@@ -270,7 +270,7 @@ def search_rows(
 
 @entry(types.void, ROWS_TYPE, FRAME_TYPE, CENTRES_TYPE, GROUPS_TYPE, types.intp, types.intp, PLACES_TYPE)
 def label_rows(X, frame, exact, groups, start, stop, label):
-    """Set label[n], start ≤ n < stop, to the nearest centre, without what a next search could spare; see `search_rows`."""
+    """Set label[n] to the nearest centre, start ≤ n < stop, and keep nothing for a next search; see `search_rows`."""
     shift, inverse_scale = frame
     exact_centres, exact_offset, exact_error = exact
     centres, offsets, error = groups
