@@ -117,7 +117,7 @@ def test_memory_of_the_rows_that_seeds_are_drawn_from(d):
 
 
 def test_float32_and_rows_that_are_given():
-    X = sparse.random_array((200, 50), density=0.1, rng=0, format="csr")
+    X = sparse.csr_array(sparse.random(200, 50, 0.1, "csr", None, np.random.default_rng(0)))
     X.data[:] = 1
     dense = ef.estimated_cost(F.Bernoulli(), 10**5, 50, 3, n_jobs=1, dtype=np.float32)
     assert sound(dense)

@@ -187,7 +187,7 @@ def test_columns_of_other_numbers_are_mistakes_where_most_are_binary():
 
 
 def wide(n=4000, d=300, density=0.05):
-    return sparse.random(n, d, density, "csr", rng=np.random.default_rng(0), data_rvs=np.ones)
+    return sparse.random(n, d, density, "csr", None, np.random.default_rng(0), data_rvs=np.ones)
 
 
 @pytest.mark.parametrize("init", ["k-means++", "kmeans", "random"])
@@ -209,7 +209,7 @@ def same_matrices(X):
     yield X.tolil()
     yield sparse.dok_array(X)
     coo = X.tocoo()
-    yield sparse.csr_array(sparse.coo_array((coo.data, (coo.coords[0], coo.coords[1])), X.shape))
+    yield sparse.csr_array(sparse.coo_array((coo.data, (coo.row, coo.col)), X.shape))
     unsorted = X.copy()
     for i in range(X.shape[0]):
         row = slice(unsorted.indptr[i], unsorted.indptr[i + 1])
@@ -217,7 +217,7 @@ def same_matrices(X):
     yield sparse.csr_array((unsorted.data, unsorted.indices, unsorted.indptr), X.shape)
     halves = np.repeat(X.data / 2, 2), np.repeat(X.indices, 2), 2 * X.indptr
     yield sparse.csr_array(halves, X.shape)
-    zeros = sparse.csr_array(X + sparse.random(*X.shape, 0.1, "csr", rng=np.random.default_rng(0)))
+    zeros = sparse.csr_array(X + sparse.random(*X.shape, 0.1, "csr", None, np.random.default_rng(0)))
     zeros.data[:] = X.toarray()[np.repeat(np.arange(X.shape[0]), np.diff(zeros.indptr)), zeros.indices]
     yield zeros
     wide = X.copy()
@@ -463,7 +463,7 @@ def test_equal_rows_have_equal_keys():
 
 
 def test_rows_are_iterated_densely_and_a_few_at_a_time():
-    X = sparse.random(700, 3000, 0.01, "csr", rng=np.random.default_rng(0))
+    X = sparse.random(700, 3000, 0.01, "csr", None, np.random.default_rng(0))
     w = (np.arange(700) % 3).astype(float)
     blocks = list(as_rows(X, w))
     assert len(blocks) > 1
@@ -478,7 +478,7 @@ def test_rows_are_iterated_densely_and_a_few_at_a_time():
 @pytest.mark.parametrize("family", [Bernoulli(), Poisson()], ids=repr)
 def test_the_memory_of_a_fit_follows_the_entries(family, init):
     n, d = 20_000, 5_000
-    X = sparse.random(n, d, 0.002, "csr", rng=np.random.default_rng(0), data_rvs=np.ones)
+    X = sparse.random(n, d, 0.002, "csr", None, np.random.default_rng(0), data_rvs=np.ones)
     init = np.arange(n) % 5 if init == "labels" else init
     fitted(X[:100], family, init=init[:100] % K if init is not None and not isinstance(init, str) else init)
     tracemalloc.start()

@@ -22,9 +22,9 @@ N, D = 400, 60
 RNG = np.random.default_rng(3)
 WEIGHT = RNG.uniform(0.1, 2, N) * (RNG.random(N) > 0.2)
 ROWS = {
-    "numbers": sparse.random(N, D, 0.1, rng=np.random.default_rng(0)).toarray(),
+    "numbers": sparse.random(N, D, 0.1, "csr", None, np.random.default_rng(0)).toarray(),
     "counts": np.random.default_rng(1).poisson(0.3, (N, D)).astype(float),
-    "negative": sparse.random(N, D, 0.1, rng=np.random.default_rng(2), data_rvs=RNG.standard_normal).toarray(),
+    "negative": sparse.random(N, D, 0.1, "csr", None, np.random.default_rng(2), data_rvs=RNG.standard_normal).toarray(),
 }
 for rows in ROWS.values():
     rows[:, :3] += 3 * (RNG.integers(0, 3, N)[:, None] == np.arange(3))
@@ -100,7 +100,7 @@ def test_a_weight_of_two_is_the_row_given_twice():
 
 
 def test_any_number_of_threads_gives_the_same_bits():
-    X = sparse.random(5000, 300, 0.05, "csr", rng=np.random.default_rng(0))
+    X = sparse.random(5000, 300, 0.05, "csr", None, np.random.default_rng(0))
     assert len(as_rows(X).tasks(10**9)) > 4
     one, *others = (fitted(X, n_jobs=n_jobs) for n_jobs in (1, 2, 4))
     for other in others:
@@ -196,7 +196,7 @@ def test_what_is_refused():
 @pytest.mark.parametrize("init", ["k-means++", "random"])
 def test_memory_follows_the_entries(init, sparse_stays_sparse):
     n, d = 20_000, 5_000
-    X = sparse.random(n, d, 0.002, "csr", rng=np.random.default_rng(0))
+    X = sparse.random(n, d, 0.002, "csr", None, np.random.default_rng(0))
     fitted(X[:100])
     tracemalloc.start()
     try:

@@ -22,7 +22,7 @@ DTYPES = [np.float64, np.float32, np.uint8, np.bool_]
 def problem(dtype=np.float64, n=200, d=30, K=4, density=0.1, seed=0):
     """A CSR matrix with empty rows and stored zeros, natural parameters and log π − A."""
     rng = np.random.default_rng(seed)
-    X = sparse.random(n, d, density, "csr", rng=rng, data_rvs=lambda size: rng.integers(0, 5, size))
+    X = sparse.random(n, d, density, "csr", None, rng, data_rvs=lambda size: rng.integers(0, 5, size))
     X = sparse.csr_matrix((X.data.astype(dtype), X.indices, X.indptr), X.shape)
     return X, rng.normal(0, 2, (K, d)), rng.normal(size=K)
 

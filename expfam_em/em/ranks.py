@@ -147,8 +147,9 @@ class Level(NamedTuple):
         per, low = np.diff(self.start), self.low / 2  # keys may span more than float64 holds
         half = self.high / 2 - low
         share = x / 2 - low[interval]
-        share /= np.where(half > 0, half, np.inf)[interval]
-        share *= per[interval]
+        with np.errstate(over="ignore"):  # a row outside its interval may be beyond all bins
+            share /= np.where(half > 0, half, np.inf)[interval]
+            share *= per[interval]
         np.clip(share, 0, (per - 1)[interval], out=share)
         return self.start[interval] + share.astype(np.int64)
 

@@ -166,7 +166,7 @@ def _bounds(peaks: Peaks, p, offset, cut, m, hopeless):
     if not _promises(square, d, peak, d, cut, hopeless):  # not even if all had the same P, by all coordinates
         return None
     G = np.linalg.svd(alike, full_matrices=False)[2][:m] @ root.T
-    M, centre = LESS * np.linalg.inv(G @ np.linalg.solve(P, G.T)), mean @ G.T
+    M, centre = LESS * np.linalg.inv(G @ np.linalg.solve(P, G.T[None])), mean @ G.T
     some = _some(K)
     difference = centre[some] - centre[:, None]  # of component j from k, (k, j, m)
     if not _promises(np.sum(difference @ M * difference, axis=2).T, m, peak, d, cut, hopeless, some):

@@ -16,6 +16,7 @@ from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401 - loads SciPy's BLAS, so that it is found together with NumPy's
 from threadpoolctl import LibController, OpenBLASController, ThreadpoolController
 
@@ -57,6 +58,9 @@ _libraries: dict[str, LibController] = {}
 _before: dict[str, int] = {}
 """Threads that libraries with one number for the process had, while somebody is inside."""
 
+ERRORS_OF_THREADS = int(np.__version__.split(".")[0]) < 2
+"""Whether NumPy's handling of floating-point errors is a setting of the thread and not of its context."""
+
 LOOKED_AGAIN = 0.1
 """Seconds after which who waits for items, or for room for them, looks whether they are still wanted."""
 
@@ -73,6 +77,7 @@ class _Stay(_Call):
 
     def __init__(self):
         self.filters = warnings.filters
+        self.errors = np.geterr() if ERRORS_OF_THREADS else None
 
 
 _inside: set[Callable[[], _Stay | None]] = set()
@@ -170,6 +175,8 @@ def _leave(stay):
     """Put back what this thread alone has set; the last thread inside puts back the rest."""
     with settings_lock:
         _put_back(_here.before)
+        if stay.errors:
+            np.seterr(**stay.errors)
         _inside.discard(_here.stay)
         _here.stay = _Here.stay
         _put_back_if_nobody_is_inside()

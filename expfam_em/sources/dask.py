@@ -336,7 +336,8 @@ def _numbers(block: Any, first: int, stop: int, dtype: np.dtype, row: int) -> An
         raise ValueError(
             f"column {block.columns[column]!r} of row {row + at} is missing: rows with missing values must be in memory"
         )
-    return block.to_numpy(dtype=dtype, na_value=np.nan)
+    gap = {"na_value": np.nan} if dtype.kind == "f" else {}  # some versions of pandas try to make a whole number of it
+    return block.to_numpy(dtype=dtype, **gap)
 
 
 def _listed(function: Callable[[Chunk], Any], part: Chunk, size: int) -> list[tuple[int, Any]]:
