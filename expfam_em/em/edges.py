@@ -13,7 +13,6 @@ from expfam_em.em.state import Problem, State, chosen, either, em_step, move, pu
 from expfam_em.em.steps import estimate_refined, expected_gain
 from expfam_em.estep.grouped import Grouped
 from expfam_em.family import checked
-from expfam_em.family.base import ExponentialFamily
 from expfam_em.family.missing import observed_edge_sums_of
 from expfam_em.family.optional import (
     InStacks,
@@ -55,21 +54,25 @@ class End(NamedTuple):
     unseen : float
         What is left, as a share of what the mean of all rows leaves, of which sums may not tell any more: at the lower
         end responsibilities vanish with it, at the upper one it is rounded away.
-    left : callable(family, natural) -> (K, p)
+    left : callable(stack of mixtures) -> (L, K, p)
         What means leave to the end.
     """
 
     sign: int
     unseen: float
-    left: Callable[[ExponentialFamily, Array], Array]
+    left: Callable[[Mixture], Array]
 
 
-ENDS_OF_MEANS = End(1, 1e-30, checked.to_expectation), End(-1, 1e-10, left_of_largest)
+def _left_of_largest(mixture: Mixture) -> Array:
+    return left_of_largest(mixture.family, mixture.flat_natural).reshape(mixture.natural.shape)
+
+
+ENDS_OF_MEANS = End(1, 1e-30, lambda mixture: mixture.expectation), End(-1, 1e-10, _left_of_largest)
 
 
 def _left(mixture: Mixture, statistics: ExpectedStatistics, end: End) -> tuple[Array, Array, Array]:
     """Return what means leave to an end of their range, (L, K, p), where it is, and what that of all rows leaves."""
-    left = end.left(mixture.family, mixture.flat_natural).reshape(mixture.natural.shape)
+    left = end.left(mixture)
     with np.errstate(all="ignore"):
         at_end = mixture.expectation - end.sign * left
         of_all = statistics.sums.sum(axis=1) / statistics.exposures.sum(axis=1)[:, None]
@@ -171,7 +174,7 @@ def _off(problem: Problem, state: State, end: End) -> State:
         if hidden.any():  # near the end what is left is proportional to exp(± η)
             change = end.sign * (np.log(end.unseen * of_all) - np.log(left))
             here = _tried(problem, state, mixture.natural + np.where(hidden, change, 0.0))
-            left = end.left(family, here.mixture.flat_natural).reshape(shape)
+            left = end.left(here.mixture)
         seen = end.sign * (here.statistics.sums / here.statistics.exposures[..., None] - at_end)
         grows = (left < VANISHED * of_all) & (seen > (1 + GROWS) * left) & free
         change = end.sign * (np.log(of_all) - np.log(left))

@@ -231,16 +231,15 @@ def improve(problem: Problem, state: State) -> tuple[State, Mixture]:
     options, run, temperature = problem.options, state.run, state.temperature
     statistics, before, after = estimate_refined(
         state.statistics, state.mixture, lambda mixture: problem.accumulate(mixture, run, temperature),
-        prior=problem.prior_of(run), concentration=options.concentration, weights=options.weights,
-        search=state.n_iter == 0,
+        prior=problem.prior_of(run), concentration=options.concentration, weights=options.weights, search=False,
     )  # fmt: skip
-    state, outside = state._replace(mixture=before, statistics=statistics), ~np.isfinite(after.log_partition)
-    if options.collapse == "keep" and outside.any():
-        after = kept(before, after, outside)
-        outside = ~np.isfinite(after.log_partition)
-    lost = outside.any(axis=1)
-    if not lost.any():
+    state, inside = state._replace(mixture=before, statistics=statistics), np.isfinite(after.log_partition)
+    if not inside.all() and options.collapse == "keep":
+        after = kept(before, after, ~inside)
+        inside = np.isfinite(after.log_partition)
+    if inside.all():
         return state, after
+    outside, lost = ~inside, ~inside.all(axis=1)
     errors = {int(run[at]): collapse(before[int(at)], statistics[int(at)], outside[at]) for at in np.flatnonzero(lost)}
     return state.with_results(errors), after[~lost]
 
@@ -275,7 +274,8 @@ def move(
         mixture = mixture if reframe is None or reframe.all() else chosen(reframe, mixture, after)
     statistics, bounds, log_priors = _evaluated(problem, mixture, run, temperature)
     gain, size = bounds + log_priors - state.bounds - state.log_priors, np.abs(bounds) + np.abs(log_priors)
-    gains = np.column_stack([gain, state.gains[:, :-1]])
+    gains = np.empty_like(state.gains)
+    gains[:, 0], gains[:, 1:] = gain, state.gains[:, :-1]
     settled = temperature == was and state.n_iter + 2 >= len(problem.options.schedule)
     return State(
         run, mixture, statistics, bounds, log_priors, half_bounds,
@@ -399,11 +399,14 @@ def _fallen(
     after: Mixture,
 ) -> Mask:  # fmt: skip
     """Return which bounds have fallen by more than rounding, though nothing but the parameters has changed, (L,)."""
-    same_model = np.full(len(gain), same_temperature)
+    fell = np.asarray(gain < 0)
+    if not fell.any():  # as it is nearly always
+        return fell
+    if before.family.regularized or not same_temperature:
+        return np.zeros_like(fell)
     if np.any(np.asarray(problem.options.concentration) != 1):  # a weight that becomes 0 leaves the log-prior
-        same_model &= np.all((after.weights > 0) == (before.weights > 0), axis=1)
-    fell = same_model & (gain < 0) & (not before.family.regularized)
-    return fell & (gain < -_rounding(statistics, before)) if fell.any() else fell
+        fell = fell & np.all((after.weights > 0) == (before.weights > 0), axis=1)
+    return fell & (gain < -_rounding(statistics, before))
 
 
 def _done(
@@ -458,11 +461,14 @@ def _numbers(statistics: ExpectedStatistics, mixture: Mixture, problem: Problem)
         If none is.
     """
     bounds = np.asarray(statistics.bound)
-    if np.isnan(bounds).all():
+    unknown = np.isnan(bounds)
+    if not unknown.any():
+        return bounds
+    if unknown.all():
         if (thin := flat(mixture.family, mixture.flat_natural).reshape(mixture.weights.shape)[0]).any():
             raise too_flat(mixture.family, statistics[0], thin)
         raise no_bound(problem.pass_.family)
-    return np.where(np.isnan(bounds), -np.inf, bounds)
+    return np.where(unknown, -np.inf, bounds)
 
 
 def _rounding(statistics: ExpectedStatistics, mixture: Mixture) -> Array:

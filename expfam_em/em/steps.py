@@ -178,8 +178,9 @@ def _rescued(previous, found, expectation) -> Mixture | None:
     family = previous.family
     if not isinstance(family, Framed):
         return None
-    known = np.isfinite(expectation).all(axis=1, keepdims=True)
-    if not known.all():  # components without rows are where they were
+    finite = np.isfinite(expectation)
+    if not finite.all():  # components without rows are where they were
+        known = finite.all(axis=1, keepdims=True)
         expectation = np.where(known, expectation, previous.expectation.reshape(expectation.shape))
     with np.errstate(all="ignore"):  # a component may be about to collapse
         better = family.rescue_frames(found.flat_natural, expectation, np.isfinite(found.log_partition).ravel())
@@ -231,13 +232,13 @@ def estimate(statistics, previous, *, prior=None, concentration=1.0, weights="fr
     family, full = previous.family, statistics if prior is None else statistics + prior
     exposures, sums = full.exposures, full.sums
     empty = exposures <= 0
-    if empty.any():
+    if some_empty := empty.any():
         nearly_none = EMPTY * np.maximum(exposures.sum(axis=-1, keepdims=True), 1.0)
         exposures = np.where(empty, nearly_none, exposures)
         sums = np.where(empty[..., None], previous.expectation * nearly_none[..., None], sums)
     with np.errstate(all="ignore"):
         natural = _mapped(family, exposures, sums, previous, search)
-    if empty.any() and not is_coupled(family):
+    if some_empty and not is_coupled(family):
         natural = np.where(empty[..., None], previous.natural, natural)
     log_partition = checked.log_partition(family, natural.reshape(previous.flat_natural.shape)).reshape(empty.shape)
     mass = _mixing_weights(statistics.counts, previous, concentration, weights)
@@ -307,9 +308,12 @@ def expected_gain(statistics, before, after):
     Q is the expected complete-data log-likelihood under the responsibilities that gave ``statistics``; one number, or
     one for each mixture of a stack.
     """
-    counts = statistics.counts
-    with np.errstate(invalid="ignore"):
-        weights = np.where(counts > 0, counts * (after.log_weights - before.log_weights), 0.0)
+    counts, present = statistics.counts, statistics.counts > 0
+    if present.all():
+        weights = counts * (after.log_weights - before.log_weights)
+    else:
+        with np.errstate(invalid="ignore"):
+            weights = np.where(present, counts * (after.log_weights - before.log_weights), 0.0)
     components = np.sum((after.natural - before.natural) * statistics.sums, axis=(-2, -1))
     partition = np.sum(statistics.exposures * (after.log_partition - before.log_partition), axis=-1)
     return components - partition + weights.sum(axis=-1)

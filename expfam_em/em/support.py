@@ -281,7 +281,7 @@ def _without(stack: Mixture, found: Gathered, dealt: Dealt, options: Options, fr
         prior = with_family(prior, shared(stack.family))
     how = {"prior": prior, "concentration": options.concentration, "weights": options.weights}
     try:
-        after = estimate(statistics, repeated, **how)
+        after = estimate(statistics, repeated, **how, search=False)
     except ValueError:  # the family refuses what is left in every fold
         after, spent = repeated, np.ones_like(spent)
     held_out = np.tile(free.reshape(B, 1, K, p), (1, FOLDS, 1, 1)).reshape(repeated.natural.shape)

@@ -104,9 +104,9 @@ class Pass:
     def _reduced(self, kernel, scores, temperature, data_set) -> Sums:
         _, K, p = scores.natural.shape
         work = kernel.work(K, p)
-        threads = 1
-        if isinstance(self.rows, ArrayRows) and self.rows.n_data == 1 and len(self.rows.tasks(work)) < self.rows.n_jobs:
-            threads = self.rows.n_jobs
+        rows, threads = self.rows, 1
+        if isinstance(rows, ArrayRows) and rows.n_jobs > 1 and rows.n_data == 1 and len(rows.tasks(work)) < rows.n_jobs:
+            threads = rows.n_jobs
         found = self.rows.reduce(EStep(kernel, scores, temperature, data_set, threads), work)
         lot = kernel.shrunk(scores, found.counts) if isinstance(kernel, Dense) else ()
         if len(lot):

@@ -68,8 +68,9 @@ class EStep(Prepared):
     def items(self, chunk: Chunk) -> np.ndarray:
         """Return (start, stop, mixture, slot) for each mixture of each range of rows; slots in order of mixtures."""
         if chunk.ranges is None:  # one data set: every mixture is of all rows
-            b = np.arange(len(self.scores.natural))
-            return np.column_stack([np.zeros_like(b), np.full_like(b, len(chunk.X)), b, b])
+            items = np.zeros((len(self.scores.natural), 4), np.int64)
+            items[:, 1], items[:, 2:] = len(chunk.X), np.arange(len(items))[:, None]
+            return items
         order, first = self._mixtures_of
         ranges = chunk.of_data()
         d = np.minimum(ranges[:, 2], len(first) - 1)
@@ -88,9 +89,11 @@ class EStep(Prepared):
         return Sums(np.sort(items[:, 2]), out.counts, out.sums, out.bounds, out.exposures)
 
     def _add(self, chunk, items, out):
-        K, p = self.scores.natural.shape[1:]
-        work = float(np.sum(items[:, 1] - items[:, 0])) * K * (p + 8)
-        lots = min(len(items), 4 * self.threads, int(work // MIXTURE_WORK)) if self.threads > 1 else 1
+        lots = 1
+        if self.threads > 1:
+            K, p = self.scores.natural.shape[1:]
+            work = float(np.sum(items[:, 1] - items[:, 0])) * K * (p + 8)
+            lots = min(len(items), 4 * self.threads, int(work // MIXTURE_WORK))
         if lots > 1:  # the slots of different lots are different
             run_in_order(lambda lot: self._run(chunk, lot, out), np.array_split(items, lots), self.threads)
         else:

@@ -24,6 +24,8 @@ def check_temperature(temperature: Any, *, single: bool = False) -> np.ndarray:
     ValueError
         If one is not, or there is none.
     """
+    if type(temperature) is float and (temperature == 0 or COLDEST <= temperature <= HOTTEST):  # as in every step
+        return np.array([temperature])
     try:
         found = np.array(temperature, np.float64, ndmin=1)
         fine = found.ndim == 1 and len(found) and np.all((found == 0) | ((found >= COLDEST) & (found <= HOTTEST)))

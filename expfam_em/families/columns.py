@@ -114,7 +114,8 @@ class IndependentColumns(MissingValues):
         """Return (..., p) as ``order`` arrays (..., d)."""
         packed = np.asarray(packed, np.float64)
         d = packed.shape[-1] // self.order
-        return np.moveaxis(packed.reshape(*packed.shape[:-1], self.order, d), -2, 0)
+        parts = packed.reshape(*packed.shape[:-1], self.order, d)
+        return parts.transpose(parts.ndim - 2, *range(parts.ndim - 2), parts.ndim - 1)
 
     def sufficient_statistics(self, X: Block) -> Array:
         with np.errstate(all="ignore"):  # an absent row may hold anything; the last bit may depend on strides

@@ -154,6 +154,22 @@ def to_natural(mean, covariance, natural):
                 at += 1
 
 
+@entry(types.boolean, array(2), array(2), array(1, types.int64), types.float64)
+def keeps_digits(expectation, natural, squares, limit):
+    """Return whether m² + C ≤ limit · C and Λ (m² + C) ≤ limit for all means m, variances C and precisions Λ.
+
+    ``squares`` (d,) says where the second moments, and −½ Λ, are in a row (K, p).
+    """
+    for k in range(expectation.shape[0]):
+        for j in range(squares.shape[0]):
+            mean = expectation[k, j]
+            variance = expectation[k, squares[j]] - mean * mean
+            second = variance + mean * mean
+            if not (second <= limit * variance and -2.0 * natural[k, squares[j]] * second <= limit):
+                return False
+    return True
+
+
 @entry(types.boolean, array(3), types.float64, types.float64)
 def all_above(matrices, share, floor):
     """Return whether |C| ((d − 1)/tr C)^(d − 1) of each matrix C is above a share of tr C and a floor."""

@@ -260,8 +260,8 @@ class Mixture:
             return self
         if expectation is None:
             expectation = self.expectation
-        elif not (known := np.isfinite(expectation).all(axis=-1, keepdims=True)).all():  # components without rows
-            expectation = np.where(known, expectation, self.expectation)
+        elif not (finite := np.isfinite(expectation)).all():  # components without rows
+            expectation = np.where(finite.all(axis=-1, keepdims=True), expectation, self.expectation)
         with np.errstate(all="ignore"):
             found = self.family.choose_frames(self.flat_natural, expectation.reshape(self.flat_natural.shape))
         if found is None:

@@ -245,9 +245,11 @@ class FramedNormal(Framed):
     def _wants_own_frame(self, natural, expectation):
         """Return which components to take out of the shared frame, (K,)."""
         form = self._form
+        if not self._model.tied and form.n_features(expectation.shape[1]) > form.widest_shared:
+            return np.ones(len(expectation), bool)
+        if self.frames is None and packing.keeps_digits(form, expectation, natural, CANCELLATION):
+            return np.zeros(len(expectation), bool)
         (mean, variance), lost = form.variances(expectation), False
-        if not self._model.tied and mean.shape[1] > form.widest_shared:
-            return np.ones(len(mean), bool)
         if self.frames is not None:
             shared = self.with_frames(None)
             mean, covariance = self._transferred(shared, mean, form.central(expectation)[1])
@@ -261,7 +263,9 @@ class FramedNormal(Framed):
 
         A variance C left over from a second moment C + m² has lost m²/C of its digits.
         """
-        form = self._form
+        form, plain = self._form, not self.coupled and bool(proper.all())
+        if plain and packing.keeps_digits(form, expectation, natural, CANCELLATION):  # as it is nearly always
+            return None
         mean, variance = form.variances(expectation)
         if self._model.tied:  # a component of equal rows does not make the common covariance smaller
             pooled = form.diagonal(form.moments(natural)[1])

@@ -42,6 +42,21 @@ def _diagonal(d):
     return d + np.flatnonzero(i == j)
 
 
+@functools.cache
+def _places(d):
+    """Where they have the entries of a matrix, (d, d)."""
+    i, j = pairs(d)
+    places = np.empty((d, d), np.int64)
+    places[i, j] = places[j, i] = d + np.arange(len(i))
+    return places
+
+
+@functools.cache
+def _behind(d):
+    """Where they are if there is nothing else behind the means."""
+    return d + np.arange(d)
+
+
 def _read_only(*columns):
     """Return products as the kernel takes them, which are kept."""
     products = np.ascontiguousarray(np.column_stack(columns), np.int64)
@@ -71,6 +86,18 @@ def root_of(form, natural) -> np.ndarray:
     # factored from the last column on, L⁻ᵀ becomes lower triangular
     half = cholesky((-2 * form._unpack(natural, 0.5)[1])[:, ::-1, ::-1])
     return np.ascontiguousarray(np.swapaxes(solve_lower(half, np.eye(half.shape[-1])), 1, 2)[:, ::-1, ::-1])
+
+
+def keeps_digits(form, expectation, natural, limit) -> bool:
+    """Whether means and precisions are certain to be small beside the variances, so that nothing cancels.
+
+    The terms of moments and of scores are then at most ``limit`` times as large as their sum.
+    """
+    squares = form._squares(form.n_features(expectation.shape[1]))
+    if squares is None:  # not looked at
+        return False
+    arrays = (np.ascontiguousarray(array, np.float64) for array in (expectation, natural))
+    return bool(kernels.keeps_digits(*arrays, squares, limit))
 
 
 class Triangle:
@@ -129,13 +156,17 @@ class Triangle:
         return self._pack(mean, covariance + mean[:, :, None] * mean[:, None, :], 1.0)
 
     def central(self, expectation):
-        mean, second = self._unpack(expectation, 1.0)
+        d = self.n_features(expectation.shape[1])
+        mean, second = expectation[:, :d], expectation[:, _places(d)]
         return mean, second - mean[:, :, None] * mean[:, None, :]
+
+    _squares = staticmethod(_diagonal)
+    """Where packed statistics have the squares of the columns, if they have them."""
 
     def _split(self, packed):
         """Columns (K, d) of z, and of z², or of the one ‖z‖²."""
         d = self.n_features(packed.shape[1])
-        return packed[:, :d], packed[:, _diagonal(d)]
+        return packed[:, :d], packed[:, self._squares(d)]
 
     def variances(self, expectation):
         """Means (K, d) and variances (K, d), or (K, 1), of the columns, from expectation parameters."""
@@ -253,6 +284,7 @@ class Squares(Triangle):
     """T(z) = (z, z²): a diagonal covariance."""
 
     widest_shared = np.inf
+    _squares = staticmethod(_behind)
 
     @staticmethod
     @functools.cache
@@ -360,6 +392,10 @@ class Sphere(Squares):
         linear, second = self._split(natural)
         precision = np.where(second[:, 0] < 0, -2 * second[:, 0], np.nan)
         return 0.5 * (np.sum(linear**2, axis=1) / precision - linear.shape[1] * np.log(precision))
+
+    @staticmethod
+    def _squares(d):
+        return None
 
     def expectation(self, mean, covariance):
         second = mean.shape[1] * covariance + np.sum(mean**2, axis=1, keepdims=True)
