@@ -8,7 +8,7 @@ from numba import njit
 from scipy.special import logsumexp
 
 from expfam_em.family.kernel_form import Monomials, OwnFrames
-from expfam_em.kernels import block_rows, em_rows
+from expfam_em.kernels import block_rows, em_rows, padded, rank_block, rank_rows, rows_of
 from expfam_em.kernels.load import multiply, scale, transpose
 from tests.case import EPS
 from tests.cases import CASES
@@ -207,12 +207,54 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8, np.bool_])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_any_dtype_and_layout_of_rows_gives_the_same_bits(dtype, layout):
-    X, *args = problem(dtype)
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5])
+def test_any_dtype_and_layout_of_rows_gives_the_same_bits(dtype, layout, d):
+    X, *args = problem(dtype, d=d)
     expected = run(X.astype(np.float64), *args)
     found = run(LAYOUTS[layout](X), *args)
     for name, value in expected.items():
         assert np.array_equal(found[name], value), name
+
+
+def ranked(X, monomials, natural, offset, block=64, start=0, stop=None):
+    """Labels and highest scores, with their sum, by the pass that finds nothing else."""
+    found = {"bound": np.zeros(1), "evidence": np.full(len(X), np.nan), "labels": np.full(len(X), -1)}
+    items = np.array([[start, len(X) if stop is None else stop, 0, 0]])
+    rank_rows(
+        rows_of(X), items, *monomials, padded(natural[None]), offset[None], np.zeros(1), block, *found.values()
+    )  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("block", [1, 64, 149, 1000])
+@pytest.mark.parametrize(("K", "d"), [(1, 1), (3, 2), (4, 3), (9, 4), (40, 6)])
+def test_labels_and_highest_scores_alone_have_the_bits_of_the_whole_pass(K, d, block):
+    X, *args = problem(K=K, d=d)
+    X[[3, 4, 5, 149], 0] = np.nan, np.inf, -np.inf, 1e200
+    with np.errstate(all="ignore"):  # as NumPy reports it where numba is off
+        found, whole = ranked(X, *args, block=block), run(X, *args, temperature=0.0)
+        expected = dense(X, *args, temperature=0.0)
+    for name in ("evidence", "labels"):
+        assert np.array_equal(found[name], whole[name], equal_nan=True), name
+    assert not np.isfinite(found["bound"][0])
+    known = np.isfinite(expected["evidence"])
+    assert np.sum(~known) == 4
+    assert np.array_equal(found["labels"][known], expected["labels"][known])
+    part = ranked(X, *args, block=block, start=6, stop=149)
+    assert np.array_equal(part["labels"], np.where((np.arange(150) >= 6) & (np.arange(150) < 149), found["labels"], -1))
+    assert part["bound"] == pytest.approx(expected["evidence"][6:149].sum(), rel=1e-12)
+
+
+def test_labels_alone_are_the_lower_index_of_a_tie():
+    for means, expected in (([[1.0, 0], [-1, 0], [1, 0], [-1, 0]], [0, 0, 1]), ([[-1.0, 0]] * 9, [0, 0, 0])):
+        found = ranked(np.array([[0.0, 0], [2, 1], [-2, 1]]), *unit_normals(means))
+        assert found["labels"].tolist() == expected
+
+
+def test_a_panel_of_statistics_fits_where_labels_are_found_alone():
+    assert rank_block(5, 3) == block_rows(5, 3)
+    assert rank_block(2000, 3) == 32
+    assert rank_block(10**6, 3) == 0
 
 
 def unit_normals(means):

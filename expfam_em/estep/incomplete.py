@@ -66,6 +66,8 @@ class IncompletePass(Kernel):
                         weight = None if chunk.weight is None else chunk.weight[rows]
                         summed = functools.partial(self.of_rows, here, natural=at)
                         _add(here, summed, X, weight, R, top, out, slot)
+                    elif out.bounds.size:
+                        out.bounds[slot] += top.sum()
 
         return run
 

@@ -179,9 +179,15 @@ class ByRow(Prepared):
         ImpossibleRowError
             If the log-density of a row is no number, or −∞ under every component where they are to be compared.
         """
+        total = np.zeros(1)
+        self.fill(chunk, out._replace(bounds=total))
+        if -np.inf < total[0] < np.inf:  # which no sum is with an infinite term, or one that is no number
+            return
         compared = out.responsibilities.size > 0 or out.labels.size > 0
-        evidence = out.evidence if out.evidence.size else np.empty(len(chunk.X))
-        self.fill(chunk, out._replace(evidence=evidence))
+        evidence = out.evidence
+        if not evidence.size:
+            evidence = np.empty(len(chunk.X))
+            self.fill(chunk, out._replace(evidence=evidence))
         unknown = ~np.isfinite(evidence) if compared else np.isnan(evidence)
         if unknown.any():
             raise ImpossibleRowError(

@@ -88,7 +88,8 @@ def first_largest(S, K, top, label):
         label[i] = 0
     for k in range(K - 1, -1, -1):
         for i in range(rows):
-            label[i] = k if S[k, i] == top[i] else label[i]
+            before = label[i]  # read in any case, so that nothing has to be guessed
+            label[i] = k if S[k, i] == top[i] else before
 
 
 @inner(EXACT)
@@ -193,11 +194,9 @@ def write_rows(S, factor, top, label, first, responsibilities, evidence, labels)
             for k in range(responsibilities.shape[1]):
                 responsibilities[first + i, k] = S[k, i] * factor[i] * known
     if evidence.size > 0:
-        for i in range(rows):
-            evidence[first + i] = top[i]
+        evidence[first : first + rows] = top
     if labels.size > 0:
-        for i in range(rows):
-            labels[first + i] = label[i]
+        labels[first : first + rows] = label
 
 
 @inner(EXACT)
