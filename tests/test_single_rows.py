@@ -14,6 +14,8 @@ MODELS = {
     "Gamma": lambda: ef.ExponentialFamilyMixture(ef.families.Gamma(), 2, random_state=0),
     "StudentT": lambda: ef.ExponentialFamilyMixture(ef.families.StudentT(), 2, random_state=0),
     "Bernoulli": lambda: ef.BernoulliMixture(3, binarize=1.0, random_state=0),
+    "noise": lambda: ef.GaussianMixture(2, noise="uniform", random_state=0),
+    "hard": lambda: ef.GaussianMixture(3, temperature=0.0, random_state=0),
     "KMeans": lambda: ef.KMeans(3, random_state=0),
 }
 
@@ -36,11 +38,13 @@ def test_a_row_alone_a_list_and_an_array_are_told_the_same(name):
     whole = told(model, rows)
     for one, other in zip(whole, told(model, rows.tolist()), strict=True):
         assert np.array_equal(one, other)
+    for one, many in zip(whole, told(model, np.tile(rows, (4, 1))), strict=True):  # too many for one thread at once
+        assert np.array_equal(np.concatenate([one] * 4), many)
     for i in (0, 70):
         for one, alone in zip(whole, told(model, rows[i : i + 1]), strict=True):
             assert np.array_equal(one[i], alone[0])
     if not isinstance(model, ef.KMeans):
-        assert np.array_equal(whole[0], whole[1].argmax(axis=1))
+        assert np.array_equal(whole[0] % whole[1].shape[1], whole[1].argmax(axis=1))  # the noise, −1, comes last
 
 
 @pytest.mark.parametrize("name", ["full", "KMeans"])
@@ -57,6 +61,60 @@ def test_rows_of_another_kind_are_refused_in_the_same_words(name, bad):
 def test_numbers_whose_sum_overflows_are_no_reason_to_refuse():
     model = ef.ExponentialFamilyMixture("poisson", 1).fit(np.ones((9, 200), np.float32))
     assert model.predict(np.full((1, 200), 3e36, np.float32)) == [0]
+
+
+@pytest.mark.parametrize(
+    ("name", "row"), [("full", [1e200, 0.0, 0.0]), ("Poisson", [1.0, -1.0, 0.0]), ("Gamma", [1.0, 1.0, 0.0])]
+)
+def test_an_impossible_row_is_refused_in_the_words_for_many(name, row):
+    rows = rows_of(name)
+    model = MODELS[name]().fit(rows)
+    for method in ("predict", "predict_proba"):
+        errors = []
+        for before in (rows[:2], np.tile(rows, (4, 1))):
+            with pytest.raises(ValueError, match=f"row {len(before)}") as error:
+                getattr(model, method)(np.vstack([before, row]))
+            errors.append(str(error.value).replace(f"row {len(before)}", "row n"))
+        assert errors[0] == errors[1]
+
+
+@pytest.mark.parametrize("name", ["full", "KMeans"])
+@pytest.mark.parametrize("n_jobs", [0, "2"])
+def test_threads_that_make_no_sense_are_refused_for_one_row_too(name, n_jobs):
+    model = MODELS[name]().fit(X).set_params(n_jobs=n_jobs)
+    with pytest.raises((ValueError, TypeError)):
+        model.predict(X[:1])
+
+
+@pytest.mark.parametrize("name", ["full", "Poisson", "KMeans"])
+def test_a_call_for_one_row_touches_no_setting(name, monkeypatch):
+    model = MODELS[name]().fit(rows_of(name))
+    before = told(model, rows_of(name)[:1])[:1]
+
+    def refuses(*arguments):
+        raise AssertionError("BLAS is held for one row")
+
+    monkeypatch.setattr("expfam_em.rows.threads._enter", refuses)
+    with np.errstate(all="raise"):
+        assert np.array_equal(model.predict(rows_of(name)[:1]), before[0])
+    with pytest.raises(AssertionError, match="BLAS"):
+        model.predict(rows_of(name)[:1].tolist())
+
+
+@pytest.mark.parametrize("layout", [np.asfortranarray, lambda X: X[::-1], lambda X: np.repeat(X, 2, axis=1)[:, ::2]])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_nearest_centres_do_not_depend_on_layout_or_number_of_rows(layout, dtype, columns):
+    rows = X[:, :columns].round(1).astype(dtype)  # distances that are equal but for rounding
+    model = ef.KMeans(5, random_state=0, max_iter=1).fit(rows)
+    given = layout(rows)
+    labels = model.predict(given)
+    squares = ((given[:, None].astype(float) - model.cluster_centers_.astype(float)) ** 2).sum(axis=2)
+    # a score is rounded by some units of the squares of its terms, all below 100
+    assert np.all(squares[np.arange(len(given)), labels] - squares.min(axis=1) <= 1e-12 * 100)
+    assert labels.dtype == np.int32
+    assert np.array_equal(labels, model.predict(np.concatenate([given] * 3))[: len(given)])
+    assert np.array_equal(labels, model.predict(given.tolist() if dtype is np.float64 else given.copy()))
 
 
 def test_names_of_columns_are_still_asked_for():

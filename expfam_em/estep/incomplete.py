@@ -67,7 +67,8 @@ class IncompletePass(Kernel):
                         summed = functools.partial(self.of_rows, here, natural=at)
                         _add(here, summed, X, weight, R, top, out, slot)
                     elif out.bounds.size:
-                        out.bounds[slot] += top.sum()
+                        with np.errstate(all="ignore"):  # who asks looks whether it is a number
+                            out.bounds[slot] += top.sum()
 
         return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from abc import ABC, abstractmethod
@@ -13,11 +14,12 @@ from expfam_em.estep.dense import Dense
 from expfam_em.estep.plan import Pass
 from expfam_em.estep.scores import Scores, Sums
 from expfam_em.family.kernel_form import form_of
-from expfam_em.kernels import clusters
+from expfam_em.kernels import clusters, padded, rank_block, rank_rows, rows_of
 from expfam_em.kernels import nearest as kernel
 from expfam_em.kernels.tiles import GROUP_CENTRES, WIDTH
 from expfam_em.rows.csr import project
 from expfam_em.rows.memory import ArrayRows
+from expfam_em.rows.protocol import Chunk
 from expfam_em.rows.threads import run_in_order
 
 STRATEGIES = ("auto", "panels", "rows", "once")
@@ -34,6 +36,11 @@ ROW_WORK, CHECK_WORK, MOVE_WORK, COPY_WORK = 300, 60, 1000, 100
 
 FAST_WORK, FAST_SHARE, FAST_STEP = 32_000, 16, 8
 """From this K · d on, one centre in 16, those that moved most, is looked at apart from the others; eight at least."""
+
+DOUBLE_COLUMNS, DOUBLE_CENTRES = 3, 64
+"""Up to this many columns and centres labels that nobody remembers are found in float64 at once, without a proof.
+
+`rank_exactly` adds up scores in the same order. For more columns it does not, and could decide a tie in another way."""
 
 INDISTINCT_SQUARES = 16 * 2.0**-52
 """Squared distance, in units of |z|², that scores may not tell from 0: a centre there might not get the row."""
@@ -122,26 +129,10 @@ class NearestPass:
         The scores must be some for which `is_nearest_centre`.
         """
         if self.strategy == "once":
-            return self._labelled_once(scores.natural[0], -scores.log_partition[0])
+            label, once = np.empty(len(self.rows), np.int32), NearestLabels(self.frame, scores)
+            self.rows.reduce(functools.partial(_label, once, label), once.work)
+            return label
         return self._searched(scores).labels()
-
-    def _labelled_once(self, centres, offset) -> np.ndarray:
-        """Return the labels in one pass that remembers nothing."""
-        K, d = centres.shape
-        grouped, offsets = _groups(K, d)
-        places = np.unravel_index(np.arange(K), offsets.shape)
-        with np.errstate(over="ignore"):  # ∞ is never proven to be near
-            grouped[places[0], :, places[1]], offsets[places] = centres, offset
-        exact, single = _errors(d, np.einsum("kj,kj->k", centres, centres).max())
-        about = self.frame, (centres, offset, exact), (grouped, offsets, single)
-        label = np.empty(len(self.rows), np.int32)
-
-        def chunk(chunk):
-            kernel.label_rows(_typed(chunk.X), *about, 0, len(chunk.X), label[chunk.first : chunk.first + len(chunk.X)])
-            return []
-
-        self.rows.reduce(chunk, K * (d + 5) + ROW_WORK)
-        return label
 
     def inertia(self, centres, labels) -> float:
         """Return Σ w ‖x − centre of its label‖², computed from the differences; ∞ beyond the range of float64."""
@@ -251,6 +242,48 @@ class NearestPass:
             self._search = (_PanelSearch if panels else _RowSearch)(self.rows, self.frame, K)
         self._search.follow(centres, offset)
         return self._search
+
+
+class NearestLabels:
+    """Finds the nearest centre of rows in one pass that remembers nothing.
+
+    Parameters
+    ----------
+    frame : shift and inverse scale of z, each (d,)
+    scores : Scores
+        Some for which `is_nearest_centre`.
+    """
+
+    def __init__(self, frame: tuple[np.ndarray, np.ndarray], scores: Scores) -> None:
+        centres, offset = scores.natural[0], -scores.log_partition[0]
+        K, d = centres.shape
+        self.about: tuple[Any, ...] = ()
+        self.in_double = d <= DOUBLE_COLUMNS and K <= DOUBLE_CENTRES
+        self.work = K * (d + 5) + ROW_WORK * (not self.in_double)
+        if self.in_double:
+            no_products, level = np.empty((0, 3), np.int64), np.zeros(1)
+            self.about = *frame, no_products, padded(centres[None]), offset[None], level, rank_block(d, K)
+            return
+        grouped, offsets = _groups(K, d)
+        places = np.unravel_index(np.arange(K), offsets.shape)
+        with np.errstate(over="ignore"):  # ∞ is never proven to be near
+            grouped[places[0], :, places[1]], offsets[places] = centres, offset
+        exact, single = _errors(d, np.einsum("kj,kj->k", centres, centres).max())
+        self.about = frame, (centres, offset, exact), (grouped, offsets, single)
+
+    def write(self, X, label: np.ndarray) -> None:
+        """Write the labels of rows whose columns lie beside one another, (n,) int32."""
+        if not self.in_double:
+            kernel.label_rows(_typed(X), *self.about, 0, len(X), label)
+            return
+        found, item = np.empty(len(X), np.int64), np.array([[0, len(X), 0, 0]])
+        rank_rows(rows_of(X), item, *self.about, NO_WEIGHT, NO_WEIGHT, found)
+        label[:] = found
+
+
+def _label(once: NearestLabels, label: np.ndarray, chunk: Chunk) -> int:
+    once.write(chunk.X, label[chunk.first : chunk.first + len(chunk.X)])
+    return 0
 
 
 def adjacent(rows: ArrayRows) -> ArrayRows:

@@ -735,15 +735,23 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
     @undisturbed
     def _rows(self, X: Any) -> tuple[Any, Any]:
         """Return rows in groups by what is missing in them, once they are possible, and the dtype of answers."""
-        X = self._checked_rows(X)
-        return self._possible(X)[1], np.float32 if X.dtype == np.float32 else np.float64
+        complete = "mixture_" in self.__dict__ and self._needs_no_check(X)
+        X = X if complete else self._checked_rows(X)
+        return self._possible(X, complete)[1], np.float32 if X.dtype == np.float32 else np.float64
 
     @undisturbed
-    def _possible(self, X: Any) -> tuple[Any, Any]:
-        """Return validated rows as the family takes them, and in groups, once they are possible."""
+    def _possible(self, X: Any, complete: bool = False) -> tuple[Any, Any]:
+        """Return validated rows as the family takes them, and in groups, once they are possible.
+
+        Whether none has a missing value may be known already: they are then ``complete``.
+        """
         X, _ = self._prepare(X)
         X = looked_at(X, self.mixture_.family) if is_rows(X) else X
-        rows = observed_rows(self.mixture_.family, self.mixture_.natural, X, self.n_jobs)
+        if complete:
+            rows: Any = ArrayRows(X, None, self.n_jobs)
+            rows.has_missing = False
+        else:
+            rows = observed_rows(self.mixture_.family, self.mixture_.natural, X, self.n_jobs)
         with self._naming_columns():
             check_support(self.mixture_.family, rows)
         return X, rows
@@ -763,7 +771,6 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
     def predict(self, X: Observations | Source) -> Integers: ...
     @overload
     def predict(self, X: Observations | Source, *, out: Out) -> None: ...
-    @undisturbed
     def predict(self, X: Observations | Source, *, out: Out | None = None) -> Integers | None:
         """Return the most probable component of each row, (n,); the lower index wins a tie, −1 is noise.
 
@@ -780,7 +787,6 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
     def predict_proba(self, X: Observations | Source) -> Floats: ...
     @overload
     def predict_proba(self, X: Observations | Source, *, out: Out) -> None: ...
-    @undisturbed
     def predict_proba(self, X: Observations | Source, *, out: Out | None = None) -> Floats | None:
         """Return the responsibilities p(k|x), (n, K).
 
@@ -813,7 +819,6 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
     def score_samples(self, X: Observations | Source) -> Floats: ...
     @overload
     def score_samples(self, X: Observations | Source, *, out: Out) -> None: ...
-    @undisturbed
     def score_samples(self, X: Observations | Source, *, out: Out | None = None) -> Floats | None:
         """Return log p(x) of each row, (n,).
 
@@ -830,6 +835,16 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
 
     def _said(self, X: Any, what: str, names: list[str], shown: Callable[[Any, Any], Any], out: Out | None) -> Any:
         """Return what is said of each row, or write it to a file."""
+        if out is None and self._are_few(X) and type(self)._prepare is BaseMixture._prepare:
+            found = self.mixture_._told_of_few(X, what)
+            if found is not None:
+                return shown(found, X.dtype)
+        return self._said_of_all(X, what, names, shown, out)
+
+    @undisturbed
+    def _said_of_all(
+        self, X: Any, what: str, names: list[str], shown: Callable[[Any, Any], Any], out: Out | None
+    ) -> Any:  # fmt: skip
         rows, dtype = self._rows(X)
         if out is None or isinstance(rows, ArrayRows):
             whole = shown(getattr(self._evaluate(rows, **{what: True}), what), dtype)

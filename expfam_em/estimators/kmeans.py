@@ -21,7 +21,7 @@ from expfam_em.em.result import CollapsedError, Status
 from expfam_em.em.starts import initialise_all
 from expfam_em.em.state import Problem, State, em_step
 from expfam_em.em.watching import Callback
-from expfam_em.estep.nearest import NearestPass
+from expfam_em.estep.nearest import NearestLabels, NearestPass
 from expfam_em.estep.nearest_sparse import SparseNearestPass
 from expfam_em.estep.nearest_streamed import StreamedNearestPass
 from expfam_em.estimators.bases import ClusterMixin, Transformer
@@ -341,9 +341,25 @@ class KMeans(Transformer, ClusterMixin, EMEstimator):
 
     # ---- using ----------------------------------------------------------------------------------------------
 
-    @undisturbed
     def predict(self, X: Observations | Source) -> Integers:
         """Return the label of the closest centre of each row, (n,)."""
+        return self._labels_of_few(X) if self._are_few(X) else self._predicted(X)
+
+    def _labels_of_few(self, X: Any) -> Any:
+        kept, key = self.mixture_._tellers, (X.shape[1], "nearest")
+        if key not in kept:
+            kept[key] = self._nearest(X)
+        labels = np.empty(len(X), np.int32)
+        kept[key].write(X if X.strides[1] == X.itemsize else np.ascontiguousarray(X), labels)
+        return labels
+
+    @undisturbed
+    def _nearest(self, X: Any) -> NearestLabels:
+        pass_, mixture = self._pass_under(self.mixture_, X, None)
+        return NearestLabels(pass_.frame, mixture.scores)
+
+    @undisturbed
+    def _predicted(self, X: Any) -> Integers:
         rows = self._checked_rows(X)
         pass_, mixture = self._pass_under(self.mixture_, rows, None)
         return pass_.labels(mixture.scores)

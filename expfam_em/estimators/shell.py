@@ -37,8 +37,9 @@ from expfam_em.rows.columns import (
     values_of,
     with_labels,
 )
+from expfam_em.rows.grid import ENTRY_WORK
 from expfam_em.rows.memory import ArrayRows, count, not_in_memory
-from expfam_em.rows.protocol import is_rows
+from expfam_em.rows.protocol import Chunk, is_rows
 from expfam_em.rows.threads import undisturbed
 from expfam_em.rows.typing import Array, Floats, Observations, RandomState
 from expfam_em.saving.files import save
@@ -113,6 +114,9 @@ def output_kind(estimator: Any) -> str:
     return str(_get_output_config("transform", estimator)["dense"])
 
 
+AT_ONCE_ROWS = 256
+"""Rows for which it would take longer to hold BLAS and to see to threads than to find out what a kernel finds."""
+
 NO_MATTER = frozenset({"n_jobs", "verbose", "verbose_interval"})
 """Parameters that the result of a fit does not depend on."""
 
@@ -154,6 +158,11 @@ def in_our_words(name: str) -> Iterator[None]:
             if theirs in str(error):
                 raise ValueError(ours.format(name, str(error).rpartition(": ")[2])) from None
         raise
+
+
+def _sum_chunk(chunk: Chunk) -> Any:
+    with np.errstate(all="ignore"):
+        return chunk.X.sum()  # type: ignore[union-attr]
 
 
 PLAIN = frozenset({float, int, bool, str, type(None)})
@@ -457,6 +466,13 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             check_is_fitted(self, "mixture_")
         return X if self._needs_no_check(X) else self._validated(X, reset=False)
 
+    def _are_few(self, X: Any) -> bool:
+        """Whether X is an array of few rows in which `_validated` would find nothing amiss: threads would not pay."""
+        threads = self.n_jobs
+        if type(X) is not np.ndarray or X.ndim != 2 or len(X) > AT_ONCE_ROWS or "mixture_" not in self.__dict__:
+            return False
+        return (threads is None or (type(threads) is int and threads != 0)) and self._needs_no_check(X)
+
     def _needs_no_check(self, X: Any) -> bool:
         """Whether X is an array in which `_validated` would find nothing amiss, in a tenth of its time."""
         fitted = self.__dict__
@@ -464,8 +480,10 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
             return False
         if X.shape[1] != fitted.get("n_features_in_") or "feature_names_in_" in fitted or "levels_" in fitted:
             return False
-        with np.errstate(all="ignore"):
-            return bool(np.isfinite(X.sum()))  # a sum that overflows is looked at again
+        if len(X) <= AT_ONCE_ROWS:
+            return bool(np.isfinite(X).all())
+        total = ArrayRows(X, None, self.n_jobs or None).reduce(_sum_chunk, ENTRY_WORK * X.shape[1])
+        return bool(np.isfinite(total))  # a sum that overflows is looked at again
 
     def _as_fitted(self, X: Any) -> Any:
         """Return rows, checked, as the family of the fit takes them."""

@@ -88,6 +88,7 @@ class ExponentialFamily(ABC):
         """Return E[log h(x)], (K, p) -> (K,); None, the default where h is not 1, if there is no formula for it."""
         return np.zeros(len(natural)) if checked.is_default(self.log_base_measure) else None
 
+    @checked.default
     def exposure(self, X: Block) -> Array | None:
         """Return e(x), the size of each observation (trials, time at risk), (n,), or None where it is always 1."""
         return None

@@ -165,6 +165,8 @@ def exposure(family: ExponentialFamily, X: Any) -> Array | None:
     ValueError
         If the family returns another shape.
     """
+    if is_default(family.exposure):
+        return None
     with np.errstate(all="ignore"):
         takes = family.sparse == "rows" or not isinstance(X, CSRBlock)
         value = told(family, "exposure", read_only(X)) if takes else None

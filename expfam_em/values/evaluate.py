@@ -12,6 +12,7 @@ from expfam_em.estep.plan import Pass, single_pass, write
 from expfam_em.estep.reduce import ByRow, Tell
 from expfam_em.estep.scores import Outputs, Scores, cancels, check_temperature
 from expfam_em.family.base import ExponentialFamily
+from expfam_em.family.optional import is_incomplete
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.grid import ENTRY_WORK
 from expfam_em.rows.memory import ArrayRows, as_rows
@@ -96,6 +97,21 @@ def telling(
     kernel = single_pass(family, rows)
     Pass(family, rows, kernel, np.zeros(1)).check_width(scores)
     return Tell(kernel, scores, temperature, wanted)
+
+
+@undisturbed
+def teller_of_few(family: ExponentialFamily, scores: Scores, n_features: int, what: str) -> Tell | None:
+    """Return a function of chunks of complete dense rows that tells one field of `Evaluated`.
+
+    It is for few rows: kernels do all of it, in one thread and without BLAS. None where code of a family is asked, or
+    of somebody else's.
+    """
+    if not type(family).__module__.startswith("expfam_em.") or is_incomplete(family) or cancels(family, scores):
+        return None
+    rows = ArrayRows(np.empty((1, n_features)), None, 1)
+    wanted: Any = tuple(what == name for name in Evaluated._fields)
+    tell = telling(family, scores, rows, 0.0 if what == "labels" else 1.0, wanted)
+    return tell if tell.kernel.takes_any_order else None
 
 
 def observed_rows(family: ExponentialFamily, natural: Array, X: Any, n_jobs: int | None = None) -> Any:

@@ -18,11 +18,11 @@ from expfam_em.family.optional import Framed, components, frames_of, shared, sta
 from expfam_em.family.registry import family_of
 from expfam_em.rows.columns import check_table
 from expfam_em.rows.csr import CSRBlock, observations
-from expfam_em.rows.protocol import is_rows
+from expfam_em.rows.protocol import Chunk, is_rows
 from expfam_em.rows.threads import cached_property, undisturbed
 from expfam_em.rows.typing import Array, Block, Integers, Observations, Seed
 from expfam_em.values import conditionals, missing
-from expfam_em.values.evaluate import Evaluated, evaluate
+from expfam_em.values.evaluate import Evaluated, evaluate, teller_of_few
 
 ROUNDED_WEIGHTS = 1e-6
 """By how much weights that were written down, or kept as float32, may miss 1 in their sum."""
@@ -284,6 +284,28 @@ class Mixture:
     def _prepared(self) -> dict[tuple[int, float], ByRow]:
         """What `evaluate` has prepared for complete rows, by the number of their columns and the temperature."""
         return {}
+
+    @cached_property
+    def _tellers(self) -> dict[tuple[int, str], Any]:
+        """What tells of few rows of so many columns: labels and so on, see `_told_of_few`."""
+        return {}
+
+    def _told_of_few(self, X: Block, what: str) -> Array | None:
+        """Return one field of `Evaluated` for few complete rows; None if more has to be done than the kernel does.
+
+        Errors are left to who is asked then: a row that is impossible gives None, too.
+        """
+        key = X.shape[1], what
+        if key not in self._tellers:
+            self._tellers[key] = teller_of_few(self.family, self.scores, *key)
+        if (tell := self._tellers[key]) is None:
+            return None
+        try:
+            checked.check_rows(self.family, X)
+            [(_, told)] = tell(Chunk(X, None, 0)).chunks
+        except ValueError:
+            return None
+        return told[Evaluated._fields.index(what)]
 
     @undisturbed
     def log_density(self, X: Observations | CSRBlock) -> Array:
