@@ -31,6 +31,9 @@ With more centres it costs too much that a panel is searched whole."""
 SERIAL_WORK = 15_000_000
 """Multiply-adds, some 0.15 ms, below which a second thread costs more than it saves."""
 
+LABEL_WORK = 30
+"""What it costs in multiply-adds to label a row, besides its scores, when nothing is kept of it."""
+
 ROW_WORK, CHECK_WORK, MOVE_WORK, COPY_WORK = 300, 60, 1000, 100
 """What a row costs besides its scores, and to see that it need not be searched, to change its cluster, to copy it."""
 
@@ -259,7 +262,7 @@ class NearestLabels:
         K, d = centres.shape
         self.about: tuple[Any, ...] = ()
         self.in_double = d <= DOUBLE_COLUMNS and K <= DOUBLE_CENTRES
-        self.work = K * (d + 5) + ROW_WORK * (not self.in_double)
+        self.work = K * (d + 5) + LABEL_WORK
         if self.in_double:
             no_products, level = np.empty((0, 3), np.int64), np.zeros(1)
             self.about = *frame, no_products, padded(centres[None]), offset[None], level, rank_block(d, K)

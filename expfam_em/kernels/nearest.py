@@ -25,6 +25,7 @@ import numpy as np
 from numba import types
 
 from expfam_em.kernels.jit import EXACT, array, entry, inner
+from expfam_em.kernels.load import transpose
 from expfam_em.kernels.tiles import SINGLE_LANES, WIDTH, tile, turn_lanes
 
 DOWN = np.float32(1 - 2.0**-20)  # more than the 8 roundings on the way to a gap, and the one of storing it
@@ -33,6 +34,7 @@ TWO, SIXTEEN, SQRT_2 = np.float32(2), np.float32(16), np.float32(2**0.5)
 INFINITY = np.float32(np.inf)
 CHOICE = 4096  # rows looked through before those found are searched
 SPACE = CHOICE + WIDTH
+NO_BYTES = np.empty((0, 0), np.uint8)
 
 ROWS_TYPE = types.Tuple([array(2, element, layout="A") for element in (types.float64, types.float32)])
 FRAME_TYPE = types.Tuple((array(1), array(1)))
@@ -70,6 +72,15 @@ def turn(X, rows, first, shift, inverse_scale, panel):
     for i in range(WIDTH):
         for j in range(whole, d):
             panel[j, i] = np.float32((number(X, rows[first + i], j) - shift[j]) * inverse_scale[j])
+
+
+@inner(EXACT)
+def narrow(columns, shift, inverse_scale, panel):
+    """panel (d, WIDTH) = columns in the frame."""
+    for j in range(panel.shape[0]):
+        a, inverse = shift[j], inverse_scale[j]
+        for i in range(WIDTH):
+            panel[j, i] = np.float32((columns[j, i] - a) * inverse)
 
 
 @inner(EXACT)
@@ -278,10 +289,15 @@ def label_rows(X, frame, exact, groups, start, stop, label):
     panel, z = np.empty((d, WIDTH), np.float32), np.empty(d)
     top, second, space = np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32), np.empty(WIDTH, np.float32)
     nearest, rows = np.empty(WIDTH, np.int32), np.empty(WIDTH, np.int32)
+    few, wide = d < SINGLE_LANES, np.empty((d, WIDTH))
     for at in range(start, stop, WIDTH):
-        for i in range(WIDTH):
-            rows[i] = min(at + i, stop - 1)
-        turn(X, rows, 0, shift, inverse_scale, panel)
+        if few:
+            transpose((X[0], X[1], NO_BYTES), at, min(WIDTH, stop - at), wide)
+            narrow(wide, shift, inverse_scale, panel)
+        else:
+            for i in range(WIDTH):
+                rows[i] = min(at + i, stop - 1)
+            turn(X, rows, 0, shift, inverse_scale, panel)
         rank(panel, 0, centres, offsets, top, second, nearest)
         measure(panel, 0, d, error, top, second, space)
         for i in range(min(WIDTH, stop - at)):
