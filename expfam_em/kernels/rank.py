@@ -114,7 +114,11 @@ def rank_rows(
             bounds[slot] += bound
 
 
+RANK_ENTRIES, FEWEST_RANKED, MOST_RANKED = 1024, 96, 192
+"""Statistics of a block, a quarter of 32 kilobytes, that stay in L1 beside the rest, and the rows of such a block."""
+
+
 def rank_block(n_statistics, n_components):
     """Rows per block of `rank_rows`; 0 where the statistics of not even a panel fit in L2."""
-    fitting = L2_ENTRIES // max(n_statistics, 1) // PANEL * PANEL
-    return min(block_rows(n_statistics, n_components), fitting)
+    small, fitting = (size // max(n_statistics, 1) // PANEL * PANEL for size in (RANK_ENTRIES, L2_ENTRIES))
+    return min(small, MOST_RANKED) if small >= FEWEST_RANKED else min(block_rows(n_statistics, n_components), fitting)
