@@ -194,9 +194,11 @@ def write_rows(S, factor, top, label, first, responsibilities, evidence, labels)
             for k in range(responsibilities.shape[1]):
                 responsibilities[first + i, k] = S[k, i] * factor[i] * known
     if evidence.size > 0:
-        evidence[first : first + rows] = top
+        for i in range(rows):
+            evidence[first + i] = top[i]
     if labels.size > 0:
-        labels[first : first + rows] = label
+        for i in range(rows):
+            labels[first + i] = label[i]
 
 
 @inner(EXACT)
