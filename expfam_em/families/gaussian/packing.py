@@ -160,8 +160,9 @@ class Triangle:
         mean, second = expectation[:, :d], expectation[:, _places(d)]
         return mean, second - mean[:, :, None] * mean[:, None, :]
 
-    _squares = staticmethod(_diagonal)
-    """Where packed statistics have the squares of the columns, if they have them."""
+    def _squares(self, d):
+        """Return where packed statistics have the squares of the columns, if they have them."""
+        return _diagonal(d)
 
     def _split(self, packed):
         """Columns (K, d) of z, and of z², or of the one ‖z‖²."""
@@ -284,13 +285,15 @@ class Squares(Triangle):
     """T(z) = (z, z²): a diagonal covariance."""
 
     widest_shared = np.inf
-    _squares = staticmethod(_behind)
 
     @staticmethod
     @functools.cache
     def products(d):
         j = np.arange(d)
         return _read_only(j, j, d + j)
+
+    def _squares(self, d):
+        return _behind(d)
 
     def n_features(self, n_statistics):
         return n_statistics // 2
@@ -393,8 +396,7 @@ class Sphere(Squares):
         precision = np.where(second[:, 0] < 0, -2 * second[:, 0], np.nan)
         return 0.5 * (np.sum(linear**2, axis=1) / precision - linear.shape[1] * np.log(precision))
 
-    @staticmethod
-    def _squares(d):
+    def _squares(self, d):
         return None
 
     def expectation(self, mean, covariance):
