@@ -195,6 +195,7 @@ def model(times):
         for parts, size in ((1, 1), (8, 1), (64, 1), (512, 1), (8, 100_000), (64, 100_000)):
             rows = ef.DaskRows(da.zeros((64, 1)), client)
             rows._parts = client.map(_small, range(parts))  # as many as of a cluster with many threads
+            rows._n = parts << 40  # so many that no two are one task
             seen.append(least(lambda rows=rows, size=size: rows.reduce(Blob(size), 1.0), times))
             depth = max(1, int(np.ceil(np.log(parts) / np.log(8))))
             design.append([parts, depth, depth * 64 * size])

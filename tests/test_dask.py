@@ -387,6 +387,38 @@ def test_nothing_is_kept_on_a_cluster_that_nobody_refers_to(client):
     until(lambda: not client.futures and not client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
 
 
+def rows_in(chunk):
+    return len(chunk.X)
+
+
+def test_parts_of_a_worker_are_a_task_for_each_thread_unless_they_are_dear(cluster, client, monkeypatch):
+    cluster.scale(2)
+    until(lambda: len(client.nthreads()) == 2)
+    rows, asked = ef.DaskRows(da.from_array(X, chunks=41), client), []
+    parts, begin = rows._parts, rows._engine.map
+    distributed.wait(parts)
+    monkeypatch.setattr(rows._engine, "map", lambda *what, **more: asked.append(what) or begin(*what, **more))
+    assert rows.reduce(rows_in, 1.0) == 303
+    monkeypatch.setattr("expfam_em.sources.dask.TASK_WORK", 64 * 99)  # a part has 64 rows
+    assert rows.reduce(rows_in, 99.0) == 303
+    (_, cheap, _), (_, dear, _) = asked
+    where = client.who_has(parts)
+    held = [[part for part in parts if where[part.key][0] == worker] for worker in client.nthreads()]
+    assert sorted(map(id, itertools.chain(*cheap))) == sorted(map(id, parts)) == sorted(map(id, itertools.chain(*dear)))
+    assert all(one in cheap for one in held if one)
+    assert max(map(len, dear)) == 1
+    for threads, most in itertools.product((1, 2, 3), (1, 2, 99)):
+        rows._engine._threads_of = dict.fromkeys(client.nthreads(), threads)
+        lists = rows._engine.lists(parts, most)
+        of_one = [[one for one in lists if one[0] in each] for each in held if each]
+        assert [list(itertools.chain(*one)) for one in of_one] == [each for each in held if each]
+        assert max(map(len, lists)) <= most
+        assert all(len(one) % threads == 0 or len(one) == sum(map(len, one)) for one in of_one)
+    rows._engine._where = dict.fromkeys(where, ("nobody",))  # as after the loss of a worker
+    monkeypatch.setattr("expfam_em.sources.dask.GLANCE", 0.0)
+    assert all(one in rows._engine.lists(parts, 99) for one in held if one)
+
+
 def test_a_large_function_is_sent_once_to_all_tasks(client, monkeypatch):
     monkeypatch.setattr("expfam_em.sources.dask.SENT_BYTES", 0)
     same_fits(in_time(lambda: clone(NORMAL).fit(ef.DaskRows(da.from_array(X, chunks=41), client))), NORMAL.fit(X))

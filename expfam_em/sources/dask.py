@@ -1,4 +1,4 @@
-"""Rows in Dask arrays and frames: each pass is one task for each part of them, on a cluster or in threads."""
+"""Rows in Dask arrays and frames: each pass is a task for each few parts of them, on a cluster or in threads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import copy
 import functools
 import itertools
+import math
 import pickle
 import sys
 import time
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from expfam_em.rows.csr import CSRBlock, observations
-from expfam_em.rows.grid import ENTRY_WORK, Tree, rows_per_chunk
+from expfam_em.rows.grid import CHUNK_WORK, ENTRY_WORK, Tree, rows_per_chunk
 from expfam_em.rows.parts import chunks_of, part_bounds, sum_part
 from expfam_em.rows.protocol import Chunk, V
 from expfam_em.rows.source import RowSource, as_weights, in_row_order, weight_of
@@ -30,6 +31,9 @@ from expfam_em.sources.parquet import check_columns
 PARTS_PER_THREAD = 4
 """Parts of the rows for each thread of a cluster at least, so that none waits long for the last one."""
 
+TASK_WORK = 1000 * CHUNK_WORK
+"""Multiply-adds, half a second, up to which parts of one worker are one task; dearer ones may go to an idle worker."""
+
 FAN = 8
 """Sums that a worker adds to one, where there are more than twice as many: the caller then holds few of them."""
 
@@ -38,7 +42,7 @@ SENT_BYTES = 1 << 20
 the others ask for it."""
 
 GLANCE = 5.0
-"""Seconds between two looks at whether a cluster has workers."""
+"""Seconds between two looks at whether a cluster has workers, and at which of them has which part."""
 
 
 class ClusterLostError(ConnectionError):
@@ -150,8 +154,8 @@ class DaskRows:
         ClusterLostError
             If the cluster is lost.
         """
-        sizes = [rows_per_chunk(work)] * len(self._parts)
-        trees = self._engine.map(sum_part, self._parts, sizes, shared=function)
+        lists = self._engine.lists(self._parts, int(TASK_WORK / (max(work, 1.0) * len(self)) * len(self._parts)))
+        trees = self._engine.map(_summed, lists, [rows_per_chunk(work)] * len(lists), shared=function)
         while len(trees) > 2 * FAN:
             trees = self._engine.map(_joined, [trees[at : at + FAN] for at in range(0, len(trees), FAN)])
         return _joined(None, self._engine.gather(trees)).total()
@@ -340,6 +344,10 @@ def _numbers(block: Any, first: int, stop: int, dtype: np.dtype, row: int) -> An
     return block.to_numpy(dtype=dtype, **gap)
 
 
+def _summed(function: Callable[[Chunk], Any], parts: list[Chunk], size: int) -> Tree:
+    return _joined(None, [sum_part(function, part, size) for part in parts])
+
+
 def _listed(function: Callable[[Chunk], Any], part: Chunk, size: int) -> list[tuple[int, Any]]:
     return [(chunk.first, function(chunk)) for chunk in chunks_of(part, size)]
 
@@ -390,6 +398,10 @@ class _Here:
         """Return tasks of a collection."""
         return tasks
 
+    def lists(self, parts: list[Any], _most: int) -> list[list[Any]]:
+        """Return parts one by one, so that few are held at a time."""
+        return [[part] for part in parts]
+
     def map(self, function: Callable[..., Any], *arguments: Sequence[Any], shared: Any = None) -> list[Any]:
         """Return tasks ``function(shared, *one)`` for each one of the arguments."""
         import dask
@@ -409,6 +421,8 @@ class _Cluster:
 
     def __init__(self, client: Any, patience: float) -> None:
         self.client, self.patience = client, patience
+        self._where: dict[Any, Sequence[str]] = {}
+        self._looked = 0.0
         deadline = time.monotonic() + patience
         with self._named_errors():
             asked: list[Any] = []
@@ -424,6 +438,29 @@ class _Cluster:
         """Return tasks of a collection, which begin."""
         with self._named_errors():
             return self.client.compute(tasks)
+
+    def lists(self, parts: list[Any], most: int) -> list[list[Any]]:
+        """Return parts in lists of at most so many, each of one worker, which has as many for each of its threads."""
+        self._locate(parts)
+        of_worker: dict[Any, list[Any]] = {}
+        for part in parts:  # one that nobody has yet is alone
+            of_worker.setdefault(next(iter(self._where[part.key]), part.key), []).append(part)
+        out = []
+        for worker, held in of_worker.items():
+            threads = self._threads_of.get(worker, 1)
+            n = min(len(held), threads * math.ceil(len(held) / (threads * max(most, 1))))
+            out += [held[i * len(held) // n : (i + 1) * len(held) // n] for i in range(n)]
+        return out
+
+    def _locate(self, parts: list[Any]) -> None:
+        """Ask which workers have which parts, unless that is known since a short while."""
+        keys, now = [part.key for part in parts], time.monotonic()
+        if now < self._looked + GLANCE and all(self._where.get(key) for key in keys):
+            return
+        with self._named_errors():
+            self._threads()
+            self._where = self._asked(self.client.sync, self.client.scheduler.who_has, keys=keys)
+        self._looked = now
 
     def map(self, function: Callable[..., Any], *arguments: Sequence[Any], shared: Any = None) -> list[Any]:
         """Return tasks ``function(shared, *one)`` for each one of the arguments, which begin."""
@@ -481,9 +518,14 @@ class _Cluster:
                     raise self._without_workers() from None
 
     def _threads(self) -> int:
-        """Return the number of threads of the workers, if the scheduler tells it within the time of our patience."""
+        """Return the number of threads of the workers."""
+        self._threads_of = self._asked(self.client.nthreads)
+        return sum(self._threads_of.values())
+
+    def _asked(self, question: Callable[..., Any], *what: Any, **more: Any) -> Any:
+        """Return what the scheduler says, if it does within the time of our patience."""
         try:
-            return sum(self.client.nthreads(callback_timeout=self.patience).values())
+            return question(*what, **more, callback_timeout=self.patience)
         except TimeoutError as error:
             raise ClusterLostError(f"the scheduler has not answered for {self.patience:g} s") from error
 
