@@ -733,6 +733,25 @@ def test_selected_rows_are_those_of_the_sort(name, weight, bins, spread, monkeyp
     assert all(one.dtype == two.dtype and np.array_equal(one, two) for one, two in zip(found, expected, strict=True))
 
 
+@pytest.mark.parametrize(("kind", "each", "most"), [("dense", 1, 1.5), ("dense", 16, 0.5), ("sparse", 16, 0.5)])
+def test_rows_that_are_collected_are_copied_once_and_others_never(kind, each, most):
+    rng, n = np.random.default_rng(0), 4000
+    X, key = rng.normal(size=(n, 100)), rng.integers(0, 9, n) * 0.5
+    blocks = [X[i::7] if kind == "dense" else CSRBlock.of(sparse.csr_array(X[i::7])) for i in range(7)]
+    number, weight = np.arange(n), np.ones(n)
+    found = ranks.Collected(*([array[i::7] for i in range(7)] for array in (number, number, key, weight)), blocks)
+    found.in_order()[0].rows_at(np.arange(3))  # what is loaded once
+    tracemalloc.start()
+    ordered, places = found.in_order()
+    rows = ordered.rows_at(places[::each])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    expected = np.argsort(key, kind="stable")
+    assert np.array_equal(ordered.number, expected)
+    assert np.array_equal(rows, X[expected[::each]])
+    assert peak < most * X.nbytes
+
+
 @given(seed=st.integers(0, 1000))
 def test_selected_rows_of_any_weights_are_those_of_the_sort_up_to_rounding(seed):
     rng = np.random.default_rng(seed)

@@ -89,7 +89,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class Collected:
-    """Rows that were looked for: lists of bins, numbers, keys, weights and rows by chunk, or one array of each."""
+    """Rows that were looked for, by chunk: bins, numbers, keys, weights and rows; or one array of each but the rows."""
 
     bin: Any
     number: Any
@@ -100,13 +100,25 @@ class Collected:
     def __add__(self, other: Collected) -> Collected:
         return Collected(*(one + two for one, two in zip(vars(self).values(), vars(other).values(), strict=True)))
 
-    def in_order(self) -> Collected:
-        """Return one array of each, ordered by key, and by number where keys are equal."""
-        *by_row, X = vars(self).values()
-        whole = CSRBlock.concatenate(X) if isinstance(X[0], CSRBlock) else np.concatenate(X)
-        of_bin, number, key, weight = (np.concatenate(parts) for parts in by_row)
+    def in_order(self) -> tuple[Collected, Integers]:
+        """Return one array of each but the rows, by key, and by number where keys are equal; and the places of rows."""
+        of_bin, number, key, weight = (np.concatenate(parts) for parts in list(vars(self).values())[:-1])
         order = np.lexsort((number, key))
-        return Collected(of_bin[order], number[order], key[order], weight[order], whole[order])
+        return Collected(of_bin[order], number[order], key[order], weight[order], self.X), order
+
+    def rows_at(self, places: Integers) -> Any:
+        """Return rows by their places among all; nothing is copied but these."""
+        ascending = np.argsort(places, kind="stable")
+        starts = np.cumsum([0, *map(len, self.X)])
+        ends = np.searchsorted(places[ascending], starts)
+        here = [ascending[a:b] for a, b in itertools.pairwise(ends)]
+        taken = (X[places[at] - start] for X, at, start in zip(self.X, here, starts, strict=False))
+        if isinstance(self.X[0], CSRBlock):
+            return CSRBlock.concatenate(list(taken))[np.argsort(ascending)]
+        out = np.empty((len(places), self.X[0].shape[1]), self.X[0].dtype)
+        for at, rows in zip(here, taken, strict=True):
+            out[at] = rows
+        return out
 
 
 class Level(NamedTuple):
@@ -270,9 +282,9 @@ def selected(rows: Rows, direction: Array, spread: Spread, most: int, levels_of:
         counted = rows.reduce(functools.partial(counted_chunk, direction, levels, True), work)
         reached = _cumulative(levels[-1], counted)
         of_bin = _reaching(levels[-1], counted, reached, at, interval)
-    found = rows.reduce(functools.partial(collected_chunk, direction, levels), work).in_order()
+    found, order = rows.reduce(functools.partial(collected_chunk, direction, levels), work).in_order()
     picked, times = np.unique(_places(found, before, at, of_bin), return_counts=True)
-    return found.X[picked], times, total
+    return found.rows_at(order[picked]), times, total
 
 
 def most_collected(n_features: int, most: int) -> int:

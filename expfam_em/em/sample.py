@@ -99,7 +99,7 @@ def _selected(rows, direction, rng, most):
     work = 8 * rows.n_features
     spread = rows.reduce(ranks.spread_chunk, work)
     if spread.present <= most:
-        found = rows.reduce(functools.partial(ranks.collected_chunk, direction, []), work).in_order()
-        return found.X, found.weight, np.array([0, len(found.weight)])
+        found, order = rows.reduce(functools.partial(ranks.collected_chunk, direction, []), work).in_order()
+        return found.rows_at(order), found.weight, np.array([0, len(found.weight)])
     X, times, total = ranks.selected(rows, direction, spread, most, lambda total: _levels(total, rng, most))
     return X, times * (total / most), np.array([0, len(times)])
