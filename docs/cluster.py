@@ -126,33 +126,49 @@ QUIET = {
 SETTINGS = {"as Dask has it": {}, "quiet": QUIET}
 
 
-def cpu(client):
-    """Return the seconds of the processor so far, of this process and of each worker."""
-    return [time.process_time(), *client.run(time.process_time).values()]
+def both():
+    """Return the seconds of the processor so far, of this process and of the thread that asks."""
+    return time.process_time(), time.thread_time()
 
 
-def overhead(n):
-    """Print the CPU of a step of a fit to n rows, by threads and by two workers, and the wall time."""
-    steps, mixture, X, best = 6, start(), in_memory(n), {}
+async def both_in_loop():
+    return both()
+
+
+def spent(client):
+    """Return CPU seconds so far: here, in the loop of client and scheduler, in tasks, in workers' loops."""
+    here, loop = client.sync(both_in_loop)
+    there, loops = np.sum(list(client.run(both).values()), axis=0)  # the loop of each worker asks
+    return np.array([here - loop, loop, there - loops, loops])
+
+
+def overhead(n, times=7):
+    """Print the CPU of fits to n rows by two workers, as shares of that by two threads, and the wall time of a step."""
+    steps, mixture, X = 6, start(), in_memory(n)
+    print(f"\n{n:,} × {D} float32, {K} components, diagonal: fits of {steps} steps, median of {times} (least, most)")
+    titles = ["CPU, two threads = 1", "caller", "scheduler and what watches workers", "tasks", "the rest of workers"]
+    titles += ["together", "s CPU of a step, threads", "s wall, threads", "s wall, workers"]
+    print(f"\n| {' | '.join(titles)} |\n|{'-|' * len(titles)}")
     for setting, settings in SETTINGS.items():
         with dask.config.set(settings), cluster(2) as here, distributed.Client(here) as client:
-            rows = ef.DaskRows(collection(n), client)
+            rows, found = ef.DaskRows(collection(n), client), []
             ef.accumulate(mixture, rows)  # workers load their compiled code
-            for _ in range(3):
-                bits = []
-                for name, data, jobs in (("two threads", X, 2), (f"two workers, {setting}", rows, None)):
-                    before, wall = cpu(client), time.monotonic()
+            for turn in range(times + 1):
+                used, bits, walls = [], [], []
+                for data, jobs in ((X, 2), (rows, None)):
+                    before, begun = spent(client), time.monotonic()
                     bits.append(ef.fit(mixture, data, max_iter=steps, tol=0.0, n_jobs=jobs).mixture.natural)
-                    wall = time.monotonic() - wall
-                    driver, *workers = np.subtract(cpu(client), before) / steps
-                    busy = sum(workers) if data is rows else 0.0
-                    best[name] = min(best.get(name, (np.inf,)), (driver + busy, driver, busy, wall / steps))
+                    walls.append((time.monotonic() - begun) / steps)
+                    used.append(spent(client) - before)
                 assert np.array_equal(*bits)
-    print(f"\n{n:,} × {D} float32, {K} components, diagonal: a step, least of 3 fits of {steps} steps")
-    print("\n| | s CPU here and in the scheduler | in workers | together, two threads = 1 | s wall |\n|-|-|-|-|-|")
-    for name, (together, driver, workers, wall) in best.items():
-        share = together / best["two threads"][0]
-        print(f"| {name} | {driver:.3f} | {workers:.3f} | {share:.2f} | {wall:.2f} |")
+                threads = used[0][0]  # but for the loops of a cluster that has nothing to do
+                shares = used[1] / threads
+                if turn:  # the first look at where parts are is not counted
+                    found.append([*shares, shares.sum(), threads / steps, *walls])
+        mean, least, most = (np.round(f(found, axis=0), 3) for f in (np.median, np.min, np.max))
+        parts = " | ".join(f"{share:.3f}" for share in mean[:4])
+        together = f"{mean[4]:.2f} ({least[4]:.2f}, {most[4]:.2f})"
+        print(f"| {setting} | {parts} | {together} | {mean[5]:.3f} | {mean[6]:.2f} | {mean[7]:.2f} |", flush=True)
 
 
 def idle(seconds):
@@ -161,10 +177,10 @@ def idle(seconds):
     for name, settings in SETTINGS.items():
         with dask.config.set(settings), cluster(2) as here, distributed.Client(here) as client:
             time.sleep(1)
-            before = cpu(client)
+            before = spent(client)
             time.sleep(seconds)
-            driver, *workers = np.subtract(cpu(client), before) / seconds
-            print(f"| {name} | {driver:.4f} | {sum(workers):.4f} |", flush=True)
+            used = (spent(client) - before) / seconds
+            print(f"| {name} | {sum(used[:2]):.4f} | {sum(used[2:]):.4f} |", flush=True)
 
 
 def least(function, times=5, clock=time.monotonic):
