@@ -79,10 +79,9 @@ def kills(runs):
     """Kill one worker, or in each fifth run both, in the middle of each fit; print how many fits kept their bits."""
     n, steps = 400_000, 20
     with cluster(2) as here, distributed.Client(here) as client:
-        rows = ef.DaskRows(collection(n), client)
         mixture, plain = start(), ef.fit(start(), in_memory(n), max_iter=steps, tol=0.0)
         begun = time.monotonic()
-        ef.fit(mixture, rows, max_iter=steps, tol=0.0)
+        ef.fit(mixture, ef.DaskRows(collection(n), client), max_iter=steps, tol=0.0)
         undisturbed, same, times = time.monotonic() - begun, 0, []
         for run in range(runs):
             while len(pids := sorted(set(client.run(os.getpid, on_error="ignore").values()))) < 2:
@@ -99,6 +98,7 @@ def kills(runs):
                     for timer in timers:
                         timer.start()
 
+            rows = ef.DaskRows(collection(n), client)  # Dask counts the deaths that a task has seen as long as it lives
             begun = time.monotonic()
             found = ef.fit(mixture, rows, max_iter=steps, tol=0.0, callbacks=[at_step])
             times.append(time.monotonic() - begun)
