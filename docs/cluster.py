@@ -59,7 +59,7 @@ def collection(n, step=190_000):
         return block(first, stop - first)
 
     like = da.zeros((n, D), np.float32, chunks=(chunks, (D,)))
-    return da.map_blocks(made, like, dtype=np.float32)
+    return da.map_blocks(made, like, dtype=np.float32, name=f"made-{time.monotonic_ns()}")  # tasks of their own
 
 
 def in_memory(n, step=190_000):

@@ -512,6 +512,8 @@ class _Cluster:
                 distributed.wait(tasks, timeout=GLANCE)
                 return
             except TimeoutError:
+                if any(task.status == "error" for task in tasks):  # others may wait for ever for what has failed
+                    return
                 if self._threads():
                     seen = time.monotonic()
                 elif time.monotonic() - seen > self.patience:
