@@ -61,6 +61,9 @@ def test_offsets_are_added_to_the_scores(name, group, temperature):
     out = Outputs(responsibilities=np.empty((700, K)))
     pass_.write(scores, out, temperature)
     assert out.responsibilities == pytest.approx(R, abs=1e-9)
+    alone = Outputs(labels=np.empty(700, np.int64))
+    pass_.write(scores, alone, temperature)
+    assert np.all(R[np.arange(700), alone.labels] >= R.max(axis=1) - 1e-9)
 
 
 @pytest.mark.filterwarnings("ignore:Best performing init")

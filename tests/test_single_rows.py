@@ -1,5 +1,8 @@
 """What is said of one row is what is said of it among others, however rows are given; bad rows are refused as ever."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -64,8 +67,12 @@ def test_numbers_whose_sum_overflows_are_no_reason_to_refuse():
 
 
 @pytest.mark.parametrize(
-    ("name", "row"), [("full", [1e200, 0.0, 0.0]), ("Poisson", [1.0, -1.0, 0.0]), ("Gamma", [1.0, 1.0, 0.0])]
-)
+    ("name", "row"),
+    [
+        ("full", [1e200, 0.0, 0.0]), ("Poisson", [1.0, -1.0, 0.0]), ("Gamma", [1.0, 1.0, 0.0]),
+        ("StudentT", [1e300, 0.0, 0.0]),
+    ],
+)  # fmt: skip
 def test_an_impossible_row_is_refused_in_the_words_for_many(name, row):
     rows = rows_of(name)
     model = MODELS[name]().fit(rows)
@@ -103,18 +110,48 @@ def test_a_call_for_one_row_touches_no_setting(name, monkeypatch):
 
 @pytest.mark.parametrize("layout", [np.asfortranarray, lambda X: X[::-1], lambda X: np.repeat(X, 2, axis=1)[:, ::2]])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("columns", [1, 2, 3])
+@pytest.mark.parametrize("columns", [1, 2, 3, 5, 20])
 def test_nearest_centres_do_not_depend_on_layout_or_number_of_rows(layout, dtype, columns):
-    rows = X[:, :columns].round(1).astype(dtype)  # distances that are equal but for rounding
+    rows = np.tile(X, 7)[:, :columns].round(1).astype(dtype)  # distances that are equal but for rounding
     model = ef.KMeans(5, random_state=0, max_iter=1).fit(rows)
     given = layout(rows)
     labels = model.predict(given)
     squares = ((given[:, None].astype(float) - model.cluster_centers_.astype(float)) ** 2).sum(axis=2)
-    # a score is rounded by some units of the squares of its terms, all below 100
-    assert np.all(squares[np.arange(len(given)), labels] - squares.min(axis=1) <= 1e-12 * 100)
+    # a score is rounded by some units of the squares of its terms, all below 100 a column
+    assert np.all(squares[np.arange(len(given)), labels] - squares.min(axis=1) <= 1e-12 * 100 * columns)
     assert labels.dtype == np.int32
     assert np.array_equal(labels, model.predict(np.concatenate([given] * 3))[: len(given)])
     assert np.array_equal(labels, model.predict(given.tolist() if dtype is np.float64 else given.copy()))
+
+
+@pytest.mark.parametrize("columns", [3, 5])
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_model_that_is_copied_after_a_prediction_predicts(again, columns):
+    rows = np.tile(X, 2)[:, :columns]
+    for model in (ef.KMeans(8, random_state=0), ef.GaussianMixture(3, random_state=0)):
+        labels = model.fit(rows).predict(rows[:9])
+        other = again(model)
+        assert np.array_equal(other.predict(rows[:9]), labels)
+        assert np.array_equal(model.predict(rows[:9]), labels)
+
+
+@pytest.mark.parametrize("columns", [3, 5])
+@pytest.mark.parametrize("n", [1, 300])
+def test_predictions_do_not_depend_on_how_errors_are_handled(n, columns):
+    rows = np.tile(X, (4, 2))[:n, :columns]
+    model = ef.KMeans(8, random_state=0).fit(np.tile(X, 2)[:, :columns])
+    labels, score = model.predict(rows), model.score(rows)
+    with np.errstate(all="raise"):
+        assert np.array_equal(model.predict(rows), labels)
+        assert model.score(rows) == score
+
+
+def test_labels_of_components_in_frames_of_their_own():
+    rows = np.concatenate([X * 1e-4, X + 1e6, X * 1e-4 + 0.001])
+    model = ef.GaussianMixture(3, random_state=0, n_init=3).fit(rows)
+    assert model.mixture_.family.frames is not None
+    for some in (rows, rows[:200]):
+        assert np.array_equal(model.predict(some), model.predict_proba(some).argmax(axis=1))
 
 
 def test_names_of_columns_are_still_asked_for():

@@ -331,9 +331,9 @@ def _error(d, largest, unit, smallest) -> np.ndarray:
 
 def _errors(d, largest) -> tuple[np.ndarray, np.ndarray]:
     """Return slope and level of the errors of scores in float64 and in float32, rounded up; ``largest`` is max |c|²."""
-    with np.errstate(over="ignore"):  # with an error of ∞ nothing is proven
+    with np.errstate(all="ignore"):  # with an error of ∞ nothing is proven
         single = _error(d, largest, 2.0**-24, 2.0**-149).astype(np.float32)
-    return _error(d, largest, 2.0**-53, 2.0**-1074), np.nextafter(single, np.float32(np.inf))
+        return _error(d, largest, 2.0**-53, 2.0**-1074), np.nextafter(single, np.float32(np.inf))
 
 
 class _Search(ABC):

@@ -743,7 +743,7 @@ class BaseMixture(Transformer, DensityMixin, Streamed):
     def _possible(self, X: Any, complete: bool = False) -> tuple[Any, Any]:
         """Return validated rows as the family takes them, and in groups, once they are possible.
 
-        Whether none has a missing value may be known already: they are then ``complete``.
+        ``complete`` says that no value is missing, so that nobody has to look.
         """
         X, _ = self._prepare(X)
         X = looked_at(X, self.mixture_.family) if is_rows(X) else X

@@ -346,7 +346,7 @@ class KMeans(Transformer, ClusterMixin, EMEstimator):
         return self._labels_of_few(X) if self._are_few(X) else self._predicted(X)
 
     def _labels_of_few(self, X: Any) -> Any:
-        kept, key = self.mixture_._tellers, (X.shape[1], "nearest")
+        kept, key = self.mixture_._prepared, (X.shape[1], "nearest")
         if key not in kept:
             kept[key] = self._nearest(X)
         labels = np.empty(len(X), np.int32)

@@ -114,8 +114,8 @@ def output_kind(estimator: Any) -> str:
     return str(_get_output_config("transform", estimator)["dense"])
 
 
-AT_ONCE_ROWS = 256
-"""Rows for which it would take longer to hold BLAS and to see to threads than to find out what a kernel finds."""
+AT_ONCE_ROWS, AT_ONCE_WORK = 256, 1_000_000
+"""Rows, and multiply-adds, up to which a kernel takes less time than it takes to hold BLAS and to see to threads."""
 
 NO_MATTER = frozenset({"n_jobs", "verbose", "verbose_interval"})
 """Parameters that the result of a fit does not depend on."""
@@ -188,7 +188,7 @@ def _freeze(value: Any, seen: set[int]) -> None:
                 _freeze(one, seen)
     elif id(value) not in seen and kind.__module__.startswith("expfam_em."):
         seen.add(id(value))
-        _freeze(getattr(value, "__dict__", {}), seen)
+        _freeze(value.__getstate__(), seen)  # not what is derived, which kernels may write to
 
 
 class _Copied:
@@ -467,9 +467,14 @@ class EMEstimator(BaseEstimator, metaclass=ABCMeta):
         return X if self._needs_no_check(X) else self._validated(X, reset=False)
 
     def _are_few(self, X: Any) -> bool:
-        """Whether X is an array of few rows in which `_validated` would find nothing amiss: threads would not pay."""
-        threads = self.n_jobs
-        if type(X) is not np.ndarray or X.ndim != 2 or len(X) > AT_ONCE_ROWS or "mixture_" not in self.__dict__:
+        """Whether X is an array of few rows in which `_validated` would find nothing amiss: threads would not pay.
+
+        Not with an ``n_jobs`` that makes no sense: who makes threads refuses it.
+        """
+        threads, mixture = self.n_jobs, self.__dict__.get("mixture_")
+        if type(X) is not np.ndarray or X.ndim != 2 or len(X) > AT_ONCE_ROWS or mixture is None:
+            return False
+        if len(X) * mixture.natural.size > AT_ONCE_WORK:
             return False
         return (threads is None or (type(threads) is int and threads != 0)) and self._needs_no_check(X)
 

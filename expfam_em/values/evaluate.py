@@ -12,7 +12,6 @@ from expfam_em.estep.plan import Pass, single_pass, write
 from expfam_em.estep.reduce import ByRow, Tell
 from expfam_em.estep.scores import Outputs, Scores, cancels, check_temperature
 from expfam_em.family.base import ExponentialFamily
-from expfam_em.family.optional import is_incomplete
 from expfam_em.rows.csr import CSRBlock
 from expfam_em.rows.grid import ENTRY_WORK
 from expfam_em.rows.memory import ArrayRows, as_rows
@@ -47,7 +46,7 @@ def evaluate(
     responsibilities: bool = False,
     labels: bool = False,
     far: bool = False,
-    kept: dict[tuple[int, float], ByRow] | None = None,
+    kept: dict[tuple[int, float | str], Any] | None = None,
 ) -> Evaluated:
     """Return what is asked for of each row of X, an array, a sparse matrix or rows.
 
@@ -78,7 +77,7 @@ def evaluate(
 
 def _prepared(
     family: ExponentialFamily, scores: Scores, rows: ArrayRows, temperature: float,
-    kept: dict[tuple[int, float], ByRow] | None,
+    kept: dict[tuple[int, float | str], Any] | None,
 ) -> ByRow:  # fmt: skip
     """Return what fills outputs by row, if possible the one that is kept."""
     alike = rows.groups is None and not rows.is_sparse and type(temperature) is float and temperature in (0.0, 1.0)
@@ -106,7 +105,7 @@ def teller_of_few(family: ExponentialFamily, scores: Scores, n_features: int, wh
     It is for few rows: kernels do all of it, in one thread and without BLAS. None where code of a family is asked, or
     of somebody else's.
     """
-    if not type(family).__module__.startswith("expfam_em.") or is_incomplete(family) or cancels(family, scores):
+    if not type(family).__module__.startswith("expfam_em.") or cancels(family, scores):
         return None
     rows = ArrayRows(np.empty((1, n_features)), None, 1)
     wanted: Any = tuple(what == name for name in Evaluated._fields)

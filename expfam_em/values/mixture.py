@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expfam_em.estep.reduce import ByRow
 from expfam_em.estep.scores import Scores
 from expfam_em.family import checked
 from expfam_em.family.base import ExponentialFamily
@@ -281,13 +280,11 @@ class Mixture:
         )  # fmt: skip
 
     @cached_property
-    def _prepared(self) -> dict[tuple[int, float], ByRow]:
-        """What `evaluate` has prepared for complete rows, by the number of their columns and the temperature."""
-        return {}
+    def _prepared(self) -> dict[tuple[int, float | str], Any]:
+        """What was prepared for complete rows, by the number of their columns and by what it is for.
 
-    @cached_property
-    def _tellers(self) -> dict[tuple[int, str], Any]:
-        """What tells of few rows of so many columns: labels and so on, see `_told_of_few`."""
+        `evaluate` keeps what fills outputs at a temperature, and `_told_of_few` what tells of labels and so on.
+        """
         return {}
 
     def _told_of_few(self, X: Block, what: str) -> Array | None:
@@ -296,9 +293,9 @@ class Mixture:
         Errors are left to who is asked then: a row that is impossible gives None, too.
         """
         key = X.shape[1], what
-        if key not in self._tellers:
-            self._tellers[key] = teller_of_few(self.family, self.scores, *key)
-        if (tell := self._tellers[key]) is None:
+        if key not in self._prepared:
+            self._prepared[key] = teller_of_few(self.family, self.scores, *key)
+        if (tell := self._prepared[key]) is None:
             return None
         try:
             checked.check_rows(self.family, X)

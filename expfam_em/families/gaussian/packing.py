@@ -37,14 +37,14 @@ def _factors(d, off_diagonal):
 
 @functools.cache
 def _diagonal(d):
-    """Where packed statistics have the squares."""
+    """Return where packed statistics have the squares of the columns, (d,)."""
     i, j = pairs(d)
     return d + np.flatnonzero(i == j)
 
 
 @functools.cache
 def _places(d):
-    """Where they have the entries of a matrix, (d, d)."""
+    """Return where packed statistics have the products of two columns, (d, d)."""
     i, j = pairs(d)
     places = np.empty((d, d), np.int64)
     places[i, j] = places[j, i] = d + np.arange(len(i))
@@ -53,7 +53,7 @@ def _places(d):
 
 @functools.cache
 def _behind(d):
-    """Where they are if there is nothing else behind the means."""
+    """Return where packed statistics have the squares if no product of different columns is among them, (d,)."""
     return d + np.arange(d)
 
 
