@@ -2,7 +2,7 @@
 
 In each column kernels are compiled for one processor, while NumPy and BLAS are those of this machine. In the last two
 it is NumPy, or OpenBLAS, that works as on a machine without AVX-512. A word says whether a result has the bits of the
-first column.
+first column, a dash that this machine lacks instructions of that processor.
 ``python docs/bits.py --here`` prints digests of all results for this process, as JSON. ``--only "axes, EVE"`` makes
 some of the passes.
 """
@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -171,13 +172,14 @@ def digests(only=None):
 
 
 def elsewhere(environment, only=None):
-    """Return the digests of a process in another environment."""
+    """Return the digests of a process in another environment; none if this machine lacks instructions that it needs."""
     with tempfile.TemporaryDirectory() as folder:
         kernels = {"NUMBA_CACHE_DIR": folder} if "NUMBA_CPU_NAME" in environment else {}
         command = [sys.executable, __file__, "--here", *(["--only", *only] if only else [])]
-        run = subprocess.run(
-            command, env=os.environ | environment | kernels, check=True, stdout=subprocess.PIPE, text=True
-        )  # fmt: skip
+        run = subprocess.run(command, env=os.environ | environment | kernels, stdout=subprocess.PIPE, text=True)
+        if run.returncode == -signal.SIGILL:
+            return {}
+        run.check_returncode()
         return json.loads(run.stdout)
 
 
@@ -195,7 +197,8 @@ def main():
     print("| pass | " + " | ".join(found) + " |")
     print("|-" * (len(found) + 1) + "|")
     for name, digest in first.items():
-        print(f"| {name} | " + " | ".join("same" if it[name] == digest else "other" for it in found.values()) + " |")
+        said = ("–" if not it else "same" if it[name] == digest else "other" for it in found.values())
+        print(f"| {name} | " + " | ".join(said) + " |")
 
 
 if __name__ == "__main__":
