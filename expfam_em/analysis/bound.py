@@ -86,7 +86,8 @@ def gap(mixture: Mixture, X: Observations, q: ArrayLike, sample_weight: ArrayLik
     q, joint = _joint(mixture, X, q)
     # of logarithms: a responsibility may be too small for float64 where q is not
     log_responsibilities = joint - logsumexp(joint, axis=1, keepdims=True)
-    return _total(-entr(q).sum(axis=1) - _mean(q, log_responsibilities), sample_weight)
+    divergences = -entr(q).sum(axis=1) - _mean(q, log_responsibilities)
+    return _total(np.maximum(divergences, 0.0), sample_weight)  # rounding alone makes one negative
 
 
 def _joint(mixture: Mixture, X: Observations, q: ArrayLike) -> tuple[Array, Array]:

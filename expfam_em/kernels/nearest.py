@@ -25,7 +25,7 @@ import numpy as np
 from numba import types
 
 from expfam_em.kernels.jit import EXACT, array, entry, inner
-from expfam_em.kernels.load import transpose
+from expfam_em.kernels.load import NO_ROWS, transpose
 from expfam_em.kernels.tiles import SINGLE_LANES, WIDTH, tile, turn_lanes
 
 DOWN = np.float32(1 - 2.0**-20)  # more than the 8 roundings on the way to a gap, and the one of storing it
@@ -34,7 +34,7 @@ TWO, SIXTEEN, SQRT_2 = np.float32(2), np.float32(16), np.float32(2**0.5)
 INFINITY = np.float32(np.inf)
 CHOICE = 4096  # rows looked through before those found are searched
 SPACE = CHOICE + WIDTH
-NO_BYTES = np.empty((0, 0), np.uint8)
+NO_BYTES = NO_ROWS[2]
 
 ROWS_TYPE = types.Tuple([array(2, element, layout="A") for element in (types.float64, types.float32)])
 FRAME_TYPE = types.Tuple((array(1), array(1)))

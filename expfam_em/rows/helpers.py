@@ -25,7 +25,8 @@ _away: list[bool] = []
 
 
 LOOKS = 0.1
-"""Seconds after which who waits looks for signals: one that comes just before a wait does not end it."""
+"""Seconds after which who waits looks again: for signals, as one that comes just before a wait does not end it, and
+whether what is waited for is still wanted."""
 
 
 class Task:

@@ -21,7 +21,7 @@ import scipy.linalg.cython_blas  # noqa: F401 - loads SciPy's BLAS, so that it i
 from threadpoolctl import LibController, OpenBLASController, ThreadpoolController
 
 from expfam_em.rows import helpers
-from expfam_em.rows.helpers import Task
+from expfam_em.rows.helpers import LOOKS, Task
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -60,9 +60,6 @@ _before: dict[str, int] = {}
 
 ERRORS_OF_THREADS = int(np.__version__.split(".")[0]) < 2
 """Whether NumPy's handling of floating-point errors is a setting of the thread and not of its context."""
-
-LOOKED_AGAIN = 0.1
-"""Seconds after which who waits for items, or for room for them, looks whether they are still wanted."""
 
 _n_modules = -1
 """Size of sys.modules when libraries were last looked for, which takes a millisecond."""
@@ -299,7 +296,7 @@ class _Ahead:
         """Wait until an item may be put; return whether anybody still wants one."""
         while not self.stopped and self.is_called():
             with contextlib.suppress(queue.Empty):
-                self.room.get(timeout=LOOKED_AGAIN)
+                self.room.get(timeout=LOOKS)
                 return not self.stopped
         return False
 
@@ -307,7 +304,7 @@ class _Ahead:
         """Return the next item, `end` if there is none."""
         while not self.stopped and self.is_called():
             with contextlib.suppress(queue.Empty):
-                item = self.waiting.get(timeout=LOOKED_AGAIN)
+                item = self.waiting.get(timeout=LOOKS)
                 if item is self.end:
                     self.waiting.put(item)  # for the others
                 else:
